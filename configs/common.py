@@ -1,0 +1,152 @@
+"""Fields that all stages share, and the presets `:smoke :tiny :small :base :paper`.
+
+A preset is the argument after the colon of --config=configs/STAGE.py:PRESET. `paper` is
+the faithful reading of the paper; the others are networks for use, by size. Without a
+preset: small. A stage's config starts from `get_config(preset)` and changes fields;
+--config.FIELD=VALUE changes any field after that.
+"""
+
+from ml_collections import ConfigDict
+
+DEFAULT_PRESET = "small"
+
+# Network: channels, AGLF-ViT blocks, stride of the stem. Sizes with D_dr at 256 x 256:
+# tiny 0.19 M params, small 0.37 M, base 1.3 M, paper 0.36 M.
+_NETWORKS = {
+    "smoke": {"width": 16, "num_blocks": 1, "stem_stride": 2},  # for tests only
+    "tiny": {"width": 32, "num_blocks": 9, "stem_stride": 2},
+    "small": {"width": 48, "num_blocks": 9, "stem_stride": 2},
+    "base": {"width": 96, "num_blocks": 9, "stem_stride": 2},
+    "paper": {"width": 48, "num_blocks": 9, "stem_stride": 1},
+}
+
+
+def get_config(preset: str | None = None) -> ConfigDict:
+    """Returns the shared fields of a preset.
+
+    Args:
+      preset: smoke, tiny, small, base or paper; none means small.
+
+    Raises:
+      ValueError: If the preset is unknown.
+    """
+    preset = preset or DEFAULT_PRESET
+    if preset not in _NETWORKS:
+        raise ValueError(f"Unknown preset {preset!r}; choose from {list(_NETWORKS)}.")
+    config = ConfigDict()
+    config.preset = preset
+    config.stage = ""  # a file of ttl_jax/stages, or a dotted module of your own
+    config.run = ""  # the run's folder in --workdir; empty: the stage's name
+    config.seed = 0
+
+    # Data: source names, see README, "Your own photographs".
+    config.dataset = ""  # couples, clean, rainy or pairs
+    config.rainy = ("sample/train",)  # real rainy photographs
+    config.clean = ("sample/train",)  # rain-free photographs
+    config.pairs = ("sample/train",)  # synthetic rainy/clean pairs
+    config.eval_rainy = ("sample/test",)
+    config.eval_clean = ("sample/test",)
+    config.eval_pairs = ("sample/test",)
+    config.num_eval = 64  # elements of each evaluation set; 0: all
+    config.batch_size = 8  # images of a global batch, over all devices
+    config.eval_batch_size = 8
+    config.crop_size = 64  # pixels
+    config.crop_sizes = ()  # progressive: ((first_step, pixels), ...)
+    config.crop_margin = 0  # pixels around each crop that the stage cuts off again
+    config.flips = True  # flips and quarter turns
+    config.num_threads = 4  # that decode
+    config.prefetch = 16  # batches
+
+    # Networks: arguments of the factories in ttl_jax.models.
+    config.encoder = ConfigDict(
+        {
+            **_NETWORKS[preset],
+            "final_norm": True,
+            "spatial_attention_kernel": 7,
+            "global_branch": "channel",  # channel, window or dense
+            "head_width": 16,
+            "window": 8,  # pixels
+            "dense_pool": 4,  # pixels
+            "local_kernel": 7,
+            "local_expansion": 2,
+            "feed_forward_ratio": 2,
+            "per_channel_scale": False,  # alpha and beta per channel
+            "alpha_init": 1.0,
+            "beta_init": 1.0,
+            "remat": False,  # recompute blocks in the backward pass: less memory
+        }
+    )
+    config.decoder = ConfigDict(  # D_dr; its SPP is the classifier's too
+        {
+            "pools": (32, 16, 8, 4),  # pixels
+            "pool_width": 1,
+            "skip_width": 16,  # channels; 0: none
+            "residual": True,
+            "local_kernel": 7,
+            "local_expansion": 2,
+        }
+    )
+    config.recon_decoder = ConfigDict(config.decoder.to_dict())  # D_recon
+
+    # Optimizer.
+    config.num_steps = 1000
+    config.learning_rate = 1e-3
+    config.schedule = "cosine"  # plateau, cosine or constant
+    config.warmup_steps = 50
+    config.final_fraction = 0.01  # last learning rate over first (cosine)
+    config.patience = 5  # windows (plateau)
+    config.min_window = 1000  # updates; a window is an epoch, but at least this
+    config.min_learning_rate = 1e-6  # (plateau)
+    config.clip_norm = 1.0  # of the global gradient; 0.0: no clipping
+    config.num_micro_batches = 1  # parts a batch is computed in, one after another
+    config.ema_decay = 0.999  # of the weights' moving average; 0.0: none
+    config.compute_dtype = "float32"  # or bfloat16
+
+    # Loop.
+    config.log_every = 50  # steps
+    config.eval_every = 500
+    config.checkpoint_every = 250
+    config.keep_checkpoints = 2
+    if preset == "paper":
+        _as_in_the_paper(config)
+    if preset == "smoke":
+        _for_tests(config)
+    return config
+
+
+def _as_in_the_paper(config: ConfigDict) -> None:
+    """Section Training details; what it leaves open is noted in the README."""
+    config.crop_size = 256
+    config.flips = False
+    config.encoder.final_norm = False
+    for decoder in (config.decoder, config.recon_decoder):
+        decoder.skip_width = 0
+        decoder.residual = False
+    config.learning_rate = 4e-4
+    config.schedule = "plateau"
+    config.clip_norm = 0.0
+    config.ema_decay = 0.0
+    config.encoder.remat = True  # 5.7 GB of activations per crop without it
+
+
+def _for_tests(config: ConfigDict) -> None:
+    config.crop_size = 32
+    config.batch_size = 4
+    config.eval_batch_size = 4
+    config.num_eval = 4
+    config.num_steps = 2
+    config.warmup_steps = 0
+    config.log_every = 1
+    config.eval_every = 2
+    config.checkpoint_every = 2
+
+
+def follow(stage: ConfigDict, pipeline: ConfigDict, fields: tuple[str, ...]) -> None:
+    """Makes fields of a stage follow the pipeline's, until they are set on their own."""
+    for field in fields:
+        if field not in stage:
+            continue
+        if isinstance(pipeline[field], ConfigDict):
+            follow(stage[field], pipeline[field], tuple(pipeline[field]))
+        else:
+            stage[field] = pipeline.get_oneway_ref(field)

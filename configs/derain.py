@@ -1,0 +1,35 @@
+"""Stage 4: the student and a new decoder learn to remove rain from a few pairs.
+
+    python -m ttl_jax.main --config=configs/derain.py:small \\
+        --config.pairs=folder:/photos/pairs
+
+It reads the run `distill` of the same --workdir and preset; with
+--config.teachers="('recog',)" the run distill_recog, and is then named derain_recog.
+
+Paper: section Guiding Student Network to Remove Rain, Eq. 2; 6000 of Rain1200's pairs,
+4e-5 for the student and 4e-4 for the decoder.
+Expect: README, "What was measured".
+Time: 0.6 s a step on 2 CPU cores (small, crops of 64, batch 8).
+"""
+
+from configs import common
+
+
+def get_config(preset=None):
+    config = common.get_config(preset)
+    config.stage = "derain"
+    config.dataset = "pairs"
+    config.teachers = ("recog", "recon")  # those of the distillation it starts from
+    config.from_student = True
+    config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
+    config.gradient_weight = 1.0
+    config.learning_rate = 1e-3  # of the decoder
+    config.encoder_learning_rate = 5e-4
+    if config.preset != "smoke":
+        config.num_steps = 2000
+    if config.preset == "paper":
+        config.image_loss = "mse"
+        config.learning_rate = 4e-4
+        config.encoder_learning_rate = 4e-5
+        config.num_steps = 200_000
+    return config

@@ -1,0 +1,24 @@
+"""Stage 1: an encoder and a classifier tell rainy photographs from rain-free ones.
+
+    python -m ttl_jax.main --config=configs/recog.py:small \\
+        --config.rainy=folder:/photos/rain --config.clean=folder:/photos/clean
+
+Paper: section Discriminative Representation Learning, Eq. 1.
+Expect: README, "What was measured"; on the embedded sample the held-out area under the
+ROC curve passes 0.9 within 100 steps.
+Time: 0.4 s a step on 2 CPU cores (small, crops of 64, batch 8).
+"""
+
+from configs import common
+
+
+def get_config(preset=None):
+    config = common.get_config(preset)
+    config.stage = "recog"
+    config.dataset = "couples"
+    config.recognition_loss = "mse"  # Eq. 1; l2, l1, charbonnier or cross_entropy
+    if config.preset != "smoke":
+        config.num_steps = 1000
+    if config.preset == "paper":
+        config.num_steps = 100_000
+    return config

@@ -1,0 +1,22 @@
+# Sourced by the other scripts: makes the virtual environment .venv, once, and enters it.
+# PYTHON names the interpreter to use, 3.11 or newer.
+
+make_environment() { # make_environment [EXTRA]: installs the project, with that extra
+  local extra=${1:-} python=${PYTHON:-python3} wanted stamp
+  if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "ttl_jax needs Python 3.11 or newer, and $python is" \
+      "$("$python" --version 2>&1). Name another: PYTHON=python3.12 bash $0" >&2
+    exit 1
+  fi
+  stamp=.venv/installed-${extra:-core}
+  wanted=$(sha256sum < pyproject.toml)
+  if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
+    echo "Installing into .venv (a minute or two) ..."
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+      --editable ".${extra:+[$extra]}"
+    echo "$wanted" > "$stamp"
+  fi
+  # shellcheck disable=SC1091
+  source .venv/bin/activate
+}

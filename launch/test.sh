@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes the environment and runs the tests:
+#
+#   bash launch/test.sh             the fast ones
+#   bash launch/test.sh --slow      the slow ones too
+#   bash launch/test.sh ARGUMENTS   passed on to pytest
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/environment.sh
+make_environment test
+
+select=(-m "not slow")
+if [ "${1:-}" = --slow ]; then
+  select=()
+  shift
+fi
+ruff check .
+ruff format --check .
+python -m pytest "${select[@]}" "$@"

@@ -1,0 +1,210 @@
+"""The layers again, in plain NumPy and float64, written from their definitions."""
+
+import numpy as np
+from scipy import special
+
+
+def conv(x, kernel, bias=0.0):
+    """Zero-padded cross-correlation; x [N, H, W, I], kernel [kh, kw, I, O]."""
+    kh, kw = kernel.shape[:2]
+    n, h, w, _ = x.shape
+    padded = np.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+    out = np.zeros((n, h, w, kernel.shape[3]))
+    for i in range(h):
+        for j in range(w):
+            patch = padded[:, i : i + kh, j : j + kw]
+            out[:, i, j] = np.einsum("nyxi,yxio->no", patch, kernel)
+    return out + bias
+
+
+def depthwise(x, kernel, bias=0.0):
+    """Each channel with its own kernel [kh, kw, C]."""
+    channels = [
+        conv(x[..., c : c + 1], kernel[:, :, c, None, None]) for c in range(x.shape[-1])
+    ]
+    return np.concatenate(channels, axis=-1) + bias
+
+
+def layer_norm(x, scale, bias):
+    mean = x.mean(-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + 1e-6) * scale + bias
+
+
+def gelu(x):
+    """The tanh form (Hendrycks and Gimpel 2016, section 2)."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def spatial_attention(x, p):
+    summary = np.stack([x.mean(-1), x.max(-1)], axis=-1)
+    return x * special.expit(conv(summary, p["conv.kernel"], p["conv.bias"]))
+
+
+def local_branch(x, p):
+    x = depthwise(x, p["depthwise.kernel"], p["depthwise.bias"])
+    x = layer_norm(x, p["norm.scale"], p["norm.bias"])
+    x = gelu(x @ p["expand.kernel"] + p["expand.bias"])
+    return x @ p["project.kernel"] + p["project.bias"]
+
+
+def feed_forward(x, p):
+    x = x @ p["expand.kernel"] + p["expand.bias"]
+    half = x.shape[-1] // 2
+    return gelu(x[..., :half]) * x[..., half:] @ p["project.kernel"] + p["project.bias"]
+
+
+def channel_attention(x, p):
+    n, h, w, c = x.shape
+    heads = p["temperature"].shape[0]
+    qkv = x @ p["query_key_value.kernel"] + p["query_key_value.bias"]
+    qkv = depthwise(qkv, p["depthwise.kernel"], p["depthwise.bias"])
+    query, key, value = np.split(qkv.reshape(n, h * w, 3 * c), 3, axis=-1)
+    out = np.zeros_like(value)
+    for head in range(heads):
+        mine = slice(head * c // heads, (head + 1) * c // heads)
+        for i in range(n):
+            q, k, v = (a[i][:, mine] for a in (query, key, value))
+            q = q / np.sqrt((q**2).sum(0) + 1e-6)
+            k = k / np.sqrt((k**2).sum(0) + 1e-6)
+            weights = special.softmax(q.T @ k * p["temperature"][head, 0, 0], axis=-1)
+            out[i][:, mine] = v @ weights.T
+    return out.reshape(n, h, w, c) @ p["project.kernel"] + p["project.bias"]
+
+
+def window_attention(x, p, *, window, shift, heads):
+    n, h, w, c = x.shape
+    qkv = x @ p["query_key_value.kernel"] + p["query_key_value.bias"]
+    out = np.zeros_like(x)
+    windows = {}
+    for i in range(h):
+        for j in range(w):
+            place = (i + shift) // window, (j + shift) // window
+            windows.setdefault(place, []).append((i, j))
+    for pixels in windows.values():
+        for image in range(n):
+            for head in range(heads):
+                mine = slice(head * c // heads, (head + 1) * c // heads)
+                tokens = np.stack([qkv[image, i, j] for i, j in pixels])
+                q, k, v = (a[:, mine] for a in np.split(tokens, 3, axis=-1))
+                bias = np.array(
+                    [
+                        [
+                            p["position_bias"][
+                                i - i2 + window - 1, j - j2 + window - 1, head
+                            ]
+                            for i2, j2 in pixels
+                        ]
+                        for i, j in pixels
+                    ]
+                )
+                weights = special.softmax(q @ k.T / np.sqrt(c / heads) + bias, axis=-1)
+                for (i, j), value in zip(pixels, weights @ v):
+                    out[image, i, j, mine] = value
+    return out @ p["project.kernel"] + p["project.bias"]
+
+
+def average_pool(x, wh, ww):
+    n, h, w, c = x.shape
+    out = np.zeros((n, -(-h // wh), -(-w // ww), c))
+    for i in range(out.shape[1]):
+        for j in range(out.shape[2]):
+            block = x[:, i * wh : (i + 1) * wh, j * ww : (j + 1) * ww]
+            out[:, i, j] = block.mean(axis=(1, 2))
+    return out
+
+
+def dense_attention(x, p, *, pool, heads):
+    h, w, c = x.shape[1:]
+    wh, ww = min(pool, h), min(pool, w)
+    coarse = average_pool(x, wh, ww)
+    n, gh, gw, _ = coarse.shape
+    qkv = coarse @ p["query_key_value.kernel"] + p["query_key_value.bias"]
+    query, key, value = np.split(qkv.reshape(n, gh * gw, 3 * c), 3, axis=-1)
+    out = np.zeros_like(value)
+    for head in range(heads):
+        mine = slice(head * c // heads, (head + 1) * c // heads)
+        logits = query[..., mine] @ key[..., mine].transpose(0, 2, 1)
+        weights = special.softmax(logits / np.sqrt(c / heads), axis=-1)
+        out[..., mine] = weights @ value[..., mine]
+    out = out.reshape(n, gh, gw, c) @ p["project.kernel"] + p["project.bias"]
+    return out.repeat(wh, axis=1).repeat(ww, axis=2)[:, :h, :w]
+
+
+def spp(x, p, pools):
+    h, w = x.shape[1:3]
+    scales = [x]
+    for i, pool in enumerate(pools):
+        wh, ww = min(pool, h), min(pool, w)
+        y = conv(
+            average_pool(x, wh, ww), p[f"branches.{i}.kernel"], p[f"branches.{i}.bias"]
+        )
+        y = np.maximum(y, 0).repeat(wh, axis=1).repeat(ww, axis=2)
+        scales.append(y[:, :h, :w])
+    return conv(np.concatenate(scales, axis=-1), p["merge.kernel"], p["merge.bias"])
+
+
+def within(params, prefix):
+    """The params whose dotted name begins with `prefix.`, without it."""
+    return {
+        name.removeprefix(prefix + "."): value
+        for name, value in params.items()
+        if name.startswith(prefix + ".")
+    }
+
+
+def block(x, p):
+    """An AGLF-ViT block with channel attention (Fig. 4)."""
+    y = layer_norm(x, p["norm.scale"], p["norm.bias"])
+    x = (
+        x
+        + p["alpha"] * channel_attention(y, within(p, "global_branch"))
+        + p["beta"] * local_branch(y, within(p, "local_branch"))
+    )
+    y = layer_norm(x, p["feed_forward_norm.scale"], p["feed_forward_norm.bias"])
+    return x + feed_forward(y, within(p, "feed_forward"))
+
+
+def pixel_unshuffle(x, factor):
+    n, h, w, c = x.shape
+    out = np.zeros((n, h // factor, w // factor, factor * factor * c))
+    for dy in range(factor):
+        for dx in range(factor):
+            place = (dy * factor + dx) * c
+            out[..., place : place + c] = x[:, dy::factor, dx::factor]
+    return out
+
+
+def pixel_shuffle(x, factor):
+    n, h, w, c = x.shape
+    c //= factor**2
+    out = np.zeros((n, h * factor, w * factor, c))
+    for dy in range(factor):
+        for dx in range(factor):
+            place = (dy * factor + dx) * c
+            out[:, dy::factor, dx::factor] = x[..., place : place + c]
+    return out
+
+
+def encoder(image, p, *, num_blocks, stem_stride):
+    h, w = image.shape[1:3]
+    padding = ((0, 0), (0, -h % stem_stride), (0, -w % stem_stride), (0, 0))
+    x = pixel_unshuffle(np.pad(image, padding, mode="edge"), stem_stride)
+    x = conv(x, p["stem.kernel"], p["stem.bias"])
+    x = spatial_attention(x, within(p, "spatial_attention"))
+    for i in range(num_blocks):
+        x = block(x, within(p, f"blocks.{i}"))
+    return layer_norm(x, p["final_norm.scale"], p["final_norm.bias"])
+
+
+def image_decoder(features, image, p, *, pools, stem_stride):
+    h, w = image.shape[1:3]
+    x = pixel_shuffle(spp(features, within(p, "spp"), pools), stem_stride)[:, :h, :w]
+    x = np.concatenate([x, conv(image, p["skip.kernel"], p["skip.bias"])], axis=-1)
+    x = x + local_branch(x, within(p, "local_block"))
+    return image + conv(x, p["to_image.kernel"], p["to_image.bias"])
+
+
+def classifier(features, p, *, pools):
+    pooled = spp(features, within(p, "spp"), pools).mean(axis=(1, 2))
+    return (pooled @ p["to_score.kernel"] + p["to_score.bias"])[:, 0]

@@ -1,0 +1,156 @@
+"""Losses of task transfer learning, Eqs. 1-5.
+
+Images are float [N, H, W, 3] in [0, 1], features float [N, h, w, C]; every loss is a
+scalar to minimise.
+
+Note: the paper prints unsquared norms and calls them "MSE loss". The mean of the
+squares over all elements is the default here; the unsquared norm is one of `DISTANCES`.
+"""
+
+from collections.abc import Mapping
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+_CHARBONNIER_EPSILON = 1e-3
+
+
+def _mse(a, b):
+    return jnp.mean(jnp.square(a - b))
+
+
+def _l1(a, b):
+    return jnp.mean(jnp.abs(a - b))
+
+
+def _l2(a, b):
+    squares = jnp.sum(jnp.square(a - b), axis=tuple(range(1, a.ndim)))
+    # The norm has no gradient at zero; the smallest normal number gives it a finite one.
+    return jnp.mean(jnp.sqrt(squares + jnp.finfo(squares.dtype).tiny))
+
+
+def _charbonnier(a, b):
+    return jnp.mean(jnp.sqrt(jnp.square(a - b) + _CHARBONNIER_EPSILON**2))
+
+
+DISTANCES = {
+    "mse": _mse,  # mean over all elements of the squared difference
+    "l2": _l2,  # mean over samples of the Euclidean norm, as Eqs. 1-4 are printed
+    "l1": _l1,  # mean absolute difference
+    "charbonnier": _charbonnier,  # sqrt(d² + 1e-6), Charbonnier et al. 1994
+}
+
+
+def distance(a: jax.Array, b: jax.Array, kind: str = "mse") -> jax.Array:
+    """Returns the distance of two arrays of equal shape, a scalar.
+
+    Args:
+      a: Array [N, ...].
+      b: Array of the same shape.
+      kind: A key of `DISTANCES`.
+
+    Raises:
+      ValueError: If the kind is unknown.
+      AssertionError: If the shapes differ.
+    """
+    chex.assert_equal_shape([a, b])
+    if kind not in DISTANCES:
+        raise ValueError(f"Unknown distance {kind!r}; choose from {sorted(DISTANCES)}.")
+    return DISTANCES[kind](a, b)
+
+
+def recognition(scores: jax.Array, labels: jax.Array, kind: str = "mse") -> jax.Array:
+    """Loss of the rain classifier, Eq. 1.
+
+    Args:
+      scores: Output of D_recog [N], unbounded.
+      labels: 1 for rainy, 0 for rain-free [N].
+      kind: A key of `DISTANCES`, or "cross_entropy", which takes the scores as logits.
+    """
+    if kind == "cross_entropy":
+        chex.assert_equal_shape([scores, labels])
+        return jnp.mean(optax.losses.sigmoid_binary_cross_entropy(scores, labels))
+    return distance(scores, labels, kind)
+
+
+def sobel_gradients(images: jax.Array) -> jax.Array:
+    """Horizontal and vertical Sobel gradients per channel, [N, H, W, C] to [..., 2C].
+
+    Note: the paper says "horizontal and vertical gradients". The kernels are divided by
+    8, so that a ramp of slope 1 per pixel has gradient 1; borders are reflected.
+    """
+    h, w = images.shape[1:3]
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+
+    def shifted(dy, dx):
+        return padded[:, dy : dy + h, dx : dx + w]
+
+    def smoothed_step(left, middle, right, left2, middle2, right2):
+        return ((left2 + 2 * middle2 + right2) - (left + 2 * middle + right)) / 8
+
+    horizontal = smoothed_step(
+        *(shifted(dy, 0) for dy in range(3)), *(shifted(dy, 2) for dy in range(3))
+    )
+    vertical = smoothed_step(
+        *(shifted(0, dx) for dx in range(3)), *(shifted(2, dx) for dx in range(3))
+    )
+    return jnp.concatenate([horizontal, vertical], axis=-1)
+
+
+def reconstruction(
+    restored: jax.Array,
+    clean: jax.Array,
+    *,
+    kind: str = "mse",
+    gradient_weight: float = 1.0,
+) -> jax.Array:
+    """Distance of images plus that of their gradients, Eq. 2.
+
+    Args:
+      restored: Output of D_recon or D_dr [N, H, W, 3].
+      clean: Ground truth of the same shape.
+      kind: A key of `DISTANCES`, used for both terms.
+      gradient_weight: Weight of the second term.
+    """
+    gradients = distance(sobel_gradients(restored), sobel_gradients(clean), kind)
+    return distance(restored, clean, kind) + gradient_weight * gradients
+
+
+def standardize(features: jax.Array) -> jax.Array:
+    """Features with zero mean and unit variance over the channels of each pixel."""
+    return jax.nn.standardize(features, axis=-1, epsilon=1e-6)
+
+
+def distillation(
+    student: Mapping[str, jax.Array],
+    teachers: Mapping[str, jax.Array],
+    *,
+    kind: str = "mse",
+) -> dict[str, jax.Array]:
+    """Terms of Eq. 3 or Eq. 4, a scalar per teacher; the equation is their sum.
+
+    Args:
+      student: For Eq. 3 E_stu(I), or its projection for that teacher; for Eq. 4 what
+        each teacher's frozen decoder makes of it. By teacher.
+      teachers: For Eq. 3 E_recog(I) and E_recon(I); for Eq. 4 what their decoders make
+        of them. By teacher, of the same shapes.
+      kind: A key of `DISTANCES`.
+    """
+    return {name: distance(student[name], teachers[name], kind) for name in teachers}
+
+
+def direct_floor(teachers: Mapping[str, jax.Array]) -> jax.Array:
+    """The least value of Eq. 3 that a single feature can reach, as mean squares.
+
+    One feature cannot equal several teachers: the optimum is their mean. For two
+    teachers, it is half the mean squared distance between them.
+
+    Args:
+      teachers: Features of equal shape, by teacher.
+    """
+    stacked = jnp.stack([teachers[name] for name in sorted(teachers)])
+    return jnp.sum(
+        jnp.mean(jnp.square(stacked - stacked.mean(axis=0)), axis=(1, 2, 3, 4))
+    )

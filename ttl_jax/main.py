@@ -1,0 +1,52 @@
+"""Trains one stage, or the stages of a pipeline in order.
+
+Example:
+
+  python -m ttl_jax.main --config=configs/recog.py
+  python -m ttl_jax.main --config=configs/pipeline.py:tiny --config.seed=1
+
+The same command goes on where a run stopped.
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    help_string="What to train: a file of configs/, with a preset after a colon "
+    "(configs/recog.py:small). --config.FIELD=VALUE changes any field.",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs", "Folder of all runs; each stage has a subfolder."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Trains what the flags name; a mistake of the user's ends it with one line."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"Unknown arguments {arguments[1:]}; flags begin with --.")
+    if _CONFIG.value is None:
+        raise app.UsageError("Name what to train, e.g. --config=configs/pipeline.py")
+    # Imported once the flags are read: --help is quick.
+    from ttl_jax.training import loop
+
+    try:
+        for config in _stages_of(_CONFIG.value):
+            evaluation = loop.train(config, _WORKDIR.value)
+            shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
+            logging.info("%s: %s", config.stage, shown or "no evaluation sets")
+    except (ValueError, FloatingPointError) as error:
+        logging.debug("Where it happened:", exc_info=True)
+        sys.exit(f"ttl_jax.main: {error}")
+
+
+def _stages_of(config) -> list:
+    """The configs to train, in order."""
+    return [config[name] for name in config.stages] if "stages" in config else [config]
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.INFO)
+    app.run(main)

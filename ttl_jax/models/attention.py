@@ -1,0 +1,215 @@
+"""Global branches of the AGLF-ViT block: self-attention over channels, windows, all.
+
+Each maps features [N, H, W, C] to the same shape, for any height and width.
+Note: the paper says "self-attention" and no more. Dense attention over the pixels of
+its 256 x 256 crops would need 8.6 GB per map, so it cannot be what it ran; attention
+over channels, linear in the pixels, is the default here.
+"""
+
+import einops
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ttl_jax.models import layers
+
+_EPSILON = 1e-6
+
+
+class ChannelAttention(nnx.Module):
+    """Attention of channels over channels ("transposed", Zamir et al., Restormer, 2022).
+
+    Per head, a d x d map from the products of the channels summed over all pixels.
+    """
+
+    def __init__(self, width: int, *, head_width: int, rngs: nnx.Rngs):
+        self.num_heads = _num_heads(width, head_width)
+        self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
+        self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, rngs=rngs)
+        self.temperature = nnx.Param(jnp.ones((self.num_heads, 1, 1)))
+        self.project = layers.Pointwise(width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h, w = x.shape[1:3]
+        query, key, value = einops.rearrange(
+            self.depthwise(self.query_key_value(x)),
+            "n h w (three heads d) -> three n (h w) heads d",
+            three=3,
+            heads=self.num_heads,
+        )
+        # Each channel has unit length over the pixels, so the map does not grow with
+        # the image. Sums over pixels are kept in float32 under bfloat16.
+        products = _sum_of_products("nlhd,nlhe->nhde", query, key)
+        lengths = (
+            _channel_lengths(query)[..., None] * _channel_lengths(key)[..., None, :]
+        )
+        attention = jax.nn.softmax(products / lengths * self.temperature[None], axis=-1)
+        out = jnp.einsum("nhde,nlhe->nlhd", attention.astype(x.dtype), value)
+        return self.project(
+            einops.rearrange(out, "n (h w) heads d -> n h w (heads d)", h=h, w=w)
+        )
+
+
+def _channel_lengths(x):
+    """Euclidean length of each channel over the pixels, [N, L, heads, d] to [N, heads, d]."""
+    return jnp.sqrt(_sum_of_products("nlhd,nlhd->nhd", x, x) + _EPSILON)
+
+
+def _sum_of_products(pattern, a, b):
+    """An einsum that sums, and returns, in float32 at least."""
+    dtype = jnp.promote_types(a.dtype, jnp.float32)
+    return jnp.einsum(pattern, a, b, preferred_element_type=dtype)
+
+
+class WindowAttention(nnx.Module):
+    """Attention of pixels within square windows, with learnt relative position bias.
+
+    Following Liu et al., Swin Transformer (2021), but shifted windows are cut at the
+    border and not rolled around it, so that no mask between regions is needed.
+
+    Attributes:
+      window: Side of a window in pixels.
+      shift: Rows and columns by which the first window is cut short.
+    """
+
+    def __init__(
+        self, width: int, *, head_width: int, window: int, shift: int, rngs: nnx.Rngs
+    ):
+        self.num_heads = _num_heads(width, head_width)
+        self.window = window
+        self.shift = shift
+        self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
+        self.position_bias = nnx.Param(
+            jnp.zeros((2 * window - 1, 2 * window - 1, self.num_heads))
+        )
+        self.project = layers.Pointwise(width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n, h, w, _ = x.shape
+        rows = -(-(h + self.shift) // self.window)
+        columns = -(-(w + self.shift) // self.window)
+        padding = (
+            (0, 0),
+            (self.shift, rows * self.window - h - self.shift),
+            (self.shift, columns * self.window - w - self.shift),
+            (0, 0),
+        )
+        tokens = einops.rearrange(
+            jnp.pad(self.query_key_value(x), padding),
+            "n (gh wh) (gw ww) (three heads d) -> three (n gh gw) (wh ww) heads d",
+            three=3,
+            wh=self.window,
+            ww=self.window,
+            heads=self.num_heads,
+        )
+        exists = einops.rearrange(
+            jnp.pad(jnp.ones((n, h, w, 1), bool), padding),
+            "n (gh wh) (gw ww) 1 -> (n gh gw) 1 1 (wh ww)",
+            wh=self.window,
+            ww=self.window,
+        )
+        out = einops.rearrange(
+            _attend(*tokens, bias=self._relative_bias()[None], exists=exists),
+            "(n gh gw) (wh ww) heads d -> n (gh wh) (gw ww) (heads d)",
+            gh=rows,
+            gw=columns,
+            wh=self.window,
+        )
+        return self.project(
+            out[:, self.shift : self.shift + h, self.shift : self.shift + w]
+        )
+
+    def _relative_bias(self) -> jax.Array:
+        """Bias of each pair of pixels in a window, [heads, window², window²]."""
+        y, x = jnp.divmod(jnp.arange(self.window**2), self.window)
+        dy = y[:, None] - y[None, :] + self.window - 1
+        dx = x[:, None] - x[None, :] + self.window - 1
+        return einops.rearrange(
+            self.position_bias[...][dy, dx], "q k heads -> heads q k"
+        )
+
+
+class DenseAttention(nnx.Module):
+    """Attention of all positions of a coarse grid over all others.
+
+    Features are averaged over `pool` x `pool` pixels, attended, and the result is
+    repeated back. Its cost grows with the square of the pixels: for research.
+    """
+
+    def __init__(self, width: int, *, head_width: int, pool: int, rngs: nnx.Rngs):
+        self.num_heads = _num_heads(width, head_width)
+        self.pool = pool
+        self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
+        self.project = layers.Pointwise(width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h, w = x.shape[1:3]
+        window = min(self.pool, h), min(self.pool, w)
+        coarse = layers.average_pool(x, window)
+        query, key, value = einops.rearrange(
+            self.query_key_value(coarse),
+            "n h w (three heads d) -> three n (h w) heads d",
+            three=3,
+            heads=self.num_heads,
+        )
+        out = einops.rearrange(
+            _attend(query, key, value),
+            "n (h w) heads d -> n h w (heads d)",
+            h=coarse.shape[1],
+        )
+        return layers.upsample_nearest(self.project(out), window)[:, :h, :w]
+
+
+def _attend(query, key, value, *, bias=0.0, exists=True):
+    """Scaled dot-product attention; query, key, value and result [N, L, heads, d]."""
+    logits = _sum_of_products("nqhd,nkhd->nhqk", query, key)
+    logits = logits / query.shape[-1] ** 0.5 + bias
+    attention = jax.nn.softmax(jnp.where(exists, logits, -jnp.inf), axis=-1)
+    return jnp.einsum("nhqk,nkhd->nqhd", attention.astype(value.dtype), value)
+
+
+def _num_heads(width: int, head_width: int) -> int:
+    if width % head_width:
+        raise ValueError(
+            f"The width {width} is not a multiple of head_width={head_width}; "
+            "choose a head_width that divides it."
+        )
+    return width // head_width
+
+
+def make_global_branch(
+    kind: str,
+    width: int,
+    *,
+    block_index: int,
+    head_width: int,
+    window: int,
+    dense_pool: int,
+    rngs: nnx.Rngs,
+) -> nnx.Module:
+    """Returns the global branch `kind`: "channel", "window" or "dense".
+
+    Args:
+      kind: Form of the attention.
+      width: Channels of the features.
+      block_index: Position of the block; every second block shifts its windows.
+      head_width: Channels of a head.
+      window: Side of a window in pixels (`window`).
+      dense_pool: Pixels averaged per side before attention (`dense`).
+      rngs: Random streams.
+
+    Raises:
+      ValueError: If the kind is unknown or the head width does not divide the width.
+    """
+    if kind == "channel":
+        return ChannelAttention(width, head_width=head_width, rngs=rngs)
+    if kind == "window":
+        shift = window // 2 if block_index % 2 else 0
+        return WindowAttention(
+            width, head_width=head_width, window=window, shift=shift, rngs=rngs
+        )
+    if kind == "dense":
+        return DenseAttention(width, head_width=head_width, pool=dense_pool, rngs=rngs)
+    raise ValueError(
+        f"Unknown global branch {kind!r}; choose 'channel', 'window' or 'dense'."
+    )

@@ -1,0 +1,57 @@
+"""Sizes of networks: parameters, and multiply-adds counted over the jaxpr.
+
+XLA's own cost analysis counts the body of a loop once, and counts everything; the
+field's figures count convolutions and matrix products alone, as is done here.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+from jax.extend import core
+
+
+def num_params(module: nnx.Module) -> int:
+    """Returns the number of trainable numbers of a module."""
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def multiply_adds(fun: Callable, *arguments: jax.Array | jax.ShapeDtypeStruct) -> int:
+    """Returns the multiply-adds of convolutions and matrix products of `fun`.
+
+    Args:
+      fun: A function of arrays; it is traced, not run.
+      *arguments: Arrays, or their shapes and types.
+    """
+    return _count(jax.make_jaxpr(fun)(*arguments).jaxpr)
+
+
+def _count(jaxpr) -> int:
+    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+
+
+def _count_equation(equation) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return equation.outvars[0].aval.size * math.prod(shape[d] for d in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        num_outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return equation.outvars[0].aval.size * (kernel.size // num_outputs)
+    if name == "cond":
+        # One branch runs. Of the depthwise convolution's forms, that with a convolution
+        # counts; the other one's sums of products are the same number.
+        return max(_count(branch.jaxpr) for branch in params["branches"])
+    repeats = params["length"] if name == "scan" else 1
+    return repeats * sum(_count(inner) for inner in _inner_jaxprs(params))
+
+
+def _inner_jaxprs(params):
+    for value in params.values():
+        if isinstance(value, core.ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, core.Jaxpr):
+            yield value

@@ -1,0 +1,278 @@
+"""Building blocks of the AGLF-ViT networks.
+
+All layers map float features [N, H, W, C] to features of the same height and
+width, for any height and width, and compute in the type of their input.
+"""
+
+from collections.abc import Sequence
+
+import einops
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+# Rows per strip of the CPU form of the depthwise convolution. The loop keeps XLA from
+# fusing the sum of shifts into each consumer, where it would be computed again.
+_STRIP_ROWS = 32
+
+
+@jax.custom_vjp
+def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution of each channel with its own kernel, zero-padded to equal size.
+
+    On the CPU it runs as a sum of shifted products, 10 to 40 times faster there than
+    XLA's grouped convolution; on other backends as `lax.conv_general_dilated`.
+
+    Args:
+      x: Features [N, H, W, C].
+      kernel: Odd-sized kernels [kh, kw, C], applied without flipping.
+
+    Returns:
+      Array [N, H, W, C].
+
+    Raises:
+      ValueError: If a side of the kernel is even.
+    """
+    if kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
+        raise ValueError(
+            f"A depthwise kernel needs odd sides, not {kernel.shape[:2]}: an even one "
+            "has no centre pixel."
+        )
+    return lax.platform_dependent(x, kernel, cpu=_shifted_sum, default=_grouped_conv)
+
+
+def _depthwise_conv_fwd(x, kernel):
+    return depthwise_conv(x, kernel), (x, kernel)
+
+
+def _depthwise_conv_bwd(residuals, grad):
+    return lax.platform_dependent(
+        *residuals, grad, cpu=_shifted_sum_grads, default=_grouped_conv_grads
+    )
+
+
+depthwise_conv.defvjp(_depthwise_conv_fwd, _depthwise_conv_bwd)
+
+
+def _grouped_conv(x, kernel):
+    return lax.conv_general_dilated(
+        x,
+        kernel[:, :, None, :].astype(x.dtype),
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def _grouped_conv_grads(x, kernel, grad):
+    return jax.vjp(_grouped_conv, x, kernel)[1](grad)
+
+
+def _pad_for(kernel, x, extra_rows=0):
+    top, left = kernel.shape[0] // 2, kernel.shape[1] // 2
+    return jnp.pad(x, ((0, 0), (top, top + extra_rows), (left, left), (0, 0)))
+
+
+def _shifted_sum(x, kernel):
+    n, h, w, c = x.shape
+    kh, kw, _ = kernel.shape
+    rows = min(_STRIP_ROWS, h)
+    num_strips = -(-h // rows)
+    padded = _pad_for(kernel, x, num_strips * rows - h)
+    taps = kernel.astype(x.dtype)[:, :, None, None, None]  # kh kw 1 1 1 c
+
+    def add_strip(i, out):
+        strip = lax.dynamic_slice_in_dim(padded, i * rows, rows + kh - 1, axis=1)
+        total = sum(
+            strip[:, dy : dy + rows, dx : dx + w] * taps[dy, dx]
+            for dy in range(kh)
+            for dx in range(kw)
+        )
+        return lax.dynamic_update_slice_in_dim(out, total, i * rows, axis=1)
+
+    out = jnp.zeros((n, num_strips * rows, w, c), x.dtype)
+    return lax.fori_loop(0, num_strips, add_strip, out)[:, :h]
+
+
+def _shifted_sum_grads(x, kernel, grad):
+    _, h, w, _ = x.shape
+    kh, kw, _ = kernel.shape
+    padded = _pad_for(kernel, x)
+
+    def add_row(y, total):
+        rows = lax.dynamic_slice_in_dim(padded, y, kh, axis=1).astype(jnp.float32)
+        row_grad = lax.dynamic_index_in_dim(grad, y, axis=1, keepdims=False)
+        taps = [
+            jnp.sum(rows[:, dy, dx : dx + w] * row_grad, axis=(0, 1))
+            for dy in range(kh)
+            for dx in range(kw)
+        ]
+        return total + jnp.stack(taps).reshape(kernel.shape)
+
+    kernel_grad = lax.fori_loop(
+        0, h, add_row, jnp.zeros(kernel.shape, jnp.promote_types(x.dtype, jnp.float32))
+    )
+    x_grad = _shifted_sum(grad, kernel[::-1, ::-1])
+    return x_grad, kernel_grad.astype(kernel.dtype)
+
+
+class DepthwiseConv(nnx.Module):
+    """Depthwise convolution with bias, [N, H, W, C] to the same shape."""
+
+    def __init__(self, width: int, *, kernel_size: int, rngs: nnx.Rngs):
+        init = nnx.initializers.variance_scaling(
+            1.0, "fan_in", "truncated_normal", in_axis=(0, 1), out_axis=(), batch_axis=2
+        )
+        self.kernel = nnx.Param(init(rngs.params(), (kernel_size, kernel_size, width)))
+        self.bias = nnx.Param(jnp.zeros(width))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return depthwise_conv(x, self.kernel[...]) + self.bias[None, None, None]
+
+
+class Pointwise(nnx.Linear):
+    """1x1 convolution, [N, H, W, C_in] to [N, H, W, C_out].
+
+    The product runs on a flat (pixels, channels) view: on the CPU, training is about
+    3.5 times faster so than with a 4-D operand.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+
+def conv3x3(width_in: int, width_out: int, *, rngs: nnx.Rngs, **kwargs) -> nnx.Conv:
+    """Returns a 3x3 convolution with bias, zero-padded to equal size."""
+    return nnx.Conv(width_in, width_out, kernel_size=(3, 3), rngs=rngs, **kwargs)
+
+
+class SpatialAttention(nnx.Module):
+    """Weights each pixel by a map in (0, 1) computed from all channels.
+
+    "A spatial attention module to highlight rainy contents" (section Network Structure).
+    Note: the paper gives no form; mean and maximum over the channels, a convolution and
+    a sigmoid are the common one (Woo et al., CBAM, 2018).
+    """
+
+    def __init__(self, *, kernel_size: int = 7, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(2, 1, kernel_size=(kernel_size, kernel_size), rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        summary = jnp.concatenate(
+            [x.mean(-1, keepdims=True), x.max(-1, keepdims=True)], axis=-1
+        )
+        return x * jax.nn.sigmoid(self.conv(summary))
+
+
+class LocalBranch(nnx.Module):
+    """The CNN block of Fig. 4: depthwise conv, norm, 1x1 expand, GELU, 1x1.
+
+    Note: the paper says "inspired by (Liu et al. 2022)", most likely ConvNeXt, whose
+    block this is, without its layer scale (β of Fig. 4 takes that place).
+    """
+
+    def __init__(
+        self, width: int, *, kernel_size: int = 7, expansion: int = 2, rngs: nnx.Rngs
+    ):
+        self.depthwise = DepthwiseConv(width, kernel_size=kernel_size, rngs=rngs)
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.expand = Pointwise(width, expansion * width, rngs=rngs)
+        self.project = Pointwise(expansion * width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.norm(self.depthwise(x))
+        return self.project(jax.nn.gelu(self.expand(x), approximate=True))
+
+
+class FeedForward(nnx.Module):
+    """Gated feed-forward (GEGLU, Shazeer 2020), [N, H, W, C] to the same shape."""
+
+    def __init__(self, width: int, *, ratio: int = 2, rngs: nnx.Rngs):
+        self.expand = Pointwise(width, 2 * ratio * width, rngs=rngs)
+        self.project = Pointwise(ratio * width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gate, value = jnp.split(self.expand(x), 2, axis=-1)
+        return self.project(jax.nn.gelu(gate, approximate=True) * value)
+
+
+class SpatialPyramidPooling(nnx.Module):
+    """Adds context of several scales, [N, H, W, C] to the same shape ("SPP").
+
+    Average pools of fixed windows, a 3x3 conv to a few channels each, ReLU, nearest
+    upsampling, concatenation with the input, 3x3 conv. Fixed windows, not a fixed
+    number of bins, keep the result independent of the image's size.
+    Note: the paper gives no form; this one follows the first author's earlier public
+    network.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        pools: Sequence[int] = (32, 16, 8, 4),
+        branch_width: int = 1,
+        rngs: nnx.Rngs,
+    ):
+        self.pools = tuple(pools)
+        self.branches = nnx.List(
+            [conv3x3(width, branch_width, rngs=rngs) for _ in pools]
+        )
+        self.merge = conv3x3(width + len(self.pools) * branch_width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h, w = x.shape[1:3]
+        scales = [x]
+        for pool, branch in zip(self.pools, self.branches):
+            window = min(pool, h), min(pool, w)
+            pooled = jax.nn.relu(branch(average_pool(x, window)))
+            scales.append(upsample_nearest(pooled, window)[:, :h, :w])
+        return self.merge(jnp.concatenate(scales, axis=-1))
+
+
+def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
+    """Means over windows laid edge to edge, [N, ceil(H / wh), ceil(W / ww), C].
+
+    Windows that reach over the border average the pixels that exist.
+    """
+    (h, w), (wh, ww) = x.shape[1:3], window
+    padding = ((0, 0), (0, -h % wh), (0, -w % ww), (0, 0))
+
+    def window_sums(values):
+        return einops.reduce(
+            jnp.pad(values, padding),
+            "n (h wh) (w ww) c -> n h w c",
+            "sum",
+            wh=wh,
+            ww=ww,
+        )
+
+    return window_sums(x) / window_sums(jnp.ones((1, h, w, 1), x.dtype))
+
+
+def upsample_nearest(x: jax.Array, factor: tuple[int, int]) -> jax.Array:
+    """Each pixel repeated, [N, H, W, C] to [N, H * fh, W * fw, C]."""
+    return einops.repeat(x, "n h w c -> n (h fh) (w fw) c", fh=factor[0], fw=factor[1])
+
+
+def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Blocks of pixels to channels, [N, H, W, C] to [N, H / f, W / f, f * f * C]."""
+    return einops.rearrange(
+        x, "n (h fh) (w fw) c -> n h w (fh fw c)", fh=factor, fw=factor
+    )
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Channels to blocks of pixels, the inverse of `pixel_unshuffle`."""
+    return einops.rearrange(
+        x, "n h w (fh fw c) -> n (h fh) (w fw) c", fh=factor, fw=factor
+    )
+
+
+def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "edge") -> jax.Array:
+    """Pads bottom and right until height and width are multiples of `multiple`."""
+    h, w = x.shape[1:3]
+    padding = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
+    return jnp.pad(x, padding, mode=mode)

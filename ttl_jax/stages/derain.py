@@ -1,0 +1,76 @@
+"""Stage 4: remove rain, fine-tuned on a minority of synthetic pairs (Eq. 2)."""
+
+import functools
+
+import jax.numpy as jnp
+
+from ttl_jax import losses, models
+from ttl_jax.metrics import image_quality
+from ttl_jax.stages.distill import check_teachers
+from ttl_jax.stages.stage import Source, Stage, run_name
+
+
+def make_stage(config) -> Stage:
+    """Returns the deraining task: the student E_stu and a new decoder D_dr.
+
+    The encoder learns at `config.encoder_learning_rate`, the decoder at
+    `config.learning_rate`. With `config.from_student` false, both start from random
+    weights: variant V2 of Table 4.
+    """
+    teachers = check_teachers(config.teachers)
+    student = run_name("distill", teachers)
+    command = "python -m ttl_jax.main --config=configs/distill.py"
+    if student != "distill":
+        command += f" --config.teachers=\"('{teachers[0]}',)\""
+    source = Source(run=student, module="encoder", command=command)
+
+    def restore(modules, batch):
+        return modules["decoder"](modules["encoder"](batch["rainy"]), batch["rainy"])
+
+    def loss_fn(modules, batch, key):
+        del key
+        loss = losses.reconstruction(
+            restore(modules, batch),
+            batch["clean"],
+            kind=config.image_loss,
+            gradient_weight=config.gradient_weight,
+        )
+        return loss, {}
+
+    def eval_fn(modules, batch, key):
+        del key
+        restored = jnp.clip(restore(modules, batch), 0, 1)
+        scores = {}
+        for name, metric in (
+            ("psnr", image_quality.psnr),
+            ("ssim", image_quality.ssim),
+        ):
+            before = metric(batch["rainy"], batch["clean"])
+            after = metric(restored, batch["clean"])
+            scores |= {
+                f"{name}_input": before,
+                name: after,
+                f"{name}_gain": after - before,
+            }
+        return scores
+
+    return Stage(
+        run=run_name("derain", teachers) if config.from_student else "scratch",
+        modules={
+            "encoder": functools.partial(models.make_encoder, **config.encoder),
+            "decoder": functools.partial(
+                models.make_image_decoder,
+                width=config.encoder.width,
+                stem_stride=config.encoder.stem_stride,
+                **config.decoder,
+            ),
+        },
+        trainable=("encoder", "decoder"),
+        learning_rates={
+            "encoder": config.encoder_learning_rate,
+            "decoder": config.learning_rate,
+        },
+        init_from={"encoder": source} if config.from_student else {},
+        loss_fn=loss_fn,
+        eval_fn=eval_fn,
+    )

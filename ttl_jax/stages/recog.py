@@ -1,0 +1,56 @@
+"""Stage 1: tell rainy photographs from rain-free ones (Eq. 1)."""
+
+import functools
+
+from ttl_jax import losses, models
+from ttl_jax.metrics import classification
+from ttl_jax.stages.stage import Stage
+
+
+def make_stage(config) -> Stage:
+    """Returns the recognition task: E_recog and D_recog from random weights.
+
+    Batches are couples of a rainy and a rain-free photograph: rows 2k and 2k + 1.
+    """
+    threshold = 0.0 if config.recognition_loss == "cross_entropy" else 0.5
+
+    def loss_fn(modules, batch, key):
+        del key
+        scores = modules["decoder"](modules["encoder"](batch["image"]))
+        loss = losses.recognition(scores, batch["label"], config.recognition_loss)
+        correct = (scores > threshold) == (batch["label"] == 1)
+        return loss, {"accuracy": correct.mean()}
+
+    def eval_fn(modules, batch, key):
+        del key
+        scores = modules["decoder"](modules["encoder"](batch["image"]))
+        return {"score": scores, "label": batch["label"]}
+
+    return Stage(
+        run="recog",
+        modules={
+            "encoder": functools.partial(models.make_encoder, **config.encoder),
+            "decoder": functools.partial(
+                models.make_classifier,
+                width=config.encoder.width,
+                pools=config.decoder.pools,
+                pool_width=config.decoder.pool_width,
+            ),
+        },
+        trainable=("encoder", "decoder"),
+        learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
+        loss_fn=loss_fn,
+        eval_fn=eval_fn,
+        summarize_fn=_summarize,
+    )
+
+
+def _summarize(per_image):
+    """Area under the ROC curve, and how often a couple's rainy side scores higher."""
+    score, label = per_image["score"], per_image["label"]
+    return {
+        "auc": classification.roc_auc(score, label),
+        "paired_accuracy": classification.paired_accuracy(score[0::2], score[1::2]),
+        "score_rainy": float(score[label == 1].mean()),
+        "score_clean": float(score[label == 0].mean()),
+    }

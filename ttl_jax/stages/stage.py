@@ -1,0 +1,132 @@
+"""A training stage as a value: what is trained, from what, on which loss.
+
+The training loop knows nothing else of a task. A new task is one module with a function
+`make_stage(config) -> Stage` and one config that names it.
+"""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+Modules = Mapping[str, Callable[..., Any]]
+Batch = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the initial values of a module come from.
+
+    Attributes:
+      run: Name of the earlier run's folder in the working directory.
+      module: Name of the module in that run.
+      command: What makes the run, for the message when it is missing.
+    """
+
+    run: str
+    module: str
+    command: str
+
+
+def run_name(base: str, teachers: Sequence[str]) -> str:
+    """Returns the name of a run, with its teacher's where it has but one (Table 3)."""
+    return base if len(teachers) > 1 else f"{base}_{teachers[0]}"
+
+
+def mean_of_each(per_image: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns the mean of each per-image metric."""
+    return {name: float(np.mean(values)) for name, values in per_image.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One task of the chain, complete.
+
+    Attributes:
+      run: Default name of the run's folder.
+      modules: Factories `make(rngs=...)` by module name, as `functools.partial` of a
+        function of `ttl_jax.models`; the names are the top level of the checkpoint.
+      trainable: Names of the modules that learn. The others are frozen: no gradient, no
+        optimizer state, not saved.
+      learning_rates: Initial learning rate by trainable module.
+      loss_fn: `(modules, batch, key) -> (loss, scalars)`; images arrive as float in
+        [0, 1], other arrays as they are.
+      eval_fn: `(modules, batch, key) -> {metric: [N] per image}`.
+      init_from: Earlier runs' modules to start from, by module name.
+      summarize_fn: Per-image metrics of a whole evaluation set to numbers.
+
+    Raises:
+      ValueError: If the names contradict each other, or a frozen module has no source.
+    """
+
+    run: str
+    modules: Mapping[str, functools.partial]
+    trainable: Sequence[str]
+    learning_rates: Mapping[str, float]
+    loss_fn: Callable[[Modules, Batch, jax.Array], tuple[jax.Array, dict]]
+    eval_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]]
+    init_from: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    summarize_fn: Callable[[Mapping[str, np.ndarray]], dict[str, float]] = mean_of_each
+
+    def __post_init__(self):
+        for field in ("trainable", "init_from", "learning_rates"):
+            unknown = sorted(set(getattr(self, field)) - set(self.modules))
+            if unknown:
+                raise ValueError(
+                    f"Stage {self.run!r}: {field} names {unknown}, but its modules are "
+                    f"{sorted(self.modules)}."
+                )
+        if set(self.learning_rates) != set(self.trainable):
+            raise ValueError(
+                f"Stage {self.run!r} trains {sorted(self.trainable)} but has learning "
+                f"rates for {sorted(self.learning_rates)}; give one to each."
+            )
+        # Distilling from random teachers is this method's silent failure.
+        orphans = sorted(set(self.frozen) - set(self.init_from))
+        if orphans:
+            raise ValueError(
+                f"Stage {self.run!r} freezes {orphans}, which nothing loads: a frozen "
+                "module needs an entry in init_from, or to be trainable."
+            )
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the modules that do not learn."""
+        return tuple(name for name in self.modules if name not in self.trainable)
+
+    def describe_modules(self) -> dict[str, dict[str, Any]]:
+        """Returns the trainable modules' factories and arguments, for the checkpoint."""
+        return {
+            name: {
+                "factory": self.modules[name].func.__name__,
+                **self.modules[name].keywords,
+            }
+            for name in self.trainable
+        }
+
+
+def make_stage(config) -> Stage:
+    """Returns the stage that `config.stage` names.
+
+    Args:
+      config: The run's config. `stage` is the name of a module in `ttl_jax.stages`, or
+        the dotted path of any importable module with a `make_stage(config)`.
+
+    Raises:
+      ValueError: If there is no such module.
+    """
+    path = config.stage if "." in config.stage else f"{__package__}.{config.stage}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not path.startswith(error.name):
+            raise
+        raise ValueError(
+            f"config.stage={config.stage!r} names no module {path!r}. Give the name of "
+            "a file in ttl_jax/stages, or the dotted path of your own module."
+        ) from None
+    return module.make_stage(config)

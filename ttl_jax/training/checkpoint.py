@@ -1,0 +1,244 @@
+"""Checkpoints: arrays and JSON by Orbax, one folder per run, verified leaf by leaf.
+
+A module's params are a flat dict from dotted names ("blocks.0.alpha") to arrays, so that
+a checkpoint can be read, listed and compared without the code that made it. A step holds
+
+    params/<module>/<leaf>    the weights of each trainable module
+    ema/<module>/<leaf>       their moving average, where the run keeps one
+    progress/                 step, optimizer state and so on, to go on training
+    metadata                  JSON: config, networks, where modules were loaded from
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+
+FOLDER = "checkpoints"
+
+Params = dict[str, jax.Array]
+
+
+def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
+    """Returns a module's structure and its params by dotted name."""
+    graph, state = nnx.split(module)
+    params = {
+        ".".join(map(str, path)): variable[...]
+        for path, variable in nnx.to_flat_state(state)
+    }
+    return graph, params
+
+
+def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Module:
+    """Returns the module that `split_module` took apart, with the given params."""
+    flat = [
+        (tuple(int(k) if k.isdigit() else k for k in name.split(".")), nnx.Param(value))
+        for name, value in params.items()
+    ]
+    return nnx.merge(graph, nnx.from_flat_state(flat))
+
+
+def verify_params(
+    loaded: Mapping[str, Any], wanted: Mapping[str, Any], *, source: str, module: str
+) -> None:
+    """Checks that loaded params are those wanted: every name, shape and type.
+
+    Args:
+      loaded: Params by dotted name.
+      wanted: Arrays or `jax.ShapeDtypeStruct` by dotted name.
+      source: Where they were loaded from, for the message.
+      module: Name of the module, for the message.
+
+    Raises:
+      ValueError: Naming up to five leaves that differ.
+    """
+
+    def form(leaf):
+        return f"{tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
+
+    faults = []
+    for name in sorted(set(loaded) | set(wanted)):
+        if name not in loaded:
+            faults.append(f"{name} is missing, wanted {form(wanted[name])}")
+        elif name not in wanted:
+            faults.append(f"{name} {form(loaded[name])} is not part of the network")
+        elif form(loaded[name]) != form(wanted[name]):
+            faults.append(
+                f"{name} is {form(loaded[name])}, wanted {form(wanted[name])}"
+            )
+    if faults:
+        shown = "; ".join(faults[:5]) + (
+            f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        )
+        raise ValueError(
+            f"{source} does not fit {module!r}: {shown}. Use the config (preset, encoder "
+            "and decoder fields) that the run was trained with, or train it again."
+        )
+
+
+def digest(params: Mapping[str, Any]) -> str:
+    """Returns a fingerprint of names, types, shapes and values, 16 hex digits."""
+    sha = hashlib.sha256()
+    for name in sorted(params):
+        value = np.asarray(params[name])
+        sha.update(f"{name} {value.dtype} {value.shape}".encode())
+        sha.update(np.ascontiguousarray(value).tobytes())
+    return sha.hexdigest()[:16]
+
+
+class Checkpointer:
+    """Saves and restores the steps of one run.
+
+    Attributes:
+      run_dir: The run's folder; checkpoints lie in its subfolder `checkpoints`.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, *, keep: int):
+        self.run_dir = run_dir
+        self._manager = ocp.CheckpointManager(
+            (run_dir / FOLDER).absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+        )
+
+    def latest_step(self) -> int | None:
+        """Returns the last step saved whole, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, items: Mapping[str, Any], metadata: Mapping) -> None:
+        """Begins to write a step in the background; the arrays may be donated after.
+
+        Args:
+          step: Updates done.
+          items: Trees of arrays by item, `params` among them.
+          metadata: Values that JSON can hold.
+        """
+        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        arguments["metadata"] = ocp.args.JsonSave(metadata)
+        self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+
+    def restore(self, step: int, items: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the items of a step, placed as their templates are.
+
+        Args:
+          step: A step that was saved.
+          items: Trees of arrays or `jax.ShapeDtypeStruct` with sharding, by item.
+
+        Raises:
+          ValueError: If a leaf's name, shape or type is not the template's.
+        """
+        source = f"{self.run_dir} at step {step}"
+        saved = self._manager.item_metadata(step)
+        for name, template in items.items():
+            verify_params(
+                _flatten(saved[name].tree if saved[name] is not None else {}),
+                _flatten(template),
+                source=source,
+                module=name,
+            )
+        arguments = {
+            name: ocp.args.StandardRestore(jax.tree.map(_as_template, template))
+            for name, template in items.items()
+        }
+        restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
+        return {name: restored[name] for name in items}
+
+    def metadata(self, step: int) -> dict[str, Any]:
+        """Returns what `save` was given as metadata."""
+        arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=arguments)["metadata"]
+
+    def wait(self) -> None:
+        """Waits until all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then releases the run's files."""
+        self._manager.close()
+
+
+def _as_template(leaf):
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _flatten(tree) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_path_name(path): leaf for path, leaf in leaves}
+
+
+def _path_name(path) -> str:
+    return "/".join(
+        str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
+        for key in path
+    )
+
+
+def has_checkpoint(run_dir: pathlib.Path) -> bool:
+    """Whether a run has saved a step whole."""
+    folder = run_dir / FOLDER
+    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+
+
+def find_run(path: pathlib.Path) -> pathlib.Path:
+    """Returns the run's folder for a run, its `checkpoints` folder or one step of it.
+
+    Raises:
+      ValueError: If no checkpoint lies there.
+    """
+    path = pathlib.Path(path)
+    for run_dir in (path, path.parent, path.parent.parent):
+        if (run_dir / FOLDER).is_dir():
+            return run_dir
+    raise ValueError(
+        f"{path} holds no checkpoint: expected a run's folder such as runs/derain, with "
+        f"a folder {FOLDER!r} inside."
+    )
+
+
+def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
+    """Loads the weights of a run: the moving average where it keeps one.
+
+    Args:
+      path: A run's folder, or one step's folder inside its `checkpoints`.
+
+    Returns:
+      Params by module, on the host; and the metadata with the entry `step` added.
+
+    Raises:
+      ValueError: If there is no finished checkpoint.
+    """
+    path = pathlib.Path(path)
+    run_dir = find_run(path)
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    with ocp.CheckpointManager(
+        (run_dir / FOLDER).absolute(), options=options
+    ) as manager:
+        step = int(path.name) if path.name.isdigit() else manager.latest_step()
+        if step is None or step not in manager.all_steps():
+            raise ValueError(
+                f"{path} holds no finished checkpoint; steps in {run_dir}: "
+                f"{sorted(manager.all_steps()) or 'none'}."
+            )
+        arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        metadata = manager.restore(step, args=arguments)["metadata"]
+        item = "ema" if metadata["ema"] else "params"
+        restore = ocp.args.Composite(**{item: ocp.args.StandardRestore()})
+        modules = manager.restore(step, args=restore)[item]
+    return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON to a temporary name, then renames it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads what `write_json` wrote."""
+    return json.loads(path.read_text())

@@ -1,0 +1,83 @@
+"""Where a run's numbers go: the log, `metrics.jsonl` and TensorBoard."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+
+import tensorboardX
+from absl import logging
+
+FILE = "metrics.jsonl"
+
+
+class MetricWriter:
+    """Writes scalars by step; does nothing on processes that are not to write.
+
+    Attributes:
+      path: The JSON-lines file, one object {"step": ..., name: value, ...} per line.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, *, first_step: int, enabled: bool):
+        """Opens the run's files and cuts back what lies at or beyond `first_step`.
+
+        A run that was killed has written numbers past its last checkpoint; they are
+        written again as it goes on.
+
+        Args:
+          run_dir: The run's folder.
+          first_step: The step restored; rows up to it stay. 0 starts anew.
+          enabled: Whether this process writes.
+        """
+        self.path = run_dir / FILE
+        self._enabled = enabled
+        if not enabled:
+            return
+        self._cut_back(first_step)
+        self._file = self.path.open("a")
+        self._board = tensorboardX.SummaryWriter(
+            str(run_dir / "tensorboard"), purge_step=first_step + 1
+        )
+
+    def _cut_back(self, last_step: int) -> None:
+        if not self.path.exists():
+            return
+        kept = [row for row in read(self.path) if 0 < last_step >= row["step"]]
+        temporary = self.path.with_name(f".{FILE}.tmp")
+        with temporary.open("w") as file:
+            for row in kept:
+                file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes scalars of one step; values that are not finite become null in JSON."""
+        if not self._enabled:
+            return
+        values = {name: float(value) for name, value in scalars.items()}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        logging.info("step %d: %s", step, shown)
+        row = {n: v if math.isfinite(v) else None for n, v in values.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._enabled:
+            self._file.close()
+            self._board.close()
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    """Returns the rows of a `metrics.jsonl`, without a last line that was cut off."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,113 @@
+"""Adam with one learning rate per module, and how the rates fall."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+KINDS = ("plateau", "cosine", "constant")
+
+# The smallest relative decrease that float32 can tell: "when the losses do not decrease".
+_SMALLEST_DECREASE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How learning rates fall over a run.
+
+    Attributes:
+      kind: "plateau" halves each rate when the mean loss over a window has not decreased
+        for `patience` windows (section Training details); "cosine" warms up linearly,
+        then falls to `final_fraction` of the rate; "constant".
+      num_steps: Updates of the run (cosine).
+      warmup_steps: Updates of linear warm-up (cosine).
+      final_fraction: Last rate over first (cosine).
+      patience: Windows without decrease before a rate is halved (plateau).
+      window: Updates in a window (plateau).
+      min_learning_rate: Floor of each rate (plateau).
+
+    Raises:
+      ValueError: If the kind is unknown.
+    """
+
+    kind: str
+    num_steps: int
+    warmup_steps: int
+    final_fraction: float
+    patience: int
+    window: int
+    min_learning_rate: float
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"Unknown schedule {self.kind!r}; choose from {KINDS}.")
+
+    def of_step(self, rate: float) -> optax.Schedule:
+        """Returns the rate by step, as far as the step alone decides it."""
+        if self.kind != "cosine":
+            return optax.constant_schedule(rate)
+        return optax.warmup_cosine_decay_schedule(
+            init_value=0.0 if self.warmup_steps else rate,
+            peak_value=rate,
+            warmup_steps=self.warmup_steps,
+            decay_steps=max(self.num_steps, self.warmup_steps + 1),
+            end_value=self.final_fraction * rate,
+        )
+
+    def adam(self, rate: float) -> optax.GradientTransformation:
+        """Returns Adam whose rate starts at `rate` and follows this schedule."""
+        adam = optax.adam(self.of_step(rate))
+        if self.kind != "plateau":
+            return adam
+        halving = optax.contrib.reduce_on_plateau(
+            factor=0.5,
+            patience=self.patience,
+            rtol=_SMALLEST_DECREASE,
+            accumulation_size=self.window,
+            min_scale=min(self.min_learning_rate / rate, 1.0),
+        )
+        return optax.chain(adam, halving)
+
+
+def make_optimizer(
+    learning_rates: Mapping[str, float], schedule: Schedule, *, clip_norm: float
+) -> optax.GradientTransformationExtraArgs:
+    """Returns Adam over params whose top level is the module's name.
+
+    Its `update` takes the loss as `value`.
+
+    Args:
+      learning_rates: Initial rate by module.
+      schedule: How the rates fall.
+      clip_norm: Largest global norm of the gradient; 0 does not clip.
+    """
+
+    def module_of_each(params):
+        return {
+            name: jax.tree.map(lambda _, name=name: name, leaves)
+            for name, leaves in params.items()
+        }
+
+    adam = optax.partition(
+        {name: schedule.adam(rate) for name, rate in learning_rates.items()},
+        module_of_each,
+    )
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    return optax.with_extra_args_support(optax.chain(clip, adam))
+
+
+def current_learning_rates(
+    learning_rates: Mapping[str, float], schedule: Schedule, step: int, opt_state: Any
+) -> dict[str, float]:
+    """Returns the rate of each module at a step, plateau halvings included."""
+    rates = {
+        name: float(schedule.of_step(rate)(step))
+        for name, rate in learning_rates.items()
+    }
+    for path, scale in optax.tree_utils.tree_get_all_with_path(opt_state, "scale"):
+        modules = [getattr(key, "key", None) for key in path]
+        name = next(module for module in modules if module in rates)
+        rates[name] *= float(scale)
+    return rates

@@ -1,0 +1,193 @@
+"""The state of a run: built from random weights or earlier runs, then trained."""
+
+import dataclasses
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from absl import logging
+from flax import nnx, struct
+from jax.sharding import Sharding
+
+from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.training import checkpoint
+from ttl_jax.training.checkpoint import Params
+
+
+@struct.dataclass
+class TrainState:
+    """What a train step reads and returns, and a checkpoint holds.
+
+    Attributes:
+      step: Updates done, int32 scalar.
+      params: Weights of the trainable modules, float32, by module.
+      ema: Their moving average, or None.
+      opt_state: State of the optimizer, that of the plateau rule included.
+      bad_step: First step whose loss or gradient was not finite, int32; -1 for none.
+    """
+
+    step: jax.Array
+    params: dict[str, Params]
+    ema: dict[str, Params] | None
+    opt_state: Any
+    bad_step: jax.Array
+
+    def items(self) -> dict[str, Any]:
+        """Returns the trees a checkpoint stores, by item."""
+        progress = {
+            "step": self.step,
+            "bad_step": self.bad_step,
+            "opt_state": self.opt_state,
+        }
+        items = {"params": self.params, "progress": progress}
+        return items | ({"ema": self.ema} if self.ema is not None else {})
+
+    @classmethod
+    def from_items(cls, items: Mapping[str, Any]) -> "TrainState":
+        """Returns the state whose `items` these are."""
+        return cls(params=items["params"], ema=items.get("ema"), **items["progress"])
+
+    @property
+    def weights(self) -> dict[str, Params]:
+        """The weights to evaluate: the moving average where there is one."""
+        return self.params if self.ema is None else self.ema
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The modules of a stage, taken apart.
+
+    Attributes:
+      graphs: Structure by module.
+      frozen: Params of the modules that do not learn, by module.
+    """
+
+    graphs: dict[str, nnx.GraphDef]
+    frozen: dict[str, Params]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """Params from earlier runs, by the module they initialise.
+
+    Attributes:
+      params: Params by module.
+      origins: For each module the run's name, module, step and digest: JSON values.
+    """
+
+    params: dict[str, Params]
+    origins: dict[str, dict[str, Any]]
+
+
+def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
+    """Loads what a stage starts from.
+
+    Args:
+      stage: The stage.
+      workdir: Folder of all runs.
+
+    Raises:
+      ValueError: If a run is missing; all that are missing are named, with the commands
+        that make them.
+    """
+    _check_present(stage, workdir)
+    runs = {
+        run: checkpoint.load_modules(workdir / run)
+        for run in sorted({source.run for source in stage.init_from.values()})
+    }
+    params, origins = {}, {}
+    for name, source in stage.init_from.items():
+        modules, metadata = runs[source.run]
+        if source.module not in modules:
+            raise ValueError(
+                f"{workdir / source.run} holds {sorted(modules)}, not the "
+                f"{source.module!r} that stage {stage.run!r} starts {name!r} from."
+            )
+        params[name] = modules[source.module]
+        origins[name] = {
+            **dataclasses.asdict(source),
+            "step": metadata["step"],
+            "digest": checkpoint.digest(params[name]),
+        }
+        del origins[name]["command"]
+    return Loaded(params, origins)
+
+
+def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
+    missing: dict[str, Source] = {}
+    for source in stage.init_from.values():
+        if not checkpoint.has_checkpoint(workdir / source.run):
+            missing[source.run] = source
+    if missing:
+        commands = "\n".join(
+            f"  {source.command} --workdir={workdir}" for source in missing.values()
+        )
+        raise ValueError(
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, which "
+            f"{workdir} does not hold. Make what is missing with the same preset:\n"
+            f"{commands}"
+        )
+
+
+def create(
+    stage: Stage,
+    tx: optax.GradientTransformation,
+    loaded: Loaded,
+    placement: Sharding,
+    *,
+    seed: int,
+    keep_ema: bool,
+) -> tuple[Networks, TrainState]:
+    """Builds a stage's networks and the state before its first update.
+
+    The order of initialisation: a module in `loaded`, else random. (A run that resumes
+    overwrites both.) Random values depend on the seed and the module's name alone, so
+    that another module beside it changes nothing.
+
+    Args:
+      stage: The stage.
+      tx: Its optimizer.
+      loaded: Params from earlier runs.
+      placement: Where the arrays live.
+      seed: Seed of the random values.
+      keep_ema: Whether the state holds a moving average.
+
+    Raises:
+      ValueError: If a loaded leaf's name, shape or type is not the network's.
+    """
+    graphs, params = {}, {}
+    for name, make in stage.modules.items():
+        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+        graphs[name], params[name] = checkpoint.split_module(
+            make(rngs=nnx.Rngs(params=key))
+        )
+        if name in loaded.params:
+            origin = loaded.origins[name]
+            checkpoint.verify_params(
+                loaded.params[name],
+                params[name],
+                source=f"The {origin['module']} of run {origin['run']!r}",
+                module=name,
+            )
+            params[name] = loaded.params[name]
+        num_params = sum(leaf.size for leaf in params[name].values())
+        kind = "trained" if name in stage.trainable else "frozen"
+        logging.info("%s: %s params, %s", name, f"{num_params:,}", kind)
+    params = jax.device_put(params, placement)
+    trained = {name: params.pop(name) for name in stage.trainable}
+
+    def initial_state(trained):
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=trained,
+            ema=jax.tree.map(jnp.copy, trained) if keep_ema else None,
+            opt_state=tx.init(trained),
+            bad_step=jnp.full((), -1, jnp.int32),
+        )
+
+    state = jax.jit(initial_state, out_shardings=placement)(trained)
+    return Networks(graphs, params), state

@@ -1,0 +1,166 @@
+"""One update and one evaluation of any stage, as jitted functions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import einops
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+
+from ttl_jax.stages.stage import Stage
+from ttl_jax.training import checkpoint, sharding
+from ttl_jax.training.state import Networks, TrainState
+
+
+def make_train_step(
+    stage: Stage,
+    networks: Networks,
+    tx: optax.GradientTransformationExtraArgs,
+    mesh: Mesh,
+    *,
+    seed: int,
+    compute_dtype: str,
+    num_micro_batches: int,
+    ema_decay: float,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """Returns `train_step(state, frozen, batch) -> (state, scalars)`.
+
+    Random numbers depend on the seed and the state's step. An update whose loss or
+    gradient is not finite is discarded and its step latched in `bad_step`, without a
+    word to the host.
+
+    Args:
+      stage: What is trained.
+      networks: Its modules.
+      tx: Its optimizer.
+      mesh: The mesh of all devices; batches are spread over it.
+      seed: Seed of the run.
+      compute_dtype: Type the networks compute in; params, losses and the optimizer stay
+        in float32.
+      num_micro_batches: Parts a batch is computed in, one after the other.
+      ema_decay: Decay of the moving average once warm, used where the state has one.
+    """
+
+    def loss_of(params, frozen, batch, key):
+        modules = _build_modules(networks, params, frozen, compute_dtype)
+        return stage.loss_fn(modules, _to_unit_range(batch), key)
+
+    def train_step(state: TrainState, frozen, batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, scalars), grads = _mean_over_micro_batches(
+            lambda rows, key: gradient_of(state.params, frozen, rows, key),
+            batch,
+            key,
+            num_micro_batches,
+        )
+        grad_norm = optax.tree.norm(grads)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+        params = optax.apply_updates(state.params, updates)
+        ema = _update_ema(state.ema, params, state.step, ema_decay)
+
+        is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        params, ema, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(is_finite, new, old),
+            (params, ema, opt_state),
+            (state.params, state.ema, state.opt_state),
+        )
+        is_first_bad = ~is_finite & (state.bad_step < 0)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=params,
+            ema=ema,
+            opt_state=opt_state,
+            bad_step=jnp.where(is_first_bad, state.step, state.bad_step),
+        )
+        return new_state, {"loss": loss, "grad_norm": grad_norm, **scalars}
+
+    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(replicated, replicated, over_batch),
+        out_shardings=(replicated, replicated),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(
+    stage: Stage, networks: Networks, mesh: Mesh, *, compute_dtype: str
+) -> Callable[..., dict[str, jax.Array]]:
+    """Returns `eval_step(weights, frozen, batch, key) -> {metric: [N] per image}`.
+
+    The batch's `mask` (1 for rows that count) comes back among the metrics.
+    """
+
+    def eval_step(weights, frozen, batch, key):
+        modules = _build_modules(networks, weights, frozen, compute_dtype)
+        per_image = stage.eval_fn(modules, _to_unit_range(batch), key)
+        return {**per_image, "mask": batch["mask"]}
+
+    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    return jax.jit(
+        eval_step,
+        in_shardings=(replicated, replicated, over_batch, replicated),
+        out_shardings=replicated,
+    )
+
+
+def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callable]:
+    frozen = lax.stop_gradient(frozen)
+    modules = {}
+    for name, params in {**trained, **frozen}.items():
+        params = {leaf: value.astype(compute_dtype) for leaf, value in params.items()}
+        module = checkpoint.merge_module(networks.graphs[name], params)
+        modules[name] = _in_compute_dtype(module, compute_dtype)
+    return modules
+
+
+def _in_compute_dtype(module, dtype) -> Callable:
+    """A module that computes in `dtype` and takes and returns float32."""
+
+    def apply(*inputs):
+        out = module(*(x.astype(dtype) for x in inputs))
+        return out.astype(jnp.float32)
+
+    return apply
+
+
+def _to_unit_range(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Images from 8 bits to float in [0, 1]; they travel to the device as bytes."""
+    return {
+        name: value.astype(jnp.float32) / 255 if value.dtype == jnp.uint8 else value
+        for name, value in batch.items()
+    }
+
+
+def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
+    """Means of what `gradient_of(rows, key)` returns for equal parts of the batch."""
+    if num_micro_batches == 1:
+        return gradient_of(batch, key)
+    # Rows stay on their device: each micro-batch takes its share of every device's rows.
+    parts = jax.tree.map(
+        lambda rows: einops.rearrange(
+            rows, "(b parts) ... -> parts b ...", parts=num_micro_batches
+        ),
+        batch,
+    )
+    keys = jax.random.split(key, num_micro_batches)
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, gradient_of(*part)), None
+
+    first = jax.tree.map(lambda rows: rows[0], (parts, keys))
+    rest = jax.tree.map(lambda rows: rows[1:], (parts, keys))
+    total, _ = lax.scan(add, gradient_of(*first), rest)
+    return jax.tree.map(lambda value: value / num_micro_batches, total)
+
+
+def _update_ema(ema, params, step, decay):
+    if ema is None:
+        return None
+    # The decay warms up, or a short run would evaluate its initial weights.
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), ema, params)
