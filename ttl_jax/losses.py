@@ -151,6 +151,5 @@ def direct_floor(teachers: Mapping[str, jax.Array]) -> jax.Array:
       teachers: Features of equal shape, by teacher.
     """
     stacked = jnp.stack([teachers[name] for name in sorted(teachers)])
-    return jnp.sum(
-        jnp.mean(jnp.square(stacked - stacked.mean(axis=0)), axis=(1, 2, 3, 4))
-    )
+    spread = stacked - stacked.mean(axis=0, keepdims=True)
+    return len(teachers) * jnp.mean(jnp.square(spread))

@@ -47,6 +47,14 @@ def _stages_of(config) -> list:
     return [config[name] for name in config.stages] if "stages" in config else [config]
 
 
+def _parse_flags(arguments: list[str]) -> list[str]:
+    """Parses flags; a mistyped config field ends it with one line, the near name in it."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError, ValueError) as error:
+        sys.exit(f"ttl_jax.main: no such field: {' '.join(error.args[0].split())}")
+
+
 if __name__ == "__main__":
     logging.set_verbosity(logging.INFO)
-    app.run(main)
+    app.run(main, flags_parser=_parse_flags)

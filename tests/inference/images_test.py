@@ -1,7 +1,5 @@
 """Files in and out: every format, depth and mode, metadata, damage, atomic writes."""
 
-import io
-import os
 import pathlib
 import struct
 import zlib
@@ -13,6 +11,14 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from ttl_jax.inference import images
 
+FORMATS = [
+    ("png", np.uint8),
+    ("png", np.uint16),
+    ("tif", np.uint8),
+    ("tif", np.uint16),
+    ("jpg", np.uint8),
+    ("webp", np.uint8),
+]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -25,14 +31,12 @@ def exif_bytes(orientation=1):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Rainmaker"
     exif[ExifTags.Base.Orientation] = orientation
-    exif.get_ifd(ExifTags.IFD.Exif).update(
-        {
-            ExifTags.Base.FNumber: 2.5,
-            ExifTags.Base.ExifImageWidth: 23,
-            ExifTags.Base.ExifImageHeight: 17,
-        }
-    )
-    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.FNumber: 2.5,
+        ExifTags.Base.ExifImageWidth: 23,
+        ExifTags.Base.ExifImageHeight: 17,
+    }
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
     return exif.tobytes()
 
 
@@ -260,11 +264,8 @@ def test_orientation_is_applied_to_the_pixels_and_reset(
     np.testing.assert_array_equal(images.read_image(path).array, result)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
+@pytest.mark.parametrize("suffix, dtype", FORMATS)
 def test_metadata_survive_reading_and_writing(tmp_path, suffix, dtype):
-    if dtype == np.uint16 and suffix in ("jpg", "webp"):
-        pytest.skip("the format holds 8 bits")
     first, second = tmp_path / f"first.{suffix}", tmp_path / f"second.{suffix}"
     info = {"exif": exif_bytes(6), "icc_profile": SRGB, "dpi": (300, 150)}
     images.write_image(first, noise(17, 23, 3, dtype=dtype), info)
@@ -333,16 +334,18 @@ def test_what_is_no_image_is_refused(tmp_path):
     assert "no PNG, JPEG, WebP or TIFF" in refusal(tmp_path / "image.jpg")
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.9])
-def test_a_truncated_file_is_refused(tmp_path, suffix, dtype, kept):
-    if dtype == np.uint16 and suffix in ("jpg", "webp"):
-        pytest.skip("the format holds 8 bits")
+@pytest.mark.parametrize("suffix, dtype", FORMATS)
+def test_a_truncated_file_is_refused_or_complete(tmp_path, suffix, dtype):
     path = tmp_path / f"image.{suffix}"
-    images.write_image(path, noise(70, 90, 3, dtype=dtype))
-    os.truncate(path, int(kept * path.stat().st_size))
-    refusal(path)
+    images.write_image(path, noise(20, 30, 3, dtype=dtype))
+    data, complete = path.read_bytes(), images.read_image(path).array
+    for kept in range(0, len(data), 7):
+        path.write_bytes(data[:kept])
+        if suffix == "png" and len(data) - kept <= 20:
+            # Only checksums and the end mark are missing.
+            np.testing.assert_array_equal(images.read_image(path).array, complete)
+        else:
+            refusal(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
@@ -442,10 +445,3 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     images.write_image(tmp_path / "image.png", noise(5, 7, 3))
     modes = {pathlib.Path(path).stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
-
-
-def test_reading_does_not_start_from_a_file_that_stays_open(tmp_path):
-    images.write_image(tmp_path / "image.png", noise(5, 7, 3))
-    data = (tmp_path / "image.png").read_bytes()
-    images.read_image(tmp_path / "image.png")
-    assert Image.open(io.BytesIO(data)).size == (7, 5)

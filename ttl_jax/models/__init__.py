@@ -11,6 +11,7 @@ from ttl_jax.models.decoders import ImageDecoder, RainClassifier
 from ttl_jax.models.layers import Pointwise
 
 __all__ = [
+    "FACTORIES",
     "AGLFEncoder",
     "ImageDecoder",
     "RainClassifier",
@@ -39,3 +40,10 @@ def make_classifier(*, rngs: nnx.Rngs, **kwargs) -> RainClassifier:
 def make_projection(*, width: int, rngs: nnx.Rngs) -> nnx.Module:
     """Returns a 1x1 projection of features, from `width` to `width` channels."""
     return Pointwise(width, width, rngs=rngs)
+
+
+# By the name that checkpoints store.
+FACTORIES = {
+    make.__name__: make
+    for make in (make_encoder, make_image_decoder, make_classifier, make_projection)
+}

@@ -96,13 +96,13 @@ def random_blur(
     Returns:
       Array [N, H, W, C].
     """
-    sigma = jax.random.uniform(
-        key, images.shape[:1], minval=min_sigma, maxval=max_sigma
-    )
     margin = blur_margin(max_sigma)
-    offsets = jnp.arange(-margin, margin + 1)
-    taps = jnp.exp(-0.5 * jnp.square(offsets / sigma[:, None]))
-    taps = jnp.where(jnp.abs(offsets) <= jnp.ceil(3 * sigma[:, None]), taps, 0.0)
+    sigma = jax.random.uniform(
+        key, (len(images), 1), minval=min_sigma, maxval=max_sigma
+    )
+    offsets = jnp.arange(-margin, margin + 1)[None]
+    taps = jnp.exp(-0.5 * jnp.square(offsets / sigma))
+    taps = jnp.where(jnp.abs(offsets) <= jnp.ceil(3 * sigma), taps, 0.0)
     taps = (taps / taps.sum(axis=1, keepdims=True))[:, :, None, None, None]
 
     h, w = images.shape[1] - 2 * margin, images.shape[2] - 2 * margin

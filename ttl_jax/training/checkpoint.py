@@ -25,6 +25,14 @@ FOLDER = "checkpoints"
 Params = dict[str, jax.Array]
 
 
+def _make_handlers() -> dict[str, ocp.CheckpointHandler]:
+    arrays = ("params", "ema", "progress")
+    return {
+        **{name: ocp.StandardCheckpointHandler() for name in arrays},
+        "metadata": ocp.JsonCheckpointHandler(),
+    }
+
+
 def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     """Returns a module's structure and its params by dotted name."""
     graph, state = nnx.split(module)
@@ -104,6 +112,7 @@ class Checkpointer:
         self._manager = ocp.CheckpointManager(
             (run_dir / FOLDER).absolute(),
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+            item_handlers=_make_handlers(),
         )
 
     def latest_step(self) -> int | None:
@@ -136,7 +145,7 @@ class Checkpointer:
         saved = self._manager.item_metadata(step)
         for name, template in items.items():
             verify_params(
-                _flatten(saved[name].tree if saved[name] is not None else {}),
+                _flatten(saved[name] or {}),
                 _flatten(template),
                 source=source,
                 module=name,

@@ -1,6 +1,7 @@
 """Trains any stage: `train(config, workdir)` is the whole run, top to bottom."""
 
 import contextlib
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
@@ -8,18 +9,43 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import tqdm
 from absl import logging
+from jax.sharding import Mesh
 
 from ttl_jax.data import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
 from ttl_jax.training import checkpoint, config_check, optimizer, sharding
 from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
-from ttl_jax.training.state import TrainState
 from ttl_jax.training.step import make_eval_step, make_train_step
 
 LISTING = "images.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """What a run reads: images, and the modules of earlier runs."""
+
+    training: pipeline.TrainingData
+    evaluation: dict[str, pipeline.EvaluationData]
+    loaded: train_state.Loaded
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """All that stays the same while a run trains."""
+
+    config: Any
+    stage: Stage
+    mesh: Mesh
+    directory: pathlib.Path
+    checkpointer: checkpoint.Checkpointer
+    inputs: _Inputs
+    schedule: optimizer.Schedule
+    tx: optax.GradientTransformationExtraArgs
+    networks: train_state.Networks
 
 
 def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
@@ -42,108 +68,129 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     mesh = sharding.make_mesh()
     config_check.check_batches(config, mesh)
     stage = make_stage(config)
-    workdir = pathlib.Path(workdir)
-    run_dir = workdir / (config.run or stage.run)
-    with contextlib.ExitStack() as stack:
-        checkpointer = checkpoint.Checkpointer(run_dir, keep=config.keep_checkpoints)
-        stack.callback(checkpointer.close)
+    directory = pathlib.Path(workdir) / (config.run or stage.run)
+    with contextlib.closing(
+        checkpoint.Checkpointer(directory, keep=config.keep_checkpoints)
+    ) as checkpointer:
         first_step = checkpointer.latest_step() or 0
         saved = checkpointer.metadata(first_step) if first_step else {}
         if saved:
-            config_check.check_unchanged(config, saved["config"], run=str(run_dir))
+            config_check.check_unchanged(config, saved["config"], run=str(directory))
         if first_step >= config.num_steps:
-            logging.info("%s is finished, at step %d", run_dir, first_step)
+            logging.info("%s is finished, at step %d", directory, first_step)
             return saved["evaluation"]
-
-        loaded = train_state.load_sources(stage, workdir)
-        shard = sharding.process_index(), sharding.process_count()
-        data = pipeline.open_training_data(config, *shard)
-        evaluation_data = pipeline.open_evaluation_data(config, *shard)
-        if saved:
-            old = checkpoint.read_json(run_dir / LISTING)
-            config_check.check_same_listing(data.listing, old, run=str(run_dir))
-            config_check.check_same_origins(
-                loaded.origins, saved["origins"], run=str(run_dir)
-            )
-        elif sharding.is_writer():
-            checkpoint.write_json(run_dir / LISTING, list(data.listing))
-
-        schedule = _make_schedule(config, data.epoch_steps)
+        inputs = _open_inputs(config, stage, directory, saved)
+        schedule = _make_schedule(config, inputs.training.epoch_steps)
         tx = optimizer.make_optimizer(
             stage.learning_rates, schedule, clip_norm=config.clip_norm
         )
         networks, state = train_state.create(
             stage,
             tx,
-            loaded,
+            inputs.loaded,
             sharding.replicated(mesh),
             seed=config.seed,
             keep_ema=config.ema_decay > 0,
         )
         if first_step:
             items = checkpointer.restore(first_step, state.items())
-            state = TrainState.from_items(items)
-            logging.info("%s goes on at step %d", run_dir, first_step)
-        train_step = make_train_step(
+            state = train_state.TrainState.from_items(items)
+            logging.info("%s goes on at step %d", directory, first_step)
+        run = _Run(
+            config,
             stage,
-            networks,
-            tx,
             mesh,
-            seed=config.seed,
-            compute_dtype=config.compute_dtype,
-            num_micro_batches=config.num_micro_batches,
-            ema_decay=config.ema_decay,
+            directory,
+            checkpointer,
+            inputs,
+            schedule,
+            tx,
+            networks,
         )
-        evaluate = _make_evaluator(config, stage, networks, mesh, evaluation_data)
-        writer = stack.enter_context(
-            contextlib.closing(
-                MetricWriter(
-                    run_dir, first_step=first_step, enabled=sharding.is_writer()
-                )
-            )
-        )
-        metadata = {
-            "config": config_check.as_json(config),
-            "modules": stage.describe_modules(),
-            "origins": loaded.origins,
-            "ema": state.ema is not None,
-        }
+        with contextlib.closing(
+            MetricWriter(directory, first_step=first_step, enabled=sharding.is_writer())
+        ) as writer:
+            return _fit(run, state, first_step, saved.get("evaluation"), writer)
 
-        def check_finite(state: TrainState) -> None:
-            bad_step = int(state.bad_step)
-            if bad_step >= 0:
-                raise FloatingPointError(
-                    f"{run_dir}: the loss or gradient of step {bad_step} is not finite. "
-                    f"Its images: {', '.join(data.names(bad_step))}. The last good "
-                    f"checkpoint, step {checkpointer.latest_step() or 0}, stays. Lower "
-                    "the learning rates or set --config.clip_norm."
-                )
 
-        evaluation = saved.get("evaluation") or evaluate(state)
-        if not first_step:
-            writer.write(0, evaluation)
-        log = _TrainLog(config, stage, schedule, first_step)
-        batches = data.batches(first_step)
-        for step in _progress(first_step, config.num_steps, run_dir.name):
-            rows = next(batches)
-            rows.pop("name")
-            batch = sharding.place_batch(mesh, rows)
-            state, scalars = train_step(state, networks.frozen, batch)
-            log.add(scalars)
-            done = step + 1
-            is_last = done == config.num_steps
-            if done % config.log_every == 0 or is_last:
-                check_finite(state)
-                writer.write(done, log.summary(done, state.opt_state))
-            if done % config.eval_every == 0 or is_last:
-                evaluation = evaluate(state)
-                writer.write(done, evaluation)
-            if done % config.checkpoint_every == 0 or is_last:
-                check_finite(state)
-                checkpointer.save(
-                    done, state.items(), {**metadata, "evaluation": evaluation}
-                )
-        return evaluation
+def _open_inputs(config, stage: Stage, directory: pathlib.Path, saved) -> _Inputs:
+    """Opens what a run reads, and checks that it is what the run was started with."""
+    loaded = train_state.load_sources(stage, directory.parent)
+    shard = sharding.process_index(), sharding.process_count()
+    training = pipeline.open_training_data(config, *shard)
+    evaluation = pipeline.open_evaluation_data(config, *shard)
+    listing = list(training.listing)
+    if saved:
+        run = str(directory)
+        old_listing = checkpoint.read_json(directory / LISTING)
+        config_check.check_same_listing(listing, old_listing, run=run)
+        config_check.check_same_origins(loaded.origins, saved["origins"], run=run)
+    elif sharding.is_writer():
+        checkpoint.write_json(directory / LISTING, listing)
+    return _Inputs(training, evaluation, loaded)
+
+
+def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, float]:
+    """The loop: batch, step, and every so often write, evaluate, save."""
+    config = run.config
+    train_step = make_train_step(
+        run.stage,
+        run.networks,
+        run.tx,
+        run.mesh,
+        seed=config.seed,
+        compute_dtype=config.compute_dtype,
+        num_micro_batches=config.num_micro_batches,
+        ema_decay=config.ema_decay,
+    )
+    evaluate = _make_evaluator(run)
+    if evaluation is None:
+        evaluation = evaluate(state)
+        writer.write(0, evaluation)
+    log = _TrainLog(run, first_step)
+    batches = run.inputs.training.batches(first_step)
+    for step in _progress(first_step, config.num_steps, run.directory.name):
+        rows = next(batches)
+        rows.pop("name")
+        batch = sharding.place_batch(run.mesh, rows)
+        state, scalars = train_step(state, run.networks.frozen, batch)
+        log.add(scalars)
+        done = step + 1
+        is_last = done == config.num_steps
+        if done % config.log_every == 0 or is_last:
+            _check_finite(run, state)
+            writer.write(done, log.summary(done, state.opt_state))
+        if done % config.eval_every == 0 or is_last:
+            evaluation = evaluate(state)
+            writer.write(done, evaluation)
+        if done % config.checkpoint_every == 0 or is_last:
+            _check_finite(run, state)
+            metadata = _describe(run, state) | {"evaluation": evaluation}
+            run.checkpointer.save(done, state.items(), metadata)
+    return evaluation
+
+
+def _describe(run: _Run, state) -> dict[str, Any]:
+    """What a checkpoint says of itself, for whoever reads it."""
+    return {
+        "config": config_check.as_json(run.config),
+        "modules": run.stage.describe_modules(),
+        "origins": run.inputs.loaded.origins,
+        "ema": state.ema is not None,
+    }
+
+
+def _check_finite(run: _Run, state) -> None:
+    bad_step = int(state.bad_step)
+    if bad_step < 0:
+        return
+    images = ", ".join(run.inputs.training.names(bad_step))
+    raise FloatingPointError(
+        f"{run.directory}: the loss or gradient of step {bad_step} is not finite. Its "
+        f"images: {images}. The last good checkpoint, step "
+        f"{run.checkpointer.latest_step() or 0}, stays. Lower the learning rates or set "
+        "--config.clip_norm."
+    )
 
 
 def _make_schedule(config, epoch_steps: int) -> optimizer.Schedule:
@@ -159,32 +206,29 @@ def _make_schedule(config, epoch_steps: int) -> optimizer.Schedule:
     )
 
 
-def _make_evaluator(
-    config, stage: Stage, networks, mesh, evaluation_data
-) -> Callable[[TrainState], dict[str, float]]:
+def _make_evaluator(run: _Run) -> Callable[[Any], dict[str, float]]:
     eval_step = make_eval_step(
-        stage, networks, mesh, compute_dtype=config.compute_dtype
+        run.stage, run.networks, run.mesh, compute_dtype=run.config.compute_dtype
     )
-    key = jax.random.key(config.seed)  # the same blur and so on in each evaluation
+    key = jax.random.key(run.config.seed)  # the same blur and so on in each evaluation
 
     def evaluate_set(state, dataset) -> dict[str, float]:
         parts = []
         for i, rows in enumerate(dataset.batches()):
             rows.pop("name")
-            batch = sharding.place_batch(mesh, rows)
+            batch = sharding.place_batch(run.mesh, rows)
+            batch_key = jax.random.fold_in(key, i)
             parts.append(
-                eval_step(
-                    state.weights, networks.frozen, batch, jax.random.fold_in(key, i)
-                )
+                eval_step(state.weights, run.networks.frozen, batch, batch_key)
             )
         whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
         is_real = whole.pop("mask") > 0
-        return stage.summarize_fn({name: v[is_real] for name, v in whole.items()})
+        return run.stage.summarize_fn({name: v[is_real] for name, v in whole.items()})
 
-    def evaluate(state: TrainState) -> dict[str, float]:
+    def evaluate(state) -> dict[str, float]:
         return {
             f"{set_name}/{metric}": value
-            for set_name, dataset in evaluation_data.items()
+            for set_name, dataset in run.inputs.evaluation.items()
             for metric, value in evaluate_set(state, dataset).items()
         }
 
@@ -194,8 +238,8 @@ def _make_evaluator(
 class _TrainLog:
     """Means of the scalars since the last summary; they stay on the device till then."""
 
-    def __init__(self, config, stage: Stage, schedule, first_step: int):
-        self._config, self._stage, self._schedule = config, stage, schedule
+    def __init__(self, run: _Run, first_step: int):
+        self._run = run
         self._scalars: list[dict[str, jax.Array]] = []
         self._last = first_step, time.monotonic()
 
@@ -209,9 +253,9 @@ class _TrainLog:
         last_step, last_time = self._last
         self._scalars, self._last = [], (step, time.monotonic())
         rates = optimizer.current_learning_rates(
-            self._stage.learning_rates, self._schedule, step, opt_state
+            self._run.stage.learning_rates, self._run.schedule, step, opt_state
         )
-        images = (step - last_step) * self._config.batch_size
+        images = (step - last_step) * self._run.config.batch_size
         return {
             **{f"train/{name}": value for name, value in whole.items()},
             **{f"learning_rate/{name}": rate for name, rate in rates.items()},

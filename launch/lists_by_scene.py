@@ -1,0 +1,88 @@
+"""Writes training and held-out lists of a collection of photographs, split by scene.
+
+    python launch/lists_by_scene.py PHOTOGRAPHS --output LISTS
+
+PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
+rainy_unpaired, clean) and scene; paths are relative to it. All images of a scene fall on
+the same side, whatever their collection, or a network would be tested on what it was
+trained on. A scene is held out if the SHA-256 of its name is divisible by 4: about a
+quarter, the same on every machine. Each list is a source: `list:LISTS/pairs_train.txt`.
+"""
+
+import argparse
+import collections
+import csv
+import hashlib
+import pathlib
+import sys
+
+# Few scenes, or published test sets to which results are compared: never trained on.
+TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
+HELD_OUT_SHARE = 4  # one scene in four
+
+
+def is_held_out(scene: str) -> bool:
+    """Whether a scene belongs to the held-out part."""
+    digest = hashlib.sha256(scene.encode()).hexdigest()
+    return int(digest, 16) % HELD_OUT_SHARE == 0
+
+
+def find_clean_side(rainy: dict, clean_by_folder: dict) -> str:
+    """Returns the path of a rainy image's clean partner: same folder, same stem."""
+    path = pathlib.PurePosixPath(rainy["path"])
+    partners = clean_by_folder[path.parent.parent / "clean"]
+    if path.stem not in partners:
+        sys.exit(f"{path} has no clean partner in {path.parent.parent / 'clean'}.")
+    return partners[path.stem]
+
+
+def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
+    """Returns the lines of each list, by its name, as tuples of paths."""
+    clean_by_folder = collections.defaultdict(dict)
+    for row in rows:
+        path = pathlib.PurePosixPath(row["path"])
+        if row["role"] == "clean":
+            clean_by_folder[path.parent][path.stem] = row["path"]
+    lists = collections.defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["path"]):
+        part = "test" if is_held_out(row["scene"]) else "train"
+        if row["dataset"] in TEST_ONLY:
+            continue
+        if row["role"] == "rainy":
+            pair = row["path"], find_clean_side(row, clean_by_folder)
+            lists[f"pairs_{part}"].append(pair)
+            if part == "test":
+                lists[f"pairs_{part}_{row['dataset']}"].append(pair)
+        elif row["role"] == "rainy_unpaired":
+            lists[f"rainy_{part}"].append((row["path"],))
+        elif row["role"] == "clean" and not row["path"].startswith("paired/"):
+            lists[f"clean_{part}"].append((row["path"],))
+    return lists
+
+
+def main() -> None:
+    """Reads the manifest and writes the lists."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photographs", type=pathlib.Path)
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    arguments = parser.parse_args()
+    manifest = arguments.photographs / "MANIFEST.csv"
+    if not manifest.is_file():
+        sys.exit(f"{manifest} does not exist; see --help for what it must hold.")
+    with manifest.open(newline="") as file:
+        lists = make_lists(list(csv.DictReader(file)))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    root = arguments.photographs.resolve()
+    for name, lines in sorted(lists.items()):
+        text = "".join(
+            "\t".join(str(root / path) for path in line) + "\n" for line in lines
+        )
+        path = arguments.output / f"{name}.txt"
+        path.write_text(text)
+        print(f"{path}: {len(lines)}")
+
+
+if __name__ == "__main__":
+    main()

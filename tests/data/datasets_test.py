@@ -1,0 +1,144 @@
+import collections
+
+import numpy as np
+import pytest
+
+from ttl_jax.data import datasets, transforms
+from ttl_jax.data.sources import Pair, Photograph
+
+
+def make_photograph(name, height=96, width=128, seed=None):
+    def load():
+        rng = np.random.default_rng(sum(name.encode()) if seed is None else seed)
+        return rng.integers(0, 256, (height, width, 3), np.uint8)
+
+    return Photograph(name, width, height, None, load)
+
+
+def draw_views(count):
+    rng = np.random.default_rng(0)
+    return [transforms.draw_view(rng, flips=True) for _ in range(count)]
+
+
+@pytest.fixture
+def numbers():
+    return {"clean": list(range(5))}
+
+
+def test_each_epoch_holds_everything_once_in_another_order(numbers):
+    order = datasets.draw_order(numbers, seed=0)
+    epochs = [tuple(order[5 * e + i] for i in range(5)) for e in range(600)]
+    assert all(sorted(epoch) == numbers["clean"] for epoch in epochs)
+    counts = collections.Counter(epochs)
+    assert len(counts) > 115  # of 120
+    assert max(counts.values()) < 20  # 5 on average
+
+
+def test_the_order_is_a_function_of_the_seed(numbers):
+    def first(seed):
+        order = datasets.draw_order(numbers, seed)
+        return [order[i] for i in range(50)]
+
+    assert first(1) == first(1) != first(2)
+
+
+def test_the_order_is_the_same_from_wherever_it_is_read(numbers):
+    order = datasets.draw_order(numbers, seed=0)
+    far = [order[i] for i in (10**12, 3, 10**12 + 1, 4)]
+    again = datasets.draw_order(numbers, seed=0)
+    assert [again[i] for i in (3, 4, 10**12, 10**12 + 1)] == [
+        far[i] for i in (1, 3, 0, 2)
+    ]
+
+
+def test_over_the_epochs_every_couple_is_drawn():
+    rainy = [make_photograph(f"r{i}") for i in range(4)]
+    clean = [make_photograph(f"c{i}") for i in range(3)]
+    order = datasets.draw_order({"rainy": rainy, "clean": clean}, seed=0)
+    drawn = collections.Counter(
+        tuple(datasets.names_of(order[i])) for i in range(12 * 200)
+    )
+    assert len(drawn) == 12
+    assert sum(n for (r, _), n in drawn.items() if r == "r0") == 600
+    assert sum(n for (_, c), n in drawn.items() if c == "c0") == 800
+    assert max(drawn.values()) < 1.4 * min(drawn.values())
+
+
+def test_both_sides_of_a_pair_show_the_same_place():
+    clean = make_photograph("clean")
+    rainy = Photograph("rainy", 128, 96, None, lambda: 255 - clean.load())
+    for size in (32, 150):
+        for view in draw_views(20):
+            rows = datasets.make_pair_rows(Pair(rainy, clean), size, view)
+            assert rows["rainy"].shape == (1, size, size, 3)
+            np.testing.assert_array_equal(rows["rainy"], 255 - rows["clean"])
+            assert list(rows["name"]) == ["rainy"]
+
+
+def test_a_photograph_in_both_classes_gives_equal_rows():
+    photograph = make_photograph("a")
+    couple = datasets.Couple(photograph, photograph)
+    for size in (32, 90, 150):
+        for view in draw_views(20):
+            rows = datasets.make_couple_rows(couple, size, view)
+            np.testing.assert_array_equal(rows["image"][0], rows["image"][1])
+            assert list(rows["label"]) == [1, 0]
+
+
+@pytest.mark.parametrize("size", [32, 64, 160])
+def test_sides_of_a_couple_are_scaled_padded_and_encoded_alike(size, monkeypatch):
+    seen = []
+
+    def spy(image, side, size, view):
+        seen.append((side, size, view))
+        return real(image, side, size, view)
+
+    real = transforms.equalize
+    monkeypatch.setattr(transforms, "equalize", spy)
+    small, large = make_photograph("a", 60, 200), make_photograph("b", 300, 200)
+    for view in draw_views(10):
+        for couple in (datasets.Couple(small, large), datasets.Couple(large, small)):
+            rows = datasets.make_couple_rows(couple, size, view)
+            assert rows["image"].shape == (2, size, size, 3)
+            assert seen[-1] == seen[-2]  # same side, size, place and quality
+
+
+def test_padding_does_not_tell_small_rainy_from_large_clean_photographs(monkeypatch):
+    # Rainy photographs are the small ones here, as they are in real collections. How
+    # much of a crop is padding shows in its distinct rows and columns.
+    monkeypatch.setattr(transforms, "jpeg", lambda image, quality: image)
+    listings = {
+        "rainy": [make_photograph(f"r{i}", 50 + 10 * i, 120) for i in range(6)],
+        "clean": [make_photograph(f"c{i}", 200, 150 + 50 * i) for i in range(6)],
+    }
+    order = datasets.draw_order(listings, seed=0)
+    extents = []
+    for i, view in enumerate(draw_views(60)):
+        rainy, clean = datasets.make_couple_rows(order[i], 64, view)["image"]
+        assert count_distinct(rainy) == count_distinct(clean)
+        extents.append(count_distinct(rainy)[0])
+    assert min(extents) < 40 and max(extents) == 64
+
+
+def count_distinct(image):
+    """How many rows, and how many columns, an image has that differ from each other."""
+    return len(np.unique(image, axis=0)), np.unique(image, axis=1).shape[1]
+
+
+def test_matched_couples_hold_every_photograph():
+    rainy = [make_photograph(f"r{i}") for i in range(5)]
+    clean = [make_photograph(f"c{i}") for i in range(2)]
+    couples = datasets.match_couples(rainy, clean)
+    assert [datasets.names_of(couple) for couple in couples] == [
+        ["r0", "c0"],
+        ["r1", "c1"],
+        ["r2", "c0"],
+        ["r3", "c1"],
+        ["r4", "c0"],
+    ]
+
+
+def test_seeds_of_different_purposes_differ():
+    seeds = {datasets.fold(seed, name) for seed in range(50) for name in ("a", "b")}
+    assert len(seeds) == 100
+    assert all(0 <= seed < 2**32 for seed in seeds)

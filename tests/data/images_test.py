@@ -1,0 +1,267 @@
+import json
+import os
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageOps
+
+from ttl_jax.data import images
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory, monkeypatch):
+    """Where checked files are remembered."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "ttl_jax" / "checked_images.json"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Paths that are decoded from now on."""
+    paths, load = [], images.load
+
+    def counting_load(path):
+        paths.append(path)
+        return load(path)
+
+    monkeypatch.setattr(images, "load", counting_load)
+    return paths
+
+
+@pytest.fixture
+def rgb():
+    return np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
+
+
+def write(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_colour_comes_back_as_it_is(tmp_path, rgb, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = write(tmp_path / f"a.{suffix}", rgb, **options)
+    np.testing.assert_array_equal(images.load(path), rgb)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path, rgb):
+    path = write(tmp_path / "a.png", rgb[..., 0])
+    np.testing.assert_array_equal(images.load(path), rgb[..., :1].repeat(3, axis=-1))
+
+
+def test_a_palette_with_transparency_gives_its_colours(tmp_path):
+    image = Image.fromarray((np.arange(160) % 4).astype(np.uint8).reshape(10, 16))
+    colours = np.array(
+        [[10, 20, 30], [40, 50, 60], [70, 80, 90], [255, 0, 1]], np.uint8
+    )
+    image.putpalette(colours.tobytes())
+    image.save(tmp_path / "a.png", transparency=b"\x00\x80\xff\x00")
+    expected = colours[np.arange(160) % 4].reshape(10, 16, 3)
+    np.testing.assert_array_equal(images.load(tmp_path / "a.png"), expected)
+
+
+def test_alpha_is_dropped_and_not_blended(tmp_path, rgb):
+    alpha = np.linspace(0, 255, 12 * 17).astype(np.uint8).reshape(12, 17, 1)
+    path = write(tmp_path / "a.png", np.concatenate([rgb, alpha], axis=-1))
+    np.testing.assert_array_equal(images.load(path), rgb)
+    grey = write(tmp_path / "b.png", np.concatenate([rgb[..., :1], alpha], axis=-1))
+    np.testing.assert_array_equal(images.load(grey), rgb[..., :1].repeat(3, axis=-1))
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    cmyk = np.full((16, 16, 4), (51, 102, 0, 51), np.uint8)
+    image = Image.frombytes("CMYK", (16, 16), cmyk.tobytes())
+    image.save(tmp_path / "a.jpg", quality=100)
+    expected = [0.8 * 0.8 * 255, 0.6 * 0.8 * 255, 0.8 * 255]
+    np.testing.assert_allclose(images.load(tmp_path / "a.jpg")[8, 8], expected, atol=3)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_scaled_and_not_clipped(tmp_path, rgb, order, channels):
+    eight = rgb[..., 0] if channels == 1 else rgb
+    tifffile.imwrite(tmp_path / "a.tif", eight.astype(np.uint16) * 257, byteorder=order)
+    expected = np.broadcast_to(eight.reshape(12, 17, channels), rgb.shape)
+    np.testing.assert_array_equal(images.load(tmp_path / "a.tif"), expected)
+
+
+def test_16_bit_grey_png_is_scaled(tmp_path, rgb):
+    path = write(tmp_path / "a.png", rgb[..., 0].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(images.load(path)[..., 1], rgb[..., 0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, rgb, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path / "a.png", rgb, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(images.load(path), expected)
+    facts = images.check([path])[0]
+    assert (facts.height, facts.width) == expected.shape[:2]
+
+
+def test_a_jpeg_with_a_preview_behind_it_is_a_photograph(tmp_path, rgb):
+    preview = [Image.fromarray(rgb[:8, :8])]
+    path = write(
+        tmp_path / "a.jpg", rgb, format="MPO", save_all=True, append_images=preview
+    )
+    assert images.load(path).shape == rgb.shape
+
+
+def truncated(path, array, **options):
+    write(path, array, **options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
+def test_truncated_files_are_refused(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    truncated(tmp_path / f"a.{suffix}", noise)
+    with pytest.raises(images.ImageError, match=rf"a\.{suffix} (cannot|is no)"):
+        images.load(tmp_path / f"a.{suffix}")
+
+
+def test_a_still_gif_is_read_whatever_its_suffix(tmp_path, rgb):
+    Image.fromarray(rgb[..., 0] // 64 * 64).save(tmp_path / "a.jpg", format="GIF")
+    np.testing.assert_array_equal(
+        images.load(tmp_path / "a.jpg")[..., 2], rgb[..., 0] // 64 * 64
+    )
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.gif"])
+def test_files_of_several_pictures_are_refused(tmp_path, rgb, name):
+    rest = [Image.fromarray(255 - rgb), Image.fromarray(rgb // 2)]
+    path = write(tmp_path / name, rgb, save_all=True, append_images=rest)
+    with pytest.raises(images.ImageError, match="is animated or has pages: 3 pictures"):
+        images.load(path)
+
+
+def test_other_unusable_files_are_refused_by_name(tmp_path, rgb):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("not an image")
+    write(tmp_path / "other.png", rgb, format="PCX")
+    write(tmp_path / "narrow.png", np.ascontiguousarray(rgb[:, :7]))
+    tifffile.imwrite(tmp_path / "float.tif", rgb[..., 0].astype(np.float32))
+    for name, fault in {
+        "empty.png": "is empty",
+        "text.jpg": "is no PNG, JPEG, WebP, TIFF, BMP or GIF image",
+        "other.png": "is no PNG, JPEG, WebP, TIFF, BMP or GIF image",
+        "narrow.png": "is 7x12; each side needs at least 8 pixels",
+        "float.tif": "has 32 bits per value",
+        "absent.png": "cannot be read: No such file",
+    }.items():
+        with pytest.raises(images.ImageError, match=fault) as raised:
+            images.load(tmp_path / name)
+        assert str(raised.value).startswith(str(tmp_path / name))
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, rgb, monkeypatch):
+    path = write(tmp_path / "a.png", rgb)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(images.ImageError, match=r"a\.png has too many pixels"):
+        images.load(path)
+
+
+def test_check_returns_the_facts_of_each_path(tmp_path, rgb, decoded):
+    paths = [write(tmp_path / "a.png", rgb), write(tmp_path / "b.png", rgb[:9])]
+    facts = images.check([paths[0], paths[1], paths[0]])
+    assert [(f.width, f.height) for f in facts] == [(17, 12), (17, 9), (17, 12)]
+    assert facts[1].num_bytes == os.path.getsize(paths[1])
+    assert sorted(decoded) == paths
+
+
+def test_a_second_check_decodes_only_what_changed(tmp_path, rgb, decoded):
+    paths = [write(tmp_path / f"{i}.png", rgb) for i in range(3)]
+    first = images.check(paths)
+    decoded.clear()
+    assert images.check(paths) == first
+    assert decoded == []
+    write(paths[1], np.ascontiguousarray(rgb[:10]))
+    assert images.check(paths)[1].height == 10
+    assert decoded == [paths[1]]
+
+
+def test_checks_of_several_folders_are_remembered_together(tmp_path, rgb, decoded):
+    paths = [write(tmp_path / f"{i}.png", rgb) for i in range(2)]
+    for path in paths:
+        images.check([path])
+    decoded.clear()
+    images.check(paths)
+    assert decoded == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"files": 3}', '{"checked_by": 1, "files": {}}', b"\xff"],
+)
+def test_a_damaged_memory_is_replaced(tmp_path, rgb, decoded, memory, content):
+    path = write(tmp_path / "a.png", rgb)
+    images.check([path])
+    memory.write_bytes(content if isinstance(content, bytes) else content.encode())
+    decoded.clear()
+    for _ in range(2):
+        images.check([path])
+    assert decoded == [path]
+
+
+@pytest.mark.parametrize("entry", [None, 3, [1, 2], [1, 2, 3, "4"]])
+def test_a_damaged_entry_is_checked_again(tmp_path, rgb, decoded, memory, entry):
+    path = write(tmp_path / "a.png", rgb)
+    images.check([path])
+    content = json.loads(memory.read_text())
+    content["files"] = dict.fromkeys(content["files"], entry)
+    memory.write_text(json.dumps(content))
+    assert images.check([path])[0].width == 17
+    assert decoded == [path, path]
+
+
+def test_an_unwritable_memory_ends_no_run(tmp_path, rgb, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert images.check([write(tmp_path / "a.png", rgb)])[0].width == 17
+
+
+def test_a_failed_write_leaves_the_memory_as_it_was(tmp_path, rgb, memory, monkeypatch):
+    images.check([write(tmp_path / "a.png", rgb)])
+    before = memory.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    images.check([write(tmp_path / "b.png", rgb)])
+    assert [path.read_bytes() for path in memory.parent.iterdir()] == [before]
+
+
+def test_all_bad_files_are_named_up_to_ten(tmp_path, rgb):
+    good = write(tmp_path / "good.png", rgb)
+    bad = [str(tmp_path / f"bad{i:02}.png") for i in range(12)]
+    for path in bad:
+        open(path, "w").close()
+    with pytest.raises(ValueError) as raised:
+        images.check([good, *bad])
+    message = str(raised.value)
+    assert message.startswith("12 of 13 image files cannot be used: ")
+    assert all(f"{path} is empty" in message for path in bad[:10])
+    assert not any(path in message for path in bad[10:])
+    assert "and 2 more. Repair or remove them, " in message and "\n" not in message
+
+
+def test_a_bad_file_is_not_remembered_as_bad(tmp_path, rgb):
+    path = tmp_path / "a.png"
+    path.touch()
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(ValueError, match="is empty"):
+        images.check([str(path)])
+    write(path, rgb)
+    assert images.check([str(path)])[0].width == 17
+
+
+def test_names_print_on_one_line():
+    assert images.printable("a\nb\udcffc\té") == "a\ufffdb\ufffdc\ufffdé"

@@ -1,0 +1,308 @@
+import itertools
+import os
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from ttl_jax.data import pipeline, sources
+
+ROWS = {"couples": 2, "clean": 1, "rainy": 1, "pairs": 1}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Five rainy photographs, three clean ones and four pairs."""
+    root = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    names = [f"rainy/{i}.png" for i in range(5)] + [f"clean/{i}.png" for i in range(3)]
+    names += [f"pairs/{side}/{i}.png" for side in ("input", "target") for i in range(4)]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shape = (20, 30, 3) if "pairs" in name else (*rng.integers(10, 40, 2), 3)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(root / name)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def make_config(root):
+    def make(dataset, **changes):
+        config = ConfigDict(
+            {
+                "dataset": dataset,
+                **{
+                    name: (f"folder:{root}/{name}",)
+                    for name in ("rainy", "clean", "pairs")
+                },
+                **{
+                    f"eval_{name}": (f"folder:{root}/{name}",)
+                    for name in ("rainy", "clean", "pairs")
+                },
+                "seed": 3,
+                "batch_size": 8,
+                "crop_size": 16,
+                "crop_sizes": (),
+                "crop_margin": 0,
+                "flips": True,
+                "num_threads": 2,
+                "prefetch": 3,
+                "eval_batch_size": 4,
+                "num_eval": 0,
+            }
+        )
+        config.update(changes)
+        return config
+
+    return make
+
+
+def take(config, start, count, process_index=0, process_count=1):
+    data = pipeline.open_training_data(config, process_index, process_count)
+    return list(itertools.islice(data.batches(start), count))
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+def join(shares):
+    """Global batches from those of each process."""
+    return [
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*shares, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_batches_have_the_agreed_form(make_config, kind):
+    batch = take(make_config(kind, crop_margin=3), 0, 1)[0]
+    names = {"rainy", "clean"} if kind == "pairs" else {"image"}
+    for name in names:
+        assert batch[name].shape == (8, 22, 22, 3) and batch[name].dtype == np.uint8
+    assert batch["name"].shape == (8,) and batch["name"].dtype.kind == "U"
+    if kind == "couples":
+        names.add("label")
+        np.testing.assert_array_equal(batch["label"], np.float32([1, 0] * 4))
+        assert all("/rainy/" in name for name in batch["name"][0::2])
+        assert all("/clean/" in name for name in batch["name"][1::2])
+    assert batch.keys() == names | {"name"}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_of_two_processes_make_the_batches_of_one(make_config, kind):
+    config = make_config(kind)
+    shares = [take(config, 0, 4, p, 2) for p in range(2)]
+    assert shares[0][0]["name"].shape == (4,)
+    assert_same(join(shares), take(config, 0, 4))
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_run_that_goes_on_gets_the_batches_of_one_undisturbed(make_config, kind):
+    config = make_config(kind)
+    assert_same(take(config, 3, 2, 1, 2), take(config, 0, 5, 1, 2)[3:])
+
+
+def test_neither_threads_nor_prefetching_change_a_batch(make_config):
+    one, many = (
+        take(make_config("pairs", num_threads=threads, prefetch=prefetch), 0, 6)
+        for threads, prefetch in ((0, 0), (4, 8))
+    )
+    assert_same(one, many)
+
+
+def test_the_seed_changes_order_and_views(make_config):
+    one, other = (take(make_config("clean", seed=seed), 0, 1)[0] for seed in (1, 2))
+    assert np.any(one["image"] != other["image"])
+    assert list(one["name"]) != list(other["name"])
+
+
+def test_a_photograph_is_seen_anew_each_time(make_config):
+    batches = take(make_config("clean", flips=False, crop_size=8), 0, 3)
+    names = np.concatenate([batch["name"] for batch in batches])
+    images = np.concatenate([batch["image"] for batch in batches])
+    views = {image.tobytes() for image in images[names == names[0]]}
+    assert len(views) > 1
+
+
+def test_without_flips_crops_are_upright(make_config, root):
+    config = make_config("pairs", flips=False, crop_size=8)
+    for batch in take(config, 0, 2):
+        for name, crop in zip(batch["name"], batch["rainy"], strict=True):
+            image = np.asarray(Image.open(name))
+            windows = np.lib.stride_tricks.sliding_window_view(image, (8, 8, 3))
+            assert np.any(np.all(windows[:, :, 0] == crop, axis=(2, 3, 4)))
+
+
+def test_crop_sizes_switch_at_their_step_also_after_resuming(make_config):
+    config = make_config(
+        "couples", crop_sizes=((0, 8), (3, 16), (5, 24)), crop_margin=1
+    )
+    whole = take(config, 0, 7)
+    sizes = [batch["image"].shape[1] for batch in whole]
+    assert sizes == [10, 10, 10, 18, 18, 26, 26]
+    for start in (2, 3, 4, 6):
+        assert_same(take(config, start, 7 - start), whole[start:])
+    assert_same(join([take(config, 2, 4, p, 4) for p in range(4)]), whole[2:6])
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_names_are_those_of_the_batch(make_config, kind, monkeypatch):
+    data = pipeline.open_training_data(make_config(kind), 1, 2)
+    whole = take(make_config(kind), 0, 3)
+    monkeypatch.setattr(sources.images, "load", None)  # nothing may be read
+    for step, batch in enumerate(whole):
+        assert data.names(step) == list(batch["name"])
+
+
+def test_an_epoch_is_a_pass_over_the_longer_listing(make_config):
+    def steps(kind, batch_size):
+        config = make_config(kind, batch_size=batch_size)
+        return pipeline.open_training_data(config).epoch_steps
+
+    assert steps("rainy", 2) == 3  # of 5 photographs
+    assert steps("rainy", 100) == 1
+    assert steps("couples", 4) == 3  # of 5 couples
+
+
+def test_the_listing_names_each_file_and_its_size(make_config, root):
+    config = make_config("couples", clean=("sample/test",))
+    rainy = [f"{root}/rainy/{i}.png" for i in range(5)]
+    assert pipeline.open_training_data(config).listing == [
+        *(f"rainy {path} {os.path.getsize(path)}" for path in rainy),
+        "clean sample/china embedded",
+        "clean sample/rocket embedded",
+    ]
+    listing = pipeline.open_training_data(make_config("pairs")).listing
+    assert [line.split(" ")[1][len(str(root)) :] for line in listing[:2]] == [
+        "/pairs/input/0.png",
+        "/pairs/target/0.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sets"),
+    [
+        ("couples", {"photographs": 5, "pairs": 4}),
+        ("clean", {"photographs": 3}),
+        ("rainy", {"photographs": 5}),
+        ("pairs", {"pairs": 4}),
+    ],
+)
+def test_evaluation_sets_of_each_kind(make_config, kind, sets):
+    config = make_config(kind, crop_margin=2)
+    data = pipeline.open_evaluation_data(config)
+    assert {name: len(found) for name, found in data.items()} == sets
+    for name, found in data.items():
+        batches = list(found.batches())
+        mask = np.concatenate([batch["mask"] for batch in batches])
+        assert mask.sum() == ROWS[kind] * sets[name] and mask.dtype == np.float32
+        assert np.all(np.diff(mask) <= 0)  # filling rows come last
+        for batch in batches:
+            assert all(len(value) == 4 for value in batch.values())
+            image = batch["rainy" if kind == "pairs" else "image"]
+            assert image.shape[1:] == (20, 20, 3)
+        names = np.concatenate([batch["name"] for batch in batches])[mask > 0]
+        assert len(set(names)) == (
+            8 if (kind, name) == ("couples", "photographs") else len(mask[mask > 0])
+        )
+        assert_same(batches, list(found.batches()))
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_evaluation_rows_of_two_processes_make_those_of_one(make_config, kind):
+    config = make_config(kind)
+    whole = pipeline.open_evaluation_data(config)
+    shares = [pipeline.open_evaluation_data(config, p, 2) for p in range(2)]
+    for name in whole:
+        joined = join([list(share[name].batches()) for share in shares])
+        assert_same(joined, list(whole[name].batches()))
+
+
+def test_evaluation_crops_are_centred_and_as_the_files_are(make_config):
+    batch = next(pipeline.open_evaluation_data(make_config("pairs"))["pairs"].batches())
+    for name, crop in zip(batch["name"], batch["clean"], strict=True):
+        image = np.asarray(Image.open(name.replace("input", "target")))
+        np.testing.assert_array_equal(crop, image[2:18, 7:23])
+
+
+def test_couples_of_pairs_show_the_same_place(make_config, root):
+    config = make_config("couples", eval_pairs=("sample/test",), crop_size=64)
+    batch = next(pipeline.open_evaluation_data(config)["pairs"].batches())
+    rainy, clean = batch["image"].astype(float).reshape(2, 2, -1)[0]
+    assert np.corrcoef(rainy, clean)[0, 1] > 0.8
+    assert list(batch["name"][:2]) == ["sample/china/rain00", "sample/china"]
+
+
+def test_num_eval_picks_evenly(make_config, root):
+    config = make_config("rainy", num_eval=3)
+    batch = next(pipeline.open_evaluation_data(config)["photographs"].batches())
+    stems = [name.rsplit("/", 1)[1] for name in batch["name"][batch["mask"] > 0]]
+    assert stems == ["0.png", "1.png", "3.png"]
+    config = make_config("rainy", num_eval=100)
+    assert len(pipeline.open_evaluation_data(config)["photographs"]) == 5
+
+
+def test_sets_without_sources_are_absent(make_config):
+    def names(kind, **changes):
+        return set(pipeline.open_evaluation_data(make_config(kind, **changes)))
+
+    assert names("couples", eval_pairs=()) == {"photographs"}
+    assert names("couples", eval_clean=()) == {"pairs"}
+    assert names("rainy", eval_rainy=()) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"dataset": "couple"}, "'couple' is none of .*; did you mean 'couples'"),
+        ({"dataset": ""}, "config.dataset='' is none of couples, clean, rainy, pairs."),
+        ({"batch_size": 3}, "config.batch_size=3 must be a multiple of 4: 2 processes"),
+        ({"batch_size": 6}, "config.batch_size=6 must be a multiple of 4"),
+        ({"batch_size": 0}, "config.batch_size=0 must be a multiple"),
+        ({"rainy": ()}, "needs config.rainy, which is empty; set it to some of sample"),
+        ({"crop_size": 7}, "Crops of 7 pixels are too small; .* at least 8"),
+        ({"crop_sizes": ((0, 4),)}, "Crops of 4 pixels are too small"),
+        ({"crop_sizes": (0, 64)}, "must be pairs of a first step and a size"),
+        ({"crop_sizes": ((5, 64),)}, "must start at step 0"),
+        ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "go on with later ones"),
+    ],
+)
+def test_a_config_at_fault_is_refused_before_any_work(
+    make_config, monkeypatch, changes, fault
+):
+    config = make_config(**{"dataset": "couples", **changes})
+    monkeypatch.setattr(pipeline, "_open", None)
+    with pytest.raises(ValueError, match=fault):
+        pipeline.open_training_data(config, 0, 2)
+
+
+def test_evaluation_batches_that_do_not_divide_are_refused(make_config):
+    config = make_config("couples", eval_batch_size=6)
+    with pytest.raises(ValueError, match="config.eval_batch_size=6 .* multiple of 4"):
+        pipeline.open_evaluation_data(config, 0, 2)
+
+
+def test_a_process_out_of_range_is_refused(make_config):
+    with pytest.raises(ValueError, match="Process 2 of 2 is none"):
+        pipeline.open_training_data(make_config("clean"), 2, 2)
+
+
+def test_a_file_that_vanishes_meanwhile_is_named(make_config, root, tmp_path):
+    image = np.zeros((20, 20, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "gone.png")
+    data = pipeline.open_training_data(
+        make_config("clean", clean=(f"folder:{tmp_path}",))
+    )
+    (tmp_path / "gone.png").unlink()
+    with pytest.raises(ValueError, match="gone.png cannot be read"):
+        next(data.batches(0))

@@ -1,0 +1,145 @@
+import collections
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttl_jax.data import transforms
+from ttl_jax.data.transforms import View
+
+
+def coordinates(height, width):
+    """An image whose pixels say where they are."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([y, x, y * 0 + 7], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+
+
+def test_a_crop_is_a_window_of_the_image():
+    image = coordinates(40, 60)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        part = transforms.crop(image, 16, transforms.draw_view(rng, flips=False))
+        top, left = part[0, 0, :2]
+        np.testing.assert_array_equal(part, image[top : top + 16, left : left + 16])
+
+
+def test_every_window_is_drawn_equally_often():
+    rng = np.random.default_rng(0)
+    views = [transforms.draw_view(rng, flips=False) for _ in range(6000)]
+    corners = collections.Counter(
+        tuple(transforms.crop(coordinates(10, 9), 8, view)[0, 0, :2]) for view in views
+    )
+    assert len(corners) == 3 * 2
+    assert max(corners.values()) < 1.2 * min(corners.values())
+
+
+def test_the_centre_view_is_the_centre():
+    part = transforms.crop(coordinates(21, 31), 11, transforms.CENTRE)
+    assert tuple(part[5, 5]) == (10, 15, 7)
+
+
+@pytest.mark.parametrize(
+    "shape", [(12, 40), (40, 12), (15, 9), (2, 3), (1, 1), (1, 50)]
+)
+def test_small_images_are_continued_as_numpy_reflects(shape):
+    height, width = shape
+    image = coordinates(height, width)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        view = transforms.draw_view(rng, flips=False)
+        part = transforms.crop(image, 33, view)
+        assert part.shape == (33, 33, 3)
+        padding = []
+        for length, place in ((height, view.vertical), (width, view.horizontal)):
+            before = int(place * (33 - length + 1)) if length < 33 else 0
+            padding.append((before, max(33 - length - before, 0)))
+        padded = np.pad(image, [*padding, (0, 0)], mode="reflect")
+        top = 0 if height < 33 else int(view.vertical * (height - 33 + 1))
+        left = 0 if width < 33 else int(view.horizontal * (width - 33 + 1))
+        np.testing.assert_array_equal(part, padded[top : top + 33, left : left + 33])
+
+
+def test_flips_reach_all_eight_symmetries_and_no_other():
+    image = coordinates(8, 8)
+    symmetries = {
+        np.rot90(side, turns).tobytes()
+        for side in (image, image[:, ::-1])
+        for turns in range(4)
+    }
+    rng = np.random.default_rng(0)
+    views = [transforms.draw_view(rng, flips=True) for _ in range(200)]
+    found = {transforms.crop(image, 8, view).tobytes() for view in views}
+    assert found == symmetries and len(found) == 8
+
+
+def test_a_crop_owns_its_memory(noise):
+    part = transforms.crop(noise, 16, transforms.CENTRE)
+    assert part.flags.c_contiguous and not np.shares_memory(part, noise)
+
+
+def test_jpeg_is_what_a_file_of_that_quality_holds(noise):
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=70)
+    with Image.open(file) as image:
+        np.testing.assert_array_equal(transforms.jpeg(noise, 70), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "scale", "side"),
+    [
+        ((300, 400), (500, 200), 0.75, 150),  # three quarters of 200
+        ((300, 400), (500, 200), 0.5, 128),  # not below the crop
+        ((300, 400), (500, 128), 0.5, 128),
+        ((300, 400), (500, 100), 0.75, 75),  # below it already
+        ((300, 400), (1, 100), 0.5, 1),
+    ],
+)
+def test_the_side_of_a_couple(first, second, scale, side):
+    assert transforms.couple_side(first, second, 128, scale) == side
+    assert transforms.couple_side(second, first, 128, scale) == side
+
+
+def test_equalize_scales_crops_and_encodes(noise):
+    # 120 x 160 to 60 x 80, of which the window at 12 of 0..28 and 16 of 0..48.
+    view = View(vertical=0.43, horizontal=0.34, jpeg_quality=90)
+    whole = Image.fromarray(noise).resize((80, 60), Image.Resampling.BICUBIC)
+    window = np.asarray(whole)[12:44, 16:48]
+    expected = transforms.jpeg(window, 90)
+    np.testing.assert_array_equal(transforms.equalize(noise, 60, 32, view), expected)
+
+
+def test_equalize_does_not_alias():
+    y, x = np.mgrid[:256, :256]
+    checkerboard = np.uint8(255 * ((x + y) % 2))[..., None].repeat(3, axis=-1)
+    part = transforms.equalize(checkerboard, 128, 64, transforms.CENTRE)
+    assert part.min() > 120 and part.max() < 135
+
+
+def test_equalize_pads_both_axes_alike_whatever_the_aspect(noise, monkeypatch):
+    monkeypatch.setattr(transforms, "jpeg", lambda image, quality: image)
+    for image in (noise, noise[:, :125], np.tile(noise, (1, 4, 1)), noise[:, :40]):
+        part = transforms.equalize(image, 30, 64, transforms.CENTRE)
+        middle = part[17:47, 17:47]
+        padded = np.pad(middle, [(17, 17), (17, 17), (0, 0)], mode="reflect")
+        np.testing.assert_array_equal(part, padded)
+
+
+def test_views_cover_their_ranges():
+    rng = np.random.default_rng(0)
+    views = [transforms.draw_view(rng, flips=True) for _ in range(2000)]
+    for name, low, high in (
+        ("vertical", 0, 1),
+        ("horizontal", 0, 1),
+        ("scale", 0.5, 1),
+        ("jpeg_quality", 60, 95),
+    ):
+        values = np.array([getattr(view, name) for view in views])
+        assert low <= values.min() < low + 0.01 * (high - low) + 1e-9
+        assert high >= values.max() > high - 0.01 * (high - low) - 1e-9
+        assert values.mean() == pytest.approx((low + high) / 2, rel=0.03)

@@ -1,0 +1,136 @@
+"""The command that scores, with a stand-in for the network."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from ttl_jax import evaluate, inference
+from ttl_jax.inference import images
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to run in; the only checkpoint, `run`, darkens by one level."""
+    monkeypatch.chdir(tmp_path)
+
+    class Restorer:
+        name = "run"
+
+        @classmethod
+        def from_checkpoint(cls, path):
+            if path != "run":
+                raise ValueError(f"{path} holds no checkpoint")
+            return cls()
+
+        def restore(self, array):
+            return np.maximum(array, 1) - 1
+
+    module = types.ModuleType("ttl_jax.inference.restorer")
+    module.Restorer = Restorer
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(inference, "restorer", module, raising=False)
+    return tmp_path
+
+
+def write_images(folder, **levels):
+    pathlib.Path(folder).mkdir(parents=True)
+    for stem, level in levels.items():
+        images.write_image(
+            f"{folder}/{stem}.png", np.full((12, 14, 3), level, np.uint8)
+        )
+
+
+def test_a_checkpoint_is_scored_on_each_source(here, capsys):
+    write_images("pairs/input", a=200, b=100)
+    write_images("pairs/target", a=0, b=0)
+    pathlib.Path("list.txt").write_text("pairs/input/a.png\tpairs/target/a.png\n")
+    command = (
+        "--checkpoint run --data folder:pairs list:list.txt --output out --sheets 1"
+    )
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert list(summary) == ["folder:pairs", "list:list.txt"]
+    methods = summary["folder:pairs"]["y_uint8"]
+    assert list(methods) == ["input", "run"]
+    assert methods["run"]["count"] == 2
+    assert methods["run"]["psnr_gain"] > 0
+    assert pathlib.Path("out/table.md").read_text() in capsys.readouterr().out
+    assert pathlib.Path("out/per_image.csv").is_file()
+    assert len(list(pathlib.Path("out/sheets").glob("*.png"))) == 2
+
+
+def test_result_folders_are_scored_side_by_side(here):
+    write_images("Test/target", a=0)
+    write_images("Test/input", a=100)
+    write_images("one", a=40)
+    write_images("two", a=0)
+    command = (
+        "--results one=one --results two=two --target Test/target --input Test/input "
+        "--protocol all --output out"
+    )
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert list(summary) == ["target"]
+    methods = summary["target"]["y_uint8"]
+    assert list(methods) == ["input", "one", "two"]
+    # Luma of grey 100, 40 and 0 is 102, 50 and 16; identical images score 100 dB.
+    np.testing.assert_allclose(methods["one"]["psnr"], 20 * np.log10(255 / 34))
+    np.testing.assert_allclose(methods["one"]["psnr_gain"], 20 * np.log10(86 / 34))
+    assert methods["two"]["psnr"] == 100
+    assert not pathlib.Path("out/sheets").exists()
+
+
+FOLDERS = "--results one=one --target target --input target"
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("", "give either --checkpoint and --data, or"),
+        ("--checkpoint run", "give either"),
+        ("--results one=one --target target", "give either"),
+        (f"--checkpoint run --data sample/test {FOLDERS}", "give either"),
+        ("--checkpoint none --data sample/test", "none holds no checkpoint"),
+        ("--checkpoint run --data sampel/test", "sample/test"),
+        (f"{FOLDERS} --results one=target", "one, one"),
+        (
+            "--results one --target target --input target",
+            "expected NAME=DIR, not 'one'",
+        ),
+        (f"{FOLDERS} --protocol y", "y_uint8"),
+        (f"{FOLDERS} --sheets many", "expected a number from 0, not 'many'"),
+        (FOLDERS, "one lacks b"),
+        (
+            "--results bad=bad --target target --input target",
+            "bad/b.png cannot be read",
+        ),
+    ],
+)
+def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message):
+    write_images("target", a=0, b=0)
+    write_images("one", a=0)
+    write_images("bad", a=0, b=0)
+    data = pathlib.Path("bad/b.png").read_bytes()
+    pathlib.Path("bad/b.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main([*command.split(), "--output", "out"])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not pathlib.Path("out").exists()
+
+
+def test_help_shows_an_example_without_starting_jax():
+    command = "import sys, ttl_jax.evaluate as e; print('jax' in sys.modules); e.main()"
+    result = subprocess.run(
+        [sys.executable, "-c", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("False\n")
+    assert "python -m ttl_jax.evaluate --checkpoint runs/derain" in result.stdout

@@ -1,0 +1,111 @@
+"""Who may import whom: every file's imports against the table of rooms."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+STANDARD = {
+    "argparse", "collections", "concurrent", "contextlib", "csv", "dataclasses",
+    "difflib", "functools", "glob", "hashlib", "importlib", "io", "itertools", "json",
+    "math", "os", "pathlib", "sys", "tempfile", "threading", "time", "typing", "warnings",
+    "zlib",
+}  # fmt: skip
+
+# What each room may import besides the standard library. A room is a file or a folder;
+# the longest name that fits counts.
+ROOMS = {
+    "ttl_jax/__init__": {"ttl_jax.inference"},
+    "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "chex", "optax"},
+    "ttl_jax/metrics": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.metrics"},
+    "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},
+    "ttl_jax/data": {
+        "numpy", "scipy", "grain", "tensorflow_datasets", "PIL", "skimage", "sklearn",
+        "absl", "tqdm", "ttl_jax.data",
+    },
+    "ttl_jax/stages": {
+        "jax", "flax", "numpy", "ttl_jax.stages", "ttl_jax.models", "ttl_jax.losses",
+        "ttl_jax.metrics",
+    },
+    "ttl_jax/training": set(),
+    "ttl_jax/training/optimizer": {"jax", "optax"},
+    "ttl_jax/training/checkpoint": {"jax", "numpy", "flax", "orbax"},
+    "ttl_jax/training/sharding": {"jax", "numpy"},
+    "ttl_jax/training/metric_writer": {"absl", "tensorboardX"},
+    "ttl_jax/training/config_check": {"jax", "ttl_jax.training"},
+    "ttl_jax/training/state": {
+        "jax", "flax", "numpy", "optax", "absl", "ttl_jax.stages.stage",
+        "ttl_jax.training",
+    },
+    "ttl_jax/training/step": {
+        "jax", "flax", "einops", "optax", "ttl_jax.stages.stage", "ttl_jax.training",
+    },
+    "ttl_jax/training/loop": {
+        "jax", "numpy", "tqdm", "absl", "ttl_jax.stages.stage", "ttl_jax.training",
+        "ttl_jax.data.pipeline",
+    },
+    "ttl_jax/inference": {
+        "jax", "flax", "numpy", "PIL", "tifffile", "png", "tqdm", "ttl_jax.models",
+        "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
+    },
+    "ttl_jax/reports": {
+        "numpy", "scipy", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
+        "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
+    },
+    "ttl_jax/main": {"absl", "ml_collections", "ttl_jax.training.loop"},
+    "ttl_jax/derain": {"tqdm", "ttl_jax.inference"},
+    "ttl_jax/evaluate": {
+        "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
+    },
+    "configs": {"ml_collections", "configs"},
+}  # fmt: skip
+
+FILES = sorted(
+    path.relative_to(ROOT).with_suffix("").as_posix()
+    for room in ("ttl_jax", "configs")
+    for path in (ROOT / room).rglob("*.py")
+)
+
+
+def imports_of(name):
+    """Dotted names of all a file imports, `from a import b` as a.b."""
+    tree = ast.parse((ROOT / f"{name}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(name):
+    rooms = [room for room in ROOMS if name == room or name.startswith(f"{room}/")]
+    return max(rooms, key=len, default=None)
+
+
+def is_within(imported, allowed):
+    return imported == allowed or imported.startswith(f"{allowed}.")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_imports_only_what_its_room_may(name):
+    room = room_of(name)
+    assert room, f"{name} lies in no room of the table"
+    allowed = ROOMS[room] | STANDARD
+    for imported in imports_of(name):
+        assert any(is_within(imported, a) for a in allowed), f"{name}: {imported}"
+
+
+def test_the_check_sees_a_forbidden_import():
+    assert not is_within("jax.numpy", "jaxtyping")
+    assert not any(is_within("jax", a) for a in ROOMS["ttl_jax/data"] | STANDARD)
+    assert room_of("ttl_jax/training/checkpoint") == "ttl_jax/training/checkpoint"
+
+
+def test_data_can_be_imported_without_jax():
+    code = "import sys, ttl_jax.data.pipeline; sys.exit('jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert result.returncode == 0

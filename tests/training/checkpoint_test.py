@@ -1,0 +1,119 @@
+"""Checkpoints: names, verification, and what is read back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ttl_jax import models
+from ttl_jax.training import checkpoint
+
+
+@pytest.fixture
+def params():
+    return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
+
+
+def save(run_dir, params, *, step=1, ema=None):
+    items = {"params": params} | ({"ema": ema} if ema else {})
+    saver = checkpoint.Checkpointer(run_dir, keep=3)
+    saver.save(step, items, {"ema": ema is not None, "config": {"x": [1, 2]}})
+    saver.close()
+
+
+def test_split_and_merge_return_the_same_network(key):
+    encoder = models.make_encoder(width=16, num_blocks=2, rngs=nnx.Rngs(0))
+    graph, params = checkpoint.split_module(encoder)
+    assert "blocks.1.local_branch.depthwise.kernel" in params
+    again = checkpoint.merge_module(graph, params)
+    x = jax.random.uniform(key, (1, 8, 8, 3))
+    np.testing.assert_array_equal(encoder(x), again(x))
+
+
+def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
+    weights = {"encoder": {"w": jax.random.normal(key, (3, 4))}}
+    save(tmp_path, weights, step=7)
+    loaded, metadata = checkpoint.load_modules(tmp_path)
+    np.testing.assert_array_equal(loaded["encoder"]["w"], weights["encoder"]["w"])
+    assert metadata == {"ema": False, "config": {"x": [1, 2]}, "step": 7}
+
+
+def test_moving_average_is_read_where_the_run_keeps_one(tmp_path, params):
+    ema = jax.tree.map(lambda x: x + 5, {"encoder": params})
+    save(tmp_path, {"encoder": params}, ema=ema)
+    loaded, _ = checkpoint.load_modules(tmp_path)
+    np.testing.assert_array_equal(loaded["encoder"]["a.bias"], np.full(3, 5.0))
+
+
+def test_a_step_can_be_named(tmp_path, params):
+    for step in (1, 2):
+        scaled = jax.tree.map(lambda x: x * step, {"encoder": params})
+        save(tmp_path, scaled, step=step)
+    named, _ = checkpoint.load_modules(tmp_path / checkpoint.FOLDER / "1")
+    latest, _ = checkpoint.load_modules(tmp_path / checkpoint.FOLDER)
+    assert named["encoder"]["a.kernel"][0, 0] == 1
+    assert latest["encoder"]["a.kernel"][0, 0] == 2
+
+
+def test_a_folder_without_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        checkpoint.load_modules(tmp_path)
+    (tmp_path / checkpoint.FOLDER).mkdir()
+    with pytest.raises(ValueError, match="no finished checkpoint"):
+        checkpoint.load_modules(tmp_path)
+    assert not checkpoint.has_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            {"a.kernel": np.ones((2, 4), np.float32)},
+            r"\(2, 4\) float32, wanted \(2, 3\)",
+        ),
+        ({"a.kernel": np.ones((2, 3), np.int32)}, "int32, wanted .* float32"),
+        ({"b.bias": np.ones(1, np.float32)}, "b.bias .* not part of the network"),
+    ],
+)
+def test_loaded_leaf_that_differs_is_named(params, change, fault):
+    with pytest.raises(ValueError, match=fault):
+        checkpoint.verify_params(
+            {**params, **change}, params, source="runs/recog", module="encoder"
+        )
+
+
+def test_loaded_leaf_that_lacks_is_named(params):
+    lacking = {"a.kernel": params["a.kernel"]}
+    with pytest.raises(ValueError, match="a.bias is missing"):
+        checkpoint.verify_params(lacking, params, source="runs/x", module="encoder")
+
+
+def test_restoring_into_another_shape_is_refused(tmp_path, params):
+    save(tmp_path, {"encoder": params})
+    saver = checkpoint.Checkpointer(tmp_path, keep=1)
+    wider = {"encoder": {**params, "a.bias": jnp.zeros(4)}}
+    with pytest.raises(ValueError, match=r"\(3,\) float32, wanted \(4,\)"):
+        saver.restore(1, {"params": wider})
+    saver.close()
+
+
+def test_digest_tells_values_names_shapes_and_types(params):
+    digests = {
+        checkpoint.digest(params),
+        checkpoint.digest({**params, "a.bias": params["a.bias"] + 1e-7}),
+        checkpoint.digest({"b.kernel": params["a.kernel"], "a.bias": jnp.zeros(3)}),
+        checkpoint.digest({**params, "a.kernel": jnp.ones((3, 2))}),
+        checkpoint.digest({**params, "a.bias": jnp.zeros(3, jnp.int32)}),
+    }
+    assert len(digests) == 5
+    assert checkpoint.digest(dict(reversed(params.items()))) in digests
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "x.json"
+    checkpoint.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        checkpoint.write_json(path, {"a": object()})
+    assert checkpoint.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

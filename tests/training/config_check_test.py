@@ -1,0 +1,83 @@
+"""Checks of a config, alone and against the run it goes on with."""
+
+import re
+
+import jax
+import pytest
+
+from configs import common, derain
+from ttl_jax.training import config_check, sharding
+
+
+@pytest.fixture
+def config():
+    return derain.get_config("smoke")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        ("num_steps", 0, "num_steps=0 must be greater than zero"),
+        ("learning_rate", -1.0, "learning_rate=-1.0 must be greater"),
+        ("crop_size", -5, "crop_size=-5 must be greater"),
+        ("compute_dtype", "float16", "choose one of ('float32', 'bfloat16')"),
+        ("schedule", "step", "choose one of ('plateau', 'cosine', 'constant')"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(config, field, value, fault):
+    config[field] = value
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        config_check.check(config)
+
+
+def test_a_scalar_for_a_tuple_is_refused(config):
+    with config.ignore_type():
+        config.pairs = "sample"
+    with pytest.raises(ValueError, match=r"\('sample',\)"):
+        config_check.check(config)
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused(config):
+    mesh = sharding.make_mesh()
+    assert mesh.size == jax.device_count() == 4
+    config.batch_size = 6
+    with pytest.raises(ValueError, match="batch_size=6 does not divide over 4 devices"):
+        config_check.check_batches(config, mesh)
+    config.batch_size = 8
+    config_check.check_batches(config, mesh)
+    config.num_micro_batches = 4
+    with pytest.raises(ValueError, match="choose a multiple of 16"):
+        config_check.check_batches(config, mesh)
+
+
+def test_only_safe_fields_may_change_when_a_run_goes_on(config):
+    saved = config_check.as_json(config)
+    config.num_steps += 1
+    config.log_every = 7
+    config_check.check_unchanged(config, saved, run="runs/derain")
+    config.learning_rate = 0.5
+    config.encoder.width = 32
+    with pytest.raises(ValueError, match="runs/derain cannot go on") as error:
+        config_check.check_unchanged(config, saved, run="runs/derain")
+    assert "encoder.width was 16, is 32" in str(error.value)
+    assert "learning_rate was 0.001, is 0.5" in str(error.value)
+
+
+def test_every_safe_field_exists():
+    assert set(config_check.SAFE_FIELDS) <= set(common.get_config())
+
+
+def test_images_that_came_or_went_are_named():
+    with pytest.raises(ValueError, match="new: c 3; gone: b 2"):
+        config_check.check_same_listing(["a 1", "c 3"], ["a 1", "b 2"], run="r")
+    with pytest.raises(ValueError, match="order"):
+        config_check.check_same_listing(["a", "b"], ["b", "a"], run="r")
+    config_check.check_same_listing(["a", "b"], ["a", "b"], run="r")
+
+
+def test_a_teacher_trained_again_is_named():
+    old = {"recog_encoder": {"run": "recog", "step": 5, "digest": "aa"}}
+    new = {"recog_encoder": {"run": "recog", "step": 5, "digest": "bb"}}
+    with pytest.raises(ValueError, match="recog_encoder came from"):
+        config_check.check_same_origins(new, old, run="r")
+    config_check.check_same_origins(old, old, run="r")

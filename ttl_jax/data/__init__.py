@@ -1,0 +1,1 @@
+"""Photographs in, batches out: NumPy, SciPy, Pillow and Grain, and no JAX."""

@@ -1,0 +1,281 @@
+"""Batches for training and evaluation, from a config.
+
+Global batch i is a pure function of (seed, i, the listing), whatever the number of
+processes: process p of P gets the rows [p * B / P, (p + 1) * B / P) of it. So a run
+goes on by starting at its step, on any number of hosts, without any iterator's state.
+
+Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin`, `num_threads` and
+`prefetch` of the config; training `seed`, `batch_size`, `flips` and, as the kind of
+dataset needs, `rainy`, `clean` or `pairs`; evaluation `eval_batch_size`, `num_eval` and
+`eval_rainy`, `eval_clean` or `eval_pairs`. An evaluation crop has `crop_size` pixels.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import grain
+import numpy as np
+
+from ttl_jax.data import datasets, sources, transforms
+from ttl_jax.data.images import MIN_SIDE
+
+
+def open_training_data(
+    config, process_index: int = 0, process_count: int = 1
+) -> "TrainingData":
+    """Opens and checks all images that a config trains on.
+
+    Args:
+      config: See the module's docstring.
+      process_index: Which share of each batch this process gets.
+      process_count: Number of processes that share a batch.
+
+    Raises:
+      ValueError: If the config is at fault, before any image is read; or as
+        `sources.open_photographs` and `sources.open_pairs`.
+    """
+    kind = _find_kind(config)
+    crop_sizes = _find_crop_sizes(config)
+    share = _find_share(config, "batch_size", kind, process_index, process_count)
+    for field in kind.fields:
+        if not config[field]:
+            raise ValueError(
+                f"A dataset of {config.dataset} needs config.{field}, which is empty; "
+                f"set it to some of {', '.join(sources.KNOWN)}."
+            )
+    listings = {field: _open(field, config[field]) for field in kind.fields}
+    return TrainingData(config, kind, listings, crop_sizes, share)
+
+
+def open_evaluation_data(
+    config, process_index: int = 0, process_count: int = 1
+) -> dict[str, "EvaluationData"]:
+    """Opens and checks the evaluation sets of a config: "photographs" and "pairs".
+
+    The kinds clean and rainy have photographs, the kind pairs has pairs, and couples
+    has both: photographs of any scenes, and the two sides of each pair. A set without
+    sources is absent.
+
+    Raises:
+      ValueError: As `open_training_data`.
+    """
+    kind = _find_kind(config)
+    _find_crop_sizes(config)
+    share = _find_share(config, "eval_batch_size", kind, process_index, process_count)
+    return {
+        name: EvaluationData(config, kind, _pick(elements, config.num_eval), share)
+        for name, elements in _open_evaluation_sets(config, kind).items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which part of each batch a process gets.
+
+    Attributes:
+      batch_elements: Elements of a global batch.
+      process_index: The part.
+      process_count: Number of parts.
+    """
+
+    batch_elements: int
+    process_index: int
+    process_count: int
+
+    def take(self, elements: grain.MapDataset) -> grain.MapDataset:
+        """This process's rows of each batch of elements; element i is batch i."""
+        return elements.batch(
+            self.batch_elements // self.process_count,
+            drop_remainder=True,  # there is none: and Grain rounds endless lengths
+            batch_fn=datasets.concatenate_rows,
+        )[self.process_index :: self.process_count]
+
+
+class TrainingData:
+    """Shuffled, augmented batches without end.
+
+    Attributes:
+      epoch_steps: Updates per pass over the photographs, or where there are two lists
+        of them over the longer; at least 1.
+      listing: One line per file, "<field> <name> <bytes, or embedded>": what a run is
+        trained on.
+    """
+
+    def __init__(
+        self,
+        config,
+        kind: datasets.Kind,
+        listings: Mapping[str, Sequence],
+        crop_sizes: Sequence[tuple[int, int]],
+        share: Share,
+    ):
+        self._config, self._kind = config, kind
+        self._crop_sizes, self._share = crop_sizes, share
+        self._order = datasets.draw_order(listings, config.seed)
+        longest = max(len(listing) for listing in listings.values())
+        self.epoch_steps = math.ceil(longest / share.batch_elements)
+        self.listing = _describe(listings)
+
+    def batches(self, start_step: int) -> Iterator[datasets.Rows]:
+        """This process's rows of global batch start_step and all that follow."""
+        # Before each process takes its batches, the index counts elements of all.
+        elements = self._order.map_with_index(self._attach_size).random_map(
+            self._make_rows, seed=datasets.fold(self._config.seed, "views")
+        )
+        batches = self._share.take(elements)[start_step:]
+        return iter(batches.to_iter_dataset(_read_options(self._config)))
+
+    def names(self, step: int) -> list[str]:
+        """Names of the images of a global batch, of all processes, without reading."""
+        first = step * self._share.batch_elements
+        return [
+            name
+            for index in range(first, first + self._share.batch_elements)
+            for name in datasets.names_of(self._order[index])
+        ]
+
+    def _attach_size(self, index: int, element):
+        step = index // self._share.batch_elements
+        size = [size for first_step, size in self._crop_sizes if first_step <= step][-1]
+        return element, size + 2 * self._config.crop_margin
+
+    def _make_rows(self, element_and_size, rng: np.random.Generator) -> datasets.Rows:
+        element, size = element_and_size
+        view = transforms.draw_view(rng, flips=self._config.flips)
+        return self._kind.make_rows(element, size, view)
+
+
+class EvaluationData:
+    """Centre crops of a fixed set of elements; `len` is their number.
+
+    Besides what training batches hold there is "mask", float32 [B]: 1 for rows of the
+    set, 0 for rows that only fill the last batch.
+    """
+
+    def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
+        self._config, self._kind = config, kind
+        self._elements, self._share = elements, share
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def batches(self) -> Iterator[datasets.Rows]:
+        """This process's rows of each batch, the same at every call."""
+        size = self._share.batch_elements
+        padded = math.ceil(len(self) / size) * size
+        rows = grain.MapDataset.range(padded).map(self._make_rows)
+        batches = self._share.take(rows)
+        return iter(batches.to_iter_dataset(_read_options(self._config)))
+
+    def _make_rows(self, index: int) -> datasets.Rows:
+        element = self._elements[min(index, len(self) - 1)]
+        size = self._config.crop_size + 2 * self._config.crop_margin
+        mask = np.full(self._kind.rows_per_element, index < len(self), np.float32)
+        return {**self._kind.make_rows(element, size, transforms.CENTRE), "mask": mask}
+
+
+def _find_kind(config) -> datasets.Kind:
+    if config.dataset not in datasets.KINDS:
+        near = difflib.get_close_matches(config.dataset, datasets.KINDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(
+            f"config.dataset={config.dataset!r} is none of "
+            f"{', '.join(datasets.KINDS)}{hint}"
+        )
+    return datasets.KINDS[config.dataset]
+
+
+def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
+    """Pairs of the first step and the size of the crops from then on."""
+    sizes = config.crop_sizes or ((0, config.crop_size),)
+    try:
+        first_steps, pixels = zip(*sizes, strict=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"config.crop_sizes={sizes} must be pairs of a first step and a size, for "
+            "example ((0, 64), (1000, 128))."
+        ) from error
+    if first_steps[0] != 0 or sorted(set(first_steps)) != list(first_steps):
+        raise ValueError(
+            f"config.crop_sizes={sizes} must start at step 0 and go on with later ones."
+        )
+    if min(*pixels, config.crop_size) < MIN_SIDE:
+        raise ValueError(
+            f"Crops of {min(*pixels, config.crop_size)} pixels are too small; set "
+            f"config.crop_size and config.crop_sizes to at least {MIN_SIDE}."
+        )
+    return tuple(sizes)
+
+
+def _find_share(
+    config, field: str, kind: datasets.Kind, process_index: int, process_count: int
+) -> Share:
+    if not 0 <= process_index < process_count:
+        raise ValueError(
+            f"Process {process_index} of {process_count} is none; count from 0."
+        )
+    batch_size, rows = config[field], kind.rows_per_element
+    if batch_size < 1 or batch_size % (rows * process_count):
+        raise ValueError(
+            f"config.{field}={batch_size} must be a multiple of {rows * process_count}: "
+            f"{process_count} processes with {rows} rows per element of the dataset "
+            f"{config.dataset!r}."
+        )
+    return Share(batch_size // rows, process_index, process_count)
+
+
+def _open(field: str, names: Sequence[str]) -> list:
+    if field == "pairs":
+        return sources.open_pairs(names)
+    return sources.open_photographs(names, field)
+
+
+def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
+    is_couples = config.dataset == "couples"
+    opened = {
+        field: _open(field, config[f"eval_{field}"])
+        for field in (*kind.fields, *(["pairs"] if is_couples else []))
+        if config[f"eval_{field}"]
+    }
+    if not is_couples:
+        return {
+            "pairs" if field == "pairs" else "photographs": listing
+            for field, listing in opened.items()
+        }
+    sets = {}
+    if "rainy" in opened and "clean" in opened:
+        sets["photographs"] = datasets.match_couples(opened["rainy"], opened["clean"])
+    if "pairs" in opened:
+        pairs = opened["pairs"]
+        sets["pairs"] = [datasets.Couple(pair.rainy, pair.clean) for pair in pairs]
+    return sets
+
+
+def _pick(elements: Sequence, num_eval: int) -> Sequence:
+    """At most `num_eval` elements, evenly spaced; all of them for 0."""
+    count = min(num_eval or len(elements), len(elements))
+    return [elements[i * len(elements) // count] for i in range(count)]
+
+
+def _describe(listings: Mapping[str, Sequence]) -> list[str]:
+    files = [
+        (field, file)
+        for field, listing in listings.items()
+        for item in listing
+        for file in ((item.rainy, item.clean) if field == "pairs" else (item,))
+    ]
+    return [
+        f"{field} {file.name} "
+        f"{'embedded' if file.num_bytes is None else file.num_bytes}"
+        for field, file in files
+    ]
+
+
+def _read_options(config) -> grain.ReadOptions:
+    # A thread makes a batch: more threads than batches ahead would have nothing to do.
+    return grain.ReadOptions(
+        num_threads=min(config.num_threads, config.prefetch),
+        prefetch_buffer_size=config.prefetch,
+    )

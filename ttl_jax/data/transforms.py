@@ -1,0 +1,157 @@
+"""What happens to an image between its file and the batch.
+
+Images are uint8 [H, W, 3]. All chance is drawn beforehand, as a `View`; the functions
+that apply it are pure, so two images under the same view are treated alike.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """How an image is looked at.
+
+    Attributes:
+      vertical: Where the crop lies, from 0 (top) to 1 (bottom).
+      horizontal: The same from left to right.
+      mirrored: Whether left and right are exchanged.
+      quarter_turns: Turns by 90 degrees counter-clockwise, 0 to 3.
+      scale: Side of a couple's images over the smaller of their sides; in (0, 1].
+      jpeg_quality: Of a couple's re-encoding, as libjpeg counts.
+    """
+
+    vertical: float = 0.5
+    horizontal: float = 0.5
+    mirrored: bool = False
+    quarter_turns: int = 0
+    scale: float = 0.75
+    jpeg_quality: int = 80
+
+
+CENTRE = View()  # of evaluation
+
+
+def draw_view(rng: np.random.Generator, *, flips: bool) -> View:
+    """A random view; turned and mirrored only with `flips`."""
+    vertical, horizontal = rng.random(2)
+    mirrored, quarter_turns = rng.integers((2, 4)) if flips else (0, 0)
+    return View(
+        vertical=vertical,
+        horizontal=horizontal,
+        mirrored=bool(mirrored),
+        quarter_turns=int(quarter_turns),
+        scale=rng.uniform(0.5, 1.0),
+        jpeg_quality=int(rng.integers(60, 96)),
+    )
+
+
+def crop(image: np.ndarray, size: int, view: View) -> np.ndarray:
+    """A copy of a square of the image, [size, size, 3], turned and mirrored.
+
+    Where the image is smaller than the square, it is continued by its mirror image
+    (as `np.pad` does in mode "reflect"), as often as needed; the view's place is then
+    that of the image within the square.
+    """
+    height, width, _ = image.shape
+    top, left = (
+        _start(height, size, view.vertical),
+        _start(width, size, view.horizontal),
+    )
+    if height >= size and width >= size:
+        square = image[top : top + size, left : left + size]
+    else:
+        rows, columns = _reflect(top, size, height), _reflect(left, size, width)
+        square = image[rows[:, None], columns]
+    square = np.rot90(square, view.quarter_turns)
+    return np.array(square[:, ::-1] if view.mirrored else square, order="C")
+
+
+def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:
+    """A crop in which only the content tells where the image came from.
+
+    The image is down-scaled until its smaller side is `side`, a square of it is cut out
+    and continued by reflection to [size, size, 3] where `side` is less, and the result
+    goes through JPEG. So images of whatever size and format that are given the same
+    side, size and view have the same size, padding and re-encoding.
+
+    Args:
+      image: uint8 [H, W, 3] with min(H, W) >= side.
+      side: Smaller side to scale to, in pixels.
+      size: Side of the crop, in pixels.
+      view: Its `scale` is not read: it is in `side`.
+    """
+    part = _resized_square(image, side, min(side, size), view)
+    inner = dataclasses.replace(view, vertical=0.5, horizontal=0.5)
+    return jpeg(crop(part, size, inner), view.jpeg_quality)
+
+
+def couple_side(
+    first: tuple[int, int], second: tuple[int, int], size: int, scale: float
+) -> int:
+    """Smaller side, in pixels, to which both images of a couple are scaled.
+
+    It is `scale` times the smallest of their sides, but not below the crop's size
+    unless that is larger than the smallest side already.
+
+    Args:
+      first: Height and width of one image.
+      second: Height and width of the other.
+      size: Side of the crop.
+      scale: In (0, 1].
+    """
+    smallest = min(*first, *second)
+    scaled = max(1, round(scale * smallest))
+    return scaled if smallest < size else max(scaled, size)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """The image as it comes back from a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
+def _resized_square(
+    image: np.ndarray, side: int, square: int, view: View
+) -> np.ndarray:
+    """A square of the image that has been scaled to the smaller side `side`.
+
+    Only the square is computed. Pillow's bicubic filter widens with the scale and
+    reaches beyond the box, so this equals a crop of the whole scaled image.
+    """
+    height, width, _ = image.shape
+    factor = min(height, width) / side  # pixels of the image per pixel of the result
+    top = _start(round(height / factor), square, view.vertical)
+    left = _start(round(width / factor), square, view.horizontal)
+    box = (left, top, left + square, top + square)
+    within = (width, height, width, height)
+    return np.asarray(
+        Image.fromarray(image).resize(
+            (square, square),
+            Image.Resampling.BICUBIC,
+            box=[
+                min(edge * factor, end) for edge, end in zip(box, within, strict=True)
+            ],
+        )
+    )
+
+
+def _start(length: int, size: int, place: float) -> int:
+    """First index of a window: uniform over all whole places for uniform `place`.
+
+    Negative where the window is larger than the length.
+    """
+    room = abs(length - size)
+    offset = min(int(place * (room + 1)), room)
+    return offset if length >= size else -offset
+
+
+def _reflect(start: int, size: int, length: int) -> np.ndarray:
+    """Indices start, start + 1, ... folded back into [0, length) at both ends."""
+    period = max(2 * (length - 1), 1)
+    index = np.arange(start, start + size) % period
+    return np.minimum(index, period - index) if length > 1 else np.zeros_like(index)

@@ -1,0 +1,1 @@
+"""Scores, tables and picture sheets of what was restored."""
