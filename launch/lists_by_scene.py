@@ -6,7 +6,8 @@ PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
 rainy_unpaired, clean) and scene; paths are relative to it. All images of a scene fall on
 the same side, whatever their collection, or a network would be tested on what it was
 trained on. A scene is held out if the SHA-256 of its name is divisible by 4: about a
-quarter, the same on every machine. Each list is a source: `list:LISTS/pairs_train.txt`.
+quarter, the same on every machine. Files that are no photographs are left out, by name.
+Each list is a source: `list:LISTS/pairs_train.txt`.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import csv
 import hashlib
 import pathlib
 import sys
+
+from ttl_jax.data import images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
 TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
@@ -25,6 +28,16 @@ def is_held_out(scene: str) -> bool:
     """Whether a scene belongs to the held-out part."""
     digest = hashlib.sha256(scene.encode()).hexdigest()
     return int(digest, 16) % HELD_OUT_SHARE == 0
+
+
+def is_photograph(root: pathlib.Path, row: dict) -> bool:
+    """Whether a file can be used; says so where it cannot."""
+    try:
+        images.load(root / row["path"])
+    except images.ImageError as error:
+        print(f"left out: {error}")
+        return False
+    return True
 
 
 def find_clean_side(rainy: dict, clean_by_folder: dict) -> str:
@@ -71,10 +84,11 @@ def main() -> None:
     manifest = arguments.photographs / "MANIFEST.csv"
     if not manifest.is_file():
         sys.exit(f"{manifest} does not exist; see --help for what it must hold.")
-    with manifest.open(newline="") as file:
-        lists = make_lists(list(csv.DictReader(file)))
-    arguments.output.mkdir(parents=True, exist_ok=True)
     root = arguments.photographs.resolve()
+    with manifest.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if is_photograph(root, row)]
+    lists = make_lists(rows)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     for name, lines in sorted(lists.items()):
         text = "".join(
             "\t".join(str(root / path) for path in line) + "\n" for line in lines

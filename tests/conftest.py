@@ -1,18 +1,49 @@
 """Settings of all tests: warnings are errors, and four CPU devices stand for several."""
 
 import os
+import tempfile
 
+# Read by JAX when it is imported, here and in the processes that tests start. Tests that
+# build the same network compile it once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ttl_jax_tests_")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+import shutil
 
 import jax
+import numpy as np
 import pytest
 from absl import flags
+from PIL import Image
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl flags
 
 
+def pytest_sessionfinish():
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """A folder of pairs: smooth colours, and the same with bright streaks."""
+    root = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        coarse = rng.integers(30, 200, (6, 5, 3), dtype=np.uint8)
+        clean = Image.fromarray(coarse).resize((52, 60), Image.Resampling.BICUBIC)
+        rainy = np.array(clean)
+        for x in rng.integers(0, 52, 12):
+            top = rng.integers(0, 40)
+            rainy[top : top + 20, x] = 230
+        for side, image in (("clean", clean), ("rainy", Image.fromarray(rainy))):
+            (root / side).mkdir(exist_ok=True)
+            image.save(root / side / f"{i}.png")
+    return root

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
     "argparse", "collections", "concurrent", "contextlib", "csv", "dataclasses",
     "difflib", "functools", "glob", "hashlib", "importlib", "io", "itertools", "json",
-    "math", "os", "pathlib", "sys", "tempfile", "threading", "time", "typing", "warnings",
+    "logging", "math", "os", "pathlib", "sys", "tempfile", "threading", "time", "typing", "warnings",
     "zlib",
 }  # fmt: skip
 
@@ -44,11 +44,11 @@ ROOMS = {
         "jax", "flax", "einops", "optax", "ttl_jax.stages.stage", "ttl_jax.training",
     },
     "ttl_jax/training/loop": {
-        "jax", "numpy", "tqdm", "absl", "ttl_jax.stages.stage", "ttl_jax.training",
+        "jax", "numpy", "optax", "tqdm", "absl", "ttl_jax.stages.stage", "ttl_jax.training",
         "ttl_jax.data.pipeline",
     },
     "ttl_jax/inference": {
-        "jax", "flax", "numpy", "PIL", "tifffile", "png", "tqdm", "ttl_jax.models",
+        "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
         "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
     },
     "ttl_jax/reports": {
@@ -105,7 +105,8 @@ def test_the_check_sees_a_forbidden_import():
     assert room_of("ttl_jax/training/checkpoint") == "ttl_jax/training/checkpoint"
 
 
-def test_data_can_be_imported_without_jax():
-    code = "import sys, ttl_jax.data.pipeline; sys.exit('jax' in sys.modules)"
+def test_data_works_where_jax_is_not():
+    # Grain imports JAX where there is one, so that it is hidden here.
+    code = "import sys; sys.modules['jax'] = None; import ttl_jax.data.pipeline"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert result.returncode == 0

@@ -9,6 +9,7 @@ The same command goes on where a run stopped.
 """
 
 import sys
+from logging import INFO
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -55,6 +56,12 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         sys.exit(f"ttl_jax.main: no such field: {' '.join(error.args[0].split())}")
 
 
+def _is_ours(record) -> bool:
+    """Whether a log line is of this project, or a warning of another's."""
+    return "orbax" not in record.pathname or record.levelno > INFO
+
+
 if __name__ == "__main__":
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_ours)
     app.run(main, flags_parser=_parse_flags)

@@ -93,13 +93,16 @@ def test_16_bit_grey_png_is_scaled(tmp_path, rgb):
     np.testing.assert_array_equal(images.load(path)[..., 1], rgb[..., 0])
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, rgb, orientation):
+def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = write(tmp_path / "a.png", rgb, exif=exif)
-    with Image.open(path) as image:
-        expected = np.asarray(ImageOps.exif_transpose(image))
+    turned = ImageOps.exif_transpose(
+        Image.open(write(tmp_path / "a.png", rgb, exif=exif))
+    )
+    expected = np.asarray(turned)
+    path = write(tmp_path / f"b{suffix}", rgb, exif=exif)
     np.testing.assert_array_equal(images.load(path), expected)
     facts = images.check([path])[0]
     assert (facts.height, facts.width) == expected.shape[:2]

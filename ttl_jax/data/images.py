@@ -94,7 +94,11 @@ def _to_rgb(path: str | os.PathLike, image: Image.Image) -> np.ndarray:
         raise ImageError(
             path, "has 32 bits per value, of which none is known to be white"
         )
-    turn = _TURN_OF_ORIENTATION.get(image.getexif().get(_ORIENTATION_TAG))
+    # Of TIFF, Pillow turns the pixels itself when it decodes them.
+    is_upright = image.format == "TIFF"
+    turn = _TURN_OF_ORIENTATION.get(
+        None if is_upright else image.getexif().get(_ORIENTATION_TAG)
+    )
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("P", "PA", "La", "RGBa"):  # These reach RGB only through RGBA.

@@ -63,6 +63,11 @@ class Restorer:
                     "--config=configs/pipeline.py) or name a run's folder."
                 )
         params, metadata = checkpoint.load_modules(path)
+        if not {"encoder", "decoder"} <= params.keys():
+            raise ValueError(
+                f"{path} holds {sorted(params)}, but restoring takes an encoder and a "
+                "decoder; name a run of the stage derain."
+            )
         networks = {
             name: _rebuild(metadata["modules"][name], params[name], path, name)
             for name in ("encoder", "decoder")

@@ -1,0 +1,152 @@
+"""Restoring arrays of every kind, with the network of a checkpoint."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import ttl_jax
+from ttl_jax import models
+from ttl_jax.inference import restorer
+from ttl_jax.stages.stage import Stage
+from ttl_jax.training import checkpoint
+
+WIDTH = 8
+MODULES = {
+    "encoder": functools.partial(
+        models.make_encoder, width=WIDTH, num_blocks=1, head_width=4
+    ),
+    "decoder": functools.partial(
+        models.make_image_decoder, width=WIDTH, pools=(4, 2), residual=True
+    ),
+}
+
+
+def save_run(run_dir, modules=MODULES):
+    """Writes a run as training does; returns its networks, with random last layers."""
+    stage = Stage(
+        run="derain",
+        modules=modules,
+        trainable=tuple(modules),
+        learning_rates=dict.fromkeys(modules, 1e-3),
+        loss_fn=lambda *_: None,
+        eval_fn=lambda *_: None,
+    )
+    networks, params = {}, {}
+    for i, (name, make) in enumerate(modules.items()):
+        graph, params[name] = checkpoint.split_module(make(rngs=nnx.Rngs(i)))
+        keys = jax.random.split(jax.random.key(i), len(params[name]))
+        params[name] = {
+            leaf: value + 0.05 * jax.random.normal(k, value.shape)
+            for k, (leaf, value) in zip(keys, params[name].items())
+        }
+        networks[name] = checkpoint.merge_module(graph, params[name])
+    saver = checkpoint.Checkpointer(run_dir, keep=1)
+    metadata = {"modules": stage.describe_modules(), "ema": False, "config": {}}
+    saver.save(3, {"params": params}, metadata)
+    saver.close()
+    return networks
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "derain"
+    networks = save_run(run_dir)
+    return networks, restorer.Restorer.from_checkpoint(run_dir), run_dir
+
+
+def random_image(shape, dtype):
+    rng = np.random.default_rng(0)
+    if np.issubdtype(dtype, np.integer):
+        return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    return rng.random(shape, dtype)
+
+
+def expected_for(networks, rgb):
+    """What the networks that were saved make of RGB in [0, 1]."""
+    batch = jnp.asarray(rgb[None], jnp.float32)
+    restored = networks["decoder"](networks["encoder"](batch), batch)
+    return np.clip(np.asarray(restored[0]), 0, 1)
+
+
+def test_network_is_rebuilt_from_the_checkpoint_alone(run):
+    networks, ours, _ = run
+    image = random_image((9, 14, 3), np.float32)
+    expected = expected_for(networks, image)
+    np.testing.assert_allclose(ours.restore(image), expected, atol=1e-5)
+    assert np.abs(expected - image).max() > 0.01
+    assert (ours.name, ours.step) == ("derain", 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_integers_are_scaled_by_their_range_and_rounded(run, dtype):
+    networks, ours, _ = run
+    image = random_image((8, 8, 3), dtype)
+    peak = np.iinfo(dtype).max
+    restored = ours.restore(image)
+    assert restored.dtype == dtype
+    expected = expected_for(networks, image / peak) * peak
+    assert np.abs(restored - expected).max() <= 0.5 + 1e-5 * peak
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (8, 9, 2), (8, 9, 4)])
+def test_grey_and_alpha_keep_their_shape_and_alpha_its_values(run, shape):
+    networks, ours, _ = run
+    image = random_image(shape, np.uint8)
+    restored = ours.restore(image)
+    assert restored.shape == shape and restored.dtype == np.uint8
+    if shape[-1] in (2, 4):
+        np.testing.assert_array_equal(restored[..., -1], image[..., -1])
+    if shape == (8, 9):
+        rgb = np.repeat(image[..., None], 3, axis=-1) / 255
+        expected = expected_for(networks, rgb).mean(axis=-1) * 255
+        assert np.abs(restored - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (33, 2)])
+def test_any_size_keeps_its_size(run, size):
+    restored = run[1].restore(random_image((*size, 3), np.uint8))
+    assert restored.shape == (*size, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "fault"),
+    [
+        (np.zeros((4, 4, 5), np.uint8), r"not \(4, 4, 5\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"not \(0, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.int32), "not int32"),
+    ],
+)
+def test_what_is_no_image_is_refused(run, image, fault):
+    with pytest.raises(ValueError, match=fault):
+        run[1].restore(image)
+
+
+def test_load_is_the_public_way_in(run):
+    _, ours, run_dir = run
+    image = random_image((6, 6, 3), np.uint8)
+    np.testing.assert_array_equal(
+        ttl_jax.load(run_dir).restore(image), ours.restore(image)
+    )
+
+
+def test_without_a_run_it_is_said_how_to_train_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="quickstart.sh"):
+        ttl_jax.load()
+
+
+def test_a_run_that_restores_no_images_is_refused(tmp_path):
+    classifier = functools.partial(models.make_classifier, width=WIDTH, pools=(4, 2))
+    save_run(tmp_path / "recog", {**MODULES, "decoder": classifier})
+    with pytest.raises(ValueError, match="RainClassifier, which does not restore"):
+        ttl_jax.load(tmp_path / "recog")
+
+
+def test_a_run_without_a_decoder_is_refused(tmp_path):
+    save_run(tmp_path / "distill", {"encoder": MODULES["encoder"]})
+    with pytest.raises(ValueError, match=r"holds \['encoder'\]"):
+        ttl_jax.load(tmp_path / "distill")

@@ -1,0 +1,220 @@
+"""The commands as a user starts them: whole chain, mistakes, a kill."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttl_jax.training import checkpoint, metric_writer
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command(module, *arguments):
+    return [sys.executable, "-m", f"ttl_jax.{module}", *map(str, arguments)]
+
+
+def run(module, *arguments, status=0):
+    """Runs a command in the project's folder; returns what it printed."""
+    result = subprocess.run(
+        command(module, *arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    printed = result.stdout + result.stderr
+    assert result.returncode == status, printed
+    return printed
+
+
+def data_flags(photographs):
+    fields = ("rainy", "clean", "pairs", "eval_rainy", "eval_clean", "eval_pairs")
+    return [f"--config.{field}=folder:{photographs}" for field in fields]
+
+
+@pytest.fixture(scope="module")
+def chain(photographs, tmp_path_factory):
+    """All four stages, trained for two steps each by the pipeline command."""
+    workdir = tmp_path_factory.mktemp("runs")
+    config = "--config=configs/pipeline.py:smoke"
+    run("main", config, f"--workdir={workdir}", *data_flags(photographs))
+    return workdir
+
+
+def test_pipeline_trains_the_four_stages_and_hands_their_weights_on(chain):
+    for stage in ("recog", "recon", "distill", "derain"):
+        _, metadata = checkpoint.load_modules(chain / stage)
+        assert metadata["step"] == 2
+        assert metadata["evaluation"]
+    weights = {
+        name: checkpoint.load_modules(chain / name) for name in os.listdir(chain)
+    }
+    assert set(weights["distill"][0]) == {"encoder"}  # no teacher is stored
+    for stage, module, source, name in (
+        ("distill", "recog_encoder", "recog", "encoder"),
+        ("distill", "recog_decoder", "recog", "decoder"),
+        ("distill", "recon_encoder", "recon", "encoder"),
+        ("distill", "recon_decoder", "recon", "decoder"),
+        ("derain", "encoder", "distill", "encoder"),
+    ):
+        origin = weights[stage][1]["origins"][module]
+        assert (origin["run"], origin["module"], origin["step"]) == (source, name, 2)
+        assert origin["digest"] == checkpoint.digest(weights[source][0][name])
+
+
+def test_fine_tuning_starts_from_the_student(chain):
+    # After two small updates the encoder is still near the student, not near another
+    # random network.
+    def encoder(run_name):
+        return checkpoint.load_modules(chain / run_name)[0]["encoder"]
+
+    def distance(a, b):
+        return sum(float(np.square(a[leaf] - b[leaf]).sum()) for leaf in a)
+
+    student, tuned, other = encoder("distill"), encoder("derain"), encoder("recog")
+    assert 0 < distance(tuned, student) < 0.01 * distance(tuned, other)
+
+
+def test_restored_photograph_keeps_name_and_size_and_scores_are_written(
+    chain, photographs, tmp_path
+):
+    photograph = photographs / "rainy" / "0.png"
+    output = tmp_path / "restored"
+    flags = ["--checkpoint", chain / "derain"]
+    run("derain", photograph, "--output", output, *flags)
+    with Image.open(output / "0.png") as restored, Image.open(photograph) as rainy:
+        assert restored.size == rainy.size
+    scores = tmp_path / "scores"
+    data = f"folder:{photographs}"
+    run("evaluate", *flags, "--data", data, "--output", scores, "--sheets", 1)
+    table = json.loads((scores / "scores.json").read_text())[data]["y_uint8"]
+    assert table["input"]["psnr_gain"] == 0
+    gain = table["derain"]["psnr"] - table["input"]["psnr"]
+    assert table["derain"]["psnr_gain"] == pytest.approx(gain)
+    assert table["derain"]["count"] == 4
+    assert len(list((scores / "sheets").rglob("*.png"))) == 1
+
+
+def test_one_teacher_trains_runs_of_its_own_from_the_same_teachers(chain, photographs):
+    run(
+        "main",
+        "--config=configs/pipeline.py:smoke",
+        f"--workdir={chain}",
+        "--config.teachers=('recog',)",
+        *data_flags(photographs),
+    )
+    _, metadata = checkpoint.load_modules(chain / "derain_recog")
+    assert metadata["origins"]["encoder"]["run"] == "distill_recog"
+    _, metadata = checkpoint.load_modules(chain / "distill_recog")
+    assert set(metadata["origins"]) == {"recog_encoder", "recog_decoder"}
+
+
+def test_fifth_stage_is_one_stage_file_and_one_config(photographs, tmp_path):
+    run(
+        "main",
+        "--config=tests/fifth_stage/denoise_config.py:smoke",
+        f"--workdir={tmp_path}",
+        *data_flags(photographs),
+    )
+    modules, metadata = checkpoint.load_modules(tmp_path / "denoise")
+    assert set(modules) == {"encoder", "decoder"}
+    assert metadata["evaluation"]["photographs/mse"] > 0
+
+
+def test_killed_run_ends_with_exactly_the_weights_of_an_undisturbed_one(
+    photographs, tmp_path
+):
+    def arguments(name):
+        return (
+            "--config=configs/scratch.py:smoke",
+            f"--workdir={tmp_path / name}",
+            "--config.num_steps=12",
+            "--config.eval_every=12",
+            *data_flags(photographs),
+        )
+
+    run("main", *arguments("undisturbed"))
+    killed = tmp_path / "killed" / "scratch"
+    process = subprocess.Popen(
+        command("main", *arguments("killed")), cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    rows = []
+    while not any(row["step"] >= 5 for row in rows):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+        path = killed / metric_writer.FILE
+        rows = metric_writer.read(path) if path.exists() else []
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run("main", *arguments("killed"))
+    ours, theirs = (
+        checkpoint.load_modules(tmp_path / name / "scratch")
+        for name in ("killed", "undisturbed")
+    )
+    assert ours[1]["step"] == theirs[1]["step"] == 12
+    jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
+
+
+def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_path):
+    printed = run(
+        "main",
+        "--config=configs/distill.py:smoke",
+        f"--workdir={tmp_path}",
+        *data_flags(photographs),
+        status=1,
+    )
+    assert "'recog', 'recon'" in printed
+    for name in ("recog", "recon"):
+        assert f"--config=configs/{name}.py --workdir={tmp_path}" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag", "fault"),
+    [
+        ("recog", "--config.learnin_rate=1", 'Did you mean "learning_rate"'),
+        ("recog", "--config.encoder.widht=8", 'Did you mean "width"'),
+        ("recog", "--config.batch_size=0", "batch_size=0 must be greater than zero"),
+        ("recog", "--config.clean=folder:/nowhere", "there is no folder /nowhere"),
+        ("recog", "--config.clean=floder:/nowhere", "did you mean 'folder:/nowhere'"),
+        ("recog", "--config.encoder.head_width=5", "not a multiple of head_width=5"),
+        ("recog", "--config.stage=rceog", "names no module"),
+        ("recon", "--config.max_sigma=2.0", "set crop_margin to that"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(stage, flag, fault, tmp_path):
+    config = f"--config=configs/{stage}.py:smoke"
+    printed = run("main", config, f"--workdir={tmp_path}", flag, status=1)
+    assert fault in printed
+    assert "Traceback" not in printed
+
+
+def test_teacher_of_another_width_names_both_shapes(chain, photographs):
+    printed = run(
+        "main",
+        "--config=configs/distill.py:smoke",
+        f"--workdir={chain}",
+        "--config.run=wider",
+        "--config.encoder.width=32",
+        *data_flags(photographs),
+        status=1,
+    )
+    assert "(16,) float32, wanted (32,) float32" in printed
+
+
+@pytest.mark.parametrize("module", ["main", "derain", "evaluate"])
+def test_help_shows_an_example(module):
+    result = subprocess.run(
+        command(module, "--help"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert f"python -m ttl_jax.{module} " in result.stdout

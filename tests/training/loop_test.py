@@ -1,0 +1,202 @@
+"""The loop: interrupted and resumed, refused, stopped by a value that is not finite."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training import toy_stage
+from ttl_jax.training import checkpoint, loop, metric_writer, sharding
+
+
+def all_arrays(run_dir):
+    """Every array of the last checkpoint, params, average and optimizer state."""
+    manager = checkpoint.Checkpointer(run_dir, keep=2)
+    step = manager.latest_step()
+    templates = {
+        item: jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape,
+                leaf.dtype,
+                sharding=sharding.replicated(sharding.make_mesh()),
+            ),
+            manager._manager.item_metadata(step)[item],
+        )
+        for item in ("params", "ema", "progress")
+    }
+    items = manager.restore(step, templates)
+    manager.close()
+    return step, jax.tree.map(np.asarray, items)
+
+
+def rows_of(run_dir):
+    """What was logged, without what depends on the clock."""
+    rows = metric_writer.read(run_dir / metric_writer.FILE)
+    return [{k: v for k, v in row.items() if "per_second" not in k} for row in rows]
+
+
+class Interruption(Exception):
+    pass
+
+
+def interrupt_at(monkeypatch, function_name, call):
+    """Makes the nth call of a function of `loop.sharding` raise."""
+    function, calls = getattr(loop.sharding, function_name), [0]
+
+    def interrupted(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == call:
+            raise Interruption
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(loop.sharding, function_name, interrupted)
+
+
+# Batches are placed for the first evaluation (1), steps 1-3 (2-4), evaluation (5), ...
+@pytest.mark.parametrize("call", [1, 2, 4, 5, 7, 9])
+def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
+    call, photographs, tmp_path, monkeypatch
+):
+    config = toy_stage.get_config(photographs)
+    undisturbed = loop.train(config, tmp_path / "undisturbed")
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", call)
+        with pytest.raises(Interruption):
+            loop.train(config, tmp_path / "interrupted")
+    resumed = loop.train(config, tmp_path / "interrupted")
+    assert resumed == undisturbed
+    (step, ours), (other_step, theirs) = (
+        all_arrays(tmp_path / name / "toy") for name in ("interrupted", "undisturbed")
+    )
+    assert step == other_step == 6
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert rows_of(tmp_path / "interrupted" / "toy") == rows_of(
+        tmp_path / "undisturbed" / "toy"
+    )
+
+
+def test_resumed_run_goes_on_at_its_checkpoint(photographs, tmp_path, monkeypatch):
+    config = toy_stage.get_config(photographs)
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", 9)  # in step 6; step 4 is saved
+        with pytest.raises(Interruption):
+            loop.train(config, tmp_path)
+    placed = []
+    place = loop.sharding.place_batch
+    monkeypatch.setattr(
+        loop.sharding, "place_batch", lambda *a: placed.append(1) or place(*a)
+    )
+    loop.train(config, tmp_path)
+    assert len(placed) == 2 + 1  # two steps and an evaluation
+
+
+def test_finished_run_is_not_trained_again(photographs, tmp_path, monkeypatch):
+    config = toy_stage.get_config(photographs)
+    first = loop.train(config, tmp_path)
+    monkeypatch.setattr(loop.sharding, "place_batch", None)
+    assert loop.train(config, tmp_path) == first
+
+
+def test_more_steps_go_on_from_the_end(photographs, tmp_path):
+    config = toy_stage.get_config(photographs, schedule="constant")
+    loop.train(config, tmp_path / "in two parts")
+    config.num_steps = 8
+    loop.train(config, tmp_path / "in two parts")
+    loop.train(config, tmp_path / "at once")
+    for name in ("in two parts", "at once"):
+        assert all_arrays(tmp_path / name / "toy")[0] == 8
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        all_arrays(tmp_path / "in two parts" / "toy"),
+        all_arrays(tmp_path / "at once" / "toy"),
+    )
+
+
+def test_training_learns(photographs, tmp_path):
+    config = toy_stage.get_config(
+        photographs,
+        num_steps=100,
+        learning_rate=0.02,
+        schedule="constant",
+        log_every=20,
+        eval_every=100,
+        checkpoint_every=100,
+    )
+    loop.train(config, tmp_path)
+    rows = rows_of(tmp_path / "toy")
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses[-1] < losses[0] / 5
+
+
+def test_changed_config_is_named(photographs, tmp_path):
+    loop.train(toy_stage.get_config(photographs), tmp_path)
+    config = toy_stage.get_config(photographs, num_steps=8, learning_rate=0.5)
+    with pytest.raises(ValueError, match="learning_rate was 0.001, is 0.5"):
+        loop.train(config, tmp_path)
+
+
+def test_changed_images_are_named(photographs, tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (20, 20), (i, 0, 0)).save(folder / f"{i}.png")
+    loop.train(toy_stage.get_config(folder), tmp_path)
+    Image.new("RGB", (20, 20)).save(folder / "added.png")
+    with pytest.raises(ValueError, match="new: clean .*added.png"):
+        loop.train(toy_stage.get_config(folder, num_steps=8), tmp_path)
+
+
+def test_teacher_trained_again_stops_a_run(photographs, tmp_path):
+    teacher = toy_stage.get_config(photographs, run="teacher")
+    loop.train(teacher, tmp_path)
+    config = toy_stage.get_config(photographs, frozen_teacher=True)
+    loop.train(config, tmp_path)
+    teacher.num_steps = 8
+    loop.train(teacher, tmp_path)
+    config.num_steps = 8
+    with pytest.raises(ValueError, match="teacher came from .*'step': 6.*'step': 8"):
+        loop.train(config, tmp_path)
+
+
+def test_frozen_module_is_neither_saved_nor_optimized(photographs, tmp_path):
+    loop.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    loop.train(toy_stage.get_config(photographs, frozen_teacher=True), tmp_path)
+    _, items = all_arrays(tmp_path / "toy")
+    names = [
+        jax.tree_util.keystr(path)
+        for path, _ in jax.tree_util.tree_leaves_with_path(items)
+    ]
+    assert any("encoder" in name for name in names)
+    assert not any("teacher" in name for name in names)
+
+
+def test_missing_teacher_is_named_with_its_command_before_images_are_read(tmp_path):
+    config = toy_stage.get_config("nowhere", frozen_teacher=True)
+    with pytest.raises(ValueError, match="starts from 'teacher'") as error:
+        loop.train(config, tmp_path)
+    assert toy_stage.SOURCE.command in str(error.value)
+
+
+def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
+    photographs, tmp_path
+):
+    config = toy_stage.get_config(photographs, num_steps=2, clip_norm=0.0)
+    loop.train(config, tmp_path)
+    before = all_arrays(tmp_path / "toy")
+    # Metadata of a run that would overflow, put beside weights that are still finite.
+    for path in (tmp_path / "toy" / checkpoint.FOLDER).rglob("metadata"):
+        if path.is_file():
+            saved = json.loads(path.read_text())
+            saved["config"]["learning_rate"] = 1e30
+            path.write_text(json.dumps(saved))
+    config = toy_stage.get_config(
+        photographs, num_steps=8, clip_norm=0.0, learning_rate=1e30
+    )
+    with pytest.raises(FloatingPointError, match="step 3 is not finite") as error:
+        loop.train(config, tmp_path)
+    assert ".png" in str(error.value)
+    step, arrays = all_arrays(tmp_path / "toy")
+    assert step == 2
+    jax.tree.map(np.testing.assert_array_equal, arrays, before[1])

@@ -1,0 +1,199 @@
+"""One update: where arrays go, how batches are split, what is thrown away."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.training import toy_stage
+from ttl_jax.training import sharding, state, step
+
+BATCH = {
+    "image": np.random.default_rng(0).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8)
+}
+
+
+@pytest.fixture
+def stage(photographs):
+    return toy_stage.make_stage(toy_stage.get_config(photographs))
+
+
+def make(stage, *, tx=None, devices=4, ema_decay=0.0, **changes):
+    """Networks, state and train step on some of the devices."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
+    tx = optax.with_extra_args_support(tx or optax.sgd(0.1))
+    networks, initial = state.create(
+        stage,
+        tx,
+        state.Loaded({}, {}),
+        sharding.replicated(mesh),
+        seed=0,
+        keep_ema=ema_decay > 0,
+    )
+    options = {"seed": 0, "compute_dtype": "float32", "num_micro_batches": 1}
+    train_step = step.make_train_step(
+        stage, networks, tx, mesh, ema_decay=ema_decay, **{**options, **changes}
+    )
+
+    def run(current, batch=BATCH):
+        placed = sharding.place_batch(mesh, batch)
+        return train_step(current, networks.frozen, placed)
+
+    return initial, run
+
+
+def params_after(stage, num_steps=2, **changes):
+    current, run = make(stage, **changes)
+    for _ in range(num_steps):
+        current, scalars = run(current)
+    return jax.tree.map(np.asarray, current.params), jax.tree.map(np.asarray, scalars)
+
+
+def test_update_equals_gradient_descent_in_numpy(stage):
+    current, run = make(stage)
+    kernel = np.asarray(current.params["encoder"]["kernel"], np.float64)
+    bias = np.asarray(current.params["encoder"]["bias"], np.float64)
+    x = BATCH["image"].reshape(-1, 3) / 255
+    error = x @ kernel + bias - x / 2
+    current, scalars = run(current)
+    np.testing.assert_allclose(scalars["loss"], np.mean(error**2), rtol=1e-5)
+    np.testing.assert_allclose(
+        current.params["encoder"]["kernel"],
+        kernel - 0.1 * 2 * x.T @ error / error.size,
+        rtol=1e-5,
+    )
+    grads = [2 * x.T @ error / error.size, 2 * error.sum(0) / error.size]
+    norm = np.sqrt(sum((g**2).sum() for g in grads))
+    np.testing.assert_allclose(scalars["grad_norm"], norm, rtol=1e-5)
+
+
+def test_devices_share_a_batch_as_if_they_were_one(stage):
+    four, one = params_after(stage), params_after(stage, devices=1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), four, one)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_micro_batches_give_the_mean_of_the_whole_batch(stage, devices):
+    whole = params_after(stage, devices=devices)
+    parts = params_after(stage, devices=devices, num_micro_batches=4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), parts, whole)
+
+
+def test_random_numbers_differ_from_step_to_step_and_between_micro_batches(stage):
+    def loss_fn(modules, batch, key):
+        noise = jax.random.normal(key, (2,))
+        return jnp.sum(modules["encoder"](batch["image"])) * 0, {"noise": noise[0]}
+
+    noisy = dataclasses.replace(stage, loss_fn=loss_fn)
+    current, run = make(noisy)
+    seen = []
+    for _ in range(3):
+        current, scalars = run(current)
+        seen.append(float(scalars["noise"]))
+    assert len(set(seen)) == 3
+    (_, again), (_, split) = (
+        params_after(noisy, 1, num_micro_batches=parts) for parts in (1, 2)
+    )
+    assert float(again["noise"]) == seen[0]
+    assert float(split["noise"]) not in seen  # the mean of two others
+
+
+def test_bfloat16_computes_in_it_and_keeps_params_in_float32(stage):
+    seen = []
+
+    def loss_fn(modules, batch, key):
+        out = modules["encoder"](batch["image"])
+        seen.append(out.dtype)
+        return jnp.mean(out), {}
+
+    def of_dtype(dtype):
+        return params_after(
+            dataclasses.replace(stage, loss_fn=loss_fn), compute_dtype=dtype
+        )
+
+    (half, half_scalars), (full, full_scalars) = map(of_dtype, ("bfloat16", "float32"))
+    assert set(seen) == {jnp.dtype("float32")}  # losses see float32
+    assert half["encoder"]["kernel"].dtype == np.float32
+    difference = abs(half_scalars["loss"] - full_scalars["loss"])
+    assert 0 < difference < 0.02 * abs(full_scalars["loss"])
+    np.testing.assert_allclose(
+        half["encoder"]["kernel"], full["encoder"]["kernel"], rtol=0.02, atol=1e-3
+    )
+
+
+def test_update_that_is_not_finite_is_discarded_and_its_step_latched(stage):
+    def loss_fn(modules, batch, key):
+        factor = jnp.where(jnp.max(batch["image"]) > 0.5, 1.0, jnp.nan)
+        return factor * jnp.mean(modules["encoder"](batch["image"])), {}
+
+    tx = optax.adam(0.1)
+    current, run = make(
+        dataclasses.replace(stage, loss_fn=loss_fn), tx=tx, ema_decay=0.9
+    )
+    dark = {"image": np.zeros_like(BATCH["image"])}
+    current, _ = run(current)
+    before = jax.tree.map(np.asarray, current)
+    for _ in range(2):
+        current, _ = run(current, dark)
+    assert int(current.bad_step) == 1  # the first of the two
+    assert int(current.step) == 3
+    for field in ("params", "ema", "opt_state"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            getattr(current, field),
+            getattr(before, field),
+        )
+
+
+def test_moving_average_warms_up_and_follows_its_recursion(stage):
+    current, run = make(stage, ema_decay=0.3)
+    expected = np.asarray(current.params["encoder"]["kernel"], np.float64)
+    for i in range(4):
+        current, _ = run(current)
+        decay = min(0.3, (1 + i) / (10 + i))
+        kernel = np.asarray(current.params["encoder"]["kernel"])
+        expected = decay * expected + (1 - decay) * kernel
+        np.testing.assert_allclose(
+            current.ema["encoder"]["kernel"], expected, rtol=1e-5
+        )
+    assert current.weights is current.ema
+
+
+def test_another_module_leaves_the_initial_values_of_the_rest_unchanged(stage):
+    alone, _ = make(stage)
+    extra = functools.partial(stage.modules["encoder"].func, width=3)
+    more = dataclasses.replace(
+        stage,
+        modules={"another": extra, **stage.modules},
+        trainable=("another", "encoder"),
+        learning_rates={"another": 1.0, "encoder": 1.0},
+    )
+    both, _ = make(more)
+    jax.tree.map(
+        np.testing.assert_array_equal, alone.params["encoder"], both.params["encoder"]
+    )
+    assert np.any(both.params["another"]["kernel"] != both.params["encoder"]["kernel"])
+
+
+def test_evaluation_returns_per_image_values_and_the_mask(stage):
+    mesh = sharding.make_mesh()
+    networks, initial = state.create(
+        stage,
+        optax.sgd(0.1),
+        state.Loaded({}, {}),
+        sharding.replicated(mesh),
+        seed=0,
+        keep_ema=False,
+    )
+    eval_step = step.make_eval_step(stage, networks, mesh, compute_dtype="float32")
+    mask = np.array([1] * 7 + [0], np.float32)
+    batch = sharding.place_batch(mesh, {**BATCH, "mask": mask})
+    out = eval_step(initial.weights, {}, batch, jax.random.key(0))
+    kernel = np.asarray(initial.params["encoder"]["kernel"])
+    expected = (BATCH["image"] / 255 @ kernel).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(out["mean"], expected, rtol=1e-4)
+    np.testing.assert_array_equal(out["mask"], mask)
