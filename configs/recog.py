@@ -17,8 +17,10 @@ def get_config(preset=None):
     config.stage = "recog"
     config.dataset = "couples"
     config.recognition_loss = "mse"  # Eq. 1; l2, l1, charbonnier or cross_entropy
+    config.learning_rate = 3e-4
     if config.preset != "smoke":
         config.num_steps = 1000
     if config.preset == "paper":
+        config.learning_rate = 4e-4
         config.num_steps = 100_000
     return config

@@ -1,6 +1,7 @@
 """Restoring arrays of every kind, with the network of a checkpoint."""
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,18 @@ def test_what_is_no_image_is_refused(run, image, fault):
         run[1].restore(image)
 
 
+def test_image_that_does_not_fit_into_memory_is_refused(run, monkeypatch):
+    _, ours, _ = run
+    monkeypatch.setattr(restorer, "_available_bytes", lambda: 1000)
+    with pytest.raises(ValueError, match="image of 21 x 11 pixels takes .* GiB"):
+        ours.restore(random_image((11, 21, 3), np.uint8))
+
+
+def test_available_memory_is_less_than_the_machine_has():
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < restorer._available_bytes() <= pages
+
+
 def test_load_is_the_public_way_in(run):
     _, ours, run_dir = run
     image = random_image((6, 6, 3), np.uint8)
@@ -142,7 +155,7 @@ def test_without_a_run_it_is_said_how_to_train_one(tmp_path, monkeypatch):
 def test_a_run_that_restores_no_images_is_refused(tmp_path):
     classifier = functools.partial(models.make_classifier, width=WIDTH, pools=(4, 2))
     save_run(tmp_path / "recog", {**MODULES, "decoder": classifier})
-    with pytest.raises(ValueError, match="RainClassifier, which does not restore"):
+    with pytest.raises(ValueError, match="make_classifier, which does not restore"):
         ttl_jax.load(tmp_path / "recog")
 
 

@@ -165,6 +165,18 @@ def test_rematerialisation_keeps_fewer_activations():
     assert residual_bytes(True) < residual_bytes(False) / 5
 
 
+def test_memory_of_restoring_does_not_grow_with_the_number_of_blocks():
+    def temporary_bytes(num_blocks):
+        kwargs = {**SMALL, "num_blocks": num_blocks}
+        encoder = models.make_encoder(**kwargs, rngs=nnx.Rngs(0))
+        graph, params = checkpoint.split_module(encoder)
+        image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+        apply = jax.jit(lambda p, x: checkpoint.merge_module(graph, p)(x))
+        return apply.lower(params, image).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(6) < 1.3 * temporary_bytes(2)
+
+
 def test_multiply_adds_of_known_products():
     def fun(x, kernel, a, b):
         def body(total, _):

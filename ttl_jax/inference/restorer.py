@@ -18,7 +18,8 @@ DEFAULT_CHECKPOINT = pathlib.Path("runs/derain")
 class Restorer:
     """A rain remover: `restorer.restore(image)`.
 
-    An image is restored whole, so each size is compiled once, on its first image.
+    An image is restored whole, so each size is compiled once, on its first image, and
+    one whose activations do not fit into memory is refused.
 
     Attributes:
       name: Name of the run it comes from.
@@ -42,6 +43,7 @@ class Restorer:
             return jnp.clip(restored, 0, 1)
 
         self._restore = jax.jit(restore)
+        self._programs: dict[tuple[int, ...], Any] = {}  # compiled, by shape
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path | None = None) -> "Restorer":
@@ -68,15 +70,16 @@ class Restorer:
                 f"{path} holds {sorted(params)}, but restoring takes an encoder and a "
                 "decoder; name a run of the stage derain."
             )
+        factory = metadata["modules"]["decoder"]["factory"]
+        if factory != models.make_image_decoder.__name__:
+            raise ValueError(
+                f"The decoder of {path} comes from {factory}, which does not restore "
+                "images; name a run of the stage derain."
+            )
         networks = {
             name: _rebuild(metadata["modules"][name], params[name], path, name)
             for name in ("encoder", "decoder")
         }
-        if not isinstance(networks["decoder"], models.ImageDecoder):
-            raise ValueError(
-                f"{path} holds a {type(networks['decoder']).__name__}, which does not "
-                "restore images; name a run of the stage derain."
-            )
         name = checkpoint.find_run(path).resolve().name
         return cls(**networks, name=name, step=metadata["step"])
 
@@ -96,13 +99,49 @@ class Restorer:
         peak = _peak_of(image.dtype)
         rgb = np.repeat(colour, 3, axis=-1) if colour.shape[-1] == 1 else colour
         batch = jnp.asarray(rgb[None].astype(np.float32) / np.float32(peak))
-        restored = np.asarray(self._restore(self._params, batch))[0]
+        program = self._program_for(batch)
+        restored = np.asarray(program(self._params, batch))[0]
         if colour.shape[-1] == 1:
             restored = restored.mean(axis=-1, keepdims=True)
         if np.issubdtype(image.dtype, np.integer):
             restored = np.round(restored * peak)
         restored = np.concatenate([restored.astype(image.dtype), alpha], axis=-1)
         return restored.reshape(image.shape)
+
+    def _program_for(self, batch: jax.Array):
+        """The program for images of a size, compiled once."""
+        if batch.shape not in self._programs:
+            program = self._restore.lower(self._params, batch).compile()
+            _check_memory(program.memory_analysis(), batch)
+            self._programs[batch.shape] = program
+        return self._programs[batch.shape]
+
+
+def _check_memory(analysis, batch: jax.Array) -> None:
+    """Refuses what this machine's memory cannot hold, before the kernel kills us.
+
+    Other backends than the CPU say so themselves, by an exception.
+    """
+    free = _available_bytes()
+    if jax.default_backend() != "cpu" or analysis is None or free is None:
+        return
+    if analysis.temp_size_in_bytes > free:
+        height, width = batch.shape[1:3]
+        raise ValueError(
+            f"an image of {width} x {height} pixels takes "
+            f"{analysis.temp_size_in_bytes / 2**30:.1f} GiB of memory to restore, and "
+            f"{free / 2**30:.1f} GiB are free; scale it down or cut it"
+        )
+
+
+def _available_bytes() -> int | None:
+    """Memory that can be had without swapping, where the system tells."""
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else None
 
 
 def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:

@@ -95,7 +95,14 @@ class RainClassifier(nnx.Module):
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
-        self.to_score = nnx.Linear(width, 1, rngs=rngs)
+        # Starts at no opinion: random scores of some size make Eq. 1 diverge.
+        self.to_score = nnx.Linear(
+            width,
+            1,
+            kernel_init=nnx.initializers.zeros,
+            bias_init=nnx.initializers.constant(0.5),
+            rngs=rngs,
+        )
 
     def __call__(self, features: jax.Array) -> jax.Array:
         return self.to_score(self.spp(features).mean(axis=(1, 2)))[:, 0]

@@ -76,7 +76,7 @@ def _pad_for(kernel, x, extra_rows=0):
 
 
 def _shifted_sum(x, kernel):
-    n, h, w, c = x.shape
+    _, h, w, _ = x.shape
     kh, kw, _ = kernel.shape
     rows = min(_STRIP_ROWS, h)
     num_strips = -(-h // rows)
@@ -92,7 +92,9 @@ def _shifted_sum(x, kernel):
         )
         return lax.dynamic_update_slice_in_dim(out, total, i * rows, axis=1)
 
-    out = jnp.zeros((n, num_strips * rows, w, c), x.dtype)
+    # Every row is overwritten. Zeros to begin with would depend on nothing, and XLA
+    # would hold those of all layers at once: 2.6 KB per pixel in `small`, not 1.0.
+    out = jnp.pad(x, ((0, 0), (0, num_strips * rows - h), (0, 0), (0, 0)))
     return lax.fori_loop(0, num_strips, add_strip, out)[:, :h]
 
 
