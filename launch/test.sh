@@ -16,4 +16,5 @@ if [ "${1:-}" = --slow ]; then
 fi
 ruff check .
 ruff format --check .
-python -m pytest "${select[@]}" "$@"
+# Two processes: most of the time goes into compiling, one thread each.
+python -m pytest -n 2 --dist loadfile "${select[@]}" "$@"

@@ -6,7 +6,8 @@ import tempfile
 # Read by JAX when it is imported, here and in the processes that tests start. Tests that
 # build the same network compile it once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ttl_jax_tests_")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what their parent made
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ttl_jax_tests_")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import shutil
@@ -23,7 +24,8 @@ flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl flags
 
 
 def pytest_sessionfinish():
-    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture

@@ -218,3 +218,48 @@ def test_help_shows_an_example(module):
         command(module, "--help"), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert f"python -m ttl_jax.{module} " in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["tiny", "small", "base", "paper"])
+def test_every_preset_trains_all_stages(preset, photographs, tmp_path):
+    stages = ("recog", "recon", "distill", "derain")
+    run(
+        "main",
+        f"--config=configs/pipeline.py:{preset}",
+        f"--workdir={tmp_path}",
+        "--config.crop_size=32",
+        "--config.batch_size=2",
+        "--config.eval_batch_size=2",
+        *[f"--config.{stage}.num_steps=2" for stage in stages],
+        *data_flags(photographs),
+    )
+    for stage in stages:
+        assert checkpoint.load_modules(tmp_path / stage)[1]["step"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
+def test_short_training_gains_three_decibels_on_held_out_real_pairs(tmp_path):
+    script = ROOT / "launch" / "lists_by_scene.py"
+    subprocess.run(
+        [sys.executable, script, os.environ["TTL_DATA"], "--output", tmp_path],
+        cwd=ROOT,
+        check=True,
+    )
+    for part in ("train", "test"):
+        lines = (tmp_path / f"pairs_{part}.txt").read_text().splitlines(keepends=True)
+        (tmp_path / f"{part}.txt").write_text(
+            "".join(line for line in lines if "Rain100H" in line)
+        )
+    run(
+        "main",
+        "--config=configs/scratch.py:tiny",
+        f"--workdir={tmp_path}",
+        "--config.num_steps=200",
+        "--config.ema_decay=0.0",
+        f"--config.pairs=list:{tmp_path}/train.txt",
+        f"--config.eval_pairs=list:{tmp_path}/test.txt",
+    )
+    evaluation = checkpoint.load_modules(tmp_path / "scratch")[1]["evaluation"]
+    assert evaluation["pairs/psnr_gain"] > 3
