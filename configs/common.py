@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 DEFAULT_PRESET = "small"
 
-# Network: channels, AGLF-ViT blocks, stride of the stem. Sizes with D_dr at 256 x 256:
-# tiny 0.19 M params, small 0.37 M, base 1.3 M, paper 0.36 M.
+# Network: channels, AGLF-ViT blocks, stride of the stem. README, "Networks", has their
+# sizes.
 _NETWORKS = {
     "smoke": {"width": 16, "num_blocks": 1, "stem_stride": 2},  # for tests only
     "tiny": {"width": 32, "num_blocks": 9, "stem_stride": 2},
@@ -115,7 +115,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
 
 
 def _as_in_the_paper(config: ConfigDict) -> None:
-    """Section Training details; what it leaves open is noted in the README."""
+    """Section Training details; what it leaves open is a `Note:` where it is coded."""
     config.crop_size = 256
     config.flips = False
     config.encoder.final_norm = False

@@ -20,6 +20,7 @@ def get_config(preset=None):
     config.stage = "derain"
     config.dataset = "pairs"
     config.teachers = ("recog", "recon")  # those of the distillation it starts from
+    config.student_run = ""  # the run it starts from; empty: as distill names it
     config.from_student = True
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0

@@ -17,5 +17,5 @@ from configs import derain
 def get_config(preset=None):
     config = derain.get_config(preset)
     config.from_student = False
-    config.encoder_learning_rate = config.learning_rate
+    config.encoder_learning_rate = config.get_oneway_ref("learning_rate")
     return config

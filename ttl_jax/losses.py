@@ -43,6 +43,16 @@ DISTANCES = {
 }
 
 
+def check_kind(kind: str, field: str) -> None:
+    """Checks the name of a distance before it is needed.
+
+    Raises:
+      ValueError: If the kind is unknown; names the config field it came from.
+    """
+    if kind not in DISTANCES:
+        raise ValueError(f"{field}={kind!r}; choose one of {sorted(DISTANCES)}.")
+
+
 def distance(a: jax.Array, b: jax.Array, kind: str = "mse") -> jax.Array:
     """Returns the distance of two arrays of equal shape, a scalar.
 
@@ -56,8 +66,7 @@ def distance(a: jax.Array, b: jax.Array, kind: str = "mse") -> jax.Array:
       AssertionError: If the shapes differ.
     """
     chex.assert_equal_shape([a, b])
-    if kind not in DISTANCES:
-        raise ValueError(f"Unknown distance {kind!r}; choose from {sorted(DISTANCES)}.")
+    check_kind(kind, "kind")
     return DISTANCES[kind](a, b)
 
 

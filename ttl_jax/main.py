@@ -52,8 +52,13 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses flags; a mistyped config field ends it with one line, the near name in it."""
     try:
         return app.parse_flags_with_usage(arguments)
-    except (AttributeError, KeyError, ValueError) as error:
+    except AttributeError as error:
+        # ml_collections wraps the message, the near name in it, once or twice.
+        while isinstance(error.args[0], Exception):
+            error = error.args[0]
         sys.exit(f"ttl_jax.main: no such field: {' '.join(error.args[0].split())}")
+    except OSError as error:
+        sys.exit(f"ttl_jax.main: no such config file: {' '.join(str(error).split())}")
 
 
 def _is_ours(record) -> bool:

@@ -46,7 +46,11 @@ def save_run(run_dir, modules=MODULES):
         }
         networks[name] = checkpoint.merge_module(graph, params[name])
     saver = checkpoint.Checkpointer(run_dir, keep=1)
-    metadata = {"modules": stage.describe_modules(), "ema": False, "config": {}}
+    metadata = {
+        "modules": {n: stage.describe_module(n) for n in modules},
+        "ema": False,
+        "config": {},
+    }
     saver.save(3, {"params": params}, metadata)
     saver.close()
     return networks

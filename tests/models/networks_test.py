@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.test_util import check_grads
 
 from configs import common
 from tests.models import reference
@@ -28,36 +29,82 @@ def make_networks(config):
     return encoder, decoder
 
 
-@pytest.mark.parametrize("stem_stride", [1, 2])
-def test_encoder_matches_numpy(key, stem_stride):
-    encoder = models.make_encoder(**SMALL, stem_stride=stem_stride, rngs=nnx.Rngs(0))
+# The practical presets' form and, without norm, skip and residual, the paper's.
+FORMS = [
+    {"stem_stride": 2, "final_norm": True, "skip_width": 16, "residual": True},
+    {"stem_stride": 1, "final_norm": False, "skip_width": 0, "residual": False},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_encoder_matches_numpy(key, form):
+    options = {name: form[name] for name in ("stem_stride", "final_norm")}
+    encoder = models.make_encoder(**SMALL, **options, rngs=nnx.Rngs(0))
     encoder, params = randomized(encoder, key)
     image = jax.random.uniform(key, (2, 7, 5, 3))
     expected = reference.encoder(
-        np.asarray(image, np.float64), params, num_blocks=2, stem_stride=stem_stride
+        np.asarray(image, np.float64), params, num_blocks=2, **options
     )
     np.testing.assert_allclose(jax.jit(encoder)(image), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("stem_stride", [1, 2])
-def test_image_decoder_matches_numpy(key, stem_stride):
+@pytest.mark.parametrize("form", FORMS)
+def test_image_decoder_matches_numpy(key, form):
+    options = {n: form[n] for n in ("stem_stride", "skip_width", "residual")}
     decoder = models.make_image_decoder(
-        width=8, stem_stride=stem_stride, pools=(4, 2), rngs=nnx.Rngs(0)
+        width=8, pools=(4, 2), **options, rngs=nnx.Rngs(0)
     )
     decoder, params = randomized(decoder, key)
     image = jax.random.uniform(key, (2, 7, 5, 3))
-    h, w = -(-7 // stem_stride), -(-5 // stem_stride)
-    features = jax.random.normal(key, (2, h, w, 8))
+    stride = form["stem_stride"]
+    features = jax.random.normal(key, (2, -(-7 // stride), -(-5 // stride), 8))
     expected = reference.image_decoder(
         np.asarray(features, np.float64),
         np.asarray(image, np.float64),
         params,
         pools=(4, 2),
-        stem_stride=stem_stride,
+        stem_stride=stride,
+        skip=form["skip_width"] > 0,
+        residual=form["residual"],
     )
     np.testing.assert_allclose(
         jax.jit(decoder)(features, image), expected, rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_of_a_whole_network_match_finite_differences(key, form):
+    encoder = models.make_encoder(
+        **{**SMALL, "num_blocks": 1},
+        stem_stride=form["stem_stride"],
+        final_norm=form["final_norm"],
+        rngs=nnx.Rngs(0),
+    )
+    decoder = models.make_image_decoder(
+        width=16,
+        pools=(4, 2),
+        stem_stride=form["stem_stride"],
+        skip_width=form["skip_width"],
+        residual=form["residual"],
+        rngs=nnx.Rngs(1),
+    )
+    classifier = models.make_classifier(width=16, pools=(4, 2), rngs=nnx.Rngs(2))
+    graphs, params = [], []
+    for module in (encoder, decoder, classifier):
+        _, flat = randomized(module, key)
+        graphs.append(checkpoint.split_module(module)[0])
+        params.append(flat)
+    image = np.asarray(jax.random.uniform(key, (1, 6, 5, 3)), np.float64)
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def apply(params, image):
+            encoder, decoder, classifier = map(checkpoint.merge_module, graphs, params)
+            features = encoder(image)
+            return decoder(features, image), classifier(features)
+
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+        check_grads(apply, (params, jnp.asarray(image)), order=1, modes=["rev"])
 
 
 def test_classifier_matches_numpy(key):

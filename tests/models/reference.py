@@ -186,7 +186,7 @@ def pixel_shuffle(x, factor):
     return out
 
 
-def encoder(image, p, *, num_blocks, stem_stride):
+def encoder(image, p, *, num_blocks, stem_stride, final_norm):
     h, w = image.shape[1:3]
     padding = ((0, 0), (0, -h % stem_stride), (0, -w % stem_stride), (0, 0))
     x = pixel_unshuffle(np.pad(image, padding, mode="edge"), stem_stride)
@@ -194,15 +194,20 @@ def encoder(image, p, *, num_blocks, stem_stride):
     x = spatial_attention(x, within(p, "spatial_attention"))
     for i in range(num_blocks):
         x = block(x, within(p, f"blocks.{i}"))
+    if not final_norm:
+        return x
     return layer_norm(x, p["final_norm.scale"], p["final_norm.bias"])
 
 
-def image_decoder(features, image, p, *, pools, stem_stride):
+def image_decoder(features, image, p, *, pools, stem_stride, skip, residual):
     h, w = image.shape[1:3]
     x = pixel_shuffle(spp(features, within(p, "spp"), pools), stem_stride)[:, :h, :w]
-    x = np.concatenate([x, conv(image, p["skip.kernel"], p["skip.bias"])], axis=-1)
-    x = x + local_branch(x, within(p, "local_block"))
-    return image + conv(x, p["to_image.kernel"], p["to_image.bias"])
+    if skip:
+        x = np.concatenate([x, conv(image, p["skip.kernel"], p["skip.bias"])], axis=-1)
+    if skip or stem_stride > 1:
+        x = x + local_branch(x, within(p, "local_block"))
+    x = conv(x, p["to_image.kernel"], p["to_image.bias"])
+    return image + x if residual else x
 
 
 def classifier(features, p, *, pools):

@@ -30,10 +30,11 @@ def test_a_wrong_value_is_named_with_what_was_expected(config, field, value, fau
         config_check.check(config)
 
 
-def test_a_scalar_for_a_tuple_is_refused(config):
+@pytest.mark.parametrize("value", ["sample", (5,), 3])
+def test_sources_that_are_no_tuple_of_names_are_refused(config, value):
     with config.ignore_type():
-        config.pairs = "sample"
-    with pytest.raises(ValueError, match=r"\('sample',\)"):
+        config.pairs = value
+    with pytest.raises(ValueError, match="config.pairs=.* must be names of sources"):
         config_check.check(config)
 
 

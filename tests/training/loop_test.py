@@ -160,6 +160,29 @@ def test_teacher_trained_again_stops_a_run(photographs, tmp_path):
         loop.train(config, tmp_path)
 
 
+def test_finished_run_with_a_teacher_trained_again_is_refused_too(
+    photographs, tmp_path
+):
+    teacher = toy_stage.get_config(photographs, run="teacher")
+    loop.train(teacher, tmp_path)
+    config = toy_stage.get_config(photographs, frozen_teacher=True)
+    loop.train(config, tmp_path)
+    teacher.num_steps = 8
+    loop.train(teacher, tmp_path)
+    with pytest.raises(ValueError, match="teacher came from"):
+        loop.train(config, tmp_path)
+
+
+def test_teacher_of_another_function_with_the_same_shapes_is_refused(
+    photographs, tmp_path
+):
+    teacher = toy_stage.get_config(photographs, run="teacher", brightness=1.0)
+    loop.train(teacher, tmp_path)
+    config = toy_stage.get_config(photographs, frozen_teacher=True, brightness=2.0)
+    with pytest.raises(ValueError, match="brightness was 1.0, is 2.0"):
+        loop.train(config, tmp_path)
+
+
 def test_frozen_module_is_neither_saved_nor_optimized(photographs, tmp_path):
     loop.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
     loop.train(toy_stage.get_config(photographs, frozen_teacher=True), tmp_path)

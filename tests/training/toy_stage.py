@@ -5,13 +5,28 @@ It compiles in a second, for tests of the loop and not of a network.
 
 import functools
 
+import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from configs import common
-from ttl_jax import losses, models
+from ttl_jax import losses
+from ttl_jax.models import layers
 from ttl_jax.stages.stage import Source, Stage
 
-SOURCE = Source("teacher", "encoder", "python -m ttl_jax.main --config=teacher.py")
+
+class Dimmer(nnx.Module):
+    """A 1x1 convolution of an image that is brightened first."""
+
+    def __init__(self, *, brightness: float, rngs: nnx.Rngs):
+        self.brightness = brightness
+        self.linear = layers.Pointwise(3, 3, rngs=rngs)
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        return self.linear(self.brightness * image)
+
+
+SOURCE = Source("teacher", "encoder", "--config=teacher.py")
 
 
 def get_config(photographs, **changes):
@@ -24,6 +39,7 @@ def get_config(photographs, **changes):
     config.num_steps = 6
     config.eval_every = 3
     config.frozen_teacher = False
+    config.brightness = 1.0
     config.schedule = "plateau"
     config.min_window = 2
     config.patience = 1
@@ -39,7 +55,7 @@ def make_stage(config) -> Stage:
     def eval_fn(modules, batch, key):
         return {"mean": jnp.mean(modules["encoder"](batch["image"]), axis=(1, 2, 3))}
 
-    network = functools.partial(models.make_projection, width=3)
+    network = functools.partial(Dimmer, brightness=config.brightness)
     teachers = {"teacher": network} if config.frozen_teacher else {}
     return Stage(
         run="toy",

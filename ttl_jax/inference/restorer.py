@@ -147,6 +147,11 @@ def _available_bytes() -> int | None:
 def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:
     """The network that a checkpoint describes, with its params."""
     arguments = {k: v for k, v in description.items() if k != "factory"}
+    if description["factory"] not in models.FACTORIES:
+        raise ValueError(
+            f"{path}: {name!r} comes from {description['factory']}, which is none of "
+            f"{', '.join(models.FACTORIES)}; restore with the code that trained it."
+        )
     factory = models.FACTORIES[description["factory"]]
     graph, initial = checkpoint.split_module(factory(**arguments, rngs=nnx.Rngs(0)))
     checkpoint.verify_params(params, initial, source=str(path), module=name)

@@ -70,11 +70,11 @@ class ImageDecoder(nnx.Module):
         h, w = image.shape[1:3]
         x = layers.pixel_shuffle(self.spp(features), self.stem_stride)[:, :h, :w]
         if self.skip:
-            x = jnp.concatenate([x, self.skip(image)], axis=-1)
+            x = jnp.concatenate([x, self.skip(image.astype(x.dtype))], axis=-1)
         if self.local_block:
             x = x + self.local_block(x)
         x = self.to_image(x)
-        return image + x if self.residual else x
+        return image + x.astype(image.dtype) if self.residual else x
 
 
 class RainClassifier(nnx.Module):
@@ -95,7 +95,7 @@ class RainClassifier(nnx.Module):
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
-        # Starts at no opinion: random scores of some size make Eq. 1 diverge.
+        # Starts between the two labels: random scores make Eq. 1 diverge at first.
         self.to_score = nnx.Linear(
             width,
             1,

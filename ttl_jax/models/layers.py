@@ -102,9 +102,10 @@ def _shifted_sum_grads(x, kernel, grad):
     _, h, w, _ = x.shape
     kh, kw, _ = kernel.shape
     padded = _pad_for(kernel, x)
+    dtype = jnp.promote_types(x.dtype, jnp.float32)  # of the sums
 
     def add_row(y, total):
-        rows = lax.dynamic_slice_in_dim(padded, y, kh, axis=1).astype(jnp.float32)
+        rows = lax.dynamic_slice_in_dim(padded, y, kh, axis=1).astype(dtype)
         row_grad = lax.dynamic_index_in_dim(grad, y, axis=1, keepdims=False)
         taps = [
             jnp.sum(rows[:, dy, dx : dx + w] * row_grad, axis=(0, 1))
@@ -113,9 +114,7 @@ def _shifted_sum_grads(x, kernel, grad):
         ]
         return total + jnp.stack(taps).reshape(kernel.shape)
 
-    kernel_grad = lax.fori_loop(
-        0, h, add_row, jnp.zeros(kernel.shape, jnp.promote_types(x.dtype, jnp.float32))
-    )
+    kernel_grad = lax.fori_loop(0, h, add_row, jnp.zeros(kernel.shape, dtype))
     x_grad = _shifted_sum(grad, kernel[::-1, ::-1])
     return x_grad, kernel_grad.astype(kernel.dtype)
 

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 
 from ttl_jax import losses, models
 from ttl_jax.metrics import image_quality
-from ttl_jax.stages.distill import check_teachers
-from ttl_jax.stages.stage import Source, Stage, run_name
+from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
 
 
 def make_stage(config) -> Stage:
@@ -17,12 +16,16 @@ def make_stage(config) -> Stage:
     `config.learning_rate`. With `config.from_student` false, both start from random
     weights: variant V2 of Table 4.
     """
+    losses.check_kind(config.image_loss, "config.image_loss")
     teachers = check_teachers(config.teachers)
-    student = run_name("distill", teachers)
-    command = "python -m ttl_jax.main --config=configs/distill.py"
-    if student != "distill":
+    command = f"--config=configs/distill.py:{config.preset}"
+    if len(teachers) == 1:
         command += f" --config.teachers=\"('{teachers[0]}',)\""
-    source = Source(run=student, module="encoder", command=command)
+    student = Source(
+        run=config.student_run or run_name("distill", teachers),
+        module="encoder",
+        command=command,
+    )
 
     def restore(modules, batch):
         return modules["decoder"](modules["encoder"](batch["rainy"]), batch["rainy"])
@@ -70,7 +73,7 @@ def make_stage(config) -> Stage:
             "encoder": config.encoder_learning_rate,
             "decoder": config.learning_rate,
         },
-        init_from={"encoder": source} if config.from_student else {},
+        init_from={"encoder": student} if config.from_student else {},
         loss_fn=loss_fn,
         eval_fn=eval_fn,
     )

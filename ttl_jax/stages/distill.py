@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ttl_jax import losses, models
-from ttl_jax.stages.stage import Source, Stage, run_name
-
-TEACHERS = ("recog", "recon")
+from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
 
 
 def make_stage(config) -> Stage:
@@ -19,6 +17,10 @@ def make_stage(config) -> Stage:
     and Eq. 4 decodes the projected features.
     """
     teachers = check_teachers(config.teachers)
+    losses.check_kind(config.feature_loss, "config.feature_loss")
+    compared = losses.standardize if config.normalize_features else lambda x: x
+    # A student of its own for each teacher, or another distance, has another optimum.
+    has_floor = config.feature_loss == "mse" and not config.projections
 
     def terms_of(features, modules, image, targets):
         """Terms of Eqs. 3 and 4 for the student's features, weighted, by name."""
@@ -30,7 +32,6 @@ def make_stage(config) -> Stage:
                 else features
             )
             decoded[name] = _decode(modules, name, student[name], image)
-        compared = losses.standardize if config.normalize_features else lambda x: x
         direct = losses.distillation(
             {name: compared(student[name]) for name in teachers},
             {name: compared(targets["features"][name]) for name in teachers},
@@ -63,9 +64,12 @@ def make_stage(config) -> Stage:
         scalars = {
             **terms,
             "loss": sum(weighted(terms).values()),
-            "direct_floor": losses.direct_floor(targets["features"]),
             "rms_student": _rms(features),
         }
+        if has_floor:
+            scalars["direct_floor"] = losses.direct_floor(
+                {name: compared(targets["features"][name]) for name in teachers}
+            )
         for name in teachers:
             scalars[f"rms_{name}"] = _rms(targets["features"][name])
         for name in terms:
@@ -89,7 +93,7 @@ def make_stage(config) -> Stage:
             init_from[f"{name}_{part}"] = Source(
                 run=name,
                 module=part,
-                command=f"python -m ttl_jax.main --config=configs/{name}.py",
+                command=f"--config=configs/{name}.py:{config.preset}",
             )
     trainable = ["encoder"]
     if config.projections:
@@ -107,22 +111,6 @@ def make_stage(config) -> Stage:
         loss_fn=loss_fn,
         eval_fn=eval_fn,
     )
-
-
-def check_teachers(teachers) -> tuple[str, ...]:
-    """Returns the teachers in their fixed order.
-
-    Raises:
-      ValueError: If there is none, or an unknown one.
-    """
-    teachers = (teachers,) if isinstance(teachers, str) else tuple(teachers)
-    unknown = sorted(set(teachers) - set(TEACHERS))
-    if unknown or not teachers:
-        raise ValueError(
-            f"config.teachers={teachers!r}: name one or both of {TEACHERS}, for example "
-            "--config.teachers=\"('recog',)\"."
-        )
-    return tuple(name for name in TEACHERS if name in teachers)
 
 
 def _teacher_decoder(config, name) -> functools.partial:

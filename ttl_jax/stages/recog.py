@@ -10,8 +10,11 @@ from ttl_jax.stages.stage import Stage
 def make_stage(config) -> Stage:
     """Returns the recognition task: E_recog and D_recog from random weights.
 
-    Batches are couples of a rainy and a rain-free photograph: rows 2k and 2k + 1.
+    Batches are couples of a rainy and a rain-free photograph: rows 2k and 2k + 1 of a
+    whole batch, as evaluation sees it. (Micro-batches take rows further apart.)
     """
+    if config.recognition_loss != "cross_entropy":
+        losses.check_kind(config.recognition_loss, "config.recognition_loss")
     threshold = 0.0 if config.recognition_loss == "cross_entropy" else 0.5
 
     def loss_fn(modules, batch, key):

@@ -15,6 +15,7 @@ def make_stage(config) -> Stage:
 
     Crops come with `config.crop_margin` extra pixels on each side for the blur.
     """
+    losses.check_kind(config.image_loss, "config.image_loss")
     margin = blur_margin(config.max_sigma)
     if config.crop_margin != margin:
         raise ValueError(

@@ -7,6 +7,7 @@ The training loop knows nothing else of a task. A new task is one module with a 
 import dataclasses
 import functools
 import importlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,31 @@ class Source:
     Attributes:
       run: Name of the earlier run's folder in the working directory.
       module: Name of the module in that run.
-      command: What makes the run, for the message when it is missing.
+      command: Flags of `ttl_jax.main` that make the run, for the message when it is
+        missing.
     """
 
     run: str
     module: str
-    command: str
+    command: str = dataclasses.field(compare=False)
+
+
+TEACHERS = ("recog", "recon")
+
+
+def check_teachers(teachers: Sequence[str]) -> tuple[str, ...]:
+    """Returns the teachers of `config.teachers` in their fixed order.
+
+    Raises:
+      ValueError: If there is none, or an unknown one.
+    """
+    unknown = sorted(set(teachers) - set(TEACHERS))
+    if unknown or not teachers:
+        raise ValueError(
+            f"config.teachers={teachers!r}: name one or both of {TEACHERS}, for example "
+            "--config.teachers=\"('recog',)\"."
+        )
+    return tuple(name for name in TEACHERS if name in teachers)
 
 
 def run_name(base: str, teachers: Sequence[str]) -> str:
@@ -98,15 +118,11 @@ class Stage:
         """Names of the modules that do not learn."""
         return tuple(name for name in self.modules if name not in self.trainable)
 
-    def describe_modules(self) -> dict[str, dict[str, Any]]:
-        """Returns the trainable modules' factories and arguments, for the checkpoint."""
-        return {
-            name: {
-                "factory": self.modules[name].func.__name__,
-                **self.modules[name].keywords,
-            }
-            for name in self.trainable
-        }
+    def describe_module(self, name: str) -> dict[str, Any]:
+        """Returns a module's factory and arguments, as JSON stores them."""
+        make = self.modules[name]
+        description = {"factory": make.func.__name__, **make.keywords}
+        return json.loads(json.dumps(description))
 
 
 def make_stage(config) -> Stage:

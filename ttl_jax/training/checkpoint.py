@@ -200,9 +200,11 @@ def find_run(path: pathlib.Path) -> pathlib.Path:
       ValueError: If no checkpoint lies there.
     """
     path = pathlib.Path(path)
-    for run_dir in (path, path.parent, path.parent.parent):
-        if (run_dir / FOLDER).is_dir():
-            return run_dir
+    if (path / FOLDER).is_dir():
+        return path
+    folder = path.parent if path.name.isdigit() else path
+    if folder.name == FOLDER and path.is_dir():
+        return folder.parent
     raise ValueError(
         f"{path} holds no checkpoint: expected a run's folder such as runs/derain, with "
         f"a folder {FOLDER!r} inside."
@@ -227,7 +229,8 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     with ocp.CheckpointManager(
         (run_dir / FOLDER).absolute(), options=options
     ) as manager:
-        step = int(path.name) if path.name.isdigit() else manager.latest_step()
+        is_step = path.parent.name == FOLDER
+        step = int(path.name) if is_step else manager.latest_step()
         if step is None or step not in manager.all_steps():
             raise ValueError(
                 f"{path} holds no finished checkpoint; steps in {run_dir}: "
@@ -249,5 +252,12 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads what `write_json` wrote."""
-    return json.loads(path.read_text())
+    """Reads what `write_json` wrote.
+
+    Raises:
+      ValueError: If the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error

@@ -35,19 +35,12 @@ _POSITIVE = (
     "crop_size",
     "num_micro_batches",
     "learning_rate",
+    "encoder_learning_rate",
     "patience",
     "min_window",
 )
-_TUPLES = (
-    "rainy",
-    "clean",
-    "pairs",
-    "eval_rainy",
-    "eval_clean",
-    "eval_pairs",
-    "crop_sizes",
-    "teachers",
-)
+_NOT_NEGATIVE = ("num_eval", "clip_norm", "ema_decay", "warmup_steps", "seed")
+_SOURCES = ("rainy", "clean", "pairs", "eval_rainy", "eval_clean", "eval_pairs")
 _CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
     "schedule": optimizer.KINDS,
@@ -65,11 +58,15 @@ def check(config) -> None:
             raise ValueError(
                 f"config.{field}={config[field]} must be greater than zero."
             )
-    for field in _TUPLES:
-        if field in config and not isinstance(config[field], tuple):
+    for field in _NOT_NEGATIVE:
+        if config[field] < 0:
+            raise ValueError(f"config.{field}={config[field]} must not be negative.")
+    for field in _SOURCES:
+        names = config[field]
+        if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
             raise ValueError(
-                f"config.{field}={config[field]!r} must be a tuple, for example "
-                f"--config.{field}=\"('{config[field]}',)\"."
+                f"config.{field}={names!r} must be names of sources, for example "
+                f"--config.{field}=folder:PATH or \"('folder:A','folder:B')\"."
             )
     for field, choices in _CHOICES.items():
         if config[field] not in choices:
@@ -151,7 +148,7 @@ def _refuse(changes: list[str], run: str, what: str) -> None:
     more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
     raise ValueError(
         f"{run} cannot go on: {what} changed since it was started ({shown}{more}). "
-        "Restore that, or start another run with --config.run=NAME."
+        "Restore that, or train in another --workdir."
     )
 
 

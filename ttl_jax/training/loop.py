@@ -74,12 +74,17 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     ) as checkpointer:
         first_step = checkpointer.latest_step() or 0
         saved = checkpointer.metadata(first_step) if first_step else {}
+        loaded = train_state.load_sources(stage, directory.parent)
         if saved:
-            config_check.check_unchanged(config, saved["config"], run=str(directory))
+            run_name = str(directory)
+            config_check.check_unchanged(config, saved["config"], run=run_name)
+            config_check.check_same_origins(
+                loaded.origins, saved["origins"], run=run_name
+            )
         if first_step >= config.num_steps:
             logging.info("%s is finished, at step %d", directory, first_step)
             return saved["evaluation"]
-        inputs = _open_inputs(config, stage, directory, saved)
+        inputs = _open_inputs(config, loaded, directory, is_new=not saved)
         schedule = _make_schedule(config, inputs.training.epoch_steps)
         tx = optimizer.make_optimizer(
             stage.learning_rates, schedule, clip_norm=config.clip_norm
@@ -113,18 +118,15 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
             return _fit(run, state, first_step, saved.get("evaluation"), writer)
 
 
-def _open_inputs(config, stage: Stage, directory: pathlib.Path, saved) -> _Inputs:
-    """Opens what a run reads, and checks that it is what the run was started with."""
-    loaded = train_state.load_sources(stage, directory.parent)
+def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _Inputs:
+    """Opens the images, and checks that they are those the run was started with."""
     shard = sharding.process_index(), sharding.process_count()
     training = pipeline.open_training_data(config, *shard)
     evaluation = pipeline.open_evaluation_data(config, *shard)
     listing = list(training.listing)
-    if saved:
-        run = str(directory)
+    if not is_new:
         old_listing = checkpoint.read_json(directory / LISTING)
-        config_check.check_same_listing(listing, old_listing, run=run)
-        config_check.check_same_origins(loaded.origins, saved["origins"], run=run)
+        config_check.check_same_listing(listing, old_listing, run=str(directory))
     elif sharding.is_writer():
         checkpoint.write_json(directory / LISTING, listing)
     return _Inputs(training, evaluation, loaded)
@@ -147,7 +149,7 @@ def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, flo
     if evaluation is None:
         evaluation = evaluate(state)
         writer.write(0, evaluation)
-    log = _TrainLog(run, first_step)
+    log = _TrainLog(run)
     batches = run.inputs.training.batches(first_step)
     for step in _progress(first_step, config.num_steps, run.directory.name):
         rows = next(batches)
@@ -174,7 +176,9 @@ def _describe(run: _Run, state) -> dict[str, Any]:
     """What a checkpoint says of itself, for whoever reads it."""
     return {
         "config": config_check.as_json(run.config),
-        "modules": run.stage.describe_modules(),
+        "modules": {
+            name: run.stage.describe_module(name) for name in run.stage.trainable
+        },
         "origins": run.inputs.loaded.origins,
         "ema": state.ema is not None,
     }
@@ -188,8 +192,8 @@ def _check_finite(run: _Run, state) -> None:
     raise FloatingPointError(
         f"{run.directory}: the loss or gradient of step {bad_step} is not finite. Its "
         f"images: {images}. The last good checkpoint, step "
-        f"{run.checkpointer.latest_step() or 0}, stays. Lower the learning rates or set "
-        "--config.clip_norm."
+        f"{run.checkpointer.latest_step() or 0}, stays. Look at those images, or train "
+        "in another --workdir with lower learning rates or --config.clip_norm."
     )
 
 
@@ -238,28 +242,30 @@ def _make_evaluator(run: _Run) -> Callable[[Any], dict[str, float]]:
 class _TrainLog:
     """Means of the scalars since the last summary; they stay on the device till then."""
 
-    def __init__(self, run: _Run, first_step: int):
+    def __init__(self, run: _Run):
         self._run = run
         self._scalars: list[dict[str, jax.Array]] = []
-        self._last = first_step, time.monotonic()
+        self._start = 0.0
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
+        # From the first step's end on, so that compiling and evaluating do not count.
+        if not self._scalars:
+            self._start = time.monotonic()
         self._scalars.append(scalars)
 
     def summary(self, step: int, opt_state: Any) -> dict[str, float]:
-        whole = jax.tree.map(
-            lambda *v: float(np.mean(v)), *jax.device_get(self._scalars)
-        )
-        last_step, last_time = self._last
-        self._scalars, self._last = [], (step, time.monotonic())
+        values = jax.device_get(self._scalars)
+        means = jax.tree.map(lambda *column: float(np.mean(column)), *values)
+        images = (len(values) - 1) * self._run.config.batch_size
+        seconds = time.monotonic() - self._start
+        self._scalars = []
         rates = optimizer.current_learning_rates(
             self._run.stage.learning_rates, self._run.schedule, step, opt_state
         )
-        images = (step - last_step) * self._run.config.batch_size
         return {
-            **{f"train/{name}": value for name, value in whole.items()},
+            **{f"train/{name}": mean for name, mean in means.items()},
             **{f"learning_rate/{name}": rate for name, rate in rates.items()},
-            "images_per_second": images / (self._last[1] - last_time),
+            **({"images_per_second": images / seconds} if images else {}),
         }
 
 

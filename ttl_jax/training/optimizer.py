@@ -49,7 +49,7 @@ class Schedule:
         if self.kind != "cosine":
             return optax.constant_schedule(rate)
         return optax.warmup_cosine_decay_schedule(
-            init_value=0.0 if self.warmup_steps else rate,
+            init_value=rate / max(self.warmup_steps, 1),  # 0 would waste an update
             peak_value=rate,
             warmup_steps=self.warmup_steps,
             decay_steps=max(self.num_steps, self.warmup_steps + 1),
@@ -101,9 +101,16 @@ def make_optimizer(
 def current_learning_rates(
     learning_rates: Mapping[str, float], schedule: Schedule, step: int, opt_state: Any
 ) -> dict[str, float]:
-    """Returns the rate of each module at a step, plateau halvings included."""
+    """Returns the rate of each module in a run's last update, halvings included.
+
+    Args:
+      learning_rates: Initial rate by module.
+      schedule: How the rates fall.
+      step: Updates done, at least 1.
+      opt_state: State of the optimizer after them.
+    """
     rates = {
-        name: float(schedule.of_step(rate)(step))
+        name: float(schedule.of_step(rate)(step - 1))
         for name, rate in learning_rates.items()
     }
     for path, scale in optax.tree_utils.tree_get_all_with_path(opt_state, "scale"):

@@ -76,10 +76,12 @@ class Loaded:
 
     Attributes:
       params: Params by module.
+      networks: What the run's checkpoint says of the module: factory and arguments.
       origins: For each module the run's name, module, step and digest: JSON values.
     """
 
     params: dict[str, Params]
+    networks: dict[str, dict[str, Any]]
     origins: dict[str, dict[str, Any]]
 
 
@@ -99,7 +101,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
         run: checkpoint.load_modules(workdir / run)
         for run in sorted({source.run for source in stage.init_from.values()})
     }
-    params, origins = {}, {}
+    params, networks, origins = {}, {}, {}
     for name, source in stage.init_from.items():
         modules, metadata = runs[source.run]
         if source.module not in modules:
@@ -107,14 +109,40 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
                 f"{workdir / source.run} holds {sorted(modules)}, not the "
                 f"{source.module!r} that stage {stage.run!r} starts {name!r} from."
             )
+        if metadata["step"] < metadata["config"]["num_steps"]:
+            logging.warning(
+                "Run %r has stopped at step %d of %d; its %s is used as it is.",
+                source.run,
+                metadata["step"],
+                metadata["config"]["num_steps"],
+                source.module,
+            )
         params[name] = modules[source.module]
+        networks[name] = metadata["modules"][source.module]
         origins[name] = {
             **dataclasses.asdict(source),
             "step": metadata["step"],
             "digest": checkpoint.digest(params[name]),
         }
         del origins[name]["command"]
-    return Loaded(params, origins)
+    return Loaded(params, networks, origins)
+
+
+def _check_same_network(
+    saved: Mapping[str, Any], wanted: Mapping[str, Any], source: str, *, module: str
+) -> None:
+    """Refuses params whose shapes fit, but not the function they were trained in."""
+    changes = [
+        f"{field} was {saved.get(field)!r}, is {wanted.get(field)!r}"
+        for field in sorted((saved.keys() | wanted.keys()) - {"remat"})
+        if saved.get(field) != wanted.get(field)
+    ]
+    if changes:
+        raise ValueError(
+            f"{source} was trained as another network than {module!r} is here: "
+            f"{'; '.join(changes)}. Use the preset and the network's fields of that run, "
+            "or train it again."
+        )
 
 
 def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
@@ -124,12 +152,13 @@ def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
             missing[source.run] = source
     if missing:
         commands = "\n".join(
-            f"  {source.command} --workdir={workdir}" for source in missing.values()
+            f"  python -m ttl_jax.main {source.command} --workdir={workdir}"
+            for source in missing.values()
         )
         raise ValueError(
             f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, which "
-            f"{workdir} does not hold. Make what is missing with the same preset:\n"
-            f"{commands}"
+            f"{workdir} does not hold. Make what is missing, with the data fields that "
+            f"you use here:\n{commands}"
         )
 
 
@@ -147,6 +176,8 @@ def create(
     The order of initialisation: a module in `loaded`, else random. (A run that resumes
     overwrites both.) Random values depend on the seed and the module's name alone, so
     that another module beside it changes nothing.
+    Note: so both teachers and the student, all called "encoder" in their stages, start
+    from the same random values. The paper is silent on this.
 
     Args:
       stage: The stage.
@@ -167,11 +198,12 @@ def create(
         )
         if name in loaded.params:
             origin = loaded.origins[name]
+            source = f"The {origin['module']} of run {origin['run']!r}"
             checkpoint.verify_params(
-                loaded.params[name],
-                params[name],
-                source=f"The {origin['module']} of run {origin['run']!r}",
-                module=name,
+                loaded.params[name], params[name], source=source, module=name
+            )
+            _check_same_network(
+                loaded.networks[name], stage.describe_module(name), source, module=name
             )
             params[name] = loaded.params[name]
         num_params = sum(leaf.size for leaf in params[name].values())

@@ -119,11 +119,14 @@ def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callab
 
 
 def _in_compute_dtype(module, dtype) -> Callable:
-    """A module that computes in `dtype` and takes and returns float32."""
+    """A module that computes in `dtype` and returns float32.
 
-    def apply(*inputs):
-        out = module(*(x.astype(dtype) for x in inputs))
-        return out.astype(jnp.float32)
+    Its first input decides the type. A decoder's second one, the image that it adds its
+    residual to, keeps its precision.
+    """
+
+    def apply(x, *others):
+        return module(x.astype(dtype), *others).astype(jnp.float32)
 
     return apply
 
