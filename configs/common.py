@@ -53,7 +53,8 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config.crop_size = 64  # pixels
     config.crop_sizes = ()  # progressive: ((first_step, pixels), ...)
     config.crop_margin = 0  # pixels around each crop that the stage cuts off again
-    config.flips = True  # flips and quarter turns
+    config.mirror = True  # left to right
+    config.quarter_turns = False  # rain falls: turned, it takes far longer to learn
     config.num_threads = 4  # that decode
     config.prefetch = 16  # batches
 
@@ -117,7 +118,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
 def _as_in_the_paper(config: ConfigDict) -> None:
     """Section Training details; what it leaves open is a `Note:` where it is coded."""
     config.crop_size = 256
-    config.flips = False
+    config.mirror = False
     config.encoder.final_norm = False
     for decoder in (config.decoder, config.recon_decoder):
         decoder.skip_width = 0

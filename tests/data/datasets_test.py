@@ -17,7 +17,9 @@ def make_photograph(name, height=96, width=128, seed=None):
 
 def draw_views(count):
     rng = np.random.default_rng(0)
-    return [transforms.draw_view(rng, flips=True) for _ in range(count)]
+    return [
+        transforms.draw_view(rng, mirror=True, quarter_turns=True) for _ in range(count)
+    ]
 
 
 @pytest.fixture

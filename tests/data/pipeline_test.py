@@ -49,7 +49,8 @@ def make_config(root):
                 "crop_size": 16,
                 "crop_sizes": (),
                 "crop_margin": 0,
-                "flips": True,
+                "mirror": True,
+                "quarter_turns": True,
                 "num_threads": 2,
                 "prefetch": 3,
                 "eval_batch_size": 4,
@@ -127,15 +128,17 @@ def test_the_seed_changes_order_and_views(make_config):
 
 
 def test_a_photograph_is_seen_anew_each_time(make_config):
-    batches = take(make_config("clean", flips=False, crop_size=8), 0, 3)
+    batches = take(
+        make_config("clean", mirror=False, quarter_turns=False, crop_size=8), 0, 3
+    )
     names = np.concatenate([batch["name"] for batch in batches])
     images = np.concatenate([batch["image"] for batch in batches])
     views = {image.tobytes() for image in images[names == names[0]]}
     assert len(views) > 1
 
 
-def test_without_flips_crops_are_upright(make_config, root):
-    config = make_config("pairs", flips=False, crop_size=8)
+def test_without_mirror_and_turns_crops_are_upright(make_config, root):
+    config = make_config("pairs", mirror=False, quarter_turns=False, crop_size=8)
     for batch in take(config, 0, 2):
         for name, crop in zip(batch["name"], batch["rainy"], strict=True):
             image = np.asarray(Image.open(name))

@@ -24,14 +24,19 @@ def test_a_crop_is_a_window_of_the_image():
     image = coordinates(40, 60)
     rng = np.random.default_rng(0)
     for _ in range(50):
-        part = transforms.crop(image, 16, transforms.draw_view(rng, flips=False))
+        part = transforms.crop(
+            image, 16, transforms.draw_view(rng, mirror=False, quarter_turns=False)
+        )
         top, left = part[0, 0, :2]
         np.testing.assert_array_equal(part, image[top : top + 16, left : left + 16])
 
 
 def test_every_window_is_drawn_equally_often():
     rng = np.random.default_rng(0)
-    views = [transforms.draw_view(rng, flips=False) for _ in range(6000)]
+    views = [
+        transforms.draw_view(rng, mirror=False, quarter_turns=False)
+        for _ in range(6000)
+    ]
     corners = collections.Counter(
         tuple(transforms.crop(coordinates(10, 9), 8, view)[0, 0, :2]) for view in views
     )
@@ -52,7 +57,7 @@ def test_small_images_are_continued_as_numpy_reflects(shape):
     image = coordinates(height, width)
     rng = np.random.default_rng(0)
     for _ in range(10):
-        view = transforms.draw_view(rng, flips=False)
+        view = transforms.draw_view(rng, mirror=False, quarter_turns=False)
         part = transforms.crop(image, 33, view)
         assert part.shape == (33, 33, 3)
         padding = []
@@ -65,7 +70,7 @@ def test_small_images_are_continued_as_numpy_reflects(shape):
         np.testing.assert_array_equal(part, padded[top : top + 33, left : left + 33])
 
 
-def test_flips_reach_all_eight_symmetries_and_no_other():
+def test_mirror_and_turns_reach_all_eight_symmetries_and_no_other():
     image = coordinates(8, 8)
     symmetries = {
         np.rot90(side, turns).tobytes()
@@ -73,7 +78,9 @@ def test_flips_reach_all_eight_symmetries_and_no_other():
         for turns in range(4)
     }
     rng = np.random.default_rng(0)
-    views = [transforms.draw_view(rng, flips=True) for _ in range(200)]
+    views = [
+        transforms.draw_view(rng, mirror=True, quarter_turns=True) for _ in range(200)
+    ]
     found = {transforms.crop(image, 8, view).tobytes() for view in views}
     assert found == symmetries and len(found) == 8
 
@@ -132,7 +139,9 @@ def test_equalize_pads_both_axes_alike_whatever_the_aspect(noise, monkeypatch):
 
 def test_views_cover_their_ranges():
     rng = np.random.default_rng(0)
-    views = [transforms.draw_view(rng, flips=True) for _ in range(2000)]
+    views = [
+        transforms.draw_view(rng, mirror=True, quarter_turns=True) for _ in range(2000)
+    ]
     for name, low, high in (
         ("vertical", 0, 1),
         ("horizontal", 0, 1),

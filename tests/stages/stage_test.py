@@ -104,8 +104,8 @@ def test_loss_reaches_every_leaf_of_every_trained_module(name, key):
     grads = gradients(stage, batch_for(config, key), key)
     for module in stage.trainable:
         for leaf, grad in grads[module].items():
-            if leaf == "blocks.0.global_branch.query_key_value.bias":
-                continue  # its key part may cancel
+            if leaf.startswith("spp.branches"):
+                continue  # one channel behind a ReLU, which may be off as a whole
             assert np.abs(grad).max() > 0, f"{module}/{leaf}"
 
 

@@ -35,15 +35,18 @@ class View:
 CENTRE = View()  # of evaluation
 
 
-def draw_view(rng: np.random.Generator, *, flips: bool) -> View:
-    """A random view; turned and mirrored only with `flips`."""
+def draw_view(rng: np.random.Generator, *, mirror: bool, quarter_turns: bool) -> View:
+    """A random view; mirrored left to right, or turned, only where that is asked for.
+
+    Rain falls: mirrored it is still rain, turned it is not.
+    """
     vertical, horizontal = rng.random(2)
-    mirrored, quarter_turns = rng.integers((2, 4)) if flips else (0, 0)
+    mirrored, turns = rng.integers((2, 4)) * (mirror, quarter_turns)
     return View(
         vertical=vertical,
         horizontal=horizontal,
         mirrored=bool(mirrored),
-        quarter_turns=int(quarter_turns),
+        quarter_turns=int(turns),
         scale=rng.uniform(0.5, 1.0),
         jpeg_quality=int(rng.integers(60, 96)),
     )
