@@ -2,17 +2,21 @@
 # PYTHON names the interpreter to use, 3.11 or newer.
 
 make_environment() { # make_environment [EXTRA]: installs the project, with that extra
-  local extra=${1:-} python=${PYTHON:-python3} wanted stamp
+  local extra=${1:-} python=${PYTHON:-python3} stamp wanted
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "ttl_jax needs Python 3.11 or newer, and $python is" \
       "$("$python" --version 2>&1). Name another: PYTHON=python3.12 bash $0" >&2
     exit 1
   fi
   stamp=.venv/installed-${extra:-core}
-  wanted=$(sha256sum < pyproject.toml)
+  wanted=$("$python" -c 'import hashlib, pathlib
+print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest())')
   if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
     echo "Installing into .venv (a minute or two) ..."
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    # An environment whose making was cut short has no pip: it is made anew.
+    if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then
+      "$python" -m venv --clear .venv
+    fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       --editable ".${extra:+[$extra]}"
     echo "$wanted" > "$stamp"
