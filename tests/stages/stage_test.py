@@ -175,6 +175,30 @@ def test_fine_tuning_has_two_learning_rates_and_scratch_has_one():
     assert not stage.init_from
 
 
+@pytest.mark.parametrize(
+    ("changes", "has_floor"),
+    [
+        ({"normalize_features": True}, True),
+        ({"projections": True}, False),
+        ({"feature_loss": "l1"}, False),
+    ],
+)
+def test_floor_is_reported_only_where_it_is_one(changes, has_floor, key):
+    config = distill.get_config("smoke")
+    config.update(changes)
+    stage = make_stage(config)
+
+    def evaluate(image):
+        modules = {
+            name: factory(rngs=nnx.Rngs(i))
+            for i, (name, factory) in enumerate(stage.modules.items())
+        }
+        return stage.eval_fn(modules, {"image": image}, key)
+
+    scalars = jax.eval_shape(evaluate, jax.ShapeDtypeStruct((2, 8, 8, 3), "float32"))
+    assert ("direct_floor" in scalars) == has_floor
+
+
 def test_distillation_evaluation_reports_its_terms_beside_their_floor(key):
     config = distill.get_config("smoke")
     stage = make_stage(config)

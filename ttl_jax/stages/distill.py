@@ -1,4 +1,4 @@
-"""Stage 3: one student takes over both teachers' knowledge (Eqs. 3-5)."""
+"""Stage 3: one student encoder takes over both teachers' knowledge (Eqs. 3-5)."""
 
 import functools
 
@@ -18,94 +18,50 @@ def make_stage(config) -> Stage:
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
-    compared = losses.standardize if config.normalize_features else lambda x: x
-    # A student of its own for each teacher, or another distance, has another optimum.
-    has_floor = config.feature_loss == "mse" and not config.projections
+    terms_of = functools.partial(_compare, config, teachers)
 
-    def terms_of(features, modules, image, targets):
-        """Terms of Eqs. 3 and 4 for the student's features, weighted, by name."""
-        student, decoded = {}, {}
-        for name in teachers:
-            student[name] = (
-                modules[f"{name}_projection"](features)
-                if config.projections
-                else features
-            )
-            decoded[name] = _decode(modules, name, student[name], image)
-        direct = losses.distillation(
-            {name: compared(student[name]) for name in teachers},
-            {name: compared(targets["features"][name]) for name in teachers},
-            kind=config.feature_loss,
-        )
-        indirect = losses.distillation(
-            decoded, targets["decoded"], kind=config.feature_loss
-        )
-        return {
-            **{f"direct_{name}": term for name, term in direct.items()},
-            **{f"indirect_{name}": term for name, term in indirect.items()},
-        }
-
-    def weighted(terms):
-        return {name: config.term_weights[name] * term for name, term in terms.items()}
+    def loss_of(terms):
+        return sum(config.term_weights[name] * term for name, term in terms.items())
 
     def loss_fn(modules, batch, key):
         del key
         image = batch["image"]
         targets = _teach(modules, teachers, image)
-        terms = terms_of(modules["encoder"](image), modules, image, targets)
-        return sum(weighted(terms).values()), terms  # Eq. 5
+        terms = terms_of(modules, modules["encoder"](image), image, targets)
+        return loss_of(terms), terms  # Eq. 5
 
     def eval_image(modules, image):
-        """Terms, floor, sizes and gradients for one image [H, W, 3]."""
-        image = image[None]
+        """Terms, floor, sizes and gradients for one image [1, H, W, 3]."""
         targets = _teach(modules, teachers, image)
         features = modules["encoder"](image)
-        terms = terms_of(features, modules, image, targets)
-        scalars = {
-            **terms,
-            "loss": sum(weighted(terms).values()),
-            "rms_student": _rms(features),
-        }
-        if has_floor:
-            scalars["direct_floor"] = losses.direct_floor(
-                {name: compared(targets["features"][name]) for name in teachers}
-            )
+        terms = terms_of(modules, features, image, targets)
+        scalars = {**terms, "loss": loss_of(terms), "rms_student": _rms(features)}
         for name in teachers:
             scalars[f"rms_{name}"] = _rms(targets["features"][name])
         for name in terms:
             gradient = jax.grad(
-                lambda x, name=name: terms_of(x, modules, image, targets)[name]
+                lambda x, name=name: terms_of(modules, x, image, targets)[name]
             )(features)
             scalars[f"feature_gradient_{name}"] = jnp.linalg.norm(gradient)
+        # A student of its own for each teacher, or another distance, has another optimum.
+        if config.feature_loss == "mse" and not config.projections:
+            scalars["direct_floor"] = losses.direct_floor(
+                _standardized(config, targets["features"])
+            )
         return scalars
 
     def eval_fn(modules, batch, key):
         del key
-        return jax.lax.map(lambda image: eval_image(modules, image), batch["image"])
+        return jax.lax.map(
+            lambda image: eval_image(modules, image[None]), batch["image"]
+        )
 
-    encoder = functools.partial(models.make_encoder, **config.encoder)
-    modules = {"encoder": encoder}
-    init_from = {}
-    for name in teachers:
-        modules[f"{name}_encoder"] = encoder
-        modules[f"{name}_decoder"] = _teacher_decoder(config, name)
-        for part in ("encoder", "decoder"):
-            init_from[f"{name}_{part}"] = Source(
-                run=name,
-                module=part,
-                command=f"--config=configs/{name}.py:{config.preset}",
-            )
-    trainable = ["encoder"]
-    if config.projections:
-        for name in teachers:
-            modules[f"{name}_projection"] = functools.partial(
-                models.make_projection, width=config.encoder.width
-            )
-            trainable.append(f"{name}_projection")
+    modules, init_from = _make_modules(config, teachers)
+    trainable = tuple(name for name in modules if name not in init_from)
     return Stage(
         run=run_name("distill", teachers),
         modules=modules,
-        trainable=tuple(trainable),
+        trainable=trainable,
         learning_rates=dict.fromkeys(trainable, config.learning_rate),
         init_from=init_from,
         loss_fn=loss_fn,
@@ -113,25 +69,32 @@ def make_stage(config) -> Stage:
     )
 
 
-def _teacher_decoder(config, name) -> functools.partial:
-    if name == "recog":
-        return functools.partial(
-            models.make_classifier,
-            width=config.encoder.width,
-            pools=config.decoder.pools,
-            pool_width=config.decoder.pool_width,
-        )
-    return functools.partial(
+def _make_modules(config, teachers):
+    """Factories of all modules, and the sources of the teachers' ones."""
+    encoder = functools.partial(models.make_encoder, **config.encoder)
+    classifier = functools.partial(
+        models.make_classifier,
+        width=config.encoder.width,
+        pools=config.decoder.pools,
+        pool_width=config.decoder.pool_width,
+    )
+    image_decoder = functools.partial(
         models.make_image_decoder,
         width=config.encoder.width,
         stem_stride=config.encoder.stem_stride,
         **config.recon_decoder,
     )
-
-
-def _decode(modules, name, features, image):
-    decoder = modules[f"{name}_decoder"]
-    return decoder(features) if name == "recog" else decoder(features, image)
+    decoders = {"recog": classifier, "recon": image_decoder}
+    projection = functools.partial(models.make_projection, width=config.encoder.width)
+    modules, init_from = {"encoder": encoder}, {}
+    for name in teachers:
+        command = f"--config=configs/{name}.py:{config.preset}"
+        for part, make in (("encoder", encoder), ("decoder", decoders[name])):
+            modules[f"{name}_{part}"] = make
+            init_from[f"{name}_{part}"] = Source(name, part, command)
+        if config.projections:
+            modules[f"{name}_projection"] = projection
+    return modules, init_from
 
 
 def _teach(modules, teachers, image):
@@ -139,6 +102,41 @@ def _teach(modules, teachers, image):
     features = {name: modules[f"{name}_encoder"](image) for name in teachers}
     decoded = {name: _decode(modules, name, features[name], image) for name in teachers}
     return jax.lax.stop_gradient({"features": features, "decoded": decoded})
+
+
+def _compare(config, teachers, modules, features, image, targets):
+    """Terms of Eqs. 3 and 4 for the student's features, by name."""
+    student = {
+        name: modules[f"{name}_projection"](features)
+        if config.projections
+        else features
+        for name in teachers
+    }
+    decoded = {name: _decode(modules, name, student[name], image) for name in teachers}
+    direct = losses.distillation(
+        _standardized(config, student),
+        _standardized(config, targets["features"]),
+        kind=config.feature_loss,
+    )
+    indirect = losses.distillation(
+        decoded, targets["decoded"], kind=config.feature_loss
+    )
+    return {
+        **{f"direct_{name}": term for name, term in direct.items()},
+        **{f"indirect_{name}": term for name, term in indirect.items()},
+    }
+
+
+def _standardized(config, features):
+    """Features as they are compared in Eq. 3, by teacher."""
+    if not config.normalize_features:
+        return features
+    return {name: losses.standardize(x) for name, x in features.items()}
+
+
+def _decode(modules, name, features, image):
+    decoder = modules[f"{name}_decoder"]
+    return decoder(features) if name == "recog" else decoder(features, image)
 
 
 def _rms(features):
