@@ -12,12 +12,16 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what their parent m
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import shutil
+import sys
+import types
 
 import jax
 import numpy as np
 import pytest
 from absl import flags
 from PIL import Image
+
+from ttl_jax import inference
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -32,6 +36,38 @@ def pytest_sessionfinish():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def replace_network(monkeypatch):
+    """Puts a function on arrays in the place of every checkpoint but `missing`.
+
+    Called with the function, it returns the list of the checkpoints loaded since.
+    """
+
+    def replace(restore):
+        loaded = []
+
+        class Restorer:
+            name = "run"
+
+            @classmethod
+            def from_checkpoint(cls, path=None):
+                if path == "missing":
+                    raise ValueError("missing holds no checkpoint")
+                loaded.append(path)
+                return cls()
+
+            def restore(self, array):
+                return restore(array)
+
+        module = types.ModuleType("ttl_jax.inference.restorer")
+        module.Restorer = Restorer
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(inference, "restorer", module, raising=False)
+        return loaded
+
+    return replace
 
 
 @pytest.fixture(scope="session")

@@ -3,37 +3,19 @@
 import pathlib
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
 
-from ttl_jax import derain, inference
+from ttl_jax import derain
 from ttl_jax.inference import images
 
 
 @pytest.fixture
-def loaded(tmp_path, monkeypatch):
+def loaded(tmp_path, monkeypatch, replace_network):
     """Runs in an empty folder, with a network that inverts; lists what was loaded."""
     monkeypatch.chdir(tmp_path)
-    loaded = []
-
-    class Restorer:
-        @classmethod
-        def from_checkpoint(cls, path=None):
-            if path == "missing":
-                raise ValueError("missing holds no checkpoint")
-            loaded.append(path)
-            return cls()
-
-        def restore(self, array):
-            return np.iinfo(array.dtype).max - array
-
-    module = types.ModuleType("ttl_jax.inference.restorer")
-    module.Restorer = Restorer
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(inference, "restorer", module, raising=False)
-    return loaded
+    return replace_network(lambda array: np.iinfo(array.dtype).max - array)
 
 
 def photograph(name, level=100):

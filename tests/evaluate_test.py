@@ -4,36 +4,19 @@ import json
 import pathlib
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
 
-from ttl_jax import evaluate, inference
+from ttl_jax import evaluate
 from ttl_jax.inference import images
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to run in; the only checkpoint, `run`, darkens by one level."""
+def here(tmp_path, monkeypatch, replace_network):
+    """An empty folder to run in; the checkpoint `run` darkens by one level."""
     monkeypatch.chdir(tmp_path)
-
-    class Restorer:
-        name = "run"
-
-        @classmethod
-        def from_checkpoint(cls, path):
-            if path != "run":
-                raise ValueError(f"{path} holds no checkpoint")
-            return cls()
-
-        def restore(self, array):
-            return np.maximum(array, 1) - 1
-
-    module = types.ModuleType("ttl_jax.inference.restorer")
-    module.Restorer = Restorer
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(inference, "restorer", module, raising=False)
+    replace_network(lambda array: np.maximum(array, 1) - 1)
     return tmp_path
 
 
@@ -95,7 +78,7 @@ FOLDERS = "--results one=one --target target --input target"
         ("--checkpoint run", "give either"),
         ("--results one=one --target target", "give either"),
         (f"--checkpoint run --data sample/test {FOLDERS}", "give either"),
-        ("--checkpoint none --data sample/test", "none holds no checkpoint"),
+        ("--checkpoint missing --data sample/test", "missing holds no checkpoint"),
         ("--checkpoint run --data sampel/test", "sample/test"),
         (f"{FOLDERS} --results one=target", "one, one"),
         (

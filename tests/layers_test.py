@@ -27,8 +27,8 @@ ROOMS = {
         "absl", "tqdm", "ttl_jax.data",
     },
     "ttl_jax/stages": {
-        "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.models",
-        "ttl_jax.losses", "ttl_jax.metrics",
+        "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.stages.networks",
+        "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
     },
     "ttl_jax/training": set(),
     "ttl_jax/training/optimizer": {"jax", "optax"},

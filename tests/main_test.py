@@ -181,6 +181,7 @@ def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_pa
         *data_flags(photographs),
         status=1,
     )
+    assert not list(tmp_path.iterdir())
     assert "'recog', 'recon'" in printed
     for name in ("recog", "recon"):
         assert f"--config=configs/{name}.py:smoke --workdir={tmp_path}" in printed
@@ -202,12 +203,13 @@ def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_pa
         ("recon", "--config.max_sigma=2.0", "set crop_margin to that"),
     ],
 )
-def test_a_mistake_is_one_clear_line(stage, flag, fault, tmp_path):
+def test_a_mistake_is_one_clear_line_and_leaves_nothing(stage, flag, fault, tmp_path):
     config = f"--config=configs/{stage}.py:smoke"
-    printed = run("main", config, f"--workdir={tmp_path}", flag, status=1)
+    printed = run("main", config, f"--workdir={tmp_path / 'runs'}", flag, status=1)
     last_line = printed.strip().splitlines()[-1]
     assert last_line.startswith("ttl_jax.main: ") and fault in last_line
     assert "Traceback" not in printed
+    assert not (tmp_path / "runs").exists()
 
 
 def test_teacher_of_another_width_names_both_shapes(chain, photographs):

@@ -1,10 +1,9 @@
 """A task that the package does not know: remove noise from clean photographs."""
 
-import functools
-
 import jax
 
-from ttl_jax import losses, models
+from ttl_jax import losses
+from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Stage
 
 
@@ -27,10 +26,8 @@ def make_stage(config) -> Stage:
     return Stage(
         run="denoise",
         modules={
-            "encoder": functools.partial(models.make_encoder, **config.encoder),
-            "decoder": functools.partial(
-                models.make_image_decoder, width=config.encoder.width, **config.decoder
-            ),
+            "encoder": networks.encoder(config),
+            "decoder": networks.image_decoder(config, config.decoder),
         },
         trainable=("encoder", "decoder"),
         learning_rates={"encoder": 1e-3, "decoder": 1e-3},

@@ -12,6 +12,7 @@ from tests.models import reference
 from tests.models.layers_test import randomized
 from ttl_jax import models
 from ttl_jax.models import aglf_vit, complexity
+from ttl_jax.stages import networks
 from ttl_jax.training import checkpoint
 
 SMALL = {"width": 16, "num_blocks": 2, "head_width": 8, "local_kernel": 3}
@@ -19,14 +20,9 @@ SMALL = {"width": 16, "num_blocks": 2, "head_width": 8, "local_kernel": 3}
 
 def make_networks(config):
     """Encoder and D_dr of a config, as the stages build them."""
-    encoder = models.make_encoder(**config.encoder, rngs=nnx.Rngs(0))
-    decoder = models.make_image_decoder(
-        width=config.encoder.width,
-        stem_stride=config.encoder.stem_stride,
-        **config.decoder,
-        rngs=nnx.Rngs(1),
-    )
-    return encoder, decoder
+    encoder = networks.encoder(config)
+    decoder = networks.image_decoder(config, config.decoder)
+    return encoder(rngs=nnx.Rngs(0)), decoder(rngs=nnx.Rngs(1))
 
 
 # The practical presets' form and, without norm, skip and residual, the paper's.

@@ -105,11 +105,13 @@ def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
     many = [Pair(f"deep/{i}", grey(10 * i), grey(0)) for i in range(4)]
     examples = scores.RestoredPairs(many, HALVING, "ours")
     scores.score_sets(
-        {"folder:x y": examples}, num_sheets=num_sheets, sheet_folder=tmp_path / "s"
+        {"folder:/a/x y": examples, "folder:/b/x y": examples},
+        num_sheets=num_sheets,
+        sheet_folder=tmp_path / "s",
     )
     written = sorted(path.name for path in tmp_path.glob("s/*"))
     indices = range(4) if shown == 4 else shown
-    assert written == [f"folder_x_y-{i:04d}-deep_{i}.png" for i in indices]
+    assert written == [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
 
 
 def test_pairs_too_small_for_ssim_are_refused_before_restoring():

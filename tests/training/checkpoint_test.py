@@ -61,7 +61,7 @@ def test_a_folder_without_checkpoint_is_named(tmp_path):
     (tmp_path / checkpoint.FOLDER).mkdir()
     with pytest.raises(ValueError, match="no finished checkpoint"):
         checkpoint.load_modules(tmp_path)
-    assert not checkpoint.has_checkpoint(tmp_path)
+    assert not checkpoint.saved_steps(tmp_path)
 
 
 @pytest.mark.parametrize(

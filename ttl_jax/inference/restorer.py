@@ -58,7 +58,7 @@ class Restorer:
         """
         if path is None:
             path = DEFAULT_CHECKPOINT
-            if not checkpoint.has_checkpoint(path):
+            if not checkpoint.saved_steps(path):
                 raise ValueError(
                     f"No checkpoint is named, and there is none in {path}. Train one "
                     "(bash launch/quickstart.sh, or python -m ttl_jax.main "

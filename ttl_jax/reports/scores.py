@@ -191,7 +191,7 @@ def score_sets(
         unknown.
     """
     scores = []
-    for set_name, examples in sets.items():
+    for number, (set_name, examples) in enumerate(sets.items(), start=1):
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
         # disable=None: a bar only in a terminal
@@ -200,9 +200,9 @@ def score_sets(
             values = score(example, set_name, protocols)
             scores += values
             if index in shown:
-                path = _sheet_path(
-                    sheet_folder, f"{set_name}-{index:04d}-{example.name}"
-                )
+                # Numbered, as names that are long or alike are cut to their ends.
+                name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
+                path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 sheets.write_sheet(path, _panels(example, values))
     return scores
@@ -253,10 +253,10 @@ def summarize(scores: Iterable[Score]) -> dict:
     return summary
 
 
-def _sheet_path(folder: str | os.PathLike[str], name: str) -> pathlib.Path:
-    """A file for a name that may hold anything."""
-    plain = "".join(c if c.isalnum() or c in "-._" else "_" for c in name)
-    return pathlib.Path(folder, f"{plain}.png")
+def _end(name: str) -> str:
+    """The last part of a path or a source's name, as a part of a file's name."""
+    stem = pathlib.PurePath(name).stem
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in stem)
 
 
 def _panels(example: Example, scores: Sequence[Score]) -> dict[str, np.ndarray]:

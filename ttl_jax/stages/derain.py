@@ -1,11 +1,10 @@
 """Stage 4: remove rain, fine-tuned on a minority of synthetic pairs (Eq. 2)."""
 
-import functools
-
 import jax.numpy as jnp
 
-from ttl_jax import losses, models
+from ttl_jax import losses
 from ttl_jax.metrics import image_quality
+from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
 
 
@@ -60,13 +59,8 @@ def make_stage(config) -> Stage:
     return Stage(
         run=run_name("derain", teachers) if config.from_student else "scratch",
         modules={
-            "encoder": functools.partial(models.make_encoder, **config.encoder),
-            "decoder": functools.partial(
-                models.make_image_decoder,
-                width=config.encoder.width,
-                stem_stride=config.encoder.stem_stride,
-                **config.decoder,
-            ),
+            "encoder": networks.encoder(config),
+            "decoder": networks.image_decoder(config, config.decoder),
         },
         trainable=("encoder", "decoder"),
         learning_rates={

@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ttl_jax import losses, models
+from ttl_jax import losses
+from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
 
 
@@ -71,21 +72,11 @@ def make_stage(config) -> Stage:
 
 def _make_modules(config, teachers):
     """Factories of all modules, and the sources of the teachers' ones."""
-    encoder = functools.partial(models.make_encoder, **config.encoder)
-    classifier = functools.partial(
-        models.make_classifier,
-        width=config.encoder.width,
-        pools=config.decoder.pools,
-        pool_width=config.decoder.pool_width,
-    )
-    image_decoder = functools.partial(
-        models.make_image_decoder,
-        width=config.encoder.width,
-        stem_stride=config.encoder.stem_stride,
-        **config.recon_decoder,
-    )
-    decoders = {"recog": classifier, "recon": image_decoder}
-    projection = functools.partial(models.make_projection, width=config.encoder.width)
+    encoder = networks.encoder(config)
+    decoders = {
+        "recog": networks.classifier(config),
+        "recon": networks.image_decoder(config, config.recon_decoder),
+    }
     modules, init_from = {"encoder": encoder}, {}
     for name in teachers:
         command = f"--config=configs/{name}.py:{config.preset}"
@@ -93,7 +84,7 @@ def _make_modules(config, teachers):
             modules[f"{name}_{part}"] = make
             init_from[f"{name}_{part}"] = Source(name, part, command)
         if config.projections:
-            modules[f"{name}_projection"] = projection
+            modules[f"{name}_projection"] = networks.projection(config)
     return modules, init_from
 
 

@@ -1,9 +1,8 @@
 """Stage 1: tell rainy photographs from rain-free ones (Eq. 1)."""
 
-import functools
-
-from ttl_jax import losses, models
+from ttl_jax import losses
 from ttl_jax.metrics import classification
+from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Stage
 
 
@@ -32,13 +31,8 @@ def make_stage(config) -> Stage:
     return Stage(
         run="recog",
         modules={
-            "encoder": functools.partial(models.make_encoder, **config.encoder),
-            "decoder": functools.partial(
-                models.make_classifier,
-                width=config.encoder.width,
-                pools=config.decoder.pools,
-                pool_width=config.decoder.pool_width,
-            ),
+            "encoder": networks.encoder(config),
+            "decoder": networks.classifier(config),
         },
         trainable=("encoder", "decoder"),
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),

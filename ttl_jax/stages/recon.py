@@ -1,12 +1,11 @@
 """Stage 2: undo the blur of clean photographs (Eq. 2)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
-from ttl_jax import losses, models
+from ttl_jax import losses
 from ttl_jax.metrics import image_quality
+from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Stage
 
 
@@ -61,13 +60,8 @@ def make_stage(config) -> Stage:
     return Stage(
         run="recon",
         modules={
-            "encoder": functools.partial(models.make_encoder, **config.encoder),
-            "decoder": functools.partial(
-                models.make_image_decoder,
-                width=config.encoder.width,
-                stem_stride=config.encoder.stem_stride,
-                **config.recon_decoder,
-            ),
+            "encoder": networks.encoder(config),
+            "decoder": networks.image_decoder(config, config.recon_decoder),
         },
         trainable=("encoder", "decoder"),
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),

@@ -157,11 +157,6 @@ class Checkpointer:
         restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
         return {name: restored[name] for name in items}
 
-    def metadata(self, step: int) -> dict[str, Any]:
-        """Returns what `save` was given as metadata."""
-        arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=arguments)["metadata"]
-
     def wait(self) -> None:
         """Waits until all that was saved is on disk."""
         self._manager.wait_until_finished()
@@ -187,10 +182,23 @@ def _path_name(path) -> str:
     )
 
 
-def has_checkpoint(run_dir: pathlib.Path) -> bool:
-    """Whether a run has saved a step whole."""
+def saved_steps(run_dir: pathlib.Path) -> list[int]:
+    """Returns the steps that a run has saved whole, ascending; none if it never began."""
     folder = run_dir / FOLDER
-    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
+    """Returns what `Checkpointer.save` was given as the metadata of a step."""
+    return _read_item(run_dir, step, metadata=ocp.args.JsonRestore())
+
+
+def _read_item(run_dir, step, **item):
+    (name,) = item
+    handler = ocp.CompositeCheckpointHandler(**_make_handlers())
+    with ocp.Checkpointer(handler) as reader:
+        folder = (run_dir / FOLDER / str(step)).absolute()
+        return reader.restore(folder, args=ocp.args.Composite(**item))[name]
 
 
 def find_run(path: pathlib.Path) -> pathlib.Path:
@@ -225,22 +233,17 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     """
     path = pathlib.Path(path)
     run_dir = find_run(path)
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager(
-        (run_dir / FOLDER).absolute(), options=options
-    ) as manager:
-        is_step = path.parent.name == FOLDER
-        step = int(path.name) if is_step else manager.latest_step()
-        if step is None or step not in manager.all_steps():
-            raise ValueError(
-                f"{path} holds no finished checkpoint; steps in {run_dir}: "
-                f"{sorted(manager.all_steps()) or 'none'}."
-            )
-        arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        metadata = manager.restore(step, args=arguments)["metadata"]
-        item = "ema" if metadata["ema"] else "params"
-        restore = ocp.args.Composite(**{item: ocp.args.StandardRestore()})
-        modules = manager.restore(step, args=restore)[item]
+    steps = saved_steps(run_dir)
+    is_step = path.parent.name == FOLDER
+    step = int(path.name) if is_step else max(steps, default=None)
+    if step not in steps:
+        raise ValueError(
+            f"{path} holds no finished checkpoint; steps in {run_dir}: "
+            f"{steps or 'none'}."
+        )
+    metadata = read_metadata(run_dir, step)
+    item = "ema" if metadata["ema"] else "params"
+    modules = _read_item(run_dir, step, **{item: ocp.args.StandardRestore()})
     return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
 
 

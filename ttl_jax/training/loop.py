@@ -69,49 +69,25 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     config_check.check_batches(config, mesh)
     stage = make_stage(config)
     directory = pathlib.Path(workdir) / (config.run or stage.run)
-    with contextlib.closing(
-        checkpoint.Checkpointer(directory, keep=config.keep_checkpoints)
-    ) as checkpointer:
-        first_step = checkpointer.latest_step() or 0
-        saved = checkpointer.metadata(first_step) if first_step else {}
-        loaded = train_state.load_sources(stage, directory.parent)
-        if saved:
-            run_name = str(directory)
-            config_check.check_unchanged(config, saved["config"], run=run_name)
-            config_check.check_same_origins(
-                loaded.origins, saved["origins"], run=run_name
-            )
-        if first_step >= config.num_steps:
-            logging.info("%s is finished, at step %d", directory, first_step)
-            return saved["evaluation"]
-        inputs = _open_inputs(config, loaded, directory, is_new=not saved)
-        schedule = _make_schedule(config, inputs.training.epoch_steps)
-        tx = optimizer.make_optimizer(
-            stage.learning_rates, schedule, clip_norm=config.clip_norm
-        )
-        networks, state = train_state.create(
-            stage,
-            tx,
-            inputs.loaded,
-            sharding.replicated(mesh),
-            seed=config.seed,
-            keep_ema=config.ema_decay > 0,
-        )
+    first_step = max(checkpoint.saved_steps(directory), default=0)
+    saved = checkpoint.read_metadata(directory, first_step) if first_step else {}
+    loaded = train_state.load_sources(stage, directory.parent)
+    if saved:
+        run_name = str(directory)
+        config_check.check_unchanged(config, saved["config"], run=run_name)
+        config_check.check_same_origins(loaded.origins, saved["origins"], run=run_name)
+    if first_step >= config.num_steps:
+        logging.info("%s is finished, at step %d", directory, first_step)
+        return saved["evaluation"]
+    inputs = _open_inputs(config, loaded, directory, is_new=not saved)
+    run, state = _make_run(config, stage, mesh, directory, inputs)
+    with contextlib.closing(run.checkpointer):
         if first_step:
-            items = checkpointer.restore(first_step, state.items())
+            items = run.checkpointer.restore(first_step, state.items())
             state = train_state.TrainState.from_items(items)
             logging.info("%s goes on at step %d", directory, first_step)
-        run = _Run(
-            config,
-            stage,
-            mesh,
-            directory,
-            checkpointer,
-            inputs,
-            schedule,
-            tx,
-            networks,
-        )
+        elif sharding.is_writer():
+            checkpoint.write_json(directory / LISTING, list(inputs.training.listing))
         with contextlib.closing(
             MetricWriter(directory, first_step=first_step, enabled=sharding.is_writer())
         ) as writer:
@@ -123,13 +99,41 @@ def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _I
     shard = sharding.process_index(), sharding.process_count()
     training = pipeline.open_training_data(config, *shard)
     evaluation = pipeline.open_evaluation_data(config, *shard)
-    listing = list(training.listing)
     if not is_new:
-        old_listing = checkpoint.read_json(directory / LISTING)
-        config_check.check_same_listing(listing, old_listing, run=str(directory))
-    elif sharding.is_writer():
-        checkpoint.write_json(directory / LISTING, listing)
+        config_check.check_same_listing(
+            list(training.listing),
+            checkpoint.read_json(directory / LISTING),
+            run=str(directory),
+        )
     return _Inputs(training, evaluation, loaded)
+
+
+def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
+    """The run and its state before the first step; the first that writes to disk."""
+    schedule = _make_schedule(config, inputs.training.epoch_steps)
+    tx = optimizer.make_optimizer(
+        stage.learning_rates, schedule, clip_norm=config.clip_norm
+    )
+    networks, state = train_state.create(
+        stage,
+        tx,
+        inputs.loaded,
+        sharding.replicated(mesh),
+        seed=config.seed,
+        keep_ema=config.ema_decay > 0,
+    )
+    run = _Run(
+        config=config,
+        stage=stage,
+        mesh=mesh,
+        directory=directory,
+        checkpointer=checkpoint.Checkpointer(directory, keep=config.keep_checkpoints),
+        inputs=inputs,
+        schedule=schedule,
+        tx=tx,
+        networks=networks,
+    )
+    return run, state
 
 
 def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, float]:

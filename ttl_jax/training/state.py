@@ -148,7 +148,7 @@ def _check_same_network(
 def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        if not checkpoint.has_checkpoint(workdir / source.run):
+        if not checkpoint.saved_steps(workdir / source.run):
             missing[source.run] = source
     if missing:
         commands = "\n".join(
