@@ -38,8 +38,22 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config.stage = ""  # a file of ttl_jax/stages, or a dotted module of your own
     config.run = ""  # the run's folder in --workdir; empty: the stage's name
     config.seed = 0
+    _set_data(config)
+    _set_networks(config)
+    _set_optimizer(config)
+    config.log_every = 50  # steps
+    config.eval_every = 500
+    config.checkpoint_every = 250
+    config.keep_checkpoints = 2
+    if preset == "paper":
+        _as_in_the_paper(config)
+    if preset == "smoke":
+        _for_tests(config)
+    return config
 
-    # Data: source names, see README, "Your own photographs".
+
+def _set_data(config: ConfigDict) -> None:
+    """Source names, see README, "Your own photographs"; crops and batches of them."""
     config.dataset = ""  # couples, clean, rainy or pairs
     config.rainy = ("sample/train",)  # real rainy photographs
     config.clean = ("sample/train",)  # rain-free photographs
@@ -58,11 +72,13 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config.num_threads = 4  # that decode
     config.prefetch = 16  # batches
 
-    # Networks: arguments of the factories in ttl_jax.models.
+
+def _set_networks(config: ConfigDict) -> None:
+    """Arguments of the factories in ttl_jax.models."""
     config.encoder = ConfigDict(
         {
-            **_NETWORKS[preset],
-            "final_norm": True,
+            **_NETWORKS[config.preset],
+            "final_norm": False,  # with it, the rain remover learns far later
             "spatial_attention_kernel": 7,
             "global_branch": "channel",  # channel, window or dense
             "head_width": 16,
@@ -89,7 +105,9 @@ def get_config(preset: str | None = None) -> ConfigDict:
     )
     config.recon_decoder = ConfigDict(config.decoder.to_dict())  # D_recon
 
-    # Optimizer.
+
+def _set_optimizer(config: ConfigDict) -> None:
+    """Steps, learning rates, and what is done to gradients and weights."""
     config.num_steps = 1000
     config.learning_rate = 1e-3
     config.schedule = "cosine"  # plateau, cosine or constant
@@ -103,23 +121,11 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config.ema_decay = 0.999  # of the weights' moving average; 0.0: none
     config.compute_dtype = "float32"  # or bfloat16
 
-    # Loop.
-    config.log_every = 50  # steps
-    config.eval_every = 500
-    config.checkpoint_every = 250
-    config.keep_checkpoints = 2
-    if preset == "paper":
-        _as_in_the_paper(config)
-    if preset == "smoke":
-        _for_tests(config)
-    return config
-
 
 def _as_in_the_paper(config: ConfigDict) -> None:
     """Section Training details; what it leaves open is a `Note:` where it is coded."""
     config.crop_size = 256
     config.mirror = False
-    config.encoder.final_norm = False
     for decoder in (config.decoder, config.recon_decoder):
         decoder.skip_width = 0
         decoder.residual = False
