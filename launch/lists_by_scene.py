@@ -17,7 +17,7 @@ import hashlib
 import pathlib
 import sys
 
-from ttl_jax.data import images
+from ttl_jax.data import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
 TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
@@ -34,7 +34,7 @@ def is_photograph(root: pathlib.Path, row: dict) -> bool:
     """Whether a file can be used; says so where it cannot."""
     try:
         images.load(root / row["path"])
-    except images.ImageError as error:
+    except decoding.ImageError as error:
         print(f"left out: {error}")
         return False
     return True

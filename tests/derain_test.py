@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ttl_jax import derain
+from ttl_jax.data import decoding
 from ttl_jax.inference import images
 
 
@@ -25,7 +26,7 @@ def photograph(name, level=100):
 
 def levels(folder):
     return {
-        path.relative_to(folder).as_posix(): images.read_image(path).array.max()
+        path.relative_to(folder).as_posix(): decoding.read_image(path).array.max()
         for path in pathlib.Path(folder).rglob("*.*")
     }
 

@@ -4,9 +4,9 @@ import os
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-from ttl_jax.data import images
+from ttl_jax.data import decoding, images
 
 
 @pytest.fixture(autouse=True)
@@ -40,18 +40,6 @@ def write(path, array, **options):
     return str(path)
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
-def test_colour_comes_back_as_it_is(tmp_path, rgb, suffix):
-    options = {"lossless": True} if suffix == "webp" else {}
-    path = write(tmp_path / f"a.{suffix}", rgb, **options)
-    np.testing.assert_array_equal(images.load(path), rgb)
-
-
-def test_grey_becomes_three_equal_channels(tmp_path, rgb):
-    path = write(tmp_path / "a.png", rgb[..., 0])
-    np.testing.assert_array_equal(images.load(path), rgb[..., :1].repeat(3, axis=-1))
-
-
 def test_a_palette_with_transparency_gives_its_colours(tmp_path):
     image = Image.fromarray((np.arange(160) % 4).astype(np.uint8).reshape(10, 16))
     colours = np.array(
@@ -71,63 +59,11 @@ def test_alpha_is_dropped_and_not_blended(tmp_path, rgb):
     np.testing.assert_array_equal(images.load(grey), rgb[..., :1].repeat(3, axis=-1))
 
 
-def test_cmyk_becomes_rgb(tmp_path):
-    cmyk = np.full((16, 16, 4), (51, 102, 0, 51), np.uint8)
-    image = Image.frombytes("CMYK", (16, 16), cmyk.tobytes())
-    image.save(tmp_path / "a.jpg", quality=100)
-    expected = [0.8 * 0.8 * 255, 0.6 * 0.8 * 255, 0.8 * 255]
-    np.testing.assert_allclose(images.load(tmp_path / "a.jpg")[8, 8], expected, atol=3)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_16_bits_are_scaled_and_not_clipped(tmp_path, rgb, order, channels):
-    eight = rgb[..., 0] if channels == 1 else rgb
-    tifffile.imwrite(tmp_path / "a.tif", eight.astype(np.uint16) * 257, byteorder=order)
-    expected = np.broadcast_to(eight.reshape(12, 17, channels), rgb.shape)
-    np.testing.assert_array_equal(images.load(tmp_path / "a.tif"), expected)
-
-
-def test_16_bit_grey_png_is_scaled(tmp_path, rgb):
-    path = write(tmp_path / "a.png", rgb[..., 0].astype(np.uint16) * 257)
-    np.testing.assert_array_equal(images.load(path)[..., 1], rgb[..., 0])
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    turned = ImageOps.exif_transpose(
-        Image.open(write(tmp_path / "a.png", rgb, exif=exif))
-    )
-    expected = np.asarray(turned)
-    path = write(tmp_path / f"b{suffix}", rgb, exif=exif)
-    np.testing.assert_array_equal(images.load(path), expected)
-    facts = images.check([path])[0]
-    assert (facts.height, facts.width) == expected.shape[:2]
-
-
-def test_a_jpeg_with_a_preview_behind_it_is_a_photograph(tmp_path, rgb):
-    preview = [Image.fromarray(rgb[:8, :8])]
-    path = write(
-        tmp_path / "a.jpg", rgb, format="MPO", save_all=True, append_images=preview
-    )
-    assert images.load(path).shape == rgb.shape
-
-
-def truncated(path, array, **options):
-    write(path, array, **options)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 2 // 3])
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
-def test_truncated_files_are_refused(tmp_path, suffix):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    truncated(tmp_path / f"a.{suffix}", noise)
-    with pytest.raises(images.ImageError, match=rf"a\.{suffix} (cannot|is no)"):
-        images.load(tmp_path / f"a.{suffix}")
+def test_16_bits_are_rounded(tmp_path, rgb):
+    # The lowest level of 16 bits that is nearest to each of 8 bits.
+    deep = np.maximum(rgb.astype(int) * 257 - 128, 0).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb")
+    np.testing.assert_array_equal(images.load(tmp_path / "a.tif"), rgb)
 
 
 def test_a_still_gif_is_read_whatever_its_suffix(tmp_path, rgb):
@@ -137,38 +73,14 @@ def test_a_still_gif_is_read_whatever_its_suffix(tmp_path, rgb):
     )
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.gif"])
-def test_files_of_several_pictures_are_refused(tmp_path, rgb, name):
-    rest = [Image.fromarray(255 - rgb), Image.fromarray(rgb // 2)]
-    path = write(tmp_path / name, rgb, save_all=True, append_images=rest)
-    with pytest.raises(images.ImageError, match="is animated or has pages: 3 pictures"):
-        images.load(path)
-
-
-def test_other_unusable_files_are_refused_by_name(tmp_path, rgb):
+def test_small_and_undecodable_photographs_are_refused_by_name(tmp_path, rgb):
+    narrow = write(tmp_path / "narrow.png", np.ascontiguousarray(rgb[:, :7]))
+    fault = r"narrow\.png is 7x12; each side needs at least 8 pixels\.$"
+    with pytest.raises(decoding.ImageError, match=fault):
+        images.load(narrow)
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.jpg").write_text("not an image")
-    write(tmp_path / "other.png", rgb, format="PCX")
-    write(tmp_path / "narrow.png", np.ascontiguousarray(rgb[:, :7]))
-    tifffile.imwrite(tmp_path / "float.tif", rgb[..., 0].astype(np.float32))
-    for name, fault in {
-        "empty.png": "is empty",
-        "text.jpg": "is no PNG, JPEG, WebP, TIFF, BMP or GIF image",
-        "other.png": "is no PNG, JPEG, WebP, TIFF, BMP or GIF image",
-        "narrow.png": "is 7x12; each side needs at least 8 pixels",
-        "float.tif": "has 32 bits per value",
-        "absent.png": "cannot be read: No such file",
-    }.items():
-        with pytest.raises(images.ImageError, match=fault) as raised:
-            images.load(tmp_path / name)
-        assert str(raised.value).startswith(str(tmp_path / name))
-
-
-def test_a_decompression_bomb_is_refused(tmp_path, rgb, monkeypatch):
-    path = write(tmp_path / "a.png", rgb)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-    with pytest.raises(images.ImageError, match=r"a\.png has too many pixels"):
-        images.load(path)
+    with pytest.raises(decoding.ImageError, match=r"empty\.png is empty"):
+        images.load(tmp_path / "empty.png")
 
 
 def test_check_returns_the_facts_of_each_path(tmp_path, rgb, decoded):
@@ -177,6 +89,13 @@ def test_check_returns_the_facts_of_each_path(tmp_path, rgb, decoded):
     assert [(f.width, f.height) for f in facts] == [(17, 12), (17, 9), (17, 12)]
     assert facts[1].num_bytes == os.path.getsize(paths[1])
     assert sorted(decoded) == paths
+
+
+def test_facts_are_those_of_the_upright_photograph(tmp_path, rgb):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    facts = images.check([write(tmp_path / "a.png", rgb, exif=exif)])[0]
+    assert (facts.width, facts.height) == (12, 17)
 
 
 def test_a_second_check_decodes_only_what_changed(tmp_path, rgb, decoded):
@@ -264,7 +183,3 @@ def test_a_bad_file_is_not_remembered_as_bad(tmp_path, rgb):
         images.check([str(path)])
     write(path, rgb)
     assert images.check([str(path)])[0].width == 17
-
-
-def test_names_print_on_one_line():
-    assert images.printable("a\nb\udcffc\té") == "a\ufffdb\ufffdc\ufffdé"

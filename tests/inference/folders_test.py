@@ -4,7 +4,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from ttl_jax.data import decoding
 from ttl_jax.inference import folders, images
 
 
@@ -99,11 +101,13 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("empty", "empty holds no photographs.*webp"),
         ("empty/*.png", "holds no photographs"),
         ("film.mp4", r"film.mp4 is no photograph.*\.png, \.jpg"),
+        ("scan.bmp", "scan.bmp is no photograph; supported are .*webp"),
     ],
 )
 def test_inputs_without_photographs_are_refused(here, text, message):
     pathlib.Path("empty").mkdir()
     pathlib.Path("film.mp4").write_bytes(b"film")
+    Image.new("RGB", (5, 4)).save("scan.bmp")
     with pytest.raises(ValueError, match=message):
         folders.plan([text], "out")
 
@@ -118,9 +122,22 @@ def test_each_file_keeps_depth_and_alpha(here):
     array = np.arange(4 * 5 * 4, dtype=np.uint16).reshape(4, 5, 4)
     images.write_image("a.png", array, {"dpi": (300.0, 300.0)})
     assert folders.restore_files(folders.plan(["a.png"], "out"), np.flipud) == []
-    result, info = images.read_image("out/a.png")
+    result, info = decoding.read_image("out/a.png")
     np.testing.assert_array_equal(result, np.flipud(array))
     np.testing.assert_allclose(info["dpi"], 300, atol=0.1)
+
+
+def test_a_still_gif_under_another_name_becomes_what_it_is_named(here):
+    Image.new("L", (5, 4), 100).save("a.jpg", format="GIF")
+    assert folders.restore_files(folders.plan(["a.jpg"], "out"), np.flipud) == []
+    with Image.open("out/a.jpg") as image:
+        assert image.format == "JPEG"
+
+
+def test_a_bad_file_is_named_on_one_line(here):
+    pathlib.Path("a\nb.png").touch()
+    failures = folders.restore_files(folders.plan(["a\nb.png"], "out"), np.flipud)
+    assert failures == ["a\ufffdb.png is empty (0 bytes)."]
 
 
 def test_bad_files_are_named_and_the_rest_is_restored(here):

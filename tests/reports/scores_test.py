@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ttl_jax.inference import images
 from ttl_jax.metrics import image_quality
@@ -170,6 +171,15 @@ def test_grey_alpha_and_16_bit_results_are_scored_as_rgb8(folder):
     alpha = np.concatenate([grey(20), grey(7)[..., :1]], axis=-1)
     ours = folder("ours", a=grey(20)[..., 0], b=deep, c=alpha)
     found = scores.score_sets(scores.result_sets([("ours", ours)], target, rainy))
+    values = [value.psnr for value in found if value.method == "ours"]
+    np.testing.assert_allclose(values, decibels(17))
+
+
+def test_bmp_results_are_scored(folder):
+    target = folder("target", a=grey(0), b=grey(0))
+    ours = folder("ours", a=grey(20))
+    Image.fromarray(grey(20)).save(ours / "b.bmp")
+    found = scores.score_sets(scores.result_sets([("ours", ours)], target, target))
     values = [value.psnr for value in found if value.method == "ours"]
     np.testing.assert_allclose(values, decibels(17))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttl_jax.inference import images
+from ttl_jax.data import decoding
 from ttl_jax.reports import sheets
 
 
@@ -44,7 +44,7 @@ def test_the_file_holds_the_sheet(tmp_path):
     panels = {"input": np.zeros((20, 30, 3), np.uint8)}
     sheets.write_sheet(tmp_path / "sheet.png", panels)
     np.testing.assert_array_equal(
-        images.read_image(tmp_path / "sheet.png").array, sheets.make_sheet(panels)
+        decoding.read_image(tmp_path / "sheet.png").array, sheets.make_sheet(panels)
     )
 
 

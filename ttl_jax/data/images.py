@@ -1,4 +1,4 @@
-"""Reads image files as uint8 RGB [H, W, 3], or says why a file is no photograph."""
+"""The image files of training: read as uint8 RGB [H, W, 3], and checked beforehand."""
 
 import concurrent.futures
 import contextlib
@@ -13,98 +13,34 @@ from typing import NamedTuple
 import numpy as np
 import PIL
 from absl import logging
-from PIL import Image
+
+from ttl_jax.data import decoding
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MIN_SIDE = 8  # pixels
 MAX_NAMED = 10  # of many files with the same fault, an error names so many
 
-# Whatever the suffix says: collections hold still GIFs that are named .jpg, too.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-_ORIENTATION_TAG = 0x0112
-_TURN_OF_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Whoever changes what `load` accepts counts up, so that files are checked again.
-_CHECKED_BY = f"1, Pillow {PIL.__version__}"
-
-
-class ImageError(ValueError):
-    """A file that cannot be used as a photograph.
-
-    Attributes:
-      reason: What is wrong with it, to be read after its name: "is empty".
-    """
-
-    def __init__(self, path: str | os.PathLike, reason: str):
-        super().__init__(f"{printable(path)} {reason}.")
-        self.reason = reason
+_CHECKED_BY = f"2, Pillow {PIL.__version__}"
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
-    """The picture in a file, upright, as uint8 RGB [H, W, 3].
+    """The photograph in a file, upright, as uint8 RGB [H, W, 3]; may be read-only.
 
-    Grey, palette and CMYK pictures are converted. Of 16 bits the upper 8 are kept, in
-    grey as in colour. An EXIF orientation is applied. Alpha is dropped, not blended:
-    the colours under it are what the camera saw, and any background would put edges
-    and shades of our own making into the photograph. Colour profiles are not applied.
+    Alpha is dropped, not blended: the colours under it are what the camera saw, and any
+    background would put edges and shades of our own making into the photograph. Colour
+    profiles are not applied.
 
     Raises:
-      ImageError: If the file is unreadable, empty, damaged, animated, of a kind other
-        than PNG, JPEG, WebP, TIFF, BMP or GIF, of 32 bits, or under `MIN_SIDE` pixels.
+      ImageError: If the file cannot be decoded, or has a side under `MIN_SIDE` pixels.
     """
-    try:
-        if os.path.getsize(path) == 0:
-            raise ImageError(path, "is empty")
-        with Image.open(path, formats=_FORMATS) as image:
-            return _to_rgb(path, image)
-    except ImageError:
-        raise
-    except PIL.UnidentifiedImageError as error:
-        raise ImageError(
-            path, "is no PNG, JPEG, WebP, TIFF, BMP or GIF image"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(path, f"has too many pixels: {error}") from error
-    except OSError as error:
-        raise ImageError(path, f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # A decoder raises almost anything on damaged bytes.
-        raise ImageError(path, f"cannot be decoded: {error!r}") from error
-
-
-def _to_rgb(path: str | os.PathLike, image: Image.Image) -> np.ndarray:
-    # An MPO file is a JPEG photograph followed by previews or a second view of it.
-    num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if num_frames > 1:
-        raise ImageError(
-            path, f"is animated or has pages: {num_frames} pictures in one"
-        )
-    if min(image.size) < MIN_SIDE:
-        width, height = image.size
-        raise ImageError(
+    image = decoding.read_rgb8(path)
+    height, width, _ = image.shape
+    if min(height, width) < MIN_SIDE:
+        raise decoding.ImageError(
             path, f"is {width}x{height}; each side needs at least {MIN_SIDE} pixels"
         )
-    if image.mode in ("I", "F"):
-        raise ImageError(
-            path, "has 32 bits per value, of which none is known to be white"
-        )
-    # Of TIFF, Pillow turns the pixels itself when it decodes them.
-    is_upright = image.format == "TIFF"
-    turn = _TURN_OF_ORIENTATION.get(
-        None if is_upright else image.getexif().get(_ORIENTATION_TAG)
-    )
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("P", "PA", "La", "RGBa"):  # These reach RGB only through RGBA.
-        image = image.convert("RGBA")
-    image = image.convert("RGB")
-    return np.array(image if turn is None else image.transpose(turn))
+    return image
 
 
 class FileFacts(NamedTuple):
@@ -139,9 +75,9 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
             zip(distinct, pool.map(functools.partial(_check_one, memory), distinct))
         )
     faults = [
-        f"{printable(path)} {result.reason}"
+        f"{decoding.printable(path)} {result.reason}"
         for path, result in results.items()
-        if isinstance(result, ImageError)
+        if isinstance(result, decoding.ImageError)
     ]
     found = {
         os.path.realpath(path): list(result)
@@ -160,13 +96,6 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
     return [results[path] for path in paths]
 
 
-def printable(path: str | os.PathLike) -> str:
-    """A path as text that any terminal and log file takes: one line of Unicode."""
-    return "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in os.fspath(path)
-    )
-
-
 def name_some(names: Sequence[str], separator: str = ", ") -> str:
     """The first `MAX_NAMED` names, and how many there are beyond."""
     named = separator.join(names[:MAX_NAMED])
@@ -174,18 +103,18 @@ def name_some(names: Sequence[str], separator: str = ", ") -> str:
     return named if beyond <= 0 else f"{named}{separator}and {beyond} more"
 
 
-def _check_one(memory: dict, path: str) -> FileFacts | ImageError:
+def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
     try:
         status = os.stat(path)
     except OSError as error:
-        return ImageError(path, f"cannot be read: {error.strerror}")
+        return decoding.ImageError(path, f"cannot be read: {error.strerror}")
     state = [status.st_size, status.st_mtime_ns]
     facts = memory.get(os.path.realpath(path))
     if _are_facts(facts) and facts[:2] == state:
         return FileFacts(*facts)
     try:
         height, width, _ = load(path).shape
-    except ImageError as error:
+    except decoding.ImageError as error:
         return error
     return FileFacts(*state, width, height)
 

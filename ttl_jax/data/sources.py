@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ttl_jax.data import images, rain
+from ttl_jax.data import decoding, images, rain
 
 ROLES = ("rainy", "clean")
 KNOWN = ("sample", "sample/train", "sample/test", "folder:PATH", "list:FILE")
@@ -383,7 +383,7 @@ class _List:
 def _open_files(paths: Sequence[str]) -> list[Photograph]:
     return [
         Photograph(
-            images.printable(path),
+            decoding.printable(path),
             facts.width,
             facts.height,
             facts.num_bytes,

@@ -11,6 +11,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
+from ttl_jax.data import decoding
 from ttl_jax.inference import images
 
 
@@ -81,15 +82,15 @@ def restore_files(
     failures = []
     for job in tqdm.tqdm(jobs, unit="image", disable=None):  # None: only in a terminal
         try:
-            picture = images.read_image(job.source)
+            picture = decoding.read_image(job.source)
             restored = restore(picture.array)
             job.target.parent.mkdir(parents=True, exist_ok=True)
             images.write_image(job.target, restored, picture.info)
         except Exception as error:  # noqa: BLE001 (whatever it is, the rest goes on)
             logging.debug("Restoring %s failed:", job.source, exc_info=True)
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            named = str(job.source) in reason
-            failures.append(reason if named else f"{job.source}: {reason}")
+            name = decoding.printable(job.source)
+            failures.append(reason if name in reason else f"{name}: {reason}")
     return failures
 
 

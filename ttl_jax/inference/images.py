@@ -1,37 +1,19 @@
-"""Photographs from files and into files: PNG, JPEG, WebP, TIFF, by suffix.
+"""Writes photographs: PNG, JPEG, WebP, TIFF, by suffix.
 
-Pixels keep what they are: depth (uint8 or uint16), grey or RGB, alpha. In arrays that is
-[H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB, [H, W, 4] RGB and alpha. Palettes
-and CMYK become RGB. Arrays are upright: the orientation of the EXIF data is applied to
-the pixels and reset. PNG, TIFF and WebP are written without loss, JPEG at full colour
-resolution.
-
-The codecs are Pillow's. Its images hold no colour of 16 bits, which is why this module
-decodes such files twice (see `_decode_16_bit_colour`) and encodes them itself.
+Arrays and metadata are those of `data.decoding.Picture`. PNG, TIFF and WebP are written
+without loss, JPEG at full colour resolution. Pillow's images hold no colour of 16 bits,
+which is why this module encodes it itself.
 """
 
 import contextlib
-import io
-import math
 import os
 import pathlib
-import sys
-import warnings
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
-from absl import logging
-from PIL import (
-    ExifTags,
-    Image,
-    ImageOps,
-    PngImagePlugin,
-    TiffImagePlugin,
-    TiffTags,
-    UnidentifiedImageError,
-)
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 FORMATS = {
     ".png": "PNG",
@@ -48,90 +30,6 @@ _SAVE_OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "WEBP": {"lossless": True},
 }
-
-# What a TIFF file says about its own layout; its EXIF data lists it among the rest.
-_TIFF_LAYOUT_TAGS = frozenset(
-    {
-        TiffImagePlugin.IMAGEWIDTH,
-        TiffImagePlugin.IMAGELENGTH,
-        TiffImagePlugin.BITSPERSAMPLE,
-        TiffImagePlugin.COMPRESSION,
-        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION,
-        TiffImagePlugin.FILLORDER,
-        TiffImagePlugin.STRIPOFFSETS,
-        TiffImagePlugin.SAMPLESPERPIXEL,
-        TiffImagePlugin.ROWSPERSTRIP,
-        TiffImagePlugin.STRIPBYTECOUNTS,
-        TiffImagePlugin.PLANAR_CONFIGURATION,
-        TiffImagePlugin.PREDICTOR,
-        TiffImagePlugin.COLORMAP,
-        TiffImagePlugin.TILEWIDTH,
-        TiffImagePlugin.TILELENGTH,
-        TiffImagePlugin.TILEOFFSETS,
-        TiffImagePlugin.TILEBYTECOUNTS,
-        TiffImagePlugin.SUBIFD,
-        TiffImagePlugin.EXTRASAMPLES,
-        TiffImagePlugin.SAMPLEFORMAT,
-        TiffImagePlugin.JPEGTABLES,
-        TiffImagePlugin.YCBCRSUBSAMPLING,
-        TiffImagePlugin.REFERENCEBLACKWHITE,
-        TiffImagePlugin.XMP,
-        TiffImagePlugin.ICCPROFILE,
-    }
-)
-
-
-class Picture(NamedTuple):
-    """A decoded photograph.
-
-    Attributes:
-      array: Upright pixels, uint8 or uint16, [H, W] or [H, W, 2 to 4].
-      info: What `write_image` puts beside them, each where the file had it: "exif"
-        (bytes, orientation reset), "icc_profile" (bytes), "dpi" (x, y).
-    """
-
-    array: np.ndarray
-    info: dict[str, Any]
-
-
-def read_image(path: str | os.PathLike[str]) -> Picture:
-    """The photograph in a file, upright, with its depth and its metadata.
-
-    Note: Pillow bounds the size at 179 million pixels.
-
-    Raises:
-      ValueError: The file is empty, damaged, animated or of several pages, or holds
-        pixels that are none of those above; one line that names the file.
-      OSError: It cannot be opened.
-    """
-    with _opened(path) as (data, image):
-        num_images = getattr(image, "n_frames", 1)
-        # A multi-picture object is how cameras add previews to one JPEG photograph.
-        if num_images > 1 and image.format != "MPO":
-            raise ValueError(f"it holds {num_images} images, not one photograph")
-        rawmode = _rawmode(image)  # before the metadata: a PNG loads to find them
-        info = _metadata(image)
-        if image.mode.startswith("I;16"):
-            array = _grey_16_bit(image, rawmode)
-        elif ";16" in rawmode and image.mode != "CMYK":
-            array = _decode_16_bit_colour(data, rawmode)
-        else:
-            array = _decode_8_bit(image)
-    return Picture(array, info)
-
-
-def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the upright photograph in a file, from its header alone.
-
-    Raises:
-      ValueError, OSError: As `read_image`, as far as the header shows.
-    """
-    with _opened(path) as (_, image):
-        width, height = image.size
-        # Pillow's TIFF images state the size they will have after loading.
-        if image.format != "TIFF" and _is_on_its_side(image.getexif()):
-            width, height = height, width
-    return height, width
 
 
 def write_image(
@@ -171,16 +69,6 @@ def write_image(
         _encode(stream, image_format, array, info or {})
 
 
-def as_rgb8(array: np.ndarray) -> np.ndarray:
-    """The picture as uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, no alpha."""
-    if array.dtype == np.uint16:
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if array.ndim == 2:
-        array = array[..., np.newaxis]
-    colour = array[..., :3] if array.shape[-1] >= 3 else array[..., :1]
-    return np.repeat(colour, 3 // colour.shape[-1], axis=-1)
-
-
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary stream that becomes the file when the block ends without an exception.
@@ -210,148 +98,6 @@ def _format_of(path: pathlib.Path) -> str:
         raise ValueError(
             f"{path}: unknown suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}."
         ) from None
-
-
-# Reading
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Image.Image]]:
-    """The bytes of a file and its image; what fails in the block names the file."""
-    data = pathlib.Path(path).read_bytes()
-    if not data:
-        raise ValueError(f"{path} is empty (0 bytes).")
-    try:
-        # Pillow warns of metadata that it repairs and of sizes that we allow.
-        with warnings.catch_warnings(action="ignore"), _open(data) as image:
-            yield data, image
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{path} cannot be read: it is no PNG, JPEG, WebP or TIFF file, or its "
-            "beginning is damaged."
-        ) from error
-    except Exception as error:  # The codecs raise nearly anything on damaged files.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} cannot be read: {reason}.") from error
-
-
-def _open(data: bytes) -> Image.Image:
-    # The other formats of Pillow are no photographs, and some start other programs.
-    return Image.open(io.BytesIO(data), formats=sorted(set(FORMATS.values())))
-
-
-def _rawmode(image: Image.Image) -> str:
-    """How the file lays out its samples, in Pillow's terms, "" where it does not say."""
-    if not image.tile:
-        return ""
-    args = image.tile[0].args
-    return args if isinstance(args, str) else args[0]
-
-
-def _decode_8_bit(image: Image.Image) -> np.ndarray:
-    ImageOps.exif_transpose(image, in_place=True)
-    has_alpha = image.has_transparency_data
-    if image.mode in ("1", "L", "LA", "La"):
-        mode = "LA" if has_alpha else "L"
-    elif image.mode in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
-        mode = "RGBA" if has_alpha else "RGB"
-    else:
-        raise ValueError(f"its pixels ({image.mode}) are neither of 8 nor of 16 bits")
-    return np.asarray(image.convert(mode))
-
-
-def _grey_16_bit(image: Image.Image, rawmode: str) -> np.ndarray:
-    if rawmode not in ("I;16", "I;16B", "I;16N"):
-        raise ValueError(f"its pixels ({rawmode}) are neither of 8 nor of 16 bits")
-    if "transparency" in image.info:
-        raise ValueError("it marks one 16-bit level as transparent")
-    ImageOps.exif_transpose(image, in_place=True)
-    return np.asarray(image).astype(np.uint16)
-
-
-def _decode_16_bit_colour(data: bytes, rawmode: str) -> np.ndarray:
-    """16-bit colour, from two decodings that each keep one byte of every sample.
-
-    Pillow unpacks 16-bit colour to 8 bits by keeping the high byte. Told that the file
-    has the other byte order, it keeps the low one.
-    """
-    layout, byte_order = rawmode[:-1], rawmode[-1]
-    if layout == "LA;16":  # two 16-bit samples are as wide as four bytes
-        samples = _unpacked(data, "RGBA")
-        return np.ascontiguousarray(samples).view(">u2").astype(np.uint16)
-    if layout not in ("RGB;16", "RGBX;16", "RGBA;16"):
-        raise ValueError(f"its pixels ({rawmode}) are none that can be kept at 16 bits")
-    if byte_order == "N":
-        byte_order = "L" if sys.byteorder == "little" else "B"
-    high, low = ("L", "B") if byte_order == "L" else ("B", "L")
-    array = _unpacked(data, layout + high).astype(np.uint16) << 8
-    return array | _unpacked(data, layout + low)
-
-
-def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
-    """The upright image as Pillow unpacks it when the samples are laid out so."""
-    with _open(data) as image:
-        if "transparency" in image.info:
-            raise ValueError("it marks one 16-bit colour as transparent")
-        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2:
-            raise ValueError("it keeps each 16-bit channel in a plane of its own")
-        image.tile = [
-            tile._replace(
-                args=rawmode
-                if isinstance(tile.args, str)
-                else (rawmode, *tile.args[1:])
-            )
-            for tile in image.tile
-        ]
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(image)
-
-
-def _metadata(image: Image.Image) -> dict[str, Any]:
-    """`Picture.info` of an image that was opened and not loaded yet."""
-    info = {}
-    try:
-        exif = _upright_exif(image.getexif())
-    except Exception as error:  # noqa: BLE001 (metadata never cost a photograph)
-        logging.warning("Damaged EXIF data are left out: %s", error)
-        image.info.pop("exif", None)
-        exif = b""
-    if exif:
-        info["exif"] = exif
-    dpi = tuple(float(value) for value in image.info.get("dpi", ()))
-    if dpi and all(math.isfinite(value) and value > 0 for value in dpi):
-        info["dpi"] = dpi[::-1] if _is_on_its_side(image.getexif()) else dpi
-    # A profile of inks says nothing about the RGB that CMYK is converted to.
-    if image.info.get("icc_profile") and image.mode != "CMYK":
-        info["icc_profile"] = image.info["icc_profile"]
-    return info
-
-
-def _is_on_its_side(exif: Image.Exif) -> bool:
-    """Whether the pixels as stored have the photograph's width as their height."""
-    return exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-
-
-def _upright_exif(exif: Image.Exif) -> bytes:
-    """The EXIF data for the upright pixels, b"" if there are none.
-
-    Pillow leaves out the thumbnail, which would show the rain. What is given stays: by
-    its orientation the pixels are yet to be turned.
-    """
-    upright = Image.Exif()
-    upright.load(exif.tobytes())
-    for tag in _TIFF_LAYOUT_TAGS.intersection(upright):
-        del upright[tag]
-    if ExifTags.Base.Orientation in upright:
-        upright[ExifTags.Base.Orientation] = 1
-    details = upright.get_ifd(ExifTags.IFD.Exif)
-    width, height = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
-    if _is_on_its_side(exif) and width in details and height in details:
-        details[width], details[height] = details[height], details[width]
-    return upright.tobytes() if upright else b""
-
-
-# Writing
 
 
 def _encode(

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from ttl_jax.data import images as data_images
+from ttl_jax.data import decoding, images
 from ttl_jax.data import sources as data_sources
-from ttl_jax.inference import images
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import sheets
 
@@ -124,10 +123,10 @@ class ResultFolders:
     def __iter__(self) -> Iterator[Example]:
         for stem, target in self._targets.items():
             restored = {
-                method: _read_rgb8(paths[stem])
+                method: decoding.read_rgb8(paths[stem])
                 for method, paths in self._methods.items()
             }
-            yield Example(stem, restored, _read_rgb8(target))
+            yield Example(stem, restored, decoding.read_rgb8(target))
 
 
 def restored_sets(sources: Iterable[str], restorer) -> dict[str, RestoredPairs]:
@@ -291,7 +290,7 @@ def _check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
     if small:
         raise ValueError(
             f"SSIM needs at least {smallest} x {smallest} pixels; too small (height x "
-            f"width): {data_images.name_some(small)}."
+            f"width): {images.name_some(small)}."
         )
 
 
@@ -329,9 +328,9 @@ def _check_partners(
         missing = [stem for stem in targets if stem not in paths]
         extra = [stem for stem in paths if stem not in targets]
         if missing:
-            faults.append(f"{method} lacks {data_images.name_some(missing)}")
+            faults.append(f"{method} lacks {images.name_some(missing)}")
         if extra:
-            named = data_images.name_some(extra)
+            named = images.name_some(extra)
             faults.append(f"{method} has no target for {named}")
     if faults:
         raise ValueError(
@@ -345,11 +344,11 @@ def _common_sizes(
     methods: Mapping[str, Mapping[str, pathlib.Path]],
 ) -> dict[str, tuple[int, int]]:
     """Height and width of each target, which all methods' images share."""
-    sizes = {stem: images.read_size(path) for stem, path in targets.items()}
+    sizes = {stem: decoding.read_size(path) for stem, path in targets.items()}
     faults = []
     for paths in methods.values():
         for stem, expected in sizes.items():
-            size = images.read_size(paths[stem])
+            size = decoding.read_size(paths[stem])
             if size != expected:
                 faults.append(
                     f"{paths[stem]} is {size[0]} x {size[1]}, its target "
@@ -358,10 +357,6 @@ def _common_sizes(
     if faults:
         raise ValueError(
             "Images have to have their target's size (height x width): "
-            f"{data_images.name_some(faults, '; ')}."
+            f"{images.name_some(faults, '; ')}."
         )
     return sizes
-
-
-def _read_rgb8(path: pathlib.Path) -> np.ndarray:
-    return images.as_rgb8(images.read_image(path).array)

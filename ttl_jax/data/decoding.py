@@ -1,0 +1,318 @@
+"""Decodes photographs: PNG, JPEG, WebP, TIFF, BMP and GIF, whatever the suffix says.
+
+Pixels keep what they are: depth (uint8 or uint16), grey or RGB, alpha. In arrays that is
+[H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB, [H, W, 4] RGB and alpha. Palettes,
+CMYK and CIELAB become RGB. Arrays are upright: the orientation of the EXIF data is
+applied to the pixels and reset. They may be read-only.
+
+The codecs are Pillow's, which bounds the size at 179 million pixels. Its images hold no
+colour of 16 bits, which is why such files are decoded twice (`_decode_16_bit_colour`).
+"""
+
+import contextlib
+import io
+import math
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import TiffImagePlugin as tiff
+
+# The other formats of Pillow are no photographs, and some start other programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+
+# Pillow's names of 8-bit colour, all of which it converts to RGB.
+_COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
+
+# What a TIFF file says about its own layout; its EXIF data lists it among the rest.
+_TIFF_LAYOUT_TAGS = frozenset({
+    tiff.IMAGEWIDTH, tiff.IMAGELENGTH, tiff.BITSPERSAMPLE, tiff.COMPRESSION,
+    tiff.PHOTOMETRIC_INTERPRETATION, tiff.FILLORDER, tiff.STRIPOFFSETS,
+    tiff.SAMPLESPERPIXEL, tiff.ROWSPERSTRIP, tiff.STRIPBYTECOUNTS,
+    tiff.PLANAR_CONFIGURATION, tiff.PREDICTOR, tiff.COLORMAP, tiff.TILEWIDTH,
+    tiff.TILELENGTH, tiff.TILEOFFSETS, tiff.TILEBYTECOUNTS, tiff.SUBIFD,
+    tiff.EXTRASAMPLES, tiff.SAMPLEFORMAT, tiff.JPEGTABLES, tiff.YCBCRSUBSAMPLING,
+    tiff.REFERENCEBLACKWHITE, tiff.XMP, tiff.ICCPROFILE,
+})  # fmt: skip
+
+# Pillow warns of metadata that it repairs and of sizes that we allow. Ignored for the
+# whole process: threads that decode side by side would undo each other's
+# `warnings.catch_warnings`.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class ImageError(ValueError):
+    """A file that cannot be used as a photograph; one line that names it.
+
+    Attributes:
+      reason: What is wrong with it, to be read after its name: "is empty".
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str):
+        super().__init__(f"{printable(path)} {reason}.")
+        self.reason = reason
+
+
+class Picture(NamedTuple):
+    """A decoded photograph.
+
+    Attributes:
+      array: Upright pixels, uint8 or uint16, [H, W] or [H, W, 2 to 4].
+      info: What is kept beside them, each where the file had it: "exif" (bytes,
+        orientation reset), "icc_profile" (bytes), "dpi" (x, y).
+    """
+
+    array: np.ndarray
+    info: dict[str, Any]
+
+
+def read_image(path: str | os.PathLike[str]) -> Picture:
+    """The photograph in a file, upright, with its depth and its metadata.
+
+    Raises:
+      ImageError: The file cannot be read, is empty, damaged, animated or of several
+        pages, or holds pixels that are none of those above.
+    """
+    return _read(path, with_info=True)
+
+
+def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
+    """As `read_image`, but the pixels alone and `as_rgb8`: metadata take time."""
+    return as_rgb8(_read(path, with_info=False).array)
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of the upright photograph in a file, from its metadata alone.
+
+    Raises:
+      ImageError: As `read_image`, as far as the metadata show.
+    """
+    with _opened(path) as (_, image, _):
+        width, height = image.size
+        # Pillow's TIFF images state the size they will have after loading.
+        if image.format != "TIFF" and _is_on_its_side(image):
+            width, height = height, width
+    return height, width
+
+
+def as_rgb8(array: np.ndarray) -> np.ndarray:
+    """The picture as uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, no alpha."""
+    if array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    array = np.atleast_3d(array)
+    if array.shape[-1] < 3:
+        return np.repeat(array[..., :1], 3, axis=-1)
+    return np.ascontiguousarray(array[..., :3])
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that any terminal and log file takes: one line of Unicode."""
+    return "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in os.fspath(path)
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Image.Image, str]]:
+    """The bytes of a file, its image with all metadata at hand, and its `_rawmode`.
+
+    What fails in the block names the file.
+    """
+    try:
+        data = pathlib.Path(path).read_bytes()
+        if not data:
+            raise ImageError(path, "is empty (0 bytes)")
+        with _open(data) as image:
+            rawmode = _rawmode(image)  # Loading forgets it.
+            if image.format == "PNG":
+                image.load()  # The metadata may follow the pixels.
+            yield data, image, rawmode
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            path,
+            "cannot be read: it is no PNG, JPEG, WebP, TIFF, BMP or GIF image, or its "
+            "beginning is damaged",
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(path, f"has too many pixels: {error}") from error
+    except Exception as error:  # The codecs raise nearly anything on damaged files.
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = reason or type(error).__name__
+        raise ImageError(path, f"cannot be read: {reason}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
+def _read(path: str | os.PathLike[str], with_info: bool) -> Picture:
+    with _opened(path) as (data, image, rawmode):
+        # A multi-picture object is how cameras add previews to one JPEG photograph.
+        num_pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        if num_pictures > 1:
+            raise ValueError(
+                f"it is animated or has pages: {num_pictures} pictures in one"
+            )
+        info = _metadata(path, image) if with_info else {}
+        # Pillow turns the pixels of a TIFF itself.
+        orientation = 1 if image.format == "TIFF" else _orientation(image)
+        return Picture(_turned(_pixels(data, image, rawmode), orientation), info)
+
+
+# Pixels
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How the file lays out its samples, in Pillow's terms, "" where it does not say."""
+    args = image.tile[0].args if image.tile else ""
+    rawmode = args[0] if isinstance(args, tuple) else args
+    return rawmode if isinstance(rawmode, str) else ""
+
+
+def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
+    """`Picture.array` of an image, not turned yet but for a TIFF."""
+    tags = getattr(image, "tag_v2", {})
+    is_planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2
+    if is_planar and 16 in tags.get(tiff.BITSPERSAMPLE, ()):
+        raise ValueError("it keeps each 16-bit channel in a plane of its own")
+    image.load()
+    if image.mode.startswith("I;16"):
+        if rawmode not in ("I;16", "I;16B", "I;16N"):
+            raise ValueError(f"its pixels ({rawmode}) are neither of 8 nor of 16 bits")
+        array = np.asarray(image).astype(np.uint16)
+    # BGR;16 is three colours in 16 bits; inks become colours at 8 bits.
+    elif ";16" in rawmode and not rawmode.startswith(("BGR", "CMYK")):
+        array = _decode_16_bit_colour(data, image, rawmode)
+    else:
+        return _decode_8_bit(image)
+    if "transparency" not in image.info:
+        return array
+    is_clear = np.atleast_3d(array == image.info["transparency"]).all(axis=-1)
+    return np.dstack([array, np.where(is_clear, 0, 65535).astype(np.uint16)])
+
+
+def _decode_8_bit(image: Image.Image) -> np.ndarray:
+    has_alpha = image.has_transparency_data
+    if image.mode in ("1", "L", "LA", "La"):
+        mode = "LA" if has_alpha else "L"
+    elif image.mode in _COLOUR_MODES:
+        mode = "RGBA" if has_alpha else "RGB"
+    else:
+        raise ValueError(f"its pixels ({image.mode}) are neither of 8 nor of 16 bits")
+    return np.asarray(image.convert(mode))
+
+
+def _decode_16_bit_colour(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
+    """16-bit colour, from two decodings that each keep one byte of every sample.
+
+    Pillow unpacks 16-bit colour to 8 bits by keeping the high byte. Told that the file
+    has the other byte order, it keeps the low one.
+    """
+    layout, byte_order = rawmode[:-1], rawmode[-1]
+    if layout == "LA;16":  # two 16-bit samples are as wide as four bytes
+        samples = _unpacked(data, "RGBA")
+        return np.ascontiguousarray(samples).view(">u2").astype(np.uint16)
+    if layout not in ("RGB;16", "RGBX;16", "RGBA;16"):
+        raise ValueError(f"its pixels ({rawmode}) are none that can be kept at 16 bits")
+    if byte_order == "N":
+        byte_order = "L" if sys.byteorder == "little" else "B"
+    low = _unpacked(data, layout + ("B" if byte_order == "L" else "L"))
+    return np.asarray(image).astype(np.uint16) << 8 | low
+
+
+def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
+    """The pixels as Pillow unpacks them when the samples are laid out so."""
+    with _open(data) as image:
+        image.tile = [
+            tile._replace(
+                args=rawmode
+                if isinstance(tile.args, str)
+                else (rawmode, *tile.args[1:])
+            )
+            for tile in image.tile
+        ]
+        return np.asarray(image)
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels upright, from how EXIF orients their rows and columns."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return np.ascontiguousarray(array)
+
+
+# Metadata
+
+
+def _metadata(path: str | os.PathLike[str], image: Image.Image) -> dict[str, Any]:
+    """`Picture.info` of an image; what is damaged is left out and costs no photograph."""
+    info = {}
+    # EXIF first: of what is damaged, Pillow says so only once.
+    for name, read in (
+        ("exif", _upright_exif),
+        ("dpi", _upright_dpi),
+        ("icc_profile", _icc_profile),
+    ):
+        try:
+            if value := read(image):
+                info[name] = value
+        except Exception as error:  # noqa: BLE001
+            logging.warning("%s: its %s is damaged: %s", printable(path), name, error)
+    return info
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; upright is 1, as is whatever is damaged."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 (metadata never cost a photograph)
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _is_on_its_side(image: Image.Image) -> bool:
+    """Whether the pixels as stored have the photograph's width as their height."""
+    return _orientation(image) >= 5
+
+
+def _upright_exif(image: Image.Image) -> bytes:
+    """The EXIF data for the upright pixels, b"" if there are none.
+
+    Pillow leaves out the thumbnail, which would show the rain. What is given stays: by
+    its orientation the pixels are yet to be turned.
+    """
+    upright = Image.Exif()
+    upright.load(image.getexif().tobytes())
+    for tag in _TIFF_LAYOUT_TAGS.intersection(upright):
+        del upright[tag]
+    if ExifTags.Base.Orientation in upright:
+        upright[ExifTags.Base.Orientation] = 1
+    details = upright.get_ifd(ExifTags.IFD.Exif)
+    width, height = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
+    if _is_on_its_side(image) and width in details and height in details:
+        details[width], details[height] = details[height], details[width]
+    return upright.tobytes() if upright else b""
+
+
+def _upright_dpi(image: Image.Image) -> tuple[float, ...]:
+    dpi = tuple(float(value) for value in image.info.get("dpi", ()))
+    if not all(math.isfinite(value) and value > 0 for value in dpi):
+        return ()
+    return dpi[::-1] if _is_on_its_side(image) else dpi
+
+
+def _icc_profile(image: Image.Image) -> bytes | None:
+    # A profile of inks says nothing about the RGB that CMYK is converted to.
+    return None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
