@@ -11,14 +11,12 @@ source launch/environment.sh
 make_environment
 
 # The pretext tasks get the fewest updates that teach them anything: most of the time is
-# the rain remover's, whose loss stands still for its first 300 updates.
+# the rain remover's.
 python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quickstart \
   --config.recog.num_steps=60 \
   --config.recon.num_steps=60 \
   --config.distill.num_steps=60 \
   --config.derain.num_steps=750 \
-  --config.derain.schedule=constant \
-  --config.derain.encoder_learning_rate=1e-3 \
   --config.ema_decay=0.99 \
   --config.eval_every=1000 \
   --config.checkpoint_every=50
