@@ -69,6 +69,7 @@ def _set_data(config: ConfigDict) -> None:
     config.crop_margin = 0  # pixels around each crop that the stage cuts off again
     config.mirror = True  # left to right
     config.quarter_turns = False  # rain falls: turned, it takes far longer to learn
+    config.color_jitter = False  # order of channels and gamma; for few photographs
     config.num_threads = 4  # that decode
     config.prefetch = 16  # batches
 

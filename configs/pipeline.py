@@ -29,6 +29,7 @@ SHARED = (
     "crop_sizes",
     "mirror",
     "quarter_turns",
+    "color_jitter",
     "num_threads",
     "prefetch",
     "encoder",

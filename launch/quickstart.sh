@@ -17,6 +17,8 @@ python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quicksta
   --config.recon.num_steps=60 \
   --config.distill.num_steps=60 \
   --config.derain.num_steps=750 \
+  --config.crop_size=48 \
+  --config.color_jitter=True \
   --config.ema_decay=0.99 \
   --config.eval_every=1000 \
   --config.checkpoint_every=50

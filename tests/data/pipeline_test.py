@@ -51,6 +51,7 @@ def make_config(root):
                 "crop_margin": 0,
                 "mirror": True,
                 "quarter_turns": True,
+                "color_jitter": True,
                 "num_threads": 2,
                 "prefetch": 3,
                 "eval_batch_size": 4,
@@ -137,8 +138,9 @@ def test_a_photograph_is_seen_anew_each_time(make_config):
     assert len(views) > 1
 
 
-def test_without_mirror_and_turns_crops_are_upright(make_config, root):
-    config = make_config("pairs", mirror=False, quarter_turns=False, crop_size=8)
+def test_without_augmentation_crops_are_windows_of_the_file(make_config, root):
+    plain = dict.fromkeys(("mirror", "quarter_turns", "color_jitter"), False)
+    config = make_config("pairs", **plain, crop_size=8)
     for batch in take(config, 0, 2):
         for name, crop in zip(batch["name"], batch["rainy"], strict=True):
             image = np.asarray(Image.open(name))

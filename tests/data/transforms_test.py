@@ -24,19 +24,14 @@ def test_a_crop_is_a_window_of_the_image():
     image = coordinates(40, 60)
     rng = np.random.default_rng(0)
     for _ in range(50):
-        part = transforms.crop(
-            image, 16, transforms.draw_view(rng, mirror=False, quarter_turns=False)
-        )
+        part = transforms.crop(image, 16, transforms.draw_view(rng))
         top, left = part[0, 0, :2]
         np.testing.assert_array_equal(part, image[top : top + 16, left : left + 16])
 
 
 def test_every_window_is_drawn_equally_often():
     rng = np.random.default_rng(0)
-    views = [
-        transforms.draw_view(rng, mirror=False, quarter_turns=False)
-        for _ in range(6000)
-    ]
+    views = [transforms.draw_view(rng) for _ in range(6000)]
     corners = collections.Counter(
         tuple(transforms.crop(coordinates(10, 9), 8, view)[0, 0, :2]) for view in views
     )
@@ -57,7 +52,7 @@ def test_small_images_are_continued_as_numpy_reflects(shape):
     image = coordinates(height, width)
     rng = np.random.default_rng(0)
     for _ in range(10):
-        view = transforms.draw_view(rng, mirror=False, quarter_turns=False)
+        view = transforms.draw_view(rng)
         part = transforms.crop(image, 33, view)
         assert part.shape == (33, 33, 3)
         padding = []
@@ -85,8 +80,24 @@ def test_mirror_and_turns_reach_all_eight_symmetries_and_no_other():
     assert found == symmetries and len(found) == 8
 
 
-def test_a_crop_owns_its_memory(noise):
-    part = transforms.crop(noise, 16, transforms.CENTRE)
+def test_colours_vary_by_the_order_of_channels_and_a_gamma_of_half_to_two(noise):
+    rng = np.random.default_rng(0)
+    views = [transforms.draw_view(rng, color_jitter=True) for _ in range(300)]
+    assert len({view.channels for view in views}) == 6
+    gammas = np.array([view.gamma for view in views])
+    assert 0.5 <= gammas.min() < 0.51 and 1.96 < gammas.max() <= 2
+    for view in views[:20]:
+        plain = transforms.crop(
+            noise, 16, View(vertical=view.vertical, horizontal=view.horizontal)
+        )
+        expected = 255 * (plain[..., list(view.channels)] / 255) ** view.gamma
+        tinted = transforms.crop(noise, 16, view)
+        np.testing.assert_allclose(tinted, expected, atol=0.5 + 1e-9)
+
+
+@pytest.mark.parametrize("channels", [(0, 1, 2), (2, 0, 1)])
+def test_a_crop_owns_its_memory(noise, channels):
+    part = transforms.crop(noise, 16, View(channels=channels))
     assert part.flags.c_contiguous and not np.shares_memory(part, noise)
 
 

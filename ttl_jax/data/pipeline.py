@@ -5,10 +5,10 @@ processes: process p of P gets the rows [p * B / P, (p + 1) * B / P) of it. So a
 goes on by starting at its step, on any number of hosts, without any iterator's state.
 
 Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin`, `num_threads` and
-`prefetch` of the config; training `seed`, `batch_size`, `mirror`, `quarter_turns` and,
-as the kind of dataset needs, `rainy`, `clean` or `pairs`; evaluation `eval_batch_size`,
-`num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`. An evaluation crop has
-`crop_size` pixels.
+`prefetch` of the config; training `seed`, `batch_size`, `mirror`, `quarter_turns`,
+`color_jitter` and, as the kind of dataset needs, `rainy`, `clean` or `pairs`;
+evaluation `eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`.
+An evaluation crop has `crop_size` pixels.
 """
 
 import dataclasses
@@ -148,6 +148,7 @@ class TrainingData:
             rng,
             mirror=self._config.mirror,
             quarter_turns=self._config.quarter_turns,
+            color_jitter=self._config.color_jitter,
         )
         return self._kind.make_rows(element, size, view)
 

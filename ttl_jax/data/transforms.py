@@ -20,6 +20,8 @@ class View:
       horizontal: The same from left to right.
       mirrored: Whether left and right are exchanged.
       quarter_turns: Turns by 90 degrees counter-clockwise, 0 to 3.
+      channels: Which of the image's channels become red, green and blue.
+      gamma: Exponent of the values, counted from 0 to 1; above 1 it darkens.
       scale: Side of a couple's images over the smaller of their sides; in (0, 1].
       jpeg_quality: Of a couple's re-encoding, as libjpeg counts.
     """
@@ -28,6 +30,8 @@ class View:
     horizontal: float = 0.5
     mirrored: bool = False
     quarter_turns: int = 0
+    channels: tuple[int, int, int] = (0, 1, 2)
+    gamma: float = 1.0
     scale: float = 0.75
     jpeg_quality: int = 80
 
@@ -35,25 +39,35 @@ class View:
 CENTRE = View()  # of evaluation
 
 
-def draw_view(rng: np.random.Generator, *, mirror: bool, quarter_turns: bool) -> View:
-    """A random view; mirrored left to right, or turned, only where that is asked for.
+def draw_view(
+    rng: np.random.Generator,
+    *,
+    mirror: bool = False,
+    quarter_turns: bool = False,
+    color_jitter: bool = False,
+) -> View:
+    """A random view; mirrored, turned or in other colours only where that is asked for.
 
-    Rain falls: mirrored it is still rain, turned it is not.
+    Rain falls: mirrored it is still rain, turned it is not. It has no colour of its own,
+    so that it stays rain in whatever order the channels are.
     """
     vertical, horizontal = rng.random(2)
     mirrored, turns = rng.integers((2, 4)) * (mirror, quarter_turns)
+    channels, gamma = rng.permutation(3), 2 ** rng.uniform(-1, 1)
+    colors = {"channels": tuple(channels.tolist()), "gamma": gamma}
     return View(
         vertical=vertical,
         horizontal=horizontal,
         mirrored=bool(mirrored),
         quarter_turns=int(turns),
+        **(colors if color_jitter else {}),
         scale=rng.uniform(0.5, 1.0),
         jpeg_quality=int(rng.integers(60, 96)),
     )
 
 
 def crop(image: np.ndarray, size: int, view: View) -> np.ndarray:
-    """A copy of a square of the image, [size, size, 3], turned and mirrored.
+    """A copy of a square of the image, [size, size, 3], as the view turns and tints it.
 
     Where the image is smaller than the square, it is continued by its mirror image
     (as `np.pad` does in mode "reflect"), as often as needed; the view's place is then
@@ -70,7 +84,9 @@ def crop(image: np.ndarray, size: int, view: View) -> np.ndarray:
         rows, columns = _reflect(top, size, height), _reflect(left, size, width)
         square = image[rows[:, None], columns]
     square = np.rot90(square, view.quarter_turns)
-    return np.array(square[:, ::-1] if view.mirrored else square, order="C")
+    square = square[:, ::-1] if view.mirrored else square
+    levels = np.rint(255 * (np.arange(256) / 255) ** view.gamma).astype(np.uint8)
+    return np.ascontiguousarray(levels[square[..., view.channels]])
 
 
 def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:
