@@ -10,13 +10,14 @@ cd "$(dirname "$0")/.."
 source launch/environment.sh
 make_environment
 
-# The pretext tasks get the fewest updates that teach them anything: most of the time is
-# the rain remover's.
+# Four blocks instead of nine compile and train in half the time. The pretext tasks get
+# the fewest updates that teach them anything: most of the time is the rain remover's.
 python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quickstart \
   --config.recog.num_steps=60 \
   --config.recon.num_steps=60 \
   --config.distill.num_steps=60 \
-  --config.derain.num_steps=750 \
+  --config.derain.num_steps=1200 \
+  --config.encoder.num_blocks=4 \
   --config.crop_size=48 \
   --config.color_jitter=True \
   --config.ema_decay=0.99 \
