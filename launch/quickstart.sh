@@ -21,6 +21,7 @@ python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quicksta
   --config.crop_size=48 \
   --config.color_jitter=True \
   --config.ema_decay=0.99 \
+  --config.derain.eval_pairs="()" \
   --config.eval_every=1000 \
   --config.checkpoint_every=50
 python -m ttl_jax.evaluate --checkpoint runs/quickstart/derain --data sample/test \

@@ -6,6 +6,7 @@ import tempfile
 # Read by JAX when it is imported, here and in the processes that tests start. Tests that
 # build the same network compile it once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most time is compiling
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what their parent made
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ttl_jax_tests_")
     os.environ["XDG_CACHE_HOME"] = os.environ["JAX_COMPILATION_CACHE_DIR"]

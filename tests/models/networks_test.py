@@ -191,11 +191,10 @@ def test_rematerialisation_changes_neither_values_nor_gradients(key):
             )
         )(params)
 
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        gradients(plain),
-        gradients(remat),
-    )
+    def assert_close(a, b):  # to the scale of the leaf: sums of large terms cancel
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+    jax.tree.map(assert_close, gradients(plain), gradients(remat))
 
 
 def test_rematerialisation_keeps_fewer_activations():
