@@ -54,7 +54,7 @@ class MetricWriter:
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars of one step; values that are not finite become null in JSON."""
-        if not self._enabled:
+        if not self._enabled or not scalars:  # no evaluation sets, nothing to say
             return
         values = {name: float(value) for name, value in scalars.items()}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
