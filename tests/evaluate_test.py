@@ -107,6 +107,18 @@ def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message)
     assert not pathlib.Path("out").exists()
 
 
+def test_an_output_that_cannot_be_made_is_said_before_anything_is_scored(
+    here, capsys, monkeypatch
+):
+    write_images("target", a=0)
+    write_images("one", a=0)
+    pathlib.Path("out").touch()
+    monkeypatch.setattr(evaluate.image_quality, "psnr", lambda *args: 1 / 0)
+    with pytest.raises(SystemExit):
+        evaluate.main([*FOLDERS.split(), "--output", "out"])
+    assert "out" in capsys.readouterr().err
+
+
 def test_help_shows_an_example_without_starting_jax():
     command = "import sys, ttl_jax.evaluate as e; print('jax' in sys.modules); e.main()"
     result = subprocess.run(

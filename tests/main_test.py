@@ -201,6 +201,12 @@ def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_pa
         ("recog", "--config.encoder.head_width=5", "not a multiple of head_width=5"),
         ("recog", "--config.stage=rceog", "names no module"),
         ("recon", "--config.max_sigma=2.0", "set crop_margin to that"),
+        ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),
+        ("pipeline", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
+        ("pipeline", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),
+        ("recog", "--config=configs/recog.py:smal", "Unknown preset 'smal'"),
+        ("recog", "--config=configs/nope.py", "No such file or directory"),
+        ("recog", "--workdir=/dev/null/runs", "Not a directory"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_leaves_nothing(stage, flag, fault, tmp_path):

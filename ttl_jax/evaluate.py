@@ -43,15 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sets = scores.restored_sets(args.data, network)
         else:
             sets = scores.result_sets(args.results, args.target, args.input)
+        pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
         found = scores.score_sets(
             sets,
             tuple(image_quality.PROTOCOLS) if every else (args.protocol,),
             num_sheets=args.sheets,
             sheet_folder=pathlib.Path(args.output, "sheets"),
         )
-    except ValueError as error:
+        report = tables.write_report(args.output, found)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(tables.write_report(args.output, found))
+    print(report)
     return 0
 
 

@@ -34,13 +34,18 @@ def main(arguments: list[str]) -> None:
     from ttl_jax.training import loop
 
     try:
-        for config in _stages_of(_CONFIG.value):
+        stages = _stages_of(_CONFIG.value)
+        for config in stages[1:]:  # the first is checked when it starts
+            loop.check(config)
+        for config in stages:
             evaluation = loop.train(config, _WORKDIR.value)
             shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
             logging.info("%s: %s", config.stage, shown or "no evaluation sets")
     except (ValueError, FloatingPointError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")
+    except OSError as error:  # ml_collections tells of a missing config in four lines
+        sys.exit(f"ttl_jax.main: {' '.join(str(error).split())}")
 
 
 def _stages_of(config) -> list:
@@ -51,7 +56,10 @@ def _stages_of(config) -> list:
 def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses flags; a mistyped config field ends it with one line, the near name in it."""
     try:
-        return app.parse_flags_with_usage(arguments)
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        # A config that raises, as for an unknown preset: its traceback is in the message.
+        sys.exit(f"ttl_jax.main: {str(error).strip().splitlines()[-1]}")
     except AttributeError as error:
         # ml_collections wraps the message, the near name in it, once or twice.
         while isinstance(error.args[0], Exception):

@@ -55,6 +55,14 @@ def test_a_step_can_be_named(tmp_path, params):
     assert latest["encoder"]["a.kernel"][0, 0] == 2
 
 
+@pytest.mark.parametrize("name", [checkpoint.FOLDER, "7"])
+def test_a_run_may_be_named_as_folders_of_checkpoints_are(tmp_path, params, name):
+    save(tmp_path / name / "recog", {"encoder": params})
+    save(tmp_path / name, {"encoder": params}, step=3)
+    assert checkpoint.load_modules(tmp_path / name / "recog")[1]["step"] == 1
+    assert checkpoint.load_modules(tmp_path / name)[1]["step"] == 3
+
+
 def test_a_folder_without_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no checkpoint"):
         checkpoint.load_modules(tmp_path)

@@ -83,8 +83,8 @@ def restore_files(
     for job in tqdm.tqdm(jobs, unit="image", disable=None):  # None: only in a terminal
         try:
             picture = decoding.read_image(job.source)
-            restored = restore(picture.array)
             job.target.parent.mkdir(parents=True, exist_ok=True)
+            restored = restore(picture.array)
             images.write_image(job.target, restored, picture.info)
         except Exception as error:  # noqa: BLE001 (whatever it is, the rest goes on)
             logging.debug("Restoring %s failed:", job.source, exc_info=True)

@@ -61,8 +61,9 @@ class Restorer:
             if not checkpoint.saved_steps(path):
                 raise ValueError(
                     f"No checkpoint is named, and there is none in {path}. Train one "
-                    "(bash launch/quickstart.sh, or python -m ttl_jax.main "
-                    "--config=configs/pipeline.py) or name a run's folder."
+                    "(python -m ttl_jax.main --config=configs/pipeline.py) or name a "
+                    "run's folder, such as the runs/quickstart/derain that bash "
+                    "launch/quickstart.sh makes."
                 )
         params, metadata = checkpoint.load_modules(path)
         if not {"encoder", "decoder"} <= params.keys():

@@ -84,8 +84,11 @@ class RestoredPairs:
     def __iter__(self) -> Iterator[Example]:
         for pair in self._pairs:
             rainy, clean = pair.load()
-            restored = {INPUT: rainy, self._method: self._restorer.restore(rainy)}
-            yield Example(pair.name, restored, clean)
+            try:
+                restored = self._restorer.restore(rainy)
+            except ValueError as error:
+                raise ValueError(f"{pair.name}: {error}") from error
+            yield Example(pair.name, {INPUT: rainy, self._method: restored}, clean)
 
 
 class ResultFolders:

@@ -15,6 +15,11 @@ def make_stage(config) -> Stage:
     Crops come with `config.crop_margin` extra pixels on each side for the blur.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
+    if not 0 < config.min_sigma <= config.max_sigma:
+        raise ValueError(
+            f"config.min_sigma={config.min_sigma} must lie above zero and not above "
+            f"config.max_sigma={config.max_sigma}."
+        )
     margin = blur_margin(config.max_sigma)
     if config.crop_margin != margin:
         raise ValueError(

@@ -157,10 +157,6 @@ class Checkpointer:
         restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
         return {name: restored[name] for name in items}
 
-    def wait(self) -> None:
-        """Waits until all that was saved is on disk."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
         """Waits, then releases the run's files."""
         self._manager.close()
@@ -234,7 +230,7 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     path = pathlib.Path(path)
     run_dir = find_run(path)
     steps = saved_steps(run_dir)
-    is_step = path.parent.name == FOLDER
+    is_step = path != run_dir and path.name.isdigit()
     step = int(path.name) if is_step else max(steps, default=None)
     if step not in steps:
         raise ValueError(

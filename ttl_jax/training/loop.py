@@ -48,6 +48,21 @@ class _Run:
     networks: train_state.Networks
 
 
+def check(config) -> None:
+    """Checks a config's values and opens its images, as `train` will.
+
+    For the later stages of a pipeline, before the first one trains for hours.
+
+    Raises:
+      ValueError: As `train`, but for what depends on earlier runs.
+    """
+    config_check.check(config)
+    config_check.check_batches(config, sharding.make_mesh())
+    make_stage(config)
+    pipeline.open_training_data(config)
+    pipeline.open_evaluation_data(config)
+
+
 def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     """Trains the stage that a config describes, or goes on where it stopped.
 
