@@ -105,7 +105,7 @@ def test_the_check_sees_a_forbidden_import():
     assert room_of("ttl_jax/training/checkpoint") == "ttl_jax/training/checkpoint"
 
 
-def test_data_works_where_jax_is_not():
+def test_data_is_imported_where_jax_is_not():
     # Grain imports JAX where there is one, so that it is hidden here.
     code = "import sys; sys.modules['jax'] = None; import ttl_jax.data.pipeline"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)

@@ -49,8 +49,21 @@ def main(arguments: list[str]) -> None:
 
 
 def _stages_of(config) -> list:
-    """The configs to train, in order."""
-    return [config[name] for name in config.stages] if "stages" in config else [config]
+    """The configs to train, in order.
+
+    Raises:
+      ValueError: If a stage of a pipeline has a run of its own name: the later stages
+        would look for it under the usual one.
+    """
+    if "stages" not in config:
+        return [config]
+    for name in config.stages:
+        if config[name].run:
+            raise ValueError(
+                f"config.{name}.run={config[name].run!r}: the runs of a pipeline keep "
+                "their names. Give it another --workdir, or train the stage alone."
+            )
+    return [config[name] for name in config.stages]
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

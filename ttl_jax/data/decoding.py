@@ -88,10 +88,12 @@ def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the upright photograph in a file, from its metadata alone.
+    """Height and width of the upright photograph in a file.
+
+    From its header, but for a PNG, whose EXIF data may follow the pixels.
 
     Raises:
-      ImageError: As `read_image`, as far as the metadata show.
+      ImageError: As `read_image`, as far as that shows.
     """
     with _opened(path) as (_, image, _):
         width, height = image.size

@@ -34,12 +34,16 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Raises:
       ValueError: If a side of the kernel is even.
     """
-    if kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
-        raise ValueError(
-            f"A depthwise kernel needs odd sides, not {kernel.shape[:2]}: an even one "
-            "has no centre pixel."
-        )
+    _check_odd(kernel.shape[:2])
     return lax.platform_dependent(x, kernel, cpu=_shifted_sum, default=_grouped_conv)
+
+
+def _check_odd(sides):
+    if any(side % 2 == 0 for side in sides):
+        raise ValueError(
+            f"A depthwise kernel needs odd sides, not {sides}: an even one has no centre "
+            "pixel."
+        )
 
 
 def _depthwise_conv_fwd(x, kernel):
@@ -123,6 +127,7 @@ class DepthwiseConv(nnx.Module):
     """Depthwise convolution with bias, [N, H, W, C] to the same shape."""
 
     def __init__(self, width: int, *, kernel_size: int, rngs: nnx.Rngs):
+        _check_odd((kernel_size, kernel_size))
         init = nnx.initializers.variance_scaling(
             1.0, "fan_in", "truncated_normal", in_axis=(0, 1), out_axis=(), batch_axis=2
         )

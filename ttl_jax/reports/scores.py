@@ -102,7 +102,7 @@ class ResultFolders:
     Raises:
       ValueError: A folder is missing or holds no images, two images of it have the same
         stem, a partner is missing or has no target, sizes differ or are too small to
-        score, or a method's name is taken. Nothing has been decoded by then.
+        score, or a method's name is taken. Nothing has been scored by then.
     """
 
     def __init__(

@@ -16,6 +16,11 @@ def make_stage(config) -> Stage:
     weights: variant V2 of Table 4.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
+    if config.crop_size < image_quality.SSIM_WINDOW:
+        raise ValueError(
+            f"config.crop_size={config.crop_size}: the SSIM of a crop needs at least "
+            f"{image_quality.SSIM_WINDOW} pixels."
+        )
     teachers = check_teachers(config.teachers)
     command = f"--config=configs/distill.py:{config.preset}"
     if len(teachers) == 1:
