@@ -68,7 +68,7 @@ def _set_data(config: ConfigDict) -> None:
     config.crop_sizes = ()  # progressive: ((first_step, pixels), ...)
     config.crop_margin = 0  # pixels around each crop that the stage cuts off again
     config.mirror = True  # left to right
-    config.quarter_turns = False  # rain falls: turned, it takes far longer to learn
+    config.quarter_turns = False  # rain falls: turned, it is no rain there is
     config.color_jitter = False  # order of channels and gamma; for few photographs
     config.num_threads = 4  # that decode
     config.prefetch = 16  # batches

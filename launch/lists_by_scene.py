@@ -40,13 +40,16 @@ def is_photograph(root: pathlib.Path, row: dict) -> bool:
     return True
 
 
-def find_clean_side(rainy: dict, clean_by_folder: dict) -> str:
-    """Returns the path of a rainy image's clean partner: same folder, same stem."""
+def find_clean_side(rainy: dict, clean_by_folder: dict) -> str | None:
+    """Returns the path of a rainy image's clean partner: same folder, same stem.
+
+    Says so where there is none, or none that can be used.
+    """
     path = pathlib.PurePosixPath(rainy["path"])
-    partners = clean_by_folder[path.parent.parent / "clean"]
-    if path.stem not in partners:
-        sys.exit(f"{path} has no clean partner in {path.parent.parent / 'clean'}.")
-    return partners[path.stem]
+    folder = path.parent.parent / "clean"
+    if path.stem not in clean_by_folder[folder]:
+        print(f"left out: {path} has no usable clean partner in {folder}.")
+    return clean_by_folder[folder].get(path.stem)
 
 
 def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
@@ -62,7 +65,10 @@ def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
         if row["dataset"] in TEST_ONLY:
             continue
         if row["role"] == "rainy":
-            pair = row["path"], find_clean_side(row, clean_by_folder)
+            clean = find_clean_side(row, clean_by_folder)
+            if clean is None:
+                continue
+            pair = row["path"], clean
             lists[f"pairs_{part}"].append(pair)
             if part == "test":
                 lists[f"pairs_{part}_{row['dataset']}"].append(pair)

@@ -199,6 +199,8 @@ def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_pa
         ("recog", "--config.clean=folder:/nowhere", "there is no folder /nowhere"),
         ("recog", "--config.clean=floder:/nowhere", "did you mean 'folder:/nowhere'"),
         ("recog", "--config.encoder.head_width=5", "not a multiple of head_width=5"),
+        ("recog", "--config.encoder.head_width=0", "not a multiple of head_width=0"),
+        ("recog", "--config.decoder.pools=(4,0)", "A pool needs at least one pixel"),
         ("recog", "--config.stage=rceog", "names no module"),
         ("recon", "--config.max_sigma=2.0", "set crop_margin to that"),
         ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),

@@ -10,21 +10,11 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
+from tests.pictures import noise, write
 from ttl_jax.data import decoding
 
 # The module ignores them too, but pytest's own filters come before.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
-
-
-def noise(*shape, dtype=np.uint8):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-
-
-def write(path, array, **options):
-    if path.suffix == ".webp":
-        options["lossless"] = True
-    Image.fromarray(array).save(path, **options)
 
 
 def png_file(array, bit_depth, colour_type, *chunks, after=()):

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from tests.pictures import noise
 from ttl_jax.data import decoding
 from ttl_jax.inference import images
 
@@ -19,11 +20,6 @@ FORMATS = [
     ("webp", np.uint8),
 ]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def noise(*shape, dtype=np.uint8):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 def exif_bytes(orientation=1):

@@ -115,9 +115,11 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
 
 
 class _Source(Protocol):
-    def photographs(self, role: str) -> list[Photograph]: ...
+    def photographs(self, role: str) -> list[Photograph]:
+        """As `open_photographs`, of this source alone."""
 
-    def pairs(self) -> list[Pair]: ...
+    def pairs(self) -> list[Pair]:
+        """As `open_pairs`, of this source alone."""
 
 
 def _concatenate(sources: str | Sequence[str], open_one: Callable) -> list:

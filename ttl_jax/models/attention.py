@@ -169,7 +169,7 @@ def _attend(query, key, value, *, bias=0.0, exists=True):
 
 
 def _num_heads(width: int, head_width: int) -> int:
-    if width % head_width:
+    if head_width < 1 or width % head_width:
         raise ValueError(
             f"The width {width} is not a multiple of head_width={head_width}; "
             "choose a head_width that divides it."

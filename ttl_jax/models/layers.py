@@ -222,6 +222,8 @@ class SpatialPyramidPooling(nnx.Module):
         branch_width: int = 1,
         rngs: nnx.Rngs,
     ):
+        if min(pools, default=1) < 1:
+            raise ValueError(f"A pool needs at least one pixel; pools={tuple(pools)}.")
         self.pools = tuple(pools)
         self.branches = nnx.List(
             [conv3x3(width, branch_width, rngs=rngs) for _ in pools]

@@ -45,6 +45,7 @@ def make_stage(config) -> Stage:
         return loss, {"blurred_mse": losses.distance(blurred, clean)}
 
     def eval_fn(modules, batch, key):
+        """PSNR before and after, and the gains, per image."""
         clean, blurred = blur(batch, key)
         features = modules["encoder"](blurred)
 

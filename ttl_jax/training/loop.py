@@ -56,9 +56,7 @@ def check(config) -> None:
     Raises:
       ValueError: As `train`, but for what depends on earlier runs.
     """
-    config_check.check(config)
-    config_check.check_batches(config, sharding.make_mesh())
-    make_stage(config)
+    _make_checked_stage(config, sharding.make_mesh())
     pipeline.open_training_data(config)
     pipeline.open_evaluation_data(config)
 
@@ -79,10 +77,8 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         config values, missing or changed earlier runs, missing or changed images.
       FloatingPointError: If a loss or gradient is not finite; the last checkpoint stays.
     """
-    config_check.check(config)
     mesh = sharding.make_mesh()
-    config_check.check_batches(config, mesh)
-    stage = make_stage(config)
+    stage = _make_checked_stage(config, mesh)
     directory = pathlib.Path(workdir) / (config.run or stage.run)
     first_step = max(checkpoint.saved_steps(directory), default=0)
     saved = checkpoint.read_metadata(directory, first_step) if first_step else {}
@@ -107,6 +103,12 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
             MetricWriter(directory, first_step=first_step, enabled=sharding.is_writer())
         ) as writer:
             return _fit(run, state, first_step, saved.get("evaluation"), writer)
+
+
+def _make_checked_stage(config, mesh: Mesh) -> Stage:
+    config_check.check(config)
+    config_check.check_batches(config, mesh)
+    return make_stage(config)
 
 
 def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _Inputs:
@@ -273,6 +275,7 @@ class _TrainLog:
         self._scalars.append(scalars)
 
     def summary(self, step: int, opt_state: Any) -> dict[str, float]:
+        """Returns the means and the learning rates, and begins anew."""
         values = jax.device_get(self._scalars)
         means = jax.tree.map(lambda *column: float(np.mean(column)), *values)
         images = (len(values) - 1) * self._run.config.batch_size

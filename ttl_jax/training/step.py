@@ -49,6 +49,7 @@ def make_train_step(
         return stage.loss_fn(modules, _to_unit_range(batch), key)
 
     def train_step(state: TrainState, frozen, batch):
+        """The next state, and scalars of this update."""
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
         (loss, scalars), grads = _mean_over_micro_batches(
