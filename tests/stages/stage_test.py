@@ -90,6 +90,25 @@ def test_each_trained_module_needs_a_learning_rate():
         make(learning_rates={})
 
 
+@pytest.mark.parametrize(
+    "factory",
+    [
+        lambda *, rngs: models.make_projection(width=4, rngs=rngs),
+        functools.partial(models.make_projection, width=np.float32(4)),
+    ],
+)
+def test_a_factory_that_no_checkpoint_could_describe_is_refused(factory):
+    with pytest.raises(ValueError, match="cannot save how 'encoder' is made"):
+        make(modules={"encoder": factory, "teacher": NETWORK})
+
+
+def test_a_stage_file_without_make_stage_is_named():
+    config = recog.get_config("smoke")
+    config.stage = "ttl_jax.losses"
+    with pytest.raises(ValueError, match="losses.py has no function make_stage"):
+        make_stage(config)
+
+
 def test_unknown_stage_says_where_stages_live():
     config = recog.get_config("smoke")
     config.stage = "recgo"

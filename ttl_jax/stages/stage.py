@@ -80,7 +80,8 @@ class Stage:
       summarize_fn: Per-image metrics of a whole evaluation set to numbers.
 
     Raises:
-      ValueError: If the names contradict each other, or a frozen module has no source.
+      ValueError: If the names contradict each other, a frozen module has no source, or
+        a factory is none that a checkpoint can describe.
     """
 
     run: str
@@ -112,6 +113,8 @@ class Stage:
                 f"Stage {self.run!r} freezes {orphans}, which nothing loads: a frozen "
                 "module needs an entry in init_from, or to be trainable."
             )
+        for name in self.trainable:
+            self._check_describable(name)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -124,6 +127,17 @@ class Stage:
         description = {"factory": make.func.__name__, **make.keywords}
         return json.loads(json.dumps(description))
 
+    def _check_describable(self, name: str) -> None:
+        # Else the first checkpoint would fail, after hours of training.
+        try:
+            self.describe_module(name)
+        except (AttributeError, TypeError) as error:
+            raise ValueError(
+                f"Stage {self.run!r} cannot save how {name!r} is made ({error}); its "
+                "factory must be a functools.partial of a function, with keywords that "
+                "JSON can store."
+            ) from error
+
 
 def make_stage(config) -> Stage:
     """Returns the stage that `config.stage` names.
@@ -133,7 +147,7 @@ def make_stage(config) -> Stage:
         the dotted path of any importable module with a `make_stage(config)`.
 
     Raises:
-      ValueError: If there is no such module.
+      ValueError: If there is no such module, or nothing in it makes a stage.
     """
     path = config.stage if "." in config.stage else f"{__package__}.{config.stage}"
     try:
@@ -145,4 +159,9 @@ def make_stage(config) -> Stage:
             f"config.stage={config.stage!r} names no module {path!r}. Give the name of "
             "a file in ttl_jax/stages, or the dotted path of your own module."
         ) from None
+    if not hasattr(module, "make_stage"):
+        raise ValueError(
+            f"config.stage={config.stage!r}: {module.__file__} has no function "
+            "make_stage(config) -> Stage."
+        )
     return module.make_stage(config)
