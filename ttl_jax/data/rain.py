@@ -24,12 +24,13 @@ References:
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.fft
 
 from ttl_jax.data import camera as cameras
-from ttl_jax.data import raindrops
+from ttl_jax.data import raindrops, streaks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,13 +105,11 @@ INTENSITIES = ("light", "medium", "heavy")
 # that are drawn, in m. Chosen by eye beside real photographs, as are the ranges below.
 # What is photographed as rain is a shower: by the terms of meteorology all of it is
 # moderate to violent.
-_RAIN_RATES = {"light": (8, 25), "medium": (25, 70), "heavy": (70, 200)}
-_VEILED_WAYS = {"light": (1, 20), "medium": (5, 40), "heavy": (10, 80)}
+_RAIN_RATES = {"light": (8, 30), "medium": (30, 80), "heavy": (80, 220)}
+_VEILED_WAYS = {"light": (1, 15), "medium": (3, 25), "heavy": (5, 40)}
 
 _STREAKS_PER_PIXEL = 0.04  # that are drawn one by one
 _NUM_LAYERS = 3  # of what is behind
-_LENS_BLUR = 0.5  # standard deviation in pixels of what is in focus
-_BLUR_RATIO = 1.5  # between the blurs to which those of streaks are rounded
 
 
 def draw_parameters(
@@ -139,13 +138,13 @@ def draw_parameters(
         wind=rng.normal(0, 1.2),
         gust=rng.uniform(0.1, 0.6),
         roll=float(np.clip(rng.normal(0, 3), -10, 10)),
-        exposure=_log_uniform(rng, 1 / 400, 1 / 50),
-        focal_length=_log_uniform(rng, 28, 135) / 36 * longer_side,
+        exposure=_log_uniform(rng, 1 / 600, 1 / 60),
+        focal_length=_log_uniform(rng, 50, 200) / 36 * longer_side,
         aperture=_log_uniform(rng, 2, 12),
         focus=_log_uniform(rng, 3, 30),
-        near=_log_uniform(rng, 0.5, 3),
-        distance=rng.uniform(6, 20),
-        brightness=rng.uniform(0.8, 2),
+        near=_log_uniform(rng, 1, 4),
+        distance=rng.uniform(5, 12),
+        brightness=_log_uniform(rng, 1.5, 5),
         veil=-math.expm1(-raindrops.extinction(rain_rate) * veiled_way),
         camera=cameras.draw_camera(rng),
     )
@@ -245,22 +244,142 @@ def cover(
     """Share of each pixel's light that drops hide: float32 [height, width] in [0, 1).
 
     Drops lie one behind the other, so the light that passes is a product: the share is
-    1 - exp(-sum of what each hides). Every blur is the product of two spectra.
+    1 - exp(-sum of what each hides).
     """
     if parameters.rain_rate == 0:
         return np.zeros((height, width), np.float32)
-    # Products of spectra wrap around; the frame holds what would reach in from the other
+    # Blurs by spectra wrap around; the frame holds what would reach in from the other
     # side.
-    frame = math.ceil(3 * _blur(parameters, parameters.near, raindrops.MAX_DIAMETER))
+    frame = math.ceil(3 * _widest_blur(parameters))
     canvas = tuple(
         scipy.fft.next_fast_len(side + 2 * frame, real=True) for side in (height, width)
     )
     split = _split_depth(parameters)
-    spectrum = _near_spectrum(canvas, parameters, split, rng)
-    spectrum += _far_spectrum(canvas, parameters, split, rng)
+    near = _near_streaks(canvas, parameters, split, rng)
+    spectrum = streaks.draw_streaks(canvas, near)
+    for field in _far_fields(parameters, split):
+        spectrum += streaks.draw_field(canvas, field, rng)
     hidden = scipy.fft.irfft2(spectrum, canvas, overwrite_x=True)
     hidden = hidden[frame : frame + height, frame : frame + width]
     return -np.expm1(-np.maximum(hidden, 0))
+
+
+def _split_depth(parameters: RainParameters) -> float:
+    """Depth in m that parts drops drawn one by one from those behind.
+
+    A pixel sees z ** 3 / (3 f ** 2) of the air up to depth z.
+    """
+    drops = raindrops.moment(parameters.rain_rate, 0)
+    air = 3 * parameters.focal_length**2 * _STREAKS_PER_PIXEL / drops
+    return min(parameters.distance, (parameters.near**3 + air) ** (1 / 3))
+
+
+def _near_streaks(
+    canvas: tuple[int, int],
+    parameters: RainParameters,
+    split: float,
+    rng: np.random.Generator,
+) -> streaks.Streaks:
+    """Streaks of the drops between `near` and `split`, at random places of the view."""
+    # Streaks whose middle lies outside still reach in.
+    height, width = np.add(canvas, _longest_trail(parameters))
+    near, far = parameters.near**3, split**3
+    air = height * width * (far - near) / (3 * parameters.focal_length**2)
+    count = rng.poisson(raindrops.moment(parameters.rain_rate, 0) * air)
+    depth = np.cbrt(rng.uniform(near, far, count))
+    diameter = raindrops.draw_diameters(rng, count, parameters.rain_rate)
+    wind = rng.normal(parameters.wind, parameters.gust, count)
+    down, right = _trail(parameters, depth, raindrops.fall_speed(diameter), wind)
+    return streaks.Streaks(
+        y=(canvas[0] - 1) / 2 + height * (rng.random(count) - 0.5),
+        x=(canvas[1] - 1) / 2 + width * (rng.random(count) - 0.5),
+        down=down,
+        right=right,
+        area=_silhouette(parameters, depth, diameter),
+        blur=_blur(parameters, depth, diameter),
+    ).reaching(canvas)
+
+
+def _far_fields(parameters: RainParameters, split: float) -> Iterator[streaks.Field]:
+    """The rain between `split` and `distance`, in layers."""
+    if split == parameters.distance:
+        return
+    rate, focal_length = parameters.rain_rate, parameters.focal_length
+    moments = [raindrops.moment(rate, order) for order in range(6)]
+    # Drops and depths count by the square of what they hide: so they make the texture.
+    diameter = moments[5] / moments[4]
+    ends = np.geomspace(split, parameters.distance, _NUM_LAYERS + 1)
+    for near, far in itertools.pairwise(ends):
+        parallax = 1 / near - 1 / far
+        depth = math.log(far / near) / parallax
+        speed = raindrops.fall_speed(diameter)
+        down, right = _trail(parameters, depth, speed, parameters.wind)
+        yield streaks.Field(
+            mean=raindrops.extinction(rate) * (far - near),
+            # Integral of _silhouette ** 2 over drops and the air that a pixel sees.
+            variance=(math.pi / 4 * 1e-6 * focal_length) ** 2 * moments[4] * parallax,
+            down=down,
+            right=right,
+            blur=_blur(parameters, depth, diameter),
+        )
+
+
+def _silhouette(
+    parameters: RainParameters, depth: np.ndarray, diameter: np.ndarray
+) -> np.ndarray:
+    """Area of drops in the photograph, in pixels.
+
+    A drop hides its silhouette at every moment, so this is also the sum of what its
+    streak hides: diameter over way fallen, times the area that the streak sweeps.
+    """
+    return math.pi / 4 * (1e-3 * parameters.focal_length * diameter / depth) ** 2
+
+
+def _trail(
+    parameters: RainParameters,
+    depth: np.ndarray | float,
+    fall: np.ndarray | float,
+    wind: np.ndarray | float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far drops move, down and right, in pixels while the shutter is open."""
+    roll = math.radians(parameters.roll)
+    cos, sin = math.cos(roll), math.sin(roll)
+    scale = parameters.exposure * parameters.focal_length / depth
+    return scale * (cos * fall - sin * wind), scale * (sin * fall + cos * wind)
+
+
+def _longest_trail(parameters: RainParameters) -> tuple[float, float]:
+    """Bounds of what `_trail` gives, both positive; gusts of 4 deviations pass them."""
+    fall = raindrops.fall_speed(raindrops.MAX_DIAMETER)
+    winds = (
+        parameters.wind - 4 * parameters.gust,
+        parameters.wind + 4 * parameters.gust,
+    )
+    trails = [_trail(parameters, parameters.near, fall, wind) for wind in (*winds, 0)]
+    return tuple(np.abs(trails).max(axis=0))
+
+
+def _blur(
+    parameters: RainParameters, depth: np.ndarray | float, diameter: np.ndarray | float
+) -> np.ndarray:
+    """Standard deviation in pixels of a drop, defocus and lens together.
+
+    That of a disc, along any line, is a quarter of its diameter. The circle of confusion
+    of a thin lens is aperture * focal length * |1 / depth - 1 / focus|, far beyond the
+    focal length.
+    """
+    confusion = parameters.aperture * np.abs(1 / depth - 1 / parameters.focus)
+    quarter = 1e-3 * parameters.focal_length / 4
+    return np.sqrt(
+        (quarter * diameter / depth) ** 2
+        + (quarter * confusion) ** 2
+        + streaks.LENS_BLUR**2
+    )
+
+
+def _widest_blur(parameters: RainParameters) -> float:
+    depths = np.array([parameters.near, parameters.distance])
+    return float(_blur(parameters, depths, raindrops.MAX_DIAMETER).max())
 
 
 def _check(clean: np.ndarray) -> None:
@@ -278,240 +397,3 @@ def _check(clean: np.ndarray) -> None:
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-def _split_depth(parameters: RainParameters) -> float:
-    """Depth in m that parts drops drawn one by one from those behind.
-
-    A pixel sees z ** 3 / (3 f ** 2) of the air up to depth z.
-    """
-    drops = raindrops.moment(parameters.rain_rate, 0)
-    air = 3 * parameters.focal_length**2 * _STREAKS_PER_PIXEL / drops
-    return min(parameters.distance, (parameters.near**3 + air) ** (1 / 3))
-
-
-def _blur(
-    parameters: RainParameters, depth: np.ndarray | float, diameter: np.ndarray | float
-) -> np.ndarray | float:
-    """Standard deviation in pixels, across a streak, of drop, defocus and lens together.
-
-    That of a disc is a quarter of its diameter. The circle of confusion of a thin lens
-    is aperture * focal length * |1 / depth - 1 / focus|, far beyond the focal length.
-    """
-    disc = 1e-3 * parameters.focal_length * np.asarray(diameter) / depth
-    confusion = (
-        1e-3
-        * parameters.focal_length
-        * parameters.aperture
-        * abs(1 / np.asarray(depth) - 1 / parameters.focus)
-    )
-    return np.sqrt((disc / 4) ** 2 + (confusion / 4) ** 2 + _LENS_BLUR**2)
-
-
-def _silhouette(
-    parameters: RainParameters, depth: np.ndarray, diameter: np.ndarray
-) -> np.ndarray:
-    """Area of drops in the photograph, in pixels.
-
-    A drop hides its silhouette at every moment, so this is also the sum of what its
-    streak hides: diameter over way travelled along the streak, times its area.
-    """
-    return math.pi / 4 * (1e-3 * parameters.focal_length * diameter / depth) ** 2
-
-
-def _trail(
-    parameters: RainParameters,
-    depth: np.ndarray,
-    diameter: np.ndarray,
-    gust: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far drops move, down and to the right, in pixels while the shutter is open."""
-    fall, drift = raindrops.fall_speed(diameter), parameters.wind + gust
-    cos, sin = _turn(parameters)
-    scale = parameters.exposure * parameters.focal_length / depth
-    return scale * (cos * fall - sin * drift), scale * (sin * fall + cos * drift)
-
-
-def _turn(parameters: RainParameters) -> tuple[float, float]:
-    roll = math.radians(parameters.roll)
-    return math.cos(roll), math.sin(roll)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Streaks:
-    """Streaks drawn one by one, in pixels; each field is an array [num_streaks].
-
-    Attributes:
-      y, x: Middle.
-      down, right: From one end to the other.
-      area: Sum of what it hides.
-      blur: Standard deviation across.
-    """
-
-    y: np.ndarray
-    x: np.ndarray
-    down: np.ndarray
-    right: np.ndarray
-    area: np.ndarray
-    blur: np.ndarray
-
-    def select(self, chosen: np.ndarray) -> "_Streaks":
-        """Those where `chosen`, bool [num_streaks], holds."""
-        fields = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return _Streaks(*(values[chosen] for values in fields))
-
-
-def _near_spectrum(
-    canvas: tuple[int, int],
-    parameters: RainParameters,
-    split: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Spectrum of what the drops nearer than `split` hide."""
-    streaks = _draw_streaks(canvas, parameters, split, rng)
-    levels = np.rint(np.log(streaks.blur / _LENS_BLUR) / math.log(_BLUR_RATIO))
-    spectrum = np.zeros((canvas[0], canvas[1] // 2 + 1), np.complex64)
-    for level in np.unique(levels):
-        blur = _LENS_BLUR * _BLUR_RATIO**level
-        points = _splat(canvas, streaks.select(levels == level), 1.6 * blur)
-        spectrum += scipy.fft.rfft2(points) * _gaussian(canvas, blur)
-    return spectrum
-
-
-def _draw_streaks(
-    canvas: tuple[int, int],
-    parameters: RainParameters,
-    split: float,
-    rng: np.random.Generator,
-) -> _Streaks:
-    """Drops at random places of the view between `near` and `split`."""
-    # Streaks whose middle lies outside still reach in.
-    fastest = np.array([[9.65], [abs(parameters.wind) + 3 * parameters.gust]])
-    turn = np.abs([_turn(parameters), _turn(parameters)[::-1]])
-    scale = parameters.exposure * parameters.focal_length / parameters.near
-    margin = scale * (turn @ fastest)[:, 0] / 2
-    height, width = canvas + 2 * margin
-    near, far = parameters.near**3, split**3
-    drops = raindrops.moment(parameters.rain_rate, 0)
-    air = height * width * (far - near) / (3 * parameters.focal_length**2)
-    count = rng.poisson(drops * air)
-    depth = np.cbrt(rng.uniform(near, far, count))
-    diameter = raindrops.draw_diameters(rng, count, parameters.rain_rate)
-    gust = rng.normal(0, parameters.gust, count)
-    down, right = _trail(parameters, depth, diameter, gust)
-    streaks = _Streaks(
-        y=rng.uniform(-margin[0], canvas[0] + margin[0], count),
-        x=rng.uniform(-margin[1], canvas[1] + margin[1], count),
-        down=down,
-        right=right,
-        area=_silhouette(parameters, depth, diameter),
-        blur=_blur(parameters, depth, diameter),
-    )
-    middle_y, middle_x = (canvas[0] - 1) / 2, (canvas[1] - 1) / 2
-    return streaks.select(
-        (2 * np.abs(streaks.y - middle_y) < canvas[0] + np.abs(down) + 1)
-        & (2 * np.abs(streaks.x - middle_x) < canvas[1] + np.abs(right) + 1)
-    )
-
-
-def _far_spectrum(
-    canvas: tuple[int, int],
-    parameters: RainParameters,
-    split: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Spectrum of what the drops between `split` and `distance` hide."""
-    spectrum = np.zeros((canvas[0], canvas[1] // 2 + 1), np.complex64)
-    if split == parameters.distance:
-        return spectrum
-    ends = np.geomspace(split, parameters.distance, _NUM_LAYERS + 1)
-    for near, far in itertools.pairwise(ends):
-        # Drops count by the square of what they hide: so they make the texture.
-        depth = math.log(far / near) / (1 / near - 1 / far)
-        diameter = raindrops.moment(parameters.rain_rate, 5) / raindrops.moment(
-            parameters.rain_rate, 4
-        )
-        spectrum += (
-            scipy.fft.rfft2(_scatter(canvas, parameters, near, far, rng))
-            * _gaussian(canvas, _blur(parameters, depth, diameter))
-            * _motion(canvas, *_trail(parameters, depth, diameter, 0))
-        )
-    return spectrum
-
-
-def _scatter(
-    canvas: tuple[int, int],
-    parameters: RainParameters,
-    near: float,
-    far: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """What the drops between two depths hide before motion and blur, float32 canvas.
-
-    Drops of many sizes are replaced by drops of one size whose sum has the same mean and
-    the same variance (a compound Poisson variable by a scaled one).
-    """
-    rate, focal_length = parameters.rain_rate, parameters.focal_length
-    mean = raindrops.extinction(rate) * (far - near)
-    variance = (
-        (math.pi / 4) ** 2
-        * raindrops.moment(rate, 4)
-        * 1e-12
-        * focal_length**2
-        * (1 / near - 1 / far)
-    )
-    area = variance / mean
-    return np.float32(area) * rng.poisson(mean / area, canvas).astype(np.float32)
-
-
-def _frequencies(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the spectrum's rows and columns, in cycles per pixel: [H, 1] and [W // 2 + 1]."""
-    vertical, horizontal = scipy.fft.fftfreq(canvas[0]), scipy.fft.rfftfreq(canvas[1])
-    return vertical[:, None].astype(np.float32), horizontal.astype(np.float32)
-
-
-def _gaussian(canvas: tuple[int, int], deviation: float) -> np.ndarray:
-    """Spectrum of a Gaussian blur."""
-    vertical, horizontal = (
-        np.exp(np.float32(-2 * (math.pi * deviation) ** 2) * frequency**2)
-        for frequency in _frequencies(canvas)
-    )
-    return vertical * horizontal
-
-
-def _motion(canvas: tuple[int, int], down: float, right: float) -> np.ndarray:
-    """Spectrum of the blur of a straight motion at even speed."""
-    vertical, horizontal = _frequencies(canvas)
-    return np.sinc(vertical * np.float32(down) + horizontal * np.float32(right))
-
-
-def _splat(canvas: tuple[int, int], streaks: _Streaks, step: float) -> np.ndarray:
-    """Streaks as lines of points at most `step` apart, each spread over four pixels.
-
-    What falls outside the canvas is lost.
-    """
-    lengths = np.hypot(streaks.down, streaks.right)
-    counts = np.ceil(lengths / step).astype(int) + 1
-    owner = np.repeat(np.arange(len(counts)), counts)
-    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    along = (number + 0.5) / counts[owner] - 0.5
-    y = streaks.y[owner] + along * streaks.down[owner]
-    x = streaks.x[owner] + along * streaks.right[owner]
-    weights = (streaks.area / counts)[owner]
-    height, width = canvas
-    # One pixel of frame on each side takes what reaches in from outside by half.
-    inside = (y >= -1) & (y < height) & (x >= -1) & (x < width)
-    y, x, weights = y[inside], x[inside], weights[inside]
-    row, column = np.floor(y).astype(int), np.floor(x).astype(int)
-    below, right = y - row, x - column
-    stride = width + 2
-    corner = (row + 1) * stride + column + 1
-    total = np.zeros((height + 2) * stride)
-    for offset, share in (
-        (0, (1 - below) * (1 - right)),
-        (1, (1 - below) * right),
-        (stride, below * (1 - right)),
-        (stride + 1, below * right),
-    ):
-        total += np.bincount(corner + offset, weights * share, minlength=len(total))
-    return total.reshape(height + 2, stride)[1:-1, 1:-1].astype(np.float32)
