@@ -185,17 +185,17 @@ def test_streaks_in_the_photograph_are_of_the_published_sizes_and_speeds():
     diameter = np.sqrt(4 / np.pi * area) / scale * 1000
     speed = length / scale / THIN_SLAB.exposure
     assert len(area) > 200
-    large = diameter > 1  # the blur of small ones is as long as their streak
-    np.testing.assert_allclose(speed[large], atlas(diameter[large]), rtol=0.06)
-    # Smaller drops may be hidden by larger ones, and longer streaks lie across the edge.
-    inside = diameter[(diameter > 0.8) & (diameter < 3)]
+    # All but the few streaks that cross another.
+    assert np.mean(np.abs(speed / atlas(diameter) - 1) < 0.01) > 0.97
+    # Longer streaks lie across the edge more often.
+    inside = diameter[(diameter > 0.6) & (diameter < 2)]
     slope = 4.1 * 10**-0.21
 
     def share_below(d):
-        low, high = np.exp(-slope * 0.8), np.exp(-slope * 3)
+        low, high = np.exp(-slope * 0.6), np.exp(-slope * 2)
         return (low - np.exp(-slope * d)) / (low - high)
 
-    assert scipy.stats.kstest(inside, share_below).pvalue > 0.02
+    assert scipy.stats.kstest(inside, share_below).pvalue > 0.05
 
 
 def test_out_of_focus_streaks_spread_and_lose_nothing():
