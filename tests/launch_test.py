@@ -113,8 +113,8 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     assert np.ptp(panels[0]) == 0 and 100 < panels[0][0, 0, 0] < 120
     for i, rendered in enumerate(panels[1:5], 1):
         assert np.any(rendered != panels[0]), i
-    real = panels[5]
-    assert np.all(real[0] == 255) and 200 < real[15, 20, 0] < 220
+    rainy_panel = panels[5]
+    assert np.all(rainy_panel[0] == 255) and 200 < rainy_panel[15, 20, 0] < 220
 
 
 def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):

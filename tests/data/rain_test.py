@@ -378,6 +378,9 @@ def test_parameters_stay_in_their_documented_ranges(intensity, rates, ways):
     for name, (low, high) in (DOCUMENTED | {"rain_rate": rates}).items():
         values = [getattr(one, name) for one in drawn]
         assert low <= min(values) < max(values) <= high, name
+    for side in (1, 30_000):  # within the bounds of `RainParameters`
+        for _ in range(100):
+            rain.draw_parameters(rng, intensity, longer_side=side)
     for one in drawn:
         way = -np.log1p(-one.veil) / silhouettes(one.rain_rate)
         assert ways[0] - 1e-6 <= way <= ways[1] + 1e-6
