@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
-    "argparse", "collections", "concurrent", "contextlib", "csv", "dataclasses",
+    "argparse", "bisect", "collections", "concurrent", "contextlib", "csv", "dataclasses",
     "difflib", "functools", "glob", "hashlib", "importlib", "io", "itertools", "json",
     "logging", "math", "os", "pathlib", "sys", "tempfile", "threading", "time", "typing", "warnings",
     "zlib",

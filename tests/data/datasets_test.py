@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ttl_jax.data import datasets, transforms
+from ttl_jax.data.listings import Listing
 from ttl_jax.data.sources import Pair, Photograph
 
 
@@ -24,13 +25,13 @@ def draw_views(count):
 
 @pytest.fixture
 def numbers():
-    return {"clean": list(range(5))}
+    return {"clean": Listing("clean", {"a": [0, 1], "b": [2, 3, 4]})}
 
 
 def test_each_epoch_holds_everything_once_in_another_order(numbers):
     order = datasets.draw_order(numbers, seed=0)
     epochs = [tuple(order[5 * e + i] for i in range(5)) for e in range(600)]
-    assert all(sorted(epoch) == numbers["clean"] for epoch in epochs)
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     counts = collections.Counter(epochs)
     assert len(counts) > 115  # of 120
     assert max(counts.values()) < 20  # 5 on average
@@ -56,7 +57,11 @@ def test_the_order_is_the_same_from_wherever_it_is_read(numbers):
 def test_over_the_epochs_every_couple_is_drawn():
     rainy = [make_photograph(f"r{i}") for i in range(4)]
     clean = [make_photograph(f"c{i}") for i in range(3)]
-    order = datasets.draw_order({"rainy": rainy, "clean": clean}, seed=0)
+    listings = {
+        "rainy": Listing("rainy", {"a": rainy}),
+        "clean": Listing("clean", {"b": clean}),
+    }
+    order = datasets.draw_order(listings, seed=0)
     drawn = collections.Counter(
         tuple(datasets.names_of(order[i])) for i in range(12 * 200)
     )
@@ -112,6 +117,9 @@ def test_padding_does_not_tell_small_rainy_from_large_clean_photographs(monkeypa
     listings = {
         "rainy": [make_photograph(f"r{i}", 50 + 10 * i, 120) for i in range(6)],
         "clean": [make_photograph(f"c{i}", 200, 150 + 50 * i) for i in range(6)],
+    }
+    listings = {
+        field: Listing(field, {"a": items}) for field, items in listings.items()
     }
     order = datasets.draw_order(listings, seed=0)
     extents = []

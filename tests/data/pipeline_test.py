@@ -54,6 +54,10 @@ def make_config(root):
                 "color_jitter": True,
                 "num_threads": 2,
                 "prefetch": 3,
+                **{f"{name}_weights": () for name in ("rainy", "clean", "pairs")},
+                "exclude": (),
+                "cache_gib": 0.0,
+                "num_workers": 0,
                 "eval_batch_size": 4,
                 "num_eval": 0,
             }
@@ -97,7 +101,8 @@ def test_batches_have_the_agreed_form(make_config, kind):
         np.testing.assert_array_equal(batch["label"], np.float32([1, 0] * 4))
         assert all("/rainy/" in name for name in batch["name"][0::2])
         assert all("/clean/" in name for name in batch["name"][1::2])
-    assert batch.keys() == names | {"name"}
+    assert batch.keys() == names | {"name", "replaced"}
+    np.testing.assert_array_equal(batch["replaced"], np.zeros(8, np.float32))
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -278,6 +283,8 @@ def test_sets_without_sources_are_absent(make_config):
         ({"crop_size": 7}, "Crops of 7 pixels are too small; .* at least 8"),
         ({"crop_sizes": ((0, 4),)}, "Crops of 4 pixels are too small"),
         ({"crop_sizes": (0, 64)}, "must be pairs of a first step and a size"),
+        ({"crop_sizes": ((0, "64"),)}, "a first step and a size, whole numbers both"),
+        ({"crop_sizes": ((0, 64), (9.5, 96))}, "must be pairs of a first step"),
         ({"crop_sizes": ((5, 64),)}, "must start at step 0"),
         ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "go on with later ones"),
     ],
@@ -286,7 +293,7 @@ def test_a_config_at_fault_is_refused_before_any_work(
     make_config, monkeypatch, changes, fault
 ):
     config = make_config(**{"dataset": "couples", **changes})
-    monkeypatch.setattr(pipeline, "_open", None)
+    monkeypatch.setattr(pipeline, "open_listing", None)
     with pytest.raises(ValueError, match=fault):
         pipeline.open_training_data(config, 0, 2)
 
@@ -300,14 +307,3 @@ def test_evaluation_batches_that_do_not_divide_are_refused(make_config):
 def test_a_process_out_of_range_is_refused(make_config):
     with pytest.raises(ValueError, match="Process 2 of 2 is none"):
         pipeline.open_training_data(make_config("clean"), 2, 2)
-
-
-def test_a_file_that_vanishes_meanwhile_is_named(make_config, root, tmp_path):
-    image = np.zeros((20, 20, 3), np.uint8)
-    Image.fromarray(image).save(tmp_path / "gone.png")
-    data = pipeline.open_training_data(
-        make_config("clean", clean=(f"folder:{tmp_path}",))
-    )
-    (tmp_path / "gone.png").unlink()
-    with pytest.raises(ValueError, match="gone.png cannot be read"):
-        next(data.batches(0))

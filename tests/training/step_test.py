@@ -12,7 +12,8 @@ from tests.training import toy_stage
 from ttl_jax.training import sharding, state, step
 
 BATCH = {
-    "image": np.random.default_rng(0).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8)
+    "image": np.random.default_rng(0).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8),
+    "replaced": np.zeros(8, np.float32),
 }
 
 
@@ -136,7 +137,7 @@ def test_update_that_is_not_finite_is_discarded_and_its_step_latched(stage):
     current, run = make(
         dataclasses.replace(stage, loss_fn=loss_fn), tx=tx, ema_decay=0.9
     )
-    dark = {"image": np.zeros_like(BATCH["image"])}
+    dark = {name: np.zeros_like(rows) for name, rows in BATCH.items()}
     current, _ = run(current)
     before = jax.tree.map(np.asarray, current)
     for _ in range(2):

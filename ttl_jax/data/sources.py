@@ -7,6 +7,10 @@ A source is one of
     subfolders rainy and clean, or input and target.
   list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
     between them; relative to the file's folder. Lines that begin with # are comments.
+  rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs whose clean side are the
+    photographs of another source and whose rain is rendered on it when it is looked at
+    (`live_rain`): as a camera sees it, added as a control, or taken from the source
+    PAIRS. For example rain:folder:/photos/clean.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
 """
@@ -23,10 +27,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ttl_jax.data import decoding, images, rain
+from ttl_jax.data import decoding, images, live_rain, rain
 
 ROLES = ("rainy", "clean")
 KNOWN = ("sample", "sample/train", "sample/test", "folder:PATH", "list:FILE")
+KNOWN_PAIRS = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
 
 _PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 _SAMPLE_PHOTOGRAPHS = {
@@ -49,11 +54,12 @@ class Photograph:
     """One image, read when asked for.
 
     Attributes:
-      name: Printable, unique within a listing.
+      name: Printable; no other image has it.
       width: In pixels, upright.
       height: In pixels, upright.
       num_bytes: Size of the file; None for what comes with an installed package.
-      load: Returns uint8 RGB [height, width, 3], which may be read-only.
+      load: Returns uint8 RGB [height, width, 3], which may be read-only; raises
+        `decoding.ImageError` where the file is gone or damaged.
     """
 
     name: str
@@ -87,6 +93,19 @@ class Pair:
         return self.rainy.load(), self.clean.load()
 
 
+@dataclasses.dataclass(frozen=True)
+class LivePair(Pair):
+    """A clean photograph, and rain that falls anew each time it is trained on.
+
+    Its rainy side is the photograph in one rain, always the same, for evaluation.
+
+    Attributes:
+      rain: A kind of `live_rain`.
+    """
+
+    rain: live_rain.Rain
+
+
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
     """The photographs of all sources, in an order that depends on their names alone.
 
@@ -101,7 +120,7 @@ def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph
     """
     if role not in ROLES:
         raise ValueError(f"A role is one of {ROLES}, not {role!r}.")
-    return _concatenate(sources, lambda source: source.photographs(role))
+    return _concatenate(open_each(sources, role))
 
 
 def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
@@ -111,7 +130,40 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
       ValueError: As `open_photographs`; and if a source holds no pairs, if an image
         lacks its partner, or if the two are not of the same size.
     """
-    return _concatenate(sources, lambda source: source.pairs())
+    return _concatenate(open_each(sources, "pairs"))
+
+
+def open_each(sources: str | Sequence[str], field: str) -> dict[str, list]:
+    """The photographs or pairs of several sources, by source.
+
+    Args:
+      sources: One name or several.
+      field: "rainy" or "clean", as `open_photographs` takes it, or "pairs".
+
+    Raises:
+      ValueError: As `open_photographs` and `open_pairs`.
+    """
+    names = (sources,) if isinstance(sources, str) else tuple(sources)
+    if not names:
+        raise ValueError(f"No source is named; name one of {', '.join(KNOWN)}.")
+    opened: dict[str, list] = {}
+    origin: dict[str, str] = {}
+    for name in names:
+        source = _parse(name)
+        items = source.pairs() if field == "pairs" else source.photographs(field)
+        for item in items:
+            if item.name in origin:
+                raise ValueError(
+                    f"{item.name} is in {origin[item.name]!r} and again in {name!r}; "
+                    "name each photograph once."
+                )
+            origin[item.name] = name
+        opened[name] = items
+    return opened
+
+
+def _concatenate(opened: dict[str, list]) -> list:
+    return [item for items in opened.values() for item in items]
 
 
 class _Source(Protocol):
@@ -122,22 +174,6 @@ class _Source(Protocol):
         """As `open_pairs`, of this source alone."""
 
 
-def _concatenate(sources: str | Sequence[str], open_one: Callable) -> list:
-    names = (sources,) if isinstance(sources, str) else tuple(sources)
-    if not names:
-        raise ValueError(f"No source is named; name one of {', '.join(KNOWN)}.")
-    found = [(name, item) for name in names for item in open_one(_parse(name))]
-    origin: dict[str, str] = {}
-    for name, item in found:
-        if item.name in origin:
-            raise ValueError(
-                f"{item.name} is in {origin[item.name]!r} and again in {name!r}; "
-                "name each photograph once."
-            )
-        origin[item.name] = name
-    return [item for _, item in found]
-
-
 def _parse(name: str) -> _Source:
     kind, colon, path = name.partition(":")
     if name in KNOWN and not colon:
@@ -146,8 +182,11 @@ def _parse(name: str) -> _Source:
         return _Folder(name, pathlib.Path(path).expanduser())
     if kind == "list" and path:
         return _List(name, pathlib.Path(path).expanduser())
+    if kind in ("rain", "additive", "streaks") and path:
+        return _LiveRain(name, kind, path)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
-    raise ValueError(f"Unknown source {name!r}; known are {', '.join(KNOWN)}{hint}")
+    known = ", ".join(KNOWN + KNOWN_PAIRS)
+    raise ValueError(f"Unknown source {name!r}; known are {known}{hint}")
 
 
 def _nearest(name: str) -> str | None:
@@ -158,7 +197,8 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}"
     if expanded.is_file():
         return f"list:{name}"
-    if near := difflib.get_close_matches(kind, ("folder", "list"), n=1):
+    kinds = ("folder", "list", "rain", "additive", "streaks")
+    if near := difflib.get_close_matches(kind, kinds, n=1):
         return f"{near[0]}:{path}" if colon else f"{near[0]}:PATH"
     near = difflib.get_close_matches(
         name, ("sample", "sample/train", "sample/test"), n=1
@@ -383,6 +423,50 @@ class _List:
         if not lines:
             raise ValueError(f"{self._source!r} names no images; one per line, please.")
         return lines
+
+
+class _LiveRain:
+    """Rain that is rendered on the photographs of another source."""
+
+    def __init__(self, source: str, kind: str, nested: str):
+        self._source, self._kind = source, kind
+        pairs, on, clean = nested.partition(" on ")
+        if kind != "streaks":
+            pairs, clean = "", nested
+        elif not on or " on " in clean:
+            raise ValueError(
+                f"{source!r} must name two sources, as {KNOWN_PAIRS[-1]!r}, with "
+                "' on ' between them and nowhere else."
+            )
+        self._pairs, self._clean = pairs, clean
+
+    def photographs(self, role: str) -> list[Photograph]:
+        raise ValueError(
+            f"{self._source!r} renders pairs, so it can be one of the pairs; as "
+            f"{role} photographs name real ones."
+        )
+
+    def pairs(self) -> list[Pair]:
+        rain = self._make_rain()
+        pairs = []
+        for clean in open_photographs(self._clean, "clean"):
+            name = f"{self._kind}:{clean.name}"
+            load = functools.partial(_render_once, name, clean, rain)
+            rainy = Photograph(name, clean.width, clean.height, None, load)
+            pairs.append(LivePair(rainy, clean, rain))
+        return pairs
+
+    def _make_rain(self) -> live_rain.Rain:
+        if self._kind == "rain":
+            return live_rain.Physical()
+        if self._kind == "additive":
+            return live_rain.Additive()
+        return live_rain.Streaks(open_pairs(self._pairs))
+
+
+def _render_once(name: str, clean: Photograph, rain: live_rain.Rain) -> np.ndarray:
+    image = clean.load()
+    return rain.fall(image, image, live_rain.rng_of(name))
 
 
 def _open_files(paths: Sequence[str]) -> list[Photograph]:
