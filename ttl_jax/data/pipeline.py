@@ -115,6 +115,38 @@ class Share:
         )[self.process_index :: self.process_count]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """How batches are read ahead of time.
+
+    Attributes:
+      num_workers: Processes; 0: this one alone.
+      num_threads: Of each of them, or of this one.
+      prefetch: Batches that each of them keeps ready.
+    """
+
+    num_workers: int
+    num_threads: int
+    prefetch: int
+
+    @classmethod
+    def of(cls, config, num_workers: int) -> "_Reading":
+        prefetch = math.ceil(config.prefetch / max(num_workers, 1))
+        # A thread makes a batch: more than there are ahead would have nothing to do.
+        return cls(num_workers, min(config.num_threads, prefetch), prefetch)
+
+    def read(self, batches: grain.MapDataset) -> Iterator[datasets.Rows]:
+        """The batches in their order, which no number here changes."""
+        options = grain.ReadOptions(
+            num_threads=self.num_threads, prefetch_buffer_size=self.prefetch
+        )
+        dataset = batches.to_iter_dataset(options).mp_prefetch(
+            grain.MultiprocessingOptions(self.num_workers)  # with 0 it does nothing
+        )
+        with contextlib.closing(iter(dataset)) as iterator:  # ends the workers
+            yield from iterator
+
+
 class TrainingData:
     """Shuffled, augmented batches without end.
 
@@ -141,8 +173,13 @@ class TrainingData:
         crop_sizes: Sequence[tuple[int, int]],
         share: Share,
     ):
-        self._config, self._kind = config, kind
-        self._crop_sizes, self._share = crop_sizes, share
+        self._kind, self._crop_sizes, self._share = kind, crop_sizes, share
+        # Fields of a config take long to read, too long for each element.
+        self._seed = config.seed
+        self._augmentation = {
+            name: config[name] for name in ("mirror", "quarter_turns", "color_jitter")
+        }
+        self._reading = _Reading.of(config, config.num_workers)
         longest = max(len(listing) for listing in listings.values())
         self.epoch_steps = math.ceil(longest / share.batch_elements)
         self.listing = [
@@ -161,10 +198,9 @@ class TrainingData:
         """This process's rows of global batch start_step and all that follow."""
         # Before each process takes its batches, the index counts elements of all.
         elements = self._order.map_with_index(lambda *indexed: indexed).random_map(
-            self._make_rows, seed=datasets.fold(self._config.seed, "views")
+            self._make_rows, seed=datasets.fold(self._seed, "views")
         )
-        batches = self._share.take(elements)[start_step:]
-        return _read(batches, self._config, num_workers=self._config.num_workers)
+        return self._reading.read(self._share.take(elements)[start_step:])
 
     def names(self, step: int) -> list[str]:
         """Names of the images of a global batch, of all processes, without reading.
@@ -180,13 +216,9 @@ class TrainingData:
 
     def _make_rows(self, indexed, rng: np.random.Generator) -> datasets.Rows:
         index, element = indexed
-        size = self._crop_size(index // self._share.batch_elements)
-        view = transforms.draw_view(
-            rng,
-            mirror=self._config.mirror,
-            quarter_turns=self._config.quarter_turns,
-            color_jitter=self._config.color_jitter,
-        )
+        step = index // self._share.batch_elements
+        size = [size for first_step, size in self._crop_sizes if first_step <= step][-1]
+        view = transforms.draw_view(rng, **self._augmentation)
         faults = []
         for attempt in range(_MAX_ATTEMPTS):
             if attempt > 0:
@@ -204,13 +236,9 @@ class TrainingData:
             f"{' '.join(dict.fromkeys(faults))} Restore the files and start again."
         )
 
-    def _crop_size(self, step: int) -> int:
-        size = [size for first_step, size in self._crop_sizes if first_step <= step][-1]
-        return size + 2 * _crop_margin(self._config)
-
     def _draw_other(self, index: int, attempt: int) -> int:
         """Which element takes the place of one that cannot be read."""
-        seed = datasets.fold(self._config.seed, "replacements")
+        seed = datasets.fold(self._seed, "replacements")
         return int(np.random.default_rng((seed, index, attempt)).integers(2**40))
 
     def _report(self, fault: str) -> None:
@@ -228,8 +256,10 @@ class EvaluationData:
     """
 
     def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
-        self._config, self._kind = config, kind
-        self._elements, self._share = elements, share
+        self._kind, self._elements, self._share = kind, elements, share
+        self._size = config.crop_size + 2 * _find_margin(config)
+        # Workers would take longer to start than the few batches take to read.
+        self._reading = _Reading.of(config, num_workers=0)
 
     def __len__(self) -> int:
         return len(self._elements)
@@ -239,15 +269,13 @@ class EvaluationData:
         size = self._share.batch_elements
         padded = math.ceil(len(self) / size) * size
         rows = grain.MapDataset.range(padded).map(self._make_rows)
-        batches = self._share.take(rows)
-        # Workers would take longer to start than the few batches take to read.
-        return _read(batches, self._config, num_workers=0)
+        return self._reading.read(self._share.take(rows))
 
     def _make_rows(self, index: int) -> datasets.Rows:
         element = self._elements[min(index, len(self) - 1)]
-        size = self._config.crop_size + 2 * _crop_margin(self._config)
         mask = np.full(self._kind.rows_per_element, index < len(self), np.float32)
-        return {**self._kind.make_rows(element, size, transforms.CENTRE), "mask": mask}
+        rows = self._kind.make_rows(element, self._size, transforms.CENTRE)
+        return {**rows, "mask": mask}
 
 
 def _find_kind(config) -> datasets.Kind:
@@ -262,7 +290,7 @@ def _find_kind(config) -> datasets.Kind:
 
 
 def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
-    """Pairs of the first step and the size of the crops from then on."""
+    """Pairs of the first step and the size of the crops from then on, with margin."""
     sizes = config.crop_sizes or ((0, config.crop_size),)
     try:
         first_steps, pixels = zip(*sizes, strict=True)
@@ -282,7 +310,8 @@ def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
             f"Crops of {min(*pixels, config.crop_size)} pixels are too small; set "
             f"config.crop_size and config.crop_sizes to at least {MIN_SIDE}."
         )
-    return tuple(sizes)
+    margin = _find_margin(config)
+    return tuple((first_step, size + 2 * margin) for first_step, size in sizes)
 
 
 def _find_share(
@@ -329,22 +358,6 @@ def _pick(elements: Sequence, num_eval: int) -> Sequence:
     return [elements[i * len(elements) // count] for i in range(count)]
 
 
-def _crop_margin(config) -> int:
+def _find_margin(config) -> int:
     """Pixels around each crop that some stages need and cut off again."""
-    return config.get("crop_margin", 0)
-
-
-def _read(
-    batches: grain.MapDataset, config, *, num_workers: int
-) -> Iterator[datasets.Rows]:
-    """The batches in their order, some of them ahead of time."""
-    ahead = math.ceil(config.prefetch / max(num_workers, 1))  # in each worker
-    # A thread makes a batch: more threads than batches ahead would have nothing to do.
-    options = grain.ReadOptions(
-        num_threads=min(config.num_threads, ahead), prefetch_buffer_size=ahead
-    )
-    dataset = batches.to_iter_dataset(options).mp_prefetch(
-        grain.MultiprocessingOptions(num_workers)  # for 0 it does nothing
-    )
-    with contextlib.closing(iter(dataset)) as iterator:  # ends the workers
-        yield from iterator
+    return config.crop_margin if "crop_margin" in config else 0
