@@ -1,0 +1,86 @@
+"""Draws a contact sheet of rendered rain, to be looked at beside real rain.
+
+    python launch/rain_sheet.py --output sheet.png
+    python launch/rain_sheet.py --clean folder:CLEAN --rainy folder:RAINY --output sheet.png
+
+Each row is one clean photograph: as it is, in light, medium and heavy rain, with the
+streaks of the heavy rain added to its finished pixels, and beside it, with --rainy, a
+photograph of real rain, of another scene. All are shown pixel for pixel, cut around the
+middle. A source is `sample`, `folder:PATH` or `list:FILE`, as everywhere.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from ttl_jax.data import rain, sources
+from ttl_jax.inference import images
+from ttl_jax.reports import sheets
+
+
+def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of an image, [*size, 3]; white where the image does not reach."""
+    window = np.full((*size, 3), 255, np.uint8)
+    height, width = (min(pair) for pair in zip(size, image.shape, strict=False))
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    row, column = (size[0] - height) // 2, (size[1] - width) // 2
+    window[row : row + height, column : column + width] = image[
+        top : top + height, left : left + width
+    ]
+    return window
+
+
+def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The photograph and its renderings by their labels."""
+    panels, longer_side = {"clean": clean}, max(clean.shape)
+    for intensity in rain.INTENSITIES:
+        parameters = rain.draw_parameters(rng, intensity, longer_side=longer_side)
+        panels[intensity] = rain.render(clean, parameters, rng)
+    return panels | {f"{intensity}, added": rain.add(clean, parameters, rng)}
+
+
+def draw_rows(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
+    """The rows of the sheet, uint8 [H, W, 3]."""
+    rng = np.random.default_rng(arguments.seed)
+    clean = rng.permutation(sources.open_photographs(arguments.clean, "clean"))
+    rainy = []
+    if arguments.rainy:
+        rainy = rng.permutation(sources.open_photographs(arguments.rainy, "rainy"))
+    for i, photograph in enumerate(clean[: arguments.rows]):
+        panels = rain_on(photograph.load(), rng)
+        if len(rainy):
+            panels["real"] = rainy[i % len(rainy)].load()
+        size = arguments.height, arguments.width
+        yield sheets.make_sheet({k: cut(panel, size) for k, panel in panels.items()})
+
+
+def main() -> None:
+    """Reads the flags, draws the rows and writes them as one image."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--clean", default="sample", help="source of photographs; default: %(default)s")
+    add("--rainy", help="source of photographs of real rain; default: none")
+    add("--output", type=pathlib.Path, required=True, help="image file to write")
+    add("--rows", type=int, default=6, help="default: %(default)s")
+    add("--width", type=int, default=320, help="of a panel; default: %(default)s")
+    add("--height", type=int, default=240, help="of a panel; default: %(default)s")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    arguments = parser.parse_args()
+    for name in ("rows", "width", "height"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} is {getattr(arguments, name)}; expected 1 or more.")
+    try:
+        rows = list(draw_rows(arguments))
+    except ValueError as error:
+        sys.exit(str(error))
+    images.write_image(arguments.output, np.concatenate(rows))
+    print(f"{arguments.output}: {len(rows)} rows, {rows[0].shape[1]} pixels wide")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Draws streaks: from places, lengths and blurs in pixels to what is hidden of each pixel.
+
+Sums and blurs are made of spectra (`scipy.fft.rfft2` of a canvas [H, W]), where any
+number of blurs costs one transform back.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import scipy.fft
+
+LENS_BLUR = 0.5  # standard deviation in pixels of what is in focus: no blur is less
+_BLUR_RATIO = 1.5  # between the blurs to which those of streaks are rounded
+
+
+@dataclasses.dataclass(frozen=True)
+class Streaks:
+    """Straight streaks, in pixels; each field is an array [num_streaks].
+
+    Attributes:
+      y: Row of the middle.
+      x: Column of the middle.
+      down: Rows from one end to the other.
+      right: Columns from one end to the other.
+      area: Sum over the pixels of the share that the streak hides.
+      blur: Standard deviation of its profile, at least `LENS_BLUR`.
+    """
+
+    y: np.ndarray
+    x: np.ndarray
+    down: np.ndarray
+    right: np.ndarray
+    area: np.ndarray
+    blur: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> "Streaks":
+        """Those where `chosen`, bool [num_streaks], holds."""
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Streaks(*(values[chosen] for values in fields))
+
+    def reaching(self, canvas: tuple[int, int]) -> "Streaks":
+        """Those with a part, before blur, on a canvas [H, W]."""
+        height, width = canvas
+        return self.select(
+            (np.abs(2 * self.y - height + 1) <= height + 1 + np.abs(self.down))
+            & (np.abs(2 * self.x - width + 1) <= width + 1 + np.abs(self.right))
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    """Streaks too many to be told apart: a random field, the same everywhere.
+
+    Attributes:
+      mean: Sum of what the streaks hide, per pixel.
+      variance: Sum of the squares of what each streak hides, per pixel.
+      down: Rows from one end of a streak to the other.
+      right: Columns from one end to the other.
+      blur: Standard deviation of the streaks' profile, in pixels.
+    """
+
+    mean: float
+    variance: float
+    down: float
+    right: float
+    blur: float
+
+
+def draw_streaks(canvas: tuple[int, int], streaks: Streaks) -> np.ndarray:
+    """Spectrum of the sum of streaks, complex64, their blurs rounded to few."""
+    levels = np.rint(np.log(streaks.blur / LENS_BLUR) / math.log(_BLUR_RATIO))
+    spectrum = np.zeros((canvas[0], canvas[1] // 2 + 1), np.complex64)
+    for level in np.unique(levels):
+        blur = LENS_BLUR * _BLUR_RATIO**level
+        # Points 1.6 deviations apart blur to a line that is even to a thousandth.
+        points = _splat(canvas, streaks.select(levels == level), 1.6 * blur)
+        spectrum += scipy.fft.rfft2(points) * _gaussian(canvas, blur)
+    return spectrum
+
+
+def draw_field(
+    canvas: tuple[int, int], field: Field, rng: np.random.Generator
+) -> np.ndarray:
+    """Spectrum of a random field of streaks, complex64.
+
+    Streaks of many sizes are replaced by streaks of one size whose sum has the same mean
+    and the same variance: a compound Poisson variable by a scaled one.
+    """
+    area = field.variance / field.mean
+    points = rng.poisson(field.mean / area, canvas).astype(np.float32)
+    return (
+        scipy.fft.rfft2(np.float32(area) * points)
+        * _gaussian(canvas, field.blur)
+        * _motion(canvas, field.down, field.right)
+    )
+
+
+def _frequencies(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles per pixel of the spectrum's rows [H, 1] and columns [W // 2 + 1]."""
+    rows, columns = scipy.fft.fftfreq(canvas[0]), scipy.fft.rfftfreq(canvas[1])
+    return rows[:, None].astype(np.float32), columns.astype(np.float32)
+
+
+def _gaussian(canvas: tuple[int, int], deviation: float) -> np.ndarray:
+    """Spectrum of a Gaussian blur."""
+    rows, columns = (
+        np.exp(np.float32(-2 * (math.pi * deviation) ** 2) * frequencies**2)
+        for frequencies in _frequencies(canvas)
+    )
+    return rows * columns
+
+
+def _motion(canvas: tuple[int, int], down: float, right: float) -> np.ndarray:
+    """Spectrum of the blur of a straight motion at even speed."""
+    rows, columns = _frequencies(canvas)
+    return np.sinc(rows * np.float32(down) + columns * np.float32(right))
+
+
+def _splat(canvas: tuple[int, int], streaks: Streaks, step: float) -> np.ndarray:
+    """Streaks as lines of points at most `step` apart: float32 canvas.
+
+    Each point is spread over four pixels, what falls outside the canvas is lost.
+    """
+    lengths = np.hypot(streaks.down, streaks.right)
+    counts = np.ceil(lengths / step).astype(int) + 1
+    owner = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    along = (number + 0.5) / counts[owner] - 0.5
+    y = streaks.y[owner] + along * streaks.down[owner]
+    x = streaks.x[owner] + along * streaks.right[owner]
+    return _splat_points(canvas, y, x, (streaks.area / counts)[owner])
+
+
+def _splat_points(
+    canvas: tuple[int, int], y: np.ndarray, x: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Adds each weight to the four pixels around (y, x)."""
+    height, width = canvas
+    # One pixel of frame on each side takes what reaches in from outside by half.
+    inside = (y >= -1) & (y < height) & (x >= -1) & (x < width)
+    y, x, weights = y[inside], x[inside], weights[inside]
+    row, column = np.floor(y).astype(int), np.floor(x).astype(int)
+    below, right = y - row, x - column
+    stride = width + 2
+    corner = (row + 1) * stride + column + 1
+    total = np.zeros((height + 2) * stride)
+    for offset, share in (
+        (0, (1 - below) * (1 - right)),
+        (1, (1 - below) * right),
+        (stride, below * (1 - right)),
+        (stride + 1, below * right),
+    ):
+        total += np.bincount(corner + offset, weights * share, minlength=len(total))
+    return total.reshape(height + 2, stride)[1:-1, 1:-1].astype(np.float32)
