@@ -203,3 +203,16 @@ def test_evaluation_returns_per_image_values_and_the_mask(stage):
     expected = (BATCH["image"] / 255 @ kernel).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(out["mean"], expected, rtol=1e-4)
     np.testing.assert_array_equal(out["mask"], mask)
+
+
+def test_share_of_replaced_images_is_that_of_the_whole_batch(stage):
+    def loss_fn(modules, batch, key):
+        assert set(batch) == {"image"}  # nothing of it reaches the stage
+        return jnp.mean(modules["encoder"](batch["image"])), {}
+
+    current, run = make(
+        dataclasses.replace(stage, loss_fn=loss_fn), num_micro_batches=2
+    )
+    replaced = np.float32([0, 0, 0, 1, 0, 0, 1, 1])
+    _, scalars = run(current, BATCH | {"replaced": replaced})
+    assert scalars["replaced_images"] == 3 / 8

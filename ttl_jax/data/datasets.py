@@ -88,7 +88,8 @@ def _crop_in_the_rain(pair: LivePair, size: int, view: transforms.View):
         rng = live_rain.rng_of(pair.name)
     else:
         rng = np.random.default_rng(view.rain_seed)
-    return pair.rain.fall(clean, surroundings, rng), clean
+    longer_side = max(photograph.shape)
+    return pair.rain.fall(clean, surroundings, longer_side, rng), clean
 
 
 def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:

@@ -20,14 +20,19 @@ class Rain:
     pairs: Sequence[Any] = ()
 
     def fall(
-        self, clean: np.ndarray, surroundings: np.ndarray, rng: np.random.Generator
+        self,
+        clean: np.ndarray,
+        surroundings: np.ndarray,
+        longer_side: int,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """A clean crop in the rain.
 
         Args:
           clean: uint8 [H, W, 3].
           surroundings: The whole photograph, or a coarse copy of it, in the same
-            colours: a crop alone does not show how light it is around the drops.
+            colors: a crop alone does not show how light it is around the drops.
+          longer_side: Of the whole photograph, in pixels.
           rng: Of the drops and of how hard it rains.
 
         Returns:
@@ -43,16 +48,17 @@ class Rain:
 class Physical(Rain):
     """Rain as a camera sees it, of all intensities alike."""
 
-    def fall(self, clean, surroundings, rng):
-        ambient = rain.ambient_light(rain.srgb_to_linear(surroundings))
-        return rain.render(clean, _draw_parameters(rng), rng, ambient=ambient)
+    def fall(self, clean, surroundings, longer_side, rng):
+        parameters = _draw_parameters(rng, longer_side)
+        ambient = rain.ambient_light(surroundings)
+        return rain.render(clean, parameters, rng, ambient=ambient)
 
 
 class Additive(Rain):
     """The same streaks added to finished pixels: the control."""
 
-    def fall(self, clean, surroundings, rng):
-        return rain.add(clean, _draw_parameters(rng), rng)
+    def fall(self, clean, surroundings, longer_side, rng):
+        return rain.add(clean, _draw_parameters(rng, longer_side), rng)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +75,7 @@ class Streaks(Rain):
         if not self.pairs:
             raise ValueError("No pairs are left to take streaks from; name others.")
 
-    def fall(self, clean, surroundings, rng):
+    def fall(self, clean, surroundings, longer_side, rng):
         pair = self.pairs[rng.integers(len(self.pairs))]
         return streak_bank.lay(clean, streak_bank.take_layer(*pair.load()), rng)
 
@@ -82,6 +88,6 @@ def rng_of(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
-def _draw_parameters(rng: np.random.Generator) -> rain.RainParameters:
+def _draw_parameters(rng: np.random.Generator, longer_side: int) -> rain.RainParameters:
     intensity = rain.INTENSITIES[rng.integers(len(rain.INTENSITIES))]
-    return rain.draw_parameters(rng, intensity)
+    return rain.draw_parameters(rng, intensity, longer_side=longer_side)

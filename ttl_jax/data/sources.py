@@ -447,13 +447,13 @@ class _LiveRain:
         )
 
     def pairs(self) -> list[Pair]:
-        rain = self._make_rain()
+        live = self._make_rain()
         pairs = []
         for clean in open_photographs(self._clean, "clean"):
             name = f"{self._kind}:{clean.name}"
-            load = functools.partial(_render_once, name, clean, rain)
+            load = functools.partial(_render_once, name, clean, live)
             rainy = Photograph(name, clean.width, clean.height, None, load)
-            pairs.append(LivePair(rainy, clean, rain))
+            pairs.append(LivePair(rainy, clean, live))
         return pairs
 
     def _make_rain(self) -> live_rain.Rain:
@@ -464,9 +464,9 @@ class _LiveRain:
         return live_rain.Streaks(open_pairs(self._pairs))
 
 
-def _render_once(name: str, clean: Photograph, rain: live_rain.Rain) -> np.ndarray:
+def _render_once(name: str, clean: Photograph, live: live_rain.Rain) -> np.ndarray:
     image = clean.load()
-    return rain.fall(image, image, live_rain.rng_of(name))
+    return live.fall(image, image, max(image.shape), live_rain.rng_of(name))
 
 
 def _open_files(paths: Sequence[str]) -> list[Photograph]:
