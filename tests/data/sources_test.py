@@ -261,7 +261,8 @@ def test_a_photograph_that_comes_twice_is_refused():
         ("sample/tset", "did you mean 'sample/test'"),
         ("folders:/x", "did you mean 'folder:/x'"),
         ("{}", "did you mean 'folder:{}'"),
-        ("tfds:rain1200/train", "FILE[.]$"),
+        ("tfd:rain1200/train", "did you mean 'tfds:rain1200/train'"),
+        ("file.png", "SPLIT[.]$"),
         ("folder:", "did you mean 'folder:'|FILE"),
     ],
 )

@@ -31,7 +31,7 @@ import grain
 import numpy as np
 
 from ttl_jax.data import transforms
-from ttl_jax.data.sources import Pair, Photograph
+from ttl_jax.data.photographs import Pair, Photograph
 
 Rows = dict[str, np.ndarray]
 

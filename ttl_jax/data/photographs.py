@@ -1,0 +1,49 @@
+"""What every source gives: photographs and pairs of them, read when asked for."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """One image, read when asked for.
+
+    Attributes:
+      name: Printable, unique within a listing.
+      width: In pixels, upright.
+      height: In pixels, upright.
+      num_bytes: Size of the file; None for what comes with an installed package.
+      load: Returns uint8 RGB [height, width, 3], which may be read-only.
+    """
+
+    name: str
+    width: int
+    height: int
+    num_bytes: int | None
+    load: Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """The same scene with and without rain, of the same size."""
+
+    rainy: Photograph
+    clean: Photograph
+
+    @property
+    def name(self) -> str:
+        return self.rainy.name
+
+    @property
+    def width(self) -> int:
+        return self.rainy.width
+
+    @property
+    def height(self) -> int:
+        return self.rainy.height
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rainy and the clean image, each uint8 RGB [height, width, 3]."""
+        return self.rainy.load(), self.clean.load()
