@@ -14,9 +14,6 @@ from ttl_jax.data import images, pair_checks, published_sets, raw_sets, records
 from ttl_jax.data.pair_checks import Checked
 from ttl_jax.data.raw_sets import Found, RawSet
 
-# A PNG of a photograph takes about so many bytes for each of its pixels' bytes.
-_PNG_SHARE = 0.75
-
 
 class Prepared(NamedTuple):
     """A set that is ready to be read.
@@ -162,15 +159,13 @@ def _require_usable(checked: Checked, root: pathlib.Path) -> None:
 
 
 def _require_space(raw_set: RawSet, checked: Checked, data_dir: pathlib.Path) -> None:
-    examples = [example for split in checked.splits.values() for example in split]
-    if raw_set.kind == "halves":
-        num_pixels = sum(2 * example.width * example.height for example in examples)
-        needed = _PNG_SHARE * 3 * num_pixels
-    else:
-        needed = sum(sum(example.num_bytes) for example in examples)
+    needed = sum(
+        records.estimate_bytes(raw_set, example)
+        for examples in checked.splits.values()
+        for example in examples
+    )
     free = shutil.disk_usage(data_dir).free
-    # Sorting takes as much again as the largest of a thousand parts, at least.
-    if free < 1.05 * needed:
+    if free < needed:
         raise ValueError(
             f"{raw_set.name} needs about {needed / 1e9:.2f} GB in {data_dir}, where "
             f"{free / 1e9:.2f} GB are free; make room or name another --data_dir."

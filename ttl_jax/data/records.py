@@ -32,6 +32,9 @@ _IMAGES = {
     "photos": ("image",),
 }
 _INDEX = "index.json"
+_MAX_SHARD_BYTES = 2**28  # TFDS holds as much in memory
+# A PNG of a photograph takes about so many bytes for each of its pixels' bytes.
+_PNG_SHARE = 0.75
 
 
 class Row(NamedTuple):
@@ -191,15 +194,18 @@ def write(
         disable=None,  # shown in a terminal only
     )
 
-    def generate(split: str) -> Iterator[dict]:
-        for example in checked.splits[split]:
+    def generate(split: str, examples: Sequence[CheckedExample]) -> Iterator:
+        for example in examples:
             encoded = _encode(raw_set, root, example)
             rows[split].append(_make_row(example, encoded))
-            yield {
-                "name": example.raw.name,
-                "scene": example.raw.scene,
-                **dict(zip(_IMAGES[raw_set.kind], encoded, strict=True)),
-            }
+            yield (
+                len(rows[split]),
+                {
+                    "name": example.raw.name,
+                    "scene": example.raw.scene,
+                    **dict(zip(_IMAGES[raw_set.kind], encoded, strict=True)),
+                },
+            )
             progress.update()
 
     with progress:
@@ -207,7 +213,10 @@ def write(
             raw_set.name,
             _IMAGES[raw_set.kind],
             {
-                split: (len(examples), functools.partial(generate, split))
+                split: [
+                    functools.partial(generate, split, shard)
+                    for shard in _group(raw_set, examples)
+                ]
                 for split, examples in checked.splits.items()
             },
             folder,
@@ -232,6 +241,28 @@ def publish(written: pathlib.Path, data_dir: pathlib.Path) -> pathlib.Path:
         os.rename(target, written.parent.with_name("replaced"))
     os.rename(written.parent, target)
     return folder_of(data_dir, name)
+
+
+def estimate_bytes(raw_set: RawSet, example: CheckedExample) -> int:
+    """About how many bytes the record of an example will have."""
+    if raw_set.kind == "halves":
+        return int(_PNG_SHARE * 3 * 2 * example.width * example.height)
+    return sum(example.num_bytes)
+
+
+def _group(
+    raw_set: RawSet, examples: Sequence[CheckedExample]
+) -> list[list[CheckedExample]]:
+    """Examples by the file that they are written to."""
+    groups: list[list[CheckedExample]] = []
+    total = 0
+    for example in examples:
+        if not groups or total > _MAX_SHARD_BYTES:
+            groups.append([])
+            total = 0
+        groups[-1].append(example)
+        total += estimate_bytes(raw_set, example)
+    return groups
 
 
 def _encode(
