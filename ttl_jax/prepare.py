@@ -33,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported once the flags are read: --help is quick.
     from ttl_jax.data import preparation, records
 
-    if args.list or args.markdown:
-        describe = preparation.tabulate_sets if args.markdown else None
-        print((describe or preparation.describe_sets)())
+    if args.list:
+        print(
+            preparation.tabulate_sets()
+            if args.markdown
+            else preparation.describe_sets()
+        )
         return 0
     if not args.what or not args.source:
         parser.error("name a set and its --source, or ask for --list")
@@ -53,18 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     except KeyboardInterrupt:
         parser.exit(130, "Interrupted; nothing is left half-made.\n")
-    _tell(raw_set.name, prepared, is_default=data_dir == records.default_data_dir())
-    return 0
-
-
-def _tell(name: str, prepared, is_default: bool) -> None:
     if prepared.is_new:
         print(prepared.summary)
-        print(f"Prepared {name} in {prepared.folder}; see report.md there.")
+        print(f"Prepared {raw_set.name} in {prepared.folder}; see report.md there.")
     else:
-        print(f"{name} is already prepared in {prepared.folder}.")
-    hint = "" if is_default else f" with TTL_JAX_DATA_DIR={prepared.folder.parents[1]}"
-    print(f"Train on it as tfds:{name}/SPLIT{hint}.")
+        print(f"{raw_set.name} is already prepared in {prepared.folder}.")
+    print(f"Its sources: {', '.join(prepared.sources)}")
+    if data_dir != records.default_data_dir():
+        print(f"They are found with TTL_JAX_DATA_DIR={data_dir}")
+    return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -93,7 +93,7 @@ def _make_parser() -> argparse.ArgumentParser:
         help="tell each published set's paper, size, terms, origin and folders",
     )
     what.add_argument(
-        "--markdown", action="store_true", help="the list as a table in Markdown"
+        "--markdown", action="store_true", help="with --list: as a table in Markdown"
     )
     how = parser.add_argument_group("how")
     how.add_argument(

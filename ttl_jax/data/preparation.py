@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ttl_jax.data import images, pair_checks, published_sets, raw_sets, records
@@ -21,11 +21,13 @@ class Prepared(NamedTuple):
     Attributes:
       folder: Where it is.
       is_new: Whether it was made now, not before.
+      sources: What it can be trained on as.
       summary: What there is to tell about it, for people.
     """
 
     folder: pathlib.Path
     is_new: bool
+    sources: Sequence[str]
     summary: str
 
 
@@ -103,7 +105,8 @@ def prepare(
         report = "\n".join(_report(raw_set, root, checked))
         (written / "report.md").write_text(report + "\n", "utf-8")
         records.publish(written, data_dir)
-    return Prepared(folder, True, "\n".join(_summarize(raw_set, checked)))
+    summary = "\n".join(_summarize(raw_set, checked))
+    return Prepared(folder, True, _sources(records.read_index(folder)), summary)
 
 
 def _describe_source(
@@ -145,7 +148,11 @@ def _keep(folder: pathlib.Path, source: dict[str, Any]) -> Prepared:
             f"from {index.source['num_files']} files of {index.source['folder']}, where "
             f"{source['num_files']} are found now. --overwrite makes it again."
         )
-    return Prepared(folder, False, "")
+    return Prepared(folder, False, _sources(index), "")
+
+
+def _sources(index: records.Index) -> list[str]:
+    return [f"tfds:{index.name}/{split}" for split in (*index.splits, *index.views)]
 
 
 def _require_usable(checked: Checked, root: pathlib.Path) -> None:

@@ -186,7 +186,8 @@ SETS = {
             tree="""\
   rain/1.png ...          or rainy/, input/
   norain/1.png ...        or clean/, clear/, gt/, target/; the same names""",
-            note="The layout is not verified: rename folders to the expected ones.",
+            note="Neither the layout nor the count is verified: rename folders to the "
+            "expected ones.",
         ),
         RawSet(
             name="spa",
@@ -199,6 +200,7 @@ SETS = {
                         r"real_world/(?P<i>(?P<scene>[^/]+)/.+)",
                         ("{at}real_world_gt/{i}",),
                         scene="{scene}",
+                        split="train",
                     ),
                     Pattern(r"rain/(?P<i>\d+)", ("{at}gt/{i}gt", "{at}gt/{i}")),
                     Pattern(r"rain/norain-(?P<i>\d+)", ("{at}norain/norain-{i}",)),

@@ -96,12 +96,14 @@ class Pattern:
         none for files that hold both halves.
       name: Of the example, in terms of the groups.
       scene: Likewise.
+      split: Where the pattern, not the folders' names, tells it.
     """
 
     rainy: str
     clean: tuple[str, ...] = ()
     name: str = "{i}"
     scene: str = "{i}"
+    split: str | None = None
 
     def match(self, stem: str) -> dict[str, str] | None:
         """The groups of a path that fits, "" where they took no part."""
@@ -130,7 +132,7 @@ def find_by_patterns(
             if isinstance(found, str):
                 faults[path] = found
                 continue
-            named = examples[_split_of(os.path.dirname(path), splits)]
+            named = examples[pattern.split or _split_of(os.path.dirname(path), splits)]
             if found.name in named:
                 faults[path] = f"is {found.name} a second time"
             else:
@@ -288,7 +290,7 @@ def _list_files(root: pathlib.Path) -> tuple[list[str], list[str]]:
     """Images and other files below a folder, relative to it, with / between parts."""
     if not root.is_dir():
         raise ValueError(
-            f"There is no folder {root}; check --source, which is relative to "
+            f"There is no folder {root}; check the path, which is relative to "
             f"{pathlib.Path.cwd()}."
         )
     paths = [
@@ -329,7 +331,7 @@ def require_examples(raw_set: RawSet, root: pathlib.Path, found: Found) -> None:
     beyond = len(found.unused) + len(found.others) - len(faults) - len(others)
     shown = "\n".join(faults + others) or "  no files"
     raise ValueError(
-        f"{root} does not hold {raw_set.name} as it is distributed. Expected is\n"
+        f"{root} lacks the folders of {raw_set.name}. Expected is\n"
         f"{raw_set.tree}\nand found was\n{shown}"
         + (f"\n  and {beyond} files more" if beyond else "")
     )
