@@ -75,7 +75,7 @@ def test_scenes_are_shared_by_densities_and_by_renderings(touch):
     of_1200 = scenes("rain1200")
     assert of_1200["train", "heavy/0"] == of_1200["train", "light/0"] == "0"
     assert of_1200["train", "heavy/12"] == "12"
-    assert scenes("rain14000")["all", "1/14"] == "1"
+    assert scenes("rain14000")["whole", "1/14"] == "1"
     assert scenes("outdoor_rain")["train", "0001/s85_a06"] == "0001"
     assert scenes("spa")["train", "000/000-1/000-1_0_256"] == "000"
 
@@ -83,7 +83,7 @@ def test_scenes_are_shared_by_densities_and_by_renderings(touch):
 def test_usual_variants_of_folders_are_taken(touch):
     root = touch("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
     assert named(published_sets.SETS["rain14000"].find(root)) == {
-        ("all", "3/1"): ("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
+        ("whole", "3/1"): ("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
     }
     root = touch("b/val/4.png", "b/train/4.jpg")
     assert named(published_sets.SETS["rain800"].find(root / "b")) == {

@@ -13,10 +13,10 @@ TREES = {
         ("test", "1"): ("DID-MDN-test/1.jpg",),
     },
     "rain14000": {
-        ("all", "1/1"): ("rainy image/1_1.jpg", "ground truth/1.jpg"),
-        ("all", "1/14"): ("rainy image/1_14.jpg", "ground truth/1.jpg"),
-        ("all", "801/3"): ("rainy image/801_3.jpg", "ground truth/801.jpg"),
-        ("all", "901/2"): ("rainy image/901_2.jpg", "ground truth/901.jpg"),
+        ("whole", "1/1"): ("rainy image/1_1.jpg", "ground truth/1.jpg"),
+        ("whole", "1/14"): ("rainy image/1_14.jpg", "ground truth/1.jpg"),
+        ("whole", "801/3"): ("rainy image/801_3.jpg", "ground truth/801.jpg"),
+        ("whole", "901/2"): ("rainy image/901_2.jpg", "ground truth/901.jpg"),
     },
     "rain800": {
         ("train", "1"): ("training/1.jpg",),

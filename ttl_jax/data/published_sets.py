@@ -18,7 +18,7 @@ def _by_patterns(patterns, counts):
 
 
 _RAIN1200 = {"train": 12_000, "test": 1_200}
-_RAIN14000 = {"all": 14_000}
+_RAIN14000 = {"whole": 14_000}  # TFDS keeps the name "all" to itself
 _RAIN800 = {"train": 700, "test": 100}
 _MPID = {"test": 200}
 _SPA = {"train": 638_492, "test": 1_000}
@@ -126,10 +126,10 @@ SETS = {
             ),
             counts=_RAIN14000,
             views={
-                "train1400": ("all", 1, 900),
-                "test1400": ("all", 901, 1000),
-                "train2800": ("all", 1, 800),
-                "test2800": ("all", 801, 1000),
+                "train1400": ("whole", 1, 900),
+                "test1400": ("whole", 901, 1000),
+                "train2800": ("whole", 1, 800),
+                "test2800": ("whole", 801, 1000),
             },
             paper="Fu et al., Removing Rain from Single Images via a Deep Detail "
             "Network, CVPR 2017",

@@ -17,6 +17,7 @@ from ttl_jax.data import files, images
 
 # Splits of anybody's own folders, by the name of the subfolder.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
+_NO_PART = "is no part of the expected folders"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,21 +125,13 @@ def find_by_patterns(
     examples: dict[str, dict[str, RawExample]] = {split: {} for split in splits}
     faults: dict[str, str] = {}
     for path in paths:
-        stem = os.path.splitext(path)[0]
-        for pattern in patterns:
-            if (groups := pattern.match(stem)) is None:
-                continue
-            found = _complete(path, pattern, groups, by_stem)
-            if isinstance(found, str):
-                faults[path] = found
-                continue
-            named = examples[pattern.split or _split_of(os.path.dirname(path), splits)]
-            if found.name in named:
-                faults[path] = f"is {found.name} a second time"
-            else:
-                named[found.name] = found
-                faults.pop(path, None)
-            break
+        pattern, found = _fit(path, patterns, by_stem)
+        if pattern is None:
+            faults[path] = found
+            continue
+        split = pattern.split or _split_of(os.path.dirname(path), splits)
+        if examples[split].setdefault(found.name, found) != found:
+            faults[path] = f"is {found.name} a second time"
     return _make_found(
         {split: list(named.values()) for split, named in examples.items() if named},
         paths,
@@ -147,20 +140,25 @@ def find_by_patterns(
     )
 
 
-def _complete(
-    path: str, pattern: Pattern, groups: Mapping[str, str], by_stem: Mapping[str, str]
-) -> RawExample | str:
-    """The example of a rainy file, or what is wrong with it."""
-    name, scene = (
-        text.format(**groups).lower() for text in (pattern.name, pattern.scene)
-    )
-    if not pattern.clean:
-        return RawExample(name, scene, (path,))
-    wanted = [template.format(**groups) for template in pattern.clean]
-    for stem in wanted:
-        if stem in by_stem:
-            return RawExample(name, scene, (path, by_stem[stem]))
-    return f"lacks its clean image, {' or '.join(wanted)}"
+def _fit(
+    path: str, patterns: Sequence[Pattern], by_stem: Mapping[str, str]
+) -> tuple[Pattern, RawExample] | tuple[None, str]:
+    """The first pattern that a rainy file fits and its example, or why there is none."""
+    fault = _NO_PART
+    for pattern in patterns:
+        if (groups := pattern.match(os.path.splitext(path)[0])) is None:
+            continue
+        name, scene = (
+            text.format(**groups).lower() for text in (pattern.name, pattern.scene)
+        )
+        if not pattern.clean:
+            return pattern, RawExample(name, scene, (path,))
+        wanted = [template.format(**groups) for template in pattern.clean]
+        for stem in wanted:
+            if stem in by_stem:
+                return pattern, RawExample(name, scene, (path, by_stem[stem]))
+        fault = f"lacks its clean image, {' or '.join(wanted)}"
+    return None, fault
 
 
 def _split_of(folders: str, splits: Sequence[str]) -> str:
@@ -314,11 +312,7 @@ def _make_found(
         for example in examples
         for file in example.files
     }
-    unused = [
-        (path, faults.get(path, "is no part of the expected folders"))
-        for path in paths
-        if path not in used
-    ]
+    unused = [(path, faults.get(path, _NO_PART)) for path in paths if path not in used]
     return Found(splits, unused, others)
 
 
