@@ -14,7 +14,7 @@ class Photograph:
       name: Printable, unique within a listing.
       width: In pixels, upright.
       height: In pixels, upright.
-      num_bytes: Size of the file; None for what comes with an installed package.
+      num_bytes: Size as encoded; None for what comes with an installed package.
       load: Returns uint8 RGB [height, width, 3], which may be read-only.
     """
 

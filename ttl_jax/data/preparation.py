@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import tqdm
+
 from ttl_jax.data import images, pair_checks, published_sets, raw_sets, records
 from ttl_jax.data.pair_checks import Checked
 from ttl_jax.data.raw_sets import Found, RawSet
@@ -173,9 +175,10 @@ def _require_space(raw_set: RawSet, checked: Checked, data_dir: pathlib.Path) ->
     )
     free = shutil.disk_usage(data_dir).free
     if free < needed:
+        needed, free = (tqdm.tqdm.format_sizeof(size, "B") for size in (needed, free))
         raise ValueError(
-            f"{raw_set.name} needs about {needed / 1e9:.2f} GB in {data_dir}, where "
-            f"{free / 1e9:.2f} GB are free; make room or name another --data_dir."
+            f"{raw_set.name} needs about {needed} in {data_dir}, where {free} are free; "
+            "make room or name another --data_dir."
         )
 
 

@@ -201,7 +201,7 @@ def find_by_lists(
 
 def _read_list(root: pathlib.Path, file: pathlib.Path) -> list[RawExample]:
     folder = file.parent.relative_to(root).as_posix()
-    examples = []
+    examples = {}
     for line in file.read_text("utf-8", "replace").splitlines():
         # Lines begin with ./ or with /, and mean the folder of the list either way.
         columns = [path.lstrip("./") for path in line.split()]
@@ -210,8 +210,8 @@ def _read_list(root: pathlib.Path, file: pathlib.Path) -> list[RawExample]:
             name = os.path.splitext(columns[0])[0]
             # real_world/000/000-1/000-1_0_0 is a crop of a frame of the video 000.
             video = name.split("/")[1] if name.count("/") == 3 else name
-            examples.append(RawExample(name, video, (rainy, clean)))
-    return examples
+            examples[name] = RawExample(name, video, (rainy, clean))
+    return list(examples.values())
 
 
 # Anybody's own folders

@@ -47,9 +47,16 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def write(self) -> pathlib.Path:
-        """Writes all splits; returns their folder."""
-        with contextlib.redirect_stdout(io.StringIO()):  # it announces sizes unknown
-            self.download_and_prepare()
+        """Writes all splits; returns their folder.
+
+        Raises:
+          OSError: If they cannot be written, as when the disk is full.
+        """
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it tells unknown sizes
+                self.download_and_prepare()
+        except RuntimeError as error:  # ArrayRecord's kind of OSError
+            raise OSError(f"Records cannot be written: {error}") from error
         return pathlib.Path(self.data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
