@@ -13,7 +13,7 @@ import pytest
 
 from tests.data.raw_trees import TREES, make_pair, save, write_tree
 from ttl_jax import prepare
-from ttl_jax.data import published_sets, records, sources
+from ttl_jax.data import published_sets, record_writer, records, sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -207,7 +207,7 @@ def test_two_processes_do_not_prepare_one_set(my_pairs, capsys):
 
 
 def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypatch):
-    encode, seen = records._encode, []
+    encode, seen = record_writer._encode, []
 
     def interrupt(*args):
         seen.append(args)
@@ -215,12 +215,12 @@ def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypat
             raise KeyboardInterrupt
         return encode(*args)
 
-    monkeypatch.setattr(records, "_encode", interrupt)
+    monkeypatch.setattr(record_writer, "_encode", interrupt)
     with pytest.raises(SystemExit) as raised:
         run(my_pairs)
     assert raised.value.code == 130
     assert os.listdir("data") == [".mine.lock"]
-    monkeypatch.setattr(records, "_encode", encode)
+    monkeypatch.setattr(record_writer, "_encode", encode)
     assert run(my_pairs) == 0
     assert len(sources.open_pairs("tfds:mine/train")) == 4
 
@@ -228,15 +228,15 @@ def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypat
 KILLED = """
 import os, signal, sys
 from ttl_jax import prepare
-from ttl_jax.data import records
+from ttl_jax.data import record_writer
 name, last_call, *command = sys.argv[1:]
-original, calls = getattr(records, name), []
+original, calls = getattr(record_writer, name), []
 def kill(*args):
     calls.append(args)
     if len(calls) == int(last_call):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args)
-setattr(records, name, kill)
+setattr(record_writer, name, kill)
 prepare.main(command)
 """
 
@@ -279,13 +279,13 @@ def test_records_that_cannot_be_written_are_one_line(my_pairs):
 
 
 def test_a_file_that_changes_meanwhile_is_told(my_pairs, capsys, monkeypatch):
-    encode = records._encode
+    encode = record_writer._encode
 
     def change(*args):
         save(pathlib.Path("raw/clean/3.png"), make_pair(8)[1])
         return encode(*args)
 
-    monkeypatch.setattr(records, "_encode", change)
+    monkeypatch.setattr(record_writer, "_encode", change)
     message = error_of(my_pairs, capsys)
     assert "raw/clean/3.png changed while the set was prepared" in message
     assert visible() == []

@@ -31,14 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.data import preparation, records
+    from ttl_jax.data import preparation, published_sets, records
 
     if args.list:
-        print(
-            preparation.tabulate_sets()
-            if args.markdown
-            else preparation.describe_sets()
-        )
+        print(published_sets.tabulate() if args.markdown else published_sets.describe())
         return 0
     if not args.what or not args.source:
         parser.error("name a set and its --source, or ask for --list")

@@ -127,7 +127,8 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(tmp_path):
     assert reasons.pop("rainy/moving.png").startswith("cannot be read: it is animated")
     assert reasons == {
         "rainy/absent.png": "has no partner in clean/",
-        "clean/small.png": "is 1x1; each side needs at least 8 pixels",
+        "rainy/small.png": "has a partner, clean/small.png, that is 1x1; each side needs "
+        "at least 8 pixels",
         "rainy/same.png": "equals clean/same.png, pixel for pixel",
         "rainy/sizes.png": "is 40x32, clean/sizes.png 40x31",
         "rainy/empty.png": "is empty (0 bytes)",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.data.raw_trees import RAINY_HALF, TREES, make_pair, save, write_tree
 from tests.pictures import noise
-from ttl_jax.data import images, pipeline, preparation, records, sources
+from ttl_jax.data import images, pipeline, preparation, record_writer, records, sources
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_tfds_reads_the_records_by_the_name_of_the_set(tmp_path, prepare, data_d
 
 
 def test_records_lie_in_order_over_several_files(tmp_path, prepare, monkeypatch):
-    monkeypatch.setattr(records, "_MAX_SHARD_BYTES", 5000)
+    monkeypatch.setattr(record_writer, "_MAX_SHARD_BYTES", 5000)
     for i in range(12):
         save(tmp_path / f"raw/{i:02}.png", make_pair(i)[1])
     folder = prepare("photos", "mine").folder

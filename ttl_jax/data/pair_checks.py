@@ -113,7 +113,7 @@ class Checked:
     def against(self) -> list[tuple[str, Sides]]:
         """Rainy files of pairs whose sides seem to be exchanged."""
         return [
-            (example.raw.files[0], example.sides)
+            (decoding.printable(example.raw.files[0]), example.sides)
             for examples in self.splits.values()
             for example in examples
             if example.sides and example.sides.vote < 0
@@ -158,7 +158,11 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
                 excluded.append(result)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Checked(splits, excluded, found.others)
+    return Checked(
+        splits,
+        [tuple(map(decoding.printable, exclusion)) for exclusion in excluded],
+        [decoding.printable(file) for file in found.others],
+    )
 
 
 def refuse_exchanged_sides(
@@ -201,9 +205,9 @@ def _check_one(
             data = (root / file).read_bytes()
             decoded.append(images.decode(data, file))
         except OSError as error:
-            return file, f"cannot be read: {error.strerror}"
+            return _exclude(raw, file, f"cannot be read: {error.strerror}")
         except decoding.ImageError as error:
-            return file, error.reason
+            return _exclude(raw, file, error.reason)
         num_bytes.append(len(data))
         checksums.append(zlib.crc32(data))
     if raw_set.kind == "halves":
@@ -218,6 +222,13 @@ def _check_one(
         sides = compare_sides(*decoded)
     height, width, _ = decoded[0].shape
     return CheckedExample(raw, width, height, tuple(num_bytes), tuple(checksums), sides)
+
+
+def _exclude(raw: RawExample, file: str, reason: str) -> tuple[str, str]:
+    """What to say of an example one file of which cannot be used."""
+    if file == raw.files[0]:
+        return file, reason
+    return raw.files[0], f"has a partner, {file}, that {reason}"
 
 
 def _find_fault(raw: RawExample, rainy: np.ndarray, clean: np.ndarray) -> str | None:

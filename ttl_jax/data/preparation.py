@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import tqdm
 
-from ttl_jax.data import images, pair_checks, published_sets, raw_sets, records
+from ttl_jax.data import (
+    decoding,
+    images,
+    pair_checks,
+    published_sets,
+    raw_sets,
+    record_writer,
+    records,
+)
 from ttl_jax.data.pair_checks import Checked
 from ttl_jax.data.raw_sets import Found, RawSet
 
@@ -97,16 +105,16 @@ def prepare(
     folder = records.folder_of(data_dir, raw_set.name)
     if folder.parent.exists() and not overwrite:
         return _keep(folder, source)
-    with records.staging(data_dir, raw_set.name) as staging:
+    with record_writer.staging(data_dir, raw_set.name) as staging:
         checked = pair_checks.check(raw_set, root, found)
         _require_usable(checked, root)
         if not trust_sides:
             pair_checks.refuse_exchanged_sides(raw_set, checked, root)
         _require_space(raw_set, checked, data_dir)
-        written = records.write(raw_set, root, checked, source, staging)
+        written = record_writer.write(raw_set, root, checked, source, staging)
         report = "\n".join(_report(raw_set, root, checked))
-        (written / "report.md").write_text(report + "\n", "utf-8")
-        records.publish(written, data_dir)
+        (written / "report.md").write_text(f"{report}\n", "utf-8")
+        record_writer.publish(written, data_dir)
     summary = "\n".join(_summarize(raw_set, checked))
     return Prepared(folder, True, _sources(records.read_index(folder)), summary)
 
@@ -169,7 +177,7 @@ def _require_usable(checked: Checked, root: pathlib.Path) -> None:
 
 def _require_space(raw_set: RawSet, checked: Checked, data_dir: pathlib.Path) -> None:
     needed = sum(
-        records.estimate_bytes(raw_set, example)
+        record_writer.estimate_bytes(raw_set, example)
         for examples in checked.splits.values()
         for example in examples
     )
@@ -214,7 +222,8 @@ def _tell_sides(checked: Checked) -> str:
 
 def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[str]:
     """The lines of report.md."""
-    yield f"# {raw_set.name}\n\nPrepared from `{root.resolve()}`.\n"
+    source = decoding.printable(root.resolve())
+    yield f"# {raw_set.name}\n\nPrepared from `{source}`.\n"
     for title, text in (
         ("Paper", raw_set.paper),
         ("Terms", raw_set.terms),
@@ -239,39 +248,3 @@ def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[s
     yield f"\n## Files without an image suffix, passed over: {len(checked.others)}\n"
     for file in checked.others:
         yield f"- {file}"
-
-
-def describe_sets() -> str:
-    """All published sets, each with what there is to know before preparing it."""
-    return "\n\n".join(
-        "\n".join(
-            [
-                raw_set.name,
-                f"  paper:  {raw_set.paper}",
-                f"  size:   {_tell_counts(raw_set)}",
-                f"  terms:  {raw_set.terms}",
-                f"  from:   {raw_set.home}",
-                f"  note:   {raw_set.note}",
-                "  folder:",
-                *(f"    {line}" for line in raw_set.tree.splitlines()),
-            ]
-        )
-        for raw_set in published_sets.SETS.values()
-    )
-
-
-def tabulate_sets() -> str:
-    """All published sets as a table in Markdown."""
-    rows = [
-        f"| `{raw_set.name}` | {raw_set.paper} | {_tell_counts(raw_set)} | "
-        f"{raw_set.terms} | {raw_set.home} |"
-        for raw_set in published_sets.SETS.values()
-    ]
-    header = "| set | paper | pairs | terms | distributed at |\n|---|---|---|---|---|"
-    return "\n".join([header, *rows])
-
-
-def _tell_counts(raw_set: RawSet) -> str:
-    counts = [f"{split} {count:,}" for split, count in raw_set.counts.items()]
-    views = f" (also as {', '.join(raw_set.views)})" if raw_set.views else ""
-    return ", ".join(counts) + views

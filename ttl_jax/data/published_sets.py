@@ -298,3 +298,39 @@ or these within train/, val/, validation/, test/""",
 or train/, val/, validation/, test/ with such""",
     ),
 }
+
+
+def describe() -> str:
+    """All published sets, each with what there is to know before preparing it."""
+    return "\n\n".join(
+        "\n".join(
+            [
+                raw_set.name,
+                f"  paper:  {raw_set.paper}",
+                f"  size:   {_tell_counts(raw_set)}",
+                f"  terms:  {raw_set.terms}",
+                f"  from:   {raw_set.home}",
+                f"  note:   {raw_set.note}",
+                "  folder:",
+                *(f"    {line}" for line in raw_set.tree.splitlines()),
+            ]
+        )
+        for raw_set in SETS.values()
+    )
+
+
+def tabulate() -> str:
+    """All published sets as a table in Markdown."""
+    rows = [
+        f"| `{raw_set.name}` | {raw_set.paper} | {_tell_counts(raw_set)} | "
+        f"{raw_set.terms} | {raw_set.home} |"
+        for raw_set in SETS.values()
+    ]
+    header = "| set | paper | pairs | terms | distributed at |\n|---|---|---|---|---|"
+    return "\n".join([header, *rows])
+
+
+def _tell_counts(raw_set: RawSet) -> str:
+    counts = [f"{split} {count:,}" for split, count in raw_set.counts.items()]
+    views = f" (also as {', '.join(raw_set.views)})" if raw_set.views else ""
+    return ", ".join(counts) + views

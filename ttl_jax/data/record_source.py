@@ -33,7 +33,7 @@ class Records:
 
     def __init__(self, path: str):
         name, _, split = path.partition("/")
-        data_dir = records.default_data_dir()
+        data_dir = records.default_data_dir().absolute()  # wherever it is loaded
         self._source = f"tfds:{path}"
         self._folder = records.folder_of(data_dir, name)
         index = records.read_index(self._folder)
