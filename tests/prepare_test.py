@@ -132,6 +132,18 @@ def test_everything_left_out_is_in_the_report(my_pairs, capsys):
     assert len(index.excluded) == 14
 
 
+def test_names_that_are_no_unicode_are_kept_readable(here, capsys):
+    odd = os.fsdecode(b"raw/\xff.png")
+    save(here / "raw/a.png", make_pair()[1])
+    os.rename("raw/a.png", odd)
+    pathlib.Path(os.fsdecode(b"raw/\xfe.png")).write_bytes(b"")
+    assert run("photos --name mine --source raw") == 0
+    assert "\N{REPLACEMENT CHARACTER}.png is empty" in capsys.readouterr().out
+    (photograph,) = sources.open_photographs("tfds:mine", "clean")
+    assert photograph.name == "mine/train/\N{REPLACEMENT CHARACTER}.png"
+    np.testing.assert_array_equal(photograph.load(), make_pair()[1])
+
+
 def test_exchanged_sides_are_refused_unless_trusted(my_pairs, capsys):
     os.rename("raw/rainy", "raw/x")
     os.rename("raw/clean", "raw/rainy")

@@ -4,6 +4,8 @@ import concurrent.futures
 import itertools
 import json
 import multiprocessing
+import os
+import pathlib
 import pickle
 
 import numpy as np
@@ -219,6 +221,32 @@ def test_photographs_load_in_threads_and_in_other_processes(tmp_path, prepare):
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
         found = pool.submit(photographs[4].load).result()
     np.testing.assert_array_equal(found, expected[4])
+
+
+def test_a_listing_is_opened_without_reading_records(tmp_path, prepare):
+    save(tmp_path / "raw/a.png", make_pair()[0])
+    folder = prepare("photos", "mine").folder
+    for file in folder.glob("*.array_record*"):
+        file.unlink()
+    (photograph,) = sources.open_photographs("tfds:mine", "rainy")
+    assert (photograph.width, photograph.height) == (40, 32)
+    assert photograph.num_bytes == (tmp_path / "raw/a.png").stat().st_size
+
+
+@pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
+def test_real_photographs_are_the_same_from_records_and_from_folders(
+    data_dir,
+):
+    root = pathlib.Path(os.environ["TTL_DATA"])
+    for what, folder in (("pairs", "paired/Rain1200/test"), ("photos", "clean")):
+        raw_set = preparation.find_set(what, "mine", None)
+        preparation.prepare(raw_set, root / folder, data_dir, overwrite=True)
+        records._open_split.cache_clear()
+        ours = sources.open_photographs("tfds:mine", "rainy")
+        theirs = sources.open_photographs(f"folder:{root / folder}", "rainy")
+        assert len(ours) == len(theirs)
+        for photograph, other in list(zip(ours, theirs, strict=True))[::10]:
+            np.testing.assert_array_equal(photograph.load(), other.load())
 
 
 def test_faults_of_the_source_are_named(tmp_path, prepare, data_dir):
