@@ -1,6 +1,7 @@
 """Prepares a set: finds, checks and writes its examples, and reports on all of it."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import os
@@ -55,7 +56,9 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
     published = published_sets.SETS
     known = {**published, **published_sets.OWN}
     if what not in known:
-        raise ValueError(f"Unknown set {what!r}; known are {', '.join(known)}.")
+        near = difflib.get_close_matches(what, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(f"Unknown set {what!r}; known are {', '.join(known)}{hint}")
     raw_set = known[what]
     if what in published and name:
         raise ValueError(f"{what} has its name; --name is for pairs and photos.")
