@@ -174,7 +174,7 @@ def test_the_rainy_half_can_be_told(here, capsys):
         ("", "name a set and its --source, or ask for --list"),
         ("rain1200", "name a set and its --source"),
         ("rain12 --source raw", "Unknown set 'rain12'; known are rain1200, "),
-        ("rain100k --source raw", "did you mean 'rain100"),
+        ("rain140 --source raw", "did you mean 'rain14000'?"),
         ("spa --source absent", "There is no folder absent;"),
         ("spa --source raw", "raw lacks the folders of spa. Expected is\n"),
         ("spa --source raw --name mine", "spa has its name; --name is for"),
