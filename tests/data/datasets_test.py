@@ -5,7 +5,7 @@ import pytest
 
 from ttl_jax.data import datasets, live_rain, transforms
 from ttl_jax.data.listings import Listing
-from ttl_jax.data.sources import LivePair, Pair, Photograph
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 
 def make_photograph(name, height=96, width=128, seed=None):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttl_jax.data.image_cache import ImageCache
-from ttl_jax.data.sources import Pair, Photograph
+from ttl_jax.data.photographs import Pair, Photograph
 
 
 class Files:

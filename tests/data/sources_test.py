@@ -261,7 +261,8 @@ def test_a_photograph_that_comes_twice_is_refused():
         ("sample/tset", "did you mean 'sample/test'"),
         ("folders:/x", "did you mean 'folder:/x'"),
         ("{}", "did you mean 'folder:{}'"),
-        ("records:rain1200/train", "CLEAN[.]$"),
+        ("tfd:rain1200/train", "did you mean 'tfds:rain1200/train'"),
+        ("file.png", "CLEAN[.]$"),
         ("folder:", "did you mean 'folder:'"),
     ],
 )

@@ -34,7 +34,7 @@ import numpy as np
 
 from ttl_jax.data import live_rain, transforms
 from ttl_jax.data.listings import Listing
-from ttl_jax.data.sources import LivePair, Pair, Photograph
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 Rows = dict[str, np.ndarray]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttl_jax.data.sources import Pair, Photograph
+from ttl_jax.data.photographs import Pair, Photograph
 
 
 class ImageCache:

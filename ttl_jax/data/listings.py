@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from absl import logging
 
 from ttl_jax.data import sources
-from ttl_jax.data.sources import LivePair, Pair, Photograph
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 _MIN_SHARE = 0.001  # less would be drawn too unevenly
 

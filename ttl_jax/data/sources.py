@@ -7,6 +7,7 @@ A source is one of
     subfolders rainy and clean, or input and target.
   list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
     between them; relative to the file's folder. Lines that begin with # are comments.
+  tfds:NAME/SPLIT, tfds:NAME: a split, or all, of a set that `ttl_jax.prepare` made.
   rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs whose clean side are the
     photographs of another source and whose rain is rendered on it when it is looked at
     (`live_rain`): as a camera sees it, added as a control, or taken from the source
@@ -22,18 +23,25 @@ import importlib.util
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from ttl_jax.data import decoding, images, live_rain, rain
+from ttl_jax.data import decoding, files, images, live_rain, rain, record_source
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 ROLES = ("rainy", "clean")
-KNOWN = ("sample", "sample/train", "sample/test", "folder:PATH", "list:FILE")
+KNOWN = (
+    "sample",
+    "sample/train",
+    "sample/test",
+    "folder:PATH",
+    "list:FILE",
+    "tfds:NAME/SPLIT",
+)
 KNOWN_PAIRS = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
 
-_PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 _SAMPLE_PHOTOGRAPHS = {
     "astronaut": ("skimage", "data/astronaut.png"),
     "camera": ("skimage", "data/camera.png"),
@@ -47,63 +55,6 @@ _SAMPLE_PHOTOGRAPHS = {
 # Renderings of each photograph, a third of them of each intensity. They are kept once
 # rendered: about 75 MB when all are.
 _NUM_VARIANTS = {"train": 15, "test": 3}
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-    """One image, read when asked for.
-
-    Attributes:
-      name: Printable; no other image has it.
-      width: In pixels, upright.
-      height: In pixels, upright.
-      num_bytes: Size of the file; None for what comes with an installed package.
-      load: Returns uint8 RGB [height, width, 3], which may be read-only; raises
-        `decoding.ImageError` where the file is gone or damaged.
-    """
-
-    name: str
-    width: int
-    height: int
-    num_bytes: int | None
-    load: Callable[[], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """The same scene with and without rain, of the same size."""
-
-    rainy: Photograph
-    clean: Photograph
-
-    @property
-    def name(self) -> str:
-        return self.rainy.name
-
-    @property
-    def width(self) -> int:
-        return self.rainy.width
-
-    @property
-    def height(self) -> int:
-        return self.rainy.height
-
-    def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rainy and the clean image, each uint8 RGB [height, width, 3]."""
-        return self.rainy.load(), self.clean.load()
-
-
-@dataclasses.dataclass(frozen=True)
-class LivePair(Pair):
-    """A clean photograph, and rain that falls anew each time it is trained on.
-
-    Its rainy side is the photograph in one rain, always the same, for evaluation.
-
-    Attributes:
-      rain: A kind of `live_rain`.
-    """
-
-    rain: live_rain.Rain
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -182,6 +133,8 @@ def _parse(name: str) -> _Source:
         return _Folder(name, pathlib.Path(path).expanduser())
     if kind == "list" and path:
         return _List(name, pathlib.Path(path).expanduser())
+    if kind == "tfds" and path:
+        return record_source.Records(path)
     if kind in ("rain", "additive", "streaks") and path:
         return _LiveRain(name, kind, path)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
@@ -197,7 +150,7 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}"
     if expanded.is_file():
         return f"list:{name}"
-    kinds = ("folder", "list", "rain", "additive", "streaks")
+    kinds = ("folder", "list", "tfds", "rain", "additive", "streaks")
     if near := difflib.get_close_matches(kind, kinds, n=1):
         return f"{near[0]}:{path}" if colon else f"{near[0]}:PATH"
     near = difflib.get_close_matches(
@@ -284,7 +237,7 @@ class _Folder:
                 f"relative to {pathlib.Path.cwd()}."
             )
         self._source, self._root = source, root
-        self._layout = self._find_layout()
+        self._layout = files.find_pair_layout(root)
 
     def photographs(self, role: str) -> list[Photograph]:
         if self._layout is None:
@@ -293,7 +246,7 @@ class _Folder:
 
     def pairs(self) -> list[Pair]:
         if self._layout is None:
-            layouts = " or ".join("/ and ".join(names) for names in _PAIR_LAYOUTS)
+            layouts = " or ".join("/ and ".join(names) for names in files.PAIR_LAYOUTS)
             raise ValueError(
                 f"{self._source!r} holds no pairs: they are expected in its "
                 f"subfolders {layouts}/. Rename them so, or use a list:FILE."
@@ -314,20 +267,6 @@ class _Folder:
                 )
         return _open_file_pairs([(rainy[stem], clean[stem]) for stem in rainy])
 
-    def _find_layout(self) -> tuple[str, str] | None:
-        layouts = [
-            names
-            for names in _PAIR_LAYOUTS
-            if all((self._root / name).is_dir() for name in names)
-        ]
-        if len(layouts) > 1:
-            raise ValueError(
-                f"{self._source!r} holds pairs twice, as "
-                f"{' and '.join('+'.join(names) for names in layouts)}; name a folder "
-                "that holds them once."
-            )
-        return layouts[0] if layouts else None
-
     def _by_stem(self, side: pathlib.Path) -> dict[str, str]:
         """Files of one side by their path within it, less the suffix."""
         by_stem: dict[str, str] = {}
@@ -343,35 +282,13 @@ class _Folder:
 
     def _find(self, root: pathlib.Path) -> list[str]:
         """Paths of all images below a folder, in the order of their relative paths."""
-        found, seen = [], set()
-        for folder, subfolders, files in os.walk(
-            root, followlinks=True, onerror=_raise_unreadable
-        ):
-            # A link may lead back up; each folder is entered once.
-            real = os.path.realpath(folder)
-            if real in seen:
-                subfolders.clear()
-                continue
-            seen.add(real)
-            subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
-            found += [
-                os.path.join(folder, name)
-                for name in files
-                if name[0] != "." and name.lower().endswith(images.SUFFIXES)
-            ]
+        found = [path for path in files.walk(root) if files.is_image(path)]
         if not found:
             raise ValueError(
                 f"{self._source!r}: {root} holds no images; their names are expected "
                 f"to end in {', '.join(images.SUFFIXES)}."
             )
-        return sorted(found, key=lambda path: pathlib.Path(path).parts)
-
-
-def _raise_unreadable(error: OSError):
-    raise ValueError(
-        f"The folder {error.filename} cannot be read: {error.strerror}. Change its "
-        "permissions or name another one."
-    ) from error
+        return found
 
 
 class _List:
