@@ -52,7 +52,7 @@ def draw_rows(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
     for i, photograph in enumerate(clean[: arguments.rows]):
         panels = rain_on(photograph.load(), rng)
         if len(rainy):
-            panels["real"] = rainy[i % len(rainy)].load()
+            panels["rainy"] = rainy[i % len(rainy)].load()
         size = arguments.height, arguments.width
         yield sheets.make_sheet({k: cut(panel, size) for k, panel in panels.items()})
 

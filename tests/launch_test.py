@@ -81,3 +81,45 @@ def test_lists_are_sources(collection, tmp_path):
     for pair in pairs:
         rainy, clean = pair.load()
         np.testing.assert_array_equal(rainy, clean)  # the same scene's number
+
+
+def run_rain_sheet(*flags):
+    return subprocess.run(
+        [sys.executable, ROOT / "launch" / "rain_sheet.py", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
+    clean, rainy, sheet = tmp_path / "clean", tmp_path / "rainy", tmp_path / "s.png"
+    for folder, size, level in ((clean, 90, 100), (rainy, 20, 200)):
+        folder.mkdir()
+        for i in range(3):
+            level += 5
+            picture = np.full((size, size, 3), level, np.uint8)
+            Image.fromarray(picture).save(folder / f"{i}.png")
+    flags = ("--clean", f"folder:{clean}", "--rainy", f"folder:{rainy}", "--rows", "2")
+    size = ("--width", "40", "--height", "30")
+    result = run_rain_sheet(*flags, *size, "--output", sheet)
+    assert result.returncode == 0, result.stderr
+    pixels = np.asarray(Image.open(sheet))
+    # Six panels with gaps of 4; the label above each is as high as a font of 10 needs.
+    assert pixels.shape == (2 * (30 + 15), 6 * 44 - 4, 3)
+    panels = [pixels[15:45, 44 * i : 44 * i + 40] for i in range(6)]
+    assert np.ptp(panels[0]) == 0 and 100 < panels[0][0, 0, 0] < 120
+    for i, rendered in enumerate(panels[1:5], 1):
+        assert np.any(rendered != panels[0]), i
+    rainy_panel = panels[5]
+    assert np.all(rainy_panel[0] == 255) and 200 < rainy_panel[15, 20, 0] < 220
+
+
+def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
+    missing = run_rain_sheet("--clean", f"folder:{tmp_path}/x", "--output", "s.png")
+    assert missing.returncode == 1 and "there is no folder" in missing.stderr
+    assert missing.stderr.count("\n") == 1
+    none = run_rain_sheet("--rows", "0", "--output", "s.png")
+    assert none.returncode == 2 and "--rows is 0; expected 1 or more" in none.stderr

@@ -4,11 +4,11 @@ Photographs are uint8 sRGB [H, W, 3]; light is linear, float32, 1 what comes out
 """
 
 import dataclasses
-import io
 import math
 
 import numpy as np
-from PIL import Image
+
+from ttl_jax.data import transforms
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Camera:
       read_noise: Standard deviation, in electrons, of what reading a pixel adds.
       shoulder: Strength of the tone curve, which compresses bright light: light x comes
         out as (1 - exp(-s x)) / (1 - exp(-s)); 0 is linear.
-      jpeg_quality: 1 to 95, with colour at half the resolution;
+      jpeg_quality: 1 to 95, with color at half the resolution;
         None does not compress.
     """
 
@@ -57,12 +57,13 @@ class Camera:
 
     def photograph(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The photograph of a scene, uint8 [H, W, 3]; light above 1 is overexposed."""
-        light = self._read(light, rng)
-        light = np.clip(light, 0, 1)
+        light = np.clip(self._read(light, rng), 0, 1)
         if self.shoulder > 0:
             light = np.expm1(-self.shoulder * light) / math.expm1(-self.shoulder)
         pixels = np.rint(encode(light) * 255).astype(np.uint8)
-        return pixels if self.jpeg_quality is None else self._compress(pixels)
+        if self.jpeg_quality is None:
+            return pixels
+        return transforms.jpeg(pixels, self.jpeg_quality)
 
     def _read(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Adds noise; Poisson's is near enough to normal at the counts of a photograph."""
@@ -73,11 +74,6 @@ class Camera:
         noise = rng.standard_normal(light.shape, np.float32)
         return (electrons + deviation * noise) / np.float32(self.full_well)
 
-    def _compress(self, pixels: np.ndarray) -> np.ndarray:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=self.jpeg_quality)
-        return np.asarray(Image.open(file))
-
 
 NEUTRAL = Camera(full_well=math.inf, read_noise=0, shoulder=0, jpeg_quality=None)
 
@@ -85,8 +81,8 @@ NEUTRAL = Camera(full_well=math.inf, read_noise=0, shoulder=0, jpeg_quality=None
 def draw_camera(rng: np.random.Generator) -> Camera:
     """A camera as photographs of the web were taken with and scaled down from.
 
-    Its full well is 2,000 to 20,000 electrons, mostly towards the fewer, its read noise
-    2 to 10 electrons, its shoulder 0 to 2, its JPEG quality 70 to 95.
+    Its full well is 2,000 to 20,000 electrons, evenly in the logarithm, its read noise 2
+    to 10 electrons, its shoulder 0 to 2, its JPEG quality 70 to 95.
     """
     return Camera(
         full_well=2000 * 10 ** rng.uniform(),

@@ -80,7 +80,13 @@ class RainParameters:
                 raise ValueError(f"{name} is {value}; expected {low} to {high}.")
         if self.distance < self.near:
             raise ValueError(
-                f"distance is {self.distance}, nearer than near, {self.near}."
+                f"distance is {self.distance}; expected near, {self.near}, or more."
+            )
+        reach = max(*_longest_trail(self), 6 * _widest_blur(self))
+        if reach > _MAX_REACH:
+            raise ValueError(
+                f"The nearest drops reach over {reach:.0f} pixels, more than "
+                f"{_MAX_REACH}; raise near, or lower exposure, aperture or focal_length."
             )
 
 
@@ -98,18 +104,20 @@ _BOUNDS = {
     "brightness": (0, 10),
     "veil": (0, 1),
 }
+_MAX_REACH = 8000  # pixels; more would fill the memory
 
 INTENSITIES = ("light", "medium", "heavy")
 
-# Lower and upper bound, in mm/h, and of the way through rain and mist behind the drops
-# that are drawn, in m. Chosen by eye beside real photographs, as are the ranges below.
-# What is photographed as rain is a shower: by the terms of meteorology all of it is
-# moderate to violent.
-_RAIN_RATES = {"light": (8, 30), "medium": (30, 80), "heavy": (80, 220)}
+# Bounds in mm/h of the rain rate, and in m of the way through rain and mist behind the
+# drops that are drawn. Chosen by eye beside real photographs, as were all the ranges
+# that `draw_parameters` names. What is photographed as rain is a shower: by the terms of
+# meteorology all of it is moderate to violent. The mean PSNR of rainy against clean is
+# then about 27 dB in light, 23 dB in medium and 18 dB in heavy rain, give or take 8 dB.
+_RAIN_RATES = {"light": (12, 35), "medium": (35, 80), "heavy": (80, 220)}
 _VEILED_WAYS = {"light": (1, 15), "medium": (3, 25), "heavy": (5, 40)}
 
 _STREAKS_PER_PIXEL = 0.04  # that are drawn one by one
-_NUM_LAYERS = 3  # of what is behind
+_NUM_LAYERS = 3  # of those behind
 
 
 def draw_parameters(
@@ -117,14 +125,22 @@ def draw_parameters(
 ) -> RainParameters:
     """Random parameters of "light", "medium" or "heavy" rain.
 
-    The intensity decides the rain rate (8 to 25, 25 to 70, 70 to 200 mm/h) and the way
-    through veil (1 to 20, 5 to 40, 10 to 80 m). Lenses are those of 28 to 135 mm on
-    film 36 mm wide, open 2 to 12 mm; shutter times 1/400 to 1/50 s.
+    The intensity decides the rain rate, 12 to 35, 35 to 80 or 80 to 220 mm/h, and the way
+    through the veil, 1 to 15, 3 to 25 or 5 to 40 m. Everything else is as likely in all:
+
+    | exposure | 1/600 to 1/60 s | focal length | 50 to 200 mm on film 36 mm wide |
+    | aperture | 2 to 12 mm | focus | 3 to 30 m |
+    | near | 1 to 4 m | distance | 5 to 12 m |
+    | wind | normal, deviation 1.2 m/s | gust | 0.1 to 0.6 m/s |
+    | roll | normal, deviation 3, at most 10 degrees | brightness | 1.5 to 5 |
+
+    and the camera of `camera.draw_camera`.
 
     Args:
       rng: State of the draw.
       intensity: One of `INTENSITIES`.
-      longer_side: Of the whole photograph, in pixels: streaks grow with it.
+      longer_side: Of the whole photograph, in pixels: streaks grow with it, from 64 to
+        8000 pixels.
 
     Raises:
       ValueError: For any other intensity.
@@ -139,7 +155,7 @@ def draw_parameters(
         gust=rng.uniform(0.1, 0.6),
         roll=float(np.clip(rng.normal(0, 3), -10, 10)),
         exposure=_log_uniform(rng, 1 / 600, 1 / 60),
-        focal_length=_log_uniform(rng, 50, 200) / 36 * longer_side,
+        focal_length=_log_uniform(rng, 50, 200) / 36 * np.clip(longer_side, 64, 8000),
         aperture=_log_uniform(rng, 2, 12),
         focus=_log_uniform(rng, 3, 30),
         near=_log_uniform(rng, 1, 4),
@@ -171,10 +187,12 @@ def render(
       A new uint8 array [H, W, 3].
 
     Raises:
-      ValueError: If `clean` is not such an array.
+      ValueError: If `clean` is no such array, or `ambient` no light [3] in [0, 1].
     """
     _check(clean)
-    ambient = ambient_light(clean) if ambient is None else ambient
+    ambient = ambient_light(clean) if ambient is None else np.asarray(ambient)
+    if ambient.shape != (3,) or not np.all((ambient >= 0) & (ambient <= 1)):
+        raise ValueError(f"Ambient light is [3] in [0, 1], not {ambient.tolist()}.")
     alpha = cover(*clean.shape[:2], parameters, rng)
     return composite(clean, alpha, parameters, rng, ambient)
 
@@ -190,8 +208,8 @@ def add(
     Args, Returns, Raises: As `render`.
     """
     _check(clean)
-    streaks = 255 * parameters.brightness * cover(*clean.shape[:2], parameters, rng)
-    return np.rint(np.minimum(clean + streaks[..., None], 255)).astype(np.uint8)
+    layer = 255 * parameters.brightness * cover(*clean.shape[:2], parameters, rng)
+    return np.rint(np.minimum(clean + layer[..., None], 255)).astype(np.uint8)
 
 
 def composite(
@@ -214,7 +232,7 @@ def composite(
       uint8 [H, W, 3].
     """
     light = parameters.camera.scene_light(clean)
-    ambient = parameters.camera.untone(np.asarray(ambient, np.float32))
+    ambient = parameters.camera.untone(ambient.astype(np.float32))
     light += np.float32(parameters.veil) * (ambient - light)
     light += alpha[..., None] * (np.float32(parameters.brightness) * ambient - light)
     return parameters.camera.photograph(light, rng)

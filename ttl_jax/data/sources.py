@@ -28,7 +28,15 @@ from typing import Protocol
 
 import numpy as np
 
-from ttl_jax.data import decoding, files, images, live_rain, rain, record_source
+from ttl_jax.data import (
+    camera,
+    decoding,
+    files,
+    images,
+    live_rain,
+    rain,
+    record_source,
+)
 from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 ROLES = ("rainy", "clean")
@@ -214,11 +222,14 @@ def _load_sample(name: str) -> np.ndarray:
 def _render_sample(name: str, variant: int) -> np.ndarray:
     """Rain on a photograph: a pure function of its name and the variant.
 
-    Without a veil: from six scenes, a network learns to shift colours, not to see it.
+    Without veil and camera: from six scenes, a network learns to shift colors and to
+    smooth, not to see them.
     """
     rng = np.random.default_rng((zlib.crc32(name.encode()), variant))
     intensity = rain.INTENSITIES[variant % len(rain.INTENSITIES)]
-    parameters = dataclasses.replace(rain.draw_parameters(rng, intensity), veil=0.0)
+    parameters = dataclasses.replace(
+        rain.draw_parameters(rng, intensity), veil=0.0, camera=camera.NEUTRAL
+    )
     return _read_only(rain.render(_load_sample(name), parameters, rng))
 
 

@@ -49,7 +49,7 @@ def lay(clean: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.nd
       ValueError: If `clean` or `layer` is no such array.
     """
     clean = _unit(clean)
-    varied = scale(layer, np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
+    varied = scale(_unit(layer), np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
     if rng.random() < 0.5:
         varied = varied[:, ::-1]
     top, left = rng.integers(varied.shape[:2])

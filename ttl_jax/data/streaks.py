@@ -12,6 +12,7 @@ import scipy.fft
 
 LENS_BLUR = 0.5  # standard deviation in pixels of what is in focus: no blur is less
 _BLUR_RATIO = 1.5  # between the blurs to which those of streaks are rounded
+_SPREAD = math.sqrt(1 / 6)  # deviation, on average, of a point spread over four pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +74,9 @@ def draw_streaks(canvas: tuple[int, int], streaks: Streaks) -> np.ndarray:
     spectrum = np.zeros((canvas[0], canvas[1] // 2 + 1), np.complex64)
     for level in np.unique(levels):
         blur = LENS_BLUR * _BLUR_RATIO**level
-        # Points 1.6 deviations apart blur to a line that is even to a thousandth.
-        points = _splat(canvas, streaks.select(levels == level), 1.6 * blur)
+        # Points 1.6 deviations apart blur to an even line.
+        step = max(1, int(1.6 * blur))
+        points = _splat(canvas, streaks.select(levels == level), step)
         spectrum += scipy.fft.rfft2(points) * _gaussian(canvas, blur)
     return spectrum
 
@@ -85,13 +87,14 @@ def draw_field(
     """Spectrum of a random field of streaks, complex64.
 
     Streaks of many sizes are replaced by streaks of one size whose sum has the same mean
-    and the same variance: a compound Poisson variable by a scaled one.
+    and the same variance: a compound Poisson variable by a scaled one. Its points lie on
+    the grid, so they are blurred by what spreading over four pixels adds on average.
     """
     area = field.variance / field.mean
     points = rng.poisson(field.mean / area, canvas).astype(np.float32)
     return (
         scipy.fft.rfft2(np.float32(area) * points)
-        * _gaussian(canvas, field.blur)
+        * _gaussian(canvas, math.hypot(field.blur, _SPREAD))
         * _motion(canvas, field.down, field.right)
     )
 
@@ -103,9 +106,14 @@ def _frequencies(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gaussian(canvas: tuple[int, int], deviation: float) -> np.ndarray:
-    """Spectrum of a Gaussian blur."""
+    """Spectrum of a Gaussian blur, of the kind whose kernel is positive on any grid.
+
+    The discrete analog of the Gaussian, exp(-v) I_n(v) of the variance v (Lindeberg,
+    Scale-space for discrete signals, PAMI 12, 1990); the sampled Gaussian's spectrum
+    would ring at deviations this small.
+    """
     rows, columns = (
-        np.exp(np.float32(-2 * (math.pi * deviation) ** 2) * frequencies**2)
+        np.exp(np.float32(deviation**2) * (np.cos(2 * np.pi * frequencies) - 1))
         for frequencies in _frequencies(canvas)
     )
     return rows * columns
@@ -117,13 +125,15 @@ def _motion(canvas: tuple[int, int], down: float, right: float) -> np.ndarray:
     return np.sinc(rows * np.float32(down) + columns * np.float32(right))
 
 
-def _splat(canvas: tuple[int, int], streaks: Streaks, step: float) -> np.ndarray:
-    """Streaks as lines of points at most `step` apart: float32 canvas.
+def _splat(canvas: tuple[int, int], streaks: Streaks, step: int) -> np.ndarray:
+    """Streaks as lines of points, `step` rows or columns apart: float32 canvas.
 
-    Each point is spread over four pixels, what falls outside the canvas is lost.
+    Each point is spread over four pixels, what falls outside the canvas is lost. Whole
+    steps, as nearly as the length allows, spread all points of a streak alike, so that
+    it does not beat against the grid.
     """
-    lengths = np.hypot(streaks.down, streaks.right)
-    counts = np.ceil(lengths / step).astype(int) + 1
+    lengths = np.maximum(np.abs(streaks.down), np.abs(streaks.right))
+    counts = np.maximum(1, np.rint(lengths / step)).astype(int)
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     along = (number + 0.5) / counts[owner] - 0.5
