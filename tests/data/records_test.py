@@ -11,9 +11,9 @@ import pickle
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from ml_collections import ConfigDict
 from PIL import Image
 
+from configs import common
 from tests.data.raw_trees import RAINY_HALF, TREES, make_pair, save, write_tree
 from tests.pictures import noise
 from ttl_jax.data import images, pipeline, preparation, record_writer, records, sources
@@ -178,22 +178,8 @@ def test_training_batches_from_records_are_those_from_the_folder(
     prepare("pairs" if kind == "pairs" else "photos", "mine")
 
     def batches(source):
-        config = ConfigDict(
-            {
-                "dataset": kind,
-                kind: (source,),
-                "seed": 5,
-                "batch_size": 4,
-                "crop_size": 16,
-                "crop_sizes": (),
-                "crop_margin": 2,
-                "mirror": True,
-                "quarter_turns": True,
-                "color_jitter": True,
-                "num_threads": 2,
-                "prefetch": 2,
-            }
-        )
+        config = common.get_config("smoke")
+        config.update({"dataset": kind, kind: (source,), "color_jitter": True})
         data = pipeline.open_training_data(config)
         return list(itertools.islice(data.batches(3), 5))
 
