@@ -58,6 +58,10 @@ def _set_data(config: ConfigDict) -> None:
     config.rainy = ("sample/train",)  # real rainy photographs
     config.clean = ("sample/train",)  # rain-free photographs
     config.pairs = ("sample/train",)  # synthetic rainy/clean pairs
+    config.rainy_weights = ()  # shares of the sources; empty: photographs count alike
+    config.clean_weights = ()
+    config.pairs_weights = ()
+    config.exclude = ()  # text files of photographs not to train on
     config.eval_rainy = ("sample/test",)
     config.eval_clean = ("sample/test",)
     config.eval_pairs = ("sample/test",)
@@ -66,12 +70,14 @@ def _set_data(config: ConfigDict) -> None:
     config.eval_batch_size = 8
     config.crop_size = 64  # pixels
     config.crop_sizes = ()  # progressive: ((first_step, pixels), ...)
-    config.crop_margin = 0  # pixels around each crop that the stage cuts off again
     config.mirror = True  # left to right
     config.quarter_turns = False  # rain falls: turned, it is no rain there is
     config.color_jitter = False  # order of channels and gamma; for few photographs
-    config.num_threads = 4  # that decode
+    config.num_threads = 4  # that decode; in each worker
+    config.num_workers = 0  # processes that decode; 0: threads of the main one
     config.prefetch = 16  # batches
+    config.cache_gib = 2.0  # of decoded images in memory, per worker; 0.0: none
+    config.max_replaced = 0.01  # share of images that could not be read any more
 
 
 def _set_networks(config: ConfigDict) -> None:

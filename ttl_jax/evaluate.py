@@ -97,7 +97,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--data",
         nargs="+",
         metavar="SOURCE",
-        help="pairs, each source a set of its own: sample/test, folder:PATH, list:FILE",
+        help="pairs, each source a set of its own: sample/test, folder:PATH, "
+        "list:FILE, tfds:NAME/SPLIT",
     )
     folders = parser.add_argument_group(
         "results in folders",

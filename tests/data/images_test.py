@@ -40,6 +40,27 @@ def write(path, array, **options):
     return str(path)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_bytes_decode_as_their_file_does(tmp_path, rgb, suffix):
+    path = write(tmp_path / f"a.{suffix}", rgb)
+    with open(path, "rb") as file:
+        data = file.read()
+    np.testing.assert_array_equal(images.decode(data, "record 3"), images.load(path))
+    with pytest.raises(decoding.ImageError, match="^record 3 cannot be read: "):
+        images.decode(data[: len(data) // 2], "record 3")
+
+
+def test_bytes_of_too_small_an_image_are_named(tmp_path, rgb):
+    path = write(tmp_path / "a.png", rgb[:3])
+    with (
+        open(path, "rb") as file,
+        pytest.raises(
+            decoding.ImageError, match="^record 3 is 17x3; each side needs at least 8"
+        ),
+    ):
+        images.decode(file.read(), "record 3")
+
+
 def test_a_palette_with_transparency_gives_its_colours(tmp_path):
     image = Image.fromarray((np.arange(160) % 4).astype(np.uint8).reshape(10, 16))
     colours = np.array(

@@ -1,8 +1,10 @@
 import itertools
 import os
 
+import cloudpickle
 import numpy as np
 import pytest
+from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -31,6 +33,19 @@ def memory(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
+def fragile(tmp_path):
+    """A folder of five photographs that a test may break."""
+    for i in range(5):
+        Image.new("RGB", (20, 20), (50 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_pytest(monkeypatch):
+    monkeypatch.setattr(logging.get_absl_logger(), "propagate", True)
+
+
+@pytest.fixture
 def make_config(root):
     def make(dataset, **changes):
         config = ConfigDict(
@@ -54,6 +69,10 @@ def make_config(root):
                 "color_jitter": True,
                 "num_threads": 2,
                 "prefetch": 3,
+                **{f"{name}_weights": () for name in ("rainy", "clean", "pairs")},
+                "exclude": (),
+                "cache_gib": 0.0,
+                "num_workers": 0,
                 "eval_batch_size": 4,
                 "num_eval": 0,
             }
@@ -97,7 +116,8 @@ def test_batches_have_the_agreed_form(make_config, kind):
         np.testing.assert_array_equal(batch["label"], np.float32([1, 0] * 4))
         assert all("/rainy/" in name for name in batch["name"][0::2])
         assert all("/clean/" in name for name in batch["name"][1::2])
-    assert batch.keys() == names | {"name"}
+    assert batch.keys() == names | {"name", "replaced"}
+    np.testing.assert_array_equal(batch["replaced"], np.zeros(8, np.float32))
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -114,12 +134,102 @@ def test_a_run_that_goes_on_gets_the_batches_of_one_undisturbed(make_config, kin
     assert_same(take(config, 3, 2, 1, 2), take(config, 0, 5, 1, 2)[3:])
 
 
-def test_neither_threads_nor_prefetching_change_a_batch(make_config):
-    one, many = (
-        take(make_config("pairs", num_threads=threads, prefetch=prefetch), 0, 6)
-        for threads, prefetch in ((0, 0), (4, 8))
+def test_neither_threads_nor_prefetching_nor_the_cache_change_a_batch(make_config):
+    one, *others = (
+        take(
+            make_config("pairs", num_threads=threads, prefetch=prefetch, cache_gib=gib),
+            0,
+            6,
+        )
+        # 2e-6 GiB hold one image of 20 x 30 pixels.
+        for threads, prefetch, gib in (
+            (0, 0, 0.0),
+            (4, 8, 0.0),
+            (2, 4, 2e-6),
+            (4, 8, 1),
+        )
     )
-    assert_same(one, many)
+    for other in others:
+        assert_same(one, other)
+
+
+@pytest.fixture
+def mixed(make_config, root):
+    """Files and rain of every kind on files, by weight, through the cache."""
+    photographs = f"folder:{root}/clean"
+    return make_config(
+        "pairs",
+        pairs=(
+            f"folder:{root}/pairs",
+            f"rain:{photographs}",
+            f"additive:{photographs}",
+            f"streaks:folder:{root}/pairs on {photographs}",
+        ),
+        pairs_weights=(1.0, 2.0, 2.0, 3.0),
+        cache_gib=1.0,
+    )
+
+
+def test_live_rain_by_weight_is_the_same_on_any_hosts_and_after_resuming(mixed):
+    whole = take(mixed, 0, 4)
+    assert_same(join([take(mixed, 1, 3, p, 4) for p in range(4)]), whole[1:])
+    kinds = {name.partition(":")[0] for batch in whole for name in batch["name"]}
+    assert kinds >= {"rain", "additive", "streaks"}
+
+
+def test_live_rain_is_another_one_each_time(make_config, fragile):
+    config = make_config(
+        "pairs", pairs=(f"rain:folder:{fragile}",), color_jitter=False, batch_size=10
+    )
+    (batch,) = take(config, 0, 1)  # each photograph twice, all of one color each
+    for name in set(batch["name"]):
+        one, other = batch["rainy"][batch["name"] == name]
+        assert np.any(one != other)
+        one, other = batch["clean"][batch["name"] == name]
+        np.testing.assert_array_equal(one, other)
+
+
+def test_evaluation_of_live_rain_is_the_same_each_time(make_config, root):
+    config = make_config("pairs", eval_pairs=(f"rain:folder:{root}/rainy",))
+    batches = list(pipeline.open_evaluation_data(config)["pairs"].batches())
+    config.seed += 1
+    assert_same(batches, list(pipeline.open_evaluation_data(config)["pairs"].batches()))
+    assert all(np.any(batch["rainy"] != batch["clean"]) for batch in batches)
+
+
+@pytest.mark.slow  # processes take seconds to start
+def test_worker_processes_give_the_batches_of_threads(mixed):
+    threaded = take(mixed, 0, 6)
+    mixed.num_workers = 2
+    assert_same(take(mixed, 0, 6), threaded)
+    assert_same(take(mixed, 3, 2, 1, 2), [halve(batch) for batch in threaded[3:5]])
+
+
+def halve(batch):
+    return {name: rows[4:] for name, rows in batch.items()}
+
+
+def test_all_that_workers_need_travels_to_them(mixed):
+    data = pipeline.open_training_data(mixed)
+    next(data.batches(0))  # with what reading leaves behind
+    copy = cloudpickle.loads(cloudpickle.dumps(data))
+    assert_same(
+        list(itertools.islice(copy.batches(2), 2)),
+        list(itertools.islice(data.batches(2), 2)),
+    )
+
+
+def test_excluded_photographs_are_not_trained_on(make_config, root, tmp_path):
+    file = tmp_path / "exclude.txt"
+    file.write_text(f"{root}/rainy/1.png\n{root}/clean/0.png\n")
+    config = make_config("couples", exclude=(str(file),))
+    names = [name for batch in take(config, 0, 5) for name in batch["name"]]
+    assert {name[len(str(root)) :] for name in names} == {
+        *(f"/rainy/{i}.png" for i in (0, 2, 3, 4)),
+        *(f"/clean/{i}.png" for i in (1, 2)),
+    }
+    evaluated = pipeline.open_evaluation_data(config)["photographs"]
+    assert len(evaluated) == 5  # is for training alone
 
 
 def test_the_seed_changes_order_and_views(make_config):
@@ -177,6 +287,20 @@ def test_an_epoch_is_a_pass_over_the_longer_listing(make_config):
     assert steps("rainy", 2) == 3  # of 5 photographs
     assert steps("rainy", 100) == 1
     assert steps("couples", 4) == 3  # of 5 couples
+
+
+def test_with_weights_an_epoch_has_as_many_elements_as_there_are_photographs(
+    make_config, root
+):
+    config = make_config(
+        "clean",
+        clean=(f"folder:{root}/clean", f"folder:{root}/rainy"),
+        clean_weights=(0.9, 0.1),
+        batch_size=2,
+    )
+    data = pipeline.open_training_data(config)
+    assert data.epoch_steps == 4  # of 3 + 5 photographs
+    assert data.listing[0] == f"clean folder:{root}/clean share 0.9"
 
 
 def test_the_listing_names_each_file_and_its_size(make_config, root):
@@ -275,9 +399,16 @@ def test_sets_without_sources_are_absent(make_config):
         ({"batch_size": 6}, "config.batch_size=6 must be a multiple of 4"),
         ({"batch_size": 0}, "config.batch_size=0 must be a multiple"),
         ({"rainy": ()}, "needs config.rainy, which is empty; set it to some of sample"),
+        (
+            {"clean_weights": (1.0, 2.0)},
+            "config.clean_weights=.* but config.clean names",
+        ),
+        ({"exclude": ("none.txt",)}, "config.exclude names none.txt, which cannot"),
         ({"crop_size": 7}, "Crops of 7 pixels are too small; .* at least 8"),
         ({"crop_sizes": ((0, 4),)}, "Crops of 4 pixels are too small"),
         ({"crop_sizes": (0, 64)}, "must be pairs of a first step and a size"),
+        ({"crop_sizes": ((0, "64"),)}, "a first step and a size, whole numbers both"),
+        ({"crop_sizes": ((0, 64), (9.5, 96))}, "must be pairs of a first step"),
         ({"crop_sizes": ((5, 64),)}, "must start at step 0"),
         ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "go on with later ones"),
     ],
@@ -286,7 +417,7 @@ def test_a_config_at_fault_is_refused_before_any_work(
     make_config, monkeypatch, changes, fault
 ):
     config = make_config(**{"dataset": "couples", **changes})
-    monkeypatch.setattr(pipeline, "_open", None)
+    monkeypatch.setattr(pipeline, "open_listing", None)
     with pytest.raises(ValueError, match=fault):
         pipeline.open_training_data(config, 0, 2)
 
@@ -302,12 +433,71 @@ def test_a_process_out_of_range_is_refused(make_config):
         pipeline.open_training_data(make_config("clean"), 2, 2)
 
 
-def test_a_file_that_vanishes_meanwhile_is_named(make_config, root, tmp_path):
-    image = np.zeros((20, 20, 3), np.uint8)
-    Image.fromarray(image).save(tmp_path / "gone.png")
+def test_a_file_that_vanishes_or_breaks_is_replaced(make_config, fragile, caplog):
+    config = make_config("clean", clean=(f"folder:{fragile}",), color_jitter=False)
+    config.num_threads = 0  # whose threads would go on reading
+    before = take(config, 0, 4)
+    config.num_threads = 4
+    data = pipeline.open_training_data(config)
+    (fragile / "1.png").unlink()
+    (fragile / "3.png").write_bytes(b"no picture")
+    after = list(itertools.islice(data.batches(0), 4))
+    broken = [f"{fragile}/{i}.png" for i in (1, 3)]
+    for old, new in zip(before, after, strict=True):
+        gone = np.isin(old["name"], broken)
+        np.testing.assert_array_equal(new["replaced"], gone.astype(np.float32))
+        assert not np.any(np.isin(new["name"], broken))
+        np.testing.assert_array_equal(old["image"][~gone], new["image"][~gone])
+        # What is in the batch is what it is named for.
+        reds = [50 * int(name[-5]) for name in new["name"]]
+        np.testing.assert_array_equal(new["image"][:, 0, 0, 0], reds)
+    assert sum(np.sum(batch["replaced"]) for batch in after) > 5
+    assert sorted(fault.split(" ")[0] for fault in data.faults) == broken
+    logged = [record.getMessage() for record in caplog.records]
+    assert sorted(line.split(": ", 1)[1] for line in logged) == sorted(data.faults)
+
+
+@pytest.mark.parametrize("kind", ["clean", "couples"])
+def test_what_stands_in_is_the_same_on_any_hosts_and_after_resuming(
+    make_config, fragile, kind
+):
+    config = make_config(kind, clean=(f"folder:{fragile}",))
+
+    def open_broken(*process):
+        return pipeline.open_training_data(config, *process)
+
+    opened = open_broken(), [open_broken(p, 2) for p in range(2)]
+    for i in (0, 2):
+        (fragile / f"{i}.png").unlink()
+    whole = list(itertools.islice(opened[0].batches(0), 4))
+    shares = [list(itertools.islice(share.batches(1), 3)) for share in opened[1]]
+    assert_same(join(shares), whole[1:])
+    replaced = np.concatenate([batch["replaced"] for batch in whole])
+    assert 0 < replaced.sum() < len(replaced)
+    if kind == "couples":  # both go
+        np.testing.assert_array_equal(replaced[0::2], replaced[1::2])
+
+
+def test_when_nothing_can_be_read_the_files_are_named(make_config, fragile):
     data = pipeline.open_training_data(
-        make_config("clean", clean=(f"folder:{tmp_path}",))
+        make_config("clean", clean=(f"folder:{fragile}",))
     )
-    (tmp_path / "gone.png").unlink()
-    with pytest.raises(ValueError, match="gone.png cannot be read"):
+    for file in fragile.iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match="10 photographs one after .* cannot be read"):
+        next(data.batches(0))
+
+
+def test_evaluation_replaces_nothing_and_names_the_file(make_config, fragile):
+    config = make_config("clean", eval_clean=(f"folder:{fragile}",))
+    data = pipeline.open_evaluation_data(config)["photographs"]
+    (fragile / "2.png").unlink()
+    with pytest.raises(ValueError, match="2.png cannot be read"):
+        list(data.batches())
+
+
+def test_a_fault_that_is_no_file_s_is_not_hidden(make_config, monkeypatch):
+    data = pipeline.open_training_data(make_config("clean"))
+    monkeypatch.setattr(pipeline.transforms, "crop", None)
+    with pytest.raises(TypeError):
         next(data.batches(0))

@@ -261,8 +261,9 @@ def test_a_photograph_that_comes_twice_is_refused():
         ("sample/tset", "did you mean 'sample/test'"),
         ("folders:/x", "did you mean 'folder:/x'"),
         ("{}", "did you mean 'folder:{}'"),
-        ("tfds:rain1200/train", "FILE[.]$"),
-        ("folder:", "did you mean 'folder:'|FILE"),
+        ("tfd:rain1200/train", "did you mean 'tfds:rain1200/train'"),
+        ("file.png", "CLEAN[.]$"),
+        ("folder:", "did you mean 'folder:'"),
     ],
 )
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path, name, hint):

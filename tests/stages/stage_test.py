@@ -36,7 +36,7 @@ def make(**changes):
 
 
 def batch_for(config, key):
-    size = config.crop_size + 2 * config.crop_margin
+    size = config.crop_size + 2 * config.get("crop_margin", 0)
     image = jax.random.uniform(key, (4, size, size, 3))
     if config.dataset == "pairs":
         return {"rainy": image, "clean": image[::-1]}

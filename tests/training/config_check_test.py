@@ -21,6 +21,9 @@ def config():
         ("learning_rate", -1.0, "learning_rate=-1.0 must be greater"),
         ("crop_size", -5, "crop_size=-5 must be greater"),
         ("compute_dtype", "float16", "choose one of ('float32', 'bfloat16')"),
+        ("cache_gib", -1.0, "cache_gib=-1.0 must not be negative"),
+        ("num_workers", -1, "num_workers=-1 must not be negative"),
+        ("exclude", (5,), "exclude=(5,) must be paths of text files"),
         ("schedule", "step", "choose one of ('plateau', 'cosine', 'constant')"),
     ],
 )
@@ -55,6 +58,7 @@ def test_only_safe_fields_may_change_when_a_run_goes_on(config):
     saved = config_check.as_json(config)
     config.num_steps += 1
     config.log_every = 7
+    config.cache_gib, config.num_workers, config.max_replaced = 0.5, 2, 0.1
     config_check.check_unchanged(config, saved, run="runs/derain")
     config.learning_rate = 0.5
     config.encoder.width = 32

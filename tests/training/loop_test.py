@@ -211,3 +211,61 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     step, arrays = all_arrays(tmp_path / "toy")
     assert step == 2
     jax.tree.map(np.testing.assert_array_equal, arrays, before[1])
+
+
+@pytest.fixture
+def fragile(tmp_path):
+    """A config on a folder of five photographs, one of which vanishes after a check."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for i in range(5):
+        Image.new("RGB", (20, 20), (50 * i, 0, 0)).save(folder / f"{i}.png")
+    config = toy_stage.get_config(folder, num_steps=10, log_every=5, batch_size=4)
+    config.eval_clean = ("sample/test",)
+    return config
+
+
+def break_after_opening(monkeypatch, path):
+    opening = loop.pipeline.open_training_data
+
+    def open_and_break(*args):
+        data = opening(*args)
+        path.unlink()
+        return data
+
+    monkeypatch.setattr(loop.pipeline, "open_training_data", open_and_break)
+
+
+def test_share_of_replaced_images_is_logged(fragile, tmp_path, monkeypatch):
+    break_after_opening(monkeypatch, tmp_path / "photographs" / "3.png")
+    fragile.max_replaced = 0.5
+    loop.train(fragile, tmp_path)
+    rows = rows_of(tmp_path / "toy")
+    shares = [row[key] for row in rows if (key := "train/replaced_images") in row]
+    assert shares == pytest.approx([0.2, 0.2])  # each epoch has one of five
+
+
+def test_too_many_replaced_images_stop_the_run_and_are_named(
+    fragile, tmp_path, monkeypatch
+):
+    break_after_opening(monkeypatch, tmp_path / "photographs" / "3.png")
+    fragile.max_replaced = 0.1
+    with pytest.raises(ValueError, match=r"20.0% of the images could not be") as error:
+        loop.train(fragile, tmp_path)
+    assert "photographs/3.png cannot be read: No such file" in str(error.value)
+    assert "--config.max_replaced=0.1" in str(error.value)
+    assert rows_of(tmp_path / "toy")[-1]["step"] == 5  # was written before
+
+
+def test_replaced_images_count_since_the_start_of_the_process():
+    class Run:
+        stage = toy_stage.make_stage(toy_stage.get_config("nowhere"))
+        config = toy_stage.get_config("nowhere", schedule="constant")
+        schedule = loop._make_schedule(config, epoch_steps=1)
+
+    log = loop._TrainLog(Run)
+    for shares, mean in (((1.0, 0.0), 0.5), ((0.0,) * 6, 0.125), ((1.0, 1.0), 0.3)):
+        for share in shares:
+            log.add({"replaced_images": share})
+        log.summary(1, None)
+        assert log.replaced_share == pytest.approx(mean)

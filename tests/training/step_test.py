@@ -12,7 +12,8 @@ from tests.training import toy_stage
 from ttl_jax.training import sharding, state, step
 
 BATCH = {
-    "image": np.random.default_rng(0).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8)
+    "image": np.random.default_rng(0).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8),
+    "replaced": np.zeros(8, np.float32),
 }
 
 
@@ -136,7 +137,7 @@ def test_update_that_is_not_finite_is_discarded_and_its_step_latched(stage):
     current, run = make(
         dataclasses.replace(stage, loss_fn=loss_fn), tx=tx, ema_decay=0.9
     )
-    dark = {"image": np.zeros_like(BATCH["image"])}
+    dark = {name: np.zeros_like(rows) for name, rows in BATCH.items()}
     current, _ = run(current)
     before = jax.tree.map(np.asarray, current)
     for _ in range(2):
@@ -202,3 +203,16 @@ def test_evaluation_returns_per_image_values_and_the_mask(stage):
     expected = (BATCH["image"] / 255 @ kernel).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(out["mean"], expected, rtol=1e-4)
     np.testing.assert_array_equal(out["mask"], mask)
+
+
+def test_share_of_replaced_images_is_that_of_the_whole_batch(stage):
+    def loss_fn(modules, batch, key):
+        assert set(batch) == {"image"}  # nothing of it reaches the stage
+        return jnp.mean(modules["encoder"](batch["image"])), {}
+
+    current, run = make(
+        dataclasses.replace(stage, loss_fn=loss_fn), num_micro_batches=2
+    )
+    replaced = np.float32([0, 0, 0, 1, 0, 0, 1, 1])
+    _, scalars = run(current, BATCH | {"replaced": replaced})
+    assert scalars["replaced_images"] == 3 / 8

@@ -20,18 +20,21 @@ distribution of all these is the same in both classes. What was in the files bef
 cannot be undone: a photograph that is scaled less keeps more of its own noise and blur.
 """
 
+import bisect
 import dataclasses
 import functools
+import itertools
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
-from ttl_jax.data import transforms
-from ttl_jax.data.sources import Pair, Photograph
+from ttl_jax.data import live_rain, transforms
+from ttl_jax.data.listings import Listing
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 Rows = dict[str, np.ndarray]
 
@@ -69,8 +72,24 @@ def make_photograph_rows(
 
 def make_pair_rows(pair: Pair, size: int, view: transforms.View) -> Rows:
     """One row of the kind pairs: the same window of both sides."""
-    rainy, clean = (transforms.crop(side, size, view) for side in pair.load())
+    if isinstance(pair, LivePair):
+        rainy, clean = _crop_in_the_rain(pair, size, view)
+    else:
+        rainy, clean = (transforms.crop(side, size, view) for side in pair.load())
     return {"rainy": rainy[None], "clean": clean[None], "name": np.array([pair.name])}
+
+
+def _crop_in_the_rain(pair: LivePair, size: int, view: transforms.View):
+    """The rainy and the clean crop: rain falls down in it, however it was turned."""
+    photograph = pair.clean.load()
+    clean = transforms.crop(photograph, size, view)
+    surroundings = transforms.tint(transforms.coarse(photograph), view)
+    if view.rain_seed is None:
+        rng = live_rain.rng_of(pair.name)
+    else:
+        rng = np.random.default_rng(view.rain_seed)
+    longer_side = max(photograph.shape)
+    return pair.rain.fall(clean, surroundings, longer_side, rng), clean
 
 
 def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
@@ -103,9 +122,7 @@ def names_of(element: Couple | Pair | Photograph) -> list[str]:
     return [element.name]
 
 
-def draw_order(
-    listings: dict[str, Sequence[Photograph | Pair]], seed: int
-) -> grain.MapDataset:
+def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
     """Elements in the order in which they are trained on, without end.
 
     Args:
@@ -114,36 +131,73 @@ def draw_order(
       seed: Of the run.
     """
     orders = [
-        grain.MapDataset.source(_Epochs(listing, fold(seed, f"order of {field}")))
-        for field, listing in listings.items()
+        grain.MapDataset.source(_make_order(listing, seed))
+        for listing in listings.values()
     ]
     if len(orders) == 1:
         return orders[0]
     return grain.experimental.ZipMapDataset(orders).map(lambda sides: Couple(*sides))
 
 
-class _Epochs(Sequence):
-    """A listing again and again, each time in another random order.
+def _make_order(listing: Listing, seed: int) -> Sequence:
+    purpose = f"order of {listing.field}"
+    if not listing.weights:
+        return _Epochs(list(listing), fold(seed, purpose))
+    parts = [
+        _Epochs(items, fold(seed, f"{purpose}, source {i}"))
+        for i, items in enumerate(listing.by_source.values())
+    ]
+    return _Mixture(parts, listing.weights, fold(seed, f"{purpose}, mixture"))
+
+
+class _Endless(Sequence):
+    def __len__(self) -> int:
+        return sys.maxsize
+
+
+class _Epochs(_Endless):
+    """Items again and again, each time in another random order.
 
     Grain's own `shuffle().repeat()` finds an index by trial, over at least 65,536 of
     them: 5 ms for each element of a listing of six, more than all else together.
     """
 
-    def __init__(self, listing: Sequence, seed: int):
-        self._listing, self._seed = listing, seed
-        # Threads work on batches of neighbouring epochs at most.
-        self._permutation = functools.lru_cache(maxsize=8)(self._make_permutation)
-
-    def __len__(self) -> int:
-        return sys.maxsize
+    def __init__(self, items: Sequence, seed: int):
+        self._items, self._seed = items, seed
 
     def __getitem__(self, index: int):
-        epoch, place = divmod(index, len(self._listing))
-        return self._listing[self._permutation(epoch)[place]]
+        epoch, place = divmod(index, len(self._items))
+        return self._items[_permutation(len(self._items), self._seed, epoch)[place]]
 
-    def _make_permutation(self, epoch: int) -> np.ndarray:
-        rng = np.random.default_rng((self._seed, epoch))
-        return rng.permutation(len(self._listing))
+
+class _Mixture(_Endless):
+    """Elements of several sequences without end, by weight.
+
+    Each round of elements, in random order, holds of every sequence the share that its
+    weight is of the sum, to the next whole number; each sequence is gone through without
+    a gap. Grain's own `mix` alternates in a fixed rhythm: of two listings that are drawn
+    side by side, as those of couples are, sources would meet the same others forever.
+    """
+
+    _ROUND = 10_000  # elements
+
+    def __init__(self, parts: Sequence[Sequence], weights: Sequence[float], seed: int):
+        self._parts, self._seed = parts, seed
+        ends = itertools.accumulate(weights, initial=0)
+        self._bounds = [int(self._ROUND * end / sum(weights) + 0.5) for end in ends]
+
+    def __getitem__(self, index: int):
+        rounds, place = divmod(index, self._ROUND)
+        slot = int(_permutation(self._ROUND, self._seed, rounds)[place])
+        part = bisect.bisect_right(self._bounds, slot) - 1
+        start, end = self._bounds[part : part + 2]
+        return self._parts[part][rounds * (end - start) + slot - start]
+
+
+# Threads work on batches of neighbouring epochs at most: few per listing.
+@functools.lru_cache(maxsize=32)
+def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(length)
 
 
 def match_couples(

@@ -87,6 +87,11 @@ def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
     return as_rgb8(_read(path, with_info=False).array)
 
 
+def decode_rgb8(data: bytes, name: str) -> np.ndarray:
+    """As `read_rgb8`, of a file's bytes that are at hand; errors name it so."""
+    return as_rgb8(_read(name, with_info=False, data=data).array)
+
+
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width of the upright photograph in a file.
 
@@ -121,13 +126,16 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Image.Image, str]]:
+def _opened(
+    path: str | os.PathLike[str], data: bytes | None = None
+) -> Iterator[tuple[bytes, Image.Image, str]]:
     """The bytes of a file, its image with all metadata at hand, and its `_rawmode`.
 
-    What fails in the block names the file.
+    What fails in the block names the file. Bytes that are given are not read again.
     """
     try:
-        data = pathlib.Path(path).read_bytes()
+        if data is None:
+            data = pathlib.Path(path).read_bytes()
         if not data:
             raise ImageError(path, "is empty (0 bytes)")
         with _open(data) as image:
@@ -155,8 +163,10 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
-def _read(path: str | os.PathLike[str], with_info: bool) -> Picture:
-    with _opened(path) as (data, image, rawmode):
+def _read(
+    path: str | os.PathLike[str], with_info: bool, data: bytes | None = None
+) -> Picture:
+    with _opened(path, data) as (encoded, image, rawmode):
         # A multi-picture object is how cameras add previews to one JPEG photograph.
         num_pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         if num_pictures > 1:
@@ -166,7 +176,7 @@ def _read(path: str | os.PathLike[str], with_info: bool) -> Picture:
         info = _metadata(path, image) if with_info else {}
         # Pillow turns the pixels of a TIFF itself.
         orientation = 1 if image.format == "TIFF" else _orientation(image)
-        return Picture(_turned(_pixels(data, image, rawmode), orientation), info)
+        return Picture(_turned(_pixels(encoded, image, rawmode), orientation), info)
 
 
 # Pixels

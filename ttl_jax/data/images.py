@@ -34,7 +34,15 @@ def load(path: str | os.PathLike) -> np.ndarray:
     Raises:
       ImageError: If the file cannot be decoded, or has a side under `MIN_SIDE` pixels.
     """
-    image = decoding.read_rgb8(path)
+    return _require_size(decoding.read_rgb8(path), path)
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """As `load`, of a file's bytes that are at hand; errors name it so."""
+    return _require_size(decoding.decode_rgb8(data, name), name)
+
+
+def _require_size(image: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     height, width, _ = image.shape
     if min(height, width) < MIN_SIDE:
         raise decoding.ImageError(

@@ -4,13 +4,15 @@ Global batch i is a pure function of (seed, i, the listing), whatever the number
 processes: process p of P gets the rows [p * B / P, (p + 1) * B / P) of it. So a run
 goes on by starting at its step, on any number of hosts, without any iterator's state.
 
-Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin`, `num_threads` and
-`prefetch` of the config; training `seed`, `batch_size`, `mirror`, `quarter_turns`,
-`color_jitter` and, as the kind of dataset needs, `rainy`, `clean` or `pairs`;
-evaluation `eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`.
-An evaluation crop has `crop_size` pixels.
+Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin` where there is one,
+`num_threads` and `prefetch` of the config; training `seed`, `batch_size`, `mirror`,
+`quarter_turns`, `color_jitter`, `exclude`, `cache_gib`, `num_workers` and, as the kind of
+dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights` and so on; evaluation
+`eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`. An evaluation
+crop has `crop_size` pixels.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -18,9 +20,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
+from absl import logging
 
 from ttl_jax.data import datasets, sources, transforms
+from ttl_jax.data.decoding import ImageError
+from ttl_jax.data.image_cache import ImageCache
 from ttl_jax.data.images import MIN_SIDE
+from ttl_jax.data.listings import (
+    Listing,
+    normalize_weights,
+    open_listing,
+    read_excluded,
+)
+
+_MAX_ATTEMPTS = 10  # to find a photograph that can be read
 
 
 def open_training_data(
@@ -46,8 +59,16 @@ def open_training_data(
                 f"A dataset of {config.dataset} needs config.{field}, which is empty; "
                 f"set it to some of {', '.join(sources.KNOWN)}."
             )
-    listings = {field: _open(field, config[field]) for field in kind.fields}
-    return TrainingData(config, kind, listings, crop_sizes, share)
+    weights = {
+        field: normalize_weights(field, config[field], config[f"{field}_weights"])
+        for field in kind.fields
+    }
+    excluded = read_excluded(config.exclude)
+    opened = {
+        field: open_listing(field, config[field], weights[field], excluded)
+        for field in kind.fields
+    }
+    return TrainingData(config, kind, opened, crop_sizes, share)
 
 
 def open_evaluation_data(
@@ -94,42 +115,98 @@ class Share:
         )[self.process_index :: self.process_count]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """How batches are read ahead of time.
+
+    Attributes:
+      num_workers: Processes; 0: this one alone.
+      num_threads: Of each of them, or of this one.
+      prefetch: Batches that each of them keeps ready.
+    """
+
+    num_workers: int
+    num_threads: int
+    prefetch: int
+
+    @classmethod
+    def of(cls, config, num_workers: int) -> "_Reading":
+        prefetch = math.ceil(config.prefetch / max(num_workers, 1))
+        # A thread makes a batch: more than there are ahead would have nothing to do.
+        return cls(num_workers, min(config.num_threads, prefetch), prefetch)
+
+    def read(self, batches: grain.MapDataset) -> Iterator[datasets.Rows]:
+        """The batches in their order, which no number here changes."""
+        options = grain.ReadOptions(
+            num_threads=self.num_threads, prefetch_buffer_size=self.prefetch
+        )
+        dataset = batches.to_iter_dataset(options).mp_prefetch(
+            grain.MultiprocessingOptions(self.num_workers)  # with 0 it does nothing
+        )
+        with contextlib.closing(iter(dataset)) as iterator:  # ends the workers
+            yield from iterator
+
+
 class TrainingData:
     """Shuffled, augmented batches without end.
 
+    Besides what `datasets` says they hold "replaced", float32 [B]: 1 for the rows of an
+    element that stands in for one that could not be read any more, which is another
+    pure function of (seed, its index). So a file that vanishes does not end a run.
+
     Attributes:
-      epoch_steps: Updates per pass over the photographs, or where there are two lists
-        of them over the longer; at least 1.
-      listing: One line per file, "<field> <name> <bytes, or embedded>": what a run is
-        trained on.
+      epoch_steps: Updates in which as many elements are drawn as there are photographs
+        (where there are two lists of them, as in the longer), at least 1. Without
+        weights that is a pass over all of them; with weights some are drawn several
+        times in it and others not at all.
+      listing: What decides the batches, as lines; one per file is "<field> <name>
+        <bytes, or embedded, or rendered>". What a run is trained on.
+      faults: What could not be read since the start, one sentence each that names the
+        file; what worker processes met is in the log alone.
     """
 
     def __init__(
         self,
         config,
         kind: datasets.Kind,
-        listings: Mapping[str, Sequence],
+        listings: Mapping[str, Listing],
         crop_sizes: Sequence[tuple[int, int]],
         share: Share,
     ):
-        self._config, self._kind = config, kind
-        self._crop_sizes, self._share = crop_sizes, share
-        self._order = datasets.draw_order(listings, config.seed)
+        self._kind, self._crop_sizes, self._share = kind, crop_sizes, share
+        # Fields of a config take long to read, too long for each element.
+        self._seed = config.seed
+        self._augmentation = {
+            name: config[name] for name in ("mirror", "quarter_turns", "color_jitter")
+        }
+        self._reading = _Reading.of(config, config.num_workers)
         longest = max(len(listing) for listing in listings.values())
         self.epoch_steps = math.ceil(longest / share.batch_elements)
-        self.listing = _describe(listings)
+        self.listing = [
+            line for listing in listings.values() for line in listing.describe()
+        ]
+        self.faults: dict[str, object] = {}
+        # Evaluation, of a few images and rarely, has none.
+        cache = ImageCache(int(config.cache_gib * 2**30))
+        cached = {
+            field: listing.adapt(lambda items: [cache.attach(item) for item in items])
+            for field, listing in listings.items()
+        }
+        self._order = datasets.draw_order(cached, config.seed)
 
     def batches(self, start_step: int) -> Iterator[datasets.Rows]:
         """This process's rows of global batch start_step and all that follow."""
         # Before each process takes its batches, the index counts elements of all.
-        elements = self._order.map_with_index(self._attach_size).random_map(
-            self._make_rows, seed=datasets.fold(self._config.seed, "views")
+        elements = self._order.map_with_index(lambda *indexed: indexed).random_map(
+            self._make_rows, seed=datasets.fold(self._seed, "views")
         )
-        batches = self._share.take(elements)[start_step:]
-        return iter(batches.to_iter_dataset(_read_options(self._config)))
+        return self._reading.read(self._share.take(elements)[start_step:])
 
     def names(self, step: int) -> list[str]:
-        """Names of the images of a global batch, of all processes, without reading."""
+        """Names of the images of a global batch, of all processes, without reading.
+
+        Those that had to be replaced are named, not what stood in for them.
+        """
         first = step * self._share.batch_elements
         return [
             name
@@ -137,20 +214,38 @@ class TrainingData:
             for name in datasets.names_of(self._order[index])
         ]
 
-    def _attach_size(self, index: int, element):
+    def _make_rows(self, indexed, rng: np.random.Generator) -> datasets.Rows:
+        index, element = indexed
         step = index // self._share.batch_elements
         size = [size for first_step, size in self._crop_sizes if first_step <= step][-1]
-        return element, size + 2 * self._config.crop_margin
-
-    def _make_rows(self, element_and_size, rng: np.random.Generator) -> datasets.Rows:
-        element, size = element_and_size
-        view = transforms.draw_view(
-            rng,
-            mirror=self._config.mirror,
-            quarter_turns=self._config.quarter_turns,
-            color_jitter=self._config.color_jitter,
+        view = transforms.draw_view(rng, **self._augmentation)
+        faults = []
+        for attempt in range(_MAX_ATTEMPTS):
+            if attempt > 0:
+                element = self._order[self._draw_other(index, attempt)]
+            try:
+                rows = self._kind.make_rows(element, size, view)
+            except ImageError as error:
+                faults.append(str(error))
+                self._report(faults[-1])
+                continue
+            replaced = np.full(self._kind.rows_per_element, attempt > 0, np.float32)
+            return {**rows, "replaced": replaced}
+        raise ValueError(
+            f"{_MAX_ATTEMPTS} photographs one after the other cannot be read any more: "
+            f"{' '.join(dict.fromkeys(faults))} Restore the files and start again."
         )
-        return self._kind.make_rows(element, size, view)
+
+    def _draw_other(self, index: int, attempt: int) -> int:
+        """Which element takes the place of one that cannot be read."""
+        seed = datasets.fold(self._seed, "replacements")
+        return int(np.random.default_rng((seed, index, attempt)).integers(2**40))
+
+    def _report(self, fault: str) -> None:
+        """Logs each fault once."""
+        mark = object()  # of the thread that comes first
+        if self.faults.setdefault(fault, mark) is mark:
+            logging.warning("Replaced by another photograph: %s", fault)
 
 
 class EvaluationData:
@@ -161,8 +256,10 @@ class EvaluationData:
     """
 
     def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
-        self._config, self._kind = config, kind
-        self._elements, self._share = elements, share
+        self._kind, self._elements, self._share = kind, elements, share
+        self._size = config.crop_size + 2 * _find_margin(config)
+        # Workers would take longer to start than the few batches take to read.
+        self._reading = _Reading.of(config, num_workers=0)
 
     def __len__(self) -> int:
         return len(self._elements)
@@ -172,14 +269,13 @@ class EvaluationData:
         size = self._share.batch_elements
         padded = math.ceil(len(self) / size) * size
         rows = grain.MapDataset.range(padded).map(self._make_rows)
-        batches = self._share.take(rows)
-        return iter(batches.to_iter_dataset(_read_options(self._config)))
+        return self._reading.read(self._share.take(rows))
 
     def _make_rows(self, index: int) -> datasets.Rows:
         element = self._elements[min(index, len(self) - 1)]
-        size = self._config.crop_size + 2 * self._config.crop_margin
         mask = np.full(self._kind.rows_per_element, index < len(self), np.float32)
-        return {**self._kind.make_rows(element, size, transforms.CENTRE), "mask": mask}
+        rows = self._kind.make_rows(element, self._size, transforms.CENTRE)
+        return {**rows, "mask": mask}
 
 
 def _find_kind(config) -> datasets.Kind:
@@ -194,14 +290,16 @@ def _find_kind(config) -> datasets.Kind:
 
 
 def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
-    """Pairs of the first step and the size of the crops from then on."""
+    """Pairs of the first step and the size of the crops from then on, with margin."""
     sizes = config.crop_sizes or ((0, config.crop_size),)
     try:
         first_steps, pixels = zip(*sizes, strict=True)
+        if not all(isinstance(number, int) for number in first_steps + pixels):
+            raise TypeError
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"config.crop_sizes={sizes} must be pairs of a first step and a size, for "
-            "example ((0, 64), (1000, 128))."
+            f"config.crop_sizes={sizes} must be pairs of a first step and a size, whole "
+            "numbers both, for example ((0, 64), (1000, 128))."
         ) from error
     if first_steps[0] != 0 or sorted(set(first_steps)) != list(first_steps):
         raise ValueError(
@@ -212,7 +310,8 @@ def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
             f"Crops of {min(*pixels, config.crop_size)} pixels are too small; set "
             f"config.crop_size and config.crop_sizes to at least {MIN_SIDE}."
         )
-    return tuple(sizes)
+    margin = _find_margin(config)
+    return tuple((first_step, size + 2 * margin) for first_step, size in sizes)
 
 
 def _find_share(
@@ -232,16 +331,10 @@ def _find_share(
     return Share(batch_size // rows, process_index, process_count)
 
 
-def _open(field: str, names: Sequence[str]) -> list:
-    if field == "pairs":
-        return sources.open_pairs(names)
-    return sources.open_photographs(names, field)
-
-
 def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
     is_couples = config.dataset == "couples"
     opened = {
-        field: _open(field, config[f"eval_{field}"])
+        field: list(open_listing(field, config[f"eval_{field}"]))
         for field in (*kind.fields, *(["pairs"] if is_couples else []))
         if config[f"eval_{field}"]
     }
@@ -265,23 +358,6 @@ def _pick(elements: Sequence, num_eval: int) -> Sequence:
     return [elements[i * len(elements) // count] for i in range(count)]
 
 
-def _describe(listings: Mapping[str, Sequence]) -> list[str]:
-    files = [
-        (field, file)
-        for field, listing in listings.items()
-        for item in listing
-        for file in ((item.rainy, item.clean) if field == "pairs" else (item,))
-    ]
-    return [
-        f"{field} {file.name} "
-        f"{'embedded' if file.num_bytes is None else file.num_bytes}"
-        for field, file in files
-    ]
-
-
-def _read_options(config) -> grain.ReadOptions:
-    # A thread makes a batch: more threads than batches ahead would have nothing to do.
-    return grain.ReadOptions(
-        num_threads=min(config.num_threads, config.prefetch),
-        prefetch_buffer_size=config.prefetch,
-    )
+def _find_margin(config) -> int:
+    """Pixels around each crop that some stages need and cut off again."""
+    return config.crop_margin if "crop_margin" in config else 0

@@ -7,6 +7,11 @@ A source is one of
     subfolders rainy and clean, or input and target.
   list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
     between them; relative to the file's folder. Lines that begin with # are comments.
+  tfds:NAME/SPLIT, tfds:NAME: a split, or all, of a set that `ttl_jax.prepare` made.
+  rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs whose clean side are the
+    photographs of another source and whose rain is rendered on it when it is looked at
+    (`live_rain`): as a camera sees it, added as a control, or taken from the source
+    PAIRS. For example rain:folder:/photos/clean.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
 """
@@ -18,17 +23,33 @@ import importlib.util
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from ttl_jax.data import camera, decoding, images, rain
+from ttl_jax.data import (
+    camera,
+    decoding,
+    files,
+    images,
+    live_rain,
+    rain,
+    record_source,
+)
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 ROLES = ("rainy", "clean")
-KNOWN = ("sample", "sample/train", "sample/test", "folder:PATH", "list:FILE")
+KNOWN = (
+    "sample",
+    "sample/train",
+    "sample/test",
+    "folder:PATH",
+    "list:FILE",
+    "tfds:NAME/SPLIT",
+)
+KNOWN_PAIRS = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
 
-_PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 _SAMPLE_PHOTOGRAPHS = {
     "astronaut": ("skimage", "data/astronaut.png"),
     "camera": ("skimage", "data/camera.png"),
@@ -42,49 +63,6 @@ _SAMPLE_PHOTOGRAPHS = {
 # Renderings of each photograph, a third of them of each intensity. They are kept once
 # rendered: about 75 MB when all are.
 _NUM_VARIANTS = {"train": 15, "test": 3}
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-    """One image, read when asked for.
-
-    Attributes:
-      name: Printable, unique within a listing.
-      width: In pixels, upright.
-      height: In pixels, upright.
-      num_bytes: Size of the file; None for what comes with an installed package.
-      load: Returns uint8 RGB [height, width, 3], which may be read-only.
-    """
-
-    name: str
-    width: int
-    height: int
-    num_bytes: int | None
-    load: Callable[[], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """The same scene with and without rain, of the same size."""
-
-    rainy: Photograph
-    clean: Photograph
-
-    @property
-    def name(self) -> str:
-        return self.rainy.name
-
-    @property
-    def width(self) -> int:
-        return self.rainy.width
-
-    @property
-    def height(self) -> int:
-        return self.rainy.height
-
-    def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rainy and the clean image, each uint8 RGB [height, width, 3]."""
-        return self.rainy.load(), self.clean.load()
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -101,7 +79,7 @@ def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph
     """
     if role not in ROLES:
         raise ValueError(f"A role is one of {ROLES}, not {role!r}.")
-    return _concatenate(sources, lambda source: source.photographs(role))
+    return _concatenate(open_each(sources, role))
 
 
 def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
@@ -111,7 +89,40 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
       ValueError: As `open_photographs`; and if a source holds no pairs, if an image
         lacks its partner, or if the two are not of the same size.
     """
-    return _concatenate(sources, lambda source: source.pairs())
+    return _concatenate(open_each(sources, "pairs"))
+
+
+def open_each(sources: str | Sequence[str], field: str) -> dict[str, list]:
+    """The photographs or pairs of several sources, by source.
+
+    Args:
+      sources: One name or several.
+      field: "rainy" or "clean", as `open_photographs` takes it, or "pairs".
+
+    Raises:
+      ValueError: As `open_photographs` and `open_pairs`.
+    """
+    names = (sources,) if isinstance(sources, str) else tuple(sources)
+    if not names:
+        raise ValueError(f"No source is named; name one of {', '.join(KNOWN)}.")
+    opened: dict[str, list] = {}
+    origin: dict[str, str] = {}
+    for name in names:
+        source = _parse(name)
+        items = source.pairs() if field == "pairs" else source.photographs(field)
+        for item in items:
+            if item.name in origin:
+                raise ValueError(
+                    f"{item.name} is in {origin[item.name]!r} and again in {name!r}; "
+                    "name each photograph once."
+                )
+            origin[item.name] = name
+        opened[name] = items
+    return opened
+
+
+def _concatenate(opened: dict[str, list]) -> list:
+    return [item for items in opened.values() for item in items]
 
 
 class _Source(Protocol):
@@ -122,22 +133,6 @@ class _Source(Protocol):
         """As `open_pairs`, of this source alone."""
 
 
-def _concatenate(sources: str | Sequence[str], open_one: Callable) -> list:
-    names = (sources,) if isinstance(sources, str) else tuple(sources)
-    if not names:
-        raise ValueError(f"No source is named; name one of {', '.join(KNOWN)}.")
-    found = [(name, item) for name in names for item in open_one(_parse(name))]
-    origin: dict[str, str] = {}
-    for name, item in found:
-        if item.name in origin:
-            raise ValueError(
-                f"{item.name} is in {origin[item.name]!r} and again in {name!r}; "
-                "name each photograph once."
-            )
-        origin[item.name] = name
-    return [item for _, item in found]
-
-
 def _parse(name: str) -> _Source:
     kind, colon, path = name.partition(":")
     if name in KNOWN and not colon:
@@ -146,8 +141,13 @@ def _parse(name: str) -> _Source:
         return _Folder(name, pathlib.Path(path).expanduser())
     if kind == "list" and path:
         return _List(name, pathlib.Path(path).expanduser())
+    if kind == "tfds" and path:
+        return record_source.Records(path)
+    if kind in ("rain", "additive", "streaks") and path:
+        return _LiveRain(name, kind, path)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
-    raise ValueError(f"Unknown source {name!r}; known are {', '.join(KNOWN)}{hint}")
+    known = ", ".join(KNOWN + KNOWN_PAIRS)
+    raise ValueError(f"Unknown source {name!r}; known are {known}{hint}")
 
 
 def _nearest(name: str) -> str | None:
@@ -158,7 +158,8 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}"
     if expanded.is_file():
         return f"list:{name}"
-    if near := difflib.get_close_matches(kind, ("folder", "list"), n=1):
+    kinds = ("folder", "list", "tfds", "rain", "additive", "streaks")
+    if near := difflib.get_close_matches(kind, kinds, n=1):
         return f"{near[0]}:{path}" if colon else f"{near[0]}:PATH"
     near = difflib.get_close_matches(
         name, ("sample", "sample/train", "sample/test"), n=1
@@ -247,7 +248,7 @@ class _Folder:
                 f"relative to {pathlib.Path.cwd()}."
             )
         self._source, self._root = source, root
-        self._layout = self._find_layout()
+        self._layout = files.find_pair_layout(root)
 
     def photographs(self, role: str) -> list[Photograph]:
         if self._layout is None:
@@ -256,7 +257,7 @@ class _Folder:
 
     def pairs(self) -> list[Pair]:
         if self._layout is None:
-            layouts = " or ".join("/ and ".join(names) for names in _PAIR_LAYOUTS)
+            layouts = " or ".join("/ and ".join(names) for names in files.PAIR_LAYOUTS)
             raise ValueError(
                 f"{self._source!r} holds no pairs: they are expected in its "
                 f"subfolders {layouts}/. Rename them so, or use a list:FILE."
@@ -277,20 +278,6 @@ class _Folder:
                 )
         return _open_file_pairs([(rainy[stem], clean[stem]) for stem in rainy])
 
-    def _find_layout(self) -> tuple[str, str] | None:
-        layouts = [
-            names
-            for names in _PAIR_LAYOUTS
-            if all((self._root / name).is_dir() for name in names)
-        ]
-        if len(layouts) > 1:
-            raise ValueError(
-                f"{self._source!r} holds pairs twice, as "
-                f"{' and '.join('+'.join(names) for names in layouts)}; name a folder "
-                "that holds them once."
-            )
-        return layouts[0] if layouts else None
-
     def _by_stem(self, side: pathlib.Path) -> dict[str, str]:
         """Files of one side by their path within it, less the suffix."""
         by_stem: dict[str, str] = {}
@@ -306,35 +293,13 @@ class _Folder:
 
     def _find(self, root: pathlib.Path) -> list[str]:
         """Paths of all images below a folder, in the order of their relative paths."""
-        found, seen = [], set()
-        for folder, subfolders, files in os.walk(
-            root, followlinks=True, onerror=_raise_unreadable
-        ):
-            # A link may lead back up; each folder is entered once.
-            real = os.path.realpath(folder)
-            if real in seen:
-                subfolders.clear()
-                continue
-            seen.add(real)
-            subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
-            found += [
-                os.path.join(folder, name)
-                for name in files
-                if name[0] != "." and name.lower().endswith(images.SUFFIXES)
-            ]
+        found = [path for path in files.walk(root) if files.is_image(path)]
         if not found:
             raise ValueError(
                 f"{self._source!r}: {root} holds no images; their names are expected "
                 f"to end in {', '.join(images.SUFFIXES)}."
             )
-        return sorted(found, key=lambda path: pathlib.Path(path).parts)
-
-
-def _raise_unreadable(error: OSError):
-    raise ValueError(
-        f"The folder {error.filename} cannot be read: {error.strerror}. Change its "
-        "permissions or name another one."
-    ) from error
+        return found
 
 
 class _List:
@@ -386,6 +351,50 @@ class _List:
         if not lines:
             raise ValueError(f"{self._source!r} names no images; one per line, please.")
         return lines
+
+
+class _LiveRain:
+    """Rain that is rendered on the photographs of another source."""
+
+    def __init__(self, source: str, kind: str, nested: str):
+        self._source, self._kind = source, kind
+        pairs, on, clean = nested.partition(" on ")
+        if kind != "streaks":
+            pairs, clean = "", nested
+        elif not on or " on " in clean:
+            raise ValueError(
+                f"{source!r} must name two sources, as {KNOWN_PAIRS[-1]!r}, with "
+                "' on ' between them and nowhere else."
+            )
+        self._pairs, self._clean = pairs, clean
+
+    def photographs(self, role: str) -> list[Photograph]:
+        raise ValueError(
+            f"{self._source!r} renders pairs, so it can be one of the pairs; as "
+            f"{role} photographs name real ones."
+        )
+
+    def pairs(self) -> list[Pair]:
+        live = self._make_rain()
+        pairs = []
+        for clean in open_photographs(self._clean, "clean"):
+            name = f"{self._kind}:{clean.name}"
+            load = functools.partial(_render_once, name, clean, live)
+            rainy = Photograph(name, clean.width, clean.height, None, load)
+            pairs.append(LivePair(rainy, clean, live))
+        return pairs
+
+    def _make_rain(self) -> live_rain.Rain:
+        if self._kind == "rain":
+            return live_rain.Physical()
+        if self._kind == "additive":
+            return live_rain.Additive()
+        return live_rain.Streaks(open_pairs(self._pairs))
+
+
+def _render_once(name: str, clean: Photograph, live: live_rain.Rain) -> np.ndarray:
+    image = clean.load()
+    return live.fall(image, image, max(image.shape), live_rain.rng_of(name))
 
 
 def _open_files(paths: Sequence[str]) -> list[Photograph]:

@@ -6,6 +6,7 @@ that apply it are pure, so two images under the same view are treated alike.
 
 import dataclasses
 import io
+import math
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,8 @@ class View:
       gamma: Exponent of the values, counted from 0 to 1; above 1 it darkens.
       scale: Side of a couple's images over the smaller of their sides; in (0, 1].
       jpeg_quality: Of a couple's re-encoding, as libjpeg counts.
+      rain_seed: Of rain that is rendered on the image, which is another one each time;
+        None for that which the image always has.
     """
 
     vertical: float = 0.5
@@ -34,6 +37,7 @@ class View:
     gamma: float = 1.0
     scale: float = 0.75
     jpeg_quality: int = 80
+    rain_seed: int | None = None
 
 
 CENTRE = View()  # of evaluation
@@ -63,6 +67,7 @@ def draw_view(
         **(colors if color_jitter else {}),
         scale=rng.uniform(0.5, 1.0),
         jpeg_quality=int(rng.integers(60, 96)),
+        rain_seed=int(rng.integers(2**63)),
     )
 
 
@@ -84,9 +89,28 @@ def crop(image: np.ndarray, size: int, view: View) -> np.ndarray:
         rows, columns = _reflect(top, size, height), _reflect(left, size, width)
         square = image[rows[:, None], columns]
     square = np.rot90(square, view.quarter_turns)
-    square = square[:, ::-1] if view.mirrored else square
-    levels = np.rint(255 * (np.arange(256) / 255) ** view.gamma).astype(np.uint8)
-    return np.ascontiguousarray(levels[square[..., view.channels]])
+    return tint(square[:, ::-1] if view.mirrored else square, view)
+
+
+def tint(image: np.ndarray, view: View) -> np.ndarray:
+    """A copy of the image in the colours of the view, [H, W, 3]."""
+    if view.channels == CENTRE.channels and image.strides[1] == image.shape[2]:
+        tinted = image.copy()
+    else:
+        # Channel by channel: four times as fast as mirrored pixels one by one.
+        tinted = np.empty(image.shape, image.dtype)
+        for target, channel in enumerate(view.channels):
+            tinted[..., target] = image[..., channel]
+    if view.gamma != CENTRE.gamma:
+        levels = 255 * (np.arange(256) / 255) ** view.gamma
+        tinted = np.take(np.rint(levels).astype(np.uint8), tinted)
+    return tinted
+
+
+def coarse(image: np.ndarray, num_pixels: int = 10_000) -> np.ndarray:
+    """About so many pixels of an image, evenly spaced, or all if they are fewer."""
+    stride = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / num_pixels)))
+    return image[::stride, ::stride]
 
 
 def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:

@@ -22,7 +22,10 @@ SAFE_FIELDS = (
     "eval_batch_size",
     "num_eval",
     "num_threads",
+    "num_workers",
     "prefetch",
+    "cache_gib",
+    "max_replaced",
 )
 _POSITIVE = (
     "num_steps",
@@ -39,7 +42,18 @@ _POSITIVE = (
     "patience",
     "min_window",
 )
-_NOT_NEGATIVE = ("num_eval", "clip_norm", "ema_decay", "warmup_steps", "seed")
+_NOT_NEGATIVE = (
+    "num_eval",
+    "clip_norm",
+    "ema_decay",
+    "warmup_steps",
+    "seed",
+    "num_threads",
+    "num_workers",
+    "prefetch",
+    "cache_gib",
+    "max_replaced",
+)
 _SOURCES = ("rainy", "clean", "pairs", "eval_rainy", "eval_clean", "eval_pairs")
 _CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
@@ -68,6 +82,11 @@ def check(config) -> None:
                 f"config.{field}={names!r} must be names of sources, for example "
                 f"--config.{field}=folder:PATH or \"('folder:A','folder:B')\"."
             )
+    if not all(isinstance(name, str) for name in config.exclude):
+        raise ValueError(
+            f"config.exclude={config.exclude!r} must be paths of text files, for "
+            "example --config.exclude=duplicates.txt."
+        )
     for field, choices in _CHOICES.items():
         if config[field] not in choices:
             raise ValueError(

@@ -183,6 +183,7 @@ def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, flo
         if done % config.log_every == 0 or is_last:
             _check_finite(run, state)
             writer.write(done, log.summary(done, state.opt_state))
+            _check_replaced(run, log.replaced_share)
         if done % config.eval_every == 0 or is_last:
             evaluation = evaluate(state)
             writer.write(done, evaluation)
@@ -215,6 +216,19 @@ def _check_finite(run: _Run, state) -> None:
         f"images: {images}. The last good checkpoint, step "
         f"{run.checkpointer.latest_step() or 0}, stays. Look at those images, or train "
         "in another --workdir with lower learning rates or --config.clip_norm."
+    )
+
+
+def _check_replaced(run: _Run, share: float) -> None:
+    """Stops where too many images could not be read since this process started."""
+    if share <= run.config.max_replaced:
+        return
+    faults = " ".join(run.inputs.training.faults)
+    raise ValueError(
+        f"{run.directory}: {share:.1%} of the images could not be read any more, above "
+        f"--config.max_replaced={run.config.max_replaced}. "
+        f"{faults or 'The log of other processes names them.'} Restore the files and "
+        "start again, or raise that field."
     )
 
 
@@ -261,9 +275,15 @@ def _make_evaluator(run: _Run) -> Callable[[Any], dict[str, float]]:
 
 
 class _TrainLog:
-    """Means of the scalars since the last summary; they stay on the device till then."""
+    """Means of the scalars since the last summary; they stay on the device till then.
+
+    Attributes:
+      replaced_share: Of all images up to the last summary.
+    """
 
     def __init__(self, run: _Run):
+        self.replaced_share = 0.0
+        self._num_steps = 0
         self._run = run
         self._scalars: list[dict[str, jax.Array]] = []
         self._start = 0.0
@@ -278,6 +298,9 @@ class _TrainLog:
         """Returns the means and the learning rates, and begins anew."""
         values = jax.device_get(self._scalars)
         means = jax.tree.map(lambda *column: float(np.mean(column)), *values)
+        self._num_steps += len(values)
+        weight = len(values) / self._num_steps
+        self.replaced_share += weight * (means["replaced_images"] - self.replaced_share)
         images = (len(values) - 1) * self._run.config.batch_size
         seconds = time.monotonic() - self._start
         self._scalars = []

@@ -30,7 +30,8 @@ def make_train_step(
 
     Random numbers depend on the seed and the state's step. An update whose loss or
     gradient is not finite is discarded and its step latched in `bad_step`, without a
-    word to the host.
+    word to the host. The batch's `replaced` (1 for images that stand in for others) is
+    for the scalars alone, as `replaced_images`, its mean.
 
     Args:
       stage: What is trained.
@@ -50,6 +51,8 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen, batch):
         """The next state, and scalars of this update."""
+        replaced = batch["replaced"].mean()
+        batch = {name: rows for name, rows in batch.items() if name != "replaced"}
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
         (loss, scalars), grads = _mean_over_micro_batches(
@@ -77,7 +80,8 @@ def make_train_step(
             opt_state=opt_state,
             bad_step=jnp.where(is_first_bad, state.step, state.bad_step),
         )
-        return new_state, {"loss": loss, "grad_norm": grad_norm, **scalars}
+        own = {"loss": loss, "grad_norm": grad_norm, "replaced_images": replaced}
+        return new_state, {**own, **scalars}
 
     replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
     return jax.jit(

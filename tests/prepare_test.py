@@ -1,0 +1,341 @@
+"""The command that prepares data sets, as a user meets it."""
+
+import fcntl
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.data.raw_trees import TREES, make_pair, save, write_tree
+from ttl_jax import prepare
+from ttl_jax.data import published_sets, record_writer, records, sources
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty folder to run in; prepared sets go to its subfolder data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TTL_JAX_DATA_DIR", "data")
+    return tmp_path
+
+
+@pytest.fixture
+def my_pairs():
+    for i in range(4):
+        for side, image in zip(("rainy", "clean"), make_pair(i), strict=True):
+            save(pathlib.Path(f"raw/{side}/{i}.png"), image)
+    return "pairs --name mine --source raw"
+
+
+def run(command):
+    return prepare.main(command.split())
+
+
+def error_of(command, capsys):
+    """What a command that ends with status 2 says."""
+    with pytest.raises(SystemExit) as raised:
+        run(command)
+    assert raised.value.code == 2
+    return capsys.readouterr().err.split("error: ", 1)[1]
+
+
+def visible(folder="data"):
+    return sorted(name for name in os.listdir(folder) if name[0] != ".")
+
+
+def test_a_set_is_prepared_once(my_pairs, capsys):
+    assert run(my_pairs) == 0
+    out = capsys.readouterr().out
+    assert "train: 4 examples" in out
+    assert "as expected in 4 pairs, unclear in 0, contradicted in 0" in out
+    assert "tfds:mine/train" in out
+    assert len(sources.open_pairs("tfds:mine/train")) == 4
+    index = pathlib.Path("data/mine/1.0.0/index.json")
+    written = index.stat().st_mtime_ns
+    assert run(my_pairs) == 0
+    assert "mine is already prepared in data/mine/1.0.0" in capsys.readouterr().out
+    assert index.stat().st_mtime_ns == written
+    assert visible() == ["mine"]
+
+
+def test_another_data_folder_is_told_how_to_be_found(my_pairs, capsys):
+    run(f"{my_pairs} --data_dir elsewhere")
+    assert visible("elsewhere") == ["mine"]
+    assert "TTL_JAX_DATA_DIR=elsewhere" in capsys.readouterr().out
+
+
+def test_a_changed_source_is_told_and_overwritten_on_demand(my_pairs, capsys):
+    run(my_pairs)
+    rainy, clean = make_pair(9)
+    save(pathlib.Path("raw/rainy/9.png"), rainy)
+    save(pathlib.Path("raw/clean/9.png"), clean)
+    message = error_of(my_pairs, capsys)
+    assert "made from other files than those of" in message
+    assert "from 8 files of" in message and "where 10 are found now" in message
+    assert "--overwrite makes it again" in message
+    assert run(f"{my_pairs} --overwrite") == 0
+    assert len(sources.open_pairs("tfds:mine")) == 5
+    assert visible() == ["mine"]
+
+
+def test_records_of_another_version_are_told(my_pairs, capsys):
+    run(my_pairs)
+    os.rename("data/mine/1.0.0", "data/mine/0.9.0")
+    assert "made by another version of ttl_jax" in error_of(my_pairs, capsys)
+    run(f"{my_pairs} --overwrite")
+    assert visible("data/mine") == ["1.0.0"]
+
+
+def test_counts_other_than_the_published_ones_are_warned_of(here, capsys):
+    write_tree(here / "raw", "rain800")
+    assert run("rain800 --source raw") == 0
+    out = capsys.readouterr().out
+    assert "Warning: train has 2 examples, published are 700." in out
+    assert "Warning: test has 1 examples, published are 100." in out
+    report = pathlib.Path("data/rain800/1.0.0/report.md").read_text()
+    assert "| train | 2 | 700 |" in report
+    assert "- Terms: none stated" in report
+
+
+def test_a_published_count_is_no_warning(here, capsys, monkeypatch):
+    write_tree(here / "raw", "mpid_rain_streak")
+    counts = published_sets.SETS["mpid_rain_streak"].counts
+    monkeypatch.setitem(counts, "test", 2)
+    run("mpid_rain_streak --source raw")
+    assert "Warning" not in capsys.readouterr().out
+
+
+def test_everything_left_out_is_in_the_report(my_pairs, capsys):
+    rainy, clean = make_pair(7)
+    for i in range(12):
+        save(pathlib.Path(f"raw/rainy/alone{i}.png"), rainy)
+    save(pathlib.Path("raw/rainy/same.png"), clean)
+    save(pathlib.Path("raw/clean/same.png"), clean)
+    pathlib.Path("raw/rainy/0.png").write_bytes(b"no image")
+    pathlib.Path("raw/notes.txt").write_text("no image")
+    run(my_pairs)
+    assert "Left out, 14 in all: " in capsys.readouterr().out
+    report = pathlib.Path("data/mine/1.0.0/report.md").read_text()
+    for i in range(12):
+        assert f"- rainy/alone{i}.png has no partner in clean/\n" in report
+    assert "- rainy/same.png equals clean/same.png, pixel for pixel\n" in report
+    assert "- rainy/0.png cannot be read: it is no PNG" in report
+    assert "passed over: 1\n\n- notes.txt\n" in report
+    index = records.read_index(pathlib.Path("data/mine/1.0.0"))
+    assert len(index.excluded) == 14
+
+
+def test_names_that_are_no_unicode_are_kept_readable(here, capsys):
+    odd = os.fsdecode(b"raw/\xff.png")
+    save(here / "raw/a.png", make_pair()[1])
+    os.rename("raw/a.png", odd)
+    pathlib.Path(os.fsdecode(b"raw/\xfe.png")).write_bytes(b"")
+    assert run("photos --name mine --source raw") == 0
+    assert "\N{REPLACEMENT CHARACTER}.png is empty" in capsys.readouterr().out
+    (photograph,) = sources.open_photographs("tfds:mine", "clean")
+    assert photograph.name == "mine/train/\N{REPLACEMENT CHARACTER}.png"
+    np.testing.assert_array_equal(photograph.load(), make_pair()[1])
+
+
+def test_exchanged_sides_are_refused_unless_trusted(my_pairs, capsys):
+    os.rename("raw/rainy", "raw/x")
+    os.rename("raw/clean", "raw/rainy")
+    os.rename("raw/x", "raw/clean")
+    message = error_of(my_pairs, capsys)
+    assert "Of 4 pairs, 4 seem to have their sides exchanged" in message
+    assert "raw/rainy/2.png (-" in message
+    assert visible() == []
+    assert run(f"{my_pairs} --trust_sides") == 0
+    assert "contradicted in 4." in capsys.readouterr().out
+    report = pathlib.Path("data/mine/1.0.0/report.md").read_text()
+    assert "- contradicted, kept by --trust_sides: rainy/2.png (-" in report
+
+
+def test_the_rainy_half_can_be_told(here, capsys):
+    rainy, clean = make_pair()
+    both = np.concatenate([clean, rainy], axis=1)
+    save(here / "raw/DID-MDN-test/1.png", both)
+    assert "--rainy_half right" in error_of("rain1200 --source raw", capsys)
+    assert run("rain1200 --source raw --rainy_half right") == 0
+    (pair,) = sources.open_pairs("tfds:rain1200/test")
+    np.testing.assert_array_equal(pair.load(), [rainy, clean])
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("", "name a set and its --source, or ask for --list"),
+        ("rain1200", "name a set and its --source"),
+        ("rain12 --source raw", "Unknown set 'rain12'; known are rain1200, "),
+        ("rain140 --source raw", "did you mean 'rain14000'?"),
+        ("spa --source absent", "There is no folder absent;"),
+        ("spa --source raw", "raw lacks the folders of spa. Expected is\n"),
+        ("spa --source raw --name mine", "spa has its name; --name is for"),
+        ("pairs --source raw", "--name gives your own set its name"),
+        ("pairs --source raw --name My-set", "'My-set' is none, or taken"),
+        ("pairs --source raw --name spa", "'spa' is none, or taken"),
+        ("spa --source raw --rainy_half left", "spa has none"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(command, message, here, capsys):
+    save(here / "raw/a.png", make_pair()[0])
+    assert message in error_of(command, capsys)
+    assert not os.path.exists("data")
+
+
+def test_a_folder_with_nothing_usable_is_refused(here, capsys):
+    pathlib.Path("raw").mkdir()
+    pathlib.Path("raw/a.png").write_bytes(b"")
+    message = error_of("photos --name mine --source raw", capsys)
+    assert "nothing usable for the split train: a.png is empty" in message
+    assert visible() == []
+
+
+def test_too_small_a_disk_is_told_before_writing(my_pairs, capsys, monkeypatch):
+    usage = shutil._ntuple_diskusage(10**9, 10**9 - 10**3, 10**3)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    message = error_of(my_pairs, capsys)
+    num_bytes = sum(path.stat().st_size for path in pathlib.Path("raw").rglob("*.png"))
+    needed = f"{num_bytes / 1000:.1f}kB"
+    assert f"mine needs about {needed} in data, where 1.00kB are free" in message
+    assert visible() == []
+
+
+def test_two_processes_do_not_prepare_one_set(my_pairs, capsys):
+    pathlib.Path("data").mkdir()
+    with open("data/.mine.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "being prepared in data by another process" in error_of(my_pairs, capsys)
+    assert run(my_pairs) == 0
+
+
+# Interruptions
+
+
+def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypatch):
+    encode, seen = record_writer._encode, []
+
+    def interrupt(*args):
+        seen.append(args)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return encode(*args)
+
+    monkeypatch.setattr(record_writer, "_encode", interrupt)
+    with pytest.raises(SystemExit) as raised:
+        run(my_pairs)
+    assert raised.value.code == 130
+    assert os.listdir("data") == [".mine.lock"]
+    monkeypatch.setattr(record_writer, "_encode", encode)
+    assert run(my_pairs) == 0
+    assert len(sources.open_pairs("tfds:mine/train")) == 4
+
+
+KILLED = """
+import os, signal, sys
+from ttl_jax import prepare
+from ttl_jax.data import record_writer
+name, last_call, *command = sys.argv[1:]
+original, calls = getattr(record_writer, name), []
+def kill(*args):
+    calls.append(args)
+    if len(calls) == int(last_call):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args)
+setattr(record_writer, name, kill)
+prepare.main(command)
+"""
+
+
+@pytest.mark.parametrize("function, call", [("_encode", 3), ("publish", 1)])
+def test_after_a_kill_the_same_command_finishes(my_pairs, function, call, here):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, function, str(call), *my_pairs.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert os.listdir("data/.mine.incomplete")  # it was indeed in the middle
+    assert visible() == []
+    with pytest.raises(ValueError, match="holds no prepared set 'mine'"):
+        sources.open_pairs("tfds:mine/train")
+    assert run(my_pairs) == 0
+    assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    for i, pair in enumerate(sources.open_pairs("tfds:mine/train")):
+        np.testing.assert_array_equal(pair.load(), make_pair(i))
+
+
+def test_records_that_cannot_be_written_are_one_line(my_pairs):
+    code = (
+        "import resource, sys; from ttl_jax import prepare\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"  # bytes of a file
+        "prepare.main(sys.argv[1:])"
+    )
+    failed = subprocess.run(
+        [sys.executable, "-c", code, *my_pairs.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 2
+    (line,) = failed.stderr.split("error: ", 1)[1].splitlines()
+    assert line.startswith("Records cannot be written: ") and "File too large" in line
+    assert os.listdir("data") == [".mine.lock"]
+
+
+def test_a_file_that_changes_meanwhile_is_told(my_pairs, capsys, monkeypatch):
+    encode = record_writer._encode
+
+    def change(*args):
+        save(pathlib.Path("raw/clean/3.png"), make_pair(8)[1])
+        return encode(*args)
+
+    monkeypatch.setattr(record_writer, "_encode", change)
+    message = error_of(my_pairs, capsys)
+    assert "raw/clean/3.png changed while the set was prepared" in message
+    assert visible() == []
+
+
+# The list
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_list_tells_what_there_is_to_know_of_each_set(name, capsys):
+    assert run("--list") == 0
+    (entry,) = (
+        entry
+        for entry in capsys.readouterr().out.split("\n\n")
+        if entry.split("\n")[0] == name
+    )
+    raw_set = published_sets.SETS[name]
+    for text in (raw_set.paper, raw_set.terms, raw_set.home, raw_set.note):
+        assert text and text in entry
+    for line in raw_set.tree.splitlines():
+        assert line in entry
+    for split, count in raw_set.counts.items():
+        assert f"{split} {count:,}" in entry
+
+
+def test_the_list_is_a_table_where_asked(capsys):
+    run("--list --markdown")
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2 + len(published_sets.SETS)
+    assert {row.count("|") for row in rows} == {6}
+
+
+def test_help_needs_no_library():
+    code = (
+        "import sys; from ttl_jax import prepare\n"
+        "try: prepare.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'numpy', 'tensorflow_datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,196 @@
+"""What a run draws from: the photographs or pairs of a field of its config.
+
+A field is "rainy", "clean" or "pairs". Beside its sources a config may name their weights
+(`config.pairs_weights`) and text files of photographs to leave out (`config.exclude`).
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from absl import logging
+
+from ttl_jax.data import sources
+from ttl_jax.data.photographs import LivePair, Pair, Photograph
+
+_MIN_SHARE = 0.001  # less would be drawn too unevenly
+
+Items = Sequence[Photograph] | Sequence[Pair]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """All photographs, or all pairs, of a field.
+
+    Attributes:
+      field: "rainy", "clean" or "pairs".
+      by_source: What each source holds.
+      weights: Of each source, the share of the elements that are drawn from it; they
+        sum to 1. Empty: every photograph is drawn as often as any other.
+    """
+
+    field: str
+    by_source: Mapping[str, Items]
+    weights: Sequence[float] = ()
+
+    def __len__(self) -> int:
+        return sum(len(items) for items in self.by_source.values())
+
+    def __iter__(self) -> Iterator[Photograph | Pair]:
+        for items in self.by_source.values():
+            yield from items
+
+    def describe(self) -> list[str]:
+        """A line per file, and where there are weights, per source before its files."""
+        lines = []
+        for i, (source, items) in enumerate(self.by_source.items()):
+            if self.weights:
+                lines.append(f"{self.field} {source} share {self.weights[i]:.6g}")
+            lines += [f"{self.field} {file}" for file in _describe(items)]
+            rains = {item.rain: None for item in items if isinstance(item, LivePair)}
+            for rain in rains:
+                lines += [f"streaks {file}" for file in _describe(rain.pairs)]
+        return lines
+
+    def adapt(self, function: Callable[[Items], Items]) -> "Listing":
+        """The listing of `function(items)` of each source.
+
+        And of the pairs that live rain takes its streaks from.
+        """
+        # All pairs of a source have the same rain, and shall have the same again.
+        adapt_rain = functools.cache(lambda rain: rain.adapt(function))
+        by_source = {
+            source: [
+                dataclasses.replace(item, rain=adapt_rain(item.rain))
+                if isinstance(item, LivePair)
+                else item
+                for item in function(items)
+            ]
+            for source, items in self.by_source.items()
+        }
+        return dataclasses.replace(self, by_source=by_source)
+
+
+def open_listing(
+    field: str,
+    names: Sequence[str],
+    weights: Sequence[float] = (),
+    excluded: Sequence[tuple[str, frozenset[str]]] = (),
+) -> Listing:
+    """Opens and checks the sources of a field.
+
+    Args:
+      field: "rainy", "clean" or "pairs".
+      names: Of the sources.
+      weights: As `normalize_weights` returns them.
+      excluded: As `read_excluded` returns it. Pairs go with either of their sides.
+
+    Raises:
+      ValueError: As `sources.open_each`; or if nothing is left.
+    """
+    listing = Listing(field, sources.open_each(names, field), weights)
+    for file, left_out in excluded:
+        listing = _leave_out(listing, file, left_out)
+    return listing
+
+
+def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
+    """Each file that lists photographs to leave out, and their names.
+
+    Args:
+      files: Text files with one name per line, as `Photograph.name` has it; lines that
+        begin with # are comments.
+
+    Raises:
+      ValueError: If one cannot be read.
+    """
+    return [(file, frozenset(_read_names(file))) for file in files]
+
+
+def normalize_weights(
+    field: str, names: Sequence[str], weights: Sequence[float]
+) -> tuple[float, ...]:
+    """Weights as shares of the whole.
+
+    Raises:
+      ValueError: If there are some but not one per source, or one is not positive, or
+        next to nothing beside the others.
+    """
+    if not weights:
+        return ()
+    if len(weights) != len(names):
+        raise ValueError(
+            f"config.{field}_weights={weights} are {len(weights)}, but config.{field} "
+            f"names {len(names)} sources; give one weight to each, or none."
+        )
+    if not all(
+        isinstance(weight, int | float) and 0 < weight < math.inf for weight in weights
+    ):
+        raise ValueError(
+            f"config.{field}_weights={weights} must be positive numbers; leave out a "
+            "source that nothing is to be drawn from."
+        )
+    shares = tuple(weight / sum(weights) for weight in weights)
+    if min(shares) < _MIN_SHARE:
+        raise ValueError(
+            f"config.{field}_weights={weights}: the least is {min(shares):.2g} of the "
+            f"sum; choose at least {_MIN_SHARE}, or leave out that source."
+        )
+    return shares
+
+
+def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
+    def keep(items: Items) -> Items:
+        return [item for item in items if names.isdisjoint(map(_key, _names(item)))]
+
+    kept = listing.adapt(keep)
+    logging.info(
+        "%s leaves out %d of %d %s", file, len(listing) - len(kept), len(listing),
+        listing.field,
+    )  # fmt: skip
+    empty = [source for source, items in kept.by_source.items() if not items]
+    if not len(kept) or (kept.weights and empty):
+        raise ValueError(
+            f"{file} leaves out all that config.{listing.field} has in "
+            f"{', '.join(empty)}; name other sources, or shorten that list."
+        )
+    return kept
+
+
+def _names(item: Photograph | Pair) -> tuple[str, ...]:
+    return (
+        (item.rainy.name, item.clean.name) if isinstance(item, Pair) else (item.name,)
+    )
+
+
+def _key(name: str) -> str:
+    """The same for a relative and an absolute path to a file."""
+    return os.path.abspath(name)
+
+
+def _read_names(file: str) -> Iterator[str]:
+    try:
+        text = pathlib.Path(file).expanduser().read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"config.exclude names {file}, which cannot be read as UTF-8 text: {error}"
+        ) from error
+    for line in text.split("\n"):
+        name = line.strip()
+        if name and not name.startswith("#"):
+            yield _key(name)
+
+
+def _describe(items: Items) -> Iterator[str]:
+    for item in items:
+        files = (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
+        for file in files:
+            if file.num_bytes is not None:
+                yield f"{file.name} {file.num_bytes}"
+            elif isinstance(item, LivePair) and file is item.rainy:
+                yield f"{file.name} rendered"
+            else:
+                yield f"{file.name} embedded"

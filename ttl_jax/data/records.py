@@ -1,0 +1,117 @@
+"""Prepared sets: records of encoded images, and an index of them.
+
+A set lies in "<data folder>/<name>/<version>": ArrayRecord files that
+`tensorflow_datasets` also reads, `index.json` and `report.md`. It is put there whole, by
+one renaming, when all of it is written.
+"""
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+VERSION = "1.0.0"  # of the records and the index
+
+_INDEX = "index.json"
+
+
+class Row(NamedTuple):
+    """What the index knows of one record.
+
+    Attributes:
+      name: Unique within the split.
+      scene: Shared by the records that show the same scene.
+      width: In pixels, upright.
+      height: In pixels, upright.
+      num_bytes: Of each of its images.
+      last_file: Of the source: the clean image of a pair, which several rainy ones may
+        share.
+    """
+
+    name: str
+    scene: str
+    width: int
+    height: int
+    num_bytes: Sequence[int]
+    last_file: str
+
+
+class Index(NamedTuple):
+    """What is known of a prepared set without reading its records.
+
+    Attributes:
+      name: Of the set.
+      image_names: Features of its records: rainy and clean, or image.
+      splits: Row i is of record i.
+      views: Splits that are parts of another one: its name, and the positions in it.
+      source: Where it came from, see `preparation`.
+      excluded: Files that were left out, and why.
+    """
+
+    name: str
+    image_names: Sequence[str]
+    splits: Mapping[str, Sequence[Row]]
+    views: Mapping[str, tuple[str, Sequence[int]]]
+    source: Mapping[str, Any]
+    excluded: Sequence[tuple[str, str]]
+
+
+def default_data_dir() -> pathlib.Path:
+    """$TTL_JAX_DATA_DIR, or the folder ttl_jax/data in the user's cache."""
+    if folder := os.environ.get("TTL_JAX_DATA_DIR"):
+        return pathlib.Path(folder).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(cache, "ttl_jax", "data")
+
+
+def folder_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+    """Where a set of that name is, once it is prepared."""
+    return data_dir / name / VERSION
+
+
+def read_index(folder: pathlib.Path) -> Index | None:
+    """The index of a prepared set; None where there is none.
+
+    Raises:
+      ValueError: If it cannot be read.
+    """
+    try:
+        content = json.loads((folder / _INDEX).read_bytes())
+        content["splits"] = {
+            split: [Row(*row) for row in rows]
+            for split, rows in content["splits"].items()
+        }
+        return Index(**content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{folder / _INDEX} cannot be read ({error!r}); prepare the set again with "
+            "--overwrite."
+        ) from error
+
+
+def write_index(folder: pathlib.Path, index: Index) -> None:
+    """Puts the index beside its records."""
+    (folder / _INDEX).write_text(json.dumps(index._asdict()))
+
+
+def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> bytes:
+    """The encoded bytes of one image of a record; any thread and process may call it."""
+    # What a forked process inherits of open records is not its own.
+    return _open_split(folder, split, os.getpid())[position][image]
+
+
+@functools.cache
+def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[dict]:
+    import tensorflow_datasets as tfds  # takes half a second
+
+    builder = tfds.builder_from_directory(folder)
+    encoded = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+    return builder.as_data_source(split, decoders=encoded)
