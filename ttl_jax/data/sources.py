@@ -108,10 +108,15 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
     """The pairs of all sources, in an order that depends on their names alone.
 
     Raises:
-      ValueError: As `open_photographs`; and if a source holds no pairs, if an image
-        lacks its partner, or if the two are not of the same size.
+      NoPairsError: If a source holds no pairs.
+      ValueError: As `open_photographs`; and if an image lacks its partner, or if the two
+        are not of the same size.
     """
     return _concatenate(sources, lambda source: source.pairs())
+
+
+class NoPairsError(ValueError):
+    """A source holds photographs, but no pairs."""
 
 
 class _Source(Protocol):
@@ -254,7 +259,7 @@ class _Folder:
     def pairs(self) -> list[Pair]:
         if self._layout is None:
             layouts = " or ".join("/ and ".join(names) for names in _PAIR_LAYOUTS)
-            raise ValueError(
+            raise NoPairsError(
                 f"{self._source!r} holds no pairs: they are expected in its "
                 f"subfolders {layouts}/. Rename them so, or use a list:FILE."
             )
@@ -360,7 +365,7 @@ class _List:
 
     def pairs(self) -> list[Pair]:
         if len(self._lines[0]) != 2:
-            raise ValueError(
+            raise NoPairsError(
                 f"{self._source!r} has one column; pairs need two, rainy and clean, "
                 "with a TAB between them."
             )
