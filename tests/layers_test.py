@@ -9,9 +9,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
-    "argparse", "collections", "concurrent", "contextlib", "csv", "dataclasses",
-    "difflib", "functools", "glob", "hashlib", "importlib", "io", "itertools", "json",
-    "logging", "math", "os", "pathlib", "sys", "tempfile", "threading", "time", "typing", "warnings",
+    "argparse", "base64", "collections", "concurrent", "contextlib", "csv",
+    "dataclasses", "difflib", "functools", "glob", "hashlib", "html", "importlib", "io",
+    "itertools", "json", "logging", "math", "os", "pathlib", "re", "sys", "tempfile", "threading", "time", "typing", "warnings",
     "zlib",
 }  # fmt: skip
 
@@ -60,6 +60,7 @@ ROOMS = {
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
     },
+    "ttl_jax/prepare": {"ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip
 

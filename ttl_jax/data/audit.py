@@ -18,7 +18,6 @@ found.
 """
 
 import concurrent.futures
-import contextlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -144,12 +143,17 @@ def open_entries(source: str) -> list[Entry]:
     Raises:
       ValueError: As `sources.open_photographs`.
     """
-    photographs = sources.open_photographs(source, "clean")
-    names = {photograph.name: [photograph.name] for photograph in photographs}
-    with contextlib.suppress(sources.NoPairsError):
+    shown: dict[str, tuple[Photograph, list[str]]] = {}
+    try:
         for pair in sources.open_pairs(source):
-            names[pair.clean.name].append(pair.rainy.name)
-    return [Entry(source, item, tuple(names[item.name])) for item in photographs]
+            shown.setdefault(pair.clean.name, (pair.clean, []))[1].append(pair.name)
+    except sources.NoPairsError:
+        for photograph in sources.open_photographs(source, "clean"):
+            shown[photograph.name] = photograph, []
+    return [
+        Entry(source, photograph, (photograph.name, *rainy))
+        for photograph, rainy in shown.values()
+    ]
 
 
 def excluded_names(audit: Audit) -> list[str]:

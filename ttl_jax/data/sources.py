@@ -7,6 +7,7 @@ A source is one of
     subfolders rainy and clean, or input and target.
   list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
     between them; relative to the file's folder. Lines that begin with # are comments.
+  selection:FILE: what a text file picks out of other sources by name, see `selections`.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
 """
@@ -23,10 +24,17 @@ from typing import Protocol
 
 import numpy as np
 
-from ttl_jax.data import decoding, images, rain
+from ttl_jax.data import decoding, images, rain, selections
 
 ROLES = ("rainy", "clean")
-KNOWN = ("sample", "sample/train", "sample/test", "folder:PATH", "list:FILE")
+KNOWN = (
+    "sample",
+    "sample/train",
+    "sample/test",
+    "folder:PATH",
+    "list:FILE",
+    "selection:FILE",
+)
 
 _PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 _SAMPLE_PHOTOGRAPHS = {
@@ -151,6 +159,8 @@ def _parse(name: str) -> _Source:
         return _Folder(name, pathlib.Path(path).expanduser())
     if kind == "list" and path:
         return _List(name, pathlib.Path(path).expanduser())
+    if name.startswith(selections.PREFIX) and path:
+        return _Selection(name, path)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
     raise ValueError(f"Unknown source {name!r}; known are {', '.join(KNOWN)}{hint}")
 
@@ -163,7 +173,7 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}"
     if expanded.is_file():
         return f"list:{name}"
-    if near := difflib.get_close_matches(kind, ("folder", "list"), n=1):
+    if near := difflib.get_close_matches(kind, ("folder", "list", "selection"), n=1):
         return f"{near[0]}:{path}" if colon else f"{near[0]}:PATH"
     near = difflib.get_close_matches(
         name, ("sample", "sample/train", "sample/test"), n=1
@@ -388,6 +398,37 @@ class _List:
         if not lines:
             raise ValueError(f"{self._source!r} names no images; one per line, please.")
         return lines
+
+
+class _Selection:
+    """What a text file picks out of other sources by name."""
+
+    def __init__(self, source: str, file: str):
+        self._source, self._sections = source, selections.read(file)
+        self._holds_pairs = len(self._sections[0].lines[0]) == 2
+
+    def photographs(self, role: str) -> list[Photograph]:
+        if not self._holds_pairs:
+            return self._select(lambda source: open_photographs(source, role))
+        sides = [getattr(pair, role) for pair in self.pairs()]
+        # Several rainy photographs may share a clean one, which still counts once.
+        return list({side.name: side for side in sides}.values())
+
+    def pairs(self) -> list[Pair]:
+        if not self._holds_pairs:
+            raise NoPairsError(
+                f"{self._source!r} has one column, of photographs; pairs need two."
+            )
+        return self._select(open_pairs)
+
+    def _select(self, open_one: Callable[[str], list]) -> list:
+        return [
+            item
+            for section in self._sections
+            for item in selections.select(
+                open_one(section.source), (names[0] for names in section.lines)
+            )
+        ]
 
 
 def _open_files(paths: Sequence[str]) -> list[Photograph]:

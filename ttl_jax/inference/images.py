@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
-from ttl_jax.data import files
+from ttl_jax.data import atomic_files
 
 FORMATS = {
     ".png": "PNG",
@@ -65,7 +65,7 @@ def write_image(
         raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
     if num_channels in (2, 4) and image_format == "JPEG":
         raise ValueError(f"{path}: JPEG holds no alpha; use PNG, WebP or TIFF.")
-    with files.atomic_file(path) as stream:
+    with atomic_files.atomic_file(path) as stream:
         _encode(stream, image_format, array, info or {})
 
 
