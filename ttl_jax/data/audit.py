@@ -290,9 +290,11 @@ def _close(rows: np.ndarray, columns: np.ndarray, mirrored: int) -> np.ndarray:
     """
     rows = (rows * _MIRRORED if mirrored else rows).astype(np.float32)
     products = rows @ columns.T
-    i, j = np.nonzero(products >= NUM_BITS - 2 * MAX_DISTANCE)
-    close = np.zeros((len(i), 5), np.int64)
-    close[:, 0], close[:, 1], close[:, 2] = i, j, (NUM_BITS - products[i, j]) / 2
+    # `np.nonzero` of two dimensions would take as long as the product.
+    found = np.flatnonzero(products >= NUM_BITS - 2 * MAX_DISTANCE)
+    close = np.zeros((len(found), 5), np.int64)
+    close[:, 0], close[:, 1] = np.divmod(found, len(columns))
+    close[:, 2] = (NUM_BITS - products.flat[found]) / 2
     return close
 
 

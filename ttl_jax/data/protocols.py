@@ -120,10 +120,8 @@ def _open(protocol: str, key: str, source: str, kind: str) -> list:
 
 
 def _how_to_prepare(key: str) -> str:
-    is_own = (
-        key == _REAL_RAIN
-    )  # of anybody's own photographs, where others are published
-    return f"photos --name {key}" if is_own else key.partition("/")[0]
+    # A published set is prepared under its name, one's own photographs under any.
+    return f"photos --name {key}" if key == _REAL_RAIN else key.partition("/")[0]
 
 
 def _sections(
