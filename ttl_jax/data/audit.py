@@ -38,7 +38,7 @@ NUM_BITS = NUM_FREQUENCIES**2 - 1
 # Measured on 667 photographs of different scenes. Of 200 of them 98 to 100 % are found
 # again from a crop to 85 % of the width and height or more, wherever it is, two thirds
 # from one to 80 %, and 98 % in heavy rendered rain. No two photographs match; of 5.6
-# million couples of these and their quadrants, 3 do, which are bare sky.
+# million couples of these and their quadrants, 3 do, which are all but plain.
 MAX_DISTANCE = 40  # bits
 MIN_CORRELATION = 0.95
 
