@@ -32,11 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if not args.protocol:
         parser.error("name a --protocol, or audit and sources")
-    try:
-        draw(args)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    return 0
+    return draw(parser, args)
 
 
 def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,26 +60,26 @@ def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def draw(args: argparse.Namespace) -> None:
-    """Draws a protocol; prints and writes it as the flags say.
-
-    Raises:
-      ValueError: As `protocols.select`.
-    """
+def draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Draws a protocol; prints and writes its list as the flags say."""
     # Imported once the flags are read: --help is quick.
     from ttl_jax.data import atomic_files, protocols, selections
 
     given: dict[str, list[str]] = {}
     for key, source in args.set:
         given.setdefault(key, []).append(source)
-    comments, sections = protocols.select(args.protocol, args.seed, given)
-    text = selections.to_text(comments, sections)
-    if args.output:
-        with atomic_files.atomic_file(args.output) as stream:
-            stream.write(text.encode())
+    try:
+        comments, sections = protocols.select(args.protocol, args.seed, given)
+        text = selections.to_text(comments, sections)
+        if args.output:
+            with atomic_files.atomic_file(args.output) as stream:
+                stream.write(text.encode())
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     print(text if args.print else "\n".join(comments))
     if args.output:
         print(f"Written to {args.output}; use it as selection:{args.output}")
+    return 0
 
 
 def audit(arguments: Sequence[str]) -> int:
