@@ -112,13 +112,13 @@ def test_realclear_shows_no_picture_twice_and_none_of_the_tests():
             pairs("rain1200/train", 20, folder="heavy/")
             + pairs("rain1200/train", 20, folder="light/")
         ),
-        "rain14000/train": clean(pairs("rain14000/train", 10, first=100)),
+        "rain14000/train2800": clean(pairs("rain14000/train", 10, first=100)),
         "rain1200/test": clean(pairs("rain1200/test", 3, first=4)),  # 4, 5, 6
         "rain14000/test2800": clean(pairs("rain14000/train", 2, first=100)),
     }
     shown = {
         item.name: background
-        for key, firsts in (("rain1200/train", (0, 0)), ("rain14000/train", (100,)))
+        for key, firsts in (("rain1200/train", (0, 0)), ("rain14000/train2800", (100,)))
         for items, first in zip(
             np.array_split(opened[key], len(firsts)), firsts, strict=True
         )
@@ -139,7 +139,7 @@ def test_realclear_stops_at_its_size(monkeypatch):
     opened = {
         **nothing_avoided("realclear"),
         "rain1200/train": clean(pairs("rain1200/train", 10)),
-        "rain14000/train": clean(pairs("rain14000/train", 10, first=50)),
+        "rain14000/train2800": clean(pairs("rain14000/train", 10, first=50)),
     }
     drawn = draw("realclear", opened)
     assert len(drawn.names) == 6

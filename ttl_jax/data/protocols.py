@@ -324,7 +324,7 @@ _MSPFN = ("rain1200/test", "rain14000/test2800", "rain800/test")
 _ORIGINAL = ("rain1200/test", "rain14000/test1400", "rain800/test")
 _TEST_1 = (*_MSPFN, "rain14000/test1400")
 _RAIN_1200 = ("rain1200/train",)
-_CLEAR = ("rain1200/train", "rain14000/train")
+_CLEAR = ("rain1200/train", "rain14000/train2800")
 _REAL_RAIN = "realrain"
 
 
