@@ -9,9 +9,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
-    "argparse", "bisect", "collections", "concurrent", "contextlib", "csv", "dataclasses",
-    "difflib", "fcntl", "functools", "glob", "hashlib", "importlib", "io", "itertools",
-    "json", "logging", "math", "os", "pathlib", "re", "shutil", "sys", "tempfile", "threading", "time", "typing", "warnings",
+    "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
+    "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
+    "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
+    "shutil", "sys", "tempfile", "threading", "time", "typing", "warnings",
     "zlib",
 }  # fmt: skip
 
@@ -60,7 +61,7 @@ ROOMS = {
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
     },
-    "ttl_jax/prepare": {"ttl_jax.data"},
+    "ttl_jax/prepare": {"ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip
 

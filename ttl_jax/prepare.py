@@ -1,6 +1,6 @@
-"""Makes records out of data sets as they are distributed, or of one's own folders.
+"""Makes records out of data sets, draws the paper's sets, and finds duplicates.
 
-Examples:
+Examples, sets as they are distributed and folders of your own:
 
   python -m ttl_jax.prepare --list
   python -m ttl_jax.prepare rain1200 --source downloads/DID-MDN-datasets
@@ -10,6 +10,15 @@ Examples:
 Every image is decoded once; what cannot be used is left out and named in report.md
 beside the records. What is prepared is trained on as the source tfds:NAME/SPLIT. The
 same command goes on where it was interrupted.
+
+The paper's choice of prepared sets, trained and tested on as the source selection:FILE:
+
+  python -m ttl_jax.prepare --protocol test1 --print
+  python -m ttl_jax.prepare --protocol pairs6000 --output lists/pairs6000.txt
+
+Photographs that show the same picture, within and between sources:
+
+  python -m ttl_jax.prepare audit folder:photos folder:more --against folder:test
 """
 
 import argparse
@@ -19,25 +28,39 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepares what the flags name.
+    """Prepares, draws or compares what the flags name.
 
     Args:
       arguments: The command line, by default the process's own.
 
     Returns:
-      The exit status 0. Whatever keeps a set from being prepared ends the process with
-      status 2 and says what to do.
+      The exit status 0. A mistake in the command, and whatever keeps it from being
+      carried out, ends the process with status 2 and says what to do.
     """
-    parser = _make_parser()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["audit"]:
+        return _audit(arguments[1:])
+    parser = _make_parser(__doc__)
+    _add_set_arguments(parser)
+    _add_protocol_arguments(parser)
     args = parser.parse_args(arguments)
-    # Imported once the flags are read: --help is quick.
-    from ttl_jax.data import preparation, published_sets, records
-
+    if args.protocol:
+        return _draw(parser, args)
     if args.list:
+        from ttl_jax.data import published_sets
+
         print(published_sets.tabulate() if args.markdown else published_sets.describe())
         return 0
     if not args.what or not args.source:
-        parser.error("name a set and its --source, or ask for --list")
+        parser.error("name a set and its --source, a --protocol, audit, or --list")
+    return _prepare(parser, args)
+
+
+def _prepare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Makes the records of a set."""
+    # Imported once the flags are read: --help is quick.
+    from ttl_jax.data import preparation, records
+
     data_dir = args.data_dir or records.default_data_dir()
     try:
         raw_set = preparation.find_set(args.what, args.name, args.rainy_half)
@@ -63,12 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ttl_jax.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what `_prepare` reads."""
     what = parser.add_argument_group("what to prepare")
     what.add_argument(
         "what",
@@ -113,7 +132,102 @@ def _make_parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--overwrite", action="store_true", help="prepare again what is there already"
     )
-    return parser
+
+
+def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what `_draw` reads."""
+    group = parser.add_argument_group("protocols")
+    group.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="draw test1 (test1_mspfn, test1_orig), test2, test3, realclear, pairs6000, "
+        "realrain_train or realrain_test",
+    )
+    group.add_argument("--print", action="store_true", help="print the list")
+    group.add_argument("--output", metavar="FILE", help="write the list to a file")
+    group.add_argument(
+        "--seed", type=int, default=0, help="of what is random (default: %(default)s)"
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_named_source,
+        metavar="SET=SOURCE",
+        help="take a set from another source, such as rain1200/test=folder:PATH; repeat "
+        "for more",
+    )
+
+
+def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Draws a protocol; prints and writes its list as the flags say."""
+    from ttl_jax.data import atomic_files, protocols, selections
+
+    given: dict[str, list[str]] = {}
+    for key, source in args.set:
+        given.setdefault(key, []).append(source)
+    try:
+        comments, sections = protocols.select(args.protocol, args.seed, given)
+        text = selections.to_text(comments, sections)
+        if args.output:
+            with atomic_files.atomic_file(args.output) as stream:
+                stream.write(text.encode())
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(text if args.print else "\n".join(comments))
+    if args.output:
+        print(f"Written to {args.output}; use it as selection:{args.output}")
+    return 0
+
+
+def _audit(arguments: Sequence[str]) -> int:
+    """Compares sources and writes the report."""
+    parser = _make_parser(
+        "Finds photographs that show the same picture, within and between sources."
+    )
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="photographs, or pairs"
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="sources that are tested on; what shows one of their pictures is listed "
+        "in exclude.txt",
+    )
+    parser.add_argument(
+        "--output",
+        default="audit",
+        metavar="DIR",
+        help="folder for the report (default: %(default)s)",
+    )
+    args = parser.parse_args(arguments)
+    from ttl_jax.data import audit as audit_lib
+    from ttl_jax.reports import duplicates
+
+    try:
+        found = audit_lib.run(args.sources, args.against)
+        print(duplicates.write_report(args.output, found))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"See {args.output}/{duplicates.PAGE}.")
+    return 0
+
+
+def _named_source(text: str) -> tuple[str, str]:
+    name, _, source = text.partition("=")
+    if not (name and source):
+        raise argparse.ArgumentTypeError(f"expected SET=SOURCE, not {text!r}")
+    return name, source
+
+
+def _make_parser(description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="python -m ttl_jax.prepare",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 if __name__ == "__main__":

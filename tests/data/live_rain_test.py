@@ -4,6 +4,7 @@ import pytest
 
 from tests import pictures
 from ttl_jax.data import live_rain, rain, sources, streak_bank
+from ttl_jax.data.photographs import ROLES
 
 CLEAN = pictures.noise(40, 50, 3) // 2
 SURROUNDINGS = pictures.noise(30, 30, 3)
@@ -113,7 +114,7 @@ def test_live_rain_of_no_source_is_refused(source, fault):
         sources.open_pairs(source)
 
 
-@pytest.mark.parametrize("role", sources.ROLES)
+@pytest.mark.parametrize("role", ROLES)
 def test_live_rain_is_no_photograph(role):
     with pytest.raises(
         ValueError, match=f"renders pairs.*; as {role} photographs name"

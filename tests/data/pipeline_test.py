@@ -8,7 +8,7 @@ from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ttl_jax.data import pipeline, sources
+from ttl_jax.data import images, pipeline
 
 ROWS = {"couples": 2, "clean": 1, "rainy": 1, "pairs": 1}
 
@@ -274,7 +274,7 @@ def test_crop_sizes_switch_at_their_step_also_after_resuming(make_config):
 def test_names_are_those_of_the_batch(make_config, kind, monkeypatch):
     data = pipeline.open_training_data(make_config(kind), 1, 2)
     whole = take(make_config(kind), 0, 3)
-    monkeypatch.setattr(sources.images, "load", None)  # nothing may be read
+    monkeypatch.setattr(images, "load", None)  # nothing may be read
     for step, batch in enumerate(whole):
         assert data.names(step) == list(batch["name"])
 

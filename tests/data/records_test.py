@@ -17,6 +17,7 @@ from configs import common
 from tests.data.raw_trees import RAINY_HALF, TREES, make_pair, save, write_tree
 from tests.pictures import noise
 from ttl_jax.data import images, pipeline, preparation, record_writer, records, sources
+from ttl_jax.data.photographs import ROLES
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +130,7 @@ def test_pairs_of_records_come_in_the_order_of_the_folder(tmp_path, prepare):
         np.testing.assert_array_equal(pair.load(), other.load())
         assert (pair.width, pair.height) == (other.width, other.height)
         assert pair.rainy.num_bytes == other.rainy.num_bytes
-    for role in sources.ROLES:
+    for role in ROLES:
         photographs = sources.open_photographs("tfds:mine", role)
         others = sources.open_photographs(f"folder:{tmp_path}/raw", role)
         for photograph, other in zip(photographs, others, strict=True):

@@ -8,7 +8,8 @@ import skimage.data
 import sklearn.datasets
 from PIL import Image
 
-from ttl_jax.data import images, sources
+from ttl_jax.data import images, sample_source, sources
+from ttl_jax.data.photographs import ROLES
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def test_sample_is_split_by_photograph():
         return {p.name.split("/")[1] for p in sources.open_photographs(source, role)}
 
     train = {"astronaut", "camera", "chelsea", "coffee", "flower", "motorcycle_left"}
-    for role in sources.ROLES:
+    for role in ROLES:
         assert stems("sample/test", role) == {"china", "rocket"}
         assert stems("sample/train", role) == train
         assert stems("sample", role) == train | {"china", "rocket"}
@@ -79,7 +80,7 @@ def test_sample_pairs_are_renderings_of_the_clean_side():
 
 def test_a_rendering_depends_on_photograph_and_variant_only():
     first = sources.open_pairs("sample/test")[1].rainy.load()
-    sources._render_sample.cache_clear()
+    sample_source._render.cache_clear()
     same, other = (sources.open_pairs("sample")[i].rainy.load() for i in (46, 47))
     assert sources.open_pairs("sample")[46].name == "sample/china/rain01"
     np.testing.assert_array_equal(first, same)
@@ -106,7 +107,7 @@ def test_a_folder_gives_all_images_below_it_in_order_of_their_paths(make, monkey
             yield folder, subfolders, sorted(files, reverse=True)
 
     expected = ["B.webp", "a/b/x.tiff", "a/c.JPG", "b.png"]
-    for role in sources.ROLES:
+    for role in ROLES:
         found = sources.open_photographs(f"folder:{root}", role)
         assert relative(found, root) == expected
     monkeypatch.setattr(os, "walk", reversed_walk)
@@ -133,7 +134,7 @@ def test_a_folder_of_pairs_matches_paths_without_suffix(make, layout):
     pairs = sources.open_pairs(f"folder:{root}")
     assert relative(pairs, root) == names[:2]
     assert relative([p.clean for p in pairs], root) == [names[2], f"{clean}/x/2.b.webp"]
-    for role, side in zip(sources.ROLES, layout, strict=True):
+    for role, side in zip(ROLES, layout, strict=True):
         found = sources.open_photographs(f"folder:{root}", role)
         assert {name.split("/")[0] for name in relative(found, root)} == {side}
 
@@ -184,7 +185,7 @@ def test_a_list_of_one_column_serves_both_roles(make):
     (root / "list.txt").write_text(
         f"\ufeff# comment\n\nsub/b c.png\r\n{root / 'a.png'}\n./#d.png\n", "utf-8"
     )
-    for role in sources.ROLES:
+    for role in ROLES:
         found = sources.open_photographs(f"list:{root / 'list.txt'}", role)
         assert relative(found, root) == ["sub/b c.png", "a.png", "#d.png"]
     with pytest.raises(ValueError, match="has one column; pairs need two"):

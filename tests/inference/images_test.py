@@ -209,16 +209,6 @@ def test_a_failing_encoder_leaves_no_trace(tmp_path, monkeypatch, before):
         assert path.read_bytes() == before
 
 
-def test_the_file_appears_only_when_it_is_complete(tmp_path):
-    path = tmp_path / "file.txt"
-    with images.atomic_file(path) as stream:
-        stream.write(b"content")
-        assert not path.exists()
-        assert all(other.parent == tmp_path for other in tmp_path.iterdir())
-    assert path.read_bytes() == b"content"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_written_file_has_the_usual_permissions(tmp_path):
     (tmp_path / "usual").touch()
     images.write_image(tmp_path / "image.png", noise(5, 7, 3))

@@ -7,6 +7,12 @@ import numpy as np
 
 from ttl_jax.data import live_rain
 
+ROLES = ("rainy", "clean")
+
+
+class NoPairsError(ValueError):
+    """A source holds photographs, but no pairs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:

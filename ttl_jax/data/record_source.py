@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ttl_jax.data import files, images, records
-from ttl_jax.data.photographs import Pair, Photograph
+from ttl_jax.data.photographs import NoPairsError, Pair, Photograph
 
 
 class _Record(NamedTuple):
@@ -62,7 +62,7 @@ class Records:
     def pairs(self) -> list[Pair]:
         """As `sources.open_pairs`, of this source alone."""
         if "rainy" not in self._index.image_names:
-            raise ValueError(
+            raise NoPairsError(
                 f"{self._source!r} holds photographs, no pairs; prepare a folder of "
                 "pairs by python -m ttl_jax.prepare pairs."
             )

@@ -12,34 +12,28 @@ A source is one of
     photographs of another source and whose rain is rendered on it when it is looked at
     (`live_rain`): as a camera sees it, added as a control, or taken from the source
     PAIRS. For example rain:folder:/photos/clean.
+  selection:FILE: what a text file picks out of other sources by name, see `selections`.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
 """
 
-import dataclasses
 import difflib
 import functools
-import importlib.util
-import os
 import pathlib
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from ttl_jax.data import (
-    camera,
-    decoding,
-    files,
-    images,
+    file_sources,
     live_rain,
-    rain,
     record_source,
+    sample_source,
+    selections,
 )
-from ttl_jax.data.photographs import LivePair, Pair, Photograph
+from ttl_jax.data.photographs import ROLES, LivePair, NoPairsError, Pair, Photograph
 
-ROLES = ("rainy", "clean")
 KNOWN = (
     "sample",
     "sample/train",
@@ -47,22 +41,9 @@ KNOWN = (
     "folder:PATH",
     "list:FILE",
     "tfds:NAME/SPLIT",
+    "selection:FILE",
 )
 KNOWN_PAIRS = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
-
-_SAMPLE_PHOTOGRAPHS = {
-    "astronaut": ("skimage", "data/astronaut.png"),
-    "camera": ("skimage", "data/camera.png"),
-    "chelsea": ("skimage", "data/chelsea.png"),
-    "china": ("sklearn", "datasets/images/china.jpg"),
-    "coffee": ("skimage", "data/coffee.png"),
-    "flower": ("sklearn", "datasets/images/flower.jpg"),
-    "motorcycle_left": ("skimage", "data/motorcycle_left.png"),
-    "rocket": ("skimage", "data/rocket.jpg"),
-}
-# Renderings of each photograph, a third of them of each intensity. They are kept once
-# rendered: about 75 MB when all are.
-_NUM_VARIANTS = {"train": 15, "test": 3}
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -86,8 +67,9 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
     """The pairs of all sources, in an order that depends on their names alone.
 
     Raises:
-      ValueError: As `open_photographs`; and if a source holds no pairs, if an image
-        lacks its partner, or if the two are not of the same size.
+      NoPairsError: If a source holds no pairs.
+      ValueError: As `open_photographs`; and if an image lacks its partner, or if the two
+        are not of the same size.
     """
     return _concatenate(open_each(sources, "pairs"))
 
@@ -136,15 +118,17 @@ class _Source(Protocol):
 def _parse(name: str) -> _Source:
     kind, colon, path = name.partition(":")
     if name in KNOWN and not colon:
-        return _Sample(name.partition("/")[2] or None)
+        return sample_source.Sample(name.partition("/")[2] or None)
     if kind == "folder" and path:
-        return _Folder(name, pathlib.Path(path).expanduser())
+        return file_sources.Folder(name, pathlib.Path(path).expanduser())
     if kind == "list" and path:
-        return _List(name, pathlib.Path(path).expanduser())
+        return file_sources.List(name, pathlib.Path(path).expanduser())
     if kind == "tfds" and path:
         return record_source.Records(path)
     if kind in ("rain", "additive", "streaks") and path:
         return _LiveRain(name, kind, path)
+    if kind == "selection" and path:
+        return _Selection(name, path)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
     known = ", ".join(KNOWN + KNOWN_PAIRS)
     raise ValueError(f"Unknown source {name!r}; known are {known}{hint}")
@@ -158,199 +142,13 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}"
     if expanded.is_file():
         return f"list:{name}"
-    kinds = ("folder", "list", "tfds", "rain", "additive", "streaks")
+    kinds = ("folder", "list", "tfds", "selection", "rain", "additive", "streaks")
     if near := difflib.get_close_matches(kind, kinds, n=1):
         return f"{near[0]}:{path}" if colon else f"{near[0]}:PATH"
     near = difflib.get_close_matches(
         name, ("sample", "sample/train", "sample/test"), n=1
     )
     return near[0] if near else None
-
-
-class _Sample:
-    """See the module's docstring; every fourth photograph is for testing."""
-
-    def __init__(self, split: str | None):
-        self._split = split
-
-    def photographs(self, role: str) -> list[Photograph]:
-        if role == "clean":
-            return [self._clean(name) for name, _ in self._names()]
-        return [pair.rainy for pair in self.pairs()]
-
-    def pairs(self) -> list[Pair]:
-        return [
-            Pair(self._rainy(name, variant), self._clean(name))
-            for name, split in self._names()
-            for variant in range(_NUM_VARIANTS[split])
-        ]
-
-    def _names(self) -> Iterable[tuple[str, str]]:
-        for i, name in enumerate(_SAMPLE_PHOTOGRAPHS):
-            split = "test" if i % 4 == 3 else "train"
-            if self._split in (None, split):
-                yield name, split
-
-    def _clean(self, name: str) -> Photograph:
-        load = functools.partial(_load_sample, name)
-        height, width, _ = load().shape
-        return Photograph(f"sample/{name}", width, height, None, load)
-
-    def _rainy(self, name: str, variant: int) -> Photograph:
-        clean = self._clean(name)
-        load = functools.partial(_render_sample, name, variant)
-        return dataclasses.replace(
-            clean, name=f"{clean.name}/rain{variant:02}", load=load
-        )
-
-
-@functools.cache
-def _load_sample(name: str) -> np.ndarray:
-    package, path = _SAMPLE_PHOTOGRAPHS[name]
-    # Found without importing the package, which would take a second.
-    spec = importlib.util.find_spec(package)
-    file = spec and pathlib.Path(spec.submodule_search_locations[0], path)
-    if file is None or not file.is_file():
-        raise ValueError(
-            f"The source 'sample' needs {path} of the package {package}; "
-            "pip install scikit-image scikit-learn, or name a source of your own."
-        )
-    return _read_only(images.load(file))
-
-
-@functools.cache
-def _render_sample(name: str, variant: int) -> np.ndarray:
-    """Rain on a photograph: a pure function of its name and the variant.
-
-    Without veil and camera: from six scenes, a network learns to shift colors and to
-    smooth, not to see them.
-    """
-    rng = np.random.default_rng((zlib.crc32(name.encode()), variant))
-    intensity = rain.INTENSITIES[variant % len(rain.INTENSITIES)]
-    parameters = dataclasses.replace(
-        rain.draw_parameters(rng, intensity), veil=0.0, camera=camera.NEUTRAL
-    )
-    return _read_only(rain.render(_load_sample(name), parameters, rng))
-
-
-def _read_only(image: np.ndarray) -> np.ndarray:
-    image.flags.writeable = False  # it is shared between all who load it
-    return image
-
-
-class _Folder:
-    """All images below a folder, or the pairs of two subfolders."""
-
-    def __init__(self, source: str, root: pathlib.Path):
-        if not root.is_dir():
-            raise ValueError(
-                f"{source!r}: there is no folder {root}; check the path, which is "
-                f"relative to {pathlib.Path.cwd()}."
-            )
-        self._source, self._root = source, root
-        self._layout = files.find_pair_layout(root)
-
-    def photographs(self, role: str) -> list[Photograph]:
-        if self._layout is None:
-            return _open_files(self._find(self._root))
-        return _open_files(self._find(self._root / self._layout[ROLES.index(role)]))
-
-    def pairs(self) -> list[Pair]:
-        if self._layout is None:
-            layouts = " or ".join("/ and ".join(names) for names in files.PAIR_LAYOUTS)
-            raise ValueError(
-                f"{self._source!r} holds no pairs: they are expected in its "
-                f"subfolders {layouts}/. Rename them so, or use a list:FILE."
-            )
-        rainy, clean = (
-            self._by_stem(self._root / subfolder) for subfolder in self._layout
-        )
-        for subfolder, alone in zip(
-            reversed(self._layout),
-            (rainy.keys() - clean.keys(), clean.keys() - rainy.keys()),
-            strict=True,
-        ):
-            if alone:
-                raise ValueError(
-                    f"{self._source!r}: {subfolder}/ lacks the partners of "
-                    f"{images.name_some(sorted(alone))}; partners have the same path "
-                    "but for the suffix. Add them or remove those without."
-                )
-        return _open_file_pairs([(rainy[stem], clean[stem]) for stem in rainy])
-
-    def _by_stem(self, side: pathlib.Path) -> dict[str, str]:
-        """Files of one side by their path within it, less the suffix."""
-        by_stem: dict[str, str] = {}
-        for path in self._find(side):
-            stem = os.path.splitext(os.path.relpath(path, side))[0]
-            if stem in by_stem:
-                raise ValueError(
-                    f"{self._source!r}: {by_stem[stem]} and {path} differ in their "
-                    "suffix only, so which is one of the pair? Remove or rename one."
-                )
-            by_stem[stem] = path
-        return by_stem
-
-    def _find(self, root: pathlib.Path) -> list[str]:
-        """Paths of all images below a folder, in the order of their relative paths."""
-        found = [path for path in files.walk(root) if files.is_image(path)]
-        if not found:
-            raise ValueError(
-                f"{self._source!r}: {root} holds no images; their names are expected "
-                f"to end in {', '.join(images.SUFFIXES)}."
-            )
-        return found
-
-
-class _List:
-    """The images that a text file names, line by line."""
-
-    def __init__(self, source: str, file: pathlib.Path):
-        self._source = source
-        try:
-            text = file.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{source!r}: {file} cannot be read as UTF-8 text: {error}"
-            ) from error
-        self._lines = [
-            [str(file.parent / pathlib.Path(path).expanduser()) for path in columns]
-            for columns in self._split(text)
-        ]
-
-    def photographs(self, role: str) -> list[Photograph]:
-        column = ROLES.index(role) if len(self._lines[0]) == 2 else 0
-        # Several rainy photographs may share a clean one, which still counts once.
-        paths = [line[column] for line in self._lines]
-        if role == "clean":
-            paths = list(dict.fromkeys(paths))
-        return _open_files(paths)
-
-    def pairs(self) -> list[Pair]:
-        if len(self._lines[0]) != 2:
-            raise ValueError(
-                f"{self._source!r} has one column; pairs need two, rainy and clean, "
-                "with a TAB between them."
-            )
-        return _open_file_pairs([tuple(line) for line in self._lines])
-
-    def _split(self, text: str) -> list[list[str]]:
-        lines = []
-        for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            columns = [column.strip() for column in line.split("\t")]
-            expected = {len(lines[0])} if lines else {1, 2}
-            if len(columns) not in expected or "" in columns:
-                raise ValueError(
-                    f"{self._source!r}, line {number}: {line!r} has {len(columns)} "
-                    f"columns, or an empty one; expected are "
-                    f"{' or '.join(map(str, sorted(expected)))}, with TABs between."
-                )
-            lines.append(columns)
-        if not lines:
-            raise ValueError(f"{self._source!r} names no images; one per line, please.")
-        return lines
 
 
 class _LiveRain:
@@ -397,31 +195,32 @@ def _render_once(name: str, clean: Photograph, live: live_rain.Rain) -> np.ndarr
     return live.fall(image, image, max(image.shape), live_rain.rng_of(name))
 
 
-def _open_files(paths: Sequence[str]) -> list[Photograph]:
-    return [
-        Photograph(
-            decoding.printable(path),
-            facts.width,
-            facts.height,
-            facts.num_bytes,
-            functools.partial(images.load, path),
-        )
-        for path, facts in zip(paths, images.check(paths), strict=True)
-    ]
+class _Selection:
+    """What a text file picks out of other sources by name."""
 
+    def __init__(self, source: str, file: str):
+        self._source, self._sections = source, selections.read(file)
+        self._holds_pairs = len(self._sections[0].lines[0]) == 2
 
-def _open_file_pairs(paths: Sequence[tuple[str, str]]) -> list[Pair]:
-    opened = _open_files([path for pair in paths for path in pair])
-    pairs = [Pair(*sides) for sides in zip(opened[0::2], opened[1::2], strict=True)]
-    unequal = [
-        f"{rainy.name} is {rainy.width}x{rainy.height}, "
-        f"{clean.name} {clean.width}x{clean.height}"
-        for rainy, clean in ((pair.rainy, pair.clean) for pair in pairs)
-        if (rainy.width, rainy.height) != (clean.width, clean.height)
-    ]
-    if unequal:
-        raise ValueError(
-            f"{len(unequal)} of {len(pairs)} pairs are not of one size: "
-            f"{images.name_some(unequal, '; ')}. Crop the larger side, or remove them."
-        )
-    return pairs
+    def photographs(self, role: str) -> list[Photograph]:
+        if not self._holds_pairs:
+            return self._select(lambda source: open_photographs(source, role))
+        sides = [getattr(pair, role) for pair in self.pairs()]
+        # Several rainy photographs may share a clean one, which still counts once.
+        return list({side.name: side for side in sides}.values())
+
+    def pairs(self) -> list[Pair]:
+        if not self._holds_pairs:
+            raise NoPairsError(
+                f"{self._source!r} has one column, of photographs; pairs need two."
+            )
+        return self._select(open_pairs)
+
+    def _select(self, open_one: Callable[[str], list]) -> list:
+        return [
+            item
+            for section in self._sections
+            for item in selections.select(
+                open_one(section.source), (names[0] for names in section.lines)
+            )
+        ]

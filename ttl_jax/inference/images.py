@@ -5,15 +5,15 @@ without loss, JPEG at full colour resolution. Pillow's images hold no colour of 
 which is why this module encodes it itself.
 """
 
-import contextlib
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
+
+from ttl_jax.data import atomic_files
 
 FORMATS = {
     ".png": "PNG",
@@ -65,29 +65,8 @@ def write_image(
         raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
     if num_channels in (2, 4) and image_format == "JPEG":
         raise ValueError(f"{path}: JPEG holds no alpha; use PNG, WebP or TIFF.")
-    with atomic_file(path) as stream:
+    with atomic_files.atomic_file(path) as stream:
         _encode(stream, image_format, array, info or {})
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary stream that becomes the file when the block ends without an exception.
-
-    Until then whatever is at `path` stays; a block that fails leaves no trace. The
-    stream lies in the same folder, hidden, as only within one file system is renaming
-    atomic.
-    """
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{os.urandom(8).hex()}.partial")
-    try:
-        with open(partial, "xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _format_of(path: pathlib.Path) -> str:

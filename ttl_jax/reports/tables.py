@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from ttl_jax.inference import images
+from ttl_jax.data import atomic_files
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import scores as scores_lib
 
@@ -40,7 +40,7 @@ def write_report(
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
-        with images.atomic_file(folder / name) as stream:
+        with atomic_files.atomic_file(folder / name) as stream:
             stream.write(text.encode())
     return table
 

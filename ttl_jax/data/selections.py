@@ -1,0 +1,108 @@
+"""Photographs and pairs by their names: what a text file picks out of sources.
+
+A selection is a text file in sections. A line `[SOURCE]` begins one; the lines below it
+name photographs of that source, or its pairs, the rainy side's name and the clean one's
+with a TAB between them. Lines that begin with # are comments. For example
+
+  # Protocol test1, seed 0
+  [tfds:rain1200/test]
+  rain1200/test/rainy/17<TAB>rain1200/test/clean/17
+
+As the source `selection:FILE` it is read by whatever reads sources.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from ttl_jax.data import images
+
+PREFIX = "selection:"
+
+Item = TypeVar("Item")  # a Photograph or a Pair
+
+
+class Section(NamedTuple):
+    """What is picked out of one source.
+
+    Attributes:
+      source: Its name.
+      lines: The photographs' names, one in each, or the pairs', rainy and clean.
+    """
+
+    source: str
+    lines: list[tuple[str, ...]]
+
+
+def select(items: Iterable[Item], names: Iterable[str]) -> list[Item]:
+    """The items of these names, in the order of the names, each once.
+
+    Raises:
+      ValueError: If there is none of some name.
+    """
+    by_name = {item.name: item for item in items}
+    wanted = list(dict.fromkeys(names))
+    if missing := [name for name in wanted if name not in by_name]:
+        raise ValueError(
+            f"{len(missing)} of {len(wanted)} names are not among the "
+            f"{len(by_name)} photographs: {images.name_some(missing)}. Was the "
+            "selection made from another version, or in another folder?"
+        )
+    return [by_name[name] for name in wanted]
+
+
+def read(file: str | os.PathLike[str]) -> list[Section]:
+    """The sections of a text file, which all hold photographs or all hold pairs.
+
+    Raises:
+      ValueError: If it cannot be read, or a line is at fault.
+    """
+    try:
+        text = pathlib.Path(file).expanduser().read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read as UTF-8 text: {error}") from error
+    sections: list[Section] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            sections.append(Section(_source(file, number, line[1:-1]), []))
+        elif not sections:
+            raise ValueError(
+                f"{file}, line {number}: {line!r} is in no section; a line [SOURCE] is "
+                "to name its source."
+            )
+        else:
+            sections[-1].lines.append(tuple(name.strip() for name in line.split("\t")))
+    _check_columns(file, sections)
+    return [section for section in sections if section.lines]
+
+
+def _source(file: str | os.PathLike[str], number: int, name: str) -> str:
+    if name.startswith(PREFIX):
+        raise ValueError(
+            f"{file}, line {number}: a selection of {name!r} would be one of a "
+            "selection; name the sources of that file."
+        )
+    return name
+
+
+def _check_columns(file: str | os.PathLike[str], sections: Sequence[Section]) -> None:
+    columns = {len(line) for section in sections for line in section.lines}
+    if columns not in ({1}, {2}):
+        raise ValueError(
+            f"{file}: expected is a name in every line, or the two of a pair with a TAB "
+            f"between in every line; there are lines of {sorted(columns) or 'none'}."
+        )
+
+
+def to_text(comments: Iterable[str], sections: Iterable[Section]) -> str:
+    """The text file of some sections; those without lines are left out."""
+    lines = [f"# {comment}" for comment in comments]
+    for section in sections:
+        if section.lines:
+            lines.append(f"[{section.source}]")
+            lines += ["\t".join(names) for names in section.lines]
+    return "\n".join(lines) + "\n"
