@@ -54,8 +54,9 @@ def interrupt_at(monkeypatch, function_name, call):
     monkeypatch.setattr(loop.sharding, function_name, interrupted)
 
 
-# Batches are placed for the first evaluation (1), steps 1-3 (2-4), evaluation (5), ...
-@pytest.mark.parametrize("call", [1, 2, 4, 5, 7, 9])
+# Batches are placed for the first evaluation (1), steps 1-3 before step 1 (2-4), step 4
+# before step 2 (5), step 5 before step 3 (6), the next evaluation (7), and so on.
+@pytest.mark.parametrize("call", [1, 2, 5, 7, 8, 10])
 def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
     call, photographs, tmp_path, monkeypatch
 ):
@@ -80,7 +81,7 @@ def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
 def test_resumed_run_goes_on_at_its_checkpoint(photographs, tmp_path, monkeypatch):
     config = toy_stage.get_config(photographs)
     with monkeypatch.context() as context:
-        interrupt_at(context, "place_batch", 9)  # in step 6; step 4 is saved
+        interrupt_at(context, "place_batch", 10)  # before step 6; step 4 is saved
         with pytest.raises(Interruption):
             loop.train(config, tmp_path)
     placed = []
@@ -89,7 +90,7 @@ def test_resumed_run_goes_on_at_its_checkpoint(photographs, tmp_path, monkeypatc
         loop.sharding, "place_batch", lambda *a: placed.append(1) or place(*a)
     )
     loop.train(config, tmp_path)
-    assert len(placed) == 2 + 1  # two steps and an evaluation
+    assert len(placed) == 2 + 2 + 1  # two steps, two batches ahead, and an evaluation
 
 
 def test_finished_run_is_not_trained_again(photographs, tmp_path, monkeypatch):
@@ -258,14 +259,9 @@ def test_too_many_replaced_images_stop_the_run_and_are_named(
 
 
 def test_replaced_images_count_since_the_start_of_the_process():
-    class Run:
-        stage = toy_stage.make_stage(toy_stage.get_config("nowhere"))
-        config = toy_stage.get_config("nowhere", schedule="constant")
-        schedule = loop._make_schedule(config, epoch_steps=1)
-
-    log = loop._TrainLog(Run)
+    log = loop._TrainLog(batch_size=8)
     for shares, mean in (((1.0, 0.0), 0.5), ((0.0,) * 6, 0.125), ((1.0, 1.0), 0.3)):
         for share in shares:
             log.add({"replaced_images": share})
-        log.summary(1, None)
+        log.summary()
         assert log.replaced_share == pytest.approx(mean)

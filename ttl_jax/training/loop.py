@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 import tqdm
 from absl import logging
 from jax.sharding import Mesh
@@ -34,6 +33,21 @@ class _Inputs:
 
 
 @dataclasses.dataclass(frozen=True)
+class Computation:
+    """All that computes while a stage trains.
+
+    Attributes:
+      networks: The stage's modules, with the params of the frozen ones.
+      schedule: Of the learning rates.
+      train_step: `train_step(state, networks.frozen, batch) -> (state, scalars)`.
+    """
+
+    networks: train_state.Networks
+    schedule: optimizer.Schedule
+    train_step: Callable[..., tuple[train_state.TrainState, dict[str, jax.Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Run:
     """All that stays the same while a run trains."""
 
@@ -43,9 +57,11 @@ class _Run:
     directory: pathlib.Path
     checkpointer: checkpoint.Checkpointer
     inputs: _Inputs
-    schedule: optimizer.Schedule
-    tx: optax.GradientTransformationExtraArgs
-    networks: train_state.Networks
+    computation: Computation
+
+    @property
+    def networks(self) -> train_state.Networks:
+        return self.computation.networks
 
 
 def check(config) -> None:
@@ -125,19 +141,47 @@ def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _I
     return _Inputs(training, evaluation, loaded)
 
 
-def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
-    """The run and its state before the first step; the first that writes to disk."""
-    schedule = _make_schedule(config, inputs.training.epoch_steps)
+def make_computation(
+    config, stage: Stage, mesh: Mesh, loaded: train_state.Loaded, epoch_steps: int
+) -> tuple[Computation, train_state.TrainState]:
+    """What computes in a run, and its state before the first step.
+
+    Args:
+      config: As of `train`.
+      stage: The config's.
+      mesh: The mesh of all devices.
+      loaded: Modules of earlier runs.
+      epoch_steps: Updates per pass over the images.
+    """
+    schedule = _make_schedule(config, epoch_steps)
     tx = optimizer.make_optimizer(
         stage.learning_rates, schedule, clip_norm=config.clip_norm
     )
     networks, state = train_state.create(
         stage,
         tx,
-        inputs.loaded,
+        loaded,
         sharding.replicated(mesh),
         seed=config.seed,
         keep_ema=config.ema_decay > 0,
+    )
+    train_step = make_train_step(
+        stage,
+        networks,
+        tx,
+        mesh,
+        seed=config.seed,
+        compute_dtype=config.compute_dtype,
+        num_micro_batches=config.num_micro_batches,
+        ema_decay=config.ema_decay,
+    )
+    return Computation(networks, schedule, train_step), state
+
+
+def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
+    """The run and its state before the first step; the first that writes to disk."""
+    computation, state = make_computation(
+        config, stage, mesh, inputs.loaded, inputs.training.epoch_steps
     )
     run = _Run(
         config=config,
@@ -146,9 +190,7 @@ def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
         directory=directory,
         checkpointer=checkpoint.Checkpointer(directory, keep=config.keep_checkpoints),
         inputs=inputs,
-        schedule=schedule,
-        tx=tx,
-        networks=networks,
+        computation=computation,
     )
     return run, state
 
@@ -156,33 +198,21 @@ def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
 def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, float]:
     """The loop: batch, step, and every so often write, evaluate, save."""
     config = run.config
-    train_step = make_train_step(
-        run.stage,
-        run.networks,
-        run.tx,
-        run.mesh,
-        seed=config.seed,
-        compute_dtype=config.compute_dtype,
-        num_micro_batches=config.num_micro_batches,
-        ema_decay=config.ema_decay,
-    )
     evaluate = _make_evaluator(run)
     if evaluation is None:
         evaluation = evaluate(state)
         writer.write(0, evaluation)
-    log = _TrainLog(run)
-    batches = run.inputs.training.batches(first_step)
+    log = _TrainLog(config.batch_size)
+    batches = sharding.place_ahead(run.mesh, run.inputs.training.batches(first_step))
     for step in _progress(first_step, config.num_steps, run.directory.name):
-        rows = next(batches)
-        rows.pop("name")
-        batch = sharding.place_batch(run.mesh, rows)
-        state, scalars = train_step(state, run.networks.frozen, batch)
+        batch = next(batches)
+        state, scalars = run.computation.train_step(state, run.networks.frozen, batch)
         log.add(scalars)
         done = step + 1
         is_last = done == config.num_steps
         if done % config.log_every == 0 or is_last:
             _check_finite(run, state)
-            writer.write(done, log.summary(done, state.opt_state))
+            writer.write(done, log.summary() | _current_rates(run, done, state))
             _check_replaced(run, log.replaced_share)
         if done % config.eval_every == 0 or is_last:
             evaluation = evaluate(state)
@@ -192,6 +222,13 @@ def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, flo
             metadata = _describe(run, state) | {"evaluation": evaluation}
             run.checkpointer.save(done, state.items(), metadata)
     return evaluation
+
+
+def _current_rates(run: _Run, step: int, state) -> dict[str, float]:
+    rates = optimizer.current_learning_rates(
+        run.stage.learning_rates, run.computation.schedule, step, state.opt_state
+    )
+    return {f"learning_rate/{name}": rate for name, rate in rates.items()}
 
 
 def _describe(run: _Run, state) -> dict[str, Any]:
@@ -254,7 +291,6 @@ def _make_evaluator(run: _Run) -> Callable[[Any], dict[str, float]]:
     def evaluate_set(state, dataset) -> dict[str, float]:
         parts = []
         for i, rows in enumerate(dataset.batches()):
-            rows.pop("name")
             batch = sharding.place_batch(run.mesh, rows)
             batch_key = jax.random.fold_in(key, i)
             parts.append(
@@ -281,10 +317,10 @@ class _TrainLog:
       replaced_share: Of all images up to the last summary.
     """
 
-    def __init__(self, run: _Run):
+    def __init__(self, batch_size: int):
         self.replaced_share = 0.0
         self._num_steps = 0
-        self._run = run
+        self._batch_size = batch_size
         self._scalars: list[dict[str, jax.Array]] = []
         self._start = 0.0
 
@@ -294,22 +330,18 @@ class _TrainLog:
             self._start = time.monotonic()
         self._scalars.append(scalars)
 
-    def summary(self, step: int, opt_state: Any) -> dict[str, float]:
-        """Returns the means and the learning rates, and begins anew."""
+    def summary(self) -> dict[str, float]:
+        """Returns the means and the speed, and begins anew."""
         values = jax.device_get(self._scalars)
         means = jax.tree.map(lambda *column: float(np.mean(column)), *values)
         self._num_steps += len(values)
         weight = len(values) / self._num_steps
         self.replaced_share += weight * (means["replaced_images"] - self.replaced_share)
-        images = (len(values) - 1) * self._run.config.batch_size
+        images = (len(values) - 1) * self._batch_size
         seconds = time.monotonic() - self._start
         self._scalars = []
-        rates = optimizer.current_learning_rates(
-            self._run.stage.learning_rates, self._run.schedule, step, opt_state
-        )
         return {
             **{f"train/{name}": mean for name, mean in means.items()},
-            **{f"learning_rate/{name}": rate for name, rate in rates.items()},
             **({"images_per_second": images / seconds} if images else {}),
         }
 

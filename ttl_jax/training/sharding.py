@@ -1,6 +1,7 @@
 """Devices, processes and where arrays live on them."""
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -44,12 +45,28 @@ def check_batch_size(mesh: Mesh, batch_size: int, *, field: str, multiple: int =
 
 
 def place_batch(mesh: Mesh, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's rows of a global batch on its devices."""
+    """Puts this process's rows of a global batch on its devices, but for text."""
     placement = over_batch(mesh)
     return {
         name: jax.make_array_from_process_local_data(placement, values)
         for name, values in rows.items()
+        if values.dtype.kind != "U"
     }
+
+
+def place_ahead(
+    mesh: Mesh, batches: Iterator[Mapping[str, np.ndarray]], num_ahead: int = 2
+) -> Iterator[dict[str, jax.Array]]:
+    """Batches on the devices, each `num_ahead` before it is asked for.
+
+    So a batch travels while the devices compute on those before it.
+    """
+    placed = collections.deque()
+    for rows in batches:
+        placed.append(place_batch(mesh, rows))
+        if len(placed) > num_ahead:
+            yield placed.popleft()
+    yield from placed
 
 
 def process_index() -> int:
