@@ -12,7 +12,7 @@ STANDARD = {
     "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
     "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
     "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
-    "shutil", "sys", "tempfile", "threading", "time", "typing", "warnings",
+    "shutil", "statistics", "sys", "tempfile", "threading", "time", "typing", "warnings",
     "zlib",
 }  # fmt: skip
 
@@ -60,6 +60,11 @@ ROOMS = {
     "ttl_jax/derain": {"tqdm", "ttl_jax.inference"},
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
+    },
+    "ttl_jax/benchmark": {"ttl_jax.benchmarks"},
+    "ttl_jax/benchmarks": {
+        "jax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.data",
+        "ttl_jax.stages.stage", "ttl_jax.training",
     },
     "ttl_jax/prepare": {"ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},

@@ -1,0 +1,353 @@
+"""How fast crops reach the trainer, and whether its steps wait for them.
+
+Crops per second are measured from open files to finished batches, in one process,
+beside a plain Pillow loop on the same files: open, decode, crop, mirror, one photograph
+after another. The cases take turns, so that whatever else the machine does touches all
+alike; the median of the rounds counts. A pair is one crop, of both of its sides.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+import tqdm
+from PIL import Image
+
+from configs import recon, scratch
+from ttl_jax.data import atomic_files, pipeline, sources
+from ttl_jax.data.photographs import Pair
+from ttl_jax.stages.stage import make_stage
+from ttl_jax.training import loop, sharding, state
+
+# The config of each task, and the field that names what it reads. The rain remover
+# starts from random weights: its input and its updates are those of fine-tuning.
+TASKS = {"recon": (recon, "clean"), "derain": (scratch, "pairs")}
+LOOP, FILES, CACHE = "Pillow loop", "files", "cache"
+TABLES = "benchmark_input.json"
+
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg"}
+_JPEG_QUALITY = 90
+_NUM_PAIRS = 24  # of the embedded ones, evenly spaced
+_BATCHES_AHEAD = 8
+_NO_LIMIT = 1024.0  # GiB
+_TIMED_STEPS = 10  # in a turn
+
+
+@dataclasses.dataclass(frozen=True)
+class CropRate:
+    """Crops per second of one way to read one set of files.
+
+    Attributes:
+      task: Key of `TASKS`.
+      files: What is read, as "PNG".
+      reader: `LOOP`, `FILES` (decoded for every crop) or `CACHE`.
+      threads: That read.
+      crops_per_second: Median of the rounds.
+      over_loop: The same over that of the Pillow loop on these files.
+    """
+
+    task: str
+    files: str
+    reader: str
+    threads: int
+    crops_per_second: float
+    over_loop: float
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTime:
+    """Milliseconds of an update, medians of the rounds.
+
+    Attributes:
+      task: Key of `TASKS`.
+      resident: With one batch that lies on the device already.
+      fed: With the batches of the input pipeline, from its cache.
+      ratio: `fed` over `resident`; at 1 the input costs nothing.
+    """
+
+    task: str
+    resident: float
+    fed: float
+    ratio: float
+
+
+def run(
+    *,
+    clean: str | None,
+    pairs: str | None,
+    preset: str,
+    crop_size: int,
+    threads: Sequence[int],
+    rounds: int,
+    seconds: float,
+    output: str | None,
+) -> str:
+    """Measures crops per second and step times.
+
+    Args:
+      clean: Source of photographs in files; None for the embedded ones, written as PNG
+        and as JPEG.
+      pairs: Source of pairs in files; as `clean`, and both are given or none.
+      preset: Of the networks whose steps are timed.
+      crop_size: In pixels.
+      threads: Numbers of threads to read with.
+      rounds: Turns of every case.
+      seconds: Of a turn.
+      output: Folder for the figures as JSON; None for none.
+
+    Returns:
+      The figures as Markdown tables.
+
+    Raises:
+      ValueError: If only one source is given, or as `pipeline.open_training_data`.
+      OSError: If files cannot be written.
+    """
+    if (clean is None) != (pairs is None):
+        raise ValueError("Name both photographs and pairs, or neither of them.")
+    with tempfile.TemporaryDirectory() as folder:
+        if clean is None:
+            data = write_sample(pathlib.Path(folder))
+        else:
+            data = {"given": {"clean": clean, "pairs": pairs}}
+        rates = measure_crops(data, crop_size, threads, rounds, seconds)
+        named = next(iter(data.values()))
+        times = measure_steps(named, preset, crop_size, max(threads), rounds)
+    if output is not None:
+        _write_json(pathlib.Path(output), rates, times)
+    device = jax.devices()[0].device_kind
+    return "\n".join(
+        [
+            f"Crops of {crop_size} pixels, {rounds} turns of {seconds:g} s each:\n",
+            _tabulate(CropRate, rates),
+            f"\nMilliseconds per update of {preset} on {jax.device_count()} x {device}:\n",
+            _tabulate(StepTime, times),
+        ]
+    )
+
+
+def write_sample(folder: pathlib.Path) -> dict[str, dict[str, str]]:
+    """Writes the embedded photographs and some of their pairs as PNG and JPEG files.
+
+    Returns:
+      Sources by name of the file set and by field, as `measure_crops` takes them.
+    """
+    clean = sources.open_photographs("sample", "clean")
+    pairs = sources.open_pairs("sample")
+    pairs = pairs[:: len(pairs) // _NUM_PAIRS]
+    photographs = {f"clean/{i}": photograph for i, photograph in enumerate(clean)}
+    for i, pair in enumerate(pairs):
+        photographs |= {f"pairs/rainy/{i}": pair.rainy, f"pairs/clean/{i}": pair.clean}
+    for name, photograph in photographs.items():
+        image = Image.fromarray(photograph.load())
+        for files, suffix in _SUFFIXES.items():
+            path = folder / files / f"{name}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path, quality=_JPEG_QUALITY)
+    return {
+        files: {
+            field: f"folder:{folder / files / field}" for field in ("clean", "pairs")
+        }
+        for files in _SUFFIXES
+    }
+
+
+def measure_crops(
+    data: Mapping[str, Mapping[str, str]],
+    crop_size: int,
+    threads: Sequence[int],
+    rounds: int,
+    seconds: float,
+) -> list[CropRate]:
+    """Crops per second of every task, set of files and reader.
+
+    Args:
+      data: Sources by name of the file set and by field.
+      crop_size: In pixels.
+      threads: Numbers of threads to read with.
+      rounds: Turns of every case.
+      seconds: Of a turn.
+
+    Raises:
+      ValueError: As `pipeline.open_training_data`.
+    """
+    cases: dict[tuple, Callable[[], int]] = {}
+    for task, files in itertools.product(TASKS, data):
+        config = _make_config(task, data[files], "small", crop_size)
+        cases[task, files, LOOP, 1] = _make_loop(config, TASKS[task][1])
+        for reader, count in itertools.product((FILES, CACHE), threads):
+            config.num_threads = count
+            config.cache_gib = _NO_LIMIT if reader == CACHE else 0.0
+            cases[task, files, reader, count] = _make_reader(config)
+    rates = _take_turns(cases, rounds, functools.partial(_rate, seconds=seconds))
+    return [
+        CropRate(*case, rate, rate / rates[(*case[:2], LOOP, 1)])
+        for case, rate in rates.items()
+    ]
+
+
+def measure_steps(
+    named: Mapping[str, str], preset: str, crop_size: int, threads: int, rounds: int
+) -> list[StepTime]:
+    """Milliseconds per update of every task, with and without input.
+
+    Args:
+      named: Sources by field.
+      preset: Of the networks.
+      crop_size: In pixels.
+      threads: That read.
+      rounds: Turns of every case.
+
+    Raises:
+      ValueError: If the preset is unknown, or as `pipeline.open_training_data`.
+    """
+    cases = {}
+    for task in TASKS:
+        config = _make_config(task, named, preset, crop_size)
+        config.num_threads, config.cache_gib = threads, _NO_LIMIT
+        cases |= {(task, batch): f for batch, f in _make_updates(config).items()}
+    times = _take_turns(cases, rounds, _milliseconds)
+    found = {task: (times[task, "resident"], times[task, "fed"]) for task in TASKS}
+    return [
+        StepTime(task, resident, fed, fed / resident)
+        for task, (resident, fed) in found.items()
+    ]
+
+
+def _make_config(task: str, named: Mapping[str, str], preset: str, crop_size: int):
+    module, field = TASKS[task]
+    config = module.get_config(preset)
+    config.crop_size, config[field] = crop_size, (named[field],)
+    config.prefetch = _BATCHES_AHEAD
+    return config
+
+
+def _make_reader(config) -> Callable[[], int]:
+    """A function that takes a batch and returns its number of crops."""
+    data = pipeline.open_training_data(config)
+    batches = data.batches(0)
+    for _ in range(2 * data.epoch_steps):  # every image is in the cache then
+        next(batches)
+
+    def read() -> int:
+        next(batches)
+        return config.batch_size
+
+    return read
+
+
+def _make_loop(config, field: str) -> Callable[[], int]:
+    """A function that makes a batch the plain way and returns its number of crops."""
+    elements = sources.open_each(config[field], field)[config[field][0]]
+    rng = np.random.default_rng(0)
+
+    def read() -> int:
+        rows = []
+        for i in rng.integers(len(elements), size=config.batch_size):
+            item, where, is_mirrored = elements[i], rng.random(2), rng.random() < 0.5
+            sides = (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
+            rows.append(
+                [
+                    _crop(side.name, config.crop_size, where, is_mirrored)
+                    for side in sides
+                ]
+            )
+        np.stack(rows)
+        return config.batch_size
+
+    return read
+
+
+def _crop(path: str, size: int, where: np.ndarray, is_mirrored: bool) -> np.ndarray:
+    with Image.open(path) as image:
+        left, top = (where * (np.array(image.size) - size)).astype(int)
+        crop = image.convert("RGB").crop((left, top, left + size, top + size))
+    if is_mirrored:
+        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(crop)
+
+
+def _make_updates(config) -> dict[str, Callable[[], None]]:
+    """Functions that update once, with a resident batch and with the pipeline's."""
+    mesh = sharding.make_mesh()
+    data = pipeline.open_training_data(config)
+    stage = make_stage(config)
+    computation, train = loop.make_computation(
+        config, stage, mesh, state.load_sources(stage, pathlib.Path()), data.epoch_steps
+    )
+    batches = sharding.place_ahead(mesh, data.batches(0))
+    resident = next(batches)
+
+    def update(batch) -> None:
+        nonlocal train
+        train, _ = computation.train_step(train, computation.networks.frozen, batch)
+
+    def finish(batch: Callable) -> None:
+        for _ in range(_TIMED_STEPS):
+            update(batch())
+        jax.block_until_ready(train)
+
+    finish(lambda: next(batches))  # compiles, and fills the cache
+    return {
+        "resident": lambda: finish(lambda: resident),
+        "fed": lambda: finish(lambda: next(batches)),
+    }
+
+
+def _take_turns(
+    cases: Mapping[tuple, Callable], rounds: int, measure: Callable[[Callable], float]
+) -> dict[tuple, float]:
+    """The median of `rounds` measures of each case."""
+    found = {case: [] for case in cases}
+    for case in tqdm.tqdm([*cases] * rounds, unit="turn", disable=None):
+        found[case].append(measure(cases[case]))
+    return {case: statistics.median(measures) for case, measures in found.items()}
+
+
+def _rate(read: Callable[[], int], *, seconds: float) -> float:
+    for _ in range(2 * _BATCHES_AHEAD):  # made while others had their turn
+        read()
+    count, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        count += read()
+    return count / elapsed
+
+
+def _milliseconds(update: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    update()
+    return 1000 * (time.perf_counter() - start) / _TIMED_STEPS
+
+
+def _tabulate(kind: type, rows: Sequence) -> str:
+    names = [field.name.replace("_", " ") for field in dataclasses.fields(kind)]
+    lines = [names, ["---"] * len(names)]
+    for row in rows:
+        lines.append(
+            f"{value:.3g}"
+            if isinstance(value, float) and value < 1000
+            else f"{value:.0f}"
+            if isinstance(value, float)
+            else str(value)
+            for value in dataclasses.astuple(row)
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _write_json(
+    folder: pathlib.Path, rates: Sequence[CropRate], times: Sequence[StepTime]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "crops": [dataclasses.asdict(rate) for rate in rates],
+        "steps": [dataclasses.asdict(step) for step in times],
+    }
+    with atomic_files.atomic_file(folder / TABLES) as stream:
+        stream.write(f"{json.dumps(figures, indent=2)}\n".encode())
