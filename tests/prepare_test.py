@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.data.raw_trees import TREES, make_pair, save, write_tree
 from ttl_jax import prepare
-from ttl_jax.data import published_sets, record_writer, records, sources
+from ttl_jax.data import published_sets, raw_preparation, records, sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -79,8 +79,8 @@ def test_a_changed_source_is_told_and_overwritten_on_demand(my_pairs, capsys):
     save(pathlib.Path("raw/rainy/9.png"), rainy)
     save(pathlib.Path("raw/clean/9.png"), clean)
     message = error_of(my_pairs, capsys)
-    assert "made from other files than those of" in message
-    assert "from 8 files of" in message and "where 10 are found now" in message
+    assert "was made from other files, or by other flags" in message
+    assert "from 8 files of" in message and "this is 10 files of" in message
     assert "--overwrite makes it again" in message
     assert run(f"{my_pairs} --overwrite") == 0
     assert len(sources.open_pairs("tfds:mine")) == 5
@@ -222,7 +222,7 @@ def test_two_processes_do_not_prepare_one_set(my_pairs, capsys):
 
 
 def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypatch):
-    encode, seen = record_writer._encode, []
+    encode, seen = raw_preparation._encode, []
 
     def interrupt(*args):
         seen.append(args)
@@ -230,12 +230,12 @@ def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypat
             raise KeyboardInterrupt
         return encode(*args)
 
-    monkeypatch.setattr(record_writer, "_encode", interrupt)
+    monkeypatch.setattr(raw_preparation, "_encode", interrupt)
     with pytest.raises(SystemExit) as raised:
         run(my_pairs)
     assert raised.value.code == 130
     assert os.listdir("data") == [".mine.lock"]
-    monkeypatch.setattr(record_writer, "_encode", encode)
+    monkeypatch.setattr(raw_preparation, "_encode", encode)
     assert run(my_pairs) == 0
     assert len(sources.open_pairs("tfds:mine/train")) == 4
 
@@ -243,15 +243,16 @@ def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypat
 KILLED = """
 import os, signal, sys
 from ttl_jax import prepare
-from ttl_jax.data import record_writer
+from ttl_jax.data import raw_preparation, record_writer
 name, last_call, *command = sys.argv[1:]
-original, calls = getattr(record_writer, name), []
+module = raw_preparation if name == "_encode" else record_writer
+original, calls = getattr(module, name), []
 def kill(*args):
     calls.append(args)
     if len(calls) == int(last_call):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args)
-setattr(record_writer, name, kill)
+setattr(module, name, kill)
 prepare.main(command)
 """
 
@@ -294,13 +295,13 @@ def test_records_that_cannot_be_written_are_one_line(my_pairs):
 
 
 def test_a_file_that_changes_meanwhile_is_told(my_pairs, capsys, monkeypatch):
-    encode = record_writer._encode
+    encode = raw_preparation._encode
 
     def change(*args):
         save(pathlib.Path("raw/clean/3.png"), make_pair(8)[1])
         return encode(*args)
 
-    monkeypatch.setattr(record_writer, "_encode", change)
+    monkeypatch.setattr(raw_preparation, "_encode", change)
     message = error_of(my_pairs, capsys)
     assert "raw/clean/3.png changed while the set was prepared" in message
     assert visible() == []
