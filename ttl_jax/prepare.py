@@ -13,8 +13,7 @@ command that was interrupted leaves nothing half-made; given again, it finishes.
 
 Rain rendered ahead of time, on the photographs of a source of live rain:
 
-  python -m ttl_jax.prepare rendered --name my_rain --source rain:folder:album \
-      --variants 4
+  python -m ttl_jax.prepare rendered --name wet --source rain:folder:album --variants 4
 
 The paper's choice of prepared sets, trained and tested on as the source selection:FILE:
 

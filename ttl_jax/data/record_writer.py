@@ -119,18 +119,18 @@ def write(
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
     with _made_ahead() as make_all, _progress(contents) as progress:
 
-        def generate(parts: Sequence[Part], rows: list[Row]):
-            """What `record_builder` writes of each example; its row goes to the others."""
+        def generate(split: str, parts: Sequence[Part]):
+            """What `record_builder` writes of each example, whose row is kept."""
             for row, encoded in make_all(parts):
                 images = dict(zip(contents.image_names, encoded, strict=True))
-                yield len(rows), {"name": row.name, "scene": row.scene, **images}
-                rows.append(row)
+                key = len(rows[split])
+                yield key, {"name": row.name, "scene": row.scene, **images}
+                rows[split].append(row)
                 progress.update()
 
         splits = {
             split: [
-                functools.partial(generate, shard, rows[split])
-                for shard in _group(parts)
+                functools.partial(generate, split, shard) for shard in _group(parts)
             ]
             for split, parts in contents.splits.items()
         }
@@ -185,7 +185,9 @@ def _group(parts: Sequence[Part]) -> list[list[Part]]:
 def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
     """A function that yields the examples of parts in order, made by threads.
 
-    Few parts are made ahead of what is taken, so that memory does not fill up.
+    No more parts than threads are made ahead of what is taken, as memory is bounded.
+    Threads do: reading files waits for the disk, and of the time that rendering takes,
+    nine tenths leave Python's lock to others.
     """
     num_threads = os.cpu_count()
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)

@@ -90,7 +90,7 @@ def _make_contents(
         image_names=("rainy", "clean"),
         splits={"train": parts},
         summary=f"train: {num_examples} examples",
-        report=f"# {name}\n\nRendered from `{description}`.\n\n"
+        report=f"# {name}\n\nRendered from {description}.\n\n"
         f"| split | examples |\n|---|---|\n| train | {num_examples} |",
     )
 
