@@ -15,7 +15,13 @@ from PIL import Image
 
 from tests.data.raw_trees import TREES, make_pair, save, write_tree
 from ttl_jax import prepare
-from ttl_jax.data import published_sets, record_writer, records, sources
+from ttl_jax.data import (
+    published_sets,
+    raw_preparation,
+    records,
+    rendered_preparation,
+    sources,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -34,6 +40,13 @@ def my_pairs():
         for side, image in zip(("rainy", "clean"), make_pair(i), strict=True):
             save(pathlib.Path(f"raw/{side}/{i}.png"), image)
     return "pairs --name mine --source raw"
+
+
+@pytest.fixture
+def my_rain():
+    for i in range(4):
+        save(pathlib.Path(f"album/{i}.png"), make_pair(i)[1])
+    return "rendered --name mine --source rain:folder:album --variants 3"
 
 
 def run(command):
@@ -79,12 +92,53 @@ def test_a_changed_source_is_told_and_overwritten_on_demand(my_pairs, capsys):
     save(pathlib.Path("raw/rainy/9.png"), rainy)
     save(pathlib.Path("raw/clean/9.png"), clean)
     message = error_of(my_pairs, capsys)
-    assert "made from other files than those of" in message
-    assert "from 8 files of" in message and "where 10 are found now" in message
+    assert "was made from other files, or by other flags" in message
+    assert "from 8 files of" in message and "this is 10 files of" in message
     assert "--overwrite makes it again" in message
     assert run(f"{my_pairs} --overwrite") == 0
     assert len(sources.open_pairs("tfds:mine")) == 5
     assert visible() == ["mine"]
+
+
+def test_rain_is_rendered_once(my_rain, capsys):
+    assert run(my_rain) == 0
+    assert "train: 12 examples" in capsys.readouterr().out
+    assert len(sources.open_pairs("tfds:mine/train")) == 12
+    index = pathlib.Path("data/mine/1.0.0/index.json")
+    written = index.stat().st_mtime_ns
+    assert "4 photographs in 3 variants" in index.with_name("report.md").read_text()
+    assert run(my_rain) == 0
+    assert "mine is already prepared in data/mine/1.0.0" in capsys.readouterr().out
+    assert index.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ("--variants 2", "4 photographs in 2 variants of seed 0"),
+        ("--seed 1", "4 photographs in 3 variants of seed 1"),
+        ("--source additive:folder:album", "this is additive:folder:album, 4"),
+        ("--source streaks:sample/test on folder:album", "this is streaks:sample/test"),
+    ],
+)
+def test_other_rain_is_told_and_overwrites_on_demand(my_rain, changed, message, capsys):
+    run(my_rain)
+    flag, _, value = changed.partition(" ")
+    arguments = [*my_rain.split(), flag, value]  # the last one counts
+    with pytest.raises(SystemExit):
+        prepare.main(arguments)
+    error = capsys.readouterr().err
+    assert message in error and "--overwrite makes it again" in error
+    assert prepare.main([*arguments, "--overwrite"]) == 0
+
+
+def test_another_photograph_to_rain_on_is_told(my_rain, capsys):
+    run(my_rain)
+    save(pathlib.Path("album/9.png"), make_pair(9)[1])
+    message = error_of(my_rain, capsys)
+    assert "this is rain:folder:album, 5 photographs" in message
+    assert run(f"{my_rain} --overwrite") == 0
+    assert len(sources.open_pairs("tfds:mine/train")) == 15
 
 
 def test_records_of_another_version_are_told(my_pairs, capsys):
@@ -184,6 +238,14 @@ def test_the_rainy_half_can_be_told(here, capsys):
         ("pairs --source raw --name My-set", "'My-set' is none, or taken"),
         ("pairs --source raw --name spa", "'spa' is none, or taken"),
         ("spa --source raw --rainy_half left", "spa has none"),
+        ("spa --source raw --variants 2", "--variants is for rendered sets; spa is"),
+        ("photos --source raw --name rendered", "'rendered' is none, or taken"),
+        ("rendered --source rain:folder:raw", "--name gives your own set its name"),
+        ("rendered --source raw --name mine", "did you mean 'folder:raw'?"),
+        ("rendered --source folder:raw --name mine", "renders no rain; expected is"),
+        ("rendered --source rain:x --name mine --variants 0", "--variants is 0;"),
+        ("rendered --source rain:x --name mine --seed -1", "--seed is -1;"),
+        ("rendered --source rain:x --name mine --trust_sides", "need neither"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(command, message, here, capsys):
@@ -221,37 +283,48 @@ def test_two_processes_do_not_prepare_one_set(my_pairs, capsys):
 # Interruptions
 
 
-def test_an_interrupted_run_leaves_nothing_half_made(my_pairs, capsys, monkeypatch):
-    encode, seen = record_writer._encode, []
+@pytest.mark.parametrize(
+    "fixture, module, function, num_pairs",
+    [
+        ("my_pairs", raw_preparation, "_encode", 4),
+        ("my_rain", rendered_preparation, "_render_part", 12),
+    ],
+)
+def test_an_interrupted_run_leaves_nothing_half_made(
+    fixture, module, function, num_pairs, request, monkeypatch
+):
+    command = request.getfixturevalue(fixture)
+    make, seen = getattr(module, function), []
 
     def interrupt(*args):
         seen.append(args)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return encode(*args)
+        return make(*args)
 
-    monkeypatch.setattr(record_writer, "_encode", interrupt)
+    monkeypatch.setattr(module, function, interrupt)
     with pytest.raises(SystemExit) as raised:
-        run(my_pairs)
+        run(command)
     assert raised.value.code == 130
     assert os.listdir("data") == [".mine.lock"]
-    monkeypatch.setattr(record_writer, "_encode", encode)
-    assert run(my_pairs) == 0
-    assert len(sources.open_pairs("tfds:mine/train")) == 4
+    monkeypatch.setattr(module, function, make)
+    assert run(command) == 0
+    assert len(sources.open_pairs("tfds:mine/train")) == num_pairs
 
 
 KILLED = """
 import os, signal, sys
 from ttl_jax import prepare
-from ttl_jax.data import record_writer
+from ttl_jax.data import raw_preparation, record_writer
 name, last_call, *command = sys.argv[1:]
-original, calls = getattr(record_writer, name), []
+module = raw_preparation if name == "_encode" else record_writer
+original, calls = getattr(module, name), []
 def kill(*args):
     calls.append(args)
     if len(calls) == int(last_call):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args)
-setattr(record_writer, name, kill)
+setattr(module, name, kill)
 prepare.main(command)
 """
 
@@ -294,13 +367,13 @@ def test_records_that_cannot_be_written_are_one_line(my_pairs):
 
 
 def test_a_file_that_changes_meanwhile_is_told(my_pairs, capsys, monkeypatch):
-    encode = record_writer._encode
+    encode = raw_preparation._encode
 
     def change(*args):
         save(pathlib.Path("raw/clean/3.png"), make_pair(8)[1])
         return encode(*args)
 
-    monkeypatch.setattr(record_writer, "_encode", change)
+    monkeypatch.setattr(raw_preparation, "_encode", change)
     message = error_of(my_pairs, capsys)
     assert "raw/clean/3.png changed while the set was prepared" in message
     assert visible() == []

@@ -1,15 +1,19 @@
-"""Makes records out of data sets, draws the paper's sets, and finds duplicates.
+"""Makes records out of data sets, renders rain, draws the paper's sets, finds duplicates.
 
 Examples, sets as they are distributed and folders of your own:
 
   python -m ttl_jax.prepare --list
   python -m ttl_jax.prepare rain1200 --source downloads/DID-MDN-datasets
-  python -m ttl_jax.prepare pairs --name my_rain --source my_pairs
+  python -m ttl_jax.prepare pairs --name my_pairs --source rain_and_clean
   python -m ttl_jax.prepare photos --name my_photos --source album
 
 Every image is decoded once; what cannot be used is left out and named in report.md
-beside the records. What is prepared is trained on as the source tfds:NAME/SPLIT. The
-same command goes on where it was interrupted.
+beside the records. What is prepared is trained on as the source tfds:NAME/SPLIT. A
+command that was interrupted leaves nothing half-made; given again, it finishes.
+
+Rain rendered ahead of time, on the photographs of a source of live rain:
+
+  python -m ttl_jax.prepare rendered --name wet --source rain:folder:album --variants 4
 
 The paper's choice of prepared sets, trained and tested on as the source selection:FILE:
 
@@ -63,13 +67,9 @@ def _prepare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
     data_dir = args.data_dir or records.default_data_dir()
     try:
-        raw_set = preparation.find_set(args.what, args.name, args.rainy_half)
+        plan = _make_plan(args)
         prepared = preparation.prepare(
-            raw_set,
-            args.source.expanduser(),
-            data_dir.expanduser(),
-            trust_sides=args.trust_sides,
-            overwrite=args.overwrite,
+            plan, data_dir.expanduser(), overwrite=args.overwrite
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -77,13 +77,40 @@ def _prepare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         parser.exit(130, "Interrupted; nothing is left half-made.\n")
     if prepared.is_new:
         print(prepared.summary)
-        print(f"Prepared {raw_set.name} in {prepared.folder}; see report.md there.")
+        print(f"Prepared {plan.name} in {prepared.folder}; see report.md there.")
     else:
-        print(f"{raw_set.name} is already prepared in {prepared.folder}.")
+        print(f"{plan.name} is already prepared in {prepared.folder}.")
     print(f"Its sources: {', '.join(prepared.sources)}")
     if data_dir != records.default_data_dir():
         print(f"They are found with TTL_JAX_DATA_DIR={data_dir}")
     return 0
+
+
+def _make_plan(args: argparse.Namespace):
+    """The plan of the set that the flags describe.
+
+    Raises:
+      ValueError: If there is no such set, it cannot be made, or flags do not fit it.
+    """
+    from ttl_jax.data import preparation, raw_preparation, rendered_preparation
+
+    if args.what == preparation.RENDERED:
+        if args.rainy_half or args.trust_sides:
+            raise ValueError(
+                "--rainy_half and --trust_sides are for pairs that are found; rendered "
+                "ones need neither."
+            )
+        num_variants = 1 if args.variants is None else args.variants
+        return rendered_preparation.make_plan(
+            args.name, args.source, num_variants, args.seed
+        )
+    if args.variants is not None:
+        raise ValueError(
+            f"--variants is for rendered sets; {args.what} is taken as it is."
+        )
+    raw_set = raw_preparation.find_set(args.what, args.name, args.rainy_half)
+    root = pathlib.Path(args.source).expanduser()
+    return raw_preparation.make_plan(raw_set, root, trust_sides=args.trust_sides)
 
 
 def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,15 +120,22 @@ def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         metavar="SET",
-        help="a published set (see --list), or pairs or photos for folders of your own",
+        help="a published set (see --list); pairs or photos for folders of your own; "
+        "or rendered for rain on photographs of your own",
     )
     what.add_argument(
         "--source",
-        type=pathlib.Path,
         metavar="DIR",
-        help="folder of the set as it is distributed, unpacked",
+        help="folder of the set as it is distributed, unpacked; for rendered a source "
+        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN",
     )
     what.add_argument("--name", help="name of a set of your own, such as my_rain")
+    what.add_argument(
+        "--variants",
+        type=int,
+        metavar="N",
+        help="for rendered: in how many rains each photograph is shown (default: 1)",
+    )
     what.add_argument(
         "--list",
         action="store_true",
@@ -146,7 +180,10 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--print", action="store_true", help="print the list")
     group.add_argument("--output", metavar="FILE", help="write the list to a file")
     group.add_argument(
-        "--seed", type=int, default=0, help="of what is random (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        help="of what a protocol draws, and of rendered rain (default: %(default)s)",
     )
     group.add_argument(
         "--set",

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from tests.data.raw_trees import make_pair, save
-from ttl_jax.data import images, pair_checks, preparation, sources
+from ttl_jax.data import images, pair_checks, raw_preparation, sources
 
 
 def check(what, root, rainy_half=None):
-    raw_set = preparation.find_set(
+    raw_set = raw_preparation.find_set(
         what, "mine" if what in ("pairs", "photos") else None, rainy_half
     )
     return raw_set, pair_checks.check(raw_set, root, raw_set.find(root))

@@ -16,7 +16,15 @@ from PIL import Image
 from configs import common
 from tests.data.raw_trees import RAINY_HALF, TREES, make_pair, save, write_tree
 from tests.pictures import noise
-from ttl_jax.data import images, pipeline, preparation, record_writer, records, sources
+from ttl_jax.data import (
+    images,
+    pipeline,
+    preparation,
+    raw_preparation,
+    record_writer,
+    records,
+    sources,
+)
 from ttl_jax.data.photographs import ROLES
 
 
@@ -31,9 +39,10 @@ def data_dir(tmp_path, monkeypatch):
 def prepare(tmp_path, data_dir):
     """Prepares a set from the folder `raw`; returns the folder of its records."""
 
-    def run(what, name=None, **options):
-        raw_set = preparation.find_set(what, name, None)
-        return preparation.prepare(raw_set, tmp_path / "raw", data_dir, **options)
+    def run(what, name=None):
+        raw_set = raw_preparation.find_set(what, name, None)
+        plan = raw_preparation.make_plan(raw_set, tmp_path / "raw")
+        return preparation.prepare(plan, data_dir)
 
     return run
 
@@ -226,8 +235,9 @@ def test_real_photographs_are_the_same_from_records_and_from_folders(
 ):
     root = pathlib.Path(os.environ["TTL_DATA"])
     for what, folder in (("pairs", "paired/Rain1200/test"), ("photos", "clean")):
-        raw_set = preparation.find_set(what, "mine", None)
-        preparation.prepare(raw_set, root / folder, data_dir, overwrite=True)
+        raw_set = raw_preparation.find_set(what, "mine", None)
+        plan = raw_preparation.make_plan(raw_set, root / folder)
+        preparation.prepare(plan, data_dir, overwrite=True)
         records._open_split.cache_clear()
         ours = sources.open_photographs("tfds:mine", "rainy")
         theirs = sources.open_photographs(f"folder:{root / folder}", "rainy")

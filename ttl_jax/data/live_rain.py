@@ -83,9 +83,9 @@ class Streaks(Rain):
         return Streaks(function(self.pairs))
 
 
-def rng_of(name: str) -> np.random.Generator:
-    """Chance for the rain that a name always has."""
-    return np.random.default_rng(zlib.crc32(name.encode()))
+def rng_of(name: str, *numbers: int) -> np.random.Generator:
+    """Chance for the rain that a name, with these numbers, always has."""
+    return np.random.default_rng((zlib.crc32(name.encode()), *numbers))
 
 
 def _draw_parameters(rng: np.random.Generator, longer_side: int) -> rain.RainParameters:

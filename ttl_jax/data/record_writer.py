@@ -1,33 +1,72 @@
 """Writes the records of a set and their index, to appear all at once."""
 
+import collections
+import concurrent.futures
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import io
 import os
 import pathlib
 import shutil
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
 from PIL import Image
 
-from ttl_jax.data import decoding, images, records
-from ttl_jax.data.pair_checks import Checked, CheckedExample, split_halves
-from ttl_jax.data.raw_sets import RawSet
+from ttl_jax.data import records
 from ttl_jax.data.records import Index, Row
 
-_IMAGES = {
-    "pairs": ("rainy", "clean"),
-    "halves": ("rainy", "clean"),
-    "photos": ("image",),
-}
 _MAX_SHARD_BYTES = 2**28  # TFDS holds as much in memory
 # A PNG of a photograph takes about so many bytes for each of its pixels' bytes.
 _PNG_SHARE = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Examples that are made together.
+
+    Attributes:
+      num_examples: How many.
+      num_bytes: About the size of their records.
+      make: Returns the row and the encoded images of each; any thread may call it.
+        Raises a ValueError if they cannot be made.
+    """
+
+    num_examples: int
+    num_bytes: int
+    make: Callable[[], Sequence[tuple[Row, Sequence[bytes]]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What is written of a set.
+
+    Attributes:
+      image_names: Of the images of each example: rainy and clean, or image.
+      splits: What makes the examples of each split, in order.
+      views: As `records.Index`.
+      excluded: As `records.Index`.
+      summary: What there is to tell, for people.
+      report: All of it, in Markdown.
+    """
+
+    image_names: Sequence[str]
+    splits: Mapping[str, Sequence[Part]]
+    views: Mapping[str, tuple[str, Sequence[int]]] = dataclasses.field(
+        default_factory=dict
+    )
+    excluded: Sequence[tuple[str, str]] = ()
+    summary: str
+    report: str
+
+    @property
+    def num_bytes(self) -> int:
+        """About the size of all records."""
+        return sum(part.num_bytes for parts in self.splits.values() for part in parts)
 
 
 @contextlib.contextmanager
@@ -58,18 +97,13 @@ def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
 
 
 def write(
-    raw_set: RawSet,
-    root: pathlib.Path,
-    checked: Checked,
-    source: Mapping[str, Any],
-    folder: pathlib.Path,
+    name: str, contents: Contents, source: Mapping[str, Any], folder: pathlib.Path
 ) -> pathlib.Path:
-    """Writes the records of a set and their index.
+    """Writes the records of a set, their index and the report.
 
     Args:
-      raw_set: Under the name that it is to have.
-      root: The folder of the set as distributed.
-      checked: What to write.
+      name: Of the set.
+      contents: What to write.
       source: To be kept in the index.
       folder: Where to write "<name>/<version>".
 
@@ -77,33 +111,38 @@ def write(
       The folder "<name>/<version>".
 
     Raises:
-      ValueError: If a file is no longer what was checked.
+      ValueError: If an example cannot be made.
+      OSError: If the records cannot be written.
     """
     from ttl_jax.data import record_builder  # takes half a second
 
-    image_names = _IMAGES[raw_set.kind]
-    rows: dict[str, list[Row]] = {split: [] for split in checked.splits}
-    with tqdm.tqdm(
-        desc="writing",
-        total=sum(map(len, checked.splits.values())),
-        unit="example",
-        disable=None,  # shown in a terminal only
-    ) as progress:
+    rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
+    with _made_ahead() as make_all, _progress(contents) as progress:
+
+        def generate(split: str, parts: Sequence[Part]):
+            """What `record_builder` writes of each example, whose row is kept."""
+            for row, encoded in make_all(parts):
+                images = dict(zip(contents.image_names, encoded, strict=True))
+                key = len(rows[split])
+                yield key, {"name": row.name, "scene": row.scene, **images}
+                rows[split].append(row)
+                progress.update()
+
         splits = {
             split: [
-                functools.partial(
-                    _generate, raw_set, root, shard, rows[split], progress
-                )
-                for shard in _group(raw_set, examples)
+                functools.partial(generate, split, shard) for shard in _group(parts)
             ]
-            for split, examples in checked.splits.items()
+            for split, parts in contents.splits.items()
         }
-        written = record_builder.RecordBuilder(
-            raw_set.name, image_names, splits, folder
-        ).write()
-    views = _make_views(raw_set, rows)
-    index = Index(raw_set.name, image_names, rows, views, source, checked.excluded)
+        builder = record_builder.RecordBuilder(
+            name, contents.image_names, splits, folder
+        )
+        written = builder.write()
+    index = Index(
+        name, contents.image_names, rows, contents.views, source, contents.excluded
+    )
     records.write_index(written, index)
+    (written / "report.md").write_text(f"{contents.report}\n", "utf-8")
     return written
 
 
@@ -117,94 +156,63 @@ def publish(written: pathlib.Path, data_dir: pathlib.Path) -> pathlib.Path:
     return records.folder_of(data_dir, name)
 
 
-def estimate_bytes(raw_set: RawSet, example: CheckedExample) -> int:
-    """About how many bytes the record of an example will have."""
-    if raw_set.kind == "halves":
-        return int(_PNG_SHARE * 3 * 2 * example.width * example.height)
-    return sum(example.num_bytes)
-
-
-def _group(
-    raw_set: RawSet, examples: Sequence[CheckedExample]
-) -> list[list[CheckedExample]]:
-    """Examples by the file that they are written to."""
-    groups: list[list[CheckedExample]] = []
-    total = 0
-    for example in examples:
-        if not groups or total > _MAX_SHARD_BYTES:
-            groups.append([])
-            total = 0
-        groups[-1].append(example)
-        total += estimate_bytes(raw_set, example)
-    return groups
-
-
-def _generate(
-    raw_set: RawSet,
-    root: pathlib.Path,
-    examples: Sequence[CheckedExample],
-    rows: list[Row],
-    progress: tqdm.tqdm,
-) -> Iterator[tuple[int, dict]]:
-    """What `record_builder` writes of each example; its row is added to the others."""
-    for example in examples:
-        encoded = _encode(raw_set, root, example)
-        row = _make_row(example, encoded)
-        content = dict(zip(_IMAGES[raw_set.kind], encoded, strict=True))
-        yield len(rows), {"name": row.name, "scene": row.scene, **content}
-        rows.append(row)
-        progress.update()
-
-
-def _encode(
-    raw_set: RawSet, root: pathlib.Path, example: CheckedExample
-) -> list[bytes]:
-    """The bytes of each image: as in its file, or PNG where it is half of one."""
-    contents = [(root / file).read_bytes() for file in example.raw.files]
-    for file, content, checksum in zip(
-        example.raw.files, contents, example.checksums, strict=True
-    ):
-        if zlib.crc32(content) != checksum:
-            raise ValueError(
-                f"{root / file} changed while the set was prepared; do it again."
-            )
-    if raw_set.kind != "halves":
-        return contents
-    image = images.decode(contents[0], example.raw.files[0])
-    return [_encode_png(half) for half in split_halves(image, raw_set.rainy_half)]
-
-
-def _encode_png(image: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray) -> bytes:
+    """A PNG file of an image, uint8 [H, W, 3]."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
-def _make_row(example: CheckedExample, encoded: Sequence[bytes]) -> Row:
-    raw = example.raw
-    # A half has no file of its own.
-    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
-    return Row(
-        decoding.printable(raw.name),
-        decoding.printable(raw.scene),
-        example.width,
-        example.height,
-        [len(data) for data in encoded],
-        last_file,
+def estimate_png(width: int, height: int) -> int:
+    """About how many bytes `encode_png` makes of a photograph."""
+    return int(_PNG_SHARE * 3 * width * height)
+
+
+def _group(parts: Sequence[Part]) -> list[list[Part]]:
+    """Parts by the file that they are written to."""
+    groups: list[list[Part]] = []
+    total = 0
+    for part in parts:
+        if not groups or total > _MAX_SHARD_BYTES:
+            groups.append([])
+            total = 0
+        groups[-1].append(part)
+        total += part.num_bytes
+    return groups
+
+
+@contextlib.contextmanager
+def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
+    """A function that yields the examples of parts in order, made by threads.
+
+    No more parts than threads are made ahead of what is taken, as memory is bounded.
+    Threads do: reading files waits for the disk, and of the time that rendering takes,
+    nine tenths leave Python's lock to others.
+    """
+    num_threads = os.cpu_count()
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+
+    def make_all(parts: Sequence[Part]):
+        pending = collections.deque()
+        for part in parts:
+            pending.append(pool.submit(part.make))
+            if len(pending) > num_threads:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+    try:
+        yield make_all
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _progress(contents: Contents) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        desc="writing",
+        total=sum(
+            part.num_examples for parts in contents.splits.values() for part in parts
+        ),
+        unit="example",
+        disable=None,  # shown in a terminal only
     )
-
-
-def _make_views(
-    raw_set: RawSet, rows: Mapping[str, Sequence[Row]]
-) -> dict[str, tuple[str, list[int]]]:
-    return {
-        view: (
-            split,
-            [
-                position
-                for position, row in enumerate(rows[split])
-                if first <= int(row.scene) <= last
-            ],
-        )
-        for view, (split, first, last) in raw_set.views.items()
-    }

@@ -11,7 +11,8 @@ A source is one of
   rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs whose clean side are the
     photographs of another source and whose rain is rendered on it when it is looked at
     (`live_rain`): as a camera sees it, added as a control, or taken from the source
-    PAIRS. For example rain:folder:/photos/clean.
+    PAIRS. For example rain:folder:/photos/clean. `ttl_jax.prepare rendered` makes a
+    tfds:NAME of it ahead of time.
   selection:FILE: what a text file picks out of other sources by name, see `selections`.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
