@@ -85,7 +85,7 @@ def _set_networks(config: ConfigDict) -> None:
     config.encoder = ConfigDict(
         {
             **_NETWORKS[config.preset],
-            "final_norm": False,  # with it, the rain remover learns far later
+            "final_norm": True,
             "spatial_attention_kernel": 7,
             "global_branch": "channel",  # channel, window or dense
             "head_width": 16,
@@ -140,6 +140,7 @@ def _as_in_the_paper(config: ConfigDict) -> None:
     config.schedule = "plateau"
     config.clip_norm = 0.0
     config.ema_decay = 0.0
+    config.encoder.final_norm = False
     config.encoder.remat = True  # 5.7 GB of activations per crop without it
 
 

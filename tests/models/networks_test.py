@@ -25,7 +25,7 @@ def make_networks(config):
     return encoder(rngs=nnx.Rngs(0)), decoder(rngs=nnx.Rngs(1))
 
 
-# The practical presets' form, but with a norm, and without skip and residual the paper's.
+# The practical presets' form and the paper's.
 FORMS = [
     {"stem_stride": 2, "final_norm": True, "skip_width": 16, "residual": True},
     {"stem_stride": 1, "final_norm": False, "skip_width": 0, "residual": False},

@@ -82,7 +82,7 @@ class AGLFEncoder(nnx.Module):
         width: int = 48,
         num_blocks: int = 9,
         stem_stride: int = 2,
-        final_norm: bool = False,
+        final_norm: bool = True,
         spatial_attention_kernel: int = 7,
         global_branch: str = "channel",
         head_width: int = 16,
