@@ -76,9 +76,9 @@ def main() -> None:
             parser.error(f"--{name} is {getattr(arguments, name)}; expected 1 or more.")
     try:
         rows = list(draw_rows(arguments))
-    except ValueError as error:
+        images.write_image(arguments.output, np.concatenate(rows))
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
-    images.write_image(arguments.output, np.concatenate(rows))
     print(f"{arguments.output}: {len(rows)} rows, {rows[0].shape[1]} pixels wide")
 
 

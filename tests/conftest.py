@@ -19,14 +19,12 @@ import types
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from ttl_jax import inference
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl flags
 
 
 def pytest_sessionfinish():

@@ -430,8 +430,9 @@ def album(tmp_path_factory):
     return root
 
 
-def test_audit_writes_what_to_exclude(album, tmp_path, capsys):
-    train, test = f"folder:{album}/train", f"folder:{album}/test"
+def test_audit_writes_what_to_exclude(album, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(album)
+    train, test = "folder:train", "folder:test"
     output = tmp_path / "found"
     assert (
         prepare.main(["audit", train, "--against", test, "--output", str(output)]) == 0
@@ -443,7 +444,7 @@ def test_audit_writes_what_to_exclude(album, tmp_path, capsys):
 
 
 def test_a_protocol_is_printed_written_and_read_as_a_source(album, tmp_path, capsys):
-    output = tmp_path / "list.txt"
+    output = tmp_path / "lists" / "list.txt"  # whose folder is made
     arguments = [
         "--protocol",
         "realrain_train",

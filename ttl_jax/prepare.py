@@ -204,6 +204,8 @@ def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     for key, source in args.set:
         given.setdefault(key, []).append(source)
     try:
+        if args.output:  # drawing may take long
+            pathlib.Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         comments, sections = protocols.select(args.protocol, args.seed, given)
         text = selections.to_text(comments, sections)
         if args.output:

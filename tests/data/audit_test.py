@@ -174,6 +174,13 @@ def test_what_leads_to_a_test_picture_in_two_steps_is_excluded():
     assert audit.excluded_names(found) == ["1", "3"]
 
 
+def test_what_is_in_two_sources_is_excluded_once():
+    shown = photograph("1", noise(8, 8, 3))
+    entries = [audit.Entry(source, shown, ("1",)) for source in "abt"]
+    found = audit.Audit(entries, ("t",), [], [[0, 1, 2]])
+    assert audit.excluded_names(found) == ["1"]
+
+
 def test_a_source_named_twice_is_refused(folders):
     source = f"folder:{folders}/test"
     with pytest.raises(ValueError, match="named twice"):

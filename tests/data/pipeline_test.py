@@ -197,6 +197,7 @@ def test_evaluation_of_live_rain_is_the_same_each_time(make_config, root):
     assert all(np.any(batch["rainy"] != batch["clean"]) for batch in batches)
 
 
+# That nobody parsed absl's flags, which Grain reads, is no obstacle.
 @pytest.mark.slow  # processes take seconds to start
 def test_worker_processes_give_the_batches_of_threads(mixed):
     threaded = take(mixed, 0, 6)

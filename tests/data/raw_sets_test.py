@@ -33,7 +33,7 @@ def test_every_published_set_has_a_tree_here():
     assert TREES.keys() == published_sets.SETS.keys()
 
 
-@pytest.mark.parametrize("prefix", ["", "downloads/unpacked/"])
+@pytest.mark.parametrize("prefix", ["", "downloads/unpacked/", "latest/"])
 @pytest.mark.parametrize("name", TREES)
 def test_a_set_is_found_in_its_layout(touch, name, prefix):
     paths = {file for files in TREES[name].values() for file in files}

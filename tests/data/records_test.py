@@ -17,6 +17,7 @@ from configs import common
 from tests.data.raw_trees import RAINY_HALF, TREES, make_pair, save, write_tree
 from tests.pictures import noise
 from ttl_jax.data import (
+    decoding,
     images,
     pipeline,
     preparation,
@@ -227,6 +228,22 @@ def test_a_listing_is_opened_without_reading_records(tmp_path, prepare):
     (photograph,) = sources.open_photographs("tfds:mine", "rainy")
     assert (photograph.width, photograph.height) == (40, 32)
     assert photograph.num_bytes == (tmp_path / "raw/a.png").stat().st_size
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_a_record_that_is_gone_is_refused_as_a_file_that_is_gone(
+    tmp_path, prepare, is_read_before
+):
+    for i in range(4):
+        save(tmp_path / f"raw/{i}.png", noise(200 + i, 200, 3))
+    folder = prepare("photos", "mine").folder
+    photographs = sources.open_photographs("tfds:mine", "clean")
+    if is_read_before:
+        photographs[0].load()
+    (file,) = folder.glob("*.array_record*")
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(decoding.ImageError, match=f"mine/train/3.png .* {folder}"):
+        photographs[3].load()
 
 
 @pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")

@@ -56,6 +56,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ("[a]\nx\n[b]\ny\tz\n", r"lines of \[1, 2\]"),
         ("[a]\nx\ty\tz\n", r"lines of \[3\]"),
         ("[selection:b]\nx\n", "line 1: .* a selection"),
+        ("[rain:selection:b]\nx\ty\n", "line 1: .* a selection"),
     ],
 )
 def test_a_file_that_is_no_selection_is_refused(tmp_path, text, message):

@@ -78,6 +78,22 @@ def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
     )
 
 
+def test_reading_ends_with_the_run(photographs, tmp_path, monkeypatch):
+    batches, ended = loop.pipeline.TrainingData.batches, []
+
+    def watched(*args):
+        try:
+            yield from batches(*args)
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(loop.pipeline.TrainingData, "batches", watched)
+    interrupt_at(monkeypatch, "place_batch", 3)
+    with pytest.raises(Interruption) as raised:
+        loop.train(toy_stage.get_config(photographs), tmp_path)
+    assert raised.tb and ended  # though its frames still hold the batches
+
+
 def test_resumed_run_goes_on_at_its_checkpoint(photographs, tmp_path, monkeypatch):
     config = toy_stage.get_config(photographs)
     with monkeypatch.context() as context:

@@ -162,16 +162,16 @@ def excluded_names(audit: Audit) -> list[str]:
     Pictures that are connected through others count as the same, so that none is left
     which leads to the test source in two steps.
     """
-    excluded = []
+    excluded = set()  # a photograph may be in several sources
     for indices in audit.groups:
         members = [audit.entries[i] for i in indices]
         if any(entry.source in audit.test_sources for entry in members):
-            excluded += [
+            excluded |= {
                 name
                 for entry in members
                 if entry.source not in audit.test_sources
                 for name in entry.names
-            ]
+            }
     return sorted(excluded)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
-from absl import logging
+from absl import flags, logging
 
 from ttl_jax.data import datasets, sources, transforms
 from ttl_jax.data.decoding import ImageError
@@ -137,6 +137,8 @@ class _Reading:
 
     def read(self, batches: grain.MapDataset) -> Iterator[datasets.Rows]:
         """The batches in their order, which no number here changes."""
+        if self.num_workers and not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain has flags of its own for its workers
         options = grain.ReadOptions(
             num_threads=self.num_threads, prefetch_buffer_size=self.prefetch
         )

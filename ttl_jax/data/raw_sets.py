@@ -117,7 +117,7 @@ def find_by_patterns(
 ) -> Found:
     """Examples whose paths fit a pattern; of several patterns the first.
 
-    The split is the one that the first of the path's folders with "train", "val" or
+    The split is the one that the last of the path's folders with "train", "val" or
     "test" in its name says; without such, or where there is no such split, the last.
     """
     paths, others = _list_files(root)
@@ -162,7 +162,7 @@ def _fit(
 
 
 def _split_of(folders: str, splits: Sequence[str]) -> str:
-    for part in folders.split("/"):
+    for part in reversed(folders.split("/")):
         if match := re.search("train|test|(?<![a-z])val", part, re.IGNORECASE):
             word = match[0].lower()
             for split in splits:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ttl_jax.data import files, images, records
+from ttl_jax.data.decoding import ImageError
 from ttl_jax.data.photographs import NoPairsError, Pair, Photograph
 
 
@@ -107,4 +108,10 @@ class Records:
 def _load(
     name: str, folder: pathlib.Path, split: str, position: int, image: str
 ) -> np.ndarray:
-    return images.decode(records.read_image(folder, split, position, image), name)
+    try:
+        data = records.read_image(folder, split, position, image)
+    except (OSError, RuntimeError) as error:  # the latter is ArrayRecord's kind of it
+        raise ImageError(name, f"cannot be read from {folder}: {error}") from error
+    if not data:
+        raise ImageError(name, f"is no more in {folder}, whose records are cut off")
+    return images.decode(data, name)

@@ -81,7 +81,7 @@ def read(file: str | os.PathLike[str]) -> list[Section]:
 
 
 def _source(file: str | os.PathLike[str], number: int, name: str) -> str:
-    if name.startswith(PREFIX):
+    if PREFIX in name:  # also within another source, as rain:selection:FILE
         raise ValueError(
             f"{file}, line {number}: a selection of {name!r} would be one of a "
             "selection; name the sources of that file."

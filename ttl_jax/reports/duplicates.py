@@ -51,12 +51,19 @@ def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
 
 
 def exclusions(audit: Audit) -> str:
-    """The text file of names to exclude from training, one per line."""
+    """The text file of names to exclude from training, one per line.
+
+    Paths are absolute: training may start in another folder.
+    """
     comments = [
         f"# Shows a picture of {', '.join(audit.test_sources)}; see {PAGE}.\n",
         "# One name of a photograph per line.\n",
     ]
-    return "".join(comments + [f"{name}\n" for name in excluded_names(audit)])
+    names = [
+        os.path.abspath(name) if os.path.exists(name) else name
+        for name in excluded_names(audit)
+    ]
+    return "".join(comments + [f"{name}\n" for name in names])
 
 
 def page(audit: Audit) -> str:

@@ -115,10 +115,14 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
             logging.info("%s goes on at step %d", directory, first_step)
         elif sharding.is_writer():
             checkpoint.write_json(directory / LISTING, list(inputs.training.listing))
-        with contextlib.closing(
-            MetricWriter(directory, first_step=first_step, enabled=sharding.is_writer())
-        ) as writer:
-            return _fit(run, state, first_step, saved.get("evaluation"), writer)
+        writer = MetricWriter(
+            directory, first_step=first_step, enabled=sharding.is_writer()
+        )
+        batches = inputs.training.batches(first_step)
+        with contextlib.closing(writer), contextlib.closing(batches):
+            return _fit(
+                run, state, first_step, batches, saved.get("evaluation"), writer
+            )
 
 
 def _make_checked_stage(config, mesh: Mesh) -> Stage:
@@ -195,7 +199,9 @@ def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
     return run, state
 
 
-def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, float]:
+def _fit(
+    run: _Run, state, first_step: int, batches, evaluation, writer
+) -> dict[str, float]:
     """The loop: batch, step, and every so often write, evaluate, save."""
     config = run.config
     evaluate = _make_evaluator(run)
@@ -203,9 +209,9 @@ def _fit(run: _Run, state, first_step: int, evaluation, writer) -> dict[str, flo
         evaluation = evaluate(state)
         writer.write(0, evaluation)
     log = _TrainLog(config.batch_size)
-    batches = sharding.place_ahead(run.mesh, run.inputs.training.batches(first_step))
+    placed = sharding.place_ahead(run.mesh, batches)
     for step in _progress(first_step, config.num_steps, run.directory.name):
-        batch = next(batches)
+        batch = next(placed)
         state, scalars = run.computation.train_step(state, run.networks.frozen, batch)
         log.add(scalars)
         done = step + 1
