@@ -443,13 +443,16 @@ def test_audit_writes_what_to_exclude(album, tmp_path, capsys, monkeypatch):
     assert len(json.loads((output / "audit.json").read_text())["groups"]) == 1
 
 
-def test_a_protocol_is_printed_written_and_read_as_a_source(album, tmp_path, capsys):
+def test_a_protocol_is_printed_written_and_read_as_a_source(
+    album, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(album)  # names, and so what is drawn, are the same anywhere
     output = tmp_path / "lists" / "list.txt"  # whose folder is made
     arguments = [
         "--protocol",
         "realrain_train",
         "--set",
-        f"realrain=folder:{album}/train",
+        "realrain=folder:train",
     ]
     assert prepare.main([*arguments, "--print", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
@@ -465,6 +468,7 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(album, tmp_path, cap
     "arguments, message",
     [
         (["--protocol", "test4"], "Unknown protocol 'test4'"),
+        (["--protocol", "test1", "--data_dir", "x"], "goes without SET, --source and"),
         (["--protocol", "test3", "--set", "spa"], "expected SET=SOURCE, not 'spa'"),
         (["audit"], "required: SOURCE"),
         (["audit", "folder:not_there"], "there is no folder not_there"),

@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_protocol_arguments(parser)
     args = parser.parse_args(arguments)
     if args.protocol:
+        if args.what or args.source or args.data_dir:
+            parser.error(
+                "--protocol goes without SET, --source and --data_dir; it draws from "
+                "prepared sets in $TTL_JAX_DATA_DIR, or from sources named by --set"
+            )
         return _draw(parser, args)
     if args.list:
         from ttl_jax.data import published_sets

@@ -458,6 +458,23 @@ def test_a_file_that_vanishes_or_breaks_is_replaced(make_config, fragile, caplog
     assert sorted(line.split(": ", 1)[1] for line in logged) == sorted(data.faults)
 
 
+def test_a_pair_whose_sides_differ_in_size_since_the_start_is_replaced(
+    make_config, tmp_path
+):
+    for side in ("rainy", "clean"):
+        (tmp_path / side).mkdir()
+        for i in range(3):
+            Image.new("RGB", (20, 20)).save(tmp_path / side / f"{i}.png")
+    data = pipeline.open_training_data(
+        make_config("pairs", pairs=(f"folder:{tmp_path}",))
+    )
+    Image.new("RGB", (40, 30)).save(tmp_path / "clean" / "1.png")
+    batch = next(data.batches(0))
+    assert batch["replaced"].any() and not batch["replaced"].all()
+    assert f"{tmp_path}/rainy/1.png" not in batch["name"]
+    assert all("1.png is no longer of the size of" in fault for fault in data.faults)
+
+
 @pytest.mark.parametrize("kind", ["clean", "couples"])
 def test_what_stands_in_is_the_same_on_any_hosts_and_after_resuming(
     make_config, fragile, kind

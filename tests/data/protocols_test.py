@@ -309,6 +309,19 @@ def test_a_missing_set_is_named_with_the_command_that_makes_it():
         protocols.select("realrain_test", given={"realrain": ["folder:not_there"]})
 
 
+def test_an_empty_selection_is_refused(tmp_path):
+    Image.fromarray(picture(0)).save(tmp_path / "alone.png")
+    given = {"realrain": [f"folder:{tmp_path}"]}
+    sizes = []
+    for name in ("realrain_train", "realrain_test"):
+        try:
+            sizes.append(len(protocols.select(name, given=given)[1][0].lines))
+        except ValueError as error:
+            assert "draws nothing from realrain (0 of 1 photographs" in str(error)
+            sizes.append(0)
+    assert sorted(sizes) == [0, 1]  # the one photograph is in either part
+
+
 def test_unknown_protocols_and_sets_are_refused(folder):
     with pytest.raises(ValueError, match="did you mean 'realclear'"):
         protocols.select("realclean")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ttl_jax.data import live_rain
+from ttl_jax.data.decoding import ImageError
 
 ROLES = ("rainy", "clean")
 
@@ -54,8 +55,17 @@ class Pair:
         return self.rainy.height
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rainy and the clean image, each uint8 RGB [height, width, 3]."""
-        return self.rainy.load(), self.clean.load()
+        """The rainy and the clean image, each uint8 RGB [height, width, 3].
+
+        Raises:
+          ImageError: If either is gone, damaged, or no longer of the other's size.
+        """
+        rainy, clean = self.rainy.load(), self.clean.load()
+        if rainy.shape != clean.shape:
+            raise ImageError(
+                self.name, f"is no longer of the size of {self.clean.name}"
+            )
+        return rainy, clean
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,7 @@ def select(
 
     Raises:
       ValueError: If a name or key is unknown, a set cannot be opened, or it holds less
-        than is to be drawn.
+        than is to be drawn, or nothing is.
     """
     protocol, given = _find(name), given or {}
     if unknown := given.keys() - {*protocol.sets, *protocol.avoided}:
@@ -92,6 +92,11 @@ def select(
         for key, found in {**drawn_from, **avoided}.items()
     }
     drawn = protocol.draw(opened, seed)
+    if not drawn.names:
+        raise ValueError(
+            f"{name} draws nothing from {', '.join(protocol.sets)} ({drawn.notes[0]}); "
+            "name larger sets by --set, or another --seed."
+        )
     comments = [f"Protocol {name}, seed {seed}: {protocol.what}", *drawn.notes]
     return comments, _sections(drawn_from, set(drawn.names))
 
