@@ -95,7 +95,7 @@ def test_the_description_holds_weights_and_what_rain_is_made_of(root):
     lines = listing.describe()
     assert lines[0] == "pairs sample/test share 0.25"
     rest = lines[lines.index(f"pairs {source} share 0.75") + 1 :]
-    assert rest[0] == f"pairs streaks:{root}/a/0.png rendered"
+    assert rest[0] == f"pairs streaks:folder:{root}/pairs on {root}/a/0.png rendered"
     assert rest[1].startswith(f"pairs {root}/a/0.png ")
     bank = [line.rsplit(" ", 1)[0] for line in rest[4:]]
     assert bank == [

@@ -75,10 +75,10 @@ def test_streaks_are_those_of_all_pairs_alike(monkeypatch):
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_of_live_rain_has_a_pair_per_photograph(source):
     pairs = sources.open_pairs(source)
-    kind = source.partition(":")[0]
+    rain = source.removesuffix("sample/test")
     assert [pair.name for pair in pairs] == [
-        f"{kind}:sample/china",
-        f"{kind}:sample/rocket",
+        f"{rain}sample/china",
+        f"{rain}sample/rocket",
     ]
     for pair, photograph in zip(
         pairs, sources.open_photographs("sample/test", "clean"), strict=True
@@ -120,3 +120,8 @@ def test_live_rain_is_no_photograph(role):
         ValueError, match=f"renders pairs.*; as {role} photographs name"
     ):
         sources.open_photographs("rain:sample/test", role)
+
+
+def test_streaks_of_several_banks_fall_on_the_same_photographs():
+    banks = [f"streaks:{pairs} on sample/test" for pairs in ("sample/test", "sample")]
+    assert len(sources.open_pairs(banks)) == 2 * len(sources.open_pairs(banks[:1]))

@@ -506,12 +506,26 @@ def test_when_nothing_can_be_read_the_files_are_named(make_config, fragile):
         next(data.batches(0))
 
 
-def test_evaluation_replaces_nothing_and_names_the_file(make_config, fragile):
-    config = make_config("clean", eval_clean=(f"folder:{fragile}",))
+def test_evaluation_goes_on_without_what_vanished_and_names_it(
+    make_config, fragile, caplog
+):
+    config = make_config("clean", eval_clean=(f"folder:{fragile}",), eval_batch_size=4)
     data = pipeline.open_evaluation_data(config)["photographs"]
     (fragile / "2.png").unlink()
-    with pytest.raises(ValueError, match="2.png cannot be read"):
-        list(data.batches())
+    first, second = data.batches()
+    np.testing.assert_array_equal(first["mask"], np.float32([1, 1, 0, 1]))
+    np.testing.assert_array_equal(second["mask"], np.float32([1, 0, 0, 0]))
+    assert "2.png cannot be read" in caplog.text
+    assert not [name for name in [*first["name"], *second["name"]] if "2.png" in name]
+
+
+def test_an_evaluation_of_nothing_is_an_error(make_config, fragile):
+    config = make_config("clean", eval_clean=(f"folder:{fragile}",))
+    data = pipeline.open_evaluation_data(config)["photographs"]
+    for file in fragile.iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match="No image of the evaluation can be read"):
+        next(data.batches())
 
 
 def test_a_fault_that_is_no_file_s_is_not_hidden(make_config, monkeypatch):

@@ -157,6 +157,8 @@ def test_a_clean_image_that_pairs_share_counts_once(tmp_path, prepare):
         "rain14000/whole/clean/901/2",
     ]
     assert len(sources.open_photographs("tfds:rain14000/whole", "rainy")) == 4
+    pairs = sources.open_pairs("tfds:rain14000/whole")
+    assert [pair.clean.name for pair in pairs] == [clean[i].name for i in (0, 0, 1, 2)]
 
 
 def test_the_two_divisions_of_rain14000_are_views_of_it(tmp_path, prepare):

@@ -147,8 +147,9 @@ def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
         return [item for item in items if names.isdisjoint(map(_key, _names(item)))]
 
     kept = listing.adapt(keep)
-    logging.info(
-        "%s leaves out %d of %d %s", file, len(listing) - len(kept), len(listing),
+    level = logging.INFO if len(kept) < len(listing) else logging.WARNING
+    logging.log(
+        level, "%s leaves out %d of %d %s", file, len(listing) - len(kept), len(listing),
         listing.field,
     )  # fmt: skip
     empty = [source for source, items in kept.by_source.items() if not items]

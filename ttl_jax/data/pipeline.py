@@ -253,8 +253,9 @@ class TrainingData:
 class EvaluationData:
     """Centre crops of a fixed set of elements; `len` is their number.
 
-    Besides what training batches hold there is "mask", float32 [B]: 1 for rows of the
-    set, 0 for rows that only fill the last batch.
+    Besides what `datasets` says its batches hold "mask", float32 [B]: 1 for rows of the
+    set, 0 for rows that only fill the last batch, or the place of what could not be
+    read any more.
     """
 
     def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
@@ -274,10 +275,17 @@ class EvaluationData:
         return self._reading.read(self._share.take(rows))
 
     def _make_rows(self, index: int) -> datasets.Rows:
-        element = self._elements[min(index, len(self) - 1)]
-        mask = np.full(self._kind.rows_per_element, index < len(self), np.float32)
-        rows = self._kind.make_rows(element, self._size, transforms.CENTRE)
-        return {**rows, "mask": mask}
+        for place in range(index, index + len(self)):
+            element = self._elements[place % len(self)]
+            try:
+                rows = self._kind.make_rows(element, self._size, transforms.CENTRE)
+            except ImageError as error:
+                logging.warning("Left out of the evaluation: %s", error)
+                continue
+            is_of_set = place == index < len(self)
+            mask = np.full(self._kind.rows_per_element, is_of_set, np.float32)
+            return {**rows, "mask": mask}
+        raise ValueError("No image of the evaluation can be read any more.")
 
 
 def _find_kind(config) -> datasets.Kind:

@@ -53,12 +53,8 @@ class Records:
             return [self._photograph(record, "image") for record in self._records]
         if role == "rainy":
             return [self._photograph(record, "rainy") for record in self._records]
-        # Several rainy photographs may share a clean one, which still counts once.
-        by_file = {(r.split, r.row.last_file): r for r in reversed(self._records)}
-        by_path = {"/".join(key): record for key, record in by_file.items()}
-        return [
-            self._photograph(by_path[path], "clean") for path in files.in_order(by_path)
-        ]
+        clean = self._clean_sides()
+        return [clean[path] for path in files.in_order(clean)]
 
     def pairs(self) -> list[Pair]:
         """As `sources.open_pairs`, of this source alone."""
@@ -67,10 +63,16 @@ class Records:
                 f"{self._source!r} holds photographs, no pairs; prepare a folder of "
                 "pairs by python -m ttl_jax.prepare pairs."
             )
+        clean = self._clean_sides()
         return [
-            Pair(self._photograph(record, "rainy"), self._photograph(record, "clean"))
+            Pair(self._photograph(record, "rainy"), clean[_clean_path(record)])
             for record in self._records
         ]
+
+    def _clean_sides(self) -> dict[str, Photograph]:
+        """By path: several rainy photographs may share one, which counts once."""
+        first = {_clean_path(record): record for record in reversed(self._records)}
+        return {path: self._photograph(r, "clean") for path, r in first.items()}
 
     def _find(self, split: str) -> list[_Record]:
         index = self._index
@@ -103,6 +105,10 @@ class Records:
                 _load, name, self._folder, record.split, record.position, image
             ),
         )
+
+
+def _clean_path(record: _Record) -> str:
+    return f"{record.split}/{record.row.last_file}"
 
 
 def _load(

@@ -177,7 +177,8 @@ class _LiveRain:
         live = self._make_rain()
         pairs = []
         for clean in open_photographs(self._clean, "clean"):
-            name = f"{self._kind}:{clean.name}"
+            # Streaks of other pairs on the same photograph are another pair.
+            name = f"{self._kind}:{self._pairs and f'{self._pairs} on '}{clean.name}"
             load = functools.partial(_render_once, name, clean, live)
             rainy = Photograph(name, clean.width, clean.height, None, load)
             pairs.append(LivePair(rainy, clean, live))

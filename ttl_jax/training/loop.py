@@ -208,7 +208,7 @@ def _fit(
     if evaluation is None:
         evaluation = evaluate(state)
         writer.write(0, evaluation)
-    log = _TrainLog(config.batch_size)
+    log = _TrainLog(config.batch_size, run.inputs.training.epoch_steps)
     placed = sharding.place_ahead(run.mesh, batches)
     for step in _progress(first_step, config.num_steps, run.directory.name):
         batch = next(placed)
@@ -320,13 +320,14 @@ class _TrainLog:
     """Means of the scalars since the last summary; they stay on the device till then.
 
     Attributes:
-      replaced_share: Of all images up to the last summary.
+      replaced_share: Of all images up to the last summary, or of an epoch if that has
+        more: the first few would weigh too much.
     """
 
-    def __init__(self, batch_size: int):
+    def __init__(self, batch_size: int, epoch_steps: int):
         self.replaced_share = 0.0
-        self._num_steps = 0
-        self._batch_size = batch_size
+        self._num_steps, self._replaced_steps = 0, 0.0
+        self._batch_size, self._epoch_steps = batch_size, epoch_steps
         self._scalars: list[dict[str, jax.Array]] = []
         self._start = 0.0
 
@@ -341,8 +342,9 @@ class _TrainLog:
         values = jax.device_get(self._scalars)
         means = jax.tree.map(lambda *column: float(np.mean(column)), *values)
         self._num_steps += len(values)
-        weight = len(values) / self._num_steps
-        self.replaced_share += weight * (means["replaced_images"] - self.replaced_share)
+        self._replaced_steps += len(values) * means["replaced_images"]
+        counted = max(self._num_steps, self._epoch_steps)
+        self.replaced_share = self._replaced_steps / counted
         images = (len(values) - 1) * self._batch_size
         seconds = time.monotonic() - self._start
         self._scalars = []
