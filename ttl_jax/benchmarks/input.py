@@ -30,7 +30,7 @@ from ttl_jax.training import loop, sharding, state
 # The config of each task, and the field that names what it reads. The rain remover
 # starts from random weights: its input and its updates are those of fine-tuning.
 TASKS = {"recon": (recon, "clean"), "derain": (scratch, "pairs")}
-LOOP, FILES, CACHE = "Pillow loop", "files", "cache"
+LOOP, FILES, CACHE, RAIN = "Pillow loop", "files", "cache", "live rain"
 TABLES = "benchmark_input.json"
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg"}
@@ -48,7 +48,8 @@ class CropRate:
     Attributes:
       task: Key of `TASKS`.
       files: What is read, as "PNG".
-      reader: `LOOP`, `FILES` (decoded for every crop) or `CACHE`.
+      reader: `LOOP`, `FILES` (decoded for every crop), `CACHE`, or `RAIN` (rendered on
+        each crop of the cached photographs, instead of reading pairs).
       threads: That read.
       crops_per_second: Median of the rounds.
       over_loop: The same over that of the Pillow loop on these files.
@@ -182,9 +183,12 @@ def measure_crops(
     for task, files in itertools.product(TASKS, data):
         config = _make_config(task, data[files], "small", crop_size)
         cases[task, files, LOOP, 1] = _make_loop(config, TASKS[task][1])
-        for reader, count in itertools.product((FILES, CACHE), threads):
+        readers = (FILES, CACHE, RAIN) if task == "derain" else (FILES, CACHE)
+        for reader, count in itertools.product(readers, threads):
             config.num_threads = count
-            config.cache_gib = _NO_LIMIT if reader == CACHE else 0.0
+            config.cache_gib = 0.0 if reader == FILES else _NO_LIMIT
+            if reader == RAIN:
+                config.pairs = (f"rain:{data[files]['clean']}",)
             cases[task, files, reader, count] = _make_reader(config)
     rates = _take_turns(cases, rounds, functools.partial(_rate, seconds=seconds))
     return [
