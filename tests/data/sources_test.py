@@ -73,7 +73,7 @@ def test_sample_pairs_are_renderings_of_the_clean_side():
         rainy, clean = pair.load()
         assert rainy.shape == clean.shape == (pair.height, pair.width, 3)
         np.testing.assert_array_equal(clean, pair.clean.load())
-        assert 3 < np.sqrt(np.mean((rainy.astype(float) - clean) ** 2)) < 70
+        assert 16 < np.sqrt(np.mean((rainy.astype(float) - clean) ** 2)) < 70
     names = [p.name for p in sources.open_photographs("sample/test", "rainy")]
     assert names == [pair.name for pair in pairs]
 
