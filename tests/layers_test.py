@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
-    "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
+    "abc", "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
     "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
     "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
     "shutil", "statistics", "sys", "tempfile", "threading", "time", "typing", "warnings",

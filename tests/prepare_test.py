@@ -413,7 +413,8 @@ def test_help_needs_no_library():
         "except SystemExit: pass\n"
         "assert not {'numpy', 'tensorflow_datasets'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert result.returncode == 0
 
 
 @pytest.fixture(scope="module")

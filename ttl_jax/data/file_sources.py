@@ -22,11 +22,13 @@ class Folder:
         self._layout = files.find_pair_layout(root)
 
     def photographs(self, role: str) -> list[Photograph]:
+        """As `sources.open_photographs`, of this source alone."""
         if self._layout is None:
             return _open_files(self._find(self._root))
         return _open_files(self._find(self._root / self._layout[ROLES.index(role)]))
 
     def pairs(self) -> list[Pair]:
+        """As `sources.open_pairs`, of this source alone."""
         if self._layout is None:
             layouts = " or ".join("/ and ".join(names) for names in files.PAIR_LAYOUTS)
             raise NoPairsError(
@@ -90,6 +92,7 @@ class List:
         ]
 
     def photographs(self, role: str) -> list[Photograph]:
+        """As `sources.open_photographs`, of this source alone."""
         column = ROLES.index(role) if len(self._lines[0]) == 2 else 0
         # Several rainy photographs may share a clean one, which still counts once.
         paths = [line[column] for line in self._lines]
@@ -98,6 +101,7 @@ class List:
         return _open_files(paths)
 
     def pairs(self) -> list[Pair]:
+        """As `sources.open_pairs`, of this source alone."""
         if len(self._lines[0]) != 2:
             raise NoPairsError(
                 f"{self._source!r} has one column; pairs need two, rainy and clean, "

@@ -1,5 +1,6 @@
 """Rain that falls anew each time a photograph is looked at."""
 
+import abc
 import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 from ttl_jax.data import rain, streak_bank
 
 
-class Rain:
+class Rain(abc.ABC):
     """A kind of rain.
 
     Attributes:
@@ -19,6 +20,7 @@ class Rain:
 
     pairs: Sequence[Any] = ()
 
+    @abc.abstractmethod
     def fall(
         self,
         clean: np.ndarray,
@@ -38,7 +40,6 @@ class Rain:
         Returns:
           uint8 [H, W, 3].
         """
-        raise NotImplementedError
 
     def adapt(self, function: Callable[[Sequence], Sequence]) -> "Rain":
         """The same kind of rain from `function(pairs)`."""

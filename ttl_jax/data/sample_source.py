@@ -35,11 +35,13 @@ class Sample:
         self._split = split
 
     def photographs(self, role: str) -> list[Photograph]:
+        """As `sources.open_photographs`, of this source alone."""
         if role == "clean":
             return [self._clean(name) for name, _ in self._names()]
         return [pair.rainy for pair in self.pairs()]
 
     def pairs(self) -> list[Pair]:
+        """As `sources.open_pairs`, of this source alone."""
         return [
             Pair(self._rainy(name, variant), self._clean(name))
             for name, split in self._names()
