@@ -447,7 +447,7 @@ def test_audit_writes_what_to_exclude(album, tmp_path, capsys, monkeypatch):
 def test_a_protocol_is_printed_written_and_read_as_a_source(
     album, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.chdir(album)  # names, and so what is drawn, are the same anywhere
+    monkeypatch.chdir(album)
     output = tmp_path / "lists" / "list.txt"  # whose folder is made
     arguments = [
         "--protocol",
@@ -460,7 +460,9 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
     assert output.read_text() in printed
     found = sources.open_photographs(f"selection:{output}", "rainy")
     assert [item.name for item in found] == [
-        line for line in output.read_text().splitlines() if line[0] not in "#["
+        f"{album}/train/{line}"
+        for line in output.read_text().splitlines()
+        if line[0] not in "#["
     ]
     assert found
 

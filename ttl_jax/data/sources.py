@@ -223,6 +223,8 @@ class _Selection:
             item
             for section in self._sections
             for item in selections.select(
-                open_one(section.source), (names[0] for names in section.lines)
+                open_one(section.source),
+                (names[0] for names in section.lines),
+                selections.root_of(section.source),
             )
         ]
