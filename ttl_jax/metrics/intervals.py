@@ -1,10 +1,10 @@
 """Bootstrap intervals of mean scores that resample scenes, not images.
 
 Test sets hold several images of one scene (Rain1400 fourteen, each the same photograph
-under other rain). Their scores move together, so that images drawn one by one give an
-interval that is too narrow, by up to the root of their number. Here a resample draws as many scenes as there
-are, with replacement, each with all its images, and the percentiles of the resamples'
-means are the interval.
+under other rain). Their scores move together: images drawn one by one would give an
+interval that is too narrow, by up to the root of their number. Here a resample draws as
+many scenes as there are, with replacement, each with all its images, and percentiles of
+the resamples' means bound the interval.
 """
 
 from collections.abc import Sequence
