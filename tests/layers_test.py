@@ -52,6 +52,7 @@ ROOMS = {
         "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
         "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
     },
+    "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/reports": {
         "numpy", "scipy", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
