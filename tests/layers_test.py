@@ -62,6 +62,7 @@ ROOMS = {
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
     },
+    "ttl_jax/sheet": {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": {"ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
         "jax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.data",
