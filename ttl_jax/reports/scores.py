@@ -144,7 +144,8 @@ def score_sets(
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                sheets.write_sheet(path, _panels(example, values))
+                row = sheets.SheetRow(_panels(example, values))
+                sheets.write_sheet(path, [row])
     return scores
 
 
