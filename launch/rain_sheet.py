@@ -17,7 +17,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from ttl_jax.data import rain, sources
-from ttl_jax.inference import images
 from ttl_jax.reports import sheets
 
 
@@ -42,8 +41,8 @@ def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
     return panels | {f"{intensity}, added": rain.add(clean, parameters, rng)}
 
 
-def draw_rows(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
-    """The rows of the sheet, uint8 [H, W, 3]."""
+def draw_rows(arguments: argparse.Namespace) -> Iterator[sheets.SheetRow]:
+    """The rows of the sheet."""
     rng = np.random.default_rng(arguments.seed)
     clean = rng.permutation(sources.open_photographs(arguments.clean, "clean"))
     rainy = []
@@ -54,7 +53,7 @@ def draw_rows(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
         if len(rainy):
             panels["rainy"] = rainy[i % len(rainy)].load()
         size = arguments.height, arguments.width
-        yield sheets.make_sheet({k: cut(panel, size) for k, panel in panels.items()})
+        yield sheets.SheetRow({k: cut(panel, size) for k, panel in panels.items()})
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def main() -> None:
     add = parser.add_argument
     add("--clean", default="sample", help="source of photographs; default: %(default)s")
     add("--rainy", help="source of photographs of real rain; default: none")
-    add("--output", type=pathlib.Path, required=True, help="image file to write")
+    add("--output", type=pathlib.Path, required=True, help="PNG or PDF to write")
     add("--rows", type=int, default=6, help="default: %(default)s")
     add("--width", type=int, default=320, help="of a panel; default: %(default)s")
     add("--height", type=int, default=240, help="of a panel; default: %(default)s")
@@ -76,10 +75,10 @@ def main() -> None:
             parser.error(f"--{name} is {getattr(arguments, name)}; expected 1 or more.")
     try:
         rows = list(draw_rows(arguments))
-        images.write_image(arguments.output, np.concatenate(rows))
+        sheets.write_sheet(arguments.output, rows)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    print(f"{arguments.output}: {len(rows)} rows, {rows[0].shape[1]} pixels wide")
+    print(f"{arguments.output}: {len(rows)} rows of {len(rows[0].panels)}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from ttl_jax import evaluate
 from ttl_jax.inference import images
+from ttl_jax.metrics import niqe
 
 
 @pytest.fixture
@@ -74,13 +75,21 @@ FOLDERS = "--results one=one --target target --input target"
 @pytest.mark.parametrize(
     "command, message",
     [
-        ("", "give either --checkpoint and --data, or"),
-        ("--checkpoint run", "give either"),
-        ("--results one=one --target target", "give either"),
-        (f"--checkpoint run --data sample/test {FOLDERS}", "give either"),
+        ("", "name the images to score: either --data, or --input"),
+        ("--checkpoint run", "name the images to score"),
+        ("--results one=one --target target", "name the images to score"),
+        (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
+        ("--results one=one --data sample/test", "--results go with --input"),
+        ("--data sample/test", "name a method to score"),
+        ("--ablation one --baseline tv --data sample/test", "without others"),
+        ("--ablation one --data sample/test", "one/ablation.json tells no ablation"),
+        ("--baseline medain --data sample/test", "did you mean 'median'"),
+        ("--checkpoint run --checkpoint run --data sample/test", "run otherwise"),
+        ("--checkpoint run --recog one --data sample/test", "one holds no checkpoint"),
+        (f"{FOLDERS} --masks one --scenes none.csv", "none.csv cannot be read"),
         ("--checkpoint missing --data sample/test", "missing holds no checkpoint"),
         ("--checkpoint run --data sampel/test", "sample/test"),
-        (f"{FOLDERS} --results one=target", "one, one"),
+        (f"{FOLDERS} --results one=target", "one, one; name one otherwise"),
         (
             "--results one --target target --input target",
             "expected NAME=DIR, not 'one'",
@@ -105,6 +114,94 @@ def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert not pathlib.Path("out").exists()
+
+
+def test_methods_of_every_kind_stand_in_one_table(here):
+    write_images("target", a_gt=0, b_gt=200)
+    write_images("input", a=100, b=250)
+    write_images("one", a_derained=40, b_derained=200)
+    command = (
+        "--results one=one --baseline median tv --checkpoint net=run --target target "
+        "--input input --output out --protocol rgb y_uint8"
+    )
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())["target"]
+    assert list(summary) == ["rgb", "y_uint8"]
+    assert list(summary["rgb"]) == ["input", "one", "median", "tv", "net"]
+    # Errors of 100 and 50 levels, of 99 and 49 after the network.
+    found = [summary["rgb"][method]["psnr"] for method in ("input", "net")]
+    expected = [
+        20 * np.log10(255) - 10 * np.mean(np.log10([a**2, b**2]))
+        for a, b in ((100, 50), (99, 49))
+    ]
+    np.testing.assert_allclose(found, expected)
+    assert summary["rgb"]["one"]["psnr"] > 60  # one image is the target
+    table = pathlib.Path("out/table.md").read_text()
+    assert "one: 2 of 2 files matched by the rest of their names" in table
+
+
+def test_real_photographs_need_no_clean_side(here, monkeypatch):
+    rng = np.random.default_rng(0)
+    pathlib.Path("rain").mkdir()
+    image = rng.integers(0, 255, (200, 200, 3), np.uint8)
+    images.write_image("rain/a.png", image)
+    mask = np.zeros((200, 200, 3), np.uint8)
+    mask[:100] = 255
+    pathlib.Path("masks").mkdir()
+    images.write_image("masks/a.png", mask)
+
+    class Recognizer:
+        name = "judge"
+
+        @classmethod
+        def from_checkpoint(cls, path):
+            assert path == "runs/judge"
+            return cls()
+
+        def score(self, array):
+            return float(array.mean())
+
+        def taught(self, path):
+            return path == "runs/net"
+
+    monkeypatch.setattr("ttl_jax.inference.recognizer.Recognizer", Recognizer)
+    command = (
+        "--data folder:rain --checkpoint net=runs/net --checkpoint other=runs/other "
+        "--baseline median --niqe --recog runs/judge --masks masks --output out"
+    )
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    methods = summary["folder:rain"]["no_reference"]
+    assert methods["input"]["niqe"] == niqe.niqe(image)
+    assert methods["input"]["rain_score"] == pytest.approx(image.mean())
+    darker = (image > 1).mean()  # by one level each
+    assert methods["net"]["change_inside"] == pytest.approx(darker, abs=0.01)
+    assert methods["input"]["change_outside"] == 0
+    table = pathlib.Path("out/table.md").read_text()
+    assert "not independent: it took part in training net." in table
+    assert "It took no part in training other." in table
+
+
+def test_an_ablation_gives_tables_3_and_4(here):
+    rows = [
+        {"name": name, "description": name, "tables": [number], "runs": {"1": name}}
+        for name, number in (("both", 3), ("scratch", 4))
+    ]
+    pathlib.Path("runs").mkdir()
+    pathlib.Path("runs/ablation.json").write_text(json.dumps({"rows": rows}))
+    write_images("pairs/input", a=200, b=100)
+    write_images("pairs/target", a=0, b=0)
+    command = "--ablation runs --data folder:pairs --output out"
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    psnr = summary["folder:pairs"]["y_uint8"]["both seed 1"]["psnr"]
+    found = json.loads(pathlib.Path("out/ablation.json").read_text())
+    scratch = found["folder:pairs"]["y_uint8"]["scratch"]
+    assert scratch["psnr"] == {"mean": psnr, "spread": None}
+    assert scratch["psnr_to_both"]["mean"] == 0
+    table = pathlib.Path("out/table.md").read_text()
+    assert table.index("## Table 3") < table.index("## Table 4")
+    assert table.index("## Table 4") < table.index("## y_uint8")
 
 
 def test_an_output_that_cannot_be_made_is_said_before_anything_is_scored(

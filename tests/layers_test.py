@@ -53,6 +53,7 @@ ROOMS = {
         "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
         "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
     },
+    "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/reports": {
         "numpy", "scipy", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
@@ -64,6 +65,7 @@ ROOMS = {
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
     },
+    "ttl_jax/sheet": {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": {"ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
         "jax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.data",

@@ -1,7 +1,6 @@
 """The command that prepares data sets, as a user meets it."""
 
 import fcntl
-import json
 import os
 import pathlib
 import shutil
@@ -11,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.data.raw_trees import TREES, make_pair, save, write_tree
 from ttl_jax import prepare
@@ -406,6 +404,13 @@ def test_the_list_is_a_table_where_asked(capsys):
     assert {row.count("|") for row in rows} == {6}
 
 
+def test_a_listing_may_be_read_in_part():
+    shell = f"{sys.executable} -m ttl_jax.prepare --list | head -1"
+    command = ["bash", "-o", "pipefail", "-c", shell]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "rain1200\n", "")
+
+
 def test_help_needs_no_library():
     code = (
         "import sys; from ttl_jax import prepare\n"
@@ -415,68 +420,3 @@ def test_help_needs_no_library():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert result.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def album(tmp_path_factory):
-    """Two photographs to train on, and half of one of them, mirrored, to test on."""
-    root = tmp_path_factory.mktemp("album")
-    originals = sources.open_photographs("sample/test", "clean")
-    for name in ("train", "test"):
-        (root / name).mkdir()
-    for i, original in enumerate(originals):
-        Image.fromarray(original.load()).save(root / "train" / f"{i}.png")
-    mirrored = Image.fromarray(np.ascontiguousarray(originals[1].load()[:, ::-1]))
-    mirrored.reduce(2).save(root / "test" / "copy.jpg")
-    return root
-
-
-def test_audit_writes_what_to_exclude(album, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(album)
-    train, test = "folder:train", "folder:test"
-    output = tmp_path / "found"
-    assert (
-        prepare.main(["audit", train, "--against", test, "--output", str(output)]) == 0
-    )
-    lines = (output / "exclude.txt").read_text().splitlines()
-    assert [line for line in lines if line[0] != "#"] == [f"{album}/train/1.png"]
-    assert "1 couples show the same picture" in capsys.readouterr().out
-    assert len(json.loads((output / "audit.json").read_text())["groups"]) == 1
-
-
-def test_a_protocol_is_printed_written_and_read_as_a_source(
-    album, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.chdir(album)  # names, and so what is drawn, are the same anywhere
-    output = tmp_path / "lists" / "list.txt"  # whose folder is made
-    arguments = [
-        "--protocol",
-        "realrain_train",
-        "--set",
-        "realrain=folder:train",
-    ]
-    assert prepare.main([*arguments, "--print", "--output", str(output)]) == 0
-    printed = capsys.readouterr().out
-    assert output.read_text() in printed
-    found = sources.open_photographs(f"selection:{output}", "rainy")
-    assert [item.name for item in found] == [
-        line for line in output.read_text().splitlines() if line[0] not in "#["
-    ]
-    assert found
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--protocol", "test4"], "Unknown protocol 'test4'"),
-        (["--protocol", "test1", "--data_dir", "x"], "goes without SET, --source and"),
-        (["--protocol", "test3", "--set", "spa"], "expected SET=SOURCE, not 'spa'"),
-        (["audit"], "required: SOURCE"),
-        (["audit", "folder:not_there"], "there is no folder not_there"),
-    ],
-)
-def test_a_mistake_in_drawing_and_comparing_is_one_line(arguments, message, capsys):
-    with pytest.raises(SystemExit) as error:
-        prepare.main(arguments)
-    assert error.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]

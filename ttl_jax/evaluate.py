@@ -1,13 +1,20 @@
-"""Scores restored images by PSNR and SSIM, beside the rainy input's own scores.
+"""Scores restored images, beside the rainy input's own scores.
 
-Examples, a checkpoint on pairs, and any methods' results in folders:
+Examples: networks and untrained baselines on pairs; any methods' results in folders;
+real photographs, which have no clean side; and the paper's Tables 3 and 4:
 
   python -m ttl_jax.evaluate --checkpoint runs/derain --data sample/test --output scores
+  python -m ttl_jax.evaluate --checkpoint ours=runs/derain --baseline median tv \\
+      --data tfds:rain100l/test selection:test1.txt --protocol all --output scores
   python -m ttl_jax.evaluate --results ours=restored --results other=elsewhere \\
       --target Test100/target --input Test100/input --output scores
+  python -m ttl_jax.evaluate --checkpoint runs/derain --data folder:rainy \\
+      --niqe --recog runs/judge --output scores
+  python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
+      --output scores
 
 Writes table.md, per_image.csv and scores.json into the output folder and prints the
-table.
+tables.
 """
 
 import argparse
@@ -32,25 +39,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     _check_mode(parser, args)
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.reports import scores, tables
+    from ttl_jax.reports import evaluation
 
-    every = args.protocol == "all"
+    every = "all" in args.protocol
     try:
-        if args.checkpoint:
-            from ttl_jax.inference import restorer
-
-            network = restorer.Restorer.from_checkpoint(args.checkpoint)
-            sets = scores.restored_sets(args.data, network)
-        else:
-            sets = scores.result_sets(args.results, args.target, args.input)
-        pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
-        found = scores.score_sets(
-            sets,
-            tuple(image_quality.PROTOCOLS) if every else (args.protocol,),
-            num_sheets=args.sheets,
-            sheet_folder=pathlib.Path(args.output, "sheets"),
+        report = evaluation.run(
+            evaluation.Request(
+                checkpoints=args.checkpoint,
+                baselines=args.baseline,
+                ablation=args.ablation,
+                results=args.results,
+                data=args.data,
+                rainy=args.input,
+                target=args.target,
+                protocols=tuple(image_quality.PROTOCOLS if every else args.protocol),
+                with_niqe=args.niqe,
+                recog=args.recog,
+                masks=args.masks,
+                scenes=args.scenes,
+                num_sheets=args.sheets,
+                output=pathlib.Path(args.output),
+            )
         )
-        report = tables.write_report(args.output, found)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(report)
@@ -58,15 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the process unless the flags are those of exactly one of the two uses."""
-    of_checkpoint = (args.checkpoint, args.data)
-    of_folders = (args.results, args.target, args.input)
-    if not (
-        (all(of_checkpoint) and not any(of_folders))
-        or (all(of_folders) and not any(of_checkpoint))
-    ):
+    """Ends the process unless the flags name images, methods, and nothing that clashes."""
+    if bool(args.data) == bool(args.input):
         parser.error(
-            "give either --checkpoint and --data, or --results, --target and --input"
+            "name the images to score: either --data, or --input (and --target)"
+        )
+    if args.data and (args.target or args.results):
+        parser.error("--target and --results go with --input; --data has its own sides")
+    methods = (args.checkpoint, args.baseline, args.results)
+    if args.ablation and any(methods):
+        parser.error("--ablation names all methods; give it without others")
+    if not args.ablation and not any(methods):
+        parser.error(
+            "name a method to score: --checkpoint, --baseline, --results or --ablation"
         )
 
 
@@ -75,6 +89,13 @@ def _named_folder(text: str) -> tuple[str, str]:
     if not (name and folder):
         raise argparse.ArgumentTypeError(f"expected NAME=DIR, not {text!r}")
     return name, folder
+
+
+def _perhaps_named_folder(text: str) -> tuple[str | None, str]:
+    # A folder's own name may hold the sign.
+    if "=" in text and not pathlib.Path(text).exists():
+        return _named_folder(text)
+    return None, text
 
 
 def _count(text: str) -> int:
@@ -89,51 +110,103 @@ def _make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    network = parser.add_argument_group("a checkpoint on pairs")
-    network.add_argument(
-        "--checkpoint", metavar="DIR", help="run folder of a trained network"
-    )
-    network.add_argument(
-        "--data",
-        nargs="+",
-        metavar="SOURCE",
-        help="pairs, each source a set of its own: sample/test, folder:PATH, "
-        "list:FILE, tfds:NAME/SPLIT",
-    )
-    folders = parser.add_argument_group(
-        "results in folders",
-        "Images belong together by their path within the folder, less the suffix.",
-    )
-    folders.add_argument(
-        "--results",
-        action="append",
-        type=_named_folder,
-        metavar="NAME=DIR",
-        help="a method and the folder of its results; repeat for more methods",
-    )
-    folders.add_argument("--target", metavar="DIR", help="folder of the clean images")
-    folders.add_argument("--input", metavar="DIR", help="folder of the rainy images")
-    both = parser.add_argument_group("both")
-    both.add_argument(
+    _add_images(parser.add_argument_group("images"))
+    _add_methods(parser.add_argument_group("methods"))
+    scores = parser.add_argument_group("scores")
+    scores.add_argument(
         "--protocol",
+        nargs="+",
         choices=[*image_quality.PROTOCOLS, "all"],
-        default=image_quality.DEFAULT_PROTOCOL,
-        help="how PSNR and SSIM are defined (default: %(default)s)",
+        default=[image_quality.DEFAULT_PROTOCOL],
+        help="how PSNR and SSIM are defined (default: "
+        f"{image_quality.DEFAULT_PROTOCOL})",
     )
-    both.add_argument(
+    scores.add_argument(
+        "--niqe",
+        action="store_true",
+        help="NIQE too, which needs no clean image",
+    )
+    scores.add_argument(
+        "--recog",
+        metavar="DIR",
+        help="run folder of a recognition network, for its rain score",
+    )
+    scores.add_argument(
+        "--scenes",
+        metavar="FILE",
+        help="CSV file with the columns path and scene, where intervals cannot tell "
+        "scenes by their clean images",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--sheets",
         type=_count,
         default=0,
         metavar="N",
-        help="write before/after pictures of N images of each set (default: 0)",
+        help="write pictures of all methods side by side, of N images of each set "
+        "(default: 0)",
     )
-    both.add_argument(
+    output.add_argument(
         "--output",
         required=True,
         metavar="DIR",
         help="folder for the scores; made if it is not there",
     )
     return parser
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--data",
+        nargs="+",
+        metavar="SOURCE",
+        help="pairs, or rainy photographs alone, each source a set of its own: "
+        "sample/test, folder:PATH, list:FILE, tfds:NAME/SPLIT, selection:FILE",
+    )
+    group.add_argument("--input", metavar="DIR", help="folder of rainy images")
+    group.add_argument(
+        "--target",
+        metavar="DIR",
+        help="folder of the clean ones; partners have the same path but for the suffix, "
+        "or for common parts of names such as _derained",
+    )
+    group.add_argument(
+        "--masks",
+        metavar="DIR",
+        help="folder of images that are bright where the rain is, named as the rainy "
+        "ones: the change inside and outside is told",
+    )
+
+
+def _add_methods(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        type=_perhaps_named_folder,
+        metavar="[NAME=]DIR",
+        help="run folder of a trained network; repeat for more",
+    )
+    group.add_argument(
+        "--baseline",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="restorers that need no training: median, opening, guided, tv, nlm",
+    )
+    group.add_argument(
+        "--results",
+        action="append",
+        default=[],
+        type=_named_folder,
+        metavar="NAME=DIR",
+        help="a method and the folder of its results; repeat for more methods",
+    )
+    group.add_argument(
+        "--ablation",
+        metavar="DIR",
+        help="workdir of configs/ablation.py: Tables 3 and 4, with the spread over seeds",
+    )
 
 
 if __name__ == "__main__":

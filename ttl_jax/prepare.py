@@ -26,6 +26,7 @@ Photographs that show the same picture, within and between sources:
 """
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.list:
         from ttl_jax.data import published_sets
 
-        print(published_sets.tabulate() if args.markdown else published_sets.describe())
+        _print(
+            published_sets.tabulate() if args.markdown else published_sets.describe()
+        )
         return 0
     if not args.what or not args.source:
         parser.error("name a set and its --source, a --protocol, audit, or --list")
@@ -218,7 +221,7 @@ def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
                 stream.write(text.encode())
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(text if args.print else "\n".join(comments))
+    _print(text if args.print else "\n".join(comments))
     if args.output:
         print(f"Written to {args.output}; use it as selection:{args.output}")
     return 0
@@ -257,6 +260,15 @@ def _audit(arguments: Sequence[str]) -> int:
         parser.error(str(error))
     print(f"See {args.output}/{duplicates.PAGE}.")
     return 0
+
+
+def _print(text: str) -> None:
+    """Prints to a reader that may have enough before the end, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _named_source(text: str) -> tuple[str, str]:

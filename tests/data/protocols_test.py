@@ -1,12 +1,13 @@
 import collections
 import functools
 import hashlib
+import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ttl_jax.data import protocols, sources
+from ttl_jax.data import protocols, selections, sources
 from ttl_jax.data.photographs import Pair, Photograph
 from ttl_jax.data.protocols import PROTOCOLS
 
@@ -296,8 +297,53 @@ def test_a_protocol_reads_given_sources_and_names_them(folder):
     assert comments[0].startswith("Protocol test2, seed 0")
     (section,) = sections
     assert section.source == folder and len(section.lines) == 101
-    found = {(pair.rainy.name, pair.clean.name) for pair in sources.open_pairs(folder)}
-    assert set(section.lines) == found
+    expected = {(f"rainy/{i}.png", f"clean/{i}.png") for i in range(101)}
+    assert set(section.lines) == expected
+
+
+def test_a_folder_is_drawn_from_alike_wherever_it_lies(tmp_path, folder, monkeypatch):
+    def draw_from(name, *folders):
+        given = {"spa/test": folders} if name == "test3" else {"realrain": folders}
+        comments, sections = protocols.select(name, given=given)
+        text = selections.to_text(comments, sections)
+        (tmp_path / "picked.txt").write_text(text)
+        return comments, [section.lines for section in sections]
+
+    path = pathlib.Path(folder.removeprefix("folder:"))
+    monkeypatch.chdir(path)
+    here = [draw_from("realrain_test", f"folder:{side}") for side in ("rainy", ".")]
+    (tmp_path / "elsewhere").mkdir()
+    for side in ("rainy", "clean"):
+        (path / side).rename(tmp_path / "elsewhere" / side)
+    monkeypatch.chdir(tmp_path)
+    there = [
+        draw_from("realrain_test", f"folder:elsewhere{side}") for side in ("/rainy", "")
+    ]
+    assert here == there and len(here[0][1][0]) > 5
+    monkeypatch.chdir("/")  # what was drawn by a relative path is found from anywhere
+    found = sources.open_photographs(f"selection:{tmp_path}/picked.txt", "rainy")
+    assert len(found) == len(there[1][1][0])
+
+
+def test_folders_named_for_densities_may_make_up_a_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(protocols, "NUM_PAIRS", 6)
+    for density in protocols.DENSITIES:
+        for side in ("rainy", "clean"):
+            folder = tmp_path / f"Rain_{density.title()}" / side
+            folder.mkdir(parents=True)
+            for i in range(2):
+                Image.fromarray(picture(i)).save(folder / f"{i}.png")
+    Image.fromarray(picture(7)).save(tmp_path / "other.png")
+    (tmp_path / "other.txt").write_text("other.png\n")
+    folders = [f"folder:{tmp_path}/Rain_{d.title()}" for d in protocols.DENSITIES]
+    avoided = PROTOCOLS["pairs6000"].avoided
+    given = {
+        "rain1200/train": folders,
+        **{key: [f"list:{tmp_path}/other.txt"] for key in avoided},
+    }
+    _, sections = protocols.select("pairs6000", given=given)
+    assert [section.source for section in sections] == folders
+    assert [len(section.lines) for section in sections] == [2, 2, 2]
 
 
 def test_a_missing_set_is_named_with_the_command_that_makes_it():

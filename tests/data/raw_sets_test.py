@@ -130,6 +130,7 @@ def test_spas_own_list_decides_which_files_are_pairs(touch):
     )
     (root / "Training/real_world.txt").write_text(
         "/real_world/007/007-1/007-1_0_0.png /real_world_gt/007/mean_0_0.png\n"
+        "/real_world/009/009-1/009-1_0_0.png\n\n"
     )
     found = published_sets.SETS["spa"].find(root)
     assert named(found) == {
@@ -144,8 +145,10 @@ def test_spas_own_list_decides_which_files_are_pairs(touch):
     }
     assert [example.scene for example in found.splits["train"]] == ["007"]
     assert [path for path, _ in found.unused] == [
-        "Training/real_world/008/008-1/008-1_0_0.png"
+        "Training/real_world/008/008-1/008-1_0_0.png",
+        "Training/real_world.txt, line 2",
     ]
+    assert found.unused[1][1] == "holds 1 paths, not two"
 
 
 # Anybody's own folders

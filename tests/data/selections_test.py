@@ -71,12 +71,12 @@ def test_a_missing_file_is_named():
 
 def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
     (tmp_path / "list.txt").write_text("rainy/d.png\tclean/a.png\n")
-    lines = [(f"{pairs}/rainy/{x}.png", f"{pairs}/clean/{x}.png") for x in "ca"]
+    lines = [(f"rainy/{x}.png", f"clean/{x}.png") for x in "ca"]
     sections = [
         Section(f"folder:{pairs}", lines),
         Section(
             f"list:{tmp_path}/list.txt",
-            [(f"{pairs}/rainy/d.png", f"{pairs}/clean/a.png")],
+            [("rainy/d.png", "clean/a.png")],
         ),
     ]
     source = write(tmp_path, selections.to_text([], sections))
@@ -93,7 +93,7 @@ def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
 
 
 def test_photographs_are_picked_and_hold_no_pairs(tmp_path, pairs):
-    section = Section(f"folder:{pairs}", [(f"{pairs}/clean/b.png",)])
+    section = Section(f"folder:{pairs}", [("clean/b.png",)])
     source = write(tmp_path, selections.to_text([], [section]))
     found = sources.open_photographs(source, "clean")
     assert [item.name for item in found] == [f"{pairs}/clean/b.png"]

@@ -255,6 +255,15 @@ def test_a_photograph_that_comes_twice_is_refused():
         sources.open_photographs(("sample/test", "sample"), "clean")
 
 
+def test_a_photograph_that_comes_twice_under_two_spellings_is_refused(
+    make, monkeypatch
+):
+    root = make("a/1.png")
+    monkeypatch.chdir(root)
+    with pytest.raises(ValueError, match="'folder:a' and again in 'folder:/"):
+        sources.open_photographs(("folder:a", f"folder:{root}/a"), "clean")
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -159,7 +159,9 @@ def test_without_a_run_it_is_said_how_to_train_one(tmp_path, monkeypatch):
 def test_a_run_that_restores_no_images_is_refused(tmp_path):
     classifier = functools.partial(models.make_classifier, width=WIDTH, pools=(4, 2))
     save_run(tmp_path / "recog", {**MODULES, "decoder": classifier})
-    with pytest.raises(ValueError, match="make_classifier, which does not restore"):
+    with pytest.raises(
+        ValueError, match="make_classifier, not make_image_decoder; restoring"
+    ):
         ttl_jax.load(tmp_path / "recog")
 
 

@@ -1,55 +1,46 @@
-"""Scores per image and their means, from pairs and from folders of results."""
+"""Scores per image and their means."""
 
-import dataclasses
 import types
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from ttl_jax.inference import images
-from ttl_jax.metrics import image_quality
-from ttl_jax.reports import scores
-
-
-@dataclasses.dataclass
-class Pair:
-    name: str
-    rainy: np.ndarray
-    clean: np.ndarray
-
-    @property
-    def height(self):
-        return self.rainy.shape[0]
-
-    @property
-    def width(self):
-        return self.rainy.shape[1]
-
-    def load(self):
-        return self.rainy, self.clean
+from ttl_jax.metrics import image_quality, intervals, niqe
+from ttl_jax.reports import examples, scores
+from ttl_jax.reports.examples import Example, Examples, Subject
+from ttl_jax.reports.scores import Score, Unreferenced
 
 
 def grey(level, height=12, width=14):
     return np.full((height, width, 3), level, np.uint8)
 
 
-def pairs():
+def subject(name, level, target=0):
+    return Subject(
+        name,
+        (12, 14),
+        lambda: grey(level),
+        None if target is None else lambda: grey(target),
+    )
+
+
+def greys():
     # Luma of grey v is 16 + 219 v / 255: 16, 33, 50, 102 of 0, 20, 40, 100.
-    return [Pair("a", grey(40), grey(0)), Pair("b", grey(100), grey(0))]
-
-
-HALVING = types.SimpleNamespace(name="halving", restore=lambda array: array // 2)
+    halving = types.SimpleNamespace(restore=lambda array: array // 2)
+    subjects = [subject("a", 40), subject("b", 100)]
+    return Examples(subjects, {"ours": examples.network_method(halving)})
 
 
 def decibels(error):
     return 20 * np.log10(255 / np.asarray(error))
 
 
+def values_of(found, metric):
+    return [score.values[metric] for score in found]
+
+
 def test_scores_of_pairs_by_hand():
-    examples = scores.RestoredPairs(pairs(), HALVING, "ours")
-    assert len(examples) == 2
-    found = scores.score_sets({"greys": examples})
+    found = scores.score_sets({"greys": greys()})
     assert [(value.image, value.method) for value in found] == [
         ("a", "input"),
         ("a", "ours"),
@@ -59,28 +50,103 @@ def test_scores_of_pairs_by_hand():
     assert {(value.set, value.protocol) for value in found} == {("greys", "y_uint8")}
     # Luma 50, 33, 102 and 59 (of grey 50), against 16.
     errors = [50 - 16, 33 - 16, 102 - 16, 59 - 16]
-    np.testing.assert_allclose([value.psnr for value in found], decibels(errors))
+    np.testing.assert_allclose(values_of(found, "psnr"), decibels(errors))
     np.testing.assert_allclose(
-        [value.psnr_gain for value in found],
+        values_of(found, "psnr_gain"),
         [0, decibels(17) - decibels(34), 0, decibels(43) - decibels(86)],
         atol=1e-12,
     )
     expected = [
-        image_quality.ssim(pair.rainy[None], pair.clean[None]).item()
-        for pair in pairs()
+        image_quality.ssim(grey(level)[None], grey(0)[None]).item()
+        for level in (40, 20, 100, 50)
     ]
-    np.testing.assert_allclose([value.ssim for value in found[::2]], expected)
+    np.testing.assert_allclose(values_of(found, "ssim"), expected)
+    assert len({value.scene for value in found}) == 1  # the same target
+
+
+def test_any_number_of_protocols_are_scored_in_one_pass():
+    protocols = tuple(image_quality.PROTOCOLS)
+    found = scores.score_sets({"greys": greys()}, protocols)
+    for protocol in protocols:
+        ours = [s for s in found if s.protocol == protocol and s.method == "ours"]
+        expected = [
+            image_quality.psnr(grey(level)[None], grey(0)[None], protocol).item()
+            for level in (20, 50)
+        ]
+        assert values_of(ours, "psnr") == expected
+
+
+@pytest.mark.parametrize("num_sheets, shown", [(0, []), (1, [0]), (2, [0, 3]), (9, 4)])
+def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
+    many = Examples([subject(f"deep/{i}", 10 * i) for i in range(4)], {})
+    scores.score_sets(
+        {"folder:/a/x y": many, "folder:/b/x y": many},
+        num_sheets=num_sheets,
+        sheet_folder=tmp_path / "s",
+    )
+    written = sorted(path.name for path in tmp_path.glob("s/*"))
+    indices = range(4) if shown == 4 else shown
+    assert written == [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+
+
+# Without targets
+
+
+def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (2 * niqe.MIN_SIDE, niqe.MIN_SIDE, 3), np.uint8)
+    alone = Subject("a", image.shape[:2], lambda: image)
+    recognizer = types.SimpleNamespace(score=lambda array: float(array.mean()))
+    found = scores.score_sets(
+        {"real": Examples([alone, subject("small", 40, target=None)], {})},
+        unreferenced=Unreferenced(True, recognizer),
+        num_sheets=1,
+        sheet_folder=tmp_path,
+    )
+    first, small = found
+    assert first.protocol == scores.NO_TARGET
+    assert first.values == {"niqe": niqe.niqe(image), "rain_score": image.mean()}
+    assert small.values == {"rain_score": 40.0}  # too small for NIQE
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_change_is_told_inside_and_outside_the_mask():
+    mask = np.zeros((12, 14), bool)
+    mask[:6] = True
+    restored = grey(40)
+    restored[:6] = 10
+    restored[6:, :7] = 43
+    example = Example("a", "scene", {"input": grey(40), "ours": restored}, None, mask)
+    found = scores.score(example, "real", ())
+    assert found[0].values == {"change_inside": 0, "change_outside": 0}
+    assert found[1].values == {"change_inside": 30, "change_outside": 1.5}
+
+
+def test_what_needs_no_target_is_scored_beside_the_protocols():
+    example = Example("a", "s", {"input": grey(40)}, grey(0), np.ones((12, 14), bool))
+    (found,) = scores.score(example, "set", ("rgb",))
+    assert found.values.keys() == {"psnr", "ssim", "psnr_gain", "change_inside"}
+
+
+# Means
+
+
+def psnr_scores(method, *values, scenes="xyz"):
+    return [
+        Score("set", "rgb", f"{i}", scene, method, {"psnr": v, "ssim": v / 100})
+        for i, (v, scene) in enumerate(zip(values, scenes, strict=False))
+    ]
 
 
 def test_the_summary_holds_means_and_counts():
-    examples = scores.RestoredPairs(pairs(), HALVING, "ours")
-    summary = scores.summarize(scores.score_sets({"greys": examples}))
+    summary = scores.summarize(scores.score_sets({"greys": greys()}))
     assert list(summary) == ["greys"]
     assert list(summary["greys"]) == ["y_uint8"]
     methods = summary["greys"]["y_uint8"]
     assert list(methods) == ["input", "ours"]
     assert methods["input"]["psnr_gain"] == 0
     assert methods["ours"]["count"] == methods["input"]["count"] == 2
+    assert methods["ours"]["scenes"] == 1
     np.testing.assert_allclose(
         methods["ours"]["psnr"], (decibels(17) + decibels(43)) / 2
     )
@@ -90,138 +156,37 @@ def test_the_summary_holds_means_and_counts():
     )
 
 
-def test_a_source_of_pairs_is_scored_under_its_name():
-    sets = scores.restored_sets(["sample/test"], HALVING)
-    assert list(sets) == ["sample/test"]
-    example = next(iter(sets["sample/test"]))
-    assert list(example.restored) == ["input", "halving"]
-    np.testing.assert_array_equal(
-        example.restored["halving"], example.restored["input"] // 2
+def test_each_method_is_compared_with_the_best_image_by_image():
+    best, other = (30.0, 20.0, 25.0), (29.0, 18.0, 24.5)
+    found = (
+        psnr_scores("input", 50.0, 50.0, 50.0)  # never the best
+        + psnr_scores("ours", *best)
+        + psnr_scores("other", *other)
     )
-    assert example.target.shape == example.restored["input"].shape
+    methods = scores.summarize(found)["set"]["rgb"]
+    assert "psnr_to_best" not in methods["ours"]
+    assert "psnr_to_best" not in methods["input"]
+    mean, low, high = intervals.bootstrap_difference(other, best, list("xyz"))
+    assert methods["other"]["psnr_to_best"] == {
+        "method": "ours", "mean": mean, "low": low, "high": high
+    }  # fmt: skip
+    assert -2 <= low < mean < high <= -0.5
 
 
-@pytest.mark.parametrize("num_sheets, shown", [(0, []), (1, [0]), (2, [0, 3]), (9, 4)])
-def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
-    many = [Pair(f"deep/{i}", grey(10 * i), grey(0)) for i in range(4)]
-    examples = scores.RestoredPairs(many, HALVING, "ours")
-    scores.score_sets(
-        {"folder:/a/x y": examples, "folder:/b/x y": examples},
-        num_sheets=num_sheets,
-        sheet_folder=tmp_path / "s",
+def test_of_one_scene_there_is_no_interval():
+    found = psnr_scores("ours", 3.0, 2.0, scenes="xx") + psnr_scores(
+        "other", 1.0, 2.0, scenes="xx"
     )
-    written = sorted(path.name for path in tmp_path.glob("s/*"))
-    indices = range(4) if shown == 4 else shown
-    assert written == [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+    found = psnr_scores("input", 1.0, 1.0, scenes="xx") + found
+    to_best = scores.summarize(found)["set"]["rgb"]["other"]["psnr_to_best"]
+    assert to_best == {"method": "ours", "mean": -1.0, "low": None, "high": None}
 
 
-def test_pairs_too_small_for_ssim_are_refused_before_restoring():
-    small = Pair("tiny", grey(1, height=10), grey(0, height=10))
-    with pytest.raises(ValueError, match=r"11 x 11 pixels.*tiny \(10 x 14\)"):
-        scores.RestoredPairs([*pairs(), small], HALVING, "ours")
-
-
-def test_no_pairs_are_refused():
-    with pytest.raises(ValueError, match="no pairs"):
-        scores.RestoredPairs([], HALVING, "ours")
-
-
-def test_the_name_of_the_input_is_taken():
-    with pytest.raises(ValueError, match="'input'"):
-        scores.RestoredPairs(pairs(), HALVING, "input")
-
-
-# Folders
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Writes a folder of images and returns its path."""
-
-    def write(name, **arrays):
-        for stem, array in arrays.items():
-            stem, _, suffix = stem.partition("__")
-            path = tmp_path / name / f"{stem.replace('_', '/')}.{suffix or 'png'}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            images.write_image(path, array)
-        return tmp_path / name
-
-    return write
-
-
-def test_folders_score_as_pairs_do(folder):
-    target = folder("Test100", a=grey(0), sub_b=grey(0))
-    rainy = folder("rainy", a__tif=grey(40), sub_b=grey(100))
-    ours = folder("ours", a__webp=grey(20), sub_b=grey(50))
-    sets = scores.result_sets([("ours", ours)], target, rainy)
-    assert list(sets) == ["Test100"]
-    found = scores.score_sets(sets)
-    assert [value.image for value in found[::2]] == ["a", "sub/b"]
-    by_pairs = scores.score_sets(
-        {"Test100": scores.RestoredPairs(pairs(), HALVING, "ours")}
-    )
-    for ours, other in zip(found, by_pairs, strict=True):
-        assert dataclasses.replace(ours, image=other.image) == other
-
-
-def test_grey_alpha_and_16_bit_results_are_scored_as_rgb8(folder):
-    target = folder("target", a=grey(0), b=grey(0), c=grey(0))
-    rainy = folder("rainy", a=grey(40), b=grey(40), c=grey(40))
-    deep = (grey(20).astype(np.uint16) * 257) + 120  # rounds to 20
-    alpha = np.concatenate([grey(20), grey(7)[..., :1]], axis=-1)
-    ours = folder("ours", a=grey(20)[..., 0], b=deep, c=alpha)
-    found = scores.score_sets(scores.result_sets([("ours", ours)], target, rainy))
-    values = [value.psnr for value in found if value.method == "ours"]
-    np.testing.assert_allclose(values, decibels(17))
-
-
-def test_bmp_results_are_scored(folder):
-    target = folder("target", a=grey(0), b=grey(0))
-    ours = folder("ours", a=grey(20))
-    Image.fromarray(grey(20)).save(ours / "b.bmp")
-    found = scores.score_sets(scores.result_sets([("ours", ours)], target, target))
-    values = [value.psnr for value in found if value.method == "ours"]
-    np.testing.assert_allclose(values, decibels(17))
-
-
-def test_missing_and_extra_files_are_named(folder):
-    target = folder("target", a=grey(0), b=grey(0))
-    rainy = folder("rainy", a=grey(0), b=grey(0))
-    ours = folder("ours", a=grey(0), c=grey(0))
-    with pytest.raises(ValueError, match="ours lacks b; ours has no target for c"):
-        scores.result_sets([("ours", ours)], target, rainy)
-
-
-def test_sizes_that_differ_are_refused_by_name(folder):
-    target = folder("target", a=grey(0))
-    rainy = folder("rainy", a=grey(0))
-    ours = folder("ours", a=grey(0, height=16))
-    with pytest.raises(ValueError, match=r"ours/a\.png is 16 x 14, its target 12 x 14"):
-        scores.result_sets([("ours", ours)], target, rainy)
-
-
-def test_images_too_small_for_ssim_are_refused_by_name(folder):
-    small = folder("target", a=grey(0, width=10))
-    with pytest.raises(ValueError, match=r"a \(12 x 10\)"):
-        scores.ResultFolders({"ours": small}, small, small)
-
-
-def test_two_suffixes_of_one_stem_are_refused(folder):
-    target = folder("target", a=grey(0), a__tif=grey(0))
-    with pytest.raises(ValueError, match="same name but for the suffix"):
-        scores.ResultFolders({"ours": target}, target, target)
-
-
-def test_folders_without_images_are_refused(tmp_path, folder):
-    target = folder("target", a=grey(0))
-    with pytest.raises(ValueError, match="no folder"):
-        scores.ResultFolders({"ours": tmp_path / "nowhere"}, target, target)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no images"):
-        scores.ResultFolders({"ours": tmp_path / "empty"}, target, target)
-
-
-def test_a_method_named_twice_is_refused(folder):
-    target = folder("target", a=grey(0))
-    with pytest.raises(ValueError, match="ours, ours"):
-        scores.result_sets([("ours", target), ("ours", target)], target, target)
+def test_a_mean_is_over_the_images_that_have_the_value():
+    found = [
+        Score("s", "rgb", "a", "a", "input", {"niqe": 3.0}),
+        Score("s", "rgb", "b", "b", "input", {}),
+    ]
+    assert scores.summarize(found)["s"]["rgb"]["input"] == {
+        "niqe": 3.0, "count": 2, "scenes": 2
+    }  # fmt: skip

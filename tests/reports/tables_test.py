@@ -7,45 +7,76 @@ import pytest
 
 from ttl_jax.reports import scores, tables
 
+
+def score(set_name, image, method, psnr, ssim, gain, **further):
+    values = {"psnr": psnr, "ssim": ssim, "psnr_gain": gain, **further}
+    return scores.Score(set_name, "y_uint8", image, f"scene {image}", method, values)
+
+
 SCORES = [
-    scores.Score("one", "y_uint8", "a", "input", 20.0, 0.5, 0.0),
-    scores.Score("one", "y_uint8", "a", "ours|mine", 26.125, 0.75, 6.125),
-    scores.Score("one", "y_uint8", "b", "input", 30.0, 0.7, 0.0),
-    scores.Score("one", "y_uint8", "b", "ours|mine", 28.125, 0.95, -1.875),
-    scores.Score("two", "y_uint8", "c", "input", 10.0, 0.1, 0.0),
-    scores.Score("two", "y_uint8", "c", "ours|mine", 9.0, 0.2, -1.0),
+    score("one", "a", "input", 20.0, 0.5, 0.0),
+    score("one", "a", "ours|mine", 26.125, 0.75, 6.125),
+    score("one", "a", "third", 20.0, 0.5, 0.0),
+    score("one", "b", "input", 30.0, 0.7, 0.0),
+    score("one", "b", "ours|mine", 28.125, 0.95, -1.875),
+    score("one", "b", "third", 20.0, 0.5, -10.0),
+    score("two", "c", "input", 10.0, 0.1, 0.0),
+    score("two", "c", "ours|mine", 9.0, 0.2, -1.0),
 ]
 
 
-def test_the_table_has_a_row_per_method_and_three_columns_per_set():
+def test_the_table_has_the_layout_of_table_1():
     lines = tables.markdown(scores.summarize(SCORES)).splitlines()
     assert lines[0] == "## y_uint8"
     columns = ["method"]
-    columns += ["one (2): PSNR, dB", "SSIM", "gain, dB"]
-    columns += ["two (1): PSNR, dB", "SSIM", "gain, dB"]
-    assert lines[2:6] == [
+    columns += ["one (2 images, 2 scenes): PSNR, dB / SSIM", "gain, dB"]
+    columns += ["to the best, dB [95 %]"]
+    columns += ["two (1 image, 1 scene): PSNR, dB / SSIM", "gain, dB"]
+    assert lines[2:7] == [
         f"| {' | '.join(columns)} |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| input | 25.00 | 0.6000 | +0.00 | 10.00 | 0.1000 | +0.00 |",
-        r"| ours\|mine | 27.12 | 0.8500 | +2.12 | 9.00 | 0.2000 | -1.00 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| input | 25.00 / 0.6000 | +0.00 | - | 10.00 / 0.1000 | +0.00 |",
+        r"| ours\|mine | **27.12** / **0.8500** | +2.12 | 0 | 9.00 / 0.2000 | -1.00 |",
+        "| third | <u>20.00</u> / <u>0.5000</u> | -5.00 | -7.12 [-8.12, -6.12] | - | - |",
     ]
-    assert "MATLAB" in lines[7]
+    assert "MATLAB" in lines[8]
 
 
-def test_a_method_that_was_not_scored_on_a_set_has_dashes():
-    table = tables.markdown(scores.summarize(SCORES[:5]))
-    assert r"| ours\|mine | 27.12 | 0.8500 | +2.12 | - | - | - |" in table
+def test_equal_scores_are_marked_alike():
+    found = [
+        score("one", "a", "input", 20.0, 0.5, 0.0),
+        score("one", "a", "x", 26.001, 0.75, 6.0),
+        score("one", "a", "y", 26.002, 0.76, 6.0),
+    ]
+    lines = tables.markdown(scores.summarize(found)).splitlines()
+    assert "**26.00** / <u>0.7500</u>" in lines[5]
+    assert "**26.00** / **0.7600**" in lines[6]
+
+
+def test_metrics_without_targets_are_columns_of_the_same_table():
+    found = [
+        score("one", "a", "input", 20.0, 0.5, 0.0, niqe=3.456, change_inside=0.0),
+        score("one", "a", "ours", 26.0, 0.75, 6.0, niqe=3.0, change_inside=7.125),
+        scores.Score("two", scores.NO_TARGET, "b", "b", "input", {"rain_score": 0.5}),
+    ]
+    table = tables.markdown(scores.summarize(found))
+    assert "PSNR, dB / SSIM | gain, dB | NIQE | change inside |" in table
+    assert "| ours | 26.00 / 0.7500 | +6.00 | 3.00 | 7.12 |" in table
+    assert "## no_reference" in table
+    assert "| method | two (1 image, 1 scene): rain score |" in table
+    assert "| input | +0.500 |" in table
 
 
 def test_a_report_is_three_files_that_agree(tmp_path):
     folder = tmp_path / "new" / "folder"
-    table = tables.write_report(folder, SCORES)
+    table = tables.write_report(folder, SCORES, ["Told at the end."])
     assert sorted(path.name for path in folder.iterdir()) == [
         "per_image.csv",
         "scores.json",
         "table.md",
     ]
     assert (folder / "table.md").read_text() == table
+    assert table.endswith("\nTold at the end.\n")
     summary = json.loads((folder / "scores.json").read_text())
     assert summary == scores.summarize(SCORES)
     assert summary["one"]["y_uint8"]["ours|mine"] == {
@@ -53,6 +84,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
         "ssim": 0.85,
         "psnr_gain": 2.125,
         "count": 2,
+        "scenes": 2,
     }
     with open(folder / "per_image.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -61,6 +93,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
         "set": "one",
         "protocol": "y_uint8",
         "image": "a",
+        "scene": "scene a",
         "method": "ours|mine",
         "psnr": "26.125",
         "ssim": "0.75",
@@ -69,7 +102,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
 
 
 def test_what_json_cannot_hold_is_refused_before_writing(tmp_path):
-    undefined = scores.Score("one", "y_uint8", "a", "input", float("nan"), 0.5, 0.0)
+    undefined = score("one", "a", "input", float("nan"), 0.5, 0.0)
     with pytest.raises(ValueError, match="JSON"):
         tables.write_report(tmp_path / "new", [undefined])
     assert not (tmp_path / "new").exists()

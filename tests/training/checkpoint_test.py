@@ -124,3 +124,36 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
         checkpoint.write_json(path, {"a": object()})
     assert checkpoint.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def save_descendant(run_dir, params, *origins, step=1):
+    """A run that says it came from others: run, step and digest."""
+    saver = checkpoint.Checkpointer(run_dir, keep=3)
+    told = {
+        f"module{i}": {"run": run, "module": "encoder", "step": s, "digest": digest}
+        for i, (run, s, digest) in enumerate(origins)
+    }
+    saver.save(step, {"params": params}, {"ema": False, "origins": told})
+    saver.close()
+
+
+def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
+    modules = {"encoder": params}
+    save_descendant(tmp_path / "recog", modules)
+    save_descendant(tmp_path / "recon", modules, step=4)
+    teachers = ("recog", 1, "aa"), ("recog", 1, "ab"), ("recon", 4, "bb")
+    save_descendant(tmp_path / "distill", modules, *teachers, step=2)
+    save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
+    everyone = frozenset({"aa", "ab", "bb", "cc"})
+    assert checkpoint.find_ancestors(tmp_path / "derain") == (everyone, True)
+    step = tmp_path / "distill" / checkpoint.FOLDER / "2"
+    assert checkpoint.find_ancestors(step) == (everyone - {"cc"}, True)
+    assert checkpoint.find_ancestors(tmp_path / "recog") == (frozenset(), True)
+
+
+def test_ancestors_of_a_run_that_is_gone_or_went_on_are_not_known(tmp_path, params):
+    modules = {"encoder": params}
+    save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
+    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, False)
+    save_descendant(tmp_path / "distill", modules, ("recog", 1, "aa"), step=5)
+    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, False)

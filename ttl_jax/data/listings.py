@@ -17,6 +17,9 @@ from ttl_jax.data import sources
 from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 _MIN_SHARE = 0.001  # less would be drawn too unevenly
+# The paper's Test-III shows how well real rain is removed by a network that has never
+# seen that set, in any stage.
+_TEST_ONLY = ("spa",)
 
 Items = Sequence[Photograph] | Sequence[Pair]
 
@@ -97,6 +100,28 @@ def open_listing(
     return listing
 
 
+def check_may_be_trained_on(listing: Listing) -> None:
+    """Checks that nothing of a field comes from a set that is there to test on.
+
+    Raises:
+      ValueError: If something does.
+    """
+
+    def check(items: Items) -> Items:
+        for item in items:
+            for photograph in _sides(item):
+                if photograph.prepared_set in _TEST_ONLY:
+                    raise ValueError(
+                        f"config.{listing.field} holds {photograph.name}, but the set "
+                        f"{photograph.prepared_set} is for testing only. To train on "
+                        "it all the same, and claim no transfer to it, prepare its "
+                        "folders as pairs --name of your own."
+                    )
+        return items
+
+    listing.adapt(check)
+
+
 def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
     """Each file that lists photographs to leave out, and their names.
 
@@ -161,10 +186,12 @@ def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
     return kept
 
 
+def _sides(item: Photograph | Pair) -> tuple[Photograph, ...]:
+    return (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
+
+
 def _names(item: Photograph | Pair) -> tuple[str, ...]:
-    return (
-        (item.rainy.name, item.clean.name) if isinstance(item, Pair) else (item.name,)
-    )
+    return tuple(side.name for side in _sides(item))
 
 
 def _key(name: str) -> str:
@@ -187,8 +214,7 @@ def _read_names(file: str) -> Iterator[str]:
 
 def _describe(items: Items) -> Iterator[str]:
     for item in items:
-        files = (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
-        for file in files:
+        for file in _sides(item):
             if file.num_bytes is not None:
                 yield f"{file.name} {file.num_bytes}"
             elif isinstance(item, LivePair) and file is item.rainy:

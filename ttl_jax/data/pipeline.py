@@ -28,6 +28,7 @@ from ttl_jax.data.image_cache import ImageCache
 from ttl_jax.data.images import MIN_SIDE
 from ttl_jax.data.listings import (
     Listing,
+    check_may_be_trained_on,
     normalize_weights,
     open_listing,
     read_excluded,
@@ -68,6 +69,8 @@ def open_training_data(
         field: open_listing(field, config[field], weights[field], excluded)
         for field in kind.fields
     }
+    for listing in opened.values():
+        check_may_be_trained_on(listing)
     return TrainingData(config, kind, opened, crop_sizes, share)
 
 

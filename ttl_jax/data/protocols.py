@@ -2,14 +2,16 @@
 
 The paper (section "Experiments", Datasets) draws its sets at random and publishes no
 lists. Each protocol here is a rule that draws them from opened sources. What it draws
-depends on the names of the photographs and on the seed alone: names are ordered by their
-SHA-256 together with the seed. Backgrounds are told apart by `audit`, not by names.
+depends on the names of the photographs within their set and on the seed alone: names are
+ordered by their SHA-256 together with the seed. Backgrounds are told apart by `audit`,
+not by names.
 """
 
 import dataclasses
 import difflib
 import functools
 import hashlib
+import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -81,14 +83,17 @@ def select(
             f"{', '.join((*protocol.sets, *protocol.avoided))}."
         )
 
-    def open_set(key: str, kind: str) -> dict[str, list]:
+    def open_set(key: str, kind: str) -> list[_Source]:
         named = given.get(key, (f"tfds:{key}",))
-        return {source: _open(name, key, source, kind) for source in named}
+        return [
+            _Source(source, _prefix(key, source, named), _open(name, key, source, kind))
+            for source in named
+        ]
 
     drawn_from = {key: open_set(key, protocol.kind) for key in protocol.sets}
     avoided = {key: open_set(key, "clean") for key in protocol.avoided}
     opened = {
-        key: [item for items in found.values() for item in items]
+        key: [item for source in found for item in source.renamed()]
         for key, found in {**drawn_from, **avoided}.items()
     }
     drawn = protocol.draw(opened, seed)
@@ -98,7 +103,62 @@ def select(
             "name larger sets by --set, or another --seed."
         )
     comments = [f"Protocol {name}, seed {seed}: {protocol.what}", *drawn.notes]
-    return comments, _sections(drawn_from, set(drawn.names))
+    names = frozenset(drawn.names)
+    sections = [s.section(names) for found in drawn_from.values() for s in found]
+    return comments, sections
+
+
+class _Source(NamedTuple):
+    """A source that a protocol draws from.
+
+    Its photographs are drawn by names that are the same wherever its files lie: what
+    their names begin with, their folder, is replaced.
+
+    Attributes:
+      name: Of the source.
+      prefix: In place of `selections.root_of` the source.
+      items: Photographs or pairs under the source's own names.
+    """
+
+    name: str
+    prefix: str
+    items: list
+
+    def renamed(self) -> list:
+        """The items under the names that they are drawn by."""
+        return [self._rename(item) for item in self.items]
+
+    def section(self, names: frozenset[str]) -> selections.Section:
+        """What is drawn of this source, given the names of all that is drawn."""
+        root = selections.root_of(self.name)
+        lines = [
+            tuple(side.name.removeprefix(root) for side in _sides(item))
+            for item in self.items
+            if self._rename(item).name in names
+        ]
+        return selections.Section(selections.absolute(self.name), sorted(lines))
+
+    def _rename(self, item: Photograph | Pair) -> Photograph | Pair:
+        if isinstance(item, Pair):
+            return Pair(self._rename(item.rainy), self._rename(item.clean))
+        root = selections.root_of(self.name)
+        name = f"{self.prefix}{item.name.removeprefix(root)}"
+        return dataclasses.replace(item, name=name)
+
+
+def _prefix(key: str, source: str, named: Sequence[str]) -> str:
+    """What the photographs of a source are drawn by, before their name within it."""
+    root = selections.root_of(source)
+    if not root:
+        return ""
+    if len(named) == 1:
+        return f"{key}/"
+    # Of several folders, which may be named for densities of rain.
+    return f"{key}/{list(named).index(source)}-{pathlib.PurePath(root).name}/"
+
+
+def _sides(item: Photograph | Pair) -> tuple[Photograph, ...]:
+    return (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
 
 
 def _find(name: str) -> Protocol:
@@ -127,25 +187,6 @@ def _open(protocol: str, key: str, source: str, kind: str) -> list:
 def _how_to_prepare(key: str) -> str:
     # A published set is prepared under its name, one's own photographs under any.
     return f"photos --name {key}" if key == _REAL_RAIN else key.partition("/")[0]
-
-
-def _sections(
-    by_source: Mapping[str, Mapping[str, list]], names: set[str]
-) -> list[selections.Section]:
-    """What is named, by source; of pairs, both names."""
-    return [
-        selections.Section(
-            source, sorted(_line(item) for item in items if item.name in names)
-        )
-        for found in by_source.values()
-        for source, items in found.items()
-    ]
-
-
-def _line(item: Photograph | Pair) -> tuple[str, ...]:
-    return (
-        (item.rainy.name, item.clean.name) if isinstance(item, Pair) else (item.name,)
-    )
 
 
 # Rules

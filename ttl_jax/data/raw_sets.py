@@ -42,7 +42,8 @@ class Found:
 
     Attributes:
       splits: Examples of each split, in the order in which they are listed.
-      unused: Image files that belong to no example, and why.
+      unused: Image files that belong to no example, or lines of the set's own lists
+        that name none, and why.
       others: Files that have no image suffix.
     """
 
@@ -187,22 +188,26 @@ def find_by_lists(
       splits: All splits.
     """
     found = find_by_patterns(root, patterns, splits)
-    by_list = {
-        split: examples
-        for split, name in lists.items()
-        for file in sorted(root.rglob(name))
-        if (examples := _read_list(root, file))
-    }
-    if not by_list:
-        return found
-    paths, others = _list_files(root)
-    return _make_found({**found.splits, **by_list}, paths, dict(found.unused), others)
+    by_list: dict[str, list[RawExample]] = {}
+    passed_over: list[tuple[str, str]] = []
+    for split, name in lists.items():
+        for file in sorted(root.rglob(name)):
+            if examples := _read_list(root, file, passed_over):
+                by_list[split] = examples
+    if by_list:
+        paths, others = _list_files(root)
+        found = _make_found(
+            {**found.splits, **by_list}, paths, dict(found.unused), others
+        )
+    return dataclasses.replace(found, unused=[*found.unused, *passed_over])
 
 
-def _read_list(root: pathlib.Path, file: pathlib.Path) -> list[RawExample]:
+def _read_list(
+    root: pathlib.Path, file: pathlib.Path, passed_over: list[tuple[str, str]]
+) -> list[RawExample]:
     folder = file.parent.relative_to(root).as_posix()
     examples = {}
-    for line in file.read_text("utf-8", "replace").splitlines():
+    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
         # Lines begin with ./ or with /, and mean the folder of the list either way.
         columns = [path.lstrip("./") for path in line.split()]
         if len(columns) == 2:
@@ -211,6 +216,9 @@ def _read_list(root: pathlib.Path, file: pathlib.Path) -> list[RawExample]:
             # real_world/000/000-1/000-1_0_0 is a crop of a frame of the video 000.
             video = name.split("/")[1] if name.count("/") == 3 else name
             examples[name] = RawExample(name, video, (rainy, clean))
+        elif columns:
+            where = f"{folder}/{file.name}, line {number}"
+            passed_over.append((where, f"holds {len(columns)} paths, not two"))
     return list(examples.values())
 
 

@@ -104,6 +104,7 @@ class Records:
             functools.partial(
                 _load, name, self._folder, record.split, record.position, image
             ),
+            self._index.name,
         )
 
 

@@ -2,7 +2,8 @@
 
 A selection is a text file in sections. A line `[SOURCE]` begins one; the lines below it
 name photographs of that source, or its pairs, the rainy side's name and the clean one's
-with a TAB between them. Lines that begin with # are comments. For example
+with a TAB between them. Files of a folder: or list: are named by their path within that
+folder, or that of the list. Lines that begin with # are comments. For example
 
   # Protocol test1, seed 0
   [tfds:rain1200/test]
@@ -16,9 +17,10 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from ttl_jax.data import images
+from ttl_jax.data import decoding, images
 
 PREFIX = "selection:"
+_FILES = ("folder", "list")  # kinds of sources whose photographs are named by paths
 
 Item = TypeVar("Item")  # a Photograph or a Pair
 
@@ -35,14 +37,38 @@ class Section(NamedTuple):
     lines: list[tuple[str, ...]]
 
 
-def select(items: Iterable[Item], names: Iterable[str]) -> list[Item]:
+def absolute(source: str) -> str:
+    """The same source by a path that holds wherever it is read."""
+    kind, _, path = source.partition(":")
+    if kind not in _FILES:
+        return source
+    return f"{kind}:{pathlib.Path(path).expanduser().absolute()}"
+
+
+def root_of(source: str) -> str:
+    """The folder that the names of a source's photographs begin with, "" if none."""
+    kind, _, path = source.partition(":")
+    if kind not in _FILES:
+        return ""
+    path = pathlib.Path(path).expanduser()
+    folder = str(path if kind == "folder" else path.parent)
+    # A list in the current folder names its files without it; a folder "." does not.
+    return "" if kind == "list" and folder == "." else f"{decoding.printable(folder)}/"
+
+
+def select(items: Iterable[Item], names: Iterable[str], root: str = "") -> list[Item]:
     """The items of these names, in the order of the names, each once.
+
+    Args:
+      items: What is selected from.
+      names: As a selection has them.
+      root: What `root_of` the source is.
 
     Raises:
       ValueError: If there is none of some name.
     """
     by_name = {item.name: item for item in items}
-    wanted = list(dict.fromkeys(names))
+    wanted = list(dict.fromkeys(os.path.join(root, name) for name in names))
     if missing := [name for name in wanted if name not in by_name]:
         raise ValueError(
             f"{len(missing)} of {len(wanted)} names are not among the "

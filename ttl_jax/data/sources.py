@@ -20,6 +20,7 @@ passed over. Where a source holds pairs, its role "rainy" or "clean" is one side
 
 import difflib
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -94,12 +95,13 @@ def open_each(sources: str | Sequence[str], field: str) -> dict[str, list]:
         source = _parse(name)
         items = source.pairs() if field == "pairs" else source.photographs(field)
         for item in items:
-            if item.name in origin:
+            key = os.path.abspath(item.name)  # however the path is spelt
+            if key in origin:
                 raise ValueError(
-                    f"{item.name} is in {origin[item.name]!r} and again in {name!r}; "
+                    f"{item.name} is in {origin[key]!r} and again in {name!r}; "
                     "name each photograph once."
                 )
-            origin[item.name] = name
+            origin[key] = name
         opened[name] = items
     return opened
 
@@ -223,6 +225,8 @@ class _Selection:
             item
             for section in self._sections
             for item in selections.select(
-                open_one(section.source), (names[0] for names in section.lines)
+                open_one(section.source),
+                (names[0] for names in section.lines),
+                selections.root_of(section.source),
             )
         ]

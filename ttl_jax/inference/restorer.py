@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from ttl_jax import models
+from ttl_jax.inference import networks
 from ttl_jax.training import checkpoint
 
 # Where `python -m ttl_jax.main` leaves the last stage's run.
@@ -65,24 +66,14 @@ class Restorer:
                     "run's folder, such as the runs/quickstart/derain that bash "
                     "launch/quickstart.sh makes."
                 )
-        params, metadata = checkpoint.load_modules(path)
-        if not {"encoder", "decoder"} <= params.keys():
-            raise ValueError(
-                f"{path} holds {sorted(params)}, but restoring takes an encoder and a "
-                "decoder; name a run of the stage derain."
-            )
-        factory = metadata["modules"]["decoder"]["factory"]
-        if factory != models.make_image_decoder.__name__:
-            raise ValueError(
-                f"The decoder of {path} comes from {factory}, which does not restore "
-                "images; name a run of the stage derain."
-            )
-        networks = {
-            name: _rebuild(metadata["modules"][name], params[name], path, name)
-            for name in ("encoder", "decoder")
-        }
+        modules, metadata = networks.load(
+            path,
+            ("encoder", "decoder"),
+            factory=models.make_image_decoder.__name__,
+            purpose="restoring takes a run of the stage derain",
+        )
         name = checkpoint.find_run(path).resolve().name
-        return cls(**networks, name=name, step=metadata["step"])
+        return cls(**modules, name=name, step=metadata["step"])
 
     def restore(self, image: np.ndarray) -> np.ndarray:
         """Returns the image without rain, of the same shape and type.
@@ -143,20 +134,6 @@ def _available_bytes() -> int | None:
         return None
     kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     return int(kilobytes[0]) * 1024 if kilobytes else None
-
-
-def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:
-    """The network that a checkpoint describes, with its params."""
-    arguments = {k: v for k, v in description.items() if k != "factory"}
-    if description["factory"] not in models.FACTORIES:
-        raise ValueError(
-            f"{path}: {name!r} comes from {description['factory']}, which is none of "
-            f"{', '.join(models.FACTORIES)}; restore with the code that trained it."
-        )
-    factory = models.FACTORIES[description["factory"]]
-    graph, initial = checkpoint.split_module(factory(**arguments, rngs=nnx.Rngs(0)))
-    checkpoint.verify_params(params, initial, source=str(path), module=name)
-    return checkpoint.merge_module(graph, jax.tree.map(jnp.asarray, params))
 
 
 def _split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

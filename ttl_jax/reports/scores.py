@@ -1,38 +1,59 @@
-"""Scores of restored images beside those of the rainy input, per image and as means.
-
-Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold.
-"""
+"""Scores of restored images beside those of the rainy input, per image and as means."""
 
 import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tqdm
 
-from ttl_jax.data import decoding, images
-from ttl_jax.data import sources as data_sources
-from ttl_jax.metrics import image_quality
+from ttl_jax.metrics import image_quality, intervals, niqe
 from ttl_jax.reports import sheets
+from ttl_jax.reports.examples import INPUT, Example, Examples
 
-INPUT = "input"  # the method that leaves the rain in
+NO_TARGET = "no_reference"  # in place of a protocol, where there are no clean images
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
-    """One scene as every method restored it.
+class Metric:
+    """What a column of a table shows.
 
     Attributes:
-      name: The image's name within its set.
-      restored: Method to image; the first is `INPUT`, the rainy image itself.
-      target: The clean image.
+      title: With unit.
+      form: How a mean is printed.
+      note: What it is, for the foot of a table.
     """
 
-    name: str
-    restored: Mapping[str, np.ndarray]
-    target: np.ndarray
+    title: str
+    form: str
+    note: str
+
+
+METRICS = {
+    "psnr": Metric("PSNR, dB", ".2f", "of the restored image to the clean one"),
+    "ssim": Metric("SSIM", ".4f", "of the restored image to the clean one"),
+    "psnr_gain": Metric("gain, dB", "+.2f", "PSNR over the rainy input's own"),
+    "niqe": Metric(
+        "NIQE", ".2f",
+        "distance from the statistics of natural photographs; lower is better, and "
+        "smooth or noisy images may score well or badly whatever became of the rain",
+    ),
+    "rain_score": Metric(
+        "rain score", "+.3f",
+        "output of a recognition network, unbounded; lower is less rainy to it",
+    ),
+    "change_inside": Metric(
+        "change inside", ".2f",
+        "mean absolute change where the rain mask is, levels of 255",
+    ),
+    "change_outside": Metric(
+        "change outside", ".2f",
+        "the same where no rain is, which is best left alone",
+    ),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,140 +62,56 @@ class Score:
 
     Attributes:
       set: Name of the set of images.
-      protocol: A name in `image_quality.PROTOCOLS`.
+      protocol: A name in `image_quality.PROTOCOLS`, or `NO_TARGET`.
       image: The image's name within the set.
+      scene: Shared by all images of the set that show the same scene.
       method: The method's name.
-      psnr: dB.
-      ssim: In [-1, 1].
-      psnr_gain: dB over the input.
+      values: By the names in `METRICS`, those that could be computed.
     """
 
     set: str
     protocol: str
     image: str
+    scene: str
     method: str
-    psnr: float
-    ssim: float
-    psnr_gain: float
+    values: Mapping[str, float]
 
 
-class RestoredPairs:
-    """The examples that a network makes of pairs, restored one after the other.
+@dataclasses.dataclass(frozen=True)
+class Unreferenced:
+    """The metrics that need no clean image.
 
-    Args:
-      pairs: Pairs as `data.sources.open_pairs` returns them.
-      restorer: An object with `restore(array) -> array`, as `inference.Restorer`.
-      method: What to call the network.
-
-    Raises:
-      ValueError: There are no pairs, one is too small to score, or the method's name is
-        taken.
+    Attributes:
+      with_niqe: Whether to compute NIQE; of images too small for it there is none.
+      recognizer: An `inference.Recognizer` for the rain score, or None.
     """
 
-    def __init__(self, pairs: Sequence, restorer, method: str):
-        _check_methods([method])
-        if not pairs:
-            raise ValueError("There are no pairs to score.")
-        _check_sizes({pair.name: (pair.height, pair.width) for pair in pairs})
-        self._pairs, self._restorer, self._method = pairs, restorer, method
+    with_niqe: bool = False
+    recognizer: Any = None
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __iter__(self) -> Iterator[Example]:
-        for pair in self._pairs:
-            rainy, clean = pair.load()
-            try:
-                restored = self._restorer.restore(rainy)
-            except ValueError as error:
-                raise ValueError(f"{pair.name}: {error}") from error
-            yield Example(pair.name, {INPUT: rainy, self._method: restored}, clean)
-
-
-class ResultFolders:
-    """The examples in folders of images, partners by their path without the suffix.
-
-    Args:
-      results: Method to the folder of its results.
-      target: Folder of the clean images.
-      rainy: Folder of the rainy images.
-
-    Raises:
-      ValueError: A folder is missing or holds no images, two images of it have the same
-        stem, a partner is missing or has no target, sizes differ or are too small to
-        score, or a method's name is taken. Nothing has been scored by then.
-    """
-
-    def __init__(
-        self,
-        results: Mapping[str, str | os.PathLike[str]],
-        target: str | os.PathLike[str],
-        rainy: str | os.PathLike[str],
-    ):
-        _check_methods(results)
-        self._targets = _images_by_stem(target)
-        self._methods = {
-            method: _images_by_stem(folder)
-            for method, folder in {INPUT: rainy, **results}.items()
-        }
-        _check_partners(self._targets, self._methods)
-        _check_sizes(_common_sizes(self._targets, self._methods))
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    def __iter__(self) -> Iterator[Example]:
-        for stem, target in self._targets.items():
-            restored = {
-                method: decoding.read_rgb8(paths[stem])
-                for method, paths in self._methods.items()
+    def values(self, example: Example, method: str) -> dict[str, float]:
+        """What one method's image scores."""
+        restored, rainy = example.restored[method], example.restored[INPUT]
+        values = {}
+        if self.with_niqe and min(restored.shape[:2]) >= niqe.MIN_SIDE:
+            values["niqe"] = niqe.niqe(restored)
+        if self.recognizer is not None:
+            values["rain_score"] = self.recognizer.score(restored)
+        if example.rain_mask is not None:
+            change = np.abs(restored.astype(np.int16) - rainy).mean(axis=-1)
+            parts = {"inside": example.rain_mask, "outside": ~example.rain_mask}
+            values |= {
+                f"change_{name}": float(change[part].mean())
+                for name, part in parts.items()
+                if part.any()
             }
-            yield Example(stem, restored, decoding.read_rgb8(target))
-
-
-def restored_sets(sources: Iterable[str], restorer) -> dict[str, RestoredPairs]:
-    """What a network makes of the pairs of each source, by the source's name.
-
-    Args:
-      sources: Names of pairs as `data.sources` knows them.
-      restorer: An `inference.Restorer`; its name is the method's.
-
-    Raises:
-      ValueError: A source is unknown, holds no pairs or unusable ones.
-    """
-    return {
-        source: RestoredPairs(
-            data_sources.open_pairs([source]), restorer, restorer.name
-        )
-        for source in sources
-    }
-
-
-def result_sets(
-    results: Iterable[tuple[str, str]], target: str, rainy: str
-) -> dict[str, ResultFolders]:
-    """The one set that lies in result folders, by the name of the targets' folder.
-
-    Args:
-      results: Method and folder, each method once.
-      target: Folder of the clean images.
-      rainy: Folder of the rainy images.
-
-    Raises:
-      ValueError: A method is named twice, or as `ResultFolders`.
-    """
-    results = list(results)
-    folders = dict(results)
-    if len(folders) < len(results):
-        names = ", ".join(name for name, _ in results)
-        raise ValueError(f"Each method has one folder, but given are {names}.")
-    name = pathlib.Path(target).resolve().name
-    return {name: ResultFolders(folders, target, rainy)}
+        return values
 
 
 def score_sets(
-    sets: Mapping[str, RestoredPairs | ResultFolders],
+    sets: Mapping[str, Examples],
     protocols: Sequence[str] = (image_quality.DEFAULT_PROTOCOL,),
+    unreferenced: Unreferenced = Unreferenced(),
     *,
     num_sheets: int = 0,
     sheet_folder: str | os.PathLike[str] = "sheets",
@@ -184,8 +121,9 @@ def score_sets(
     Args:
       sets: Examples by the set's name.
       protocols: Names in `image_quality.PROTOCOLS`.
+      unreferenced: Which further metrics to compute.
       num_sheets: Of how many examples of each set, spread evenly over it, to write a
-        before/after picture: input, restored, target, with the first protocol's PSNR.
+        picture of all methods side by side, with the first protocol's PSNR.
       sheet_folder: Where to write them; made if it is not there.
 
     Raises:
@@ -199,60 +137,117 @@ def score_sets(
         # disable=None: a bar only in a terminal
         bar = tqdm.tqdm(examples, desc=set_name, unit="image", disable=None)
         for index, example in enumerate(bar):
-            values = score(example, set_name, protocols)
+            values = score(example, set_name, protocols, unreferenced)
             scores += values
             if index in shown:
                 # Numbered, as names that are long or alike are cut to their ends.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                sheets.write_sheet(path, _panels(example, values))
+                row = sheets.SheetRow(_panels(example, values))
+                sheets.write_sheet(path, [row])
     return scores
 
 
-def score(example: Example, set_name: str, protocols: Iterable[str]) -> list[Score]:
+def score(
+    example: Example,
+    set_name: str,
+    protocols: Iterable[str],
+    unreferenced: Unreferenced = Unreferenced(),
+) -> list[Score]:
     """The scores of every method under every protocol.
 
     Raises:
       ValueError: An image has not the target's size, or a protocol is unknown.
     """
-    scores = []
-    for protocol in protocols:
-        values = {}
-        for method, restored in example.restored.items():
-            pair = restored[np.newaxis], example.target[np.newaxis]
-            psnr = image_quality.psnr(*pair, protocol).item()
-            values[method] = psnr, image_quality.ssim(*pair, protocol).item()
-        input_psnr, _ = values[INPUT]
-        scores += [
-            Score(
-                set_name, protocol, example.name, method, psnr, ssim, psnr - input_psnr
-            )
-            for method, (psnr, ssim) in values.items()
-        ]
-    return scores
+    further = {m: unreferenced.values(example, m) for m in example.restored}
+    if example.target is None:
+        by_protocol = {NO_TARGET: {method: {} for method in example.restored}}
+    else:
+        by_protocol = {name: _referenced(example, name) for name in protocols}
+    return [
+        Score(
+            set_name, protocol, example.name, example.scene, method,
+            values | further[method],
+        )
+        for protocol, by_method in by_protocol.items()
+        for method, values in by_method.items()
+    ]  # fmt: skip
+
+
+def _referenced(example: Example, protocol: str) -> dict[str, dict[str, float]]:
+    """PSNR, SSIM and gain of every method."""
+    found = {}
+    for method, restored in example.restored.items():
+        pair = restored[np.newaxis], example.target[np.newaxis]
+        found[method] = {
+            "psnr": image_quality.psnr(*pair, protocol).item(),
+            "ssim": image_quality.ssim(*pair, protocol).item(),
+        }
+    for values in found.values():
+        values["psnr_gain"] = values["psnr"] - found[INPUT]["psnr"]
+    return found
 
 
 def summarize(scores: Iterable[Score]) -> dict:
     """Means over images, each image weighing the same.
 
     Returns:
-      {set: {protocol: {method: {"psnr", "ssim", "psnr_gain", "count"}}}}, in the order
-      of the scores.
+      {set: {protocol: {method: {metric: mean, "count": images, "scenes": scenes}}}}, in
+      the order of the scores. Where there are clean images, each method but the input
+      and the best by mean PSNR has "psnr_to_best": {"method": the best, "mean", "low",
+      "high"}, the mean of its PSNR less the best one's and a 95 % interval, None where
+      there is one scene only.
     """
     groups = collections.defaultdict(list)
     for value in scores:
         groups[value.set, value.protocol, value.method].append(value)
-    summary = {}
+    summary: dict = {}
     for (set_name, protocol, method), values in groups.items():
         methods = summary.setdefault(set_name, {}).setdefault(protocol, {})
-        methods[method] = {
-            "psnr": float(np.mean([value.psnr for value in values])),
-            "ssim": float(np.mean([value.ssim for value in values])),
-            "psnr_gain": float(np.mean([value.psnr_gain for value in values])),
-            "count": len(values),
-        }
+        methods[method] = _means(values)
+    for set_name, by_protocol in summary.items():
+        for protocol, methods in by_protocol.items():
+            _compare_to_best(
+                methods, {m: groups[set_name, protocol, m] for m in methods}
+            )
     return summary
+
+
+def _means(values: Sequence[Score]) -> dict[str, Any]:
+    columns = {
+        name: [v.values[name] for v in values if name in v.values] for name in METRICS
+    }
+    return {
+        **{name: float(np.mean(column)) for name, column in columns.items() if column},
+        "count": len(values),
+        "scenes": len({value.scene for value in values}),
+    }
+
+
+def _compare_to_best(
+    methods: dict[str, dict], scores: Mapping[str, Sequence[Score]]
+) -> None:
+    """Adds "psnr_to_best" to the methods' means."""
+    rated = [m for m, means in methods.items() if m != INPUT and "psnr" in means]
+    if len(rated) < 2:
+        return
+    best = max(rated, key=lambda method: methods[method]["psnr"])
+    best_psnr = {value.image: value.values["psnr"] for value in scores[best]}
+    for method in rated:
+        if method == best:
+            continue
+        mean, low, high = intervals.bootstrap_difference(
+            np.array([value.values["psnr"] for value in scores[method]]),
+            np.array([best_psnr[value.image] for value in scores[method]]),
+            [value.scene for value in scores[method]],
+        )
+        methods[method]["psnr_to_best"] = {
+            "method": best,
+            "mean": mean,
+            "low": None if np.isnan(low) else low,
+            "high": None if np.isnan(high) else high,
+        }
 
 
 def _end(name: str) -> str:
@@ -263,103 +258,14 @@ def _end(name: str) -> str:
 
 def _panels(example: Example, scores: Sequence[Score]) -> dict[str, np.ndarray]:
     """Label to image, the labels with the PSNR under the first protocol."""
-    decibels = {
-        value.method: value.psnr
+    first = {
+        value.method: value.values
         for value in scores
         if value.protocol == scores[0].protocol
     }
     panels = {
-        f"{method} {decibels[method]:.2f} dB": restored
+        f"{method} {first[method]['psnr']:.2f} dB" if "psnr" in first[method] else method:
+        restored
         for method, restored in example.restored.items()
-    }
-    return {**panels, "target": example.target}
-
-
-def _check_methods(methods: Iterable[str]) -> None:
-    if INPUT in methods:
-        raise ValueError(
-            f"{INPUT!r} is what the rainy images are called; name the method otherwise."
-        )
-
-
-def _check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Refuses images, height and width by name, that SSIM's window does not fit into."""
-    smallest = image_quality.SSIM_WINDOW
-    small = [
-        f"{name} ({height} x {width})"
-        for name, (height, width) in sizes.items()
-        if min(height, width) < smallest
-    ]
-    if small:
-        raise ValueError(
-            f"SSIM needs at least {smallest} x {smallest} pixels; too small (height x "
-            f"width): {images.name_some(small)}."
-        )
-
-
-def _images_by_stem(folder: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
-    """The images of a folder and its subfolders by path within it, less the suffix."""
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in relative.parts)
-        if is_hidden or path.suffix.lower() not in images.SUFFIXES:
-            continue
-        stem = relative.with_suffix("").as_posix()
-        if stem in found:
-            raise ValueError(
-                f"{found[stem]} and {path} have the same name but for the suffix; one "
-                "of them has to go."
-            )
-        found[stem] = path
-    if not found:
-        raise ValueError(
-            f"{folder} holds no images; supported are {', '.join(images.SUFFIXES)}."
-        )
-    return found
-
-
-def _check_partners(
-    targets: Mapping[str, pathlib.Path],
-    methods: Mapping[str, Mapping[str, pathlib.Path]],
-) -> None:
-    faults = []
-    for method, paths in methods.items():
-        missing = [stem for stem in targets if stem not in paths]
-        extra = [stem for stem in paths if stem not in targets]
-        if missing:
-            faults.append(f"{method} lacks {images.name_some(missing)}")
-        if extra:
-            named = images.name_some(extra)
-            faults.append(f"{method} has no target for {named}")
-    if faults:
-        raise ValueError(
-            "Images belong together by their path without the suffix, and "
-            f"{'; '.join(faults)}."
-        )
-
-
-def _common_sizes(
-    targets: Mapping[str, pathlib.Path],
-    methods: Mapping[str, Mapping[str, pathlib.Path]],
-) -> dict[str, tuple[int, int]]:
-    """Height and width of each target, which all methods' images share."""
-    sizes = {stem: decoding.read_size(path) for stem, path in targets.items()}
-    faults = []
-    for paths in methods.values():
-        for stem, expected in sizes.items():
-            size = decoding.read_size(paths[stem])
-            if size != expected:
-                faults.append(
-                    f"{paths[stem]} is {size[0]} x {size[1]}, its target "
-                    f"{expected[0]} x {expected[1]}"
-                )
-    if faults:
-        raise ValueError(
-            "Images have to have their target's size (height x width): "
-            f"{images.name_some(faults, '; ')}."
-        )
-    return sizes
+    }  # fmt: skip
+    return panels if example.target is None else {**panels, "target": example.target}

@@ -243,6 +243,35 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
 
 
+def find_ancestors(path: pathlib.Path) -> tuple[frozenset[str], bool]:
+    """Digests of the modules that a run came from, by way of all earlier runs.
+
+    Args:
+      path: As of `load_modules`.
+
+    Returns:
+      The digests, and whether all of the earlier runs are still there, as they were, to
+      tell of those before them.
+    """
+    path = pathlib.Path(path)
+    run_dir = find_run(path)
+    is_step = path != run_dir and path.name.isdigit()
+    step = int(path.name) if is_step else max(saved_steps(run_dir), default=0)
+    digests: set[str] = set()
+    is_complete = True
+    remaining = [(run_dir, step)]
+    while remaining:
+        run_dir, step = remaining.pop()
+        if step not in saved_steps(run_dir):
+            is_complete = False
+            continue
+        for origin in read_metadata(run_dir, step)["origins"].values():
+            if origin["digest"] not in digests:
+                digests.add(origin["digest"])
+                remaining.append((run_dir.parent / origin["run"], origin["step"]))
+    return frozenset(digests), is_complete
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON to a temporary name, then renames it."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -1,0 +1,28 @@
+"""Batches as tests compare them."""
+
+import itertools
+
+import numpy as np
+
+from ttl_jax.data import pipeline
+
+
+def take(config, start, count, process_index=0, process_count=1):
+    data = pipeline.open_training_data(config, process_index, process_count)
+    return list(itertools.islice(data.batches(start), count))
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+def join(shares):
+    """Global batches from those of each process."""
+    return [
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*shares, strict=True)
+    ]

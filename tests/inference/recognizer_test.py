@@ -1,0 +1,79 @@
+"""The rain score of a recognition network's checkpoint."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests import pictures
+from ttl_jax import models
+from ttl_jax.inference.recognizer import Recognizer
+from ttl_jax.training import checkpoint
+
+NETWORK = {"width": 8, "num_blocks": 1, "head_width": 4}
+CLASSIFIER = {"width": 8, "pools": (4, 2)}
+
+
+def save_run(run_dir, factory="make_classifier", origins=None):
+    """Writes a run as training does; returns its encoder and its decoder."""
+    modules = {
+        "encoder": models.make_encoder(**NETWORK, rngs=nnx.Rngs(0)),
+        "decoder": models.FACTORIES[factory](**CLASSIFIER, rngs=nnx.Rngs(1)),
+    }
+    params = {name: checkpoint.split_module(m)[1] for name, m in modules.items()}
+    metadata = {
+        "modules": {
+            "encoder": {"factory": "make_encoder", **NETWORK},
+            "decoder": {"factory": factory, **CLASSIFIER},
+        },
+        "ema": False,
+        "origins": origins or {},
+    }
+    saver = checkpoint.Checkpointer(run_dir, keep=1)
+    saver.save(1, {"params": params}, metadata)
+    saver.close()
+    return modules["encoder"], modules["decoder"]
+
+
+def test_the_score_is_the_network_s_output_for_the_whole_image(tmp_path):
+    encoder, decoder = save_run(tmp_path / "recog")
+    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
+    assert recognizer.name == "recog"
+    for height, width in ((24, 18), (17, 31)):
+        image = pictures.noise(height, width, 3)
+        expected = decoder(encoder(jnp.asarray(image[None] / np.float32(255))))
+        np.testing.assert_allclose(recognizer.score(image), expected[0], atol=1e-5)
+
+
+def test_a_run_that_recognizes_nothing_is_refused(tmp_path):
+    save_run(tmp_path / "derain", "make_image_decoder")
+    with pytest.raises(ValueError, match="make_classifier; to tell rain takes a run"):
+        Recognizer.from_checkpoint(tmp_path / "derain")
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    save_run(tmp_path / "recog")
+    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
+    with pytest.raises(ValueError, match="not float64 of shape"):
+        recognizer.score(np.zeros((16, 16, 3)))
+
+
+def test_it_knows_the_runs_that_it_taught(tmp_path):
+    encoder, _ = save_run(tmp_path / "recog")
+    digest = checkpoint.digest(checkpoint.split_module(encoder)[1])
+    make_origin = functools.partial(dict, module="encoder", step=1)
+    taught = {"recog_encoder": make_origin(run="recog", digest=digest)}
+    save_run(tmp_path / "distill", origins=taught)
+    save_run(
+        tmp_path / "derain",
+        origins={"encoder": make_origin(run="distill", digest="other")},
+    )
+    save_run(
+        tmp_path / "orphan", origins={"encoder": make_origin(run="gone", digest="x")}
+    )
+    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
+    assert recognizer.taught(tmp_path / "derain") is True
+    assert recognizer.taught(tmp_path / "recog") is False
+    assert recognizer.taught(tmp_path / "orphan") is None

@@ -1,0 +1,77 @@
+"""The command that draws protocols and compares sources, as a user meets it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttl_jax import prepare
+from ttl_jax.data import sources
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    """Two photographs to train on, and half of one of them, mirrored, to test on."""
+    root = tmp_path_factory.mktemp("album")
+    originals = sources.open_photographs("sample/test", "clean")
+    for name in ("train", "test"):
+        (root / name).mkdir()
+    for i, original in enumerate(originals):
+        Image.fromarray(original.load()).save(root / "train" / f"{i}.png")
+    mirrored = Image.fromarray(np.ascontiguousarray(originals[1].load()[:, ::-1]))
+    mirrored.reduce(2).save(root / "test" / "copy.jpg")
+    return root
+
+
+def test_audit_writes_what_to_exclude(album, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(album)
+    train, test = "folder:train", "folder:test"
+    output = tmp_path / "found"
+    assert (
+        prepare.main(["audit", train, "--against", test, "--output", str(output)]) == 0
+    )
+    lines = (output / "exclude.txt").read_text().splitlines()
+    assert [line for line in lines if line[0] != "#"] == [f"{album}/train/1.png"]
+    assert "1 couples show the same picture" in capsys.readouterr().out
+    assert len(json.loads((output / "audit.json").read_text())["groups"]) == 1
+
+
+def test_a_protocol_is_printed_written_and_read_as_a_source(
+    album, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(album)
+    output = tmp_path / "lists" / "list.txt"  # whose folder is made
+    arguments = [
+        "--protocol",
+        "realrain_train",
+        "--set",
+        "realrain=folder:train",
+    ]
+    assert prepare.main([*arguments, "--print", "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert output.read_text() in printed
+    found = sources.open_photographs(f"selection:{output}", "rainy")
+    assert [item.name for item in found] == [
+        f"{album}/train/{line}"
+        for line in output.read_text().splitlines()
+        if line[0] not in "#["
+    ]
+    assert found
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--protocol", "test4"], "Unknown protocol 'test4'"),
+        (["--protocol", "test1", "--data_dir", "x"], "goes without SET, --source and"),
+        (["--protocol", "test3", "--set", "spa"], "expected SET=SOURCE, not 'spa'"),
+        (["audit"], "required: SOURCE"),
+        (["audit", "folder:not_there"], "there is no folder not_there"),
+    ],
+)
+def test_a_mistake_in_drawing_and_comparing_is_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        prepare.main(arguments)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]

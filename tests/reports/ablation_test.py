@@ -1,0 +1,106 @@
+"""Tables 3 and 4: means and spread over seeds."""
+
+import json
+import statistics
+
+import pytest
+
+from ttl_jax.reports import ablation, scores
+
+PSNR = {
+    "both": {"1": 30.0, "2": 31.0, "3": 33.5},
+    "recog_only": {"1": 29.0, "2": 30.5},
+    "scratch": {"1": 28.0, "2": 28.5, "3": 29.5},
+    "projections": {"3": 34.0},
+}
+TABLES = {"both": [3, 4], "recog_only": [3], "scratch": [4], "projections": []}
+
+
+@pytest.fixture
+def rows(tmp_path):
+    content = [
+        {
+            "name": name,
+            "description": f"what {name} is",
+            "tables": TABLES[name],
+            "runs": {seed: f"run_{name}_{seed}" for seed in by_seed},
+        }
+        for name, by_seed in PSNR.items()
+    ]
+    (tmp_path / "ablation.json").write_text(json.dumps({"rows": content}))
+    return ablation.read(tmp_path)
+
+
+@pytest.fixture
+def summary(rows):
+    def score(method, psnr):
+        values = {"psnr": psnr, "ssim": psnr / 100, "psnr_gain": psnr - 20}
+        return scores.Score("pairs", "rgb", "a", "a", method, values)
+
+    found = [score("input", 20.0)]
+    for row in rows:
+        found += [score(row.method(seed), PSNR[row.name][seed]) for seed in row.runs]
+    real = scores.Score("real", scores.NO_TARGET, "b", "b", "input", {"niqe": 3.0})
+    return scores.summarize([*found, real])
+
+
+def test_rows_are_read_with_their_runs_beside_the_file(rows, tmp_path):
+    assert [row.name for row in rows] == list(PSNR)
+    assert rows[1].runs == {
+        "1": tmp_path / "run_recog_only_1",
+        "2": tmp_path / "run_recog_only_2",
+    }
+
+
+def test_means_and_sample_deviations_are_over_seeds(rows, summary):
+    means = ablation.summarize(rows, summary)
+    assert list(means) == ["pairs", "real"] and means["real"] == {}
+    found = means["pairs"]["rgb"]
+    for name, by_seed in PSNR.items():
+        values = list(by_seed.values())
+        assert found[name]["psnr"]["mean"] == pytest.approx(statistics.mean(values))
+        assert found[name]["seeds"] == len(values)
+        if len(values) > 1:
+            spread = statistics.stdev(values)
+            assert found[name]["psnr"]["spread"] == pytest.approx(spread)
+    assert found["projections"]["psnr"]["spread"] is None
+
+
+def test_differences_are_between_runs_of_one_seed(rows, summary):
+    found = ablation.summarize(rows, summary)["pairs"]["rgb"]
+    assert "psnr_to_both" not in found["both"]
+    differences = {"recog_only": [-1.0, -0.5], "scratch": [-2.0, -2.5, -4.0]}
+    for name, values in differences.items():
+        assert found[name]["psnr_to_both"] == {
+            "mean": pytest.approx(statistics.mean(values)),
+            "spread": pytest.approx(statistics.stdev(values)),
+        }
+    assert found["projections"]["psnr_to_both"] == {"mean": 0.5, "spread": None}
+
+
+def test_each_table_holds_its_rows(rows, summary):
+    means = ablation.summarize(rows, summary)
+    text = ablation.markdown(rows, summary, means)
+    third, fourth, further = (part.splitlines() for part in text.split("## ")[1:])
+    assert third[0].startswith("Table 3") and fourth[0].startswith("Table 4")
+    assert third[2].split(" | ")[1:] == [
+        "input", "both (3 seeds)", "recog_only (2 seeds) |"
+    ]  # fmt: skip
+    assert third[4] == (
+        "| pairs (1 image, 1 scene), rgb | 20.00 / 0.2000 | "
+        "31.50 ± 1.80 / 0.3150 ± 0.0180 | 29.75 ± 1.06 / 0.2975 ± 0.0106 |"
+    )
+    assert third[5] == "| PSNR less that of `both`, dB |  |  | -0.75 ± 0.35 |"
+    assert "scratch (3 seeds) |" in fourth[2] and "recog_only" not in fourth[2]
+    # What is compared with stands beside rows that are in no table.
+    assert further[2].endswith("| both (3 seeds) | projections (1 seed) |")
+    assert further[5].endswith("|  |  | +0.50 |")
+    assert "`projections`: what projections is." in further[-1]
+
+
+@pytest.mark.parametrize("text", [None, "no json", '{"rows": [{"name": "a"}]}', "[]"])
+def test_a_folder_without_an_ablation_is_told_what_makes_one(tmp_path, text):
+    if text is not None:
+        (tmp_path / "ablation.json").write_text(text)
+    with pytest.raises(ValueError, match="--config=configs/ablation.py --workdir="):
+        ablation.read(tmp_path)

@@ -1,0 +1,75 @@
+"""Partners by name, in folders as methods write them."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from ttl_jax.inference import images
+from ttl_jax.reports import partners
+
+
+@pytest.mark.parametrize(
+    "name, core",
+    [
+        ("7", "7"),
+        ("7_derained", "7"),
+        ("rain-007x2", "007"),
+        ("norain-007", "007"),
+        ("a/b/img_3_x2_derained", "a/b/img_3"),
+        ("000gt", "000"),
+        ("12_rain", "12"),
+        ("12_Clean", "12"),
+        ("0001_fake_B", "0001"),
+        ("rain", "rain"),  # nothing else would be left
+        ("train", "train"),  # no part of its own
+        ("rainforest", "rainforest"),
+        ("bouquet", "bouquet"),
+        ("boxx2", "boxx2"),
+    ],
+)
+def test_common_parts_of_names_are_taken_off(name, core):
+    assert partners.core_of(name) == core
+
+
+def paths(*names):
+    return {name: pathlib.Path(f"folder/{name}.png") for name in names}
+
+
+def test_the_same_name_comes_before_the_common_parts():
+    names = ["1", "1_gt"]
+    found = partners.match(dict.fromkeys(names), paths("1", "1_gt"))
+    assert found.paths == paths("1", "1_gt")
+    assert not found.renamed
+
+
+def test_results_of_rain100_are_matched_with_their_targets():
+    targets = [f"norain-{i}" for i in range(1, 12)]
+    results = paths(*(f"rain-{i}x2_derained" for i in range(1, 12)))
+    found = partners.match(dict.fromkeys(targets), results)
+    assert found.renamed == {
+        f"norain-{i}": f"rain-{i}x2_derained" for i in range(1, 12)
+    }
+    assert list(found.paths) == targets
+    assert found.paths["norain-1"] == results["rain-1x2_derained"]
+
+
+def test_folders_are_part_of_the_name():
+    found = partners.match({"a/1": None, "b/1": None}, paths("a/1_out", "c/1_out"))
+    assert found.renamed == {"a/1": "a/1_out"}
+
+
+def test_what_could_belong_to_two_is_refused():
+    with pytest.raises(ValueError, match="1 may belong to 1_derained, 1_out"):
+        partners.match({"1": None}, paths("1_derained", "1_out"))
+
+
+def test_images_are_found_below_a_folder(tmp_path):
+    for name in ("b.png", "deep/a.webp", ".hidden/c.png", "deep/.d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        images.write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("none")
+    assert partners.find_images(tmp_path) == {
+        "b": tmp_path / "b.png",
+        "deep/a": tmp_path / "deep" / "a.webp",
+    }

@@ -1,0 +1,58 @@
+"""Networks rebuilt from a checkpoint alone."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ttl_jax import models
+from ttl_jax.training import checkpoint
+
+
+def load(
+    path: str | pathlib.Path, names: Sequence[str], *, factory: str, purpose: str
+) -> tuple[dict[str, nnx.Module], dict[str, Any]]:
+    """The networks of a run, with their weights, by name; and the run's metadata.
+
+    Args:
+      path: A run's folder such as `runs/derain`, or one step's folder inside its
+        `checkpoints`.
+      names: Which modules; the last is made by `factory`.
+      factory: Name of that one's factory in `models`.
+      purpose: What they are loaded for and which stage trains them, for messages.
+
+    Raises:
+      ValueError: If there is no checkpoint, or the run is of another kind.
+    """
+    params, metadata = checkpoint.load_modules(path)
+    if not set(names) <= params.keys():
+        raise ValueError(
+            f"{path} holds {sorted(params)}, not {sorted(names)}; {purpose}."
+        )
+    found = metadata["modules"][names[-1]]["factory"]
+    if found != factory:
+        raise ValueError(
+            f"The {names[-1]} of {path} comes from {found}, not {factory}; {purpose}."
+        )
+    modules = {
+        name: _rebuild(metadata["modules"][name], params[name], path, name)
+        for name in names
+    }
+    return modules, metadata
+
+
+def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:
+    """The network that a checkpoint describes, with its params."""
+    arguments = {k: v for k, v in description.items() if k != "factory"}
+    if description["factory"] not in models.FACTORIES:
+        raise ValueError(
+            f"{path}: {name!r} comes from {description['factory']}, which is none of "
+            f"{', '.join(models.FACTORIES)}; restore with the code that trained it."
+        )
+    factory = models.FACTORIES[description["factory"]]
+    graph, initial = checkpoint.split_module(factory(**arguments, rngs=nnx.Rngs(0)))
+    checkpoint.verify_params(params, initial, source=str(path), module=name)
+    return checkpoint.merge_module(graph, jax.tree.map(jnp.asarray, params))

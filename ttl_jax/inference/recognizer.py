@@ -1,0 +1,82 @@
+"""How rainy a photograph looks to a recognition network, from its checkpoint alone."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ttl_jax import models
+from ttl_jax.inference import networks
+from ttl_jax.training import checkpoint
+
+
+class Recognizer:
+    """A judge of rain: `recognizer.score(image)`.
+
+    The score is the output of D_recog for the whole image: trained with Eq. 1 it is
+    unbounded, near 1 for rainy and near 0 for rain-free photographs; trained with
+    cross-entropy it is a logit. It is no probability in either case.
+
+    Attributes:
+      name: Name of the run it comes from.
+    """
+
+    def __init__(self, encoder: nnx.Module, classifier: nnx.Module, *, name: str):
+        self.name = name
+        encoder_graph, encoder_params = checkpoint.split_module(encoder)
+        classifier_graph, classifier_params = checkpoint.split_module(classifier)
+        self._digest = checkpoint.digest(encoder_params)
+        self._params = encoder_params, classifier_params
+
+        @jax.jit
+        def score(params, image):
+            features = checkpoint.merge_module(encoder_graph, params[0])(image)
+            return checkpoint.merge_module(classifier_graph, params[1])(features)
+
+        self._score = score
+
+    @classmethod
+    def from_checkpoint(cls, path: str | pathlib.Path) -> "Recognizer":
+        """Loads the encoder and classifier of a run.
+
+        Args:
+          path: A run's folder such as `runs/recog`, or one step's folder inside its
+            `checkpoints`.
+
+        Raises:
+          ValueError: If there is no checkpoint, or it does not recognize rain.
+        """
+        modules, _ = networks.load(
+            path,
+            ("encoder", "decoder"),
+            factory=models.make_classifier.__name__,
+            purpose="to tell rain takes a run of the stage recog",
+        )
+        name = checkpoint.find_run(path).resolve().name
+        return cls(modules["encoder"], modules["decoder"], name=name)
+
+    def score(self, image: np.ndarray) -> float:
+        """The rain score of an image, uint8 RGB [H, W, 3]; higher is rainier."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"An image is uint8 RGB [H, W, 3], not {image.dtype} of shape "
+                f"{image.shape}."
+            )
+        batch = jnp.asarray(image[None].astype(np.float32) / np.float32(255))
+        return float(self._score(self._params, batch)[0])
+
+    def taught(self, path: str | pathlib.Path) -> bool | None:
+        """Whether this network took part in training a run, as a teacher or before it.
+
+        None if that is not known, as earlier runs are gone. Photographs that both saw
+        do not count.
+
+        Args:
+          path: As of `from_checkpoint`, of any run.
+        """
+        ancestors, is_complete = checkpoint.find_ancestors(path)
+        if self._digest in ancestors:
+            return True
+        return False if is_complete else None

@@ -1,0 +1,174 @@
+"""Tables 3 and 4 of the paper: what each part of the method brings, over several seeds.
+
+An ablation is a working directory with an `ablation.json` that tells its rows and their
+runs by seed, as `training.runs` writes it.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ttl_jax.reports import tables
+from ttl_jax.reports.examples import INPUT
+
+INDEX = "ablation.json"
+_METRICS = {"psnr": ".2f", "ssim": ".4f"}
+_REFERENCE = "both"  # the row that others are compared with: V1
+_TITLES = {
+    3: "Table 3: the transfer tasks",
+    4: "Table 4: the training strategies, V1 and V2",
+    None: "Rows beyond the paper's tables",
+}
+
+
+class Row(NamedTuple):
+    """A row of an ablation.
+
+    Attributes:
+      name: As the config calls it.
+      description: What it is.
+      tables: Numbers of the paper's tables that it belongs to.
+      runs: Folders of its runs by seed.
+    """
+
+    name: str
+    description: str
+    tables: tuple[int, ...]
+    runs: Mapping[str, pathlib.Path]
+
+    def method(self, seed: str) -> str:
+        """What a run is called among the scores."""
+        return f"{self.name} seed {seed}"
+
+
+def read(workdir: str | pathlib.Path) -> list[Row]:
+    """The rows of an ablation.
+
+    Raises:
+      ValueError: There is no ablation in the folder.
+    """
+    path = pathlib.Path(workdir) / INDEX
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        return [
+            Row(
+                row["name"],
+                row["description"],
+                tuple(row["tables"]),
+                {seed: path.parent / run for seed, run in row["runs"].items()},
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} tells no ablation ({error}); train one by python -m ttl_jax.main "
+            f"--config=configs/ablation.py --workdir={workdir}."
+        ) from error
+
+
+def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
+    """Means and spread over seeds.
+
+    Args:
+      rows: Of the ablation.
+      summary: As `scores.summarize` returns it, of methods named by `Row.method`.
+
+    Returns:
+      {set: {protocol: {row: {metric: {"mean", "spread"}, "seeds": n, "psnr_to_both":
+      {"mean", "spread"}}}}}; the spread is the sample standard deviation over seeds,
+      None for a single one. The last is the difference to the run of the same seed of
+      the row `both`, over the seeds that both have.
+    """
+    return {
+        set_name: {
+            protocol: {row.name: _over_seeds(row, rows, methods) for row in rows}
+            for protocol, methods in by_protocol.items()
+            if "psnr" in methods[INPUT]
+        }
+        for set_name, by_protocol in summary.items()
+    }
+
+
+def markdown(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
+    """The tables in Markdown: sets by rows of the ablation.
+
+    Args:
+      rows: Of the ablation.
+      summary: As `scores.summarize` returns it.
+      means: As `summarize` returns it.
+    """
+    sections = []
+    for number, title in _TITLES.items():
+        chosen = [r for r in rows if (number in r.tables if number else not r.tables)]
+        if chosen:
+            reference = [r for r in rows if r.name == _REFERENCE and r not in chosen]
+            sections.append(_table(title, reference + chosen, summary, means))
+    return "\n".join(sections)
+
+
+def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, Any]:
+    values = {
+        metric: {seed: methods[row.method(seed)][metric] for seed in row.runs}
+        for metric in _METRICS
+    }
+    found: dict[str, Any] = {
+        metric: _mean_and_spread(list(by_seed.values()))
+        for metric, by_seed in values.items()
+    }
+    found["seeds"] = len(row.runs)
+    for other in rows:
+        shared = [seed for seed in row.runs if seed in other.runs]
+        if other.name == _REFERENCE != row.name and shared:
+            found[f"psnr_to_{_REFERENCE}"] = _mean_and_spread(
+                [
+                    values["psnr"][seed] - methods[other.method(seed)]["psnr"]
+                    for seed in shared
+                ]
+            )
+    return found
+
+
+def _mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "spread": spread}
+
+
+def _table(title: str, rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
+    lines = [["set, protocol", INPUT, *(_head(row) for row in rows)]]
+    for set_name, by_protocol in means.items():
+        for protocol, found in by_protocol.items():
+            first = summary[set_name][protocol][INPUT]
+            cells = [" / ".join(format(first[m], form) for m, form in _METRICS.items())]
+            cells += [
+                " / ".join(
+                    _cell(found[r.name][m], form) for m, form in _METRICS.items()
+                )
+                for r in rows
+            ]
+            name = tables.describe_set(set_name, first)
+            lines.append([f"{name}, {protocol}", *cells])
+            to_best = [found[r.name].get(f"psnr_to_{_REFERENCE}") for r in rows]
+            if any(to_best):
+                cells = [cell and _cell(cell, "+.2f") or "" for cell in to_best]
+                lines.append([f"PSNR less that of `{_REFERENCE}`, dB", "", *cells])
+    notes = [f"`{row.name}`: {row.description}." for row in rows]
+    note = (
+        "PSNR in dB / SSIM; mean ± sample standard deviation over seeds of the means over "
+        "images. Differences are between runs of one seed, which saw the same pairs in "
+        "the same order. The teachers are trained once, so that their own spread is left "
+        "out. " + " ".join(notes)
+    )
+    return "\n".join([f"## {title}", "", *tables.format_table(lines), "", note, ""])
+
+
+def _head(row: Row) -> str:
+    return f"{row.name} ({tables.count(len(row.runs), 'seed')})"
+
+
+def _cell(value: Mapping[str, float | None], form: str) -> str:
+    text = format(value["mean"], form)
+    spread = value["spread"]
+    return text if spread is None else f"{text} ± {format(spread, form.lstrip('+'))}"

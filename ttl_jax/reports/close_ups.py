@@ -1,0 +1,64 @@
+"""Where images of one scene differ: the windows that a comparison enlarges."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels, from the left and from the top."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def most_different(
+    panels: Sequence[np.ndarray], count: int, width: int, height: int
+) -> list[Box]:
+    """The windows in which the images vary most between each other.
+
+    The first has the largest variance, summed over its pixels and channels, each other
+    one the largest of those that keep clear of the earlier; of equal ones the upper left
+    is taken. None lies within a twentieth of the image's side from its border, where
+    methods differ by how they pad.
+
+    Args:
+      panels: uint8 [H, W, 3], all of one size.
+      count: How many windows.
+      width: Of a window, in pixels.
+      height: Of a window, in pixels.
+
+    Raises:
+      ValueError: So many windows have no room.
+    """
+    # n² times the variance, in integers: sums are exact, and so are ties.
+    values = [panel.astype(np.int64) for panel in panels]
+    squares = sum(value**2 for value in values)
+    variance = (len(values) * squares - sum(values) ** 2).sum(axis=-1)
+    integral = np.pad(variance.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    tops, lefts = (size // 20 for size in variance.shape)
+    rows, columns = variance.shape[0] - height + 1, variance.shape[1] - width + 1
+    sums = np.full((max(rows, 0), max(columns, 0)), -1)
+    inside = np.s_[tops : rows - tops, lefts : columns - lefts]
+    sums[inside] = (
+        integral[height:, width:]
+        - integral[:-height, width:]
+        - integral[height:, :-width]
+        + integral[:-height, :-width]
+    )[inside]
+    boxes = []
+    for _ in range(count):
+        if sums.max(initial=-1) < 0:
+            raise ValueError(
+                f"An image of {variance.shape[1]} x {variance.shape[0]} pixels has no "
+                f"room for {count} close-ups of {width} x {height}; place them by hand "
+                "or take fewer."
+            )
+        y, x = map(int, np.unravel_index(sums.argmax(), sums.shape))
+        boxes.append(Box(x, y, width, height))
+        above, left = max(y - height - tops, 0), max(x - width - lefts, 0)
+        sums[above : y + height + tops, left : x + width + lefts] = -1
+    return boxes

@@ -1,0 +1,179 @@
+"""An evaluation from names to files: images and methods opened, scored, written."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ttl_jax.reports import ablation, examples, tables
+from ttl_jax.reports import scores as scores_lib
+from ttl_jax.reports.examples import Examples, Method, Subject
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to score, and how.
+
+    Attributes:
+      checkpoints: Name, or None for the run's own, and run folder.
+      baselines: Names in `inference.baselines`.
+      ablation: Workdir of an ablation, whose runs are all scored, or None.
+      results: Name and folder of results.
+      data: Sources, each a set.
+      rainy: Folder of rainy images in place of sources, or None.
+      target: Folder of their clean images, or None.
+      protocols: Names in `image_quality.PROTOCOLS`.
+      with_niqe: Whether to compute NIQE.
+      recog: Run folder of a recognition network for the rain score, or None.
+      masks: Folder of rain masks, or None.
+      scenes: CSV file that tells scenes, or None.
+      num_sheets: Of how many images of each set to write a picture.
+      output: Folder to write to.
+    """
+
+    checkpoints: Sequence[tuple[str | None, str]] = ()
+    baselines: Sequence[str] = ()
+    ablation: str | None = None
+    results: Sequence[tuple[str, str]] = ()
+    data: Sequence[str] | None = None
+    rainy: str | None = None
+    target: str | None = None
+    protocols: Sequence[str]
+    with_niqe: bool = False
+    recog: str | None = None
+    masks: str | None = None
+    scenes: str | None = None
+    num_sheets: int = 0
+    output: pathlib.Path
+
+
+def run(request: Request) -> str:
+    """Scores what is requested and writes the report.
+
+    Returns:
+      The text of the tables.
+
+    Raises:
+      ValueError: Whatever is missing, does not belong together or cannot be read.
+    """
+    rows = ablation.read(request.ablation) if request.ablation else []
+    checkpoints = _name_checkpoints(request, rows)
+    unreferenced = scores_lib.Unreferenced(
+        request.with_niqe, _open_recognizer(request.recog)
+    )
+    methods = _open_methods(request, checkpoints)
+    sets, notes = _open_sets(request, methods)
+    notes += _judge(unreferenced.recognizer, checkpoints)
+    request.output.mkdir(parents=True, exist_ok=True)
+    scores = scores_lib.score_sets(
+        sets,
+        request.protocols,
+        unreferenced,
+        num_sheets=request.num_sheets,
+        sheet_folder=request.output / "sheets",
+    )
+    report = tables.write_report(request.output, scores, notes)
+    return _write_ablation(request.output, rows, scores, report) if rows else report
+
+
+def _name_checkpoints(
+    request: Request, rows: Sequence[ablation.Row]
+) -> list[tuple[str | None, str]]:
+    runs = [(row.method(s), str(path)) for row in rows for s, path in row.runs.items()]
+    return [*request.checkpoints, *runs]
+
+
+def _open_methods(
+    request: Request, checkpoints: Sequence[tuple[str | None, str]]
+) -> dict[str, Method]:
+    """Baselines and networks by name."""
+    opened = []
+    if request.baselines:
+        from ttl_jax.inference import baselines
+
+        opened += [(name, baselines.make_baseline(name)) for name in request.baselines]
+    if checkpoints:
+        from ttl_jax.inference import restorer
+
+        for name, path in checkpoints:
+            network = restorer.Restorer.from_checkpoint(path)
+            opened.append((name or network.name, network))
+    names = [name for name, _ in opened] + [name for name, _ in request.results]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"Each method has a name of its own, but given are {', '.join(names)}; name "
+            f"{', '.join(twice)} otherwise, as --checkpoint NAME=DIR."
+        )
+    return {name: examples.network_method(network) for name, network in opened}
+
+
+def _open_sets(
+    request: Request, methods: Mapping[str, Method]
+) -> tuple[dict[str, Examples], list[str]]:
+    """The sets by name, and what is to be said of how they were put together."""
+    if request.rainy:
+        folders = examples.ResultFolders(
+            request.rainy, request.target, dict(request.results)
+        )
+        name = pathlib.Path(request.target or request.rainy).resolve().name
+        opened = {name: folders.subjects}
+        methods, notes = {**folders.methods, **methods}, folders.notes
+    else:
+        opened = {source: examples.open_source(source) for source in request.data}
+        notes = []
+    sets = {
+        name: Examples(_tell(request, subjects), methods)
+        for name, subjects in opened.items()
+    }
+    return sets, notes
+
+
+def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:
+    """The subjects with the masks and scenes that the request names."""
+    if request.masks:
+        subjects = examples.attach_masks(subjects, request.masks)
+    if request.scenes:
+        subjects = examples.attach_scenes(subjects, request.scenes)
+    return subjects
+
+
+def _open_recognizer(path: str | None):
+    if path is None:
+        return None
+    from ttl_jax.inference import recognizer
+
+    return recognizer.Recognizer.from_checkpoint(path)
+
+
+def _judge(recognizer: Any, checkpoints: Sequence[tuple[str | None, str]]) -> list[str]:
+    """Whether the rain score is independent of the networks that it is the judge of."""
+    if recognizer is None:
+        return []
+    verdicts = {
+        True: "It is not independent: it took part in training",
+        None: "Whether it took part in training is not known, as earlier runs are gone, of",
+        False: "It took no part in training",
+    }
+    sentences = [f"The rain score is that of the network `{recognizer.name}`."]
+    told = {path: recognizer.taught(path) for _, path in checkpoints}
+    for verdict, sentence in verdicts.items():
+        names = [name or path for name, path in checkpoints if told[path] is verdict]
+        if names:
+            sentences.append(f"{sentence} {', '.join(names)}.")
+    return [" ".join(sentences)]
+
+
+def _write_ablation(
+    folder: pathlib.Path,
+    rows: Sequence[ablation.Row],
+    scores: Sequence[scores_lib.Score],
+    report: str,
+) -> str:
+    """Writes Tables 3 and 4, in front of the report and as JSON."""
+    summary = scores_lib.summarize(scores)
+    means = ablation.summarize(rows, summary)
+    report = f"{ablation.markdown(rows, summary, means)}\n{report}"
+    text = json.dumps(means, indent=2, allow_nan=False) + "\n"
+    tables.write_files(folder, {tables.TABLE: report, ablation.INDEX: text})
+    return report

@@ -1,0 +1,356 @@
+"""Images to score as every method restored them: of sources, or of folders.
+
+Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold.
+"""
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ttl_jax.data import decoding, images, sources
+from ttl_jax.data.photographs import NoPairsError
+from ttl_jax.metrics import image_quality
+from ttl_jax.reports import partners
+
+INPUT = "input"  # the method that leaves the rain in
+
+Load = Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A photograph to restore, read when asked for.
+
+    Attributes:
+      name: Within its set.
+      size: Height and width in pixels.
+      rainy: Reads it.
+      target: Reads the clean image, where there is one.
+      rain_mask: Reads where the rain is, bool [H, W], where that is known.
+      scene: Shared by all that show the same scene; None: told by the target's pixels,
+        and without a target by the name.
+    """
+
+    name: str
+    size: tuple[int, int]
+    rainy: Load
+    target: Load | None = None
+    rain_mask: Load | None = None
+    scene: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One photograph as every method restored it.
+
+    Attributes:
+      name: The image's name within its set.
+      scene: Shared by all images of the set that show the same scene.
+      restored: Method to image; the first is `INPUT`, the rainy image itself.
+      target: The clean image, or None.
+      rain_mask: Where the rain is, bool [H, W], or None.
+    """
+
+    name: str
+    scene: str
+    restored: Mapping[str, np.ndarray]
+    target: np.ndarray | None = None
+    rain_mask: np.ndarray | None = None
+
+
+Method = Callable[[Subject, np.ndarray], np.ndarray]
+
+
+class Examples:
+    """The examples that methods make of subjects, one after the other.
+
+    Args:
+      subjects: What to restore.
+      methods: Name to a function from a subject and its rainy image to the restored one.
+
+    Raises:
+      ValueError: There is nothing to score, an image is too small for SSIM's window, or
+        a method has the input's name.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], methods: Mapping[str, Method]):
+        if INPUT in methods:
+            raise ValueError(
+                f"{INPUT!r} is what the rainy images are called; name the method "
+                "otherwise."
+            )
+        if not subjects:
+            raise ValueError("There are no images to score.")
+        _check_sizes({subject.name: subject.size for subject in subjects})
+        self._subjects, self._methods = subjects, methods
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def __iter__(self) -> Iterator[Example]:
+        for subject in self._subjects:
+            rainy = subject.rainy()
+            restored = {INPUT: rainy}
+            for name, method in self._methods.items():
+                restored[name] = method(subject, rainy)
+            target = subject.target and subject.target()
+            yield Example(
+                subject.name,
+                subject.scene or _scene_of(subject.name, target),
+                restored,
+                target,
+                subject.rain_mask and subject.rain_mask(),
+            )
+
+
+def network_method(restorer) -> Method:
+    """The method of an object with `restore(array) -> array`, as `inference.Restorer`."""
+
+    def restore(subject: Subject, rainy: np.ndarray) -> np.ndarray:
+        try:
+            return restorer.restore(rainy)
+        except ValueError as error:
+            raise ValueError(f"{subject.name}: {error}") from error
+
+    return restore
+
+
+def open_source(source: str) -> list[Subject]:
+    """The pairs of a source, or its rainy photographs, if it holds no pairs.
+
+    Raises:
+      ValueError: The source is unknown, or holds nothing usable.
+    """
+    try:
+        pairs = sources.open_pairs([source])
+    except NoPairsError:
+        return [
+            Subject(item.name, (item.height, item.width), item.load)
+            for item in sources.open_photographs([source], "rainy")
+        ]
+    return [
+        Subject(pair.name, (pair.height, pair.width), pair.rainy.load, pair.clean.load)
+        for pair in pairs
+    ]
+
+
+class ResultFolders:
+    """Images in folders, and what methods made of them in other folders.
+
+    Partners are told by their names, see `partners`.
+
+    Args:
+      rainy: Folder of the rainy images.
+      target: Folder of the clean images, or None.
+      results: Method to the folder of its results.
+
+    Attributes:
+      subjects: The images, by the names of the targets; of the rainy ones without.
+      methods: What each method made of them.
+      notes: Which names were matched that are not the same.
+
+    Raises:
+      ValueError: A folder is missing or holds no images, a partner is missing or has
+        none, or sizes differ. Nothing has been scored by then.
+    """
+
+    def __init__(
+        self,
+        rainy: str | os.PathLike[str],
+        target: str | os.PathLike[str] | None,
+        results: Mapping[str, str | os.PathLike[str]],
+    ):
+        first = partners.find_images(rainy if target is None else target)
+        folders = {} if target is None else {INPUT: rainy}
+        folders |= results
+        found = _match_folders(first, folders)
+        self.notes = list(_describe_renamed(found))
+        sizes = {name: decoding.read_size(path) for name, path in first.items()}
+        _check_equal_sizes(sizes, found)
+        rainy_paths = first if target is None else found[INPUT].paths
+        self.subjects = [
+            Subject(
+                name,
+                sizes[name],
+                functools.partial(decoding.read_rgb8, rainy_paths[name]),
+                target and functools.partial(decoding.read_rgb8, path),
+            )
+            for name, path in first.items()
+        ]
+        self.methods = {
+            method: _folder_method(found[method].paths) for method in results
+        }
+
+
+def attach_masks(
+    subjects: Iterable[Subject], folder: str | os.PathLike[str]
+) -> list[Subject]:
+    """The subjects, those with a partner in a folder of rain masks with it.
+
+    A mask is an image of the subject's size, bright where the rain is.
+
+    Raises:
+      ValueError: The folder holds no images, none belongs to a subject, or sizes differ.
+    """
+    subjects = list(subjects)
+    masks = partners.find_images(folder)
+    # A mask lies in its folder under the image's name alone.
+    stems = [pathlib.PurePosixPath(subject.name).stem for subject in subjects]
+    found = partners.match(dict.fromkeys(stems), masks).paths
+    if not found:
+        raise ValueError(
+            f"None of the masks in {folder} has the name of an image to score, such as "
+            f"{stems[0]}."
+        )
+    if twice := [stem for stem in found if stems.count(stem) > 1]:
+        raise ValueError(
+            f"Several images to score are called {images.name_some(twice)}, so that it "
+            f"is not clear whose the masks in {folder} are; score them apart."
+        )
+    return [
+        _with_mask(subject, found.get(stem))
+        for subject, stem in zip(subjects, stems, strict=True)
+    ]
+
+
+def attach_scenes(
+    subjects: Iterable[Subject], file: str | os.PathLike[str]
+) -> list[Subject]:
+    """The subjects with the scenes that a CSV file with the columns path, scene tells.
+
+    A path names the images whose name it is, or ends with it.
+
+    Raises:
+      ValueError: The file cannot be read, has not these columns, or lacks an image.
+    """
+    scenes = _read_scenes(pathlib.Path(file).expanduser())
+    told = [
+        dataclasses.replace(subject, scene=_find_scene(subject.name, scenes))
+        for subject in subjects
+    ]
+    if missing := [subject.name for subject in told if subject.scene is None]:
+        raise ValueError(
+            f"{file} tells no scene of {len(missing)} of {len(told)} images: "
+            f"{images.name_some(missing)}."
+        )
+    return told
+
+
+def _read_scenes(file: pathlib.Path) -> dict[str, str]:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+        return {os.path.splitext(row["path"])[0]: row["scene"] for row in rows}
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise ValueError(
+            f"{file} cannot be read as a CSV file with the columns path and scene: "
+            f"{error}"
+        ) from error
+
+
+def _find_scene(name: str, scenes: Mapping[str, str]) -> str | None:
+    parts = os.path.splitext(name)[0].split("/")
+    ends = ("/".join(parts[i:]) for i in range(len(parts)))
+    return next((scenes[end] for end in ends if end in scenes), None)
+
+
+def _scene_of(name: str, target: np.ndarray | None) -> str:
+    if target is None:
+        return name
+    return hashlib.sha256(np.ascontiguousarray(target)).hexdigest()[:16]
+
+
+def _with_mask(subject: Subject, path: pathlib.Path | None) -> Subject:
+    if path is None:
+        return subject
+    size = decoding.read_size(path)
+    if size != subject.size:
+        raise ValueError(
+            f"The rain mask {path} is {size[0]} x {size[1]}, its image "
+            f"{subject.size[0]} x {subject.size[1]} (height x width)."
+        )
+    return dataclasses.replace(
+        subject, rain_mask=lambda: decoding.read_rgb8(path).max(axis=-1) > 127
+    )
+
+
+def _folder_method(paths: partners.Paths) -> Method:
+    return lambda subject, rainy: decoding.read_rgb8(paths[subject.name])
+
+
+def _match_folders(
+    first: partners.Paths, folders: Mapping[str, str | os.PathLike[str]]
+) -> dict[str, partners.Partners]:
+    """The partners that the first folder's images have in each of the others.
+
+    Raises:
+      ValueError: Naming the images that have none.
+    """
+    found, faults = {}, []
+    for method, folder in folders.items():
+        paths = partners.find_images(folder)
+        found[method] = partners.match(first, paths)
+        used = set(found[method].paths.values())
+        missing = [name for name in first if name not in found[method].paths]
+        extra = [name for name, path in paths.items() if path not in used]
+        if missing:
+            faults.append(f"{method} lacks {images.name_some(missing)}")
+        if extra:
+            faults.append(f"{method} has no target for {images.name_some(extra)}")
+    if faults:
+        raise ValueError(
+            "Images belong together by their path without the suffix and common parts "
+            f"of names, and {'; '.join(faults)}."
+        )
+    return found
+
+
+def _describe_renamed(found: Mapping[str, partners.Partners]) -> Iterator[str]:
+    for method, matched in found.items():
+        if matched.renamed:
+            name, other = next(iter(matched.renamed.items()))
+            yield (
+                f"{method}: {len(matched.renamed)} of {len(matched.paths)} files matched "
+                f"by the rest of their names, such as {other} for {name}"
+            )
+
+
+def _check_equal_sizes(
+    sizes: Mapping[str, tuple[int, int]], found: Mapping[str, partners.Partners]
+) -> None:
+    """Refuses images that have not their partner's size."""
+    faults = []
+    for matched in found.values():
+        for name, expected in sizes.items():
+            size = decoding.read_size(matched.paths[name])
+            if size != expected:
+                faults.append(
+                    f"{matched.paths[name]} is {size[0]} x {size[1]}, its target "
+                    f"{expected[0]} x {expected[1]}"
+                )
+    if faults:
+        raise ValueError(
+            "Images have to have their target's size (height x width): "
+            f"{images.name_some(faults, '; ')}."
+        )
+
+
+def _check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Refuses images, height and width by name, that SSIM's window does not fit into."""
+    smallest = image_quality.SSIM_WINDOW
+    small = [
+        f"{name} ({height} x {width})"
+        for name, (height, width) in sizes.items()
+        if min(height, width) < smallest
+    ]
+    if small:
+        raise ValueError(
+            f"SSIM needs at least {smallest} x {smallest} pixels; too small (height x "
+            f"width): {images.name_some(small)}."
+        )
