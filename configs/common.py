@@ -45,6 +45,11 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config.eval_every = 500
     config.checkpoint_every = 250
     config.keep_checkpoints = 2
+    config.best_metric = (
+        ""  # e.g. pairs/psnr, -photographs/loss (less is better); keeps
+    )
+    # the step where it was best beside the last ones. Empty: off.
+    config.num_samples = 4  # results of each evaluation shown in TensorBoard
     if preset == "paper":
         _as_in_the_paper(config)
     if preset == "smoke":
@@ -153,6 +158,7 @@ def _for_tests(config: ConfigDict) -> None:
     config.warmup_steps = 0
     config.log_every = 1
     config.eval_every = 2
+    config.num_samples = 0
     config.checkpoint_every = 2
 
 

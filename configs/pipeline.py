@@ -51,6 +51,7 @@ SHARED = (
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "num_samples",
     "teachers",
 )
 

@@ -38,6 +38,7 @@ ROOMS = {
     "ttl_jax/training/metric_writer": {"absl", "tensorboardX"},
     "ttl_jax/training/config_check": {"jax", "ttl_jax.training"},
     "ttl_jax/training/runs": {"ttl_jax.training"},
+    "ttl_jax/training/samples": {"numpy"},
     "ttl_jax/training/state": {
         "jax", "flax", "numpy", "optax", "absl", "ttl_jax.stages.stage",
         "ttl_jax.training",

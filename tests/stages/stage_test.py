@@ -9,6 +9,7 @@ from flax import nnx
 
 from configs import derain, distill, recog, recon, scratch
 from ttl_jax import models
+from ttl_jax.metrics import image_quality
 from ttl_jax.stages.stage import Source, Stage, make_stage
 from ttl_jax.training import checkpoint
 
@@ -258,6 +259,23 @@ def test_floor_is_reported_only_where_it_is_one(changes, has_floor, key):
 
     scalars = jax.eval_shape(evaluate, jax.ShapeDtypeStruct((2, 8, 8, 3), "float32"))
     assert ("direct_floor" in scalars) == has_floor
+
+
+@pytest.mark.parametrize(("name", "first"), [("derain", "rainy"), ("recon", "blurred")])
+def test_images_shown_are_those_that_are_scored(name, first, key):
+    stage = make_stage(CONFIGS[name].get_config("smoke"))
+    modules = {
+        module: factory(rngs=nnx.Rngs(i))
+        for i, (module, factory) in enumerate(stage.modules.items())
+    }
+    batch = batch_for(CONFIGS[name].get_config("smoke"), key)
+    scores = stage.eval_fn(modules, batch, key)
+    images = stage.images_fn(modules, batch, key)
+    assert list(images) == [first, "restored", "clean"]
+    for image, score in ((first, "psnr_input"), ("restored", "psnr")):
+        shown, clean = np.clip(images[image], 0, 1), images["clean"]
+        psnr = image_quality.psnr(np.asarray(shown), np.asarray(clean), "y_uint8")
+        np.testing.assert_allclose(scores[score], psnr, rtol=1e-4)
 
 
 def test_distillation_evaluation_reports_its_terms_beside_their_floor(key):

@@ -15,10 +15,12 @@ def params():
     return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
 
 
-def save(run_dir, params, *, step=1, ema=None):
+def save(run_dir, params, *, step=1, ema=None, best=None):
     items = {"params": params} | ({"ema": ema} if ema else {})
     saver = checkpoint.Checkpointer(run_dir, keep=3)
-    saver.save(step, items, {"ema": ema is not None, "config": {"x": [1, 2]}})
+    saver.save(
+        step, items, {"ema": ema is not None, "config": {"x": [1, 2]}, "best": best}
+    )
     saver.close()
 
 
@@ -36,7 +38,9 @@ def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
     save(tmp_path, weights, step=7)
     loaded, metadata = checkpoint.load_modules(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["w"], weights["encoder"]["w"])
-    assert metadata == {"ema": False, "config": {"x": [1, 2]}, "step": 7}
+    assert metadata == {
+        "ema": False, "config": {"x": [1, 2]}, "best": None, "step": 7
+    }  # fmt: skip
 
 
 def test_moving_average_is_read_where_the_run_keeps_one(tmp_path, params):
@@ -55,7 +59,27 @@ def test_a_step_can_be_named(tmp_path, params):
     assert latest["encoder"]["a.kernel"][0, 0] == 2
 
 
-@pytest.mark.parametrize("name", [checkpoint.FOLDER, "7"])
+def test_best_step_stays_beside_the_last_ones_and_can_be_named(tmp_path, params):
+    saver = checkpoint.Checkpointer(tmp_path, keep=2)
+    for step, best_step in ((1, None), (2, 2), (3, 2), (4, 2), (5, 2)):
+        weights = {"encoder": {"a": jnp.full(2, step, float)}}
+        best = best_step and {"step": best_step}
+        saver.save(step, {"params": weights}, {"ema": False, "best": best})
+    saver.close()
+    assert checkpoint.saved_steps(tmp_path) == [2, 4, 5]
+    for path, step in ((tmp_path, 5), (tmp_path / "best", 2)):
+        modules, metadata = checkpoint.load_modules(path)
+        assert metadata["step"] == modules["encoder"]["a"][0] == step
+        assert checkpoint.find_run(path) == tmp_path
+
+
+def test_a_run_without_a_best_step_says_so(tmp_path, params):
+    save(tmp_path, {"encoder": params})
+    with pytest.raises(ValueError, match="no best step yet.*config.best_metric"):
+        checkpoint.load_modules(tmp_path / "best")
+
+
+@pytest.mark.parametrize("name", [checkpoint.FOLDER, "7", "best"])
 def test_a_run_may_be_named_as_folders_of_checkpoints_are(tmp_path, params, name):
     save(tmp_path / name / "recog", {"encoder": params})
     save(tmp_path / name, {"encoder": params}, step=3)

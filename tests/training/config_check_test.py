@@ -54,6 +54,21 @@ def test_a_batch_that_does_not_divide_over_the_devices_is_refused(config):
         config_check.check_batches(config, mesh)
 
 
+@pytest.mark.parametrize("field", config_check.EVALUATION_FIELDS)
+def test_what_is_evaluated_may_change_unless_it_chooses_the_best_step(config, field):
+    def change(config):
+        value = config[field]
+        config[field] = (*value, "x") if isinstance(value, tuple) else value + 1
+        return config
+
+    saved = config_check.as_json(config)
+    config_check.check_unchanged(change(config), saved, run="runs/derain")
+    config.best_metric = "pairs/psnr"
+    saved = config_check.as_json(config)
+    with pytest.raises(ValueError, match=f"{field} was "):
+        config_check.check_unchanged(change(config), saved, run="runs/derain")
+
+
 def test_only_safe_fields_may_change_when_a_run_goes_on(config):
     saved = config_check.as_json(config)
     config.num_steps += 1

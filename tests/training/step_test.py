@@ -185,7 +185,7 @@ def test_another_module_leaves_the_initial_values_of_the_rest_unchanged(stage):
     )
 
 
-def test_evaluation_returns_per_image_values_and_the_mask(stage):
+def test_evaluation_returns_per_image_values_the_mask_and_images(stage):
     mesh = sharding.make_mesh()
     networks, initial = state.create(
         stage,
@@ -195,14 +195,20 @@ def test_evaluation_returns_per_image_values_and_the_mask(stage):
         seed=0,
         keep_ema=False,
     )
-    eval_step = step.make_eval_step(stage, networks, mesh, compute_dtype="float32")
+    eval_step = step.make_eval_step(
+        stage, networks, mesh, compute_dtype="float32", num_samples=3
+    )
     mask = np.array([1] * 7 + [0], np.float32)
     batch = sharding.place_batch(mesh, {**BATCH, "mask": mask})
-    out = eval_step(initial.weights, {}, batch, jax.random.key(0))
+    out, images = eval_step(initial.weights, {}, batch, jax.random.key(0))
     kernel = np.asarray(initial.params["encoder"]["linear.kernel"])
     expected = (BATCH["image"] / 255 @ kernel).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(out["mean"], expected, rtol=1e-4)
     np.testing.assert_array_equal(out["mask"], mask)
+    assert list(out) == ["mask", *step.metric_names(stage, BATCH)]
+    bright = np.float32(BATCH["image"][:3]) / 255
+    np.testing.assert_allclose(images["bright"], bright, rtol=1e-6)
+    np.testing.assert_allclose(images["dark"], bright @ kernel, rtol=1e-4, atol=1e-6)
 
 
 def test_share_of_replaced_images_is_that_of_the_whole_batch(stage):

@@ -55,6 +55,9 @@ def make_stage(config) -> Stage:
     def eval_fn(modules, batch, key):
         return {"mean": jnp.mean(modules["encoder"](batch["image"]), axis=(1, 2, 3))}
 
+    def images_fn(modules, batch, key):
+        return {"bright": batch["image"], "dark": modules["encoder"](batch["image"])}
+
     network = functools.partial(Dimmer, brightness=config.brightness)
     teachers = {"teacher": network} if config.frozen_teacher else {}
     return Stage(
@@ -65,4 +68,5 @@ def make_stage(config) -> Stage:
         init_from=dict.fromkeys(teachers, SOURCE),
         loss_fn=loss_fn,
         eval_fn=eval_fn,
+        images_fn=images_fn,
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from absl import logging
 
 from ttl_jax.data import sources
+from ttl_jax.data.live_rain import Rain
 from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 _MIN_SHARE = 0.001  # less would be drawn too unevenly
@@ -46,6 +47,21 @@ class Listing:
         for items in self.by_source.values():
             yield from items
 
+    def file_names(self) -> dict[str, str]:
+        """Names of all photographs, by what identifies each.
+
+        Of both sides of pairs, and of those that live rain takes its streaks from.
+        """
+        return {
+            _key(side.name): side.name
+            for items in self.by_source.values()
+            for item in [
+                *items,
+                *(pair for rain in _rains(items) for pair in rain.pairs),
+            ]
+            for side in _sides(item)
+        }
+
     def describe(self) -> list[str]:
         """A line per file, and where there are weights, per source before its files."""
         lines = []
@@ -53,8 +69,7 @@ class Listing:
             if self.weights:
                 lines.append(f"{self.field} {source} share {self.weights[i]:.6g}")
             lines += [f"{self.field} {file}" for file in _describe(items)]
-            rains = {item.rain: None for item in items if isinstance(item, LivePair)}
-            for rain in rains:
+            for rain in _rains(items):
                 lines += [f"streaks {file}" for file in _describe(rain.pairs)]
         return lines
 
@@ -184,6 +199,11 @@ def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
             f"{', '.join(empty)}; name other sources, or shorten that list."
         )
     return kept
+
+
+def _rains(items: Items) -> list[Rain]:
+    """Each live rain of some items once."""
+    return list(dict.fromkeys(i.rain for i in items if isinstance(i, LivePair)))
 
 
 def _sides(item: Photograph | Pair) -> tuple[Photograph, ...]:

@@ -22,7 +22,7 @@ import grain
 import numpy as np
 from absl import flags, logging
 
-from ttl_jax.data import datasets, sources, transforms
+from ttl_jax.data import datasets, held_out, sources, transforms
 from ttl_jax.data.decoding import ImageError
 from ttl_jax.data.image_cache import ImageCache
 from ttl_jax.data.images import MIN_SIDE
@@ -93,6 +93,21 @@ def open_evaluation_data(
         name: EvaluationData(config, kind, _pick(elements, config.num_eval), share)
         for name, elements in _open_evaluation_sets(config, kind).items()
     }
+
+
+def check_held_out(config) -> None:
+    """Checks that the evaluation sets may choose which step of a run is the best.
+
+    Raises:
+      ValueError: If they share photographs with training, or with the test split of a
+        published set.
+    """
+    kind = _find_kind(config)
+    excluded = read_excluded(config.exclude)
+    training = [
+        open_listing(field, config[field], excluded=excluded) for field in kind.fields
+    ]
+    held_out.check(training, list(_open_evaluation_listings(config, kind).values()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,14 +359,20 @@ def _find_share(
     return Share(batch_size // rows, process_index, process_count)
 
 
-def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
-    is_couples = config.dataset == "couples"
-    opened = {
-        field: list(open_listing(field, config[f"eval_{field}"]))
-        for field in (*kind.fields, *(["pairs"] if is_couples else []))
+def _open_evaluation_listings(config, kind: datasets.Kind) -> dict[str, Listing]:
+    return {
+        field: open_listing(field, config[f"eval_{field}"])
+        for field in (*kind.fields, *(["pairs"] if config.dataset == "couples" else []))
         if config[f"eval_{field}"]
     }
-    if not is_couples:
+
+
+def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
+    opened = {
+        field: list(listing)
+        for field, listing in _open_evaluation_listings(config, kind).items()
+    }
+    if config.dataset != "couples":
         return {
             "pairs" if field == "pairs" else "photographs": listing
             for field, listing in opened.items()

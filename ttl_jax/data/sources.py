@@ -22,7 +22,7 @@ import difflib
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -104,6 +104,25 @@ def open_each(sources: str | Sequence[str], field: str) -> dict[str, list]:
             origin[key] = name
         opened[name] = items
     return opened
+
+
+def base_sources(source: str) -> Iterator[str]:
+    """The sources that a source comes from in the end: of files, records, or `sample`.
+
+    Raises:
+      ValueError: If a selection cannot be read.
+    """
+    kind, _, nested = source.partition(":")
+    if kind in ("rain", "additive"):
+        yield from base_sources(nested)
+    elif kind == "streaks":
+        for part in nested.split(" on "):
+            yield from base_sources(part)
+    elif kind == "selection":
+        for section in selections.read(nested):
+            yield from base_sources(section.source)
+    else:
+        yield source
 
 
 def _concatenate(opened: dict[str, list]) -> list:

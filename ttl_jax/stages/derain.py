@@ -38,7 +38,7 @@ def make_stage(config) -> Stage:
         return loss, {}
 
     def eval_fn(modules, batch, key):
-        """PSNR and SSIM before and after, and the gains, per image."""
+        """PSNR and SSIM (y_uint8) before and after, and the gains, per image."""
         del key
         restored = jnp.clip(restore(modules, batch), 0, 1)
         scores = {}
@@ -55,6 +55,11 @@ def make_stage(config) -> Stage:
             }
         return scores
 
+    def images_fn(modules, batch, key):
+        del key
+        restored = restore(modules, batch)
+        return {"rainy": batch["rainy"], "restored": restored, "clean": batch["clean"]}
+
     return Stage(
         run=run_name("derain", teachers) if config.from_student else "scratch",
         modules={
@@ -69,6 +74,7 @@ def make_stage(config) -> Stage:
         init_from=_find_sources(config, teachers),
         loss_fn=loss_fn,
         eval_fn=eval_fn,
+        images_fn=images_fn,
     )
 
 

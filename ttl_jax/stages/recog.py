@@ -5,6 +5,16 @@ from ttl_jax.metrics import classification
 from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Stage
 
+# A couple's rainy side is even, its clean one odd.
+_SUMMARIES = {
+    "auc": lambda m: classification.roc_auc(m["score"], m["label"]),
+    "paired_accuracy": lambda m: classification.paired_accuracy(
+        m["score"][0::2], m["score"][1::2]
+    ),
+    "score_rainy": lambda m: m["score"][m["label"] == 1].mean(),
+    "score_clean": lambda m: m["score"][m["label"] == 0].mean(),
+}
+
 
 def make_stage(config) -> Stage:
     """Returns the recognition task: E_recog and D_recog from random weights.
@@ -38,16 +48,5 @@ def make_stage(config) -> Stage:
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
         loss_fn=loss_fn,
         eval_fn=eval_fn,
-        summarize_fn=_summarize,
+        summaries=_SUMMARIES,
     )
-
-
-def _summarize(per_image):
-    """Area under the ROC curve, and how often a couple's rainy side scores higher."""
-    score, label = per_image["score"], per_image["label"]
-    return {
-        "auc": classification.roc_auc(score, label),
-        "paired_accuracy": classification.paired_accuracy(score[0::2], score[1::2]),
-        "score_rainy": float(score[label == 1].mean()),
-        "score_clean": float(score[label == 0].mean()),
-    }

@@ -45,7 +45,7 @@ def make_stage(config) -> Stage:
         return loss, {"blurred_mse": losses.distance(blurred, clean)}
 
     def eval_fn(modules, batch, key):
-        """PSNR before and after, and the gains, per image."""
+        """PSNR (y_uint8) before and after, and the gains, per image."""
         clean, blurred = blur(batch, key)
         features = modules["encoder"](blurred)
 
@@ -63,6 +63,11 @@ def make_stage(config) -> Stage:
             "psnr_gain_without_features": alone - before,
         }
 
+    def images_fn(modules, batch, key):
+        clean, blurred = blur(batch, key)
+        restored = modules["decoder"](modules["encoder"](blurred), blurred)
+        return {"blurred": blurred, "restored": restored, "clean": clean}
+
     return Stage(
         run="recon",
         modules={
@@ -73,6 +78,7 @@ def make_stage(config) -> Stage:
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
         loss_fn=loss_fn,
         eval_fn=eval_fn,
+        images_fn=images_fn,
     )
 
 

@@ -57,11 +57,6 @@ def run_name(base: str, teachers: Sequence[str]) -> str:
     return base if len(teachers) > 1 else f"{base}_{teachers[0]}"
 
 
-def mean_of_each(per_image: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Returns the mean of each per-image metric."""
-    return {name: float(np.mean(values)) for name, values in per_image.items()}
-
-
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One task of the chain, complete.
@@ -77,7 +72,10 @@ class Stage:
         [0, 1], other arrays as they are.
       eval_fn: `(modules, batch, key) -> {metric: [N] per image}`.
       init_from: Earlier runs' modules to start from, by module name.
-      summarize_fn: Per-image metrics of a whole evaluation set to numbers.
+      summaries: Numbers of a whole evaluation set by name, each a function of its
+        per-image metrics; empty: the mean of each metric.
+      images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], shown side by
+        side in this order, of the batch and key that `eval_fn` gets; or None.
 
     Raises:
       ValueError: If the names contradict each other, a frozen module has no source, or
@@ -91,7 +89,10 @@ class Stage:
     loss_fn: Callable[[Modules, Batch, jax.Array], tuple[jax.Array, dict]]
     eval_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]]
     init_from: Mapping[str, Source] = dataclasses.field(default_factory=dict)
-    summarize_fn: Callable[[Mapping[str, np.ndarray]], dict[str, float]] = mean_of_each
+    summaries: Mapping[str, Callable[[Mapping[str, np.ndarray]], float]] = (
+        dataclasses.field(default_factory=dict)
+    )
+    images_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]] | None = None
 
     def __post_init__(self):
         for field in ("trainable", "init_from", "learning_rates"):
@@ -120,6 +121,12 @@ class Stage:
     def frozen(self) -> tuple[str, ...]:
         """Names of the modules that do not learn."""
         return tuple(name for name in self.modules if name not in self.trainable)
+
+    def summarize(self, per_image: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns the numbers of an evaluation set from its per-image metrics."""
+        if self.summaries:
+            return {name: float(fn(per_image)) for name, fn in self.summaries.items()}
+        return {name: float(np.mean(values)) for name, values in per_image.items()}
 
     def describe_module(self, name: str) -> dict[str, Any]:
         """Returns a module's factory and arguments, as JSON stores them."""

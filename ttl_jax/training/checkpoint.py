@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 FOLDER = "checkpoints"
+BEST = "best"  # runs/derain/best names the best step of runs/derain
 
 Params = dict[str, jax.Array]
 
@@ -100,6 +101,27 @@ def digest(params: Mapping[str, Any]) -> str:
     return sha.hexdigest()[:16]
 
 
+class _LatestAndBest:
+    """Which steps stay: the last ones, and the best.
+
+    Attributes:
+      best_step: The best one, if any is.
+    """
+
+    def __init__(self, num_latest: int):
+        self.best_step: int | None = None
+        self._num_latest = num_latest
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """For each saved step, ascending, whether it stays; Orbax asks."""
+        del context
+        first_latest = len(checkpoints) - self._num_latest
+        return [
+            i >= first_latest or checkpoint.step == self.best_step
+            for i, checkpoint in enumerate(checkpoints)
+        ]
+
+
 class Checkpointer:
     """Saves and restores the steps of one run.
 
@@ -109,9 +131,12 @@ class Checkpointer:
 
     def __init__(self, run_dir: pathlib.Path, *, keep: int):
         self.run_dir = run_dir
+        self._kept = _LatestAndBest(keep)
         self._manager = ocp.CheckpointManager(
             (run_dir / FOLDER).absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=self._kept, create=True
+            ),
             item_handlers=_make_handlers(),
         )
 
@@ -122,11 +147,16 @@ class Checkpointer:
     def save(self, step: int, items: Mapping[str, Any], metadata: Mapping) -> None:
         """Begins to write a step in the background; the arrays may be donated after.
 
+        Once it is written whole, those steps go that are neither among the last nor the
+        best.
+
         Args:
           step: Updates done.
           items: Trees of arrays by item, `params` among them.
-          metadata: Values that JSON can hold.
+          metadata: Values that JSON can hold; "best", where it is not None, has the best
+            "step" so far.
         """
+        self._kept.best_step = (metadata.get("best") or {}).get("step")
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         arguments["metadata"] = ocp.args.JsonSave(metadata)
         self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
@@ -198,7 +228,7 @@ def _read_item(run_dir, step, **item):
 
 
 def find_run(path: pathlib.Path) -> pathlib.Path:
-    """Returns the run's folder for a run, its `checkpoints` folder or one step of it.
+    """Returns the run's folder for a run, its best step, `checkpoints` or one of them.
 
     Raises:
       ValueError: If no checkpoint lies there.
@@ -206,6 +236,8 @@ def find_run(path: pathlib.Path) -> pathlib.Path:
     path = pathlib.Path(path)
     if (path / FOLDER).is_dir():
         return path
+    if path.name == BEST and (path.parent / FOLDER).is_dir():
+        return path.parent
     folder = path.parent if path.name.isdigit() else path
     if folder.name == FOLDER and path.is_dir():
         return folder.parent
@@ -219,28 +251,43 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     """Loads the weights of a run: the moving average where it keeps one.
 
     Args:
-      path: A run's folder, or one step's folder inside its `checkpoints`.
+      path: A run's folder, for its last step; the name "best" inside it, for its best
+        one (`config.best_metric`); or one step's folder inside its `checkpoints`.
 
     Returns:
       Params by module, on the host; and the metadata with the entry `step` added.
 
     Raises:
-      ValueError: If there is no finished checkpoint.
+      ValueError: If there is no finished checkpoint, or none was chosen as the best.
     """
-    path = pathlib.Path(path)
+    run_dir, step = _find_step(pathlib.Path(path))
+    metadata = read_metadata(run_dir, step)
+    item = "ema" if metadata["ema"] else "params"
+    modules = _read_item(run_dir, step, **{item: ocp.args.StandardRestore()})
+    return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
+
+
+def _find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """The run's folder and the step that a path names."""
     run_dir = find_run(path)
     steps = saved_steps(run_dir)
-    is_step = path != run_dir and path.name.isdigit()
-    step = int(path.name) if is_step else max(steps, default=None)
+    step = max(steps, default=None)
+    if path != run_dir and path.name.isdigit():
+        step = int(path.name)
     if step not in steps:
         raise ValueError(
             f"{path} holds no finished checkpoint; steps in {run_dir}: "
             f"{steps or 'none'}."
         )
-    metadata = read_metadata(run_dir, step)
-    item = "ema" if metadata["ema"] else "params"
-    modules = _read_item(run_dir, step, **{item: ocp.args.StandardRestore()})
-    return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
+    if path != run_dir and path.name == BEST:
+        best = read_metadata(run_dir, step).get("best")
+        if best is None:
+            raise ValueError(
+                f"{run_dir} has no best step yet, or was trained without "
+                f"--config.best_metric; name the run itself, for its last step {step}."
+            )
+        step = best["step"]
+    return run_dir, step
 
 
 def find_ancestors(path: pathlib.Path) -> tuple[frozenset[str], bool]:
@@ -253,13 +300,9 @@ def find_ancestors(path: pathlib.Path) -> tuple[frozenset[str], bool]:
       The digests, and whether all of the earlier runs are still there, as they were, to
       tell of those before them.
     """
-    path = pathlib.Path(path)
-    run_dir = find_run(path)
-    is_step = path != run_dir and path.name.isdigit()
-    step = int(path.name) if is_step else max(saved_steps(run_dir), default=0)
     digests: set[str] = set()
     is_complete = True
-    remaining = [(run_dir, step)]
+    remaining = [_find_step(pathlib.Path(path))]
     while remaining:
         run_dir, step = remaining.pop()
         if step not in saved_steps(run_dir):

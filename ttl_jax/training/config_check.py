@@ -16,16 +16,20 @@ SAFE_FIELDS = (
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",
-    "eval_rainy",
-    "eval_clean",
-    "eval_pairs",
-    "eval_batch_size",
-    "num_eval",
+    "num_samples",
     "num_threads",
     "num_workers",
     "prefetch",
     "cache_gib",
     "max_replaced",
+)
+# Safe too, unless they decide which step is the best.
+EVALUATION_FIELDS = (
+    "eval_rainy",
+    "eval_clean",
+    "eval_pairs",
+    "eval_batch_size",
+    "num_eval",
 )
 _POSITIVE = (
     "num_steps",
@@ -44,6 +48,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "num_eval",
+    "num_samples",
     "clip_norm",
     "ema_decay",
     "warmup_steps",
@@ -120,13 +125,15 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     """Checks that a run goes on with the config it was started with.
 
     Raises:
-      ValueError: Naming each field that differs and is not one of `SAFE_FIELDS`.
+      ValueError: Naming each field that differs and is not one of `SAFE_FIELDS`, nor of
+        `EVALUATION_FIELDS` where they choose no best step.
     """
+    safe = SAFE_FIELDS + (() if config.best_metric else EVALUATION_FIELDS)
     old, new = _flatten(saved), _flatten(as_json(config))
     changes = [
         f"{field} was {old.get(field)!r}, is {new.get(field)!r}"
         for field in sorted(set(old) | set(new))
-        if old.get(field) != new.get(field) and field.split(".")[0] not in SAFE_FIELDS
+        if old.get(field) != new.get(field) and field.split(".")[0] not in safe
     ]
     _refuse(changes, run, "its config")
 

@@ -15,10 +15,17 @@ from jax.sharding import Mesh
 
 from ttl_jax.data import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
-from ttl_jax.training import checkpoint, config_check, optimizer, sharding
+from ttl_jax.training import (
+    best,
+    checkpoint,
+    config_check,
+    optimizer,
+    samples,
+    sharding,
+)
 from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
-from ttl_jax.training.step import make_eval_step, make_train_step
+from ttl_jax.training.step import make_eval_step, make_train_step, metric_names
 
 LISTING = "images.json"
 
@@ -75,7 +82,7 @@ def check(config, workdir: str | pathlib.Path) -> None:
     stage = _make_checked_stage(config, sharding.make_mesh())
     _read_progress(config, _directory_of(config, stage, workdir))
     pipeline.open_training_data(config)
-    pipeline.open_evaluation_data(config)
+    _open_evaluation(config, stage)
 
 
 def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
@@ -106,7 +113,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     if first_step >= config.num_steps:
         logging.info("%s is finished, at step %d", directory, first_step)
         return saved["evaluation"]
-    inputs = _open_inputs(config, loaded, directory, is_new=not saved)
+    inputs = _open_inputs(config, stage, loaded, directory, is_new=not saved)
     run, state = _make_run(config, stage, mesh, directory, inputs)
     with contextlib.closing(run.checkpointer):
         if first_step:
@@ -120,9 +127,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         )
         batches = inputs.training.batches(first_step)
         with contextlib.closing(writer), contextlib.closing(batches):
-            return _fit(
-                run, state, first_step, batches, saved.get("evaluation"), writer
-            )
+            return _fit(run, state, first_step, batches, saved, writer)
 
 
 def _make_checked_stage(config, mesh: Mesh) -> Stage:
@@ -145,11 +150,13 @@ def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]
     return step, saved
 
 
-def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _Inputs:
+def _open_inputs(
+    config, stage: Stage, loaded, directory: pathlib.Path, *, is_new: bool
+) -> _Inputs:
     """Opens the images, and checks that they are those the run was started with."""
     shard = sharding.process_index(), sharding.process_count()
     training = pipeline.open_training_data(config, *shard)
-    evaluation = pipeline.open_evaluation_data(config, *shard)
+    evaluation = _open_evaluation(config, stage, *shard)
     if not is_new:
         config_check.check_same_listing(
             list(training.listing),
@@ -157,6 +164,20 @@ def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _I
             run=str(directory),
         )
     return _Inputs(training, evaluation, loaded)
+
+
+def _open_evaluation(config, stage: Stage, *shard: int):
+    """Opens the evaluation sets, and checks that they can choose the best step."""
+    sets = pipeline.open_evaluation_data(config, *shard)
+    if config.best_metric:
+        known = []
+        for set_name, dataset in sets.items():
+            with contextlib.closing(dataset.batches()) as batches:
+                rows = sharding.drop_text(next(batches))
+            known += [f"{set_name}/{name}" for name in metric_names(stage, rows)]
+        best.check_metric(config.best_metric, known)
+        pipeline.check_held_out(config)
+    return sets
 
 
 def make_computation(
@@ -213,15 +234,12 @@ def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
     return run, state
 
 
-def _fit(
-    run: _Run, state, first_step: int, batches, evaluation, writer
-) -> dict[str, float]:
+def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str, float]:
     """The loop: batch, step, and every so often write, evaluate, save."""
     config = run.config
-    evaluate = _make_evaluator(run)
-    if evaluation is None:
-        evaluation = evaluate(state)
-        writer.write(0, evaluation)
+    evaluate = _make_evaluator(run, writer)
+    evaluation = saved["evaluation"] if saved else evaluate(0, state)
+    best_so_far = saved.get("best")
     log = _TrainLog(config.batch_size, run.inputs.training.epoch_steps)
     placed = sharding.place_ahead(run.mesh, batches)
     for step in _progress(first_step, config.num_steps, run.directory.name):
@@ -235,12 +253,13 @@ def _fit(
             writer.write(done, log.summary() | _current_rates(run, done, state))
             _check_replaced(run, log.replaced_share)
         if done % config.eval_every == 0 or is_last:
-            evaluation = evaluate(state)
-            writer.write(done, evaluation)
-        if done % config.checkpoint_every == 0 or is_last:
+            evaluation = evaluate(done, state)
+            best_so_far = best.update(best_so_far, done, evaluation, config.best_metric)
+        is_best = best_so_far is not None and best_so_far["step"] == done
+        if done % config.checkpoint_every == 0 or is_last or is_best:
             _check_finite(run, state)
-            metadata = _describe(run, state) | {"evaluation": evaluation}
-            run.checkpointer.save(done, state.items(), metadata)
+            progress = {"evaluation": evaluation, "best": best_so_far}
+            run.checkpointer.save(done, state.items(), _describe(run, state) | progress)
     return evaluation
 
 
@@ -302,30 +321,42 @@ def _make_schedule(config, epoch_steps: int) -> optimizer.Schedule:
     )
 
 
-def _make_evaluator(run: _Run) -> Callable[[Any], dict[str, float]]:
+def _make_evaluator(run: _Run, writer) -> Callable[[int, Any], dict[str, float]]:
+    """Returns `evaluate(step, state)`, which writes the metrics it returns."""
     eval_step = make_eval_step(
-        run.stage, run.networks, run.mesh, compute_dtype=run.config.compute_dtype
+        run.stage,
+        run.networks,
+        run.mesh,
+        compute_dtype=run.config.compute_dtype,
+        num_samples=run.config.num_samples,
     )
     key = jax.random.key(run.config.seed)  # the same blur and so on in each evaluation
 
-    def evaluate_set(state, dataset) -> dict[str, float]:
-        parts = []
+    def evaluate_set(state, dataset):
+        """Metrics of the set, and images of its first batch."""
+        parts, shown = [], {}
         for i, rows in enumerate(dataset.batches()):
             batch = sharding.place_batch(run.mesh, rows)
             batch_key = jax.random.fold_in(key, i)
-            parts.append(
-                eval_step(state.weights, run.networks.frozen, batch, batch_key)
+            metrics, images = eval_step(
+                state.weights, run.networks.frozen, batch, batch_key
             )
+            parts.append(metrics)
+            shown = shown or images
         whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
         is_real = whole.pop("mask") > 0
-        return run.stage.summarize_fn({name: v[is_real] for name, v in whole.items()})
+        numbers = run.stage.summarize({name: v[is_real] for name, v in whole.items()})
+        return numbers, samples.side_by_side(jax.device_get(shown), is_real)
 
-    def evaluate(state) -> dict[str, float]:
-        return {
-            f"{set_name}/{metric}": value
-            for set_name, dataset in run.inputs.evaluation.items()
-            for metric, value in evaluate_set(state, dataset).items()
-        }
+    def evaluate(step, state) -> dict[str, float]:
+        metrics, images = {}, {}
+        for set_name, dataset in run.inputs.evaluation.items():
+            numbers, shown = evaluate_set(state, dataset)
+            metrics |= {f"{set_name}/{name}": value for name, value in numbers.items()}
+            images |= {f"{set_name}/{name}": image for name, image in shown.items()}
+        writer.write(step, metrics)
+        writer.write_images(step, images)
+        return metrics
 
     return evaluate
 

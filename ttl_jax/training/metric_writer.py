@@ -1,10 +1,11 @@
-"""Where a run's numbers go: the log, `metrics.jsonl` and TensorBoard."""
+"""Where a run's numbers and images go: the log, `metrics.jsonl` and TensorBoard."""
 
 import json
 import math
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import tensorboardX
 from absl import logging
@@ -64,6 +65,13 @@ class MetricWriter:
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+
+    def write_images(self, step: int, images: Mapping[str, Any]) -> None:
+        """Writes images of one step to TensorBoard, uint8 [H, W, 3] by name."""
+        if not self._enabled:
+            return
+        for name, image in images.items():
+            self._board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes and closes the files."""

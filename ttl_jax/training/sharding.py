@@ -44,13 +44,17 @@ def check_batch_size(mesh: Mesh, batch_size: int, *, field: str, multiple: int =
         )
 
 
+def drop_text(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the rows that devices can hold."""
+    return {name: values for name, values in rows.items() if values.dtype.kind != "U"}
+
+
 def place_batch(mesh: Mesh, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts this process's rows of a global batch on its devices, but for text."""
     placement = over_batch(mesh)
     return {
         name: jax.make_array_from_process_local_data(placement, values)
-        for name, values in rows.items()
-        if values.dtype.kind != "U"
+        for name, values in drop_text(rows).items()
     }
 
 

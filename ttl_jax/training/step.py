@@ -7,6 +7,7 @@ import einops
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 
@@ -93,17 +94,28 @@ def make_train_step(
 
 
 def make_eval_step(
-    stage: Stage, networks: Networks, mesh: Mesh, *, compute_dtype: str
-) -> Callable[..., dict[str, jax.Array]]:
-    """Returns `eval_step(weights, frozen, batch, key) -> {metric: [N] per image}`.
+    stage: Stage,
+    networks: Networks,
+    mesh: Mesh,
+    *,
+    compute_dtype: str,
+    num_samples: int,
+) -> Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
+    """Returns `eval_step(weights, frozen, batch, key) -> (metrics, images)`.
 
-    The batch's `mask` (1 for rows that count) comes back among the metrics.
+    The metrics are [N], per image, with the batch's `mask` (1 for rows that count) among
+    them. The images are those of the stage's `images_fn`, of the first `num_samples`
+    rows; XLA computes what both functions have in common once.
     """
 
     def eval_step(weights, frozen, batch, key):
         modules = _build_modules(networks, weights, frozen, compute_dtype)
-        per_image = stage.eval_fn(modules, _to_unit_range(batch), key)
-        return {**per_image, "mask": batch["mask"]}
+        batch = _to_unit_range(batch)
+        metrics = {**stage.eval_fn(modules, batch, key), "mask": batch["mask"]}
+        if not (stage.images_fn and num_samples):
+            return metrics, {}
+        images = stage.images_fn(modules, batch, key)
+        return metrics, {name: rows[:num_samples] for name, rows in images.items()}
 
     replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
     return jax.jit(
@@ -111,6 +123,21 @@ def make_eval_step(
         in_shardings=(replicated, replicated, over_batch, replicated),
         out_shardings=replicated,
     )
+
+
+def metric_names(stage: Stage, batch: Mapping[str, Any]) -> list[str]:
+    """Returns what an evaluation gives numbers of, without computing them.
+
+    Args:
+      stage: The stage.
+      batch: Arrays of a batch, or their shapes and types.
+    """
+
+    def evaluate(batch):
+        modules = {name: make(rngs=nnx.Rngs(0)) for name, make in stage.modules.items()}
+        return stage.eval_fn(modules, _to_unit_range(batch), jax.random.key(0))
+
+    return list(stage.summaries or jax.eval_shape(evaluate, batch))
 
 
 def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callable]:

@@ -1,0 +1,144 @@
+"""The best of a run's evaluations: its rule, and the run that keeps it."""
+
+import math
+import os
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training import toy_stage
+from tests.training.loop_test import Interruption, all_arrays, interrupt_at
+from ttl_jax.training import best, checkpoint, loop, metric_writer
+
+
+def best_step(values, metric="pairs/psnr"):
+    """The step whose evaluation is the best of several, as the loop goes through them."""
+    found = None
+    for step, value in enumerate(values, start=1):
+        found = best.update(found, step, {"pairs/psnr": value}, metric)
+    return found and found["step"]
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "least"),
+    [
+        ([1.0, 3.0, 2.0], 2, 1),
+        ([2.0, 2.0, 2.0], 1, 1),
+        ([math.nan, 1.0, math.inf, 2.0], 4, 2),
+        ([math.nan], None, None),
+    ],
+)
+def test_first_of_the_best_finite_values_is_chosen(values, most, least):
+    assert best_step(values) == most
+    assert best_step(values, "-pairs/psnr") == least
+
+
+def test_without_a_metric_nothing_is_best():
+    assert best_step([1.0, 2.0], metric="") is None
+
+
+@pytest.mark.parametrize("metric", ["pairs/psrn", "-pairs/psrn"])
+def test_a_metric_that_no_evaluation_gives_is_named_with_the_known_ones(metric):
+    known = ["pairs/psnr", "pairs/ssim"]
+    fault = f"best_metric='{metric}'.*pairs/psnr, pairs/ssim; did you mean 'pairs/psnr'"
+    with pytest.raises(ValueError, match=fault):
+        best.check_metric(metric, known)
+    for name in (*known, "-pairs/ssim"):
+        best.check_metric(name, known)
+
+
+@pytest.fixture
+def config(photographs):
+    """A run whose metric rises, and then falls: its rate is far too high."""
+    config = toy_stage.get_config(photographs, num_steps=8, learning_rate=0.1, seed=2)
+    config.eval_every = 1
+    config.eval_clean = ("sample/test",)
+    config.checkpoint_every = 4
+    config.keep_checkpoints = 1
+    return config
+
+
+def with_best(config):
+    config.best_metric = "photographs/mean"
+    return config
+
+
+@pytest.fixture
+def expected(config, tmp_path):
+    """The best step by the log of a run that keeps all steps, and its weights."""
+    config = config.copy_and_resolve_references()
+    config.update({"checkpoint_every": 1, "keep_checkpoints": 8})
+    loop.train(config, tmp_path / "all")
+    run_dir = tmp_path / "all" / "toy"
+    values = {
+        row["step"]: row["photographs/mean"]
+        for row in metric_writer.read(run_dir / metric_writer.FILE)
+        if "photographs/mean" in row and row["step"] > 0
+    }
+    step = max(values, key=values.get)
+    assert 1 < step < 8 and step != 4  # of no checkpoint that would be there anyway
+    modules, _ = checkpoint.load_modules(run_dir / checkpoint.FOLDER / str(step))
+    return step, values[step], modules
+
+
+def assert_holds(run_dir, expected):
+    step, value, modules = expected
+    ours, metadata = checkpoint.load_modules(run_dir / "best")
+    assert metadata["step"] == step
+    assert metadata["best"] == {
+        "metric": "photographs/mean", "step": step, "value": value
+    }  # fmt: skip
+    assert metadata["evaluation"]["photographs/mean"] == value
+    jax.tree.map(np.testing.assert_array_equal, ours, modules)
+    assert set(os.listdir(run_dir / checkpoint.FOLDER)) == {str(step), "8"}
+
+
+def test_best_step_is_kept_beside_the_last_one(config, expected, tmp_path):
+    loop.train(with_best(config), tmp_path)
+    assert_holds(tmp_path / "toy", expected)
+
+
+# Each step places a batch for training and one for its evaluation.
+@pytest.mark.parametrize("call", [5, 7, 9, 11, 13, 15])
+def test_interrupted_run_keeps_the_best_step_of_an_undisturbed_one(
+    call, config, expected, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", call)
+        with pytest.raises(Interruption):
+            loop.train(with_best(config), tmp_path)
+    loop.train(with_best(config), tmp_path)
+    assert_holds(tmp_path / "toy", expected)
+
+
+def test_choosing_changes_nothing_of_the_training(config, tmp_path):
+    loop.train(config, tmp_path / "without")
+    loop.train(with_best(config), tmp_path / "with")
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        all_arrays(tmp_path / "without" / "toy"),
+        all_arrays(tmp_path / "with" / "toy"),
+    )
+
+
+def test_unknown_metric_and_no_evaluation_set_are_refused_before_training(
+    config, tmp_path
+):
+    config.best_metric = "photographs/psnr"
+    for start in (loop.check, loop.train):
+        with pytest.raises(ValueError, match="the evaluations give photographs/mean"):
+            start(config, tmp_path)
+    config.eval_clean = ()
+    with pytest.raises(ValueError, match="give nothing, without evaluation sets"):
+        loop.train(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_photographs_that_are_trained_on_choose_no_best_step(config, tmp_path):
+    config.eval_clean = config.clean
+    with pytest.raises(
+        ValueError, match="config.eval_clean: 4 photographs are trained"
+    ):
+        loop.train(with_best(config), tmp_path)
+    assert not list(tmp_path.iterdir())
