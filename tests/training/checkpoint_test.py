@@ -1,5 +1,9 @@
 """Checkpoints: names, verification, and what is read back."""
 
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +11,7 @@ import pytest
 from flax import nnx
 
 from ttl_jax import models
-from ttl_jax.training import checkpoint
+from ttl_jax.training import checkpoint, sharding
 
 
 @pytest.fixture
@@ -48,6 +52,26 @@ def test_moving_average_is_read_where_the_run_keeps_one(tmp_path, params):
     save(tmp_path, {"encoder": params}, ema=ema)
     loaded, _ = checkpoint.load_modules(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["a.bias"], np.full(3, 5.0))
+
+
+def test_weights_of_many_devices_are_read_where_there_is_one(tmp_path, key):
+    weights = {"encoder": {"w": jax.random.normal(key, (3, 4))}}
+    everywhere = sharding.replicated(sharding.make_mesh())
+    save(tmp_path, jax.device_put(weights, everywhere))
+    code = (
+        "import pathlib, sys, jax; from ttl_jax.training import checkpoint; "
+        "modules, _ = checkpoint.load_modules(pathlib.Path(sys.argv[1])); "
+        "print(jax.device_count(), checkpoint.digest(modules['encoder']))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, tmp_path],
+        cwd=pathlib.Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert jax.device_count() == 4
+    assert result.stdout.split() == ["1", checkpoint.digest(weights["encoder"])]
 
 
 def test_a_step_can_be_named(tmp_path, params):

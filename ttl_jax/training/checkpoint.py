@@ -263,7 +263,10 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     run_dir, step = _find_step(pathlib.Path(path))
     metadata = read_metadata(run_dir, step)
     item = "ema" if metadata["ema"] else "params"
-    modules = _read_item(run_dir, step, **{item: ocp.args.StandardRestore()})
+    # Else Orbax asks for as many devices as there were in training.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    restore = ocp.args.StandardRestore(fallback_sharding=here)
+    modules = _read_item(run_dir, step, **{item: restore})
     return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
 
 
