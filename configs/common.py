@@ -45,10 +45,9 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config.eval_every = 500
     config.checkpoint_every = 250
     config.keep_checkpoints = 2
-    config.best_metric = (
-        ""  # e.g. pairs/psnr, -photographs/loss (less is better); keeps
-    )
-    # the step where it was best beside the last ones. Empty: off.
+    # A metric as pairs/psnr, or -photographs/loss, of which less is better: the step where
+    # it is best is kept beside the last ones. Empty: off.
+    config.best_metric = ""
     config.num_samples = 4  # results of each evaluation shown in TensorBoard
     if preset == "paper":
         _as_in_the_paper(config)

@@ -107,6 +107,7 @@ def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
         ("--config.rows=('recog_onyl',)", "did you mean 'recog_only'"),
         ("--config.scratch.image_loss=mes", "choose one of ['charbonnier'"),
         ("--config.distill.run=mine", "keep their names"),
+        ("--config.derain.best_metric=pairs/psrn", "did you mean 'pairs/psnr'"),
         ("--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
     ],
 )

@@ -16,7 +16,7 @@ def load(checkpoint: str | os.PathLike | None = None):
     """Returns a `ttl_jax.inference.restorer.Restorer`.
 
     Args:
-      checkpoint: A run's folder; None means runs/derain.
+      checkpoint: A run's folder, or "best" in it; None means runs/derain.
 
     Raises:
       ValueError: If there is no checkpoint, or it does not restore images.

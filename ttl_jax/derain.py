@@ -71,7 +71,8 @@ def _make_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="run folder of a trained network (default: runs/derain)",
+        help="run folder of a trained network, or DIR/best for the best step of a run "
+        "with config.best_metric (default: runs/derain)",
     )
     where = parser.add_argument_group("where to")
     where.add_argument(

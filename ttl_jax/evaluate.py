@@ -185,7 +185,8 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_perhaps_named_folder,
         metavar="[NAME=]DIR",
-        help="run folder of a trained network; repeat for more",
+        help="run folder of a trained network, or DIR/best for the best step of a run "
+        "with config.best_metric; repeat for more",
     )
     group.add_argument(
         "--baseline",

@@ -18,8 +18,8 @@ def load(
     """The networks of a run, with their weights, by name; and the run's metadata.
 
     Args:
-      path: A run's folder such as `runs/derain`, or one step's folder inside its
-        `checkpoints`.
+      path: As of `checkpoint.load_modules`: a run's folder such as `runs/derain`, its
+        best step, or one step's folder.
       names: Which modules; the last is made by `factory`.
       factory: Name of that one's factory in `models`.
       purpose: What they are loaded for and which stage trains them, for messages.

@@ -51,8 +51,8 @@ class Restorer:
         """Loads the encoder and image decoder of a run.
 
         Args:
-          path: A run's folder such as `runs/derain`, or one step's folder inside its
-            `checkpoints`. None means `DEFAULT_CHECKPOINT`.
+          path: As of `checkpoint.load_modules`, for example `runs/derain` for its last
+            step or `runs/derain/best`. None means `DEFAULT_CHECKPOINT`.
 
         Raises:
           ValueError: If there is no checkpoint, or it does not restore images.
