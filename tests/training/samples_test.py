@@ -70,7 +70,7 @@ def test_each_evaluation_shows_the_same_crops_as_the_network_then_maps_them(
 ):
     loop.train(config, tmp_path)
     shown = images_of(tmp_path / "toy")
-    tags = [f"photographs/bright_dark/{i}" for i in range(2)]
+    tags = [f"photographs/input_dark/{i}" for i in range(2)]
     assert set(shown) == {(step, tag) for step in (0, 3, 6) for tag in tags}
     crops = next(pipeline.open_evaluation_data(config)["photographs"].batches())
     weights, _ = checkpoint.load_modules(tmp_path / "toy")

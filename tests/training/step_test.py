@@ -207,7 +207,8 @@ def test_evaluation_returns_per_image_values_the_mask_and_images(stage):
     np.testing.assert_array_equal(out["mask"], mask)
     assert list(out) == ["mask", *step.metric_names(stage, BATCH)]
     bright = np.float32(BATCH["image"][:3]) / 255
-    np.testing.assert_allclose(images["bright"], bright, rtol=1e-6)
+    np.testing.assert_allclose(images["input"], bright, rtol=1e-6)
+    assert list(images) == ["input", "dark"]
     np.testing.assert_allclose(images["dark"], bright @ kernel, rtol=1e-4, atol=1e-6)
 
 

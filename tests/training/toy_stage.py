@@ -56,7 +56,7 @@ def make_stage(config) -> Stage:
         return {"mean": jnp.mean(modules["encoder"](batch["image"]), axis=(1, 2, 3))}
 
     def images_fn(modules, batch, key):
-        return {"bright": batch["image"], "dark": modules["encoder"](batch["image"])}
+        return {"input": batch["image"], "dark": modules["encoder"](batch["image"])}
 
     network = functools.partial(Dimmer, brightness=config.brightness)
     teachers = {"teacher": network} if config.frozen_teacher else {}

@@ -14,9 +14,9 @@ def make_stage(config) -> Stage:
     """Returns the distillation: E_stu learns on rainy photographs from frozen teachers.
 
     `config.teachers` names the teachers; one alone gives a row of Table 3. The student
-    starts from random weights, or from the encoder of the teacher
-    `config.student_init`. With `config.projections`, the student is compared through a 1x1 projection per teacher,
-    and Eq. 4 decodes the projected features.
+    starts from random weights, or from the encoder of the teacher `config.student_init`.
+    With `config.projections`, it is compared through a 1x1 projection per teacher, and
+    Eq. 4 decodes the projected features.
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")

@@ -47,10 +47,8 @@ def update(
     """
     if not metric:
         return None
-    sign, value = (
-        (-1 if metric.startswith("-") else 1),
-        evaluation[metric.removeprefix("-")],
-    )
+    value = evaluation[metric.removeprefix("-")]
+    sign = -1 if metric.startswith("-") else 1
     if math.isfinite(value) and (best is None or sign * value > sign * best["value"]):
         return {"metric": metric, "step": step, "value": value}
     return best

@@ -1,5 +1,6 @@
 """One update and one evaluation of any stage, as jitted functions."""
 
+import collections
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -115,7 +116,10 @@ def make_eval_step(
         if not (stage.images_fn and num_samples):
             return metrics, {}
         images = stage.images_fn(modules, batch, key)
-        return metrics, {name: rows[:num_samples] for name, rows in images.items()}
+        # A plain dict would come back sorted.
+        return metrics, collections.OrderedDict(
+            (name, rows[:num_samples]) for name, rows in images.items()
+        )
 
     replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
     return jax.jit(
