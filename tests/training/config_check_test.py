@@ -54,7 +54,17 @@ def test_a_batch_that_does_not_divide_over_the_devices_is_refused(config):
         config_check.check_batches(config, mesh)
 
 
-@pytest.mark.parametrize("field", config_check.EVALUATION_FIELDS)
+def test_choosing_the_best_step_may_end_within_a_run_but_not_begin(config):
+    without = config_check.as_json(config)
+    config_check.check_unchanged(config, without | {"best_metric": "a/b"}, run="run")
+    config.best_metric = "pairs/psnr"
+    with pytest.raises(ValueError, match="best_metric was '', is 'pairs/psnr'"):
+        config_check.check_unchanged(config, without, run="run")
+
+
+@pytest.mark.parametrize(
+    "field", ["eval_rainy", "eval_clean", "eval_pairs", "eval_batch_size", "num_eval"]
+)
 def test_what_is_evaluated_may_change_unless_it_chooses_the_best_step(config, field):
     def change(config):
         value = config[field]
