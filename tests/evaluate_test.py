@@ -86,7 +86,8 @@ FOLDERS = "--results one=one --target target --input target"
         ("--baseline medain --data sample/test", "did you mean 'median'"),
         ("--checkpoint run --checkpoint run --data sample/test", "run otherwise"),
         ("--checkpoint run --recog one --data sample/test", "one holds no checkpoint"),
-        (f"{FOLDERS} --masks one --scenes none.csv", "none.csv cannot be read"),
+        ("--baseline tv --input one --scenes none.csv", "none.csv cannot be read"),
+        ("--baseline tv --input one --masks none", "There is no folder none"),
         ("--checkpoint missing --data sample/test", "missing holds no checkpoint"),
         ("--checkpoint run --data sampel/test", "sample/test"),
         (f"{FOLDERS} --results one=target", "one, one; name one otherwise"),
@@ -135,7 +136,7 @@ def test_methods_of_every_kind_stand_in_one_table(here):
         for a, b in ((100, 50), (99, 49))
     ]
     np.testing.assert_allclose(found, expected)
-    assert summary["rgb"]["one"]["psnr"] > 60  # one image is the target
+    assert summary["rgb"]["one"]["psnr"] > 50  # one image is the target
     table = pathlib.Path("out/table.md").read_text()
     assert "one: 2 of 2 files matched by the rest of their names" in table
 

@@ -5,6 +5,7 @@ installation holds and nobody reports. Every filter is the same for all three ch
 """
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 
 import numpy as np
@@ -153,3 +154,16 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "tv": make_tv,
     "nlm": make_nlm,
 }
+
+
+def make_baseline(name: str) -> Baseline:
+    """A rain remover of `BASELINES`, with its own settings.
+
+    Raises:
+      ValueError: If there is none of this name.
+    """
+    if name in BASELINES:
+        return BASELINES[name]()
+    near = difflib.get_close_matches(name, BASELINES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"Unknown baseline {name!r}; known: {', '.join(BASELINES)}{hint}")
