@@ -23,6 +23,7 @@ def get_config(preset=None):
     config.teachers = ("recog", "recon")  # those of the distillation it starts from
     config.student_run = ""  # the run it starts from; empty: as distill names it
     config.from_student = True
+    config.decoder_init = ""  # empty: random; or recon: D_dr starts as D_recon
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
     config.learning_rate = 1e-3  # of the decoder

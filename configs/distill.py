@@ -21,6 +21,7 @@ def get_config(preset=None):
     config.stage = "distill"
     config.dataset = "rainy"
     config.teachers = ("recog", "recon")
+    config.student_init = ""  # empty: random; or a teacher whose encoder it starts as
     config.feature_loss = "mse"  # Eqs. 3 and 4; l2, l1 or charbonnier
     config.normalize_features = False  # over the channels, before Eq. 3
     config.projections = False  # a 1x1 conv per teacher between student and Eqs. 3, 4

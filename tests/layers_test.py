@@ -37,6 +37,7 @@ ROOMS = {
     "ttl_jax/training/sharding": {"jax", "numpy"},
     "ttl_jax/training/metric_writer": {"absl", "tensorboardX"},
     "ttl_jax/training/config_check": {"jax", "ttl_jax.training"},
+    "ttl_jax/training/runs": {"ttl_jax.training"},
     "ttl_jax/training/state": {
         "jax", "flax", "numpy", "optax", "absl", "ttl_jax.stages.stage",
         "ttl_jax.training",
@@ -57,7 +58,9 @@ ROOMS = {
         "numpy", "scipy", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
     },
-    "ttl_jax/main": {"absl", "ml_collections", "ttl_jax.training.loop"},
+    "ttl_jax/main": {
+        "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
+    },
     "ttl_jax/derain": {"tqdm", "ttl_jax.inference"},
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",

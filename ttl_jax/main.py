@@ -1,9 +1,10 @@
-"""Trains one stage, or the stages of a pipeline in order.
+"""Trains one stage, the stages of a pipeline in order, or the rows of an ablation.
 
 Example:
 
   python -m ttl_jax.main --config=configs/recog.py
   python -m ttl_jax.main --config=configs/pipeline.py:tiny --config.seed=1
+  python -m ttl_jax.main --config=configs/ablation.py --workdir=runs/ablation
 
 The same command goes on where a run stopped.
 """
@@ -31,39 +32,24 @@ def main(arguments: list[str]) -> None:
     if _CONFIG.value is None:
         raise app.UsageError("Name what to train, e.g. --config=configs/pipeline.py")
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.training import loop
+    from ttl_jax.training import loop, runs
 
     try:
-        stages = _stages_of(_CONFIG.value)
-        for config in stages[1:]:  # the first is checked when it starts
-            loop.check(config)
-        for config in stages:
+        configs = runs.list_runs(_CONFIG.value)
+        if len(configs) > 1:  # one alone is checked when it starts
+            for config in configs:
+                loop.check(config, _WORKDIR.value)
+        runs.write_index(_CONFIG.value, _WORKDIR.value)
+        for config in configs:
             evaluation = loop.train(config, _WORKDIR.value)
             shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
-            logging.info("%s: %s", config.stage, shown or "no evaluation sets")
+            name = config.run or config.stage
+            logging.info("%s: %s", name, shown or "no evaluation sets")
     except (ValueError, FloatingPointError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")
     except OSError as error:  # ml_collections tells of a missing config in four lines
         sys.exit(f"ttl_jax.main: {' '.join(str(error).split())}")
-
-
-def _stages_of(config) -> list:
-    """The configs to train, in order.
-
-    Raises:
-      ValueError: If a stage of a pipeline has a run of its own name: the later stages
-        would look for it under the usual one.
-    """
-    if "stages" not in config:
-        return [config]
-    for name in config.stages:
-        if config[name].run:
-            raise ValueError(
-                f"config.{name}.run={config[name].run!r}: the runs of a pipeline keep "
-                "their names. Give it another --workdir, or train the stage alone."
-            )
-    return [config[name] for name in config.stages]
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

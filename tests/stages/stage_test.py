@@ -179,6 +179,48 @@ def test_one_teacher_gives_runs_of_their_own_name(teacher):
     assert stage.init_from["encoder"].run == f"distill_{teacher}"
 
 
+def test_student_starts_from_a_teachers_encoder_and_still_learns():
+    config = distill.get_config("smoke")
+    config.student_init = "recog"
+    stage = make_stage(config)
+    assert stage.init_from["encoder"] == stage.init_from["recog_encoder"]
+    assert stage.trainable == ("encoder",)
+
+
+@pytest.mark.parametrize("name", ["recgo", "recog"])
+def test_student_starts_from_no_encoder_but_a_teachers(name):
+    config = distill.get_config("smoke")
+    config.teachers = ("recon",)
+    config.student_init = name
+    with pytest.raises(ValueError, match=rf"student_init='{name}'.*\('recon',\)"):
+        make_stage(config)
+
+
+def test_decoder_starts_from_that_of_the_reconstruction():
+    config = derain.get_config("smoke")
+    config.decoder_init = "recon"
+    sources = make_stage(config).init_from
+    assert sources["decoder"] == Source("recon", "decoder", "")
+    assert sources["encoder"] == Source("distill", "encoder", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"decoder_init": "recog"}, "decoder_init='recog'"),
+        ({"from_student": False}, "where the encoder starts from a student"),
+        ({"recon_decoder": {"skip_width": 0}}, "needs the same fields"),
+    ],
+)
+def test_decoder_that_cannot_start_from_that_of_the_reconstruction_is_refused(
+    changes, fault
+):
+    config = derain.get_config("smoke")
+    config.update({"decoder_init": "recon"} | changes)
+    with pytest.raises(ValueError, match=fault):
+        make_stage(config)
+
+
 def test_unknown_teacher_is_refused():
     config = distill.get_config("smoke")
     config.teachers = ("recog", "rain")

@@ -34,7 +34,7 @@ class AGLFViTBlock(nnx.Module):
     ):
         scale_shape = (width,) if per_channel_scale else ()
         self.norm = nnx.LayerNorm(width, rngs=rngs)
-        self.alpha = nnx.Param(jnp.full(scale_shape, alpha_init))  # α of Fig. 4
+        self.alpha = nnx.Param(jnp.full(scale_shape, alpha_init, float))  # α of Fig. 4
         self.global_branch = attention.make_global_branch(
             global_branch,
             width,
@@ -44,7 +44,7 @@ class AGLFViTBlock(nnx.Module):
             dense_pool=dense_pool,
             rngs=rngs,
         )
-        self.beta = nnx.Param(jnp.full(scale_shape, beta_init))  # β of Fig. 4
+        self.beta = nnx.Param(jnp.full(scale_shape, beta_init, float))  # β of Fig. 4
         self.local_branch = layers.LocalBranch(
             width, kernel_size=local_kernel, expansion=local_expansion, rngs=rngs
         )

@@ -13,7 +13,8 @@ def make_stage(config) -> Stage:
 
     The encoder learns at `config.encoder_learning_rate`, the decoder at
     `config.learning_rate`. With `config.from_student` false, both start from random
-    weights: variant V2 of Table 4.
+    weights: variant V2 of Table 4. With `config.decoder_init` "recon", the decoder
+    starts from D_recon, which has the same structure.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     if config.crop_size < image_quality.SSIM_WINDOW:
@@ -22,14 +23,6 @@ def make_stage(config) -> Stage:
             f"{image_quality.SSIM_WINDOW} pixels."
         )
     teachers = check_teachers(config.teachers)
-    command = f"--config=configs/distill.py:{config.preset}"
-    if len(teachers) == 1:
-        command += f" --config.teachers=\"('{teachers[0]}',)\""
-    student = Source(
-        run=config.student_run or run_name("distill", teachers),
-        module="encoder",
-        command=command,
-    )
 
     def restore(modules, batch):
         return modules["decoder"](modules["encoder"](batch["rainy"]), batch["rainy"])
@@ -73,7 +66,36 @@ def make_stage(config) -> Stage:
             "encoder": config.encoder_learning_rate,
             "decoder": config.learning_rate,
         },
-        init_from={"encoder": student} if config.from_student else {},
+        init_from=_find_sources(config, teachers),
         loss_fn=loss_fn,
         eval_fn=eval_fn,
     )
+
+
+def _find_sources(config, teachers) -> dict[str, Source]:
+    """What the encoder and the decoder start from, where that is not random."""
+    sources = {}
+    if config.from_student:
+        command = f"--config=configs/distill.py:{config.preset}"
+        if len(teachers) == 1:
+            command += f" --config.teachers=\"('{teachers[0]}',)\""
+        run = config.student_run or run_name("distill", teachers)
+        sources["encoder"] = Source(run, "encoder", command)
+    if config.decoder_init:
+        _check_decoder_init(config)
+        command = f"--config=configs/recon.py:{config.preset}"
+        sources["decoder"] = Source("recon", "decoder", command)
+    return sources
+
+
+def _check_decoder_init(config) -> None:
+    if config.decoder_init != "recon" or not config.from_student:
+        raise ValueError(
+            f"config.decoder_init={config.decoder_init!r}: leave it empty for random "
+            'weights, or give "recon" where the encoder starts from a student.'
+        )
+    if config.decoder != config.recon_decoder:
+        raise ValueError(
+            'config.decoder_init="recon" needs the same fields in config.decoder and '
+            "config.recon_decoder."
+        )

@@ -13,12 +13,18 @@ from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
 def make_stage(config) -> Stage:
     """Returns the distillation: E_stu learns on rainy photographs from frozen teachers.
 
-    `config.teachers` names the teachers; one alone gives a row of Table 3. With
-    `config.projections`, the student is compared through a 1x1 projection per teacher,
+    `config.teachers` names the teachers; one alone gives a row of Table 3. The student
+    starts from random weights, or from the encoder of the teacher
+    `config.student_init`. With `config.projections`, the student is compared through a 1x1 projection per teacher,
     and Eq. 4 decodes the projected features.
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
+    if config.student_init not in ("", *teachers):
+        raise ValueError(
+            f"config.student_init={config.student_init!r}: leave it empty for random "
+            f"weights, or name a teacher of this distillation, of {teachers}."
+        )
     terms_of = functools.partial(_compare, config, teachers)
 
     def loss_of(terms):
@@ -59,6 +65,8 @@ def make_stage(config) -> Stage:
 
     modules, init_from = _make_modules(config, teachers)
     trainable = tuple(name for name in modules if name not in init_from)
+    if config.student_init:
+        init_from["encoder"] = init_from[f"{config.student_init}_encoder"]
     return Stage(
         run=run_name("distill", teachers),
         modules=modules,

@@ -64,15 +64,16 @@ class _Run:
         return self.computation.networks
 
 
-def check(config) -> None:
+def check(config, workdir: str | pathlib.Path) -> None:
     """Checks a config's values and opens its images, as `train` will.
 
-    For the later stages of a pipeline, before the first one trains for hours.
+    For the later of several runs, before the first one trains for hours.
 
     Raises:
       ValueError: As `train`, but for what depends on earlier runs.
     """
-    _make_checked_stage(config, sharding.make_mesh())
+    stage = _make_checked_stage(config, sharding.make_mesh())
+    _read_progress(config, _directory_of(config, stage, workdir))
     pipeline.open_training_data(config)
     pipeline.open_evaluation_data(config)
 
@@ -95,14 +96,13 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     """
     mesh = sharding.make_mesh()
     stage = _make_checked_stage(config, mesh)
-    directory = pathlib.Path(workdir) / (config.run or stage.run)
-    first_step = max(checkpoint.saved_steps(directory), default=0)
-    saved = checkpoint.read_metadata(directory, first_step) if first_step else {}
+    directory = _directory_of(config, stage, workdir)
+    first_step, saved = _read_progress(config, directory)
     loaded = train_state.load_sources(stage, directory.parent)
     if saved:
-        run_name = str(directory)
-        config_check.check_unchanged(config, saved["config"], run=run_name)
-        config_check.check_same_origins(loaded.origins, saved["origins"], run=run_name)
+        config_check.check_same_origins(
+            loaded.origins, saved["origins"], run=str(directory)
+        )
     if first_step >= config.num_steps:
         logging.info("%s is finished, at step %d", directory, first_step)
         return saved["evaluation"]
@@ -129,6 +129,20 @@ def _make_checked_stage(config, mesh: Mesh) -> Stage:
     config_check.check(config)
     config_check.check_batches(config, mesh)
     return make_stage(config)
+
+
+def _directory_of(config, stage: Stage, workdir: str | pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(workdir) / (config.run or stage.run)
+
+
+def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    """The last saved step and its metadata, of the same config; 0 and none of a new run."""
+    step = max(checkpoint.saved_steps(directory), default=0)
+    if not step:
+        return 0, {}
+    saved = checkpoint.read_metadata(directory, step)
+    config_check.check_unchanged(config, saved["config"], run=str(directory))
+    return step, saved
 
 
 def _open_inputs(config, loaded, directory: pathlib.Path, *, is_new: bool) -> _Inputs:

@@ -1,0 +1,133 @@
+"""An ablation as a user starts it: all rows, a kill, and more rows later."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.main_test import ROOT, command, data_flags, run
+from ttl_jax.training import checkpoint, metric_writer
+
+RUNS = {
+    f"{name}_seed{seed}"
+    for name in ("distill_recog_only", "derain_recog_only", "scratch")
+    for seed in (1, 2)
+}
+
+
+def flags(workdir, photographs):
+    return (
+        "--config=configs/ablation.py:smoke",
+        f"--workdir={workdir}",
+        "--config.rows=('recog_only','scratch')",
+        "--config.seeds=(1,2)",
+        *data_flags(photographs),
+    )
+
+
+@pytest.fixture(scope="module")
+def ablation(photographs, tmp_path_factory):
+    """One row of each kind, two seeds, two steps per run."""
+    workdir = tmp_path_factory.mktemp("ablation")
+    run("main", *flags(workdir, photographs))
+    return workdir
+
+
+def origins_of(run_dir):
+    return checkpoint.load_modules(run_dir)[1]["origins"]
+
+
+def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
+    assert set(os.listdir(ablation)) == RUNS | {"recog", "ablation.json"}
+    weights = {name: checkpoint.load_modules(ablation / name) for name in RUNS}
+    digests = [checkpoint.digest(weights[name][0]["encoder"]) for name in RUNS]
+    assert len(set(digests)) == len(RUNS)
+    teachers = [
+        weights[f"distill_recog_only_seed{seed}"][1]["origins"] for seed in (1, 2)
+    ]
+    assert teachers[0] == teachers[1]
+    assert set(teachers[0]) == {"recog_encoder", "recog_decoder"}
+    for seed in (1, 2):
+        student = f"distill_recog_only_seed{seed}"
+        origin = weights[f"derain_recog_only_seed{seed}"][1]["origins"]["encoder"]
+        assert origin["run"] == student
+        assert origin["digest"] == checkpoint.digest(weights[student][0]["encoder"])
+        assert weights[f"scratch_seed{seed}"][1]["origins"] == {}
+
+
+def test_index_leads_to_runs_that_restore(ablation):
+    rows = json.loads((ablation / "ablation.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["recog_only", "scratch"]
+    for row in rows:
+        for seed, name in row["runs"].items():
+            modules, metadata = checkpoint.load_modules(ablation / name)
+            assert set(modules) == {"encoder", "decoder"}
+            assert metadata["config"]["seed"] == int(seed)
+            assert metadata["evaluation"]["pairs/psnr"] > 0
+
+
+def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
+    ablation, photographs, tmp_path
+):
+    shutil.copytree(ablation / "recog", tmp_path / "recog")
+    process = subprocess.Popen(
+        command("main", *flags(tmp_path, photographs)),
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    path = tmp_path / "derain_recog_only_seed1" / metric_writer.FILE
+    deadline = time.monotonic() + 300
+    while not (path.exists() and metric_writer.read(path)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert (tmp_path / "ablation.json").exists()
+    kept = tmp_path / "distill_recog_only_seed1" / metric_writer.FILE
+    time_of_finished = kept.stat().st_mtime_ns
+    run("main", *flags(tmp_path, photographs))
+    assert kept.stat().st_mtime_ns == time_of_finished
+    for name in RUNS:
+        ours, theirs = (
+            checkpoint.load_modules(workdir / name) for workdir in (tmp_path, ablation)
+        )
+        assert ours[1]["step"] == theirs[1]["step"] == 2
+        jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
+
+
+@pytest.mark.parametrize(
+    ("flag", "fault"),
+    [
+        ("--config.rows=('recog_onyl',)", "did you mean 'recog_only'"),
+        ("--config.scratch.image_loss=mes", "choose one of ['charbonnier'"),
+        ("--config.distill.run=mine", "keep their names"),
+        ("--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
+    ],
+)
+def test_a_mistake_in_a_later_run_ends_it_before_the_first(flag, fault, tmp_path):
+    config = "--config=configs/ablation.py:smoke"
+    printed = run("main", config, f"--workdir={tmp_path / 'runs'}", flag, status=1)
+    last_line = printed.strip().splitlines()[-1]
+    assert last_line.startswith("ttl_jax.main: ") and fault in last_line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_config_than_a_later_run_has_is_told_before_the_first_trains(
+    ablation, photographs, tmp_path
+):
+    shutil.copytree(ablation / "scratch_seed2", tmp_path / "scratch_seed2")
+    printed = run(
+        "main",
+        *flags(tmp_path, photographs),
+        "--config.scratch.learning_rate=0.5",
+        status=1,
+    )
+    assert "scratch_seed2 cannot go on" in printed
+    assert "learning_rate was 0.001, is 0.5" in printed
+    assert os.listdir(tmp_path) == ["scratch_seed2"]

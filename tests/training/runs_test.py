@@ -1,0 +1,216 @@
+"""What an ablation trains: its list of configs, as a pure function of its own."""
+
+import json
+import re
+
+import pytest
+
+from configs import ablation, pipeline, recog
+from ttl_jax.training import config_check, runs
+
+# What tells two runs of the same stage apart by design.
+NAMES = {"run", "student_run"}
+
+
+@pytest.fixture
+def config():
+    config = ablation.get_config("small")
+    config.rows = tuple(config.variants)
+    config.seeds = (1, 4)
+    return config.lock()
+
+
+def by_name(config):
+    listed = runs.list_runs(config)
+    names = [run.run or run.stage for run in listed]
+    assert len(set(names)) == len(names)
+    return dict(zip(names, listed))
+
+
+def differences(one, other):
+    """Fields, dotted, in which two configs differ."""
+    one, other = (config_check._flatten(config_check.as_json(c)) for c in (one, other))
+    return {k for k in one.keys() | other.keys() if one.get(k) != other.get(k)}
+
+
+def test_default_rows_are_those_of_tables_3_and_4(config):
+    config = ablation.get_config()
+    tables = {name: config.variants[name].tables for name in config.rows}
+    assert tables == {
+        "both": (3, 4), "recog_only": (3,), "recon_only": (3,), "scratch": (4,)
+    }  # fmt: skip
+
+
+def test_teachers_are_trained_once_before_all_that_learn_from_them(config):
+    listed = runs.list_runs(config)
+    stages = [run.stage for run in listed]
+    assert stages[:2] == ["recog", "recon"]
+    assert set(stages[2:]) == {"distill", "derain"}
+    assert {run.seed for run in listed[:2]} == {config.seed}
+
+
+def test_each_student_is_trained_before_the_run_that_starts_from_it(config):
+    names = list(by_name(config))
+    students = {
+        name: run.student_run
+        for name, run in by_name(config).items()
+        if run.stage == "derain" and run.from_student
+    }
+    assert len(students) == 2 * 9
+    for name, student in students.items():
+        assert names.index(student) == names.index(name) - 1
+        assert student == name.replace("derain_", "distill_")
+
+
+@pytest.mark.parametrize(
+    ("row", "distill", "derain"),
+    [
+        ("recog_only", {"teachers"}, {"teachers"}),
+        ("recon_only", {"teachers"}, {"teachers"}),
+        ("scratch", None, {"from_student", "encoder_learning_rate"}),
+        (
+            "scratch_total",
+            None,
+            {"from_student", "encoder_learning_rate", "num_steps"},
+        ),
+        (
+            "direct_only",
+            {"term_weights.indirect_recog", "term_weights.indirect_recon"},
+            set(),
+        ),
+        (
+            "indirect_only",
+            {"term_weights.direct_recog", "term_weights.direct_recon"},
+            set(),
+        ),
+        ("normalized", {"normalize_features"}, set()),
+        ("projections", {"projections"}, set()),
+        ("student_from_recog", {"student_init"}, set()),
+        ("decoder_from_recon", set(), {"decoder_init"}),
+    ],
+)
+def test_a_row_differs_from_both_in_the_fields_that_it_names(
+    config, row, distill, derain
+):
+    # So seed, data, batch size, steps, schedule and networks are the same.
+    listed = by_name(config)
+    last = listed.get(f"derain_{row}_seed4", listed.get(f"{row}_seed4"))
+    assert differences(listed["derain_both_seed4"], last) - NAMES == derain
+    if distill is not None:
+        ours = listed[f"distill_{row}_seed4"]
+        assert differences(listed["distill_both_seed4"], ours) - NAMES == distill
+
+
+def test_seeds_of_a_row_differ_in_nothing_but_the_seed(config):
+    listed = by_name(config)
+    for name in ("distill_both", "derain_both", "scratch"):
+        one, other = listed[f"{name}_seed1"], listed[f"{name}_seed4"]
+        assert differences(one, other) - NAMES == {"seed"}
+        assert (one.seed, other.seed) == (1, 4)
+
+
+def test_fields_set_by_the_user_reach_all_rows_of_a_stage(config):
+    config.batch_size = 4
+    config.encoder.width = 32
+    config.distill.num_steps = 30
+    config.derain.num_steps = 70
+    config.derain.learning_rate = 0.5
+    listed = by_name(config)
+    assert {run.batch_size for run in listed.values()} == {4}
+    assert {run.encoder.width for run in listed.values()} == {32}
+    for name, run in listed.items():
+        if run.stage == "distill":
+            assert run.num_steps == 30
+        elif run.stage == "derain":
+            total = 1000 + 1000 + 30 + 70  # with the teachers' own
+            assert run.num_steps == (total if "scratch_total" in name else 70)
+            assert run.learning_rate == 0.5
+    # All of V2 learns at the decoder's rate, whose own can still be tuned.
+    assert listed["scratch_seed1"].encoder_learning_rate == 0.5
+    config.scratch.learning_rate = 0.25
+    listed = by_name(config)
+    assert listed["scratch_seed1"].encoder_learning_rate == 0.25
+    assert listed["derain_both_seed1"].learning_rate == 0.5
+
+
+def test_listing_changes_nothing_of_the_config(config):
+    before = config_check.as_json(config)
+    runs.list_runs(config)
+    assert config_check.as_json(config) == before
+
+
+def test_only_the_teachers_that_rows_learn_from_are_trained(config):
+    config.rows = ("recon_only",)
+    config.seeds = (2,)
+    names = ["recon", "distill_recon_only_seed2", "derain_recon_only_seed2"]
+    assert list(by_name(config)) == names
+    config.rows = ("scratch",)
+    assert list(by_name(config)) == ["scratch_seed2"]
+
+
+def test_one_stage_and_a_pipeline_are_listed_as_they_are():
+    config = recog.get_config("smoke")
+    assert runs.list_runs(config) == [config]
+    stages = [run.stage for run in runs.list_runs(pipeline.get_config("smoke"))]
+    assert stages == ["recog", "recon", "distill", "derain"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        ("rows", ("both", "scrach"), "'scrach' is none of .*mean 'scratch'"),
+        ("rows", (), "must be a tuple, not empty"),
+        ("rows", "both", "must be a tuple, not empty"),
+        ("rows", ("both", "both"), "names one of them twice"),
+        ("seeds", 3, "must be a tuple, not empty"),
+        ("seeds", (-1,), "must be whole numbers from 0"),
+        ("seeds", (1, 1), "names one of them twice"),
+    ],
+)
+def test_rows_and_seeds_at_fault_are_named(config, field, value, fault):
+    with config.ignore_type():
+        config[field] = value
+    with pytest.raises(ValueError, match=f"config.{field}=.*{fault}"):
+        runs.list_runs(config)
+
+
+def test_a_field_that_a_variant_mistypes_is_named_with_the_near_one(config):
+    with config.unlocked():
+        config.variants.both.stages.distill.term_weights = {"indirect_recn": 0.5}
+    where = "config.variants.both.stages.distill.term_weights.indirect_recn"
+    with pytest.raises(ValueError, match=f"{re.escape(where)}.*mean 'indirect_recon'"):
+        runs.list_runs(config)
+
+
+def test_a_run_name_of_the_users_own_is_refused(config):
+    config.distill.run = "mine"
+    with pytest.raises(ValueError, match="config.distill.run='mine': .* keep their"):
+        runs.list_runs(config)
+
+
+def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
+    config.rows, config.seeds = ("both",), (1,)
+    runs.write_index(config, tmp_path / "new")
+    config.rows, config.seeds = ("scratch", "both"), (2,)
+    runs.write_index(config, tmp_path / "new")
+    rows = json.loads((tmp_path / "new" / "ablation.json").read_text())["rows"]
+    assert rows == [
+        {
+            "name": "both",
+            "description": "V1: both teachers",
+            "tables": [3, 4],
+            "runs": {"1": "derain_both_seed1", "2": "derain_both_seed2"},
+        },
+        {
+            "name": "scratch",
+            "description": "V2: random weights, pairs alone",
+            "tables": [4],
+            "runs": {"2": "scratch_seed2"},
+        },
+    ]
+    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "ablation.json"]
+
+
+def test_other_configs_have_no_index(tmp_path):
+    runs.write_index(pipeline.get_config("smoke"), tmp_path)
+    assert not list(tmp_path.iterdir())
