@@ -169,3 +169,21 @@ def test_a_run_without_a_decoder_is_refused(tmp_path):
     save_run(tmp_path / "distill", {"encoder": MODULES["encoder"]})
     with pytest.raises(ValueError, match=r"holds \['encoder'\]"):
         ttl_jax.load(tmp_path / "distill")
+
+
+def test_networks_of_one_architecture_share_their_programs(tmp_path, monkeypatch):
+    save_run(tmp_path / "one")
+    shifted = save_run(tmp_path / "two", dict(reversed(MODULES.items())))
+    compiled = []
+    monkeypatch.setattr(restorer, "_check_memory", lambda *_: compiled.append(1))
+    image = np.full((21, 13, 3), 90, np.uint8)
+    first, second = (
+        ttl_jax.load(tmp_path / name).restore(image) for name in ("one", "two")
+    )
+    assert len(compiled) == 1
+    assert (first != second).any()  # each with weights of its own
+    batch = jnp.asarray(image[None] / np.float32(255))
+    expected = shifted["decoder"](shifted["encoder"](batch), batch)
+    np.testing.assert_allclose(
+        second, np.round(np.clip(expected[0], 0, 1) * 255), atol=1
+    )
