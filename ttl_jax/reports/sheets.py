@@ -196,8 +196,8 @@ def _lay_out(rows: Sequence[SheetRow], panel_width: int | None) -> _Layout:
     text_size = max(_TEXT_SIZE * points, _MIN_TEXT_SIZE)
     captions = [caption for row in rows for caption in row.captions.values()]
     widest = max((_text_width(caption, text_size) for caption in captions), default=0)
-    if widest > width:  # Numbers are not cut.
-        text_size = max(text_size * width / widest, _MIN_TEXT_SIZE)
+    if widest > 0.95 * width:  # Numbers are not cut.
+        text_size = max(text_size * 0.95 * width / widest, _MIN_TEXT_SIZE)
     line, gap = max(round(_FRAME * points), 2), max(round(_GAP * points), 4)
     margin = round(1.5 * text_size) if any(row.name for row in rows) else 0
     lefts = [margin + i * (width + gap) for i in range(len(labels))]
