@@ -60,7 +60,7 @@ def make_opening(*, width: int = 7) -> Baseline:
     Of these the only one that knows rain to brighten.
 
     Args:
-      width: Of the row, in pixels; what is brighter than its sides over fewer vanishes.
+      width: Of the row, in pixels; bright stretches of fewer vanish.
 
     References:
       Serra, Image analysis and mathematical morphology, 1982.
