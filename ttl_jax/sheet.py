@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from ttl_jax.metrics import image_quality
+from ttl_jax.reports.close_ups import Box
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,13 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _by_image(placed: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, list]:
+def _by_image(placed: Sequence[tuple[str, Box]]) -> dict[str, list[Box]]:
     """The boxes of each image, those of every image under the empty name."""
-    from ttl_jax.reports import close_ups
-
     boxes = {}
-    for name, numbers in placed:
-        boxes.setdefault(name, []).append(close_ups.Box(*numbers))
+    for name, box in placed:
+        boxes.setdefault(name, []).append(box)
     return boxes
 
 
@@ -70,14 +69,14 @@ def _named_folder(text: str) -> tuple[str, str]:
     return name, folder
 
 
-def _close_up(text: str) -> tuple[str, tuple[int, ...]]:
+def _close_up(text: str) -> tuple[str, Box]:
     name, _, numbers = text.rpartition(":")
     parts = numbers.split(",")
     if len(parts) != 4 or not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(
             f"expected [IMAGE:]X,Y,WIDTH,HEIGHT in pixels, not {text!r}"
         )
-    return name, tuple(int(part) for part in parts)
+    return name, Box(*map(int, parts))
 
 
 def _count(text: str) -> int:

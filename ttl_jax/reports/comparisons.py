@@ -37,7 +37,8 @@ def make_rows(
       with_names: Whether the rows bear the images' names.
 
     Raises:
-      ValueError: An image is named twice or is not among the examples, or as `SheetRow`.
+      ValueError: An image is named twice or is not among the examples, a method is
+        called `TARGET`, or as `SheetRow`.
     """
     names = list(names)
     if len(set(names)) < len(names):
@@ -48,9 +49,11 @@ def make_rows(
     for example in examples:
         seen.append(example.name)
         if example.name in names:
-            rows[example.name] = _make_row(
-                example, close_ups, protocol, with_target, with_names
-            )
+            options = close_ups, protocol, with_target, with_names
+            try:
+                rows[example.name] = _make_row(example, *options)
+            except ValueError as error:
+                raise ValueError(f"{example.name}: {error}") from error
         if len(rows) == len(names):
             break
     _check_known(names, seen, "an image")
@@ -70,6 +73,11 @@ def _make_row(
     methods = [method for method in example.restored if method != INPUT]
     panels, captions = dict(example.restored), {}
     if with_target:
+        if TARGET in panels:
+            raise ValueError(
+                f"{TARGET!r} is what the clean images are called; name the method "
+                "otherwise."
+            )
         panels[TARGET] = example.target
         if protocol:
             captions = _captions(example, protocol)
