@@ -9,7 +9,7 @@ from PIL import Image
 
 from ttl_jax import sheet
 from ttl_jax.inference import images
-from ttl_jax.reports import comparisons, scores, sheets
+from ttl_jax.reports import comparisons, examples, sheets
 
 FOLDERS = "--results ours=ours --results other=other --input input"
 
@@ -31,6 +31,13 @@ def run(command):
     return sheet.main(command.split())
 
 
+def open_folders(target):
+    """What the commands' folders hold."""
+    results = [("ours", "ours"), ("other", "other")]
+    folders = examples.ResultFolders("input", target, results)
+    return examples.Examples(folders.subjects, folders.methods)
+
+
 def read(path):
     with Image.open(path) as image:
         return np.asarray(image)
@@ -40,10 +47,8 @@ def test_pairs_are_drawn_as_the_library_draws_them(here, capsys):
     command = f"{FOLDERS} --target target --images b a --close_ups 1 --names"
     assert run(f"{command} --output s.png") == 0
     assert capsys.readouterr().out == "s.png: 2 rows of 4 images\n"
-    folders = scores.ResultFolders(
-        {"ours": "ours", "other": "other"}, "target", "input"
-    )
-    rows = comparisons.make_rows(folders, ["b", "a"], close_ups=1, with_names=True)
+    found = open_folders("target").pick(["b", "a"])
+    rows = comparisons.make_rows(found, close_ups=1, with_names=True)
     np.testing.assert_array_equal(read("s.png"), sheets.make_sheet(rows))
 
 
@@ -58,12 +63,9 @@ def test_real_rain_needs_no_target(here):
 def test_boxes_are_placed_by_image(here):
     both = "--close_up 10,10,20,12 --close_up b:40,30,20,12"
     run(f"{FOLDERS} --images a b {both} --output s.png")
-    folders = scores.ResultFolders({"ours": "ours", "other": "other"}, "input", "input")
     boxes = {"": [(10, 10, 20, 12)], "b": [(40, 30, 20, 12)]}
     boxes = {name: [sheets.Box(*box) for box in of] for name, of in boxes.items()}
-    rows = comparisons.make_rows(
-        folders, ["a", "b"], close_ups=boxes, with_target=False
-    )
+    rows = comparisons.make_rows(open_folders(None).pick(["a", "b"]), close_ups=boxes)
     assert [len(row.close_ups) for row in rows] == [1, 2]
     np.testing.assert_array_equal(read("s.png"), sheets.make_sheet(rows))
 
@@ -79,13 +81,16 @@ def test_the_suffix_says_the_format_and_the_width_the_scale(here):
     "command, message",
     [
         (f"{FOLDERS} --images a --output s.jpg", ".png or .pdf"),
-        (f"{FOLDERS} --images aa --output s.png", "no 'aa'"),
+        (f"{FOLDERS} --images aa --output s.png", "no image 'aa'"),
         (f"{FOLDERS} --images a --output there/s.png", "there"),
         ("--results ours --input input --images a --output s.png", "NAME=DIR"),
         ("--results ours=none --input input --images a --output s.png", "none"),
         (f"{FOLDERS} --images a --close_up 1,2,3 --output s.png", "not '1,2,3'"),
         (f"{FOLDERS} --images a --close_up 70,0,20,9 --output s.png", "80 x 60"),
-        (f"{FOLDERS} --images a --close_up c:0,0,9,9 --output s.png", "no 'c'"),
+        (
+            f"{FOLDERS} --images a --close_up c:0,0,9,9 --output s.png",
+            "'c', which is none",
+        ),
         (f"{FOLDERS} --images a --close_ups 0 --output s.png", "from 1, not '0'"),
         (f"{FOLDERS} --images a --close_ups 9 --output s.png", "0 to 4"),
         (

@@ -33,18 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.reports import comparisons, scores, sheets
+    from ttl_jax.reports import comparisons, examples, sheets
 
     try:
         sheets.check_suffix(args.output)
-        target = args.target or args.input
-        (examples,) = scores.result_sets(args.results, target, args.input).values()
+        folders = examples.ResultFolders(args.input, args.target, args.results)
+        found = examples.Examples(folders.subjects, folders.methods)
         rows = comparisons.make_rows(
-            examples,
-            args.images,
+            found.pick(args.images),
             close_ups=args.close_ups or _by_image(args.close_up),
             protocol=None if args.protocol == "none" else args.protocol,
-            with_target=args.target is not None,
             with_names=args.names,
         )
         sheets.write_sheet(args.output, rows, panel_width=args.panel_width)

@@ -99,12 +99,9 @@ def _open_methods(
         for name, path in checkpoints:
             network = restorer.Restorer.from_checkpoint(path)
             opened.append((name or network.name, network))
-    names = [name for name, _ in opened] + [name for name, _ in request.results]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"Each method has a name of its own, but given are {', '.join(names)}; name "
-            f"{', '.join(twice)} otherwise, as --checkpoint NAME=DIR."
-        )
+    examples.check_names(
+        [name for name, _ in opened] + [name for name, _ in request.results]
+    )
     return {name: examples.network_method(network) for name, network in opened}
 
 
@@ -113,9 +110,7 @@ def _open_sets(
 ) -> tuple[dict[str, Examples], list[str]]:
     """The sets by name, and what is to be said of how they were put together."""
     if request.rainy:
-        folders = examples.ResultFolders(
-            request.rainy, request.target, dict(request.results)
-        )
+        folders = examples.ResultFolders(request.rainy, request.target, request.results)
         name = pathlib.Path(request.target or request.rainy).resolve().name
         opened = {name: folders.subjects}
         methods, notes = {**folders.methods, **methods}, folders.notes

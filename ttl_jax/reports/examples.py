@@ -5,6 +5,7 @@ Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold
 
 import csv
 import dataclasses
+import difflib
 import functools
 import hashlib
 import os
@@ -75,16 +76,10 @@ class Examples:
       methods: Name to a function from a subject and its rainy image to the restored one.
 
     Raises:
-      ValueError: There is nothing to score, an image is too small for SSIM's window, or
-        a method has the input's name.
+      ValueError: There is nothing to score, or an image is too small for SSIM's window.
     """
 
     def __init__(self, subjects: Sequence[Subject], methods: Mapping[str, Method]):
-        if INPUT in methods:
-            raise ValueError(
-                f"{INPUT!r} is what the rainy images are called; name the method "
-                "otherwise."
-            )
         if not subjects:
             raise ValueError("There are no images to score.")
         _check_sizes({subject.name: subject.size for subject in subjects})
@@ -92,6 +87,22 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self._subjects)
+
+    def pick(self, names: Sequence[str]) -> "Examples":
+        """The examples of these names, in their order.
+
+        Raises:
+          ValueError: One is named twice or not among them.
+        """
+        if len(set(names)) < len(names):
+            raise ValueError(f"Name each image once; given are {', '.join(names)}.")
+        by_name = {subject.name: subject for subject in self._subjects}
+        for name in names:
+            if name not in by_name:
+                near = difflib.get_close_matches(name, by_name, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"There is no image {name!r}.{hint}")
+        return Examples([by_name[name] for name in names], self._methods)
 
     def __iter__(self) -> Iterator[Example]:
         for subject in self._subjects:
@@ -107,6 +118,23 @@ class Examples:
                 target,
                 subject.rain_mask and subject.rain_mask(),
             )
+
+
+def check_names(methods: Sequence[str]) -> None:
+    """Checks that each method has a name of its own.
+
+    Raises:
+      ValueError: If one is used twice, or is the input's.
+    """
+    if INPUT in methods:
+        raise ValueError(
+            f"{INPUT!r} is what the rainy images are called; name the method otherwise."
+        )
+    if twice := sorted({name for name in methods if methods.count(name) > 1}):
+        raise ValueError(
+            f"Each method has a name of its own, but given are {', '.join(methods)}; "
+            f"name {', '.join(twice)} otherwise, as NAME=DIR."
+        )
 
 
 def network_method(restorer) -> Method:
@@ -148,7 +176,7 @@ class ResultFolders:
     Args:
       rainy: Folder of the rainy images.
       target: Folder of the clean images, or None.
-      results: Method to the folder of its results.
+      results: Each method and the folder of its results.
 
     Attributes:
       subjects: The images, by the names of the targets; of the rainy ones without.
@@ -157,18 +185,19 @@ class ResultFolders:
 
     Raises:
       ValueError: A folder is missing or holds no images, a partner is missing or has
-        none, or sizes differ. Nothing has been scored by then.
+        none, sizes differ, or as `check_names`. Nothing has been scored by then.
     """
 
     def __init__(
         self,
         rainy: str | os.PathLike[str],
         target: str | os.PathLike[str] | None,
-        results: Mapping[str, str | os.PathLike[str]],
+        results: Sequence[tuple[str, str | os.PathLike[str]]],
     ):
+        check_names([name for name, _ in results])
         first = partners.find_images(rainy if target is None else target)
         folders = {} if target is None else {INPUT: rainy}
-        folders |= results
+        folders |= dict(results)
         found = _match_folders(first, folders)
         self.notes = list(_describe_renamed(found))
         sizes = {name: decoding.read_size(path) for name, path in first.items()}
@@ -184,7 +213,7 @@ class ResultFolders:
             for name, path in first.items()
         ]
         self.methods = {
-            method: _folder_method(found[method].paths) for method in results
+            method: _folder_method(found[method].paths) for method, _ in results
         }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from ttl_jax.metrics import image_quality, intervals, niqe
-from ttl_jax.reports import sheets
+from ttl_jax.reports import comparisons, sheets
 from ttl_jax.reports.examples import INPUT, Example, Examples
 
 NO_TARGET = "no_reference"  # in place of a protocol, where there are no clean images
@@ -123,7 +123,7 @@ def score_sets(
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Which further metrics to compute.
       num_sheets: Of how many examples of each set, spread evenly over it, to write a
-        picture of all methods side by side, with the first protocol's PSNR.
+        picture of all methods side by side, with scores under the first protocol.
       sheet_folder: Where to write them; made if it is not there.
 
     Raises:
@@ -137,15 +137,14 @@ def score_sets(
         # disable=None: a bar only in a terminal
         bar = tqdm.tqdm(examples, desc=set_name, unit="image", disable=None)
         for index, example in enumerate(bar):
-            values = score(example, set_name, protocols, unreferenced)
-            scores += values
+            scores += score(example, set_name, protocols, unreferenced)
             if index in shown:
                 # Numbered, as names that are long or alike are cut to their ends.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                row = sheets.SheetRow(_panels(example, values))
-                sheets.write_sheet(path, [row])
+                rows = comparisons.make_rows([example], protocol=protocols[0])
+                sheets.write_sheet(path, rows)
     return scores
 
 
@@ -254,18 +253,3 @@ def _end(name: str) -> str:
     """The last part of a path or a source's name, as a part of a file's name."""
     stem = pathlib.PurePath(name).stem
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in stem)
-
-
-def _panels(example: Example, scores: Sequence[Score]) -> dict[str, np.ndarray]:
-    """Label to image, the labels with the PSNR under the first protocol."""
-    first = {
-        value.method: value.values
-        for value in scores
-        if value.protocol == scores[0].protocol
-    }
-    panels = {
-        f"{method} {first[method]['psnr']:.2f} dB" if "psnr" in first[method] else method:
-        restored
-        for method, restored in example.restored.items()
-    }  # fmt: skip
-    return panels if example.target is None else {**panels, "target": example.target}
