@@ -86,8 +86,13 @@ FOLDERS = "--results one=one --target target --input target"
         ("--baseline medain --data sample/test", "did you mean 'median'"),
         ("--checkpoint run --checkpoint run --data sample/test", "run otherwise"),
         ("--checkpoint run --recog one --data sample/test", "one holds no checkpoint"),
-        ("--baseline tv --input one --scenes none.csv", "none.csv cannot be read"),
+        (
+            "--baseline tv --input one --niqe --scenes none.csv",
+            "none.csv cannot be read",
+        ),
         ("--baseline tv --input one --masks none", "There is no folder none"),
+        ("--baseline tv --input one", "one has no clean images to compare with"),
+        ("--baseline tv --data sample/test folder:one", "folder:one has no clean"),
         ("--checkpoint missing --data sample/test", "missing holds no checkpoint"),
         ("--checkpoint run --data sampel/test", "sample/test"),
         (f"{FOLDERS} --results one=target", "one, one; name one otherwise"),
@@ -205,16 +210,34 @@ def test_an_ablation_gives_tables_3_and_4(here):
     assert table.index("## Table 4") < table.index("## y_uint8")
 
 
-def test_an_output_that_cannot_be_made_is_said_before_anything_is_scored(
-    here, capsys, monkeypatch
+@pytest.mark.parametrize("output", ["file", "/proc/self"])  # no one writes to these
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_scored(
+    here, capsys, monkeypatch, output
 ):
     write_images("target", a=0)
     write_images("one", a=0)
-    pathlib.Path("out").touch()
+    pathlib.Path("file").touch()
     monkeypatch.setattr(evaluate.image_quality, "psnr", lambda *args: 1 / 0)
     with pytest.raises(SystemExit):
-        evaluate.main([*FOLDERS.split(), "--output", "out"])
-    assert "out" in capsys.readouterr().err
+        evaluate.main([*FOLDERS.split(), "--output", output])
+    assert f"error: {output} cannot be written to" in capsys.readouterr().err
+
+
+def test_a_flag_given_again_adds_to_what_it_named(here):
+    write_images("one/rainy", a=100)
+    write_images("one/clean", a=0)
+    write_images("two/rainy", a=100)
+    write_images("two/clean", a=0)
+    command = (
+        "--data folder:one --data folder:two --baseline tv --baseline median "
+        "--protocol rgb --protocol y_float --output out"
+    )
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert list(summary) == ["folder:one", "folder:two"]
+    for by_protocol in summary.values():
+        assert list(by_protocol) == ["rgb", "y_float"]
+        assert list(by_protocol["rgb"]) == ["input", "tv", "median"]
 
 
 def test_help_shows_an_example_without_starting_jax():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def run(request: Request) -> str:
     methods = _open_methods(request, checkpoints)
     sets, notes = _open_sets(request, methods)
     notes += _judge(unreferenced.recognizer, checkpoints)
-    request.output.mkdir(parents=True, exist_ok=True)
+    _make_folder(request.output)
     scores = scores_lib.score_sets(
         sets,
         request.protocols,
@@ -117,11 +118,11 @@ def _open_sets(
     else:
         opened = {source: examples.open_source(source) for source in request.data}
         notes = []
-    sets = {
-        name: Examples(_tell(request, subjects), methods)
-        for name, subjects in opened.items()
-    }
-    return sets, notes
+    told = {name: _tell(request, subjects) for name, subjects in opened.items()}
+    if not (request.with_niqe or request.recog):
+        for name, subjects in told.items():
+            _check_measurable(name, subjects)
+    return {name: Examples(of, methods) for name, of in told.items()}, notes
 
 
 def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:
@@ -131,6 +132,28 @@ def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:
     if request.scenes:
         subjects = examples.attach_scenes(subjects, request.scenes)
     return subjects
+
+
+def _check_measurable(name: str, subjects: Sequence[Subject]) -> None:
+    if not any(subject.target or subject.rain_mask for subject in subjects):
+        raise ValueError(
+            f"{name} has no clean images to compare with, and no score is asked for that "
+            "needs none. If it should hold pairs: their folders are called rainy and "
+            "clean, or input and target, and beside --input stands --target. If not, add "
+            "--niqe, --recog or --masks."
+        )
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    """Makes the output folder, where a file can be made: scoring may take hours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be written to: {error.strerror}. Name another --output."
+        ) from error
 
 
 def _open_recognizer(path: str | None):
