@@ -188,26 +188,52 @@ def test_real_photographs_need_no_clean_side(here, monkeypatch):
     assert "It took no part in training other." in table
 
 
-def test_an_ablation_gives_tables_3_and_4(here):
+def write_ablation(monkeypatch, **progress):
+    """The workdir `runs` of an ablation whose runs saved so many of 5 updates."""
     rows = [
         {"name": name, "description": name, "tables": [number], "runs": {"1": name}}
-        for name, number in (("both", 3), ("scratch", 4))
+        for name, number in zip(progress, (3, 4), strict=True)
     ]
     pathlib.Path("runs").mkdir()
     pathlib.Path("runs/ablation.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(
+        "ttl_jax.inference.networks.read_progress",
+        lambda run_dir: (progress[run_dir.name], 5 if progress[run_dir.name] else None),
+    )
+
+
+def test_an_ablation_gives_tables_3_and_4(here, monkeypatch):
+    write_ablation(monkeypatch, both=5, scratch=5)
     write_images("pairs/input", a=200, b=100)
     write_images("pairs/target", a=0, b=0)
-    command = "--ablation runs --data folder:pairs --output out"
+    # Into its own folder, whose index of runs has to stay.
+    index = pathlib.Path("runs/ablation.json").read_text()
+    command = "--ablation runs --data folder:pairs --output runs"
     assert evaluate.main(command.split()) == 0
-    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert pathlib.Path("runs/ablation.json").read_text() == index
+    summary = json.loads(pathlib.Path("runs/scores.json").read_text())
     psnr = summary["folder:pairs"]["y_uint8"]["both seed 1"]["psnr"]
-    found = json.loads(pathlib.Path("out/ablation.json").read_text())
+    found = json.loads(pathlib.Path("runs/ablation_scores.json").read_text())
     scratch = found["folder:pairs"]["y_uint8"]["scratch"]
     assert scratch["psnr"] == {"mean": psnr, "spread": None}
     assert scratch["psnr_to_both"]["mean"] == 0
-    table = pathlib.Path("out/table.md").read_text()
+    table = pathlib.Path("runs/table.md").read_text()
     assert table.index("## Table 3") < table.index("## Table 4")
     assert table.index("## Table 4") < table.index("## y_uint8")
+
+
+def test_an_unfinished_ablation_is_told_which_command_goes_on(
+    here, monkeypatch, capsys
+):
+    write_ablation(monkeypatch, both=3, scratch=0)
+    command = "--ablation runs --data sample/test --output out"
+    with pytest.raises(SystemExit):
+        evaluate.main(command.split())
+    error = capsys.readouterr().err
+    assert (
+        "2 of 2 runs are not finished: both (at 3 of 5 updates), scratch (not" in error
+    )
+    assert "--config=configs/ablation.py --workdir=runs, with its preset" in error
 
 
 @pytest.mark.parametrize("output", ["file", "/proc/self"])  # no one writes to these

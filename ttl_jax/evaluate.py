@@ -13,8 +13,8 @@ real photographs, which have no clean side; and the paper's Tables 3 and 4:
   python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
       --output scores
 
-Writes table.md, per_image.csv and scores.json into the output folder and prints the
-tables.
+Writes table.md, per_image.csv and scores.json, and of an ablation
+ablation_scores.json, into the output folder and prints the tables.
 """
 
 import argparse

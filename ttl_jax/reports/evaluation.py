@@ -58,7 +58,7 @@ def run(request: Request) -> str:
     Raises:
       ValueError: Whatever is missing, does not belong together or cannot be read.
     """
-    rows = ablation.read(request.ablation) if request.ablation else []
+    rows = _read_ablation(request.ablation) if request.ablation else []
     checkpoints = _name_checkpoints(request, rows)
     unreferenced = scores_lib.Unreferenced(
         request.with_niqe, _open_recognizer(request.recog)
@@ -76,6 +76,12 @@ def run(request: Request) -> str:
     )
     report = tables.write_report(request.output, scores, notes)
     return _write_ablation(request.output, rows, scores, report) if rows else report
+
+
+def _read_ablation(workdir: str) -> list[ablation.Row]:
+    rows = ablation.read(workdir)
+    ablation.check_finished(rows, workdir)
+    return rows
 
 
 def _name_checkpoints(
@@ -193,5 +199,5 @@ def _write_ablation(
     means = ablation.summarize(rows, summary)
     report = f"{ablation.markdown(rows, summary, means)}\n{report}"
     text = json.dumps(means, indent=2, allow_nan=False) + "\n"
-    tables.write_files(folder, {tables.TABLE: report, ablation.INDEX: text})
+    tables.write_files(folder, {tables.TABLE: report, ablation.SCORES: text})
     return report
