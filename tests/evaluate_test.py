@@ -186,6 +186,10 @@ def test_real_photographs_need_no_clean_side(here, monkeypatch):
     table = pathlib.Path("out/table.md").read_text()
     assert "not independent: it took part in training net." in table
     assert "It took no part in training other." in table
+    command = "--input rain --results ours=rain --recog runs/judge --output out"
+    assert evaluate.main(command.split()) == 0
+    table = pathlib.Path("out/table.md").read_text()
+    assert "training is not known from the files of ours." in table
 
 
 def write_ablation(monkeypatch, **progress):

@@ -5,7 +5,7 @@ import json
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ttl_jax.reports import ablation, examples, tables
 from ttl_jax.reports import scores as scores_lib
@@ -59,13 +59,12 @@ def run(request: Request) -> str:
       ValueError: Whatever is missing, does not belong together or cannot be read.
     """
     rows = _read_ablation(request.ablation) if request.ablation else []
-    checkpoints = _name_checkpoints(request, rows)
+    networks = _open_networks([*request.checkpoints, *_list_runs(rows)])
     unreferenced = scores_lib.Unreferenced(
         request.with_niqe, _open_recognizer(request.recog)
     )
-    methods = _open_methods(request, checkpoints)
-    sets, notes = _open_sets(request, methods)
-    notes += _judge(unreferenced.recognizer, checkpoints)
+    sets, notes = _open_sets(request, _open_methods(request, networks))
+    notes += _judge(unreferenced.recognizer, networks, request.results)
     _make_folder(request.output)
     scores = scores_lib.score_sets(
         sets,
@@ -84,32 +83,42 @@ def _read_ablation(workdir: str) -> list[ablation.Row]:
     return rows
 
 
-def _name_checkpoints(
-    request: Request, rows: Sequence[ablation.Row]
-) -> list[tuple[str | None, str]]:
-    runs = [(row.method(s), str(path)) for row in rows for s, path in row.runs.items()]
-    return [*request.checkpoints, *runs]
+def _list_runs(rows: Sequence[ablation.Row]) -> list[tuple[str, str]]:
+    return [(row.method(s), str(path)) for row in rows for s, path in row.runs.items()]
 
 
-def _open_methods(
-    request: Request, checkpoints: Sequence[tuple[str | None, str]]
-) -> dict[str, Method]:
+class _Network(NamedTuple):
+    """A trained network, its name in tables, and the run folder that it comes from."""
+
+    name: str
+    path: str
+    restorer: Any
+
+
+def _open_networks(checkpoints: Sequence[tuple[str | None, str]]) -> list[_Network]:
+    if not checkpoints:
+        return []
+    from ttl_jax.inference import restorer
+
+    networks = []
+    for name, path in checkpoints:
+        network = restorer.Restorer.from_checkpoint(path)
+        networks.append(_Network(name or network.name, path, network))
+    return networks
+
+
+def _open_methods(request: Request, networks: Sequence[_Network]) -> dict[str, Method]:
     """Baselines and networks by name."""
     opened = []
     if request.baselines:
         from ttl_jax.inference import baselines
 
         opened += [(name, baselines.make_baseline(name)) for name in request.baselines]
-    if checkpoints:
-        from ttl_jax.inference import restorer
-
-        for name, path in checkpoints:
-            network = restorer.Restorer.from_checkpoint(path)
-            opened.append((name or network.name, network))
+    opened += [(network.name, network.restorer) for network in networks]
     examples.check_names(
         [name for name, _ in opened] + [name for name, _ in request.results]
     )
-    return {name: examples.network_method(network) for name, network in opened}
+    return {name: examples.network_method(restorer) for name, restorer in opened}
 
 
 def _open_sets(
@@ -170,20 +179,25 @@ def _open_recognizer(path: str | None):
     return recognizer.Recognizer.from_checkpoint(path)
 
 
-def _judge(recognizer: Any, checkpoints: Sequence[tuple[str | None, str]]) -> list[str]:
-    """Whether the rain score is independent of the networks that it is the judge of."""
+def _judge(
+    recognizer: Any,
+    networks: Sequence[_Network],
+    results: Sequence[tuple[str, str]],
+) -> list[str]:
+    """Whether the rain score is independent of the methods that it is the judge of."""
     if recognizer is None:
         return []
     verdicts = {
         True: "It is not independent: it took part in training",
-        None: "Whether it took part in training is not known, as earlier runs are gone, of",
+        None: "It may not be independent: whether it took part in training is not known "
+        "from the files of",
         False: "It took no part in training",
     }
     sentences = [f"The rain score is that of the network `{recognizer.name}`."]
-    told = {path: recognizer.taught(path) for _, path in checkpoints}
+    told = {network.name: recognizer.taught(network.path) for network in networks}
+    told |= {name: None for name, _ in results}
     for verdict, sentence in verdicts.items():
-        names = [name or path for name, path in checkpoints if told[path] is verdict]
-        if names:
+        if names := [name for name, of in told.items() if of is verdict]:
             sentences.append(f"{sentence} {', '.join(names)}.")
     return [" ".join(sentences)]
 
