@@ -118,7 +118,8 @@ def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message)
     with pytest.raises(SystemExit) as caught:
         evaluate.main([*command.split(), "--output", "out"])
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    line = capsys.readouterr().err.split("python -m ttl_jax.evaluate: error: ")[1]
+    assert message in line and line.count("\n") == 1
     assert not pathlib.Path("out").exists()
 
 

@@ -225,14 +225,24 @@ def test_bmp_results_are_read(folder):
 def test_missing_and_extra_files_are_named(folder):
     target = folder("target", a=grey(0), b=grey(0))
     ours = folder("ours", a=grey(0), c=grey(0))
-    with pytest.raises(ValueError, match="ours lacks b; ours has no target for c"):
+    with pytest.raises(ValueError, match="ours lacks b; ours has c without a partner"):
         ResultFolders(target, target, [("ours", ours)])
+
+
+def test_names_that_could_belong_to_two_are_told_with_their_folder(tmp_path):
+    for name in ("gt/1", "out/1_a", "out/1_out", "out/1_pred"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        images.write_image(tmp_path / f"{name}.png", grey(0))
+    with pytest.raises(ValueError, match=r"ours, in .*out: 1 may belong to 1_out, 1_p"):
+        ResultFolders(tmp_path / "gt", None, [("ours", tmp_path / "out")])
 
 
 def test_sizes_that_differ_are_refused_by_name(folder):
     target = folder("target", a=grey(0))
     ours = folder("ours", a=grey(0, height=16))
-    with pytest.raises(ValueError, match=r"ours/a\.png is 16 x 14, its target 12 x 14"):
+    with pytest.raises(
+        ValueError, match=r"ours/a\.png is 16 x 14, its partner 12 x 14"
+    ):
         ResultFolders(target, target, [("ours", ours)])
 
 

@@ -331,14 +331,17 @@ def _match_folders(
     found, faults = {}, []
     for method, folder in folders.items():
         paths = partners.find_images(folder)
-        found[method] = partners.match(first, paths)
+        try:
+            found[method] = partners.match(first, paths)
+        except ValueError as error:
+            raise ValueError(f"{method}, in {folder}: {error}") from error
         used = set(found[method].paths.values())
         missing = [name for name in first if name not in found[method].paths]
         extra = [name for name, path in paths.items() if path not in used]
         if missing:
             faults.append(f"{method} lacks {images.name_some(missing)}")
         if extra:
-            faults.append(f"{method} has no target for {images.name_some(extra)}")
+            faults.append(f"{method} has {images.name_some(extra)} without a partner")
     if faults:
         raise ValueError(
             "Images belong together by their path without the suffix and common parts "
@@ -378,12 +381,12 @@ def _check_equal_sizes(
             size, expected = sizes[path], sizes[first[name]]
             if size != expected:
                 faults.append(
-                    f"{path} is {size[0]} x {size[1]}, its target "
+                    f"{path} is {size[0]} x {size[1]}, its partner "
                     f"{expected[0]} x {expected[1]}"
                 )
     if faults:
         raise ValueError(
-            "Images have to have their target's size (height x width): "
+            "Images have to have their partner's size (height x width): "
             f"{images.name_some(faults, '; ')}."
         )
 
