@@ -52,6 +52,15 @@ def test_pairs_are_drawn_as_the_library_draws_them(here, capsys):
     np.testing.assert_array_equal(read("s.png"), sheets.make_sheet(rows))
 
 
+def test_partners_of_other_names_are_told(here, capsys):
+    for name in "ab":
+        (here / "ours" / f"{name}.png").rename(here / "ours" / f"{name}_derained.png")
+    run(f"{FOLDERS} --images b --output s.png")
+    told, drawn = capsys.readouterr().out.splitlines()
+    assert told.startswith("ours: 2 of 2 files matched by the rest of their names")
+    assert drawn == "s.png: 1 rows of 3 images"
+
+
 def test_real_rain_needs_no_target(here):
     run(f"{FOLDERS} --images a --output s.png")
     pixels = read("s.png")

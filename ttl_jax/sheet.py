@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sheets.write_sheet(args.output, rows, panel_width=args.panel_width)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    for note in folders.notes:
+        print(note)
     print(f"{args.output}: {len(rows)} rows of {len(rows[0].panels)} images")
     return 0
 
@@ -91,7 +93,8 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group(
         "what to show",
-        "Images belong together by their path within the folder, less the suffix.",
+        "Images belong together by their path within the folder, less the suffix, or "
+        "less common parts of names such as _derained. Every image needs its partners.",
     )
     what.add_argument(
         "--results",
@@ -115,7 +118,8 @@ def _make_parser() -> argparse.ArgumentParser:
         required=True,
         nargs="+",
         metavar="IMAGE",
-        help="the images' names without suffix, one row each",
+        help="the images' names without suffix, those of the clean ones where there are "
+        "any, one row each",
     )
     how = parser.add_argument_group("how to show it")
     placing = how.add_mutually_exclusive_group()

@@ -137,6 +137,15 @@ def test_image_that_does_not_fit_into_memory_is_refused(run, monkeypatch):
         ours.restore(random_image((11, 21, 3), np.uint8))
 
 
+def test_a_network_that_gives_no_numbers_is_refused(tmp_path):
+    encoder, decoder = save_run(tmp_path / "derain").values()
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, nnx.state(decoder))
+    nnx.update(decoder, broken)
+    network = restorer.Restorer(encoder, decoder, name="derain", step=3)
+    with pytest.raises(ValueError, match="what derain restores is not a number"):
+        network.restore(random_image((8, 8, 3), np.uint8))
+
+
 def test_available_memory_is_less_than_the_machine_has():
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < restorer._available_bytes() <= pages

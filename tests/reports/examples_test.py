@@ -122,6 +122,20 @@ def test_masks_belong_to_images_of_their_name(folder):
     assert second.rain_mask is None
 
 
+def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
+    masks, scenes = tmp_path / "masks", tmp_path / "scenes.csv"
+    masks.mkdir()
+    for name, level in (("a.1", 255), ("a.2", 0)):
+        images.write_image(masks / f"{name}.png", grey(level))
+    scenes.write_text("path,scene\na.1,one\na.2.png,two\n")
+    for suffix in ("", ".png"):  # as folders and as sources name images
+        subjects = [subject(f"a.{i}{suffix}") for i in (1, 2)]
+        told = examples.attach_masks(examples.attach_scenes(subjects, scenes), masks)
+        first, second = Examples(told, {})
+        assert first.rain_mask.all() and not second.rain_mask.any()
+        assert (first.scene, second.scene) == ("one", "two")
+
+
 def test_masks_at_fault_are_refused(folder):
     with pytest.raises(ValueError, match=r"None of the masks.* such as b"):
         examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
@@ -141,6 +155,9 @@ def test_scenes_are_read_by_the_ends_of_paths(tmp_path):
     assert [e.scene for e in Examples(told, {})] == ["one", "two"]
     with pytest.raises(ValueError, match="no scene of 1 of 2 images: /data/3.png"):
         examples.attach_scenes([*subjects[:1], subject("/data/3.png")], file)
+    file.write_text("scene,path\none,1.png\n\ntwo\n,2.png\n")
+    with pytest.raises(ValueError, match="no scene of 1 of 2 images: /data/set/2.png"):
+        examples.attach_scenes(subjects, file)
     file.write_text("image,scene\n1,one\n")
     with pytest.raises(ValueError, match="columns path and scene"):
         examples.attach_scenes(subjects, file)
@@ -208,14 +225,34 @@ def test_bmp_results_are_read(folder):
 def test_missing_and_extra_files_are_named(folder):
     target = folder("target", a=grey(0), b=grey(0))
     ours = folder("ours", a=grey(0), c=grey(0))
-    with pytest.raises(ValueError, match="ours lacks b; ours has no target for c"):
+    with pytest.raises(ValueError, match="ours lacks b; ours has c without a partner"):
         ResultFolders(target, target, [("ours", ours)])
+
+
+def test_names_that_could_belong_to_two_are_told_with_their_folder(tmp_path):
+    for name in ("gt/1", "out/1_a", "out/1_out", "out/1_pred"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        images.write_image(tmp_path / f"{name}.png", grey(0))
+    with pytest.raises(ValueError, match=r"ours, in .*out: 1 may belong to 1_out, 1_p"):
+        ResultFolders(tmp_path / "gt", None, [("ours", tmp_path / "out")])
 
 
 def test_sizes_that_differ_are_refused_by_name(folder):
     target = folder("target", a=grey(0))
     ours = folder("ours", a=grey(0, height=16))
-    with pytest.raises(ValueError, match=r"ours/a\.png is 16 x 14, its target 12 x 14"):
+    with pytest.raises(
+        ValueError, match=r"ours/a\.png is 16 x 14, its partner 12 x 14"
+    ):
+        ResultFolders(target, target, [("ours", ours)])
+
+
+def test_damaged_images_are_all_named_before_any_is_restored(folder):
+    target = folder("target", a__jpg=grey(0), b__jpg=grey(0), c__jpg=grey(0))
+    ours = folder("ours", a__jpg=grey(0), b__jpg=grey(0), c__jpg=grey(0))
+    for name in ("a.jpg", "c.jpg"):  # the header is whole, the pixels are not
+        data = (ours / name).read_bytes()
+        (ours / name).write_bytes(data[:-40])
+    with pytest.raises(ValueError, match=r"2 of 6 .*ours/a\.jpg .*ours/c\.jpg"):
         ResultFolders(target, target, [("ours", ours)])
 
 

@@ -76,7 +76,7 @@ class Restorer:
             as RGB of three equal channels; alpha is returned as it is.
 
         Raises:
-          ValueError: If the shape or type is another.
+          ValueError: If the shape or type is another, or what was restored is no number.
         """
         image = np.asarray(image)
         colour, alpha = _split_alpha(image)
@@ -85,6 +85,11 @@ class Restorer:
         batch = jnp.asarray(rgb[None].astype(np.float32) / np.float32(peak))
         program = self._programs.find(self._params, batch)
         restored = np.asarray(program(self._params, batch))[0]
+        if np.isnan(restored).any():  # as an integer it would be any level
+            raise ValueError(
+                f"what {self.name} restores is not a number somewhere: the image or the "
+                "network is damaged"
+            )
         if colour.shape[-1] == 1:
             restored = restored.mean(axis=-1, keepdims=True)
         if np.issubdtype(image.dtype, np.integer):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ttl_jax.data import decoding, images, sources
+from ttl_jax.data import decoding, files, images, sources
 from ttl_jax.data.photographs import NoPairsError
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import partners
@@ -22,6 +22,7 @@ from ttl_jax.reports import partners
 INPUT = "input"  # the method that leaves the rain in
 
 Load = Callable[[], np.ndarray]
+Sizes = dict[pathlib.Path, tuple[int, int]]  # height and width by file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +186,8 @@ class ResultFolders:
 
     Raises:
       ValueError: A folder is missing or holds no images, a partner is missing or has
-        none, sizes differ, or as `check_names`. Nothing has been scored by then.
+        none, an image is damaged, sizes differ, or as `check_names`. Nothing has been
+        scored by then.
     """
 
     def __init__(
@@ -200,13 +202,13 @@ class ResultFolders:
         folders |= dict(results)
         found = _match_folders(first, folders)
         self.notes = list(_describe_renamed(found))
-        sizes = {name: decoding.read_size(path) for name, path in first.items()}
-        _check_equal_sizes(sizes, found)
+        sizes = _read_sizes(first, *(matched.paths for matched in found.values()))
+        _check_equal_sizes(first, found, sizes)
         rainy_paths = first if target is None else found[INPUT].paths
         self.subjects = [
             Subject(
                 name,
-                sizes[name],
+                sizes[path],
                 functools.partial(decoding.read_rgb8, rainy_paths[name]),
                 target and functools.partial(decoding.read_rgb8, path),
             )
@@ -230,7 +232,7 @@ def attach_masks(
     subjects = list(subjects)
     masks = partners.find_images(folder)
     # A mask lies in its folder under the image's name alone.
-    stems = [pathlib.PurePosixPath(subject.name).stem for subject in subjects]
+    stems = [_without_suffix(subject.name).rpartition("/")[2] for subject in subjects]
     found = partners.match(dict.fromkeys(stems), masks).paths
     if not found:
         raise ValueError(
@@ -242,8 +244,11 @@ def attach_masks(
             f"Several images to score are called {images.name_some(twice)}, so that it "
             f"is not clear whose the masks in {folder} are; score them apart."
         )
+    sizes = _read_sizes(found)
     return [
-        _with_mask(subject, found.get(stem))
+        _with_mask(subject, found[stem], sizes[found[stem]])
+        if stem in found
+        else subject
         for subject, stem in zip(subjects, stems, strict=True)
     ]
 
@@ -263,10 +268,10 @@ def attach_scenes(
         dataclasses.replace(subject, scene=_find_scene(subject.name, scenes))
         for subject in subjects
     ]
-    if missing := [subject.name for subject in told if subject.scene is None]:
+    if missing := [subject.name for subject in told if not subject.scene]:
         raise ValueError(
             f"{file} tells no scene of {len(missing)} of {len(told)} images: "
-            f"{images.name_some(missing)}."
+            f"{images.name_some(missing)}. Its paths have to be these names or their ends."
         )
     return told
 
@@ -274,8 +279,8 @@ def attach_scenes(
 def _read_scenes(file: pathlib.Path) -> dict[str, str]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-        return {os.path.splitext(row["path"])[0]: row["scene"] for row in rows}
+            rows = list(csv.DictReader(stream, restval=""))
+        return {_without_suffix(row["path"]): row["scene"] for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ValueError(
             f"{file} cannot be read as a CSV file with the columns path and scene: "
@@ -284,9 +289,14 @@ def _read_scenes(file: pathlib.Path) -> dict[str, str]:
 
 
 def _find_scene(name: str, scenes: Mapping[str, str]) -> str | None:
-    parts = os.path.splitext(name)[0].split("/")
+    parts = _without_suffix(name).split("/")
     ends = ("/".join(parts[i:]) for i in range(len(parts)))
     return next((scenes[end] for end in ends if end in scenes), None)
+
+
+def _without_suffix(name: str) -> str:
+    # What follows a dot is not always a suffix: names of records and folders have none.
+    return os.path.splitext(name)[0] if files.is_image(name) else name
 
 
 def _scene_of(name: str, target: np.ndarray | None) -> str:
@@ -295,10 +305,7 @@ def _scene_of(name: str, target: np.ndarray | None) -> str:
     return hashlib.sha256(np.ascontiguousarray(target)).hexdigest()[:16]
 
 
-def _with_mask(subject: Subject, path: pathlib.Path | None) -> Subject:
-    if path is None:
-        return subject
-    size = decoding.read_size(path)
+def _with_mask(subject: Subject, path: pathlib.Path, size: tuple[int, int]) -> Subject:
     if size != subject.size:
         raise ValueError(
             f"The rain mask {path} is {size[0]} x {size[1]}, its image "
@@ -324,14 +331,17 @@ def _match_folders(
     found, faults = {}, []
     for method, folder in folders.items():
         paths = partners.find_images(folder)
-        found[method] = partners.match(first, paths)
+        try:
+            found[method] = partners.match(first, paths)
+        except ValueError as error:
+            raise ValueError(f"{method}, in {folder}: {error}") from error
         used = set(found[method].paths.values())
         missing = [name for name in first if name not in found[method].paths]
         extra = [name for name, path in paths.items() if path not in used]
         if missing:
             faults.append(f"{method} lacks {images.name_some(missing)}")
         if extra:
-            faults.append(f"{method} has no target for {images.name_some(extra)}")
+            faults.append(f"{method} has {images.name_some(extra)} without a partner")
     if faults:
         raise ValueError(
             "Images belong together by their path without the suffix and common parts "
@@ -350,22 +360,33 @@ def _describe_renamed(found: Mapping[str, partners.Partners]) -> Iterator[str]:
             )
 
 
+def _read_sizes(*folders: partners.Paths) -> Sizes:
+    """Height and width of every file, each of which was decoded fully once.
+
+    Raises:
+      ValueError: Naming the files that cannot be used.
+    """
+    paths = [path for folder in folders for path in folder.values()]
+    facts = images.check([str(path) for path in paths])
+    return {p: (f.height, f.width) for p, f in zip(paths, facts, strict=True)}
+
+
 def _check_equal_sizes(
-    sizes: Mapping[str, tuple[int, int]], found: Mapping[str, partners.Partners]
+    first: partners.Paths, found: Mapping[str, partners.Partners], sizes: Sizes
 ) -> None:
     """Refuses images that have not their partner's size."""
     faults = []
     for matched in found.values():
-        for name, expected in sizes.items():
-            size = decoding.read_size(matched.paths[name])
+        for name, path in matched.paths.items():
+            size, expected = sizes[path], sizes[first[name]]
             if size != expected:
                 faults.append(
-                    f"{matched.paths[name]} is {size[0]} x {size[1]}, its target "
+                    f"{path} is {size[0]} x {size[1]}, its partner "
                     f"{expected[0]} x {expected[1]}"
                 )
     if faults:
         raise ValueError(
-            "Images have to have their target's size (height x width): "
+            "Images have to have their partner's size (height x width): "
             f"{images.name_some(faults, '; ')}."
         )
 

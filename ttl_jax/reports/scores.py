@@ -1,6 +1,7 @@
 """Scores of restored images beside those of the rainy input, per image and as means."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -38,8 +39,9 @@ METRICS = {
     "psnr_gain": Metric("gain, dB", "+.2f", "PSNR over the rainy input's own"),
     "niqe": Metric(
         "NIQE", ".2f",
-        "distance from the statistics of natural photographs; lower is better, and "
-        "smooth or noisy images may score well or badly whatever became of the rain",
+        "distance from the statistics of natural photographs, of images with sides of at "
+        f"least {niqe.MIN_SIDE} pixels; lower is better, and smooth or noisy images may "
+        "score well or badly whatever became of the rain",
     ),
     "rain_score": Metric(
         "rain score", "+.3f",
@@ -82,7 +84,8 @@ class Unreferenced:
     """The metrics that need no clean image.
 
     Attributes:
-      with_niqe: Whether to compute NIQE; of images too small for it there is none.
+      with_niqe: Whether to compute NIQE; of images too small for it, or of one colour
+        nearly everywhere, there is none.
       recognizer: An `inference.Recognizer` for the rain score, or None.
     """
 
@@ -93,8 +96,9 @@ class Unreferenced:
         """What one method's image scores."""
         restored, rainy = example.restored[method], example.restored[INPUT]
         values = {}
-        if self.with_niqe and min(restored.shape[:2]) >= niqe.MIN_SIDE:
-            values["niqe"] = niqe.niqe(restored)
+        if self.with_niqe:
+            with contextlib.suppress(ValueError):
+                values["niqe"] = niqe.niqe(restored)
         if self.recognizer is not None:
             values["rain_score"] = self.recognizer.score(restored)
         if example.rain_mask is not None:
@@ -157,14 +161,15 @@ def score(
     """The scores of every method under every protocol.
 
     Raises:
-      ValueError: An image has not the target's size, or a protocol is unknown.
+      ValueError: An image has not the target's size, a score is not finite, or a protocol
+        is unknown.
     """
-    further = {m: unreferenced.values(example, m) for m in example.restored}
+    further = _of_all({m: unreferenced.values(example, m) for m in example.restored})
     if example.target is None:
         by_protocol = {NO_TARGET: {method: {} for method in example.restored}}
     else:
         by_protocol = {name: _referenced(example, name) for name in protocols}
-    return [
+    scores = [
         Score(
             set_name, protocol, example.name, example.scene, method,
             values | further[method],
@@ -172,6 +177,27 @@ def score(
         for protocol, by_method in by_protocol.items()
         for method, values in by_method.items()
     ]  # fmt: skip
+    for one in scores:
+        _check_finite(one)
+    return scores
+
+
+def _of_all(values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The metrics that all methods have: their means are to be over the same images."""
+    common = set.intersection(*(set(of_method) for of_method in values.values()))
+    return {
+        method: {name: value for name, value in of_method.items() if name in common}
+        for method, of_method in values.items()
+    }
+
+
+def _check_finite(score: Score) -> None:
+    for name, value in score.values.items():
+        if not np.isfinite(value):
+            raise ValueError(
+                f"The {name} of {score.image} by {score.method!r} is {value}, of which "
+                "there is no mean; leave that image, method or metric out."
+            )
 
 
 def _referenced(example: Example, protocol: str) -> dict[str, dict[str, float]]:
