@@ -1,0 +1,36 @@
+"""What written HTML pages share: each is one file that needs no other."""
+
+import base64
+import html
+from collections.abc import Iterable
+
+
+def document(title: str, style: str, body: Iterable[str]) -> str:
+    """A whole page under its title.
+
+    Args:
+      title: Plain text.
+      style: CSS, after what all pages share.
+      body: HTML, which is joined.
+    """
+    text = html.escape(title)
+    return "".join(
+        [
+            '<!DOCTYPE html><html lang="en"><meta charset="utf-8">',
+            f"<title>{text}</title><style>{_STYLE}{style}</style><h1>{text}</h1>",
+            *body,
+            "</html>\n",
+        ]
+    )
+
+
+def embedded(data: bytes, media_type: str) -> str:
+    """A file's bytes as an address that a page can show, of type such as image/png."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+_STYLE = """
+body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em }
+section { border-top: 1px solid #ccc; padding: .8em 0 }
+.row { display: flex; flex-wrap: wrap; gap: 1em }
+"""
