@@ -53,9 +53,10 @@ ROOMS = {
         "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
     },
     "ttl_jax/reports": {
-        "numpy", "scipy", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
+        "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
     },
+    "ttl_jax/analyze": {"ttl_jax.inference", "ttl_jax.reports"},
     "ttl_jax/main": {"absl", "ml_collections", "ttl_jax.training.loop"},
     "ttl_jax/derain": {"tqdm", "ttl_jax.inference"},
     "ttl_jax/evaluate": {

@@ -78,7 +78,7 @@ class Restorer:
                 "images; name a run of the stage derain."
             )
         networks = {
-            name: _rebuild(metadata["modules"][name], params[name], path, name)
+            name: rebuild(metadata["modules"][name], params[name], path, name)
             for name in ("encoder", "decoder")
         }
         name = checkpoint.find_run(path).resolve().name
@@ -145,8 +145,18 @@ def _available_bytes() -> int | None:
     return int(kilobytes[0]) * 1024 if kilobytes else None
 
 
-def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:
-    """The network that a checkpoint describes, with its params."""
+def rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:
+    """The network that a checkpoint describes, with its params.
+
+    Args:
+      description: A module's entry in the metadata, as `checkpoint.load_modules` has it.
+      params: The module's own.
+      path: Of the checkpoint, for the message.
+      name: Of the module, likewise.
+
+    Raises:
+      ValueError: If no factory makes it, or the params are not its own.
+    """
     arguments = {k: v for k, v in description.items() if k != "factory"}
     if description["factory"] not in models.FACTORIES:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def document(title: str, style: str, body: Iterable[str]) -> str:
@@ -27,6 +27,18 @@ def document(title: str, style: str, body: Iterable[str]) -> str:
 def embedded(data: bytes, media_type: str) -> str:
     """A file's bytes as an address that a page can show, of type such as image/png."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain texts; the first cell of a row is its heading."""
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 _STYLE = """
