@@ -2,11 +2,17 @@
 
 Papers of this field score the same files in at least five incompatible ways, up to
 3 dB apart, so a score means something only together with the name of its protocol.
+`PROTOCOLS` says of each where it is defined, who reports it and what to beware of.
 
 All functions take images [N, H, W, 3], RGB, either uint8 or floating point in [0, 1],
-and return one score per image, [N]. They run on numpy arrays, in float64, and on jax
-arrays, in jax's default precision and inside `jax.jit`, through the array's own
-namespace. An image that holds NaN scores NaN.
+and return one score per image, [N]. Every protocol compares 8-bit images: floating
+point is first rounded to the levels that a file of it holds. The functions run on
+numpy arrays, in float64, and on jax arrays, in jax's default precision and inside
+`jax.jit`, through the array's own namespace. An image that holds NaN scores NaN.
+
+On a CPU numpy is the faster one for photographs from files, which also come in many
+sizes: `jax.jit` takes twice its time and compiles for every size. jax is for images
+that are on the device, as in training.
 """
 
 import dataclasses
@@ -14,6 +20,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+import einops
 import numpy as np
 
 Array = Any  # numpy.ndarray or jax.Array
@@ -34,17 +41,24 @@ class Protocol:
 
     Attributes:
       description: What is compared and who reports it, for the foot of a table.
-      planes: From images [N, H, W, 3] to the planes compared, [N, H, W, K], floating
+      source: The published script that defines it.
+      traps: Why a number published as this one may yet be another.
+      planes: From images [N, H, W, 3] to the planes compared, [N, K, H, W], floating
         point in [0, 255]; NaN pixels of the images may come out as anything.
+      downsamples_ssim: Whether SSIM compares large images at about 256 pixels.
     """
 
     description: str
+    source: str
+    traps: str
     planes: Callable[[Array], Array]
+    downsamples_ssim: bool = False
 
 
 def _levels(images: Array) -> Array:
-    """The levels 0..255 that an 8-bit file of the images holds, int32."""
+    """The levels 0..255 that an 8-bit file of the images holds, int32 [N, 3, H, W]."""
     xp = images.__array_namespace__()
+    images = xp.moveaxis(images, -1, 1)
     if images.dtype == xp.uint8:
         return images.astype(xp.int32)
     # Ties go to even: so does skimage.img_as_ubyte, which Restormer and MPRNet save
@@ -53,28 +67,86 @@ def _levels(images: Array) -> Array:
     return levels.astype(xp.int32)
 
 
+def _weighted_levels(images: Array) -> Array:
+    """299 R + 587 G + 114 B of the levels, int32 in [0, 255000], [N, 1, H, W].
+
+    The luma of BT.601, Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, has the
+    weights 0.219 * (299, 587, 114): integers hold it exactly, the same in float32 and
+    float64, on every device.
+    """
+    levels = _levels(images)
+    return 299 * levels[:, 0:1] + 587 * levels[:, 1:2] + 114 * levels[:, 2:3]
+
+
 def _matlab_uint8_luma(images: Array) -> Array:
     """Luma in [16, 235] as MATLAB's `rgb2ycbcr` returns it for uint8 RGB, rounded.
-
-    Y = round(16 + (65.481 R + 128.553 G + 24.966 B) / 255), the luma of BT.601. With
-    65.481, 128.553, 24.966 = 0.219 * (299, 587, 114) it is computed in integers, and
-    so is the same in float32 and float64, on every device.
 
     Note: MATLAB rounds ties away from zero, numpy and jax to even. Integers make the
     tie exact: half goes up. 194 of the 16.7 million colours are such ties; which way
     MATLAB's own floating-point sum falls there is not published.
     """
-    xp = images.__array_namespace__()
-    red, green, blue = (_levels(images[..., channel]) for channel in range(3))
-    weighted = 299 * red + 587 * green + 114 * blue  # 0..255000
-    luma = 16 + (2 * 73 * weighted + 85000) // (2 * 85000)  # floor(x + 1/2)
-    return xp.expand_dims(luma, -1).astype(float)
+    luma = 16 + (2 * 73 * _weighted_levels(images) + 85000) // (2 * 85000)
+    return luma.astype(float)  # floor(x + 1/2), x = 16 + 219 / 255000 of the weighted
+
+
+def _unrounded_luma(images: Array) -> Array:
+    """Luma in [16, 235] as `rgb2ycbcr` returns it for floating-point RGB, times 255."""
+    return 16 + _weighted_levels(images).astype(float) * (219 / 255000)
+
+
+def _rgb(images: Array) -> Array:
+    return _levels(images).astype(float)
 
 
 PROTOCOLS = {
     "y_uint8": Protocol(
-        description="8-bit luma as MATLAB rounds it (the scripts of Restormer, MPRNet)",
+        description="8-bit luma as MATLAB rounds it (the scripts of Restormer, MPRNet; "
+        "DRSformer and NeRD-Rain on Rain200L, Rain200H and SPA-Data)",
+        source="evaluate_PSNR_SSIM.m in the Deraining folders of swz30/Restormer and "
+        "swz30/MPRNet; its SSIM is Wang's ssim_index.m of 2003",
+        traps="Outputs saved by truncation instead of rounding score lower, the more "
+        "so the better they are. The PSNR that Restormer logs while it trains is that "
+        "of y_float. The script pairs files by their order, not by their names. The "
+        "average of several sets is the mean of their means, whatever their sizes.",
         planes=_matlab_uint8_luma,
+    ),
+    "y_float": Protocol(
+        description="unrounded luma of 8-bit images (BasicSR with test_y_channel; "
+        "SwinIR, WeatherDiffusion, Histoformer)",
+        source="calculate_psnr and calculate_ssim in basicsr/metrics/psnr_ssim.py of "
+        "XPixelGroup/BasicSR, test_y_channel=True, crop_border=0",
+        traps="In super-resolution a border is cropped; here none is. "
+        "calculate_psnr_pt does not round to 8 bits, and ends at 80 dB as it adds 1e-8 "
+        "to the error of images in [0, 1]. The luma passes through float32 there, "
+        "which moves a score from its sixth digit on.",
+        planes=_unrounded_luma,
+    ),
+    "y_double": Protocol(
+        description="unrounded luma of 8-bit images, SSIM downsampled to about 256 "
+        "pixels (the scripts of RCDNet, VRGNet; PReNet on Rain1400; DRSformer and "
+        "NeRD-Rain on DID-Data and DDN-Data)",
+        source="statistic.m and psnr.m in Performance_evaluation of hongwang01/RCDNet, "
+        "statistic_rain1400.m of csdwren/PReNet; their SSIM is ssim.m, Wang's 'SSIM "
+        "Index with automatic downsampling, Version 1.0' of 2009",
+        traps="PSNR is that of y_float, and SSIM too where the shorter side is below "
+        "384 pixels. MATLAB has an `ssim` of its own, which takes doubles to lie in "
+        "[0, 1] and downsamples nothing; the path decides which one ran. RCDNet's "
+        "script adds up 100 images and divides by 1000. PReNet's reads results saved "
+        "as JPEG.",
+        planes=_unrounded_luma,
+        downsamples_ssim=True,
+    ),
+    "rgb": Protocol(
+        description="8-bit RGB, SSIM the mean of the channels' (BasicSR without "
+        "test_y_channel; the PSNR of PromptIR, AdaIR, MAXIM and derain-toolbox)",
+        source="calculate_psnr and calculate_ssim in basicsr/metrics/psnr_ssim.py of "
+        "XPixelGroup/BasicSR, test_y_channel=False, crop_border=0",
+        traps="Luma has 219 steps for 255 levels, which alone lifts PSNR by 1.3 dB "
+        "above this one. PromptIR, AdaIR and MAXIM score outputs before 8 bits round "
+        "them, which is worth about 0.5 dB at 50 dB. scikit-image's "
+        "structural_similarity has by default a flat 7 x 7 window and sample "
+        "covariances, so the SSIM of those who call it is another one.",
+        planes=_rgb,
     ),
 }
 DEFAULT_PROTOCOL = "y_uint8"
@@ -90,7 +162,7 @@ def psnr(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
 
     Args:
       restored: Images [N, H, W, 3], RGB, uint8 or floating point in [0, 1].
-      target: Clean images of the same shape.
+      target: Clean images of the same shape, or one for all, [1, H, W, 3].
       protocol: A name in `PROTOCOLS`.
 
     Returns:
@@ -112,11 +184,11 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
     """Mean structural similarity of each image, in [-1, 1].
 
     The authors' `ssim_index`: an 11 x 11 Gaussian window of 1.5 pixels, K = (0.01,
-    0.03), L = 255, only windows that lie within the image, no downsampling.
+    0.03), L = 255, only windows that lie within the image; of several planes the mean.
 
     Args:
       restored: Images [N, H, W, 3], RGB, uint8 or floating point in [0, 1].
-      target: Clean images of the same shape.
+      target: Clean images of the same shape, or one for all, [1, H, W, 3].
       protocol: A name in `PROTOCOLS`.
 
     Returns:
@@ -130,15 +202,22 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
       similarity, 2004, Eq. (13).
     """
     x, y = _compared_planes(restored, target, protocol)
-    if min(x.shape[1:3]) < SSIM_WINDOW:
+    if min(x.shape[2:]) < SSIM_WINDOW:
         raise ValueError(
             f"SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels; these images "
-            f"are {x.shape[1]} x {x.shape[2]} (height x width)."
+            f"are {x.shape[2]} x {x.shape[3]} (height x width)."
         )
+    if PROTOCOLS[protocol].downsamples_ssim:
+        factor = max(1, (min(x.shape[2:]) + 128) // 256)  # round(m / 256), half up
+        x, y = _downsampled(x, factor), _downsampled(y, factor)
+    # About mid-grey, the squares that the variances are differences of are smaller: in
+    # float32 flat bright images would lose 5e-4 otherwise.
+    x, y = x - PEAK / 2, y - PEAK / 2
     mean_x, mean_y = _windowed_mean(x), _windowed_mean(y)
     variance_x = _windowed_mean(x * x) - mean_x**2
     variance_y = _windowed_mean(y * y) - mean_y**2
     covariance = _windowed_mean(x * y) - mean_x * mean_y
+    mean_x, mean_y = mean_x + PEAK / 2, mean_y + PEAK / 2
     similarity = (
         (2 * mean_x * mean_y + SSIM_C1)
         * (2 * covariance + SSIM_C2)
@@ -151,14 +230,14 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
 def _compared_planes(
     restored: Array, target: Array, protocol: str
 ) -> tuple[Array, Array]:
-    """The planes [N, H, W, K] of both, after every argument was checked."""
+    """The planes [N, K, H, W] of both, after every argument was checked."""
     if protocol not in PROTOCOLS:
         near = difflib.get_close_matches(protocol, PROTOCOLS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"Unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}.{hint}"
         )
-    if restored.shape != target.shape:
+    if target.shape not in (restored.shape, (1, *restored.shape[1:])):
         raise ValueError(
             f"Restored images of shape {restored.shape} cannot be compared with "
             f"targets of shape {target.shape}."
@@ -167,7 +246,7 @@ def _compared_planes(
 
 
 def _planes(images: Array, protocol: str) -> Array:
-    """The planes [N, H, W, K] that the protocol compares, NaN where the images are."""
+    """The planes [N, K, H, W] that the protocol compares, NaN where the images are."""
     xp = images.__array_namespace__()
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"Expected images [N, H, W, 3], not shape {images.shape}.")
@@ -178,15 +257,36 @@ def _planes(images: Array, protocol: str) -> Array:
             f"Expected uint8 or floating point in [0, 1], not {images.dtype}."
         )
     # Rounding to integers would turn a network's NaN into a dark, valid pixel.
-    undefined = xp.isnan(images).any(axis=-1, keepdims=True)
+    undefined = xp.isnan(images).any(axis=-1)[:, np.newaxis]
     return xp.where(undefined, xp.nan, PROTOCOLS[protocol].planes(images))
 
 
+def _downsampled(planes: Array, factor: int) -> Array:
+    """The means of factor x factor pixels around every factor-th pixel from the first.
+
+    As ssim.m: `imfilter(planes, ones(f) / f^2, 'symmetric')`, then `(1:f:end, 1:f:end)`.
+    Note: `imfilter` centres its window on entry floor((f + 1) / 2), counted from 1, so
+    an even window reaches one pixel further down and right than up and left. SciPy's
+    filters do the opposite.
+    """
+    xp = planes.__array_namespace__()
+    border = (factor - 1) // 2, factor // 2
+    padded = xp.pad(planes, [(0, 0), (0, 0), border, border], mode="symmetric")
+    height, width = (size // factor * factor for size in padded.shape[2:])
+    return einops.reduce(
+        padded[:, :, :height, :width],
+        "n k (h fh) (w fw) -> n k h w",
+        "mean",
+        fh=factor,
+        fw=factor,
+    )
+
+
 def _windowed_mean(planes: Array) -> Array:
-    """The Gaussian mean of every window within the planes, [N, H - 10, W - 10, K]."""
+    """The Gaussian mean of every window within the planes, [N, K, H - 10, W - 10]."""
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
     taps = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     taps = (taps / taps.sum()).tolist()
-    height, width = (size - SSIM_WINDOW + 1 for size in planes.shape[1:3])
-    rows = sum(tap * planes[:, i : i + height] for i, tap in enumerate(taps))
-    return sum(tap * rows[:, :, i : i + width] for i, tap in enumerate(taps))
+    height, width = (size - SSIM_WINDOW + 1 for size in planes.shape[2:])
+    rows = sum(tap * planes[:, :, i : i + height] for i, tap in enumerate(taps))
+    return sum(tap * rows[..., i : i + width] for i, tap in enumerate(taps))

@@ -1,0 +1,115 @@
+"""Bootstrap intervals against the normal approximation, enumeration and simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ttl_jax.metrics import intervals
+
+
+def scores(rng, num_scenes, per_scene, image_sigma=0.2):
+    """Scores around 0 [N] whose scenes differ by sigma 1, and the scene of each image."""
+    groups = np.repeat(np.arange(num_scenes), per_scene)
+    images = rng.normal(0, image_sigma, len(groups))
+    return rng.normal(size=num_scenes)[groups] + images, groups
+
+
+def test_interval_of_many_scenes_is_the_normal_approximation():
+    values, groups = scores(np.random.default_rng(0), 400, 3)
+    # The mean of equally many images per scene is that of the scenes' means, whose
+    # standard error is sigma / sqrt(400).
+    means = values.reshape(400, 3).mean(axis=1)
+    half = 1.96 * means.std() / 20
+    interval = intervals.bootstrap_mean(values, groups, num_resamples=20000)
+    np.testing.assert_allclose(interval.mean, values.mean())
+    np.testing.assert_allclose(
+        interval[1:], means.mean() + [-half, half], rtol=0, atol=0.03 * half
+    )
+
+
+def test_bounds_are_the_percentiles_of_all_resamples_of_three_scenes():
+    # 27 equally likely draws of 3 scenes of 1, 2 and 3 images, each with all its images:
+    # the bounds at 60 % fall inside steps of their distribution, so they are exact.
+    scenes = [[3.0], [5.0, 8.0], [1.0, 2.0, 12.0]]
+    draws = itertools.product(scenes, repeat=3)
+    means = [np.mean(np.concatenate(draw)) for draw in draws]
+    expected = np.quantile(means, [0.2, 0.8], method="inverted_cdf")
+    groups = ["a", "b", "b", "c", "c", "c"]
+    interval = intervals.bootstrap_mean(
+        np.concatenate(scenes), groups, num_resamples=20000, level=0.6
+    )
+    np.testing.assert_allclose(interval, [31 / 6, *expected])
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for trial in range(600):
+        interval = intervals.bootstrap_mean(
+            *scores(rng, 60, 2), num_resamples=500, seed=trial, level=0.9
+        )
+        covered += interval.low <= 0 <= interval.high
+    # 90 %, of which 60 scenes cost half of one; 3 standard errors are 3.7 %.
+    assert 0.86 < covered / 600 < 0.935
+
+
+def test_images_of_a_scene_move_together():
+    # Copies of an image add nothing: the interval stays, and is not sqrt(14) narrower.
+    values, groups = scores(np.random.default_rng(2), 50, 1)
+    once = intervals.bootstrap_mean(values, groups)
+    copies = intervals.bootstrap_mean(np.repeat(values, 14), np.repeat(groups, 14))
+    np.testing.assert_allclose(copies, once)
+    apart = intervals.bootstrap_mean(np.repeat(values, 14), np.arange(50 * 14))
+    ratio = (apart.high - apart.low) / (once.high - once.low)
+    np.testing.assert_allclose(ratio, 1 / np.sqrt(14), rtol=0.1)
+
+
+def test_order_of_the_images_does_not_matter():
+    values, groups = scores(np.random.default_rng(3), 20, 3)
+    reference = values - np.random.default_rng(4).normal(1, 1, 60)
+    order = np.random.default_rng(5).permutation(60)
+    np.testing.assert_allclose(
+        intervals.bootstrap_difference(values[order], reference[order], groups[order]),
+        intervals.bootstrap_difference(values, reference, groups),
+    )
+
+
+def test_what_all_methods_find_hard_in_a_scene_cancels():
+    reference, groups = scores(np.random.default_rng(6), 30, 2)
+    better = reference + 0.1
+    low, high = intervals.bootstrap_difference(better, reference, groups)[1:]
+    np.testing.assert_allclose([low, high], 0.1)
+    alone = intervals.bootstrap_mean(better, groups)
+    assert alone.high - alone.low > 0.5
+
+
+def test_seed_decides_the_draws_and_nothing_else():
+    values, groups = scores(np.random.default_rng(7), 20, 3)
+    np.random.seed(1)
+    first = intervals.bootstrap_mean(values, groups)
+    np.random.seed(2)
+    assert intervals.bootstrap_mean(values, groups) == first
+    other = intervals.bootstrap_mean(values, groups, seed=1)
+    assert other.mean == first.mean and other.low != first.low
+
+
+def test_one_scene_has_a_mean_but_no_interval():
+    interval = intervals.bootstrap_difference([3.0, 5.0], [1.0, 2.0], ["a", "a"])
+    np.testing.assert_array_equal(interval, [2.5, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    "values, reference, groups, options, message",
+    [
+        ([1, 2], [1], "ab", {}, r"\(2,\) cannot be paired .* \(1,\)"),
+        ([1, 2], [1, 1], "a", {}, r"not shapes \(2,\) and \(1,\)"),
+        ([], [], "", {}, r"not shapes \(0,\)"),
+        ([1, np.nan], [1, 1], "ab", {}, "of 2 there are 1 that are not"),
+        ([1, 2], [1, 1], "ab", {"num_resamples": 0}, "not 0 and 0.95"),
+        ([1, 2], [1, 1], "ab", {"level": 95}, "not 2000 and 95"),
+    ],
+)
+def test_mistakes_are_refused_by_name(values, reference, groups, options, message):
+    with pytest.raises(ValueError, match=message):
+        intervals.bootstrap_difference(values, reference, list(groups), **options)
