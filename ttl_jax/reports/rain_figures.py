@@ -18,7 +18,7 @@ _INNER = (0.5, 99.5)  # percentiles between which the bins lie
 _WIDTH = 7.0  # inches
 _DPI = 130
 _GREYS = ("#222222", "#777777", "#aaaaaa")  # of real sets
-# Okabe and Ito's colours, which the colour-blind tell apart, less black and yellow.
+# Okabe and Ito's colours, which the color-blind tell apart, less black and yellow.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
@@ -68,7 +68,7 @@ def _draw_niqe(sets: Sequence[Mapping], numbers: Mapping[str, Any]) -> bytes:
             _fill(ax, of_side, edges, label=label, **style)
             ax.axvline(summaries[side]["mean"], color=style["color"], linestyle="--")
         _title(ax, name, numbers)
-        ax.legend(loc="upper right", frameon=False, fontsize=8)
+        _legend(ax)
     axes[-1].set_xlabel("NIQE, lower is more natural (end bins hold what lies beyond)")
     return _png(canvas)
 
@@ -98,7 +98,7 @@ def _draw_damage(sets: Sequence[Mapping], numbers: Mapping[str, Any]) -> bytes:
         ax.axvline(0, color="black", linewidth=0.8)
         ax.axvline(mean, color=colours[name], linestyle="--")
         _title(ax, name, numbers)
-        ax.legend(loc="upper right", frameon=False, fontsize=8)
+        _legend(ax)
     axes[-1].set_xlabel("NIQE(rainy) - NIQE(clean), more is more damage")
     return _png(canvas)
 
@@ -166,6 +166,10 @@ def _title(ax, name: str, numbers: Mapping[str, Any]) -> None:
     of_set = numbers["sets"][name]
     text = f"{name} ({of_set['images']} images, {of_set['scenes']} scenes)"
     ax.set_title(text, loc="left", fontsize=9)
+
+
+def _legend(ax) -> None:
+    ax.legend(loc="upper right", framealpha=0.8, edgecolor="none", fontsize=8)
 
 
 def _png(canvas: figure.Figure) -> bytes:

@@ -9,7 +9,7 @@ from ttl_jax.reports import html_pages, rain_figures, rain_sets
 DASH = "–"  # for what could not be told
 MORE, LESS, EQUAL = "more", "less", "not told apart"
 
-_CONTRASTS = {"niqe": "NIQE", "damage": "damage"}
+_CONTRASTS = {"niqe": "NIQE", "damage": "Damage"}
 _MEASURES = ("coverage", "density")
 
 _STYLE = """
@@ -34,9 +34,13 @@ difference, suffers less from that than their NIQE.</li>
 <li>NIQE knows sharpness, noise and contrast, not rain. Veil and blur can raise it,
 and noise in a photograph of fine weather too.</li>
 <li>Equalising removes differences of size and of the last encoding, not those of
-earlier ones, and some of the damage of fine streaks with them.</li>
+earlier ones. It scales large photographs down more than small ones, and takes more of
+the damage of fine streaks from them.</li>
 <li>Intervals resample the scenes of a set. They say how far its mean would move with
-other scenes of the same collection, not with another collection.</li>
+other scenes of the same collection, not with another collection. Crops and frames of
+one scene that are no near-duplicates count as scenes of their own, so that the
+intervals of sets with many of them are too narrow. Sets that are compared are taken to
+be independent, also where they share backgrounds.</li>
 <li>Sets of few scenes are case studies: no interval and no coverage is given, and
 their means should not be generalised.</li>
 <li>Features of NIQE have no notion of what is depicted. That synthetic rain covers
@@ -78,8 +82,8 @@ def _answer(analysis: Mapping[str, Any]) -> Iterator[str]:
         "ones (NIQE), or rain took them further away from where they were without it "
         "(damage). In brackets is the interval of "
         f"{analysis['settings']['level']:.0%}; where it holds zero, the sets are not told "
-        "apart, and where it is missing, too few scenes are behind the figure. Only what "
-        "holds in both forms of the images can be due to rain."
+        "apart, and where it is missing, too few scenes are behind the figure. What holds "
+        "in one form of the images only may be due to their size or encoding."
     )
     rows = []
     forms = analysis["forms"].values()
@@ -189,10 +193,11 @@ def _damage(analysis: Mapping[str, Any], figures: Mapping[str, bytes]) -> Iterat
 def _coverage(analysis: Mapping[str, Any]) -> Iterator[str]:
     settings = analysis["settings"]
     yield _paragraph(
-        "Coverage is the share of real images with an image of the other set among their "
-        f"{settings['num_neighbours']} nearest real neighbours' reach; density counts how "
-        "many reaches an image of the other set lies in, over "
-        f"{settings['num_neighbours']} (Naeem et al., 2020). Both are measured in the "
+        "Coverage is the share of real images with an image of the other set within "
+        "reach, which is as far as their real neighbour number "
+        f"{settings['num_neighbours']}; density is within how many reaches an image of "
+        f"the other set lies, over {settings['num_neighbours']} (Naeem et al., 2020). "
+        "Both are measured in the "
         f"feature space: {settings['features']}, each feature over its standard deviation "
         "among the real images. The other half of the real set is the ceiling. Rain-free "
         "images are the control: where they cover real rain as well as rainy ones do, "
