@@ -12,6 +12,7 @@ import pytest
 
 from tests import pictures
 from ttl_jax import analyze, inference
+from ttl_jax.reports import rain_sets
 
 
 @pytest.fixture
@@ -94,7 +95,6 @@ def test_features_of_a_checkpoint_are_used_and_named(here, monkeypatch):
         ("--real rainy --synthetic pairs --side 0", "a number from 1, not '0'"),
         ("--real rainy --synthetic pairs --quality 96", "from 1 to 95, not 96"),
         ("--real rainy --synthetic pairs --seed -1", "a number from 0, not '-1'"),
-        ("--real rainy --synthetic pairs --side 250", "equalise to a smaller side"),
         ("--real rainy --synthetic pairs --features encoder", "go together"),
         ("--real rainy --synthetic pairs --checkpoint run", "go together"),
         (
@@ -113,6 +113,22 @@ def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message)
     *_, last = capsys.readouterr().err.splitlines()
     assert message in last
     assert not pathlib.Path("out").exists()
+
+
+def test_photographs_that_are_all_too_small_are_an_error_too(here, capsys):
+    with pytest.raises(SystemExit):
+        analyze.main(f"{COMMAND} --side 250".split())
+    assert "0.png is 200x200" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_made_is_said_before_anything_is_measured(
+    here, capsys, monkeypatch
+):
+    pathlib.Path("out").touch()
+    monkeypatch.setattr(rain_sets, "measure_all", lambda *args, **options: 1 / 0)
+    with pytest.raises(SystemExit):
+        analyze.main(COMMAND.split())
+    assert "out" in capsys.readouterr().err
 
 
 def test_help_shows_an_example_and_is_quick():

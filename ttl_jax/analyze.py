@@ -14,6 +14,7 @@ size and JPEG quality. Writes index.html, analysis.json and the figures as PNG.
 """
 
 import argparse
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -36,13 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ttl_jax.reports import rain_analysis, rain_sets
 
     try:
-        sets = rain_sets.open_sets(
-            args.real,
-            args.synthetic,
-            args.clean,
-            num_images=args.images,
-            seed=args.seed,
-        )
         embed, features = None, rain_analysis.NIQE_FEATURES
         if args.checkpoint:
             from ttl_jax.inference import encoder
@@ -56,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=args.seed,
             features=features,
         )
+        sets = rain_sets.open_sets(
+            args.real,
+            args.synthetic,
+            args.clean,
+            num_images=args.images,
+            seed=args.seed,
+        )
+        pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
         analysis = rain_analysis.analyze(sets, settings, embed)
         summary = rain_analysis.write_report(args.output, analysis)
     except (ValueError, OSError) as error:

@@ -308,3 +308,12 @@ def test_other_features_are_named(tmp_path):
     )
     rain_analysis.write_report(tmp_path, analysis)
     assert "means of &lt;colours&gt;" in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [({"side": 191}, "192 or more"), ({"quality": 96}, "from 1 to 95, not 96")],
+)
+def test_a_form_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        rain_analysis.Settings(**options)

@@ -182,15 +182,3 @@ def test_an_image_of_several_sets_is_loaded_once():
     sets = [ImageSet(n, SYNTHETIC, "s", [one], [one], 1) for n in "ab"]
     measured = rain_sets.measure_all(sets, side=192, quality=75, embed=None)
     assert (list(measured), loads) == (["one"], [1])
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [({"side": 191}, "192 or more"), ({"quality": 96}, "from 1 to 95, not 96")],
-)
-def test_a_form_that_cannot_be_is_refused_before_images_are_read(options, message):
-    unread = dataclasses.replace(
-        photograph("x", np.zeros((9, 9, 3))), load=lambda: 1 / 0
-    )
-    with pytest.raises(ValueError, match=message):
-        measure(ImageSet("set", REAL, "source", [unread], None, 1), **options)

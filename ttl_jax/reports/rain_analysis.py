@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ttl_jax.data import atomic_files
-from ttl_jax.metrics import intervals
+from ttl_jax.metrics import intervals, niqe
 from ttl_jax.reports import rain_features, rain_figures, rain_page, rain_sets
 from ttl_jax.reports.rain_sets import (
     CLEAN,
@@ -57,6 +57,9 @@ class Settings:
       quality: Its JPEG quality, as libjpeg counts.
       seed: Of every draw.
       features: What the feature space is, in words.
+
+    Raises:
+      ValueError: If the equalised form is too small for NIQE, or the quality is none.
     """
 
     num_images: int = 500
@@ -64,6 +67,15 @@ class Settings:
     quality: int = 75
     seed: int = 0
     features: str = NIQE_FEATURES
+
+    def __post_init__(self):
+        if self.side < niqe.MIN_SIDE:
+            raise ValueError(
+                f"Images of {self.side} x {self.side} pixels are too small: NIQE needs "
+                f"{niqe.MIN_SIDE} or more."
+            )
+        if not 1 <= self.quality <= 95:
+            raise ValueError(f"A JPEG quality is from 1 to 95, not {self.quality}.")
 
 
 def analyze(

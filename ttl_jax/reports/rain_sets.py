@@ -152,16 +152,8 @@ def measure_all(
       embed: The features; None for the mean of NIQE's own over its blocks.
 
     Raises:
-      ValueError: If the equalised form would be too small for NIQE, the quality is none,
-        or an image is gone or damaged.
+      ValueError: If an image is gone or damaged.
     """
-    if side < niqe.MIN_SIDE:
-        raise ValueError(
-            f"Images of {side} x {side} pixels are too small: NIQE needs "
-            f"{niqe.MIN_SIDE} or more."
-        )
-    if not 1 <= quality <= 95:
-        raise ValueError(f"A JPEG quality is from 1 to 95, not {quality}.")
     photographs = {
         photograph.name: photograph
         for image_set in sets
