@@ -103,7 +103,7 @@ def _answer(analysis: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _conclude(analysis: Mapping[str, Any], real: str, key: str, name: str) -> str:
-    """Which synthetic sets a real one is above, below, or not told apart from."""
+    """Which synthetic sets a real one is above and below, whatever the form."""
     groups: dict[str, list[str]] = {text: [] for text in (MORE, LESS, EQUAL, "")}
     forms = (numbers["contrasts"] for numbers in analysis["forms"].values())
     for of_forms in zip(*forms, strict=True):
@@ -115,8 +115,8 @@ def _conclude(analysis: Mapping[str, Any], real: str, key: str, name: str) -> st
     words = {
         MORE: "more in both forms than",
         LESS: "less in both forms than",
-        EQUAL: "not told apart in both forms alike from",
-        "": "with too little to tell from",
+        EQUAL: "undecided against",
+        "": "too little to tell against",
     }
     parts = [f"{words[text]} {', '.join(of)}" for text, of in groups.items() if of]
     return f"{name} of {real}: {'; '.join(parts)}."
@@ -336,6 +336,7 @@ def _number(value: float, signed: bool) -> str:
 
 
 def _verdict(contrast: Mapping[str, Any] | None) -> str:
+    """What the interval says, empty where there is none."""
     if contrast is None or contrast["low"] is None:
         return ""
     if contrast["low"] > 0:
