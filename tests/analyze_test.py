@@ -53,12 +53,16 @@ def test_sets_are_compared_and_the_page_is_named(here, capsys):
 
 
 def test_every_setting_reaches_the_analysis(here):
-    command = "--side 194 --quality 60 --seed 5 --images 9"
+    pathlib.Path("s.csv").write_text("path,scene\nrainy/0.png,a\nrainy/1.png,a\n")
+    command = "--side 194 --quality 60 --seed 5 --images 9 --scenes s.csv"
     assert analyze.main(f"{COMMAND} {command}".split()) == 0
-    settings = json.loads(pathlib.Path("out/analysis.json").read_text())["settings"]
+    analysis = json.loads(pathlib.Path("out/analysis.json").read_text())
     expected = {"side": 194, "quality": 60, "seed": 5, "num_images": 9}
-    assert expected.items() <= settings.items()
-    assert "NIQE" in settings["features"]
+    expected["scenes"] = "s.csv"
+    assert expected.items() <= analysis["settings"].items()
+    assert "NIQE" in analysis["settings"]["features"]
+    assert analysis["sets"][0]["scenes"] == 3
+    assert "one scene by s.csv" in pathlib.Path("out/index.html").read_text()
 
 
 def test_features_of_a_checkpoint_are_used_and_named(here, monkeypatch):

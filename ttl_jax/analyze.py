@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             quality=args.quality,
             seed=args.seed,
             features=features,
+            scenes=args.scenes,
         )
         sets = rain_sets.open_sets(
             args.real,
@@ -112,6 +113,12 @@ def _make_parser() -> argparse.ArgumentParser:
         default=500,
         metavar="N",
         help="at most so many of each set, drawn at random (default: %(default)s)",
+    )
+    what.add_argument(
+        "--scenes",
+        metavar="CSV",
+        help="columns path and scene: images that count as one in intervals and draws, "
+        "besides near-duplicates, such as the frames of a video",
     )
     how = parser.add_argument_group("how")
     how.add_argument(

@@ -165,15 +165,6 @@ def test_a_set_of_which_nothing_can_be_measured_is_refused():
         rain_sets.read_set(image_set, measure(image_set), np.arange(1), rain_sets.AS_IS)
 
 
-def test_pairs_of_one_background_are_one_scene():
-    backgrounds = [pictures.texture(i, 200, 220) for i in (0, 1, 0, 2)]
-    backgrounds[2] = transforms.jpeg(backgrounds[2], 80)
-    rainy = [pictures.add_noise(image, 40) for image in backgrounds]
-    image_set = make_set(rainy, backgrounds)
-    scenes = rain_sets.find_scenes(image_set, measure(image_set))
-    assert scenes.tolist() == [0, 1, 0, 3]
-
-
 def test_an_image_of_several_sets_is_loaded_once():
     image, loads = pictures.texture(0, 200, 200), []
     one = dataclasses.replace(

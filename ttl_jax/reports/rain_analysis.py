@@ -27,7 +27,13 @@ import numpy as np
 
 from ttl_jax.data import atomic_files
 from ttl_jax.metrics import intervals, niqe
-from ttl_jax.reports import rain_features, rain_figures, rain_page, rain_sets
+from ttl_jax.reports import (
+    rain_features,
+    rain_figures,
+    rain_page,
+    rain_scenes,
+    rain_sets,
+)
 from ttl_jax.reports.rain_sets import (
     CLEAN,
     REAL,
@@ -57,6 +63,7 @@ class Settings:
       quality: Its JPEG quality, as libjpeg counts.
       seed: Of every draw.
       features: What the feature space is, in words.
+      scenes: File that names scenes, as `rain_scenes.read_scenes` takes it, or None.
 
     Raises:
       ValueError: If the equalised form is too small for NIQE, or the quality is none.
@@ -67,6 +74,7 @@ class Settings:
     quality: int = 75
     seed: int = 0
     features: str = NIQE_FEATURES
+    scenes: str | None = None
 
     def __post_init__(self):
         if self.side < niqe.MIN_SIDE:
@@ -89,12 +97,14 @@ def analyze(
       embed: Gives the features that `settings.features` names; None for those of NIQE.
 
     Raises:
-      ValueError: As `rain_sets.measure_all`, or if no image of a set can be measured.
+      ValueError: As `rain_scenes.read_scenes` and `rain_sets.measure_all`, or if no
+        image of a set can be measured.
     """
+    named = rain_scenes.read_scenes(settings.scenes) if settings.scenes else None
     measured = rain_sets.measure_all(
         sets, side=settings.side, quality=settings.quality, embed=embed
     )
-    scenes = {s.name: rain_sets.find_scenes(s, measured) for s in sets}
+    scenes = {s.name: rain_scenes.find_scenes(s, measured, named) for s in sets}
     forms = {}
     for form in rain_sets.FORMS:
         readings = {

@@ -38,8 +38,8 @@ earlier ones. It scales large photographs down more than small ones, and takes m
 the damage of fine streaks from them.</li>
 <li>Intervals resample the scenes of a set. They say how far its mean would move with
 other scenes of the same collection, not with another collection. Crops and frames of
-one scene that are no near-duplicates count as scenes of their own, so that the
-intervals of sets with many of them are too narrow. Sets that are compared are taken to
+one scene that are no near-duplicates, and that nobody named so (--scenes), count as
+scenes of their own, so that the intervals of sets with many of them are too narrow. Sets that are compared are taken to
 be independent, also where they share backgrounds.</li>
 <li>Sets of few scenes are case studies: no interval and no coverage is given, and
 their means should not be generalised.</li>
@@ -129,7 +129,8 @@ def _sets(analysis: Mapping[str, Any]) -> Iterator[str]:
         f"scaled down to a smaller side of {settings['side']} pixels, cut to the central "
         f"square, and re-encoded as JPEG of quality {settings['quality']}, because "
         "resolution and JPEG move NIQE as much as rain does. A scene is all images whose "
-        "rain-free side, or which themselves, are near-duplicates of each other."
+        "rain-free side, or which themselves, are near-duplicates of each other"
+        + (f", or of one scene by {settings['scenes']}." if settings["scenes"] else ".")
     )
     header = ["set", "kind", "source", "pairs", "images found", "drawn", "scenes"]
     header += [f"measured {_words(form)}" for form in analysis["forms"]]

@@ -172,26 +172,6 @@ def measure_all(
         return dict(zip(photographs, progress, strict=True))
 
 
-def find_scenes(
-    image_set: ImageSet, measurements: Mapping[str, Measurement]
-) -> np.ndarray:
-    """A number for each image of a set, int [N]: equal where the picture is the same.
-
-    Of pairs the clean sides are compared, as rain hides the picture. Two views of one
-    scene, such as frames far apart, are not found to be one.
-    """
-    *_, shown = image_set.sides.values()
-    measured = [measurements[photograph.name] for photograph in shown]
-    fingerprints = audit.Fingerprints(
-        np.stack([one.signs for one in measured]),
-        np.stack([one.thumbnail for one in measured]),
-    )
-    scenes = np.arange(len(measured))
-    for members in audit.group(len(scenes), audit.find_matches(fingerprints)):
-        scenes[members] = members[0]
-    return scenes
-
-
 def read_set(
     image_set: ImageSet,
     measurements: Mapping[str, Measurement],
@@ -203,7 +183,7 @@ def read_set(
     Args:
       image_set: A set whose images were measured.
       measurements: As `measure_all` returns them.
-      scenes: As `find_scenes` returns them.
+      scenes: As `rain_scenes.find_scenes` returns them.
       form: One of `FORMS`.
 
     Raises:
