@@ -107,8 +107,8 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     result = run_rain_sheet(*flags, *size, "--output", sheet)
     assert result.returncode == 0, result.stderr
     pixels = np.asarray(Image.open(sheet))
-    # Six panels with gaps of 4; the label above each is as high as a font of 10 needs.
-    assert pixels.shape == (2 * (30 + 15), 6 * 44 - 4, 3)
+    # Six panels with gaps of 4; the labels above are as high as a font of 10 needs.
+    assert pixels.shape == (15 + 30 + 4 + 30, 6 * 44 - 4, 3)
     panels = [pixels[15:45, 44 * i : 44 * i + 40] for i in range(6)]
     assert np.ptp(panels[0]) == 0 and 100 < panels[0][0, 0, 0] < 120
     for i, rendered in enumerate(panels[1:5], 1):
@@ -122,7 +122,7 @@ def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
     assert missing.returncode == 1 and "there is no folder" in missing.stderr
     assert missing.stderr.count("\n") == 1
     suffix = run_rain_sheet("--rows", "1", "--output", tmp_path / "s.xyz")
-    assert suffix.returncode == 1 and "unknown suffix '.xyz'" in suffix.stderr
+    assert suffix.returncode == 1 and "s.xyz: a sheet is written as" in suffix.stderr
     assert suffix.stderr.count("\n") == 1
     none = run_rain_sheet("--rows", "0", "--output", "s.png")
     assert none.returncode == 2 and "--rows is 0; expected 1 or more" in none.stderr

@@ -56,12 +56,13 @@ ROOMS = {
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/reports": {
-        "numpy", "scipy", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
+        "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
     },
     "ttl_jax/main": {
         "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
     },
+    "ttl_jax/analyze": {"ttl_jax.inference", "ttl_jax.reports"},
     "ttl_jax/derain": {"tqdm", "ttl_jax.inference"},
     "ttl_jax/evaluate": {
         "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",

@@ -13,8 +13,8 @@ real photographs, which have no clean side; and the paper's Tables 3 and 4:
   python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
       --output scores
 
-Writes table.md, per_image.csv and scores.json into the output folder and prints the
-tables.
+Writes table.md, per_image.csv and scores.json, and of an ablation
+ablation_scores.json, into the output folder and prints the tables.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported once the flags are read: --help is quick.
     from ttl_jax.reports import evaluation
 
-    every = "all" in args.protocol
+    protocols = args.protocol or [image_quality.DEFAULT_PROTOCOL]
+    if "all" in protocols:
+        protocols = image_quality.PROTOCOLS
     try:
         report = evaluation.run(
             evaluation.Request(
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 data=args.data,
                 rainy=args.input,
                 target=args.target,
-                protocols=tuple(image_quality.PROTOCOLS if every else args.protocol),
+                protocols=tuple(protocols),
                 with_niqe=args.niqe,
                 recog=args.recog,
                 masks=args.masks,
@@ -115,9 +117,9 @@ def _make_parser() -> argparse.ArgumentParser:
     scores = parser.add_argument_group("scores")
     scores.add_argument(
         "--protocol",
+        action="extend",
         nargs="+",
         choices=[*image_quality.PROTOCOLS, "all"],
-        default=[image_quality.DEFAULT_PROTOCOL],
         help="how PSNR and SSIM are defined (default: "
         f"{image_quality.DEFAULT_PROTOCOL})",
     )
@@ -158,6 +160,7 @@ def _make_parser() -> argparse.ArgumentParser:
 def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--data",
+        action="extend",
         nargs="+",
         metavar="SOURCE",
         help="pairs, or rainy photographs alone, each source a set of its own: "
@@ -190,6 +193,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--baseline",
+        action="extend",
         nargs="+",
         default=[],
         metavar="NAME",

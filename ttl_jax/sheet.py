@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from ttl_jax.metrics import image_quality
+from ttl_jax.reports.close_ups import Box
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,34 +33,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.reports import comparisons, scores, sheets
+    from ttl_jax.reports import comparisons, examples, sheets
 
     try:
         sheets.check_suffix(args.output)
-        target = args.target or args.input
-        (examples,) = scores.result_sets(args.results, target, args.input).values()
+        folders = examples.ResultFolders(args.input, args.target, args.results)
+        found = examples.Examples(folders.subjects, folders.methods)
         rows = comparisons.make_rows(
-            examples,
-            args.images,
+            found.pick(args.images),
             close_ups=args.close_ups or _by_image(args.close_up),
             protocol=None if args.protocol == "none" else args.protocol,
-            with_target=args.target is not None,
             with_names=args.names,
         )
         sheets.write_sheet(args.output, rows, panel_width=args.panel_width)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    for note in folders.notes:
+        print(note)
     print(f"{args.output}: {len(rows)} rows of {len(rows[0].panels)} images")
     return 0
 
 
-def _by_image(placed: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, list]:
+def _by_image(placed: Sequence[tuple[str, Box]]) -> dict[str, list[Box]]:
     """The boxes of each image, those of every image under the empty name."""
-    from ttl_jax.reports import close_ups
-
     boxes = {}
-    for name, numbers in placed:
-        boxes.setdefault(name, []).append(close_ups.Box(*numbers))
+    for name, box in placed:
+        boxes.setdefault(name, []).append(box)
     return boxes
 
 
@@ -70,14 +69,14 @@ def _named_folder(text: str) -> tuple[str, str]:
     return name, folder
 
 
-def _close_up(text: str) -> tuple[str, tuple[int, ...]]:
+def _close_up(text: str) -> tuple[str, Box]:
     name, _, numbers = text.rpartition(":")
     parts = numbers.split(",")
     if len(parts) != 4 or not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(
             f"expected [IMAGE:]X,Y,WIDTH,HEIGHT in pixels, not {text!r}"
         )
-    return name, tuple(int(part) for part in parts)
+    return name, Box(*map(int, parts))
 
 
 def _count(text: str) -> int:
@@ -94,7 +93,8 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group(
         "what to show",
-        "Images belong together by their path within the folder, less the suffix.",
+        "Images belong together by their path within the folder, less the suffix, or "
+        "less common parts of names such as _derained. Every image needs its partners.",
     )
     what.add_argument(
         "--results",
@@ -118,7 +118,8 @@ def _make_parser() -> argparse.ArgumentParser:
         required=True,
         nargs="+",
         metavar="IMAGE",
-        help="the images' names without suffix, one row each",
+        help="the images' names without suffix, those of the clean ones where there are "
+        "any, one row each",
     )
     how = parser.add_argument_group("how to show it")
     placing = how.add_mutually_exclusive_group()

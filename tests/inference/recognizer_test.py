@@ -71,9 +71,14 @@ def test_it_knows_the_runs_that_it_taught(tmp_path):
         origins={"encoder": make_origin(run="distill", digest="other")},
     )
     save_run(
+        tmp_path / "earlier",  # by a step of the same run that had other weights
+        origins={"encoder": make_origin(run="recog", digest="earlier")},
+    )
+    save_run(
         tmp_path / "orphan", origins={"encoder": make_origin(run="gone", digest="x")}
     )
     recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
     assert recognizer.taught(tmp_path / "derain") is True
+    assert recognizer.taught(tmp_path / "earlier") is True
     assert recognizer.taught(tmp_path / "recog") is False
     assert recognizer.taught(tmp_path / "orphan") is None

@@ -137,6 +137,15 @@ def test_image_that_does_not_fit_into_memory_is_refused(run, monkeypatch):
         ours.restore(random_image((11, 21, 3), np.uint8))
 
 
+def test_a_network_that_gives_no_numbers_is_refused(tmp_path):
+    encoder, decoder = save_run(tmp_path / "derain").values()
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, nnx.state(decoder))
+    nnx.update(decoder, broken)
+    network = restorer.Restorer(encoder, decoder, name="derain", step=3)
+    with pytest.raises(ValueError, match="what derain restores is not a number"):
+        network.restore(random_image((8, 8, 3), np.uint8))
+
+
 def test_available_memory_is_less_than_the_machine_has():
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < restorer._available_bytes() <= pages
@@ -169,3 +178,21 @@ def test_a_run_without_a_decoder_is_refused(tmp_path):
     save_run(tmp_path / "distill", {"encoder": MODULES["encoder"]})
     with pytest.raises(ValueError, match=r"holds \['encoder'\]"):
         ttl_jax.load(tmp_path / "distill")
+
+
+def test_networks_of_one_architecture_share_their_programs(tmp_path, monkeypatch):
+    save_run(tmp_path / "one")
+    shifted = save_run(tmp_path / "two", dict(reversed(MODULES.items())))
+    compiled = []
+    monkeypatch.setattr(restorer, "_check_memory", lambda *_: compiled.append(1))
+    image = np.full((21, 13, 3), 90, np.uint8)
+    first, second = (
+        ttl_jax.load(tmp_path / name).restore(image) for name in ("one", "two")
+    )
+    assert len(compiled) == 1
+    assert (first != second).any()  # each with weights of its own
+    batch = jnp.asarray(image[None] / np.float32(255))
+    expected = shifted["decoder"](shifted["encoder"](batch), batch)
+    np.testing.assert_allclose(
+        second, np.round(np.clip(expected[0], 0, 1) * 255), atol=1
+    )

@@ -98,6 +98,11 @@ def test_each_table_holds_its_rows(rows, summary):
     assert "`projections`: what projections is." in further[-1]
 
 
+def test_without_clean_images_there_are_no_tables(rows, summary):
+    real = {"real": summary["real"]}
+    assert ablation.markdown(rows, real, ablation.summarize(rows, real)) == ""
+
+
 @pytest.mark.parametrize("text", [None, "no json", '{"rows": [{"name": "a"}]}', "[]"])
 def test_a_folder_without_an_ablation_is_told_what_makes_one(tmp_path, text):
     if text is not None:

@@ -21,6 +21,9 @@ from ttl_jax.reports import partners
         ("12_rain", "12"),
         ("12_Clean", "12"),
         ("0001_fake_B", "0001"),
+        ("001_in", "001"),
+        ("rain_12", "12"),
+        ("12.5_gt", "12.5"),  # a dot is no suffix
         ("rain", "rain"),  # nothing else would be left
         ("train", "train"),  # no part of its own
         ("rainforest", "rainforest"),
@@ -65,11 +68,27 @@ def test_what_could_belong_to_two_is_refused():
 
 
 def test_images_are_found_below_a_folder(tmp_path):
-    for name in ("b.png", "deep/a.webp", ".hidden/c.png", "deep/.d.png"):
+    for name in ("b.1.png", "deep.png/a.webp", ".hidden/c.png", "deep.png/.d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         images.write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("none")
-    assert partners.find_images(tmp_path) == {
-        "b": tmp_path / "b.png",
-        "deep/a": tmp_path / "deep" / "a.webp",
+    found = partners.find_images(tmp_path)
+    assert found == {
+        "b.1": tmp_path / "b.1.png",
+        "deep.png/a": tmp_path / "deep.png" / "a.webp",
     }
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    (tmp_path / "there").mkdir()
+    images.write_image(tmp_path / "there" / "a.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "set").symlink_to(tmp_path / "there")
+    assert list(partners.find_images(tmp_path / "here")) == ["set/a"]
+
+
+def test_names_that_differ_in_case_only_are_never_exchanged():
+    found = partners.match({"a": None, "A": None}, paths("A", "a"))
+    assert found.paths == paths("a", "A")
+    with pytest.raises(ValueError, match="a, A may belong to A_out, a_out"):
+        partners.match({"a": None, "A": None}, paths("A_out", "a_out"))

@@ -110,6 +110,25 @@ def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_niqe_is_of_images_that_it_can_be_told_of_for_every_method():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (niqe.MIN_SIDE, niqe.MIN_SIDE, 3), np.uint8)
+    restored = {"input": image, "ours": image, "blank": image * 0}
+    example = Example("a", "a", restored)
+    for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
+        assert not found.values
+    del restored["blank"]
+    for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
+        assert found.values == {"niqe": niqe.niqe(image)}
+
+
+def test_a_score_that_is_not_finite_ends_it_at_that_image():
+    broken = types.SimpleNamespace(score=lambda array: float("nan"))
+    example = Example("a", "a", {"input": grey(40)})
+    with pytest.raises(ValueError, match="rain_score of a by 'input' is nan"):
+        scores.score(example, "real", (), Unreferenced(recognizer=broken))
+
+
 def test_change_is_told_inside_and_outside_the_mask():
     mask = np.zeros((12, 14), bool)
     mask[:6] = True

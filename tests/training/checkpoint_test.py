@@ -193,15 +193,17 @@ def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
     save_descendant(tmp_path / "distill", modules, *teachers, step=2)
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
     everyone = frozenset({"aa", "ab", "bb", "cc"})
-    assert checkpoint.find_ancestors(tmp_path / "derain") == (everyone, True)
+    runs = {tmp_path / name for name in ("recog", "recon", "distill")}
+    assert checkpoint.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
     step = tmp_path / "distill" / checkpoint.FOLDER / "2"
-    assert checkpoint.find_ancestors(step) == (everyone - {"cc"}, True)
-    assert checkpoint.find_ancestors(tmp_path / "recog") == (frozenset(), True)
+    teachers = runs - {tmp_path / "distill"}
+    assert checkpoint.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
+    assert checkpoint.find_ancestors(tmp_path / "recog") == (set(), set(), True)
 
 
 def test_ancestors_of_a_run_that_is_gone_or_went_on_are_not_known(tmp_path, params):
-    modules = {"encoder": params}
+    modules, gone = {"encoder": params}, {tmp_path / "distill"}
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, False)
+    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
     save_descendant(tmp_path / "distill", modules, ("recog", 1, "aa"), step=5)
-    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, False)
+    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)

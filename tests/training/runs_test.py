@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from configs import ablation, pipeline, recog
+from configs import ablation, recog
+from configs import pipeline as pipeline_config
+from ttl_jax.data import pipeline
 from ttl_jax.training import config_check, runs
 
 # What tells two runs of the same stage apart by design.
@@ -109,6 +111,21 @@ def test_seeds_of_a_row_differ_in_nothing_but_the_seed(config):
         assert (one.seed, other.seed) == (1, 4)
 
 
+def test_rows_of_a_seed_train_on_the_same_pairs_in_the_same_order(config, photographs):
+    config.pairs = (f"folder:{photographs}",)
+    listed = by_name(config)
+
+    def first_pairs(name):
+        data = pipeline.open_training_data(listed[name])
+        return [data.names(step) for step in range(5)]
+
+    rows = [name for name in listed if "distill" not in name and "seed4" in name]
+    assert len(rows) == 11
+    orders = [first_pairs(name) for name in rows]
+    assert all(order == orders[0] for order in orders)
+    assert first_pairs("derain_both_seed1") != orders[0]
+
+
 def test_fields_set_by_the_user_reach_all_rows_of_a_stage(config):
     config.batch_size = 4
     config.encoder.width = 32
@@ -151,7 +168,7 @@ def test_only_the_teachers_that_rows_learn_from_are_trained(config):
 def test_one_stage_and_a_pipeline_are_listed_as_they_are():
     config = recog.get_config("smoke")
     assert runs.list_runs(config) == [config]
-    stages = [run.stage for run in runs.list_runs(pipeline.get_config("smoke"))]
+    stages = [run.stage for run in runs.list_runs(pipeline_config.get_config("smoke"))]
     assert stages == ["recog", "recon", "distill", "derain"]
 
 
@@ -212,5 +229,5 @@ def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
 
 
 def test_other_configs_have_no_index(tmp_path):
-    runs.write_index(pipeline.get_config("smoke"), tmp_path)
+    runs.write_index(pipeline_config.get_config("smoke"), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,10 +1,12 @@
 """Rain removers without training: what any network has to beat.
 
-The settings gain most on the rain of the source sample/train, the one set that every
-installation holds and nobody reports. Every filter is the same for all three channels.
+The default settings are those that gained most PSNR on sample/train, the one set that
+every installation holds and nobody reports: a wide search on crops of twelve pairs, then
+two to six settings of each on every third pair, whole. No other set chose any of them.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 
 import numpy as np
@@ -59,7 +61,7 @@ def make_opening(*, width: int = 7) -> Baseline:
     Of these the only one that knows rain to brighten.
 
     Args:
-      width: Of the row, in pixels; what is brighter than its sides over fewer vanishes.
+      width: Of the row, in pixels; bright stretches of fewer vanish.
 
     References:
       Serra, Image analysis and mathematical morphology, 1982.
@@ -69,7 +71,7 @@ def make_opening(*, width: int = 7) -> Baseline:
     )
 
 
-def make_guided(*, radius: int = 2, eps: float = 0.003) -> Baseline:
+def make_guided(*, radius: int = 3, eps: float = 0.003) -> Baseline:
     """The image smoothed where it is nearly flat, each channel its own guide.
 
     Args:
@@ -146,10 +148,24 @@ def guided_filter(
     return mean(a) * guide + mean(b)
 
 
+# By name; beside each, the mean gain over the input on those pairs, of 21.2 dB.
 BASELINES: dict[str, Callable[[], Baseline]] = {
-    "median": make_median,
-    "opening": make_opening,
-    "guided": make_guided,
-    "tv": make_tv,
-    "nlm": make_nlm,
+    "median": make_median,  # 0.15 dB
+    "opening": make_opening,  # 2.06 dB
+    "guided": make_guided,  # 0.25 dB
+    "tv": make_tv,  # 0.20 dB
+    "nlm": make_nlm,  # 0.25 dB
 }
+
+
+def make_baseline(name: str) -> Baseline:
+    """A rain remover of `BASELINES`, with its own settings.
+
+    Raises:
+      ValueError: If there is none of this name.
+    """
+    if name in BASELINES:
+        return BASELINES[name]()
+    near = difflib.get_close_matches(name, BASELINES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"Unknown baseline {name!r}; known: {', '.join(BASELINES)}{hint}")

@@ -44,6 +44,15 @@ def load(
     return modules, metadata
 
 
+def read_progress(run_dir: pathlib.Path) -> tuple[int, int | None]:
+    """Updates that a run has saved and that it is to do; 0 and None before the first."""
+    steps = checkpoint.saved_steps(run_dir)
+    if not steps:
+        return 0, None
+    metadata = checkpoint.read_metadata(run_dir, steps[-1])
+    return steps[-1], metadata["config"]["num_steps"]
+
+
 def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module:
     """The network that a checkpoint describes, with its params."""
     arguments = {k: v for k, v in description.items() if k != "factory"}

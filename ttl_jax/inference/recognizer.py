@@ -23,8 +23,9 @@ class Recognizer:
       name: Name of the run it comes from.
     """
 
-    def __init__(self, encoder: nnx.Module, classifier: nnx.Module, *, name: str):
-        self.name = name
+    def __init__(self, encoder: nnx.Module, classifier: nnx.Module, run: pathlib.Path):
+        self.name = run.name
+        self._run = run
         encoder_graph, encoder_params = checkpoint.split_module(encoder)
         classifier_graph, classifier_params = checkpoint.split_module(classifier)
         self._digest = checkpoint.digest(encoder_params)
@@ -54,8 +55,8 @@ class Recognizer:
             factory=models.make_classifier.__name__,
             purpose="to tell rain takes a run of the stage recog",
         )
-        name = checkpoint.find_run(path).resolve().name
-        return cls(modules["encoder"], modules["decoder"], name=name)
+        run = checkpoint.find_run(path).resolve()
+        return cls(modules["encoder"], modules["decoder"], run)
 
     def score(self, image: np.ndarray) -> float:
         """The rain score of an image, uint8 RGB [H, W, 3]; higher is rainier."""
@@ -70,13 +71,13 @@ class Recognizer:
     def taught(self, path: str | pathlib.Path) -> bool | None:
         """Whether this network took part in training a run, as a teacher or before it.
 
-        None if that is not known, as earlier runs are gone. Photographs that both saw
-        do not count.
+        So it did if another step of its run did. None if that is not known, as earlier
+        runs are gone. Photographs that both saw do not count.
 
         Args:
           path: As of `from_checkpoint`, of any run.
         """
-        ancestors, is_complete = checkpoint.find_ancestors(path)
-        if self._digest in ancestors:
+        ancestors = checkpoint.find_ancestors(path)
+        if self._digest in ancestors.digests or self._run in ancestors.runs:
             return True
-        return False if is_complete else None
+        return False if ancestors.are_all else None

@@ -1,5 +1,6 @@
 """Removes rain from images with a trained network, rebuilt from its checkpoint alone."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -35,16 +36,7 @@ class Restorer:
         encoder_graph, encoder_params = checkpoint.split_module(encoder)
         decoder_graph, decoder_params = checkpoint.split_module(decoder)
         self._params = encoder_params, decoder_params
-
-        def restore(params, image):
-            features = checkpoint.merge_module(encoder_graph, params[0])(image)
-            restored = checkpoint.merge_module(decoder_graph, params[1])(
-                features, image
-            )
-            return jnp.clip(restored, 0, 1)
-
-        self._restore = jax.jit(restore)
-        self._programs: dict[tuple[int, ...], Any] = {}  # compiled, by shape
+        self._programs = _programs_of(encoder_graph, decoder_graph)
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path | None = None) -> "Restorer":
@@ -84,15 +76,20 @@ class Restorer:
             as RGB of three equal channels; alpha is returned as it is.
 
         Raises:
-          ValueError: If the shape or type is another.
+          ValueError: If the shape or type is another, or what was restored is no number.
         """
         image = np.asarray(image)
         colour, alpha = _split_alpha(image)
         peak = _peak_of(image.dtype)
         rgb = np.repeat(colour, 3, axis=-1) if colour.shape[-1] == 1 else colour
         batch = jnp.asarray(rgb[None].astype(np.float32) / np.float32(peak))
-        program = self._program_for(batch)
+        program = self._programs.find(self._params, batch)
         restored = np.asarray(program(self._params, batch))[0]
+        if np.isnan(restored).any():  # as an integer it would be any level
+            raise ValueError(
+                f"what {self.name} restores is not a number somewhere: the image or the "
+                "network is damaged"
+            )
         if colour.shape[-1] == 1:
             restored = restored.mean(axis=-1, keepdims=True)
         if np.issubdtype(image.dtype, np.integer):
@@ -100,13 +97,32 @@ class Restorer:
         restored = np.concatenate([restored.astype(image.dtype), alpha], axis=-1)
         return restored.reshape(image.shape)
 
-    def _program_for(self, batch: jax.Array):
-        """The program for images of a size, compiled once."""
-        if batch.shape not in self._programs:
-            program = self._restore.lower(self._params, batch).compile()
+
+class _Programs:
+    """The programs that restore images of one architecture, compiled once per size."""
+
+    def __init__(self, encoder_graph: nnx.GraphDef, decoder_graph: nnx.GraphDef):
+        def restore(params, image):
+            features = checkpoint.merge_module(encoder_graph, params[0])(image)
+            restored = checkpoint.merge_module(decoder_graph, params[1])(
+                features, image
+            )
+            return jnp.clip(restored, 0, 1)
+
+        self._restore = jax.jit(restore)
+        self._compiled: dict[tuple[int, ...], Any] = {}
+
+    def find(self, params, batch: jax.Array) -> Any:
+        """The program for images of this size, compiled if it is the first one."""
+        if batch.shape not in self._compiled:
+            program = self._restore.lower(params, batch).compile()
             _check_memory(program.memory_analysis(), batch)
-            self._programs[batch.shape] = program
-        return self._programs[batch.shape]
+            self._compiled[batch.shape] = program
+        return self._compiled[batch.shape]
+
+
+# Networks that differ in their weights alone, as an ablation's, share the programs.
+_programs_of = functools.cache(_Programs)
 
 
 def _check_memory(analysis, batch: jax.Array) -> None:

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ttl_jax.data import images
 from ttl_jax.reports import tables
 from ttl_jax.reports.examples import INPUT
 
 INDEX = "ablation.json"
+SCORES = "ablation_scores.json"  # not the index: reports may go into its folder
+_COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
 _METRICS = {"psnr": ".2f", "ssim": ".4f"}
 _REFERENCE = "both"  # the row that others are compared with: V1
 _TITLES = {
@@ -64,9 +67,32 @@ def read(workdir: str | pathlib.Path) -> list[Row]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} tells no ablation ({error}); train one by python -m ttl_jax.main "
-            f"--config=configs/ablation.py --workdir={workdir}."
+            f"{path} tells no ablation ({error}); train one by {_COMMAND}{workdir}."
         ) from error
+
+
+def check_finished(rows: Sequence[Row], workdir: str | pathlib.Path) -> None:
+    """Checks that every run was trained to its end.
+
+    Raises:
+      ValueError: Naming those that were not, and what goes on with them.
+    """
+    from ttl_jax.inference import networks  # starts jax
+
+    runs = [path for row in rows for path in row.runs.values()]
+    progress = {path.name: networks.read_progress(path) for path in runs}
+    unfinished = [
+        f"{name} ({f'at {done} of {wanted} updates' if wanted else 'not begun'})"
+        for name, (done, wanted) in progress.items()
+        if wanted is None or done < wanted
+    ]
+    if unfinished:
+        raise ValueError(
+            f"{len(unfinished)} of {len(runs)} runs are not finished: "
+            f"{images.name_some(unfinished)}. The command that began them goes on with "
+            f"them: {_COMMAND}{workdir}, with its preset and other flags. To do without "
+            f"them, take them out of {pathlib.Path(workdir, INDEX)}."
+        )
 
 
 def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
@@ -103,7 +129,7 @@ def markdown(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
     sections = []
     for number, title in _TITLES.items():
         chosen = [r for r in rows if (number in r.tables if number else not r.tables)]
-        if chosen:
+        if chosen and any(means.values()):  # none without clean images
             reference = [r for r in rows if r.name == _REFERENCE and r not in chosen]
             sections.append(_table(title, reference + chosen, summary, means))
     return "\n".join(sections)

@@ -35,9 +35,9 @@ def most_different(
       ValueError: So many windows have no room.
     """
     # n² times the variance, in integers: sums are exact, and so are ties.
-    values = [panel.astype(np.int64) for panel in panels]
-    squares = sum(value**2 for value in values)
-    variance = (len(values) * squares - sum(values) ** 2).sum(axis=-1)
+    total = sum(panel.astype(np.int64) for panel in panels)
+    squares = sum(panel.astype(np.int64) ** 2 for panel in panels)
+    variance = (len(panels) * squares - total**2).sum(axis=-1)
     integral = np.pad(variance.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     tops, lefts = (size // 20 for size in variance.shape)
     rows, columns = variance.shape[0] - height + 1, variance.shape[1] - width + 1

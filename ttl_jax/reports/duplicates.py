@@ -1,6 +1,5 @@
 """What an audit found, as a page with thumbnails, as tables, and as names to exclude."""
 
-import base64
 import csv
 import html
 import io
@@ -13,6 +12,7 @@ from PIL import Image
 
 from ttl_jax.data import atomic_files
 from ttl_jax.data.audit import Audit, excluded_names
+from ttl_jax.reports import html_pages
 
 PAGE, TABLE, DATA, EXCLUDED = "index.html", "matches.csv", "audit.json", "exclude.txt"
 
@@ -21,9 +21,6 @@ MAX_MEMBERS = 8  # of a group shown
 _THUMBNAIL = 200  # pixels, the longer side
 
 _STYLE = """
-body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em }
-section { border-top: 1px solid #ccc; padding: .8em 0 }
-.row { display: flex; flex-wrap: wrap; gap: 1em }
 figure { margin: 0; width: 200px; overflow-wrap: anywhere; font-size: 12px }
 .test { color: #a00 }
 """
@@ -85,16 +82,8 @@ def page(audit: Audit) -> str:
         summary.append(
             f"<p>Here are {len(shown)} of the groups; all are in {DATA}.</p>"
         )
-    return "".join(
-        [
-            '<!DOCTYPE html><html lang="en"><meta charset="utf-8">',
-            f"<title>Near-duplicates</title><style>{_STYLE}</style>",
-            "<h1>Near-duplicates</h1>",
-            *summary,
-            *(_section(audit, group) for group in shown),
-            "</html>\n",
-        ]
-    )
+    sections = (_section(audit, group) for group in shown)
+    return html_pages.document("Near-duplicates", _STYLE, [*summary, *sections])
 
 
 def _summary(audit: Audit) -> Iterator[str]:
@@ -139,11 +128,11 @@ def _figure(audit: Audit, index: int) -> str:
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=80)
-    data = base64.b64encode(stream.getvalue()).decode()
+    address = html_pages.embedded(stream.getvalue(), "image/jpeg")
     style = ' class="test"' if _is_test(audit, index) else ""
     name, source = html.escape(entry.photograph.name), html.escape(entry.source)
     return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{name}">'
+        f'<figure><img src="{address}" alt="{name}">'
         f"<figcaption>{name}<br><b{style}>{source}</b></figcaption></figure>"
     )
 

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import pathlib
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ttl_jax.reports import ablation, examples, tables
 from ttl_jax.reports import scores as scores_lib
@@ -57,15 +58,14 @@ def run(request: Request) -> str:
     Raises:
       ValueError: Whatever is missing, does not belong together or cannot be read.
     """
-    rows = ablation.read(request.ablation) if request.ablation else []
-    checkpoints = _name_checkpoints(request, rows)
+    rows = _read_ablation(request.ablation) if request.ablation else []
+    networks = _open_networks([*request.checkpoints, *_list_runs(rows)])
     unreferenced = scores_lib.Unreferenced(
         request.with_niqe, _open_recognizer(request.recog)
     )
-    methods = _open_methods(request, checkpoints)
-    sets, notes = _open_sets(request, methods)
-    notes += _judge(unreferenced.recognizer, checkpoints)
-    request.output.mkdir(parents=True, exist_ok=True)
+    sets, notes = _open_sets(request, _open_methods(request, networks))
+    notes += _judge(unreferenced.recognizer, networks, request.results)
+    _make_folder(request.output)
     scores = scores_lib.score_sets(
         sets,
         request.protocols,
@@ -77,35 +77,48 @@ def run(request: Request) -> str:
     return _write_ablation(request.output, rows, scores, report) if rows else report
 
 
-def _name_checkpoints(
-    request: Request, rows: Sequence[ablation.Row]
-) -> list[tuple[str | None, str]]:
-    runs = [(row.method(s), str(path)) for row in rows for s, path in row.runs.items()]
-    return [*request.checkpoints, *runs]
+def _read_ablation(workdir: str) -> list[ablation.Row]:
+    rows = ablation.read(workdir)
+    ablation.check_finished(rows, workdir)
+    return rows
 
 
-def _open_methods(
-    request: Request, checkpoints: Sequence[tuple[str | None, str]]
-) -> dict[str, Method]:
+def _list_runs(rows: Sequence[ablation.Row]) -> list[tuple[str, str]]:
+    return [(row.method(s), str(path)) for row in rows for s, path in row.runs.items()]
+
+
+class _Network(NamedTuple):
+    """A trained network, its name in tables, and the run folder that it comes from."""
+
+    name: str
+    path: str
+    restorer: Any
+
+
+def _open_networks(checkpoints: Sequence[tuple[str | None, str]]) -> list[_Network]:
+    if not checkpoints:
+        return []
+    from ttl_jax.inference import restorer
+
+    networks = []
+    for name, path in checkpoints:
+        network = restorer.Restorer.from_checkpoint(path)
+        networks.append(_Network(name or network.name, path, network))
+    return networks
+
+
+def _open_methods(request: Request, networks: Sequence[_Network]) -> dict[str, Method]:
     """Baselines and networks by name."""
     opened = []
     if request.baselines:
         from ttl_jax.inference import baselines
 
         opened += [(name, baselines.make_baseline(name)) for name in request.baselines]
-    if checkpoints:
-        from ttl_jax.inference import restorer
-
-        for name, path in checkpoints:
-            network = restorer.Restorer.from_checkpoint(path)
-            opened.append((name or network.name, network))
-    names = [name for name, _ in opened] + [name for name, _ in request.results]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"Each method has a name of its own, but given are {', '.join(names)}; name "
-            f"{', '.join(twice)} otherwise, as --checkpoint NAME=DIR."
-        )
-    return {name: examples.network_method(network) for name, network in opened}
+    opened += [(network.name, network.restorer) for network in networks]
+    examples.check_names(
+        [name for name, _ in opened] + [name for name, _ in request.results]
+    )
+    return {name: examples.network_method(restorer) for name, restorer in opened}
 
 
 def _open_sets(
@@ -113,20 +126,18 @@ def _open_sets(
 ) -> tuple[dict[str, Examples], list[str]]:
     """The sets by name, and what is to be said of how they were put together."""
     if request.rainy:
-        folders = examples.ResultFolders(
-            request.rainy, request.target, dict(request.results)
-        )
+        folders = examples.ResultFolders(request.rainy, request.target, request.results)
         name = pathlib.Path(request.target or request.rainy).resolve().name
         opened = {name: folders.subjects}
         methods, notes = {**folders.methods, **methods}, folders.notes
     else:
         opened = {source: examples.open_source(source) for source in request.data}
         notes = []
-    sets = {
-        name: Examples(_tell(request, subjects), methods)
-        for name, subjects in opened.items()
-    }
-    return sets, notes
+    told = {name: _tell(request, subjects) for name, subjects in opened.items()}
+    if not (request.with_niqe or request.recog):
+        for name, subjects in told.items():
+            _check_measurable(name, subjects)
+    return {name: Examples(of, methods) for name, of in told.items()}, notes
 
 
 def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:
@@ -138,6 +149,28 @@ def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:
     return subjects
 
 
+def _check_measurable(name: str, subjects: Sequence[Subject]) -> None:
+    if not any(subject.target or subject.rain_mask for subject in subjects):
+        raise ValueError(
+            f"{name} has no clean images to compare with, and no score is asked for that "
+            "needs none. If it should hold pairs: their folders are called rainy and "
+            "clean, or input and target, and beside --input stands --target. If not, add "
+            "--niqe, --recog or --masks."
+        )
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    """Makes the output folder, where a file can be made: scoring may take hours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be written to: {error.strerror}. Name another --output."
+        ) from error
+
+
 def _open_recognizer(path: str | None):
     if path is None:
         return None
@@ -146,20 +179,25 @@ def _open_recognizer(path: str | None):
     return recognizer.Recognizer.from_checkpoint(path)
 
 
-def _judge(recognizer: Any, checkpoints: Sequence[tuple[str | None, str]]) -> list[str]:
-    """Whether the rain score is independent of the networks that it is the judge of."""
+def _judge(
+    recognizer: Any,
+    networks: Sequence[_Network],
+    results: Sequence[tuple[str, str]],
+) -> list[str]:
+    """Whether the rain score is independent of the methods that it is the judge of."""
     if recognizer is None:
         return []
     verdicts = {
         True: "It is not independent: it took part in training",
-        None: "Whether it took part in training is not known, as earlier runs are gone, of",
+        None: "It may not be independent: whether it took part in training is not known "
+        "from the files of",
         False: "It took no part in training",
     }
     sentences = [f"The rain score is that of the network `{recognizer.name}`."]
-    told = {path: recognizer.taught(path) for _, path in checkpoints}
+    told = {network.name: recognizer.taught(network.path) for network in networks}
+    told |= {name: None for name, _ in results}
     for verdict, sentence in verdicts.items():
-        names = [name or path for name, path in checkpoints if told[path] is verdict]
-        if names:
+        if names := [name for name, of in told.items() if of is verdict]:
             sentences.append(f"{sentence} {', '.join(names)}.")
     return [" ".join(sentences)]
 
@@ -175,5 +213,5 @@ def _write_ablation(
     means = ablation.summarize(rows, summary)
     report = f"{ablation.markdown(rows, summary, means)}\n{report}"
     text = json.dumps(means, indent=2, allow_nan=False) + "\n"
-    tables.write_files(folder, {tables.TABLE: report, ablation.INDEX: text})
+    tables.write_files(folder, {tables.TABLE: report, ablation.SCORES: text})
     return report

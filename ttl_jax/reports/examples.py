@@ -5,6 +5,7 @@ Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold
 
 import csv
 import dataclasses
+import difflib
 import functools
 import hashlib
 import os
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ttl_jax.data import decoding, images, sources
+from ttl_jax.data import decoding, files, images, sources
 from ttl_jax.data.photographs import NoPairsError
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import partners
@@ -21,6 +22,7 @@ from ttl_jax.reports import partners
 INPUT = "input"  # the method that leaves the rain in
 
 Load = Callable[[], np.ndarray]
+Sizes = dict[pathlib.Path, tuple[int, int]]  # height and width by file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +77,10 @@ class Examples:
       methods: Name to a function from a subject and its rainy image to the restored one.
 
     Raises:
-      ValueError: There is nothing to score, an image is too small for SSIM's window, or
-        a method has the input's name.
+      ValueError: There is nothing to score, or an image is too small for SSIM's window.
     """
 
     def __init__(self, subjects: Sequence[Subject], methods: Mapping[str, Method]):
-        if INPUT in methods:
-            raise ValueError(
-                f"{INPUT!r} is what the rainy images are called; name the method "
-                "otherwise."
-            )
         if not subjects:
             raise ValueError("There are no images to score.")
         _check_sizes({subject.name: subject.size for subject in subjects})
@@ -92,6 +88,22 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self._subjects)
+
+    def pick(self, names: Sequence[str]) -> "Examples":
+        """The examples of these names, in their order.
+
+        Raises:
+          ValueError: One is named twice or not among them.
+        """
+        if len(set(names)) < len(names):
+            raise ValueError(f"Name each image once; given are {', '.join(names)}.")
+        by_name = {subject.name: subject for subject in self._subjects}
+        for name in names:
+            if name not in by_name:
+                near = difflib.get_close_matches(name, by_name, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"There is no image {name!r}.{hint}")
+        return Examples([by_name[name] for name in names], self._methods)
 
     def __iter__(self) -> Iterator[Example]:
         for subject in self._subjects:
@@ -107,6 +119,23 @@ class Examples:
                 target,
                 subject.rain_mask and subject.rain_mask(),
             )
+
+
+def check_names(methods: Sequence[str]) -> None:
+    """Checks that each method has a name of its own.
+
+    Raises:
+      ValueError: If one is used twice, or is the input's.
+    """
+    if INPUT in methods:
+        raise ValueError(
+            f"{INPUT!r} is what the rainy images are called; name the method otherwise."
+        )
+    if twice := sorted({name for name in methods if methods.count(name) > 1}):
+        raise ValueError(
+            f"Each method has a name of its own, but given are {', '.join(methods)}; "
+            f"name {', '.join(twice)} otherwise, as NAME=DIR."
+        )
 
 
 def network_method(restorer) -> Method:
@@ -148,7 +177,7 @@ class ResultFolders:
     Args:
       rainy: Folder of the rainy images.
       target: Folder of the clean images, or None.
-      results: Method to the folder of its results.
+      results: Each method and the folder of its results.
 
     Attributes:
       subjects: The images, by the names of the targets; of the rainy ones without.
@@ -157,34 +186,36 @@ class ResultFolders:
 
     Raises:
       ValueError: A folder is missing or holds no images, a partner is missing or has
-        none, or sizes differ. Nothing has been scored by then.
+        none, an image is damaged, sizes differ, or as `check_names`. Nothing has been
+        scored by then.
     """
 
     def __init__(
         self,
         rainy: str | os.PathLike[str],
         target: str | os.PathLike[str] | None,
-        results: Mapping[str, str | os.PathLike[str]],
+        results: Sequence[tuple[str, str | os.PathLike[str]]],
     ):
+        check_names([name for name, _ in results])
         first = partners.find_images(rainy if target is None else target)
         folders = {} if target is None else {INPUT: rainy}
-        folders |= results
+        folders |= dict(results)
         found = _match_folders(first, folders)
         self.notes = list(_describe_renamed(found))
-        sizes = {name: decoding.read_size(path) for name, path in first.items()}
-        _check_equal_sizes(sizes, found)
+        sizes = _read_sizes(first, *(matched.paths for matched in found.values()))
+        _check_equal_sizes(first, found, sizes)
         rainy_paths = first if target is None else found[INPUT].paths
         self.subjects = [
             Subject(
                 name,
-                sizes[name],
+                sizes[path],
                 functools.partial(decoding.read_rgb8, rainy_paths[name]),
                 target and functools.partial(decoding.read_rgb8, path),
             )
             for name, path in first.items()
         ]
         self.methods = {
-            method: _folder_method(found[method].paths) for method in results
+            method: _folder_method(found[method].paths) for method, _ in results
         }
 
 
@@ -201,7 +232,7 @@ def attach_masks(
     subjects = list(subjects)
     masks = partners.find_images(folder)
     # A mask lies in its folder under the image's name alone.
-    stems = [pathlib.PurePosixPath(subject.name).stem for subject in subjects]
+    stems = [_without_suffix(subject.name).rpartition("/")[2] for subject in subjects]
     found = partners.match(dict.fromkeys(stems), masks).paths
     if not found:
         raise ValueError(
@@ -213,8 +244,11 @@ def attach_masks(
             f"Several images to score are called {images.name_some(twice)}, so that it "
             f"is not clear whose the masks in {folder} are; score them apart."
         )
+    sizes = _read_sizes(found)
     return [
-        _with_mask(subject, found.get(stem))
+        _with_mask(subject, found[stem], sizes[found[stem]])
+        if stem in found
+        else subject
         for subject, stem in zip(subjects, stems, strict=True)
     ]
 
@@ -234,10 +268,10 @@ def attach_scenes(
         dataclasses.replace(subject, scene=_find_scene(subject.name, scenes))
         for subject in subjects
     ]
-    if missing := [subject.name for subject in told if subject.scene is None]:
+    if missing := [subject.name for subject in told if not subject.scene]:
         raise ValueError(
             f"{file} tells no scene of {len(missing)} of {len(told)} images: "
-            f"{images.name_some(missing)}."
+            f"{images.name_some(missing)}. Its paths have to be these names or their ends."
         )
     return told
 
@@ -245,8 +279,8 @@ def attach_scenes(
 def _read_scenes(file: pathlib.Path) -> dict[str, str]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-        return {os.path.splitext(row["path"])[0]: row["scene"] for row in rows}
+            rows = list(csv.DictReader(stream, restval=""))
+        return {_without_suffix(row["path"]): row["scene"] for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ValueError(
             f"{file} cannot be read as a CSV file with the columns path and scene: "
@@ -255,9 +289,14 @@ def _read_scenes(file: pathlib.Path) -> dict[str, str]:
 
 
 def _find_scene(name: str, scenes: Mapping[str, str]) -> str | None:
-    parts = os.path.splitext(name)[0].split("/")
+    parts = _without_suffix(name).split("/")
     ends = ("/".join(parts[i:]) for i in range(len(parts)))
     return next((scenes[end] for end in ends if end in scenes), None)
+
+
+def _without_suffix(name: str) -> str:
+    # What follows a dot is not always a suffix: names of records and folders have none.
+    return os.path.splitext(name)[0] if files.is_image(name) else name
 
 
 def _scene_of(name: str, target: np.ndarray | None) -> str:
@@ -266,10 +305,7 @@ def _scene_of(name: str, target: np.ndarray | None) -> str:
     return hashlib.sha256(np.ascontiguousarray(target)).hexdigest()[:16]
 
 
-def _with_mask(subject: Subject, path: pathlib.Path | None) -> Subject:
-    if path is None:
-        return subject
-    size = decoding.read_size(path)
+def _with_mask(subject: Subject, path: pathlib.Path, size: tuple[int, int]) -> Subject:
     if size != subject.size:
         raise ValueError(
             f"The rain mask {path} is {size[0]} x {size[1]}, its image "
@@ -295,14 +331,17 @@ def _match_folders(
     found, faults = {}, []
     for method, folder in folders.items():
         paths = partners.find_images(folder)
-        found[method] = partners.match(first, paths)
+        try:
+            found[method] = partners.match(first, paths)
+        except ValueError as error:
+            raise ValueError(f"{method}, in {folder}: {error}") from error
         used = set(found[method].paths.values())
         missing = [name for name in first if name not in found[method].paths]
         extra = [name for name, path in paths.items() if path not in used]
         if missing:
             faults.append(f"{method} lacks {images.name_some(missing)}")
         if extra:
-            faults.append(f"{method} has no target for {images.name_some(extra)}")
+            faults.append(f"{method} has {images.name_some(extra)} without a partner")
     if faults:
         raise ValueError(
             "Images belong together by their path without the suffix and common parts "
@@ -321,22 +360,33 @@ def _describe_renamed(found: Mapping[str, partners.Partners]) -> Iterator[str]:
             )
 
 
+def _read_sizes(*folders: partners.Paths) -> Sizes:
+    """Height and width of every file, each of which was decoded fully once.
+
+    Raises:
+      ValueError: Naming the files that cannot be used.
+    """
+    paths = [path for folder in folders for path in folder.values()]
+    facts = images.check([str(path) for path in paths])
+    return {p: (f.height, f.width) for p, f in zip(paths, facts, strict=True)}
+
+
 def _check_equal_sizes(
-    sizes: Mapping[str, tuple[int, int]], found: Mapping[str, partners.Partners]
+    first: partners.Paths, found: Mapping[str, partners.Partners], sizes: Sizes
 ) -> None:
     """Refuses images that have not their partner's size."""
     faults = []
     for matched in found.values():
-        for name, expected in sizes.items():
-            size = decoding.read_size(matched.paths[name])
+        for name, path in matched.paths.items():
+            size, expected = sizes[path], sizes[first[name]]
             if size != expected:
                 faults.append(
-                    f"{matched.paths[name]} is {size[0]} x {size[1]}, its target "
+                    f"{path} is {size[0]} x {size[1]}, its partner "
                     f"{expected[0]} x {expected[1]}"
                 )
     if faults:
         raise ValueError(
-            "Images have to have their target's size (height x width): "
+            "Images have to have their partner's size (height x width): "
             f"{images.name_some(faults, '; ')}."
         )
 

@@ -13,13 +13,13 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ttl_jax.data import images
+from ttl_jax.data import files, images
 
 PREFIXES = ("norain", "rainy", "rain", "derained", "derain", "restored", "clean", "gt")
 SUFFIXES = (
     "derained", "derain", "derainy", "restored", "restore", "result", "results",
     "output", "out", "pred", "fake_b", "real_a", "real_b", "norain", "rainy", "rain",
-    "clean", "clear", "gt", "target", "input", "x2",
+    "clean", "clear", "gt", "target", "input", "in", "x2",
 )  # fmt: skip
 
 _PREFIX = re.compile(rf"^(?:{'|'.join(PREFIXES)})[-_ ]")
@@ -45,19 +45,15 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
     """The images of a folder and its subfolders by path within it, less the suffix.
 
     Raises:
-      ValueError: There is no such folder, it holds no images, or two of the same name
-        but for the suffix.
+      ValueError: There is no such folder, it cannot be read, holds no images, or two of
+        the same name but for the suffix.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}.")
     found: Paths = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in relative.parts)
-        if is_hidden or path.suffix.lower() not in images.SUFFIXES:
-            continue
-        stem = relative.with_suffix("").as_posix()
+    for path in map(pathlib.Path, filter(files.is_image, files.walk(folder))):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             raise ValueError(
                 f"{found[stem]} and {path} have the same name but for the suffix; one "

@@ -1,6 +1,7 @@
 """Scores of restored images beside those of the rainy input, per image and as means."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -11,7 +12,7 @@ import numpy as np
 import tqdm
 
 from ttl_jax.metrics import image_quality, intervals, niqe
-from ttl_jax.reports import sheets
+from ttl_jax.reports import comparisons, sheets
 from ttl_jax.reports.examples import INPUT, Example, Examples
 
 NO_TARGET = "no_reference"  # in place of a protocol, where there are no clean images
@@ -38,8 +39,9 @@ METRICS = {
     "psnr_gain": Metric("gain, dB", "+.2f", "PSNR over the rainy input's own"),
     "niqe": Metric(
         "NIQE", ".2f",
-        "distance from the statistics of natural photographs; lower is better, and "
-        "smooth or noisy images may score well or badly whatever became of the rain",
+        "distance from the statistics of natural photographs, of images with sides of at "
+        f"least {niqe.MIN_SIDE} pixels; lower is better, and smooth or noisy images may "
+        "score well or badly whatever became of the rain",
     ),
     "rain_score": Metric(
         "rain score", "+.3f",
@@ -82,7 +84,8 @@ class Unreferenced:
     """The metrics that need no clean image.
 
     Attributes:
-      with_niqe: Whether to compute NIQE; of images too small for it there is none.
+      with_niqe: Whether to compute NIQE; of images too small for it, or of one colour
+        nearly everywhere, there is none.
       recognizer: An `inference.Recognizer` for the rain score, or None.
     """
 
@@ -93,8 +96,9 @@ class Unreferenced:
         """What one method's image scores."""
         restored, rainy = example.restored[method], example.restored[INPUT]
         values = {}
-        if self.with_niqe and min(restored.shape[:2]) >= niqe.MIN_SIDE:
-            values["niqe"] = niqe.niqe(restored)
+        if self.with_niqe:
+            with contextlib.suppress(ValueError):
+                values["niqe"] = niqe.niqe(restored)
         if self.recognizer is not None:
             values["rain_score"] = self.recognizer.score(restored)
         if example.rain_mask is not None:
@@ -123,7 +127,7 @@ def score_sets(
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Which further metrics to compute.
       num_sheets: Of how many examples of each set, spread evenly over it, to write a
-        picture of all methods side by side, with the first protocol's PSNR.
+        picture of all methods side by side, with scores under the first protocol.
       sheet_folder: Where to write them; made if it is not there.
 
     Raises:
@@ -137,15 +141,14 @@ def score_sets(
         # disable=None: a bar only in a terminal
         bar = tqdm.tqdm(examples, desc=set_name, unit="image", disable=None)
         for index, example in enumerate(bar):
-            values = score(example, set_name, protocols, unreferenced)
-            scores += values
+            scores += score(example, set_name, protocols, unreferenced)
             if index in shown:
                 # Numbered, as names that are long or alike are cut to their ends.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                row = sheets.SheetRow(_panels(example, values))
-                sheets.write_sheet(path, [row])
+                rows = comparisons.make_rows([example], protocol=protocols[0])
+                sheets.write_sheet(path, rows)
     return scores
 
 
@@ -158,14 +161,15 @@ def score(
     """The scores of every method under every protocol.
 
     Raises:
-      ValueError: An image has not the target's size, or a protocol is unknown.
+      ValueError: An image has not the target's size, a score is not finite, or a protocol
+        is unknown.
     """
-    further = {m: unreferenced.values(example, m) for m in example.restored}
+    further = _of_all({m: unreferenced.values(example, m) for m in example.restored})
     if example.target is None:
         by_protocol = {NO_TARGET: {method: {} for method in example.restored}}
     else:
         by_protocol = {name: _referenced(example, name) for name in protocols}
-    return [
+    scores = [
         Score(
             set_name, protocol, example.name, example.scene, method,
             values | further[method],
@@ -173,6 +177,27 @@ def score(
         for protocol, by_method in by_protocol.items()
         for method, values in by_method.items()
     ]  # fmt: skip
+    for one in scores:
+        _check_finite(one)
+    return scores
+
+
+def _of_all(values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The metrics that all methods have: their means are to be over the same images."""
+    common = set.intersection(*(set(of_method) for of_method in values.values()))
+    return {
+        method: {name: value for name, value in of_method.items() if name in common}
+        for method, of_method in values.items()
+    }
+
+
+def _check_finite(score: Score) -> None:
+    for name, value in score.values.items():
+        if not np.isfinite(value):
+            raise ValueError(
+                f"The {name} of {score.image} by {score.method!r} is {value}, of which "
+                "there is no mean; leave that image, method or metric out."
+            )
 
 
 def _referenced(example: Example, protocol: str) -> dict[str, dict[str, float]]:
@@ -254,18 +279,3 @@ def _end(name: str) -> str:
     """The last part of a path or a source's name, as a part of a file's name."""
     stem = pathlib.PurePath(name).stem
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in stem)
-
-
-def _panels(example: Example, scores: Sequence[Score]) -> dict[str, np.ndarray]:
-    """Label to image, the labels with the PSNR under the first protocol."""
-    first = {
-        value.method: value.values
-        for value in scores
-        if value.protocol == scores[0].protocol
-    }
-    panels = {
-        f"{method} {first[method]['psnr']:.2f} dB" if "psnr" in first[method] else method:
-        restored
-        for method, restored in example.restored.items()
-    }  # fmt: skip
-    return panels if example.target is None else {**panels, "target": example.target}

@@ -196,8 +196,8 @@ def _lay_out(rows: Sequence[SheetRow], panel_width: int | None) -> _Layout:
     text_size = max(_TEXT_SIZE * points, _MIN_TEXT_SIZE)
     captions = [caption for row in rows for caption in row.captions.values()]
     widest = max((_text_width(caption, text_size) for caption in captions), default=0)
-    if widest > width:  # Numbers are not cut.
-        text_size = max(text_size * width / widest, _MIN_TEXT_SIZE)
+    if widest > 0.95 * width:  # Numbers are not cut.
+        text_size = max(text_size * 0.95 * width / widest, _MIN_TEXT_SIZE)
     line, gap = max(round(_FRAME * points), 2), max(round(_GAP * points), 4)
     margin = round(1.5 * text_size) if any(row.name for row in rows) else 0
     lefts = [margin + i * (width + gap) for i in range(len(labels))]
@@ -282,19 +282,14 @@ def _add_close_ups(
 ) -> None:
     """Adds what is in the boxes, each pixel a square, at the layout's present height."""
     room = _room(layout, len(boxes), width)
-    total = sum(box.width for box in boxes)
-    zoom = room // total
-    if not zoom:
-        raise ValueError(
-            f"Close-ups that are {total} pixels wide together do not fit under a panel "
-            f"of {width}, where {room} are left; take smaller or fewer."
-        )
+    zooms = _zooms(boxes, room)
     # What is left over parts several; a single one it leaves in the middle.
+    total = sum(zoom * box.width for zoom, box in zip(zooms, boxes))
     spaces = len(boxes) - 1
-    parting = (room - zoom * total) // (spaces or 2)
+    parting = (room - total) // (spaces or 2)
     x = layout.line + (0 if spaces else parting)
     top = layout.height + layout.gap + layout.line
-    for box, colour in zip(boxes, CLOSE_UP_COLOURS):
+    for box, zoom, colour in zip(boxes, zooms, CLOSE_UP_COLOURS):
         for left, panel in zip(lefts, row.panels.values()):
             inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
             enlarged = inside.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -302,8 +297,26 @@ def _add_close_ups(
             framed = Box(left + x, top, zoom * box.width, zoom * box.height)
             layout.frames.append((framed, colour))
         x += zoom * box.width + 2 * layout.line + layout.gap + parting
-    highest = zoom * max(box.height for box in boxes)
+    highest = max(zoom * box.height for box, zoom in zip(boxes, zooms))
     layout.height = top + highest + layout.line
+
+
+def _zooms(boxes: Sequence[Box], room: int) -> list[int]:
+    """By what to enlarge each box: the lowest grow as long as all fit side by side."""
+    zooms, grown = [], [1] * len(boxes)
+    while sum(zoom * box.width for zoom, box in zip(grown, boxes)) <= room:
+        zooms = grown
+        heights = [zoom * box.height for zoom, box in zip(zooms, boxes)]
+        grown = [
+            zoom + (height == min(heights)) for zoom, height in zip(zooms, heights)
+        ]
+    if not zooms:
+        raise ValueError(
+            f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do not "
+            f"fit side by side under a panel, where {max(room, 0)} are free; take "
+            "smaller or fewer."
+        )
+    return zooms
 
 
 def _boxes(layout: _Layout, row: SheetRow, width: int) -> Sequence[Box]:
@@ -315,7 +328,9 @@ def _boxes(layout: _Layout, row: SheetRow, width: int) -> Sequence[Box]:
     zoom = max(round(_ENLARGEMENT * width / row.width), 1)
     box_width = _room(layout, row.close_ups, width) // row.close_ups // zoom
     compared = [row.panels[label] for label in row.compared or row.panels]
-    size = max(box_width, 1), max(3 * box_width // 4, 1)
+    # One alone, as wide as the panel, is kept from being as high.
+    box_height = box_width // 2 if row.close_ups == 1 else 3 * box_width // 4
+    size = max(box_width, 1), max(box_height, 1)
     return most_different(compared, row.close_ups, *size)
 
 
@@ -363,7 +378,8 @@ def _draw(layout: _Layout, *, dpi: float, with_pictures: bool = False) -> figure
         corner = box.x - layout.line / 2, box.y - layout.line / 2
         size = box.width + layout.line, box.height + layout.line
         line = {"edgecolor": colour, "linewidth": layout.line * points}
-        axes.add_patch(patches.Rectangle(corner, *size, fill=False, **line))
+        frame = patches.Rectangle(corner, *size, fill=False, snap=False, **line)
+        axes.add_patch(frame)
     for x, y, text, angle in layout.texts:
         axes.text(
             x,

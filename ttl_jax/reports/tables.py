@@ -175,7 +175,8 @@ def _note(protocol: str, sets: Mapping) -> str:
         lines.append(f"Protocol `{protocol}`: {description}.")
         lines.append(
             "Best in bold, second best underlined, the input aside. Differences to the "
-            "best are of PSNR, image by image; their intervals resample scenes."
+            "best are of PSNR, image by image; their intervals resample scenes, and are "
+            "too narrow for fewer than about 20."
         )
     lines += [
         f"{m.title}: {m.note}." for name, m in metrics.items() if name not in _MARKED

@@ -13,7 +13,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -293,29 +293,42 @@ def _find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     return run_dir, step
 
 
-def find_ancestors(path: pathlib.Path) -> tuple[frozenset[str], bool]:
-    """Digests of the modules that a run came from, by way of all earlier runs.
+class Ancestors(NamedTuple):
+    """What a run came from, by way of all earlier runs.
+
+    Attributes:
+      digests: Of the modules that were handed over.
+      runs: The resolved folders of the earlier runs.
+      are_all: Whether each of those steps is still there, to tell of those before it.
+    """
+
+    digests: frozenset[str]
+    runs: frozenset[pathlib.Path]
+    are_all: bool
+
+
+def find_ancestors(path: pathlib.Path) -> Ancestors:
+    """Returns what a run came from.
 
     Args:
       path: As of `load_modules`.
-
-    Returns:
-      The digests, and whether all of the earlier runs are still there, as they were, to
-      tell of those before them.
     """
     digests: set[str] = set()
-    is_complete = True
+    runs: set[pathlib.Path] = set()
+    are_all = True
     remaining = [_find_step(pathlib.Path(path))]
     while remaining:
         run_dir, step = remaining.pop()
         if step not in saved_steps(run_dir):
-            is_complete = False
+            are_all = False
             continue
         for origin in read_metadata(run_dir, step)["origins"].values():
             if origin["digest"] not in digests:
+                earlier = run_dir.parent / origin["run"]
                 digests.add(origin["digest"])
-                remaining.append((run_dir.parent / origin["run"], origin["step"]))
-    return frozenset(digests), is_complete
+                runs.add(earlier.resolve())
+                remaining.append((earlier, origin["step"]))
+    return Ancestors(frozenset(digests), frozenset(runs), are_all)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -1,0 +1,166 @@
+"""The command that compares real with synthetic rain."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from tests import pictures
+from ttl_jax import analyze, inference
+from ttl_jax.reports import rain_sets
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to run in, but for photographs with and without rain, and pairs."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        clean = pictures.texture(i, 200, 200)
+        for folder, image in {
+            "rainy": pictures.texture(10 + i, 200, 200),
+            "dry": clean,
+            "pairs/clean": clean,
+            "pairs/rainy": pictures.add_noise(clean, 20),
+        }.items():
+            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+            pictures.write(pathlib.Path(folder, f"{i}.png"), image)
+    return tmp_path
+
+
+COMMAND = "--real rainy --synthetic noise=pairs --side 192 --output out"
+
+
+def test_sets_are_compared_and_the_page_is_named(here, capsys):
+    command = f"{COMMAND} --synthetic rendered=rain:folder:dry --clean dry --images 3"
+    assert analyze.main(command.split()) == 0
+    analysis = json.loads(pathlib.Path("out/analysis.json").read_text())
+    assert [(one["name"], one["kind"]) for one in analysis["sets"]] == [
+        ("rainy", "real"),
+        ("noise", "synthetic"),
+        ("rendered", "synthetic"),
+        ("clean", "clean"),
+    ]
+    assert {(one["found"], one["images"]) for one in analysis["sets"]} == {(4, 3)}
+    printed = capsys.readouterr().out
+    assert "noise: 3 images, 3 scenes, 0 left out; NIQE rainy" in printed
+    assert "out/index.html" in printed
+    assert pathlib.Path("out/index.html").is_file()
+
+
+def test_every_setting_reaches_the_analysis(here):
+    pathlib.Path("s.csv").write_text("path,scene\nrainy/0.png,a\nrainy/1.png,a\n")
+    command = "--side 194 --quality 60 --seed 5 --images 9 --scenes s.csv"
+    assert analyze.main(f"{COMMAND} {command}".split()) == 0
+    analysis = json.loads(pathlib.Path("out/analysis.json").read_text())
+    expected = {"side": 194, "quality": 60, "seed": 5, "num_images": 9}
+    expected["scenes"] = "s.csv"
+    assert expected.items() <= analysis["settings"].items()
+    assert "NIQE" in analysis["settings"]["features"]
+    assert analysis["sets"][0]["scenes"] == 3
+    assert "one scene by s.csv" in pathlib.Path("out/index.html").read_text()
+
+
+def test_features_of_a_checkpoint_are_used_and_named(here, monkeypatch):
+    class Encoder:
+        description = "greys of run"
+
+        @classmethod
+        def from_checkpoint(cls, path):
+            assert path == "run"
+            return cls()
+
+        def embed(self, image):
+            return np.array([image.mean(), image.std()])
+
+    module = types.ModuleType("ttl_jax.inference.encoder")
+    module.Encoder = Encoder
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(inference, "encoder", module, raising=False)
+    command = f"{COMMAND} --features encoder --checkpoint run"
+    assert analyze.main(command.split()) == 0
+    analysis = json.loads(pathlib.Path("out/analysis.json").read_text())
+    assert analysis["settings"]["features"] == "greys of run"
+    assert "greys of run" in pathlib.Path("out/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("--synthetic pairs", "--real"),
+        ("--real rainy", "--synthetic"),
+        ("--real rainy --synthetic rainy", "rainy: more than one set has this name"),
+        ("--real rainx --synthetic pairs", "Unknown source 'rainx'"),
+        ("--real rainy --synthetic pairs --side 100", "NIQE needs 192"),
+        ("--real rainy --synthetic pairs --side 0", "a number from 1, not '0'"),
+        ("--real rainy --synthetic pairs --quality 96", "from 1 to 95, not 96"),
+        ("--real rainy --synthetic pairs --seed -1", "a number from 0, not '-1'"),
+        ("--real rainy --synthetic pairs --features encoder", "go together"),
+        ("--real rainy --synthetic pairs --checkpoint run", "go together"),
+        (
+            "--real rainy --synthetic pairs --features encoder --checkpoint missing",
+            "missing holds no checkpoint",
+        ),
+        ("--real broken --synthetic pairs", "broken/0.png cannot be read"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message):
+    pathlib.Path("broken").mkdir()
+    pathlib.Path("broken/0.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit) as caught:
+        analyze.main([*command.split(), "--output", "out"])
+    assert caught.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert message in last
+    assert not pathlib.Path("out").exists()
+
+
+def test_photographs_that_are_all_too_small_are_an_error_too(here, capsys):
+    with pytest.raises(SystemExit):
+        analyze.main(f"{COMMAND} --side 250".split())
+    assert "0.png is 200x200" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_made_is_said_before_anything_is_measured(
+    here, capsys, monkeypatch
+):
+    pathlib.Path("out").touch()
+    monkeypatch.setattr(rain_sets, "measure_all", lambda *args, **options: 1 / 0)
+    with pytest.raises(SystemExit):
+        analyze.main(COMMAND.split())
+    assert "out" in capsys.readouterr().err
+
+
+def test_help_shows_an_example_and_is_quick():
+    command = (
+        "import sys, ttl_jax.analyze as a; "
+        "print({'jax', 'sklearn', 'matplotlib'} & sys.modules.keys()); a.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("set()\n")
+    assert "python -m ttl_jax.analyze --real photographs/rainy" in result.stdout
+
+
+@pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs photographs: TTL_DATA")
+def test_heavy_rain_damages_photographs_more_than_light_rain(tmp_path):
+    root = pathlib.Path(os.environ["TTL_DATA"])
+    command = [
+        *("--real", f"folder:{root}/real_rain/real147"),
+        *("--synthetic", f"heavy=folder:{root}/paired/Rain100H/test"),
+        *("--synthetic", f"light=folder:{root}/paired/Rain100L/test"),
+        *("--images", "12", "--output", str(tmp_path / "out")),
+    ]
+    assert analyze.main(command) == 0
+    analysis = json.loads((tmp_path / "out/analysis.json").read_text())
+    for numbers in analysis["forms"].values():
+        heavy, light = (numbers["sets"][n]["damage"] for n in ("heavy", "light"))
+        assert 0 < light["low"] < light["high"] < heavy["low"]

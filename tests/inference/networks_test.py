@@ -1,0 +1,16 @@
+"""What a checkpoint tells of a run without its weights."""
+
+import numpy as np
+
+from ttl_jax.inference import networks
+from ttl_jax.training import checkpoint
+
+
+def test_progress_is_the_last_saved_step_of_those_to_do(tmp_path):
+    assert networks.read_progress(tmp_path) == (0, None)
+    saver = checkpoint.Checkpointer(tmp_path, keep=2)
+    params = {"params": {"encoder": {"bias": np.zeros(2, np.float32)}}}
+    for step in (3, 12):
+        saver.save(step, params, {"config": {"num_steps": 20}})
+    saver.close()
+    assert networks.read_progress(tmp_path) == (12, 20)

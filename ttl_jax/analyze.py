@@ -1,0 +1,162 @@
+"""Tells how synthetic rain differs from real rain: the analysis of the paper's Fig. 2.
+
+Examples:
+
+  python -m ttl_jax.analyze --real photographs/rainy --clean photographs/clean \\
+      --synthetic Rain100H=Rain100H/test --output analysis
+  python -m ttl_jax.analyze --real SPA=tfds:spa_data/test \\
+      --synthetic rendered=rain:folder:photographs/clean \\
+      --synthetic added=additive:folder:photographs/clean --output analysis
+
+Measures NIQE, the damage that rain does to it, and how far synthetic rain covers real
+rain in a feature space; each on the images as they are, and on images brought to one
+size and JPEG quality. Writes index.html, analysis.json and the figures as PNG.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Analyzes what the flags name.
+
+    Args:
+      arguments: The command line, by default the process's own.
+
+    Returns:
+      The exit status 0. A mistake in the command and images that cannot be used end the
+      process with status 2 and one line.
+    """
+    parser = _make_parser()
+    args = parser.parse_args(arguments)
+    if (args.features == "encoder") != bool(args.checkpoint):
+        parser.error("--features encoder and --checkpoint go together")
+    # Imported once the flags are read: --help is quick.
+    from ttl_jax.reports import rain_analysis, rain_sets
+
+    try:
+        embed, features = None, rain_analysis.NIQE_FEATURES
+        if args.checkpoint:
+            from ttl_jax.inference import encoder
+
+            network = encoder.Encoder.from_checkpoint(args.checkpoint)
+            embed, features = network.embed, network.description
+        settings = rain_analysis.Settings(
+            num_images=args.images,
+            side=args.side,
+            quality=args.quality,
+            seed=args.seed,
+            features=features,
+            scenes=args.scenes,
+        )
+        sets = rain_sets.open_sets(
+            args.real,
+            args.synthetic,
+            args.clean,
+            num_images=args.images,
+            seed=args.seed,
+        )
+        pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
+        analysis = rain_analysis.analyze(sets, settings, embed)
+        summary = rain_analysis.write_report(args.output, analysis)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(summary)
+    print(f"The whole of it is in {args.output}/{rain_analysis.PAGE}.")
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number from 0, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
+    return int(text)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ttl_jax.analyze",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group(
+        "what is compared",
+        "A SOURCE is a folder, or folder:PATH, list:FILE, tfds:NAME/SPLIT, rain:CLEAN, "
+        "additive:CLEAN, streaks:PAIRS on CLEAN, sample. Pairs tell the damage image by "
+        "image.",
+    )
+    for kind in ("real", "synthetic"):
+        what.add_argument(
+            f"--{kind}",
+            action="append",
+            required=True,
+            metavar="[NAME=]SOURCE",
+            help=f"a set of {kind} rain, by default named for its folder; repeat for more",
+        )
+    what.add_argument(
+        "--clean",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="rain-free photographs, to which unpaired real ones are compared",
+    )
+    what.add_argument(
+        "--images",
+        type=_positive,
+        default=500,
+        metavar="N",
+        help="at most so many of each set, drawn at random (default: %(default)s)",
+    )
+    what.add_argument(
+        "--scenes",
+        metavar="CSV",
+        help="columns path and scene: images that count as one in intervals and draws, "
+        "besides near-duplicates, such as the frames of a video",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--features",
+        choices=["niqe", "encoder"],
+        default="niqe",
+        help="feature space of coverage and t-SNE: the statistics of NIQE, or a trained "
+        "network's features (default: %(default)s)",
+    )
+    how.add_argument(
+        "--checkpoint", metavar="DIR", help="run folder whose encoder gives features"
+    )
+    how.add_argument(
+        "--side",
+        type=_positive,
+        default=288,
+        metavar="PIXELS",
+        help="width and height of equalised images (default: %(default)s)",
+    )
+    how.add_argument(
+        "--quality",
+        type=_positive,
+        default=75,
+        metavar="Q",
+        help="JPEG quality of equalised images, 1 to 95 (default: %(default)s)",
+    )
+    how.add_argument(
+        "--seed", type=_count, default=0, help="of all draws (default: %(default)s)"
+    )
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder for the page, the numbers and the figures; made if it is not there",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

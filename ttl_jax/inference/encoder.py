@@ -1,0 +1,67 @@
+"""Features of images by a trained encoder, rebuilt from its checkpoint alone."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ttl_jax import models
+from ttl_jax.data import transforms
+from ttl_jax.inference import networks
+from ttl_jax.training import checkpoint
+
+SIDE = 192  # pixels, of the square that is looked at
+
+
+class Encoder:
+    """Images to points in a feature space: `encoder.embed(image)`.
+
+    Attributes:
+      description: What the features are, in words.
+    """
+
+    def __init__(self, encoder: nnx.Module, *, name: str, step: int):
+        self.description = (
+            f"encoder of {name} at step {step}, mean over the central {SIDE} x {SIDE} "
+            "pixels"
+        )
+        graph, self._params = checkpoint.split_module(encoder)
+
+        def embed(params, image):
+            return checkpoint.merge_module(graph, params)(image).mean(axis=(0, 1, 2))
+
+        self._embed = jax.jit(embed)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | pathlib.Path) -> "Encoder":
+        """Loads the encoder of a run of any stage.
+
+        Args:
+          path: A run's folder such as `runs/recog`, or one step's folder inside its
+            `checkpoints`.
+
+        Raises:
+          ValueError: If there is no checkpoint, or none of an encoder.
+        """
+        modules, metadata = networks.load(
+            path,
+            ("encoder",),
+            factory=models.make_encoder.__name__,
+            purpose="features come from a run such as runs/recog",
+        )
+        name = checkpoint.find_run(path).resolve().name
+        return cls(modules["encoder"], name=name, step=metadata["step"])
+
+    def embed(self, image: np.ndarray) -> np.ndarray:
+        """Returns the features of the central square of an image, float32 [width].
+
+        The square has one size, so that one program serves images of all sizes.
+
+        Args:
+          image: uint8 [H, W, 3]; one smaller than the square is continued by reflection.
+        """
+        square = transforms.crop(image, SIDE, transforms.CENTRE)
+        batch = jnp.asarray(square[None], jnp.float32) / 255
+        return np.asarray(self._embed(self._params, batch))
