@@ -62,18 +62,19 @@ ROOMS = {
     "ttl_jax/main": {
         "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
     },
-    "ttl_jax/analyze": {"ttl_jax.inference", "ttl_jax.reports"},
-    "ttl_jax/derain": {"tqdm", "ttl_jax.inference"},
+    "ttl_jax/command_line": set(),
+    "ttl_jax/analyze": {"ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.reports"},
+    "ttl_jax/derain": {"ttl_jax.command_line", "tqdm", "ttl_jax.inference"},
     "ttl_jax/evaluate": {
-        "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
+        "ttl_jax.command_line", "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
     },
-    "ttl_jax/sheet": {"ttl_jax.metrics", "ttl_jax.reports"},
-    "ttl_jax/benchmark": {"ttl_jax.benchmarks"},
+    "ttl_jax/sheet": {"ttl_jax.command_line", "ttl_jax.metrics", "ttl_jax.reports"},
+    "ttl_jax/benchmark": {"ttl_jax.command_line", "ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
         "jax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.data",
         "ttl_jax.stages.stage", "ttl_jax.training",
     },
-    "ttl_jax/prepare": {"ttl_jax.data", "ttl_jax.reports"},
+    "ttl_jax/prepare": {"ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip
 

@@ -18,6 +18,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from ttl_jax import command_line
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Analyzes what the flags name.
@@ -68,24 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number from 0, not {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
-    return int(text)
-
-
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ttl_jax.analyze",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.make_parser("analyze", __doc__)
     what = parser.add_argument_group(
         "what is compared",
         "A SOURCE is a folder, or folder:PATH, list:FILE, tfds:NAME/SPLIT, rain:CLEAN, "
@@ -109,7 +95,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--images",
-        type=_positive,
+        type=command_line.count(1),
         default=500,
         metavar="N",
         help="at most so many of each set, drawn at random (default: %(default)s)",
@@ -133,20 +119,23 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--side",
-        type=_positive,
+        type=command_line.count(1),
         default=288,
         metavar="PIXELS",
         help="width and height of equalised images (default: %(default)s)",
     )
     how.add_argument(
         "--quality",
-        type=_positive,
+        type=command_line.count(1),
         default=75,
         metavar="Q",
         help="JPEG quality of equalised images, 1 to 95 (default: %(default)s)",
     )
     how.add_argument(
-        "--seed", type=_count, default=0, help="of all draws (default: %(default)s)"
+        "--seed",
+        type=command_line.count(0),
+        default=0,
+        help="of all draws (default: %(default)s)",
     )
     where = parser.add_argument_group("where to")
     where.add_argument(

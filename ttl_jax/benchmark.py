@@ -13,6 +13,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ttl_jax import command_line
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what the flags name and prints Markdown tables.
@@ -38,11 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ttl_jax.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.make_parser("benchmark", __doc__)
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_input(kinds.add_parser("input", help="crops per second, and step times"))
     return parser
@@ -56,7 +54,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--pairs", metavar="SOURCE", help="pairs; goes with --clean")
     what.add_argument(
         "--crop_size",
-        type=_count,
+        type=command_line.count(1),
         default=64,
         metavar="PIXELS",
         help="side of the crops (default: %(default)s)",
@@ -64,7 +62,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument(
         "--threads",
-        type=_count,
+        type=command_line.count(1),
         nargs="+",
         default=[1, 2, 4],
         metavar="N",
@@ -77,7 +75,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--rounds",
-        type=_count,
+        type=command_line.count(1),
         default=5,
         metavar="N",
         help="turns of every case, whose median counts (default: %(default)s)",
@@ -92,12 +90,6 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", help="folder for the figures as JSON"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ttl_jax import command_line
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Restores what the flags name.
@@ -55,11 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ttl_jax.derain",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.make_parser("derain", __doc__)
     what = parser.add_argument_group("what to restore")
     what.add_argument(
         "inputs",

@@ -22,6 +22,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from ttl_jax import command_line
 from ttl_jax.metrics import image_quality
 
 
@@ -86,32 +87,15 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         )
 
 
-def _named_folder(text: str) -> tuple[str, str]:
-    name, _, folder = text.partition("=")
-    if not (name and folder):
-        raise argparse.ArgumentTypeError(f"expected NAME=DIR, not {text!r}")
-    return name, folder
-
-
 def _perhaps_named_folder(text: str) -> tuple[str | None, str]:
     # A folder's own name may hold the sign.
     if "=" in text and not pathlib.Path(text).exists():
-        return _named_folder(text)
+        return command_line.named("NAME=DIR")(text)
     return None, text
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number from 0, not {text!r}")
-    return int(text)
-
-
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ttl_jax.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.make_parser("evaluate", __doc__)
     _add_images(parser.add_argument_group("images"))
     _add_methods(parser.add_argument_group("methods"))
     scores = parser.add_argument_group("scores")
@@ -142,7 +126,7 @@ def _make_parser() -> argparse.ArgumentParser:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--sheets",
-        type=_count,
+        type=command_line.count(0),
         default=0,
         metavar="N",
         help="write pictures of all methods side by side, of N images of each set "
@@ -203,7 +187,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         "--results",
         action="append",
         default=[],
-        type=_named_folder,
+        type=command_line.named("NAME=DIR"),
         metavar="NAME=DIR",
         help="a method and the folder of its results; repeat for more methods",
     )

@@ -31,6 +31,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from ttl_jax import command_line
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares, draws or compares what the flags name.
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["audit"]:
         return _audit(arguments[1:])
-    parser = _make_parser(__doc__)
+    parser = command_line.make_parser("prepare", __doc__)
     _add_set_arguments(parser)
     _add_protocol_arguments(parser)
     args = parser.parse_args(arguments)
@@ -197,7 +199,7 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         default=[],
-        type=_named_source,
+        type=command_line.named("SET=SOURCE"),
         metavar="SET=SOURCE",
         help="take a set from another source, such as rain1200/test=folder:PATH; repeat "
         "for more",
@@ -229,8 +231,9 @@ def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 def _audit(arguments: Sequence[str]) -> int:
     """Compares sources and writes the report."""
-    parser = _make_parser(
-        "Finds photographs that show the same picture, within and between sources."
+    parser = command_line.make_parser(
+        "prepare",
+        "Finds photographs that show the same picture, within and between sources.",
     )
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="photographs, or pairs"
@@ -269,21 +272,6 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         # The interpreter flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _named_source(text: str) -> tuple[str, str]:
-    name, _, source = text.partition("=")
-    if not (name and source):
-        raise argparse.ArgumentTypeError(f"expected SET=SOURCE, not {text!r}")
-    return name, source
-
-
-def _make_parser(description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog="python -m ttl_jax.prepare",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ttl_jax import command_line
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports.close_ups import Box
 
@@ -62,13 +63,6 @@ def _by_image(placed: Sequence[tuple[str, Box]]) -> dict[str, list[Box]]:
     return boxes
 
 
-def _named_folder(text: str) -> tuple[str, str]:
-    name, _, folder = text.partition("=")
-    if not (name and folder):
-        raise argparse.ArgumentTypeError(f"expected NAME=DIR, not {text!r}")
-    return name, folder
-
-
 def _close_up(text: str) -> tuple[str, Box]:
     name, _, numbers = text.rpartition(":")
     parts = numbers.split(",")
@@ -79,18 +73,8 @@ def _close_up(text: str) -> tuple[str, Box]:
     return name, Box(*map(int, parts))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
-    return int(text)
-
-
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ttl_jax.sheet",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.make_parser("sheet", __doc__)
     what = parser.add_argument_group(
         "what to show",
         "Images belong together by their path within the folder, less the suffix, or "
@@ -100,7 +84,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--results",
         action="append",
         required=True,
-        type=_named_folder,
+        type=command_line.named("NAME=DIR"),
         metavar="NAME=DIR",
         help="a method, its column's label, and the folder of its results; repeat for "
         "more columns",
@@ -134,7 +118,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     placing.add_argument(
         "--close_ups",
-        type=_count,
+        type=command_line.count(1),
         metavar="N",
         help="enlarge the N boxes in which the methods differ most",
     )
@@ -150,7 +134,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--panel_width",
-        type=_count,
+        type=command_line.count(1),
         metavar="PIXELS",
         help="width that all images are scaled to (default: that of the widest)",
     )

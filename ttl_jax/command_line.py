@@ -1,0 +1,38 @@
+"""What the commands' command lines have in common."""
+
+import argparse
+from collections.abc import Callable
+
+
+def make_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """A parser for `python -m ttl_jax.<command>`, whose help keeps its examples' lines."""
+    return argparse.ArgumentParser(
+        prog=f"python -m ttl_jax.{command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def count(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a number from {least}, not {text!r}"
+            )
+        return int(text)
+
+    return parse
+
+
+def named(form: str) -> Callable[[str], tuple[str, str]]:
+    """The type of an argument with a name and a value; `form` is such as "NAME=DIR"."""
+
+    def parse(text: str) -> tuple[str, str]:
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise argparse.ArgumentTypeError(f"expected {form}, not {text!r}")
+        return name, value
+
+    return parse
