@@ -41,7 +41,7 @@ def named(*sources):
 )
 def test_test_images_of_a_published_set_are_refused(source):
     with pytest.raises(ValueError, match="config.eval_pairs.* chosen on the test set"):
-        held_out.check([], named("folder:mine", source))
+        held_out.check_deciding([], named("folder:mine", source))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_test_images_of_a_published_set_are_refused(source):
     ],
 )
 def test_training_splits_and_photographs_of_ones_own_are_not(source):
-    held_out.check([], named(source))
+    held_out.check_deciding([], named(source))
 
 
 @pytest.mark.parametrize("source", ["selection:{}", "additive:selection:{}"])
@@ -65,9 +65,9 @@ def test_a_selection_of_test_images_is_refused(tmp_path, source):
     file = tmp_path / "test1.txt"
     file.write_text("[tfds:rain1200/train]\na\tb\n[tfds:rain800/test]\nc\td\n")
     with pytest.raises(ValueError, match="published set, tfds:rain800/test"):
-        held_out.check([], named(source.format(file)))
+        held_out.check_deciding([], named(source.format(file)))
     file.write_text("[tfds:rain1200/train]\na\tb\n")
-    held_out.check([], named(source.format(file)))
+    held_out.check_deciding([], named(source.format(file)))
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_photograph_of_both_is_refused_however_it_is_trained_on(
     training = listings.open_listing(field, (trained.format(root=root),))
     evaluation = listings.open_listing("pairs", ("list:b.txt",))
     with pytest.raises(ValueError, match=f"1 photographs are trained.*{shared}"):
-        held_out.check([training], [evaluation])
+        held_out.check_deciding([training], [evaluation])
 
 
 def test_other_photographs_are_not(root):
     training = listings.open_listing("rainy", ("folder:a",))
     evaluation = listings.open_listing("pairs", ("list:b.txt",))
-    held_out.check([training], [evaluation])
+    held_out.check_deciding([training], [evaluation])
 
 
 def test_what_training_leaves_out_may_choose(root):
@@ -101,4 +101,4 @@ def test_what_training_leaves_out_may_choose(root):
     excluded = listings.read_excluded((str(root / "excluded.txt"),))
     training = listings.open_listing("pairs", ("folder:a",), excluded=excluded)
     evaluation = listings.open_listing("pairs", ("list:b.txt",))
-    held_out.check([training], [evaluation])
+    held_out.check_deciding([training], [evaluation])

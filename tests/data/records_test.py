@@ -218,7 +218,7 @@ def test_spa_is_tested_on_and_never_trained_on(tmp_path, prepare, form):
     config.update(dataset="pairs", eval_pairs=("tfds:spa/test",))
     config.pairs = (form.format(source, source),)
     with pytest.raises(
-        ValueError, match=r"config\.pairs holds spa/.* for testing only"
+        ValueError, match=r"config\.pairs: .* holds tfds:spa/.*testing only"
     ):
         pipeline.open_training_data(config)
     assert len(pipeline.open_evaluation_data(config)["pairs"]) == 1

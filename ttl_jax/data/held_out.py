@@ -1,6 +1,10 @@
-"""Whether photographs are held out: may choose which step of a run is the best."""
+"""What is held out: not trained on, and what may not choose the best step of a run.
 
-from collections.abc import Sequence
+It is known by the names of sources and photographs alone: `ttl_jax.prepare audit`
+compares pixels.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from ttl_jax.data import images, sources
 from ttl_jax.data.listings import Listing
@@ -8,12 +12,33 @@ from ttl_jax.data.published_sets import SETS
 
 # Splits of published sets, by how their names begin, that scores are not reported on.
 _NO_TEST = ("train", "validation")
+# The paper's Test-III shows how well real rain is removed by a network that has never
+# seen that set, in any stage.
+_NEVER_TRAINED_ON = ("spa",)
 
 
-def check(training: Sequence[Listing], evaluation: Sequence[Listing]) -> None:
+def check_trained_on(field: str, names: Iterable[str]) -> None:
+    """Checks that none of the sources of a field is there to test on, in all its splits.
+
+    Args:
+      field: Of the config: "rainy", "clean" or "pairs".
+      names: Of the sources.
+
+    Raises:
+      ValueError: If one is, or is made from one.
+    """
+    for source in names:
+        for base in sources.base_sources(source):
+            if (set_name := _prepared_set(base)[0]) in _NEVER_TRAINED_ON:
+                raise ValueError(
+                    f"config.{field}: {source!r} holds {base}, but the set {set_name} is "
+                    "for testing only. To train on it all the same, and claim no "
+                    "transfer to it, prepare its folders as pairs --name of your own."
+                )
+
+
+def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -> None:
     """Checks that evaluation sets share no photograph with training or a published test.
-
-    What is known by its name alone: `ttl_jax.prepare audit` compares pixels.
 
     Raises:
       ValueError: If they do.
@@ -44,6 +69,12 @@ def check(training: Sequence[Listing], evaluation: Sequence[Listing]) -> None:
 
 
 def _is_published_test(source: str) -> bool:
+    set_name, split = _prepared_set(source)
+    return set_name in SETS and not split.startswith(_NO_TEST)
+
+
+def _prepared_set(source: str) -> tuple[str | None, str]:
+    """The name of the prepared set that a source is of, None if of none; and the split."""
     kind, _, path = source.partition(":")
     name, _, split = path.partition("/")
-    return kind == "tfds" and name in SETS and not split.startswith(_NO_TEST)
+    return (name if kind == "tfds" else None), split

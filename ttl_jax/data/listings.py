@@ -18,9 +18,6 @@ from ttl_jax.data.live_rain import Rain
 from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
 _MIN_SHARE = 0.001  # less would be drawn too unevenly
-# The paper's Test-III shows how well real rain is removed by a network that has never
-# seen that set, in any stage.
-_TEST_ONLY = ("spa",)
 
 Items = Sequence[Photograph] | Sequence[Pair]
 
@@ -113,28 +110,6 @@ def open_listing(
     for file, left_out in excluded:
         listing = _leave_out(listing, file, left_out)
     return listing
-
-
-def check_may_be_trained_on(listing: Listing) -> None:
-    """Checks that nothing of a field comes from a set that is there to test on.
-
-    Raises:
-      ValueError: If something does.
-    """
-
-    def check(items: Items) -> Items:
-        for item in items:
-            for photograph in _sides(item):
-                if photograph.prepared_set in _TEST_ONLY:
-                    raise ValueError(
-                        f"config.{listing.field} holds {photograph.name}, but the set "
-                        f"{photograph.prepared_set} is for testing only. To train on "
-                        "it all the same, and claim no transfer to it, prepare its "
-                        "folders as pairs --name of your own."
-                    )
-        return items
-
-    listing.adapt(check)
 
 
 def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:

@@ -26,7 +26,6 @@ class Photograph:
       num_bytes: Size as encoded; None for what comes with an installed package.
       load: Returns uint8 RGB [height, width, 3], which may be read-only; raises
         `decoding.ImageError` where the image is gone or damaged.
-      prepared_set: Name of the set of records it comes from, if from one.
     """
 
     name: str
@@ -34,7 +33,6 @@ class Photograph:
     height: int
     num_bytes: int | None
     load: Callable[[], np.ndarray]
-    prepared_set: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

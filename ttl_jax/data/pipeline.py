@@ -28,7 +28,6 @@ from ttl_jax.data.image_cache import ImageCache
 from ttl_jax.data.images import MIN_SIDE
 from ttl_jax.data.listings import (
     Listing,
-    check_may_be_trained_on,
     normalize_weights,
     open_listing,
     read_excluded,
@@ -60,6 +59,7 @@ def open_training_data(
                 f"A dataset of {config.dataset} needs config.{field}, which is empty; "
                 f"set it to some of {', '.join(sources.KNOWN)}."
             )
+        held_out.check_trained_on(field, config[field])
     weights = {
         field: normalize_weights(field, config[field], config[f"{field}_weights"])
         for field in kind.fields
@@ -69,8 +69,6 @@ def open_training_data(
         field: open_listing(field, config[field], weights[field], excluded)
         for field in kind.fields
     }
-    for listing in opened.values():
-        check_may_be_trained_on(listing)
     return TrainingData(config, kind, opened, crop_sizes, share)
 
 
@@ -107,7 +105,9 @@ def check_held_out(config) -> None:
     training = [
         open_listing(field, config[field], excluded=excluded) for field in kind.fields
     ]
-    held_out.check(training, list(_open_evaluation_listings(config, kind).values()))
+    held_out.check_deciding(
+        training, list(_open_evaluation_listings(config, kind).values())
+    )
 
 
 @dataclasses.dataclass(frozen=True)

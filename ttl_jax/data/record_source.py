@@ -104,7 +104,6 @@ class Records:
             functools.partial(
                 _load, name, self._folder, record.split, record.position, image
             ),
-            self._index.name,
         )
 
 
