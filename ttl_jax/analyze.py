@@ -72,6 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("analyze", __doc__)
+    _add_sets(parser)
+    _add_settings(parser.add_argument_group("how"))
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder for the page, the numbers and the figures; made if it is not there",
+    )
+    return parser
+
+
+def _add_sets(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group(
         "what is compared",
         "A SOURCE is a folder, or folder:PATH, list:FILE, tfds:NAME/SPLIT, rain:CLEAN, "
@@ -106,7 +119,9 @@ def _make_parser() -> argparse.ArgumentParser:
         help="columns path and scene: images that count as one in intervals and draws, "
         "besides near-duplicates, such as the frames of a video",
     )
-    how = parser.add_argument_group("how")
+
+
+def _add_settings(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--features",
         choices=["niqe", "encoder"],
@@ -137,14 +152,6 @@ def _make_parser() -> argparse.ArgumentParser:
         default=0,
         help="of all draws (default: %(default)s)",
     )
-    where = parser.add_argument_group("where to")
-    where.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        help="folder for the page, the numbers and the figures; made if it is not there",
-    )
-    return parser
 
 
 if __name__ == "__main__":

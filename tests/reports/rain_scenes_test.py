@@ -2,7 +2,8 @@ import pytest
 
 from tests import pictures
 from ttl_jax.data import sources, transforms
-from ttl_jax.reports import rain_scenes, rain_sets
+from ttl_jax.reports import rain_scenes, rain_sets, scene_names
+from ttl_jax.reports.scene_names import SceneNames
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def find_scenes(source, named=None):
+def find_scenes(source, named=scene_names.NONE):
     (image_set,) = rain_sets.open_sets([source], [], num_images=9, seed=0)
     measured = rain_sets.measure_all([image_set], side=192, quality=75, embed=None)
     return rain_scenes.find_scenes(image_set, measured, named).tolist()
@@ -42,28 +43,12 @@ def test_a_file_joins_scenes_by_either_side_and_to_near_duplicates(here):
         ",pairs/rainy/0.png,220\n"
         "b,elsewhere.png,220\n"
     )
-    named = rain_scenes.read_scenes("scenes.csv")
+    named = scene_names.read("scenes.csv")
     assert find_scenes("pairs", named) == [0, 1, 0, 1, 0]
     assert find_scenes("folder:pairs/rainy", named)[1:4:2] == [1, 3]
 
 
 def test_names_reach_the_photographs_that_rain_is_rendered_on(here):
     clean = sources.open_photographs("folder:pairs/clean", "clean")
-    named = {str(here / photograph.name): "one" for photograph in clean}
+    named = SceneNames({photograph.name: "one" for photograph in clean})
     assert find_scenes("rain:folder:pairs/clean", named) == [0] * 5
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        (None, "cannot be read as CSV"),
-        ("", "the columns path and scene"),
-        ("path,scene\n", "the columns path and scene"),
-        ("path,place\n1.png,a\n", "the columns path and scene"),
-    ],
-)
-def test_a_file_that_names_no_scenes_is_refused(here, text, message):
-    if text is not None:
-        (here / "scenes.csv").write_text(text)
-    with pytest.raises(ValueError, match=f"scenes.csv .*{message}"):
-        rain_scenes.read_scenes("scenes.csv")

@@ -3,6 +3,7 @@
 import math
 import os
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -115,10 +116,8 @@ def test_interrupted_run_keeps_the_best_step_of_an_undisturbed_one(
 def test_choosing_changes_nothing_of_the_training(config, tmp_path):
     loop.train(config, tmp_path / "without")
     loop.train(with_best(config), tmp_path / "with")
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        all_arrays(tmp_path / "without" / "toy"),
-        all_arrays(tmp_path / "with" / "toy"),
+    chex.assert_trees_all_equal(
+        all_arrays(tmp_path / "without" / "toy"), all_arrays(tmp_path / "with" / "toy")
     )
 
 

@@ -42,6 +42,11 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(images.SUFFIXES)
 
 
+def without_suffix(name: str) -> str:
+    """A name less the suffix of an image: what follows a dot is not always one."""
+    return os.path.splitext(name)[0] if is_image(name) else name
+
+
 def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
     """The subfolders of a folder that hold the rainy and the clean sides, if any do.
 

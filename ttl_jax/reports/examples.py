@@ -3,7 +3,6 @@
 Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold.
 """
 
-import csv
 import dataclasses
 import difflib
 import functools
@@ -17,7 +16,7 @@ import numpy as np
 from ttl_jax.data import decoding, files, images, sources
 from ttl_jax.data.photographs import NoPairsError
 from ttl_jax.metrics import image_quality
-from ttl_jax.reports import partners
+from ttl_jax.reports import partners, scene_names
 
 INPUT = "input"  # the method that leaves the rain in
 
@@ -232,7 +231,9 @@ def attach_masks(
     subjects = list(subjects)
     masks = partners.find_images(folder)
     # A mask lies in its folder under the image's name alone.
-    stems = [_without_suffix(subject.name).rpartition("/")[2] for subject in subjects]
+    stems = [
+        files.without_suffix(subject.name).rpartition("/")[2] for subject in subjects
+    ]
     found = partners.match(dict.fromkeys(stems), masks).paths
     if not found:
         raise ValueError(
@@ -256,47 +257,22 @@ def attach_masks(
 def attach_scenes(
     subjects: Iterable[Subject], file: str | os.PathLike[str]
 ) -> list[Subject]:
-    """The subjects with the scenes that a CSV file with the columns path, scene tells.
-
-    A path names the images whose name it is, or ends with it.
+    """The subjects with the scenes that a file tells, as `scene_names.read` takes it.
 
     Raises:
-      ValueError: The file cannot be read, has not these columns, or lacks an image.
+      ValueError: The file cannot be read, or tells no scene of an image.
     """
-    scenes = _read_scenes(pathlib.Path(file).expanduser())
+    scenes = scene_names.read(file)
     told = [
-        dataclasses.replace(subject, scene=_find_scene(subject.name, scenes))
+        dataclasses.replace(subject, scene=scenes.find(subject.name))
         for subject in subjects
     ]
-    if missing := [subject.name for subject in told if not subject.scene]:
+    if missing := [subject.name for subject in told if subject.scene is None]:
         raise ValueError(
             f"{file} tells no scene of {len(missing)} of {len(told)} images: "
             f"{images.name_some(missing)}. Its paths have to be these names or their ends."
         )
     return told
-
-
-def _read_scenes(file: pathlib.Path) -> dict[str, str]:
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream, restval=""))
-        return {_without_suffix(row["path"]): row["scene"] for row in rows}
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise ValueError(
-            f"{file} cannot be read as a CSV file with the columns path and scene: "
-            f"{error}"
-        ) from error
-
-
-def _find_scene(name: str, scenes: Mapping[str, str]) -> str | None:
-    parts = _without_suffix(name).split("/")
-    ends = ("/".join(parts[i:]) for i in range(len(parts)))
-    return next((scenes[end] for end in ends if end in scenes), None)
-
-
-def _without_suffix(name: str) -> str:
-    # What follows a dot is not always a suffix: names of records and folders have none.
-    return os.path.splitext(name)[0] if files.is_image(name) else name
 
 
 def _scene_of(name: str, target: np.ndarray | None) -> str:

@@ -33,6 +33,7 @@ from ttl_jax.reports import (
     rain_page,
     rain_scenes,
     rain_sets,
+    scene_names,
 )
 from ttl_jax.reports.rain_sets import (
     CLEAN,
@@ -63,7 +64,7 @@ class Settings:
       quality: Its JPEG quality, as libjpeg counts.
       seed: Of every draw.
       features: What the feature space is, in words.
-      scenes: File that names scenes, as `rain_scenes.read_scenes` takes it, or None.
+      scenes: File that names scenes, as `scene_names.read` takes it, or None.
 
     Raises:
       ValueError: If the equalised form is too small for NIQE, or the quality is none.
@@ -97,10 +98,11 @@ def analyze(
       embed: Gives the features that `settings.features` names; None for those of NIQE.
 
     Raises:
-      ValueError: As `rain_scenes.read_scenes` and `rain_sets.measure_all`, or if no
+      ValueError: As `scene_names.read` and `rain_sets.measure_all`, or if no
         image of a set can be measured.
     """
-    named = rain_scenes.read_scenes(settings.scenes) if settings.scenes else None
+    file = settings.scenes
+    named = scene_names.read(file) if file else scene_names.NONE
     measured = rain_sets.measure_all(
         sets, side=settings.side, quality=settings.quality, embed=embed
     )
