@@ -34,11 +34,12 @@ def test_a_checkpoint_is_scored_on_each_source(here, capsys):
     write_images("pairs/target", a=0, b=0)
     pathlib.Path("list.txt").write_text("pairs/input/a.png\tpairs/target/a.png\n")
     command = (
-        "--checkpoint run --data folder:pairs list:list.txt --output out --sheets 1"
+        "--checkpoint run --data folder:pairs listed=list:list.txt --output out "
+        "--sheets 1"
     )
     assert evaluate.main(command.split()) == 0
     summary = json.loads(pathlib.Path("out/scores.json").read_text())
-    assert list(summary) == ["folder:pairs", "list:list.txt"]
+    assert list(summary) == ["folder:pairs", "listed"]
     methods = summary["folder:pairs"]["y_uint8"]
     assert list(methods) == ["input", "run"]
     assert methods["run"]["count"] == 2
@@ -81,6 +82,11 @@ FOLDERS = "--results one=one --target target --input target"
         (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
         ("--results one=one --data sample/test", "--results go with --input"),
         ("--data sample/test", "name a method to score"),
+        (
+            "--baseline tv --data =sample",
+            "Expected SOURCE or NAME=SOURCE, not '=sample'",
+        ),
+        ("--baseline tv --data a=sample a=sample/test", "a is given twice"),
         ("--ablation one --baseline tv --data sample/test", "without others"),
         ("--ablation one --data sample/test", "one/ablation.json tells no ablation"),
         ("--baseline medain --data sample/test", "did you mean 'median'"),

@@ -146,7 +146,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         "--data",
         action="extend",
         nargs="+",
-        metavar="SOURCE",
+        metavar="[NAME=]SOURCE",
         help="pairs, or rainy photographs alone, each source a set of its own: "
         "sample/test, folder:PATH, list:FILE, tfds:NAME/SPLIT, selection:FILE",
     )

@@ -290,3 +290,26 @@ def test_no_source_and_no_such_role_are_refused():
         sources.open_photographs((), "clean")
     with pytest.raises(ValueError, match="A role is one of .*, not 'wet'"):
         sources.open_photographs("sample", "wet")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("sample", (None, "sample")),
+        ("mine=sample", ("mine", "sample")),
+        ("H=list:a=b.txt", ("H", "list:a=b.txt")),
+        ("folder:/a=b", (None, "folder:/a=b")),
+        ("a/b=c", (None, "a/b=c")),
+    ],
+)
+def test_a_source_may_have_a_name(text, expected):
+    assert sources.split_name(text) == expected
+
+
+def test_the_sources_of_a_source_are_those_of_files_records_or_sample(tmp_path):
+    text = "[tfds:a/test]\nx\n[folder:b]\ny\n"
+    (tmp_path / "picked.txt").write_text(text)
+    source = f"streaks:selection:{tmp_path}/picked.txt on sample/train"
+    assert list(sources.base_sources(f"rain:{source}")) == [
+        "tfds:a/test", "folder:b", "sample/train"
+    ]  # fmt: skip

@@ -106,6 +106,20 @@ def open_each(sources: str | Sequence[str], field: str) -> dict[str, list]:
     return opened
 
 
+def split_name(text: str) -> tuple[str | None, str]:
+    """The name, if any, and the source of `NAME=SOURCE` or `SOURCE`.
+
+    Raises:
+      ValueError: If either is empty.
+    """
+    name, equals, source = text.partition("=")
+    if not equals or "/" in name or ":" in name:  # the = is part of a path
+        return None, text
+    if not (name and source):
+        raise ValueError(f"Expected SOURCE or NAME=SOURCE, not {text!r}.")
+    return name, source
+
+
 def base_sources(source: str) -> Iterator[str]:
     """The sources that a source comes from in the end: of files, records, or `sample`.
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ttl_jax.data import sources
 from ttl_jax.reports import ablation, examples, tables
 from ttl_jax.reports import scores as scores_lib
 from ttl_jax.reports.examples import Examples, Method, Subject
@@ -21,7 +22,7 @@ class Request:
       baselines: Names in `inference.baselines`.
       ablation: Workdir of an ablation, whose runs are all scored, or None.
       results: Name and folder of results.
-      data: Sources, each a set.
+      data: SOURCE or NAME=SOURCE, each a set.
       rainy: Folder of rainy images in place of sources, or None.
       target: Folder of their clean images, or None.
       protocols: Names in `image_quality.PROTOCOLS`.
@@ -131,13 +132,25 @@ def _open_sets(
         opened = {name: folders.subjects}
         methods, notes = {**folders.methods, **methods}, folders.notes
     else:
-        opened = {source: examples.open_source(source) for source in request.data}
+        opened = _open_sources(request.data)
         notes = []
     told = {name: _tell(request, subjects) for name, subjects in opened.items()}
     if not (request.with_niqe or request.recog):
         for name, subjects in told.items():
             _check_measurable(name, subjects)
     return {name: Examples(of, methods) for name, of in told.items()}, notes
+
+
+def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
+    """The subjects of each source by its name, of those without by the source."""
+    named = [sources.split_name(text) for text in data]
+    names = [name or source for name, source in named]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"Each set has a name of its own, but {', '.join(twice)} is given twice; name "
+            "it NAME=SOURCE."
+        )
+    return {name or source: examples.open_source(source) for name, source in named}
 
 
 def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:

@@ -221,10 +221,10 @@ def read_set(
 
 def _split_name(text: str) -> tuple[str, str]:
     """The name and the source of `NAME=SOURCE` or `SOURCE`."""
-    name, equals, source = text.partition("=")
-    if not equals or "/" in name or ":" in name:  # the = is part of a path
-        name, source = pathlib.PurePath(text.rpartition(":")[2]).stem, text
-    if not (name and source):
+    name, source = sources.split_name(text)
+    if name is None:
+        name = pathlib.PurePath(text.rpartition(":")[2]).stem
+    if not name:
         raise ValueError(f"Expected SOURCE or NAME=SOURCE, not {text!r}.")
     return name, _as_source(source)
 
