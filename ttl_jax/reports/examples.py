@@ -263,7 +263,7 @@ def attach_scenes(
     Raises:
       ValueError: The file cannot be read, has not these columns, or lacks an image.
     """
-    scenes = _read_scenes(pathlib.Path(file).expanduser())
+    scenes = _read_scenes(files.expanded(file))
     told = [
         dataclasses.replace(subject, scene=_find_scene(subject.name, scenes))
         for subject in subjects
@@ -281,7 +281,7 @@ def _read_scenes(file: pathlib.Path) -> dict[str, str]:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream, restval=""))
         return {_without_suffix(row["path"]): row["scene"] for row in rows}
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ValueError(
             f"{file} cannot be read as a CSV file with the columns path and scene: "
             f"{error}"

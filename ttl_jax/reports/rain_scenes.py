@@ -27,17 +27,17 @@ def read_scenes(file: str | os.PathLike[str]) -> dict[str, str]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if rows and {"path", "scene"} <= rows[0].keys():
+            return {
+                os.path.realpath(file.parent / row["path"]): row["scene"]
+                for row in rows
+                if row["path"] and row["scene"]
+            }
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read as CSV: {error}") from error
-    if not rows or not {"path", "scene"} <= rows[0].keys():
-        raise ValueError(
-            f"{file} must have the columns path and scene, and a row for each image."
-        )
-    return {
-        os.path.realpath(file.parent / row["path"]): row["scene"]
-        for row in rows
-        if row["path"] and row["scene"]
-    }
+    raise ValueError(
+        f"{file} must have the columns path and scene, and a row for each image."
+    )
 
 
 def find_scenes(

@@ -91,11 +91,14 @@ class MetricWriter:
 
 
 def read(path: pathlib.Path) -> list[dict]:
-    """Returns the rows of a `metrics.jsonl`, without a last line that was cut off."""
+    """Returns the rows of a `metrics.jsonl`, up to a line that is cut off or damaged."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8", "replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+            break
+        rows.append(row)
     return rows
