@@ -18,7 +18,6 @@ import io
 import math
 import os
 import pathlib
-import stat
 import sys
 import warnings
 from collections.abc import Iterator
@@ -108,11 +107,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
       ImageError: It cannot be read, is no file (a pipe has no end), or far too large.
     """
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
+        num_bytes = os.stat(path).st_size
+        if not os.path.isfile(path):
             raise ImageError(path, "is no file")
-        if status.st_size > _MAX_FILE_BYTES:
-            raise ImageError(path, f"has {status.st_size:,} bytes, too many to be read")
+        if num_bytes > _MAX_FILE_BYTES:
+            raise ImageError(path, f"has {num_bytes:,} bytes, too many to be read")
         return pathlib.Path(path).read_bytes()
     except ImageError:
         raise

@@ -97,9 +97,11 @@ def read_index(folder: pathlib.Path) -> Index | None:
 
 
 def _check(index: Index) -> None:
-    """Raises a ValueError or a LookupError where readers would rely on what is not so."""
-    if not all(isinstance(name, str) for name in (index.name, *index.image_names)):
-        raise ValueError("its names are none")
+    """Raises an error where readers would rely on what is not so."""
+    if not isinstance(index.name, str):
+        raise TypeError(f"{index.name!r} is no name")
+    if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
+        raise ValueError(f"{index.image_names} are no images of it")
     for rows in index.splits.values():
         for row in rows:
             texts, sizes = (row.name, row.scene, row.last_file), row[2:4]

@@ -73,7 +73,7 @@ def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     """Returns a module's structure and its params by dotted name."""
     graph, state = nnx.split(module)
     params = {
-        ".".join(map(str, path)): variable[...]
+        ".".join(map(str, path)): variable.get_value()
         for path, variable in nnx.to_flat_state(state)
     }
     return graph, params
