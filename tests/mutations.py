@@ -22,6 +22,13 @@ def damage(data: bytes, seed: int) -> bytes:
     return data
 
 
+def flip_bit(data: bytes, seed: int) -> bytes:
+    rng = random.Random(seed)
+    data = bytearray(data or b"\0")
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(data)
+
+
 def _truncate(data, rng):
     return bytes(data[: rng.randrange(len(data))])
 

@@ -403,7 +403,7 @@ def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
     stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if claimed > max(_ALWAYS_READ, _MAX_EXPANSION * stored):
         raise ValueError(
-            f"its arrays claim {claimed:,} bytes, but the files have {stored:,} in all"
+            f"they claim {claimed:,} bytes, but the files have {stored:,} in all"
         )
 
 
