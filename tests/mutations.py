@@ -125,9 +125,9 @@ def _deep_tiff():
     return stream.getvalue()
 
 
-def png(width: int, height: int, pixels: bytes, *chunks, colour_type=2) -> bytes:
-    """A PNG of 8 bits with these deflated rows, whatever they hold."""
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+def png(width, height, pixels: bytes, *chunks, bit_depth=8, colour_type=2) -> bytes:
+    """A PNG with these deflated rows, whatever they hold."""
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
     body = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data
@@ -139,11 +139,13 @@ def png(width: int, height: int, pixels: bytes, *chunks, colour_type=2) -> bytes
 def bombs() -> dict[str, bytes]:
     """Small files that claim or hold far more than they are, by name."""
     zeros = zlib.compress(bytes(50_000_000), 9)  # a thousandth of that
+    bits = zlib.compress(bytes(14_000 * (1 + 12_000 // 8)), 9)
     rows = zlib.compress(bytes(24 * (1 + 33 * 3)))
     claims = {f"{name}": data for name, data in _with_huge_sizes().items()}
     return claims | {
         "raster.png": png(HUGE, HUGE, zeros),
-        "within_limit.png": png(12_000, 14_000, zeros),
+        # Whole, and within Pillow's limit.
+        "black.png": png(12_000, 14_000, bits, bit_depth=1, colour_type=0),
         "tall.png": png(1, 2**31 - 1, zeros),
         "profile.png": png(33, 24, rows, (b"iCCP", b"profile\0\0" + zeros)),
         "text.png": png(33, 24, rows, *[(b"zTXt", b"text\0\0" + zeros)] * 3),
@@ -156,6 +158,8 @@ def _with_huge_sizes() -> dict[str, bytes]:
     sound = images()
     jpeg, gif, bmp = (sound[f"colour.{suffix}"] for suffix in ("jpg", "gif", "bmp"))
     frame = jpeg.index(b"\xff\xc0") + 5  # SOF0: marker, length, depth, height, width
+    tiled = sound["deep.tif"]
+    width = tiled.index(struct.pack("<H", 322))  # tag, type, count, value
     webp = sound["lossless.webp"]
     canvas = webp.index(b"VP8X") + 12  # size, flags; then width and height less one
     bits = webp.index(b"VP8L") + 9
@@ -166,7 +170,9 @@ def _with_huge_sizes() -> dict[str, bytes]:
         "claims.webp": webp[:canvas] + b"\xff\xff\0" * 2 + webp[canvas + 6 :],
         "claims_more.webp": webp[:bits] + b"\xff\xff\xff\x0f" + webp[bits + 4 :],
         "claims.tif": _tiff({256: HUGE, 257: HUGE}),
-        "claims_tile.tif": _tiff({259: 8, 322: 2**24, 323: 2**24, 324: 200, 325: 792}),
+        "claims_tile.tif": tiled[:width]
+        + struct.pack("<HHII", 322, 4, 1, 2**24 - 256)
+        + tiled[width + 12 :],
         "claims_strip.tif": _tiff({259: 8, 278: 2**31 - 1, 279: 2**31 - 1}),
         "claims_samples.tif": _tiff({277: 60_000}),
         "claims_strips.tif": _tiff({278: 1, 257: 100_000_000}),
