@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -303,6 +304,41 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(photographs, tmp_path)
     )
     assert ours[0] == theirs[0] == 6
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+TWO_PROCESSES = """
+import pathlib, sys
+import jax
+number, port, run_dir = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
+from ttl_jax.training import checkpoint, loop, sharding
+loop.make_stage, loop._directory_of = lambda config: None, lambda *_: run_dir
+loop.fall_back(None, run_dir)
+print(checkpoint.saved_steps(run_dir), checkpoint.load_modules(run_dir)[1]["step"])
+"""
+
+
+def test_of_two_processes_one_sets_aside_and_the_other_waits(run):
+    (run / STEP / "params" / "_METADATA").write_text("{")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, str(number), str(port), str(run)],
+            cwd=pathlib.Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        printed = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [text.splitlines()[-1] for text in printed] == ["[1] 1", "[1] 1"]
 
 
 # A full disk

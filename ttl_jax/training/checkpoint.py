@@ -388,7 +388,15 @@ def _read_item(run_dir: pathlib.Path, step: int, **item):
     (name,) = item
     folder = (run_dir / FOLDER / str(step)).absolute()
     handler = ocp.CompositeCheckpointHandler(**_make_handlers())
-    with _reading(run_dir, step, name), ocp.Checkpointer(handler) as reader:
+    # Each process reads for itself, whether the others do or not.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
+    )
+    with (
+        _reading(run_dir, step, name),
+        ocp.Checkpointer(handler, multiprocessing_options=alone) as reader,
+    ):
         if name != "metadata":
             saved = reader.metadata(folder).item_metadata[name]
             _check_expansion(_flatten(saved), folder)
