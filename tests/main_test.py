@@ -173,6 +173,33 @@ def test_killed_run_ends_with_exactly_the_weights_of_an_undisturbed_one(
     jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
 
 
+def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(
+    photographs, tmp_path
+):
+    def arguments(num_steps):
+        return (
+            "--config=configs/scratch.py:smoke",
+            f"--workdir={tmp_path}",
+            "--config.checkpoint_every=2",
+            "--config.schedule=constant",
+            f"--config.num_steps={num_steps}",
+            *data_flags(photographs),
+        )
+
+    run("main", *arguments(4))
+    damaged = tmp_path / "scratch" / checkpoint.FOLDER / "4"
+    (damaged / "progress" / "_METADATA").write_text("{")
+    printed = run("main", *arguments(6), status=1)
+    last_line = printed.strip().splitlines()[-1]
+    assert last_line.startswith(f"ttl_jax.main: {damaged} cannot be read: ")
+    assert "--fallback" in last_line and "Traceback" not in printed
+    printed = run("main", *arguments(6), "--fallback")
+    assert f"{damaged} cannot be read: " in printed
+    assert f"it is now {damaged}.damaged1" in printed
+    assert "goes on at step 2" in printed
+    assert checkpoint.load_modules(tmp_path / "scratch")[1]["step"] == 6
+
+
 def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_path):
     printed = run(
         "main",

@@ -10,7 +10,7 @@ The same command goes on where a run stopped.
 """
 
 import sys
-from logging import INFO
+from logging import WARNING
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -22,6 +22,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs", "Folder of all runs; each stage has a subfolder."
+)
+_FALLBACK = flags.DEFINE_bool(
+    "fallback",
+    False,
+    "Where the last checkpoint of a run is damaged, go on from the one before it.",
 )
 
 
@@ -36,6 +41,9 @@ def main(arguments: list[str]) -> None:
 
     try:
         configs = runs.list_runs(_CONFIG.value)
+        if _FALLBACK.value:
+            for config in configs:
+                loop.fall_back(config, _WORKDIR.value)
         if len(configs) > 1:  # one alone is checked when it starts
             for config in configs:
                 loop.check(config, _WORKDIR.value)
@@ -69,8 +77,12 @@ def _parse_flags(arguments: list[str]) -> list[str]:
 
 
 def _is_ours(record) -> bool:
-    """Whether a log line is of this project, or a warning of another's."""
-    return "orbax" not in record.pathname or record.levelno > INFO
+    """Whether a log line is of this project, or a warning of another's.
+
+    Their errors come as exceptions too, which we tell in one line.
+    """
+    is_others = "orbax" in record.pathname or "asyncio" in record.pathname
+    return not is_others or record.levelno == WARNING
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tests.training import metadata
 from ttl_jax.inference import networks
 from ttl_jax.training import checkpoint
 
@@ -11,6 +12,6 @@ def test_progress_is_the_last_saved_step_of_those_to_do(tmp_path):
     saver = checkpoint.Checkpointer(tmp_path, keep=2)
     params = {"params": {"encoder": {"bias": np.zeros(2, np.float32)}}}
     for step in (3, 12):
-        saver.save(step, params, {"config": {"num_steps": 20}})
+        saver.save(step, params, metadata.make(config={"num_steps": 20}))
     saver.close()
     assert networks.read_progress(tmp_path) == (12, 20)

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from tests import pictures
+from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.training import checkpoint
@@ -23,16 +24,13 @@ def save_run(run_dir, factory="make_classifier", origins=None):
         "decoder": models.FACTORIES[factory](**CLASSIFIER, rngs=nnx.Rngs(1)),
     }
     params = {name: checkpoint.split_module(m)[1] for name, m in modules.items()}
-    metadata = {
-        "modules": {
-            "encoder": {"factory": "make_encoder", **NETWORK},
-            "decoder": {"factory": factory, **CLASSIFIER},
-        },
-        "ema": False,
-        "origins": origins or {},
+    described = {
+        "encoder": {"factory": "make_encoder", **NETWORK},
+        "decoder": {"factory": factory, **CLASSIFIER},
     }
     saver = checkpoint.Checkpointer(run_dir, keep=1)
-    saver.save(1, {"params": params}, metadata)
+    told = metadata.make(modules=described, origins=origins or {})
+    saver.save(1, {"params": params}, told)
     saver.close()
     return modules["encoder"], modules["decoder"]
 

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 import ttl_jax
+from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference import restorer
 from ttl_jax.stages.stage import Stage
@@ -46,12 +47,8 @@ def save_run(run_dir, modules=MODULES):
         }
         networks[name] = checkpoint.merge_module(graph, params[name])
     saver = checkpoint.Checkpointer(run_dir, keep=1)
-    metadata = {
-        "modules": {n: stage.describe_module(n) for n in modules},
-        "ema": False,
-        "config": {},
-    }
-    saver.save(3, {"params": params}, metadata)
+    described = {n: stage.describe_module(n) for n in modules}
+    saver.save(3, {"params": params}, metadata.make(modules=described))
     saver.close()
     return networks
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.training import checkpoint, sharding
 
@@ -23,7 +24,9 @@ def save(run_dir, params, *, step=1, ema=None, best=None):
     items = {"params": params} | ({"ema": ema} if ema else {})
     saver = checkpoint.Checkpointer(run_dir, keep=3)
     saver.save(
-        step, items, {"ema": ema is not None, "config": {"x": [1, 2]}, "best": best}
+        step,
+        items,
+        metadata.make(ema=ema is not None, best=best, evaluation={"x": 0.1}),
     )
     saver.close()
 
@@ -40,11 +43,9 @@ def test_split_and_merge_return_the_same_network(key):
 def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
     weights = {"encoder": {"w": jax.random.normal(key, (3, 4))}}
     save(tmp_path, weights, step=7)
-    loaded, metadata = checkpoint.load_modules(tmp_path)
+    loaded, told = checkpoint.load_modules(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["w"], weights["encoder"]["w"])
-    assert metadata == {
-        "ema": False, "config": {"x": [1, 2]}, "best": None, "step": 7
-    }  # fmt: skip
+    assert told == metadata.make(evaluation={"x": 0.1}) | {"step": 7}
 
 
 def test_moving_average_is_read_where_the_run_keeps_one(tmp_path, params):
@@ -87,13 +88,13 @@ def test_best_step_stays_beside_the_last_ones_and_can_be_named(tmp_path, params)
     saver = checkpoint.Checkpointer(tmp_path, keep=2)
     for step, best_step in ((1, None), (2, 2), (3, 2), (4, 2), (5, 2)):
         weights = {"encoder": {"a": jnp.full(2, step, float)}}
-        best = best_step and {"step": best_step}
-        saver.save(step, {"params": weights}, {"ema": False, "best": best})
+        best = best_step and {"step": best_step, "value": 0.5}
+        saver.save(step, {"params": weights}, metadata.make(best=best))
     saver.close()
     assert checkpoint.saved_steps(tmp_path) == [2, 4, 5]
     for path, step in ((tmp_path, 5), (tmp_path / "best", 2)):
-        modules, metadata = checkpoint.load_modules(path)
-        assert metadata["step"] == modules["encoder"]["a"][0] == step
+        modules, told = checkpoint.load_modules(path)
+        assert told["step"] == modules["encoder"]["a"][0] == step
         assert checkpoint.find_run(path) == tmp_path
 
 
@@ -181,7 +182,7 @@ def save_descendant(run_dir, params, *origins, step=1):
         f"module{i}": {"run": run, "module": "encoder", "step": s, "digest": digest}
         for i, (run, s, digest) in enumerate(origins)
     }
-    saver.save(step, {"params": params}, {"ema": False, "origins": told})
+    saver.save(step, {"params": params}, metadata.make(origins=told))
     saver.close()
 
 

@@ -7,6 +7,10 @@ applied to the pixels and reset. They may be read-only.
 
 The codecs are Pillow's, which bounds the size at 179 million pixels. Its images hold no
 colour of 16 bits, which is why such files are decoded twice (`_decode_16_bit_colour`).
+
+Memory is bounded by what a file has, not by what it claims: its header is refused where
+it claims more pixels than that, or, from 17 million on, more than 256 for each of its
+bytes, which no photograph is compressed to.
 """
 
 import contextlib
@@ -26,6 +30,10 @@ from PIL import TiffImagePlugin as tiff
 
 # The other formats of Pillow are no photographs, and some start other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+
+_MAX_FILE_BYTES = 2**31  # no encoding of 179 million pixels of 4 x 16 bits needs more
+_ALWAYS_DECODED = 2**24  # pixels
+_MAX_PIXELS_PER_BYTE = 256  # the least that JPEG needs for flat grey are 2 bits for 64
 
 # Pillow's names of 8-bit colour, all of which it converts to RGB.
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
@@ -92,6 +100,26 @@ def decode_rgb8(data: bytes, name: str) -> np.ndarray:
     return as_rgb8(_read(name, with_info=False, data=data).array)
 
 
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+      ImageError: It cannot be read, is no file (a pipe has no end), or far too large.
+    """
+    try:
+        num_bytes = os.stat(path).st_size
+        if not os.path.isfile(path):
+            raise ImageError(path, "is no file")
+        if num_bytes > _MAX_FILE_BYTES:
+            raise ImageError(path, f"has {num_bytes:,} bytes, too many to be read")
+        return pathlib.Path(path).read_bytes()
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # the latter for a path that is none
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(path, f"cannot be read: {reason}") from error
+
+
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width of the upright photograph in a file.
 
@@ -135,10 +163,11 @@ def _opened(
     """
     try:
         if data is None:
-            data = pathlib.Path(path).read_bytes()
+            data = read_bytes(path)
         if not data:
             raise ImageError(path, "is empty (0 bytes)")
         with _open(data) as image:
+            _check_claim(image, len(data))
             rawmode = _rawmode(image)  # Loading forgets it.
             if image.format == "PNG":
                 image.load()  # The metadata may follow the pixels.
@@ -157,6 +186,15 @@ def _opened(
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         reason = reason or type(error).__name__
         raise ImageError(path, f"cannot be read: {reason}") from error
+
+
+def _check_claim(image: Image.Image, num_bytes: int) -> None:
+    """Refuses pixels that a file of this size cannot hold; tiles of a TIFF count too."""
+    tags = getattr(image, "tag_v2", {})
+    tile = [int(np.max(tags.get(t, 0))) for t in (tiff.TILEWIDTH, tiff.TILELENGTH)]
+    num_pixels = max(image.width * image.height, math.prod(tile))
+    if num_pixels > max(_ALWAYS_DECODED, _MAX_PIXELS_PER_BYTE * num_bytes):
+        raise ValueError(f"it claims {num_pixels:,} pixels in {num_bytes:,} bytes")
 
 
 def _open(data: bytes) -> Image.Image:

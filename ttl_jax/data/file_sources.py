@@ -82,12 +82,12 @@ class List:
         self._source = source
         try:
             text = file.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"{source!r}: {file} cannot be read as UTF-8 text: {error}"
             ) from error
         self._lines = [
-            [str(file.parent / pathlib.Path(path).expanduser()) for path in columns]
+            [str(file.parent / files.expanded(path)) for path in columns]
             for columns in self._split(text)
         ]
 

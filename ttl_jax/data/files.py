@@ -9,6 +9,14 @@ from ttl_jax.data import images
 PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 
 
+def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The path, a ~ or ~user at its beginning replaced where there is such a user."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except (RuntimeError, ValueError):  # the latter for a path that is none
+        return pathlib.Path(path)
+
+
 def walk(root: str | os.PathLike[str]) -> list[str]:
     """Paths of all files below a folder, in the order of their relative paths.
 

@@ -114,8 +114,9 @@ def name_some(names: Sequence[str], separator: str = ", ") -> str:
 def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
     try:
         status = os.stat(path)
-    except OSError as error:
-        return decoding.ImageError(path, f"cannot be read: {error.strerror}")
+    except (OSError, ValueError) as error:  # the latter for a path that is none
+        reason = getattr(error, "strerror", None) or error
+        return decoding.ImageError(path, f"cannot be read: {reason}")
     state = [status.st_size, status.st_mtime_ns]
     facts = memory.get(os.path.realpath(path))
     if _are_facts(facts) and facts[:2] == state:

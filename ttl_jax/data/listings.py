@@ -8,12 +8,11 @@ import dataclasses
 import functools
 import math
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import logging
 
-from ttl_jax.data import sources
+from ttl_jax.data import files, sources
 from ttl_jax.data.live_rain import Rain
 from ttl_jax.data.photographs import LivePair, Pair, Photograph
 
@@ -196,8 +195,8 @@ def _key(name: str) -> str:
 
 def _read_names(file: str) -> Iterator[str]:
     try:
-        text = pathlib.Path(file).expanduser().read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.expanded(file).read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"config.exclude names {file}, which cannot be read as UTF-8 text: {error}"
         ) from error

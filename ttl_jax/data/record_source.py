@@ -116,8 +116,9 @@ def _load(
 ) -> np.ndarray:
     try:
         data = records.read_image(folder, split, position, image)
-    except (OSError, RuntimeError) as error:  # the latter is ArrayRecord's kind of it
-        raise ImageError(name, f"cannot be read from {folder}: {error}") from error
+    except Exception as error:  # TFDS and ArrayRecord raise nearly anything.
+        reason = " ".join(str(error).split())
+        raise ImageError(name, f"cannot be read from {folder}: {reason}") from error
     if not data:
         raise ImageError(name, f"is no more in {folder}, whose records are cut off")
     return images.decode(data, name)

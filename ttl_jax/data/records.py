@@ -83,14 +83,37 @@ def read_index(folder: pathlib.Path) -> Index | None:
             split: [Row(*row) for row in rows]
             for split, rows in content["splits"].items()
         }
-        return Index(**content)
+        index = Index(**content)
+        _check(index)
+        return index
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError,
+            RecursionError) as error:  # fmt: skip
         raise ValueError(
             f"{folder / _INDEX} cannot be read ({error!r}); prepare the set again with "
             "--overwrite."
         ) from error
+
+
+def _check(index: Index) -> None:
+    """Raises an error where readers would rely on what is not so."""
+    if not isinstance(index.name, str):
+        raise TypeError(f"{index.name!r} is no name")
+    if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
+        raise ValueError(f"{index.image_names} are no images of it")
+    for rows in index.splits.values():
+        for row in rows:
+            texts, sizes = (row.name, row.scene, row.last_file), row[2:4]
+            if (
+                not all(isinstance(text, str) for text in texts)
+                or not all(isinstance(n, int) for n in (*sizes, *row.num_bytes))
+                or len(row.num_bytes) != len(index.image_names)
+            ):
+                raise ValueError(f"{row} is no row of it")
+    for split, positions in index.views.values():
+        for position in positions:
+            index.splits[split][position]
 
 
 def write_index(folder: pathlib.Path, index: Index) -> None:

@@ -13,11 +13,10 @@ As the source `selection:FILE` it is read by whatever reads sources.
 """
 
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from ttl_jax.data import decoding, images
+from ttl_jax.data import decoding, files, images
 
 PREFIX = "selection:"
 _FILES = ("folder", "list")  # kinds of sources whose photographs are named by paths
@@ -42,7 +41,7 @@ def absolute(source: str) -> str:
     kind, _, path = source.partition(":")
     if kind not in _FILES:
         return source
-    return f"{kind}:{pathlib.Path(path).expanduser().absolute()}"
+    return f"{kind}:{files.expanded(path).absolute()}"
 
 
 def root_of(source: str) -> str:
@@ -50,7 +49,7 @@ def root_of(source: str) -> str:
     kind, _, path = source.partition(":")
     if kind not in _FILES:
         return ""
-    path = pathlib.Path(path).expanduser()
+    path = files.expanded(path)
     folder = str(path if kind == "folder" else path.parent)
     # A list in the current folder names its files without it; a folder "." does not.
     return "" if kind == "list" and folder == "." else f"{decoding.printable(folder)}/"
@@ -85,8 +84,8 @@ def read(file: str | os.PathLike[str]) -> list[Section]:
       ValueError: If it cannot be read, or a line is at fault.
     """
     try:
-        text = pathlib.Path(file).expanduser().read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.expanded(file).read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as UTF-8 text: {error}") from error
     sections: list[Section] = []
     for number, line in enumerate(text.split("\n"), 1):

@@ -21,7 +21,6 @@ passed over. Where a source holds pairs, its role "rainy" or "clean" is one side
 import difflib
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -29,6 +28,7 @@ import numpy as np
 
 from ttl_jax.data import (
     file_sources,
+    files,
     live_rain,
     record_source,
     sample_source,
@@ -156,9 +156,9 @@ def _parse(name: str) -> _Source:
     if name in KNOWN and not colon:
         return sample_source.Sample(name.partition("/")[2] or None)
     if kind == "folder" and path:
-        return file_sources.Folder(name, pathlib.Path(path).expanduser())
+        return file_sources.Folder(name, files.expanded(path))
     if kind == "list" and path:
-        return file_sources.List(name, pathlib.Path(path).expanduser())
+        return file_sources.List(name, files.expanded(path))
     if kind == "tfds" and path:
         return record_source.Records(path)
     if kind in ("rain", "additive", "streaks") and path:
@@ -173,7 +173,7 @@ def _parse(name: str) -> _Source:
 def _nearest(name: str) -> str | None:
     """The source that was probably meant."""
     kind, colon, path = name.partition(":")
-    expanded = pathlib.Path(name).expanduser()
+    expanded = files.expanded(name)
     if expanded.is_dir():
         return f"folder:{name}"
     if expanded.is_file():

@@ -25,7 +25,7 @@ def load(
       purpose: What they are loaded for and which stage trains them, for messages.
 
     Raises:
-      ValueError: If there is no checkpoint, or the run is of another kind.
+      ValueError: If there is no checkpoint, it is damaged, or the run is of another kind.
     """
     params, metadata = checkpoint.load_modules(path)
     if not set(names) <= params.keys():
@@ -62,6 +62,15 @@ def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module
             f"{', '.join(models.FACTORIES)}; restore with the code that trained it."
         )
     factory = models.FACTORIES[description["factory"]]
-    graph, initial = checkpoint.split_module(factory(**arguments, rngs=nnx.Rngs(0)))
+    try:
+        # Shapes alone, so that no memory is needed for sizes that are not the params'.
+        graph, initial = checkpoint.split_module(
+            nnx.eval_shape(lambda: factory(**arguments, rngs=nnx.Rngs(0)))
+        )
+    except Exception as error:  # The arguments may be anything.
+        raise ValueError(
+            f"{path}: {name!r} cannot be made as its checkpoint says, by "
+            f"{description}: {error}"
+        ) from error
     checkpoint.verify_params(params, initial, source=str(path), module=name)
     return checkpoint.merge_module(graph, jax.tree.map(jnp.asarray, params))

@@ -65,7 +65,8 @@ def read(workdir: str | pathlib.Path) -> list[Row]:
             )
             for row in rows
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError,
+            RecursionError) as error:  # fmt: skip
         raise ValueError(
             f"{path} tells no ablation ({error}); train one by {_COMMAND}{workdir}."
         ) from error

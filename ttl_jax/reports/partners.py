@@ -48,7 +48,7 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
       ValueError: There is no such folder, it cannot be read, holds no images, or two of
         the same name but for the suffix.
     """
-    folder = pathlib.Path(folder).expanduser()
+    folder = files.expanded(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}.")
     found: Paths = {}

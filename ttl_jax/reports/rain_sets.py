@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from ttl_jax.data import audit, sources, transforms
+from ttl_jax.data import audit, files, sources, transforms
 from ttl_jax.data.photographs import NoPairsError, Photograph
 from ttl_jax.metrics import niqe
 
@@ -230,7 +230,7 @@ def _split_name(text: str) -> tuple[str, str]:
 
 
 def _as_source(text: str) -> str:
-    return f"folder:{text}" if pathlib.Path(text).expanduser().is_dir() else text
+    return f"folder:{text}" if files.expanded(text).is_dir() else text
 
 
 def _open_rainy(kind: str, name: str, source: str) -> ImageSet:

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import pathlib
 from collections.abc import Mapping
 
 from ttl_jax.data import files
@@ -40,11 +39,11 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
     Raises:
       ValueError: If it cannot be read, lacks a column or names nothing.
     """
-    file = pathlib.Path(file).expanduser()
+    file = files.expanded(file)
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read as CSV: {error}") from error
     if not rows or not {"path", "scene"} <= rows[0].keys():
         raise ValueError(

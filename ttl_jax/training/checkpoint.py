@@ -7,12 +7,21 @@ a checkpoint can be read, listed and compared without the code that made it. A s
     ema/<module>/<leaf>       their moving average, where the run keeps one
     progress/                 step, optimizer state and so on, to go on training
     metadata                  JSON: config, networks, where modules were loaded from
+
+Nothing else is in it: to read a step runs no code of whoever wrote it. Whatever makes it
+unreadable is a `CheckpointError`, which tells the way out.
 """
 
+import contextlib
 import hashlib
+import itertools
 import json
+import math
 import pathlib
-from collections.abc import Mapping
+import re
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +33,32 @@ FOLDER = "checkpoints"
 BEST = "best"  # runs/derain/best names the best step of runs/derain
 
 Params = dict[str, jax.Array]
+
+_CHECKSUMS = "checksums"  # of each item's arrays, in a step's metadata
+# Trained weights hardly compress. Arrays that claim more than so many times what their
+# step has on disk are not read, as sizes that somebody forged would fill the memory.
+_MAX_EXPANSION = 100
+_ALWAYS_READ = 2**28  # bytes
+
+
+class CheckpointError(ValueError):
+    """A saved step that cannot be read; names it, what is wrong, and the way out.
+
+    Attributes:
+      fault: The same without the way out, and no full stop.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, step: int, reason: str):
+        earlier = [saved for saved in saved_steps(run_dir) if saved < step]
+        folder = run_dir / FOLDER
+        way_out = (
+            f"The step before it is {folder / str(earlier[-1])}: name that one, or go on "
+            "training from there by the run's own command with --fallback."
+            if earlier
+            else f"No step is saved before it: remove {run_dir} and train it anew."
+        )
+        self.fault = f"{folder / str(step)} cannot be read: {reason}"
+        super().__init__(f"{self.fault}. {way_out}")
 
 
 def _make_handlers() -> dict[str, ocp.CheckpointHandler]:
@@ -38,7 +73,7 @@ def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     """Returns a module's structure and its params by dotted name."""
     graph, state = nnx.split(module)
     params = {
-        ".".join(map(str, path)): variable[...]
+        ".".join(map(str, path)): variable.get_value()
         for path, variable in nnx.to_flat_state(state)
     }
     return graph, params
@@ -132,13 +167,22 @@ class Checkpointer:
     def __init__(self, run_dir: pathlib.Path, *, keep: int):
         self.run_dir = run_dir
         self._kept = _LatestAndBest(keep)
-        self._manager = ocp.CheckpointManager(
-            (run_dir / FOLDER).absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=self._kept, create=True
-            ),
-            item_handlers=_make_handlers(),
-        )
+        folder = (run_dir / FOLDER).absolute()
+        try:
+            self._manager = ocp.CheckpointManager(
+                folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=self._kept, create=True
+                ),
+                item_handlers=_make_handlers(),
+            )
+        except OSError:
+            raise
+        except Exception as error:  # Orbax looks into each step.
+            raise ValueError(
+                f"{folder} cannot be opened: {_reason(error)}. Move the step that is "
+                "damaged elsewhere, and start again."
+            ) from error
 
     def latest_step(self) -> int | None:
         """Returns the last step saved whole, or None."""
@@ -155,11 +199,17 @@ class Checkpointer:
           items: Trees of arrays by item, `params` among them.
           metadata: Values that JSON can hold; "best", where it is not None, has the best
             "step" so far.
+
+        Raises:
+          OSError: If a step, this one or the one before, cannot be written. The last
+            good one stays.
         """
         self._kept.best_step = (metadata.get("best") or {}).get("step")
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        arguments["metadata"] = ocp.args.JsonSave(metadata)
-        self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+        checksums = {name: _checksum(tree) for name, tree in items.items()}
+        arguments["metadata"] = ocp.args.JsonSave({**metadata, _CHECKSUMS: checksums})
+        with self._saving():
+            self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
     def restore(self, step: int, items: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the items of a step, placed as their templates are.
@@ -170,12 +220,15 @@ class Checkpointer:
 
         Raises:
           ValueError: If a leaf's name, shape or type is not the template's.
+          CheckpointError: If the step is damaged.
         """
         source = f"{self.run_dir} at step {step}"
-        saved = self._manager.item_metadata(step)
+        checksums = read_metadata(self.run_dir, step)[_CHECKSUMS]
+        with _reading(self.run_dir, step, *items):
+            saved = self._manager.item_metadata(step)
         for name, template in items.items():
             verify_params(
-                _flatten(saved[name] or {}),
+                _flatten(saved[name]),
                 _flatten(template),
                 source=source,
                 module=name,
@@ -184,12 +237,37 @@ class Checkpointer:
             name: ocp.args.StandardRestore(jax.tree.map(_as_template, template))
             for name, template in items.items()
         }
-        restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
+        with _reading(self.run_dir, step, *items):
+            restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
+        for name in items:
+            with _reading(self.run_dir, step, name):
+                _verify_checksum(restored[name], checksums.get(name))
         return {name: restored[name] for name in items}
 
     def close(self) -> None:
-        """Waits, then releases the run's files."""
-        self._manager.close()
+        """Waits, then releases the run's files.
+
+        Raises:
+          OSError: As `save`.
+        """
+        with self._saving():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Tells what fails to be written, and leaves nothing of it."""
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore raise nearly anything.
+            for partial in (self.run_dir / FOLDER).glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(partial, ignore_errors=True)  # which may have filled it
+            last = max(saved_steps(self.run_dir), default=None)
+            stays = "No step was saved" if last is None else f"Step {last} stays"
+            raise OSError(
+                f"{self.run_dir / FOLDER} could not be written to: {_reason(error)}. "
+                f"{stays}. Once there is room and permission to write, the same command "
+                "goes on."
+            ) from error
 
 
 def _as_template(leaf):
@@ -208,23 +286,176 @@ def _path_name(path) -> str:
     )
 
 
+def _checksum(tree) -> int:
+    """A number that any changed bit of the arrays in a tree changes, or of their names.
+
+    It does not depend on their order, which a template may change.
+    """
+    return sum(
+        zlib.crc32(np.asarray(leaf).tobytes(), zlib.crc32(name.encode()))
+        for name, leaf in _flatten(tree).items()
+    )
+
+
+def _verify_checksum(tree, saved: int | None) -> None:
+    """Refuses arrays that are not those that were saved; disks flip bits."""
+    if saved is not None and _checksum(tree) != saved:  # none in older steps
+        raise ValueError("they are not those that were saved")
+
+
+@contextlib.contextmanager
+def _reading(run_dir: pathlib.Path, step: int, *items: str) -> Iterator[None]:
+    """Turns what fails in the block into a `CheckpointError`; items have to be there."""
+    folder = run_dir / FOLDER / str(step)
+    if missing := [item for item in items if not (folder / item).is_dir()]:
+        reason = f"it lacks its {' and '.join(missing)}"
+        raise CheckpointError(run_dir, step, reason)
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise nearly anything.
+        where = f"its {items[0]}: " if len(items) == 1 else ""
+        raise CheckpointError(run_dir, step, where + _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause of an error, on one line, without TensorStore's settings."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.split(r" \[(?:tensorstore_spec|os_error_code)=", str(error))[0]
+    text = " ".join(text.split())
+    kind = "" if type(error) is ValueError else type(error).__name__
+    return ": ".join(part for part in (kind, text.rstrip(".")) if part)
+
+
 def saved_steps(run_dir: pathlib.Path) -> list[int]:
-    """Returns the steps that a run has saved whole, ascending; none if it never began."""
+    """Returns the steps that a run has saved, ascending; none if it never began.
+
+    What was being written when a run was killed has another name.
+    """
     folder = run_dir / FOLDER
-    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
-    """Returns what `Checkpointer.save` was given as the metadata of a step."""
-    return _read_item(run_dir, step, metadata=ocp.args.JsonRestore())
+    """Returns what `Checkpointer.save` was given as the metadata of a step.
+
+    And the entry "checksums" by item, which is empty in steps of earlier versions.
+
+    Raises:
+      CheckpointError: If they cannot be read, or are not what training writes.
+    """
+    metadata = _read_item(run_dir, step, metadata=ocp.args.JsonRestore())
+    if not _is_metadata(metadata):
+        reason = "its metadata are not those that training writes"
+        raise CheckpointError(run_dir, step, reason)
+    return {_CHECKSUMS: {}} | metadata
 
 
-def _read_item(run_dir, step, **item):
+def _is_metadata(value) -> bool:
+    """Whether JSON has the form that the readers of metadata rely on."""
+    match value:
+        case {
+            "config": {"num_steps": int()},
+            "modules": dict(modules),
+            "origins": dict(origins),
+            "ema": bool(),
+            "evaluation": dict(evaluation),
+        }:
+            best, checksums = value.get("best"), value.get(_CHECKSUMS, {})
+            return (
+                all(_has(module, factory=str) for module in modules.values())
+                and all(
+                    _has(origin, run=str, module=str, step=int, digest=str)
+                    for origin in origins.values()
+                )
+                and all(isinstance(v, int | float) for v in evaluation.values())
+                and (best is None or _has(best, step=int, value=int | float))
+                and isinstance(checksums, dict)
+            )
+    return False
+
+
+def _has(value, /, **types) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kind) for name, kind in types.items()
+    )
+
+
+def _read_item(run_dir: pathlib.Path, step: int, **item):
     (name,) = item
+    folder = (run_dir / FOLDER / str(step)).absolute()
     handler = ocp.CompositeCheckpointHandler(**_make_handlers())
-    with ocp.Checkpointer(handler) as reader:
-        folder = (run_dir / FOLDER / str(step)).absolute()
+    # Each process reads for itself, whether the others do or not.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
+    )
+    with (
+        _reading(run_dir, step, name),
+        ocp.Checkpointer(handler, multiprocessing_options=alone) as reader,
+    ):
+        if name != "metadata":
+            saved = reader.metadata(folder).item_metadata[name]
+            _check_expansion(_flatten(saved), folder)
         return reader.restore(folder, args=ocp.args.Composite(**item))[name]
+
+
+def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
+    claimed = sum(
+        math.prod(array.shape) * np.dtype(array.dtype).itemsize
+        for array in arrays.values()
+    )
+    stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if claimed > max(_ALWAYS_READ, _MAX_EXPANSION * stored):
+        raise ValueError(
+            f"they claim {claimed:,} bytes, but the files have {stored:,} in all"
+        )
+
+
+def _read_arrays(
+    run_dir: pathlib.Path, step: int, item: str, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An item of arrays, on the host, as it was saved."""
+    # Else Orbax asks for as many devices as there were in training.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    restore = ocp.args.StandardRestore(fallback_sharding=here)
+    arrays = jax.tree.map(np.asarray, _read_item(run_dir, step, **{item: restore}))
+    with _reading(run_dir, step, item):
+        _verify_checksum(arrays, metadata[_CHECKSUMS].get(item))
+    return arrays
+
+
+def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
+    """Renames the last steps of a run that cannot be read, down to the first that can.
+
+    Returns:
+      What was wrong with each of them, and what it is called now.
+
+    Raises:
+      CheckpointError: If none can be read; nothing is renamed then.
+    """
+    faults: dict[int, CheckpointError] = {}
+    for step in reversed(saved_steps(run_dir)):
+        try:
+            metadata = read_metadata(run_dir, step)
+            for item in ("params", "progress", *(["ema"] if metadata["ema"] else [])):
+                _read_arrays(run_dir, step, item, metadata)
+            break
+        except CheckpointError as error:
+            faults[step] = error
+    else:
+        if faults:
+            raise faults[min(faults)]
+    return [f"{e.fault}; it is now {_set_aside(run_dir, s)}" for s, e in faults.items()]
+
+
+def _set_aside(run_dir: pathlib.Path, step: int) -> pathlib.Path:
+    folder = run_dir / FOLDER / str(step)
+    names = (folder.with_name(f"{step}.damaged{i}") for i in itertools.count(1))
+    return folder.rename(next(name for name in names if not name.exists()))
 
 
 def find_run(path: pathlib.Path) -> pathlib.Path:
@@ -259,15 +490,15 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
 
     Raises:
       ValueError: If there is no finished checkpoint, or none was chosen as the best.
+      CheckpointError: If the step is damaged.
     """
     run_dir, step = _find_step(pathlib.Path(path))
     metadata = read_metadata(run_dir, step)
-    item = "ema" if metadata["ema"] else "params"
-    # Else Orbax asks for as many devices as there were in training.
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    restore = ocp.args.StandardRestore(fallback_sharding=here)
-    modules = _read_item(run_dir, step, **{item: restore})
-    return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
+    modules = _read_arrays(
+        run_dir, step, "ema" if metadata["ema"] else "params", metadata
+    )
+    del metadata[_CHECKSUMS]
+    return modules, {**metadata, "step": step}
 
 
 def _find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
@@ -346,5 +577,5 @@ def read_json(path: pathlib.Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

@@ -145,6 +145,7 @@ def check_same_listing(new: Sequence[str], old: Sequence[str], *, run: str) -> N
     Raises:
       ValueError: Naming up to five images that came, went or changed.
     """
+    old = [str(line) for line in old] if isinstance(old, list) else []
     added, removed = sorted(set(new) - set(old)), sorted(set(old) - set(new))
     changes = [f"new: {line}" for line in added] + [f"gone: {line}" for line in removed]
     if not changes and list(new) != list(old):

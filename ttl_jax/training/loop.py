@@ -85,6 +85,21 @@ def check(config, workdir: str | pathlib.Path) -> None:
     _open_evaluation(config, stage)
 
 
+def fall_back(config, workdir: str | pathlib.Path) -> None:
+    """Sets aside the last steps of a config's run that are damaged, and says so.
+
+    So `train` goes on from the step before them.
+
+    Raises:
+      ValueError: If no step of the run can be read.
+    """
+    directory = _directory_of(config, make_stage(config), workdir)
+    if sharding.is_writer():
+        for line in checkpoint.set_aside_damaged(directory):
+            logging.warning("%s", line)
+    sharding.wait_for_all("damaged steps are set aside")
+
+
 def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     """Trains the stage that a config describes, or goes on where it stopped.
 

@@ -1,10 +1,11 @@
 """Where a run's numbers and images go: the log, `metrics.jsonl` and TensorBoard."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorboardX
@@ -61,8 +62,9 @@ class MetricWriter:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logging.info("step %d: %s", step, shown)
         row = {n: v if math.isfinite(v) else None for n, v in values.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        with self._naming_file():
+            self._file.write(json.dumps({"step": step, **row}) + "\n")
+            self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
@@ -76,16 +78,27 @@ class MetricWriter:
     def close(self) -> None:
         """Flushes and closes the files."""
         if self._enabled:
-            self._file.close()
-            self._board.close()
+            with self._naming_file():
+                self._file.close()
+                self._board.close()
+
+    @contextlib.contextmanager
+    def _naming_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # of an open file, as on a full disk, it names none
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def read(path: pathlib.Path) -> list[dict]:
-    """Returns the rows of a `metrics.jsonl`, without a last line that was cut off."""
+    """Returns the rows of a `metrics.jsonl`, up to a line that is cut off or damaged."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8", "replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+            break
+        rows.append(row)
     return rows

@@ -49,14 +49,21 @@ def write_index(config, workdir: str | pathlib.Path) -> None:
     Does nothing for other configs.
 
     Raises:
-      ValueError: If the file that is there cannot be read.
+      ValueError: If the file that is there cannot be read, or is no such index.
     """
     if "rows" not in config or not sharding.is_writer():
         return
     path = pathlib.Path(workdir) / INDEX
-    known = checkpoint.read_json(path)["rows"] if path.exists() else []
+    try:
+        known = checkpoint.read_json(path)["rows"] if path.exists() else []
+        rows = _merge_rows(config, known)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} tells no ablation ({error!r}); move it elsewhere, and this command "
+            "writes another."
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_json(path, {"rows": _merge_rows(config, known)})
+    checkpoint.write_json(path, {"rows": rows})
 
 
 def _list_ablation(config) -> list[Any]:

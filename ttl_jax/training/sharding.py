@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -86,3 +87,8 @@ def process_count() -> int:
 def is_writer() -> bool:
     """Whether this process writes the run's files: the first one does."""
     return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Returns once every process has called it with the same text."""
+    multihost_utils.sync_global_devices(what)

@@ -1,0 +1,403 @@
+"""Damaged and hostile checkpoints: named, never obeyed, and the way on from there."""
+
+import builtins
+import json
+import pathlib
+import pickle
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorstore
+
+from tests import mutations
+from tests.training import metadata, toy_stage
+from tests.training.loop_test import all_arrays
+from ttl_jax.inference import networks
+from ttl_jax.training import checkpoint, loop
+
+# When a read fails, TensorStore tells those of other arrays to a loop that is closed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
+STEP = f"{checkpoint.FOLDER}/2"
+WEIGHTS = {
+    "encoder": {
+        "kernel": np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32),
+        "bias": np.arange(7, dtype=np.float32),
+    }
+}
+ITEMS = {"params": WEIGHTS, "progress": {"step": np.int32(2), "mu": WEIGHTS}}
+
+
+def save(run_dir, *steps, **told):
+    saver = checkpoint.Checkpointer(run_dir, keep=5)
+    for step in steps:
+        saver.save(step, ITEMS, metadata.make(**told))
+    saver.close()
+
+
+def restore(run_dir, step=2):
+    """All of a step, as training reads it."""
+    reader = checkpoint.Checkpointer(run_dir, keep=5)
+    try:
+        return reader.restore(step, jax.tree.map(jnp.asarray, ITEMS))
+    finally:
+        reader.close()
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A run with the steps 1 and 2."""
+    run_dir = tmp_path_factory.mktemp("sound") / "run"
+    save(run_dir, 1, 2)
+    return run_dir
+
+
+@pytest.fixture
+def run(sound, tmp_path):
+    """A copy of it to damage."""
+    return pathlib.Path(shutil.copytree(sound, tmp_path / "run"))
+
+
+def parts(run_dir):
+    """The files of step 2, the same ones in every process that writes it."""
+    files = sorted(path for path in (run_dir / STEP).rglob("*") if path.is_file())
+    return [path for path in files if path.name != "commit_success.txt"]
+
+
+def is_refused_or_exact(read, run_dir):
+    """Whether a damaged step is refused; where it is read, it has to be as it was."""
+    try:
+        found = read()
+    except checkpoint.CheckpointError as error:
+        message = str(error)
+        assert message.startswith(f"{run_dir / STEP} cannot be read: ")
+        assert f"The step before it is {run_dir / checkpoint.FOLDER / '1'}" in message
+        assert "--fallback" in message and "\n" not in message
+        return True
+    jax.tree.map(np.testing.assert_array_equal, found, WEIGHTS)
+    return False
+
+
+DAMAGES = {
+    "gone": lambda data, seed: None,
+    "empty": lambda data, seed: b"",
+    "cut": lambda data, seed: data[: len(data) // 2],
+    "list": lambda data, seed: b"[]",
+    "flipped": lambda data, seed: mutations.flip_bit(data, seed),
+    "damaged": mutations.damage,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_step_with_a_damaged_file_is_refused_by_name_or_read_exactly(name, run):
+    num_refused = 0
+    for i, path in enumerate(parts(run)):
+        data = path.read_bytes()
+        damaged = DAMAGES[name](data, i)
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        num_refused += is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+        path.write_bytes(data)
+    assert num_refused >= 4  # much of what Orbax writes is there twice, or never read
+
+
+def test_training_reads_a_damaged_step_no_more_than_others_do(run):
+    for path in parts(run):
+        data = path.read_bytes()
+        if path.parent.name == "d" or path.name == "_METADATA":
+            path.write_bytes(data[: len(data) // 2])
+            is_refused_or_exact(lambda: restore(run)["params"], run)
+            path.write_bytes(data)
+
+
+def test_a_flipped_bit_of_the_weights_is_found(run):
+    # Orbax compresses without a checksum.
+    files = [path for path in parts(run) if "/params/" in str(path)]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    data, found = largest.read_bytes(), 0
+    for seed in range(12):
+        largest.write_bytes(mutations.flip_bit(data, seed))
+        found += is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+    assert found > 6
+
+
+@pytest.mark.parametrize("item", ["params", "metadata"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_step_without_an_item_says_which(item, replaced, run):
+    shutil.rmtree(run / STEP / item)
+    if replaced:
+        (run / STEP / item).write_text("a file")
+    with pytest.raises(checkpoint.CheckpointError, match=f"it lacks its {item}"):
+        checkpoint.load_modules(run)
+
+
+def test_a_step_that_is_a_file_is_damaged_and_not_passed_over(run):
+    shutil.rmtree(run / STEP)
+    (run / STEP).write_text("a file")
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoints/2 cannot be"):
+        checkpoint.load_modules(run)
+
+
+def test_what_a_kill_left_is_passed_over(run):
+    (run / STEP).rename(run / f"{STEP}.orbax-checkpoint-tmp")
+    assert checkpoint.load_modules(run)[1]["step"] == 1
+
+
+def test_the_only_step_leaves_no_way_but_to_begin_anew(run):
+    shutil.rmtree(run / checkpoint.FOLDER / "1")
+    shutil.rmtree(run / STEP / "params")
+    for read in (checkpoint.load_modules, checkpoint.set_aside_damaged):
+        with pytest.raises(checkpoint.CheckpointError, match="remove .*run and train"):
+            read(run)
+    assert checkpoint.saved_steps(run) == [2]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"config": 5},
+        {"config": {}},
+        {"modules": {"encoder": "make_encoder"}},
+        {"modules": {"encoder": {"width": 8}}},
+        {"origins": {"encoder": {"run": "recog"}}},
+        {"ema": "yes"},
+        {"evaluation": {"pairs/psnr": "high"}},
+        {"best": {"step": "last"}},
+        {"checksums": []},
+    ],
+)
+def test_metadata_of_another_form_are_refused(told, run):
+    path = run / STEP / "metadata" / "metadata"
+    path.write_text(json.dumps(metadata.make(**told)))
+    with pytest.raises(checkpoint.CheckpointError, match="not those that training"):
+        checkpoint.load_modules(run)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{", "[" * 100_000, '{"ema": true}', "\0" * 50]
+)
+def test_metadata_that_are_none_are_refused(text, run):
+    (run / STEP / "metadata" / "metadata").write_text(text)
+    with pytest.raises(checkpoint.CheckpointError, match="metadata"):
+        checkpoint.load_modules(run)
+
+
+def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
+    store = tensorstore.KvStore.open(
+        {"driver": "ocdbt", "base": f"file://{run / STEP / 'params'}/"}
+    ).result()
+    form = json.loads(store["encoder.kernel/.zarray"])
+    form["shape"] = form["chunks"] = [2**20, 2**20]
+    store["encoder.kernel/.zarray"] = json.dumps(form).encode()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(checkpoint.CheckpointError, match="claim 4,398,0.* bytes, but"):
+        checkpoint.load_modules(run)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 100_000  # kilobytes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"width": "wide"}, "cannot be made as its checkpoint says"),
+        ({"wdith": 8}, "cannot be made as its checkpoint says"),
+        # 4 TB of weights, of which no byte is allocated.
+        ({"width": 2**20, "num_blocks": 1}, "wanted .*1048576"),
+    ],
+)
+def test_a_network_that_cannot_be_that_of_the_weights_is_refused(
+    arguments, fault, tmp_path
+):
+    described = {"factory": "make_encoder", **arguments}
+    save(tmp_path, 2, modules={"encoder": described})
+    with pytest.raises(ValueError, match=fault):
+        networks.load(tmp_path, ["encoder"], factory="make_encoder", purpose="a test")
+
+
+class _Malicious:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return builtins.open, (str(self._path), "w")
+
+
+def test_reading_unpickles_nothing(run, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("something is unpickled")
+
+    for module in ("pickle", "_pickle", "cloudpickle", "numpy"):
+        for name in ("load", "loads", "Unpickler"):
+            if hasattr(sys.modules.get(module), name):
+                monkeypatch.setattr(sys.modules[module], name, refuse)
+    with pytest.raises(AssertionError, match="unpickled"):
+        pickle.loads(b"")
+    jax.tree.map(np.testing.assert_array_equal, restore(run), ITEMS)
+    assert not is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+    checkpoint.set_aside_damaged(run)
+
+
+def test_a_pickle_in_a_step_does_nothing(run, tmp_path):
+    trace = tmp_path / "obeyed"
+    malicious = pickle.dumps(_Malicious(trace))
+    folders = [path for path in (run / STEP).rglob("*") if path.is_dir()]
+    for folder in (run / STEP, *folders):
+        for name in ("checkpoint", "state.pkl", "data.npy", "arrays.msgpack"):
+            (folder / name).write_bytes(malicious)
+    is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+    for path in parts(run):
+        data = path.read_bytes()
+        path.write_bytes(malicious)
+        is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+        path.write_bytes(data)
+    assert not trace.exists()
+    pickle.loads(malicious).close()
+    assert trace.exists()  # so it would have
+
+
+# Going on
+
+
+def test_the_last_steps_that_are_damaged_are_set_aside(run):
+    save(run, 5, 7)
+    shutil.rmtree(run / checkpoint.FOLDER / "5" / "progress")
+    (run / checkpoint.FOLDER / "7" / "params" / "_METADATA").write_text("{")
+    lines = checkpoint.set_aside_damaged(run)
+    assert ["checkpoints/7 cannot" in lines[0], "5 cannot" in lines[1]] == [True] * 2
+    assert lines[1].endswith(f"it is now {run / checkpoint.FOLDER / '5.damaged1'}")
+    assert checkpoint.saved_steps(run) == [1, 2]
+    assert not checkpoint.set_aside_damaged(run)
+    save(run, 5)
+    shutil.rmtree(run / checkpoint.FOLDER / "5" / "progress")
+    assert "5.damaged2" in checkpoint.set_aside_damaged(run)[0]
+
+
+def test_a_run_goes_on_from_the_step_before_a_damaged_one(photographs, tmp_path):
+    config = toy_stage.get_config(
+        photographs, schedule="constant", checkpoint_every=2, num_steps=4
+    )
+    for name in ("damaged", "undisturbed"):
+        loop.train(config, tmp_path / name)
+    run_dir = tmp_path / "damaged" / "toy"
+    assert checkpoint.saved_steps(run_dir) == [2, 4]
+    for path in (run_dir / checkpoint.FOLDER / "4" / "progress").rglob("d/*"):
+        path.write_bytes(b"")
+    config.num_steps = 6
+    with pytest.raises(checkpoint.CheckpointError, match="toy/checkpoints/4 cannot"):
+        loop.train(config, tmp_path / "damaged")
+    loop.fall_back(config, tmp_path / "damaged")
+    assert checkpoint.saved_steps(run_dir) == [2]
+    for name in ("damaged", "undisturbed"):
+        loop.train(config, tmp_path / name)
+    ours, theirs = (
+        all_arrays(tmp_path / name / "toy") for name in ("damaged", "undisturbed")
+    )
+    assert ours[0] == theirs[0] == 6
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+TWO_PROCESSES = """
+import pathlib, sys
+import jax
+number, port, run_dir = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
+from ttl_jax.training import checkpoint, loop, sharding
+loop.make_stage, loop._directory_of = lambda config: None, lambda *_: run_dir
+loop.fall_back(None, run_dir)
+print(checkpoint.saved_steps(run_dir), checkpoint.load_modules(run_dir)[1]["step"])
+"""
+
+
+def test_of_two_processes_one_sets_aside_and_the_other_waits(run):
+    (run / STEP / "params" / "_METADATA").write_text("{")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, str(number), str(port), str(run)],
+            cwd=pathlib.Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        printed = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [text.splitlines()[-1] for text in printed] == ["[1] 1", "[1] 1"]
+
+
+# A full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of four megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_on_a_full_disk_the_last_step_stays_and_the_run_goes_on_later(
+    photographs, small_disk, tmp_path
+):
+    config = toy_stage.get_config(
+        photographs, schedule="constant", checkpoint_every=2, num_steps=2
+    )
+    loop.train(config, small_disk)
+    before = all_arrays(small_disk / "toy")
+    config.num_steps = 6
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 40_000))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        loop.train(config, small_disk)
+    assert str(small_disk / "toy") in str(caught.value)
+    found = all_arrays(small_disk / "toy")
+    jax.tree.map(np.testing.assert_array_equal, found, before)
+    ballast.unlink()
+    for workdir in (small_disk, tmp_path / "undisturbed"):
+        loop.train(config, workdir)
+    ours, theirs = (
+        all_arrays(workdir / "toy")
+        for workdir in (small_disk, tmp_path / "undisturbed")
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
+    saver = checkpoint.Checkpointer(run, keep=5)
+    partial = run / checkpoint.FOLDER / "9.orbax-checkpoint-tmp"
+
+    def fail(*args, **kwargs):
+        partial.mkdir()
+        raise ValueError("RESOURCE_EXHAUSTED: full [os_error_code='28']\n{...}")
+
+    with monkeypatch.context() as context:
+        context.setattr(saver._manager, "save", fail)
+        with pytest.raises(OSError) as caught:
+            saver.save(9, ITEMS, metadata.make())
+    saver.close()
+    assert str(caught.value) == (
+        f"{run / checkpoint.FOLDER} could not be written to: RESOURCE_EXHAUSTED: full. "
+        "Step 2 stays. Once there is room and permission to write, the same command goes "
+        "on."
+    )
+    assert not partial.exists()
