@@ -110,7 +110,7 @@ def run(
     }
     products = {dtype: yardstick.matrix_product(dtype) for dtype in dtypes}
     cases = {case: program.run for case, program in programs.items()}
-    cases |= {(dtype,): lambda run=run: run() for dtype, (run, _) in products.items()}
+    cases |= {(dtype,): product for dtype, (product, _) in products.items()}
     seconds = timing.take_turns(cases, rounds, _seconds)
     if profile is not None:
         with jax.profiler.trace(profile):
