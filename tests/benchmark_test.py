@@ -3,10 +3,14 @@
 import itertools
 import json
 
+import jax
 import pytest
+from flax import nnx
 
 from ttl_jax import benchmark
 from ttl_jax.benchmarks import input as input_benchmark
+from ttl_jax.benchmarks import restore, step, timing, yardstick
+from ttl_jax.models import complexity
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def test_the_median_of_alternating_turns_counts():
         turns.append(case)
         return next(values[case])
 
-    medians = input_benchmark._take_turns({("a",): "a", ("b",): "b"}, 3, measure)
+    medians = timing.take_turns({("a",): "a", ("b",): "b"}, 3, measure)
     assert turns == ["a", "b"] * 3
     assert medians == {("a",): 5.0, ("b",): 2.0}
 
@@ -57,13 +61,58 @@ def test_the_command_prints_tables_and_writes_them_as_json(data, tmp_path, capsy
     assert "| recon | given | cache | 4 |" in printed
     figures = json.loads((output / input_benchmark.TABLES).read_text())
     assert len(figures["crops"]) == 7 + 10
-    for step in figures["steps"]:
-        assert step["ratio"] == pytest.approx(step["fed"] / step["resident"])
+    for row in figures["steps"]:
+        assert row["ratio"] == pytest.approx(row["fed"] / row["resident"])
+
+
+def test_the_yardstick_is_of_ten_billion_multiply_adds():
+    stack = yardstick.PlainStack(rngs=nnx.Rngs(0))
+    image = jax.ShapeDtypeStruct((1, yardstick.SIDE, yardstick.SIDE, 3), "float32")
+    # 3x3 kernels: 3 to 64 channels, four times 64 to 64, 64 to 3.
+    expected = yardstick.SIDE**2 * 9 * (3 * 64 + 4 * 64 * 64 + 64 * 3)
+    assert complexity.multiply_adds(stack, image) == expected
+    assert expected == pytest.approx(10e9, rel=0.02)
+
+
+def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
+    # Time as the pixels to the power of 1.5.
+    monkeypatch.setattr(restore, "_seconds", lambda run: (run().size / 1000) ** 1.5)
+    monkeypatch.setattr(restore.yardstick, "SIDE", 32)
+    command = "restore --presets smoke --sides 16 32 --rounds 1 --output"
+    assert benchmark.main([*command.split(), str(tmp_path)]) == 0
+    figures = json.loads((tmp_path / restore.TABLES).read_text())
+    small, large = figures["latencies"]
+    assert figures["growth"] == [{"preset": "smoke", "exponent": pytest.approx(1.5)}]
+    assert large["ms"] == pytest.approx(1000 * (32 * 32 * 3 / 1000) ** 1.5)
+    assert large["over_yardstick"] == pytest.approx(1)
+    # Of a quarter of the pixels an eighth of the time, and the yardstick's a quarter.
+    assert small["over_yardstick"] == pytest.approx(1 / 2)
+    assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
+    assert "| smoke | 32 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_updates_of_every_stage_are_measured(tmp_path, capsys):
+    command = "step --presets smoke --crop_size 32 --batch_size 4 --rounds 1 --profile"
+    arguments = [*command.split(), str(tmp_path / "trace"), "--output", str(tmp_path)]
+    assert benchmark.main(arguments) == 0
+    updates = json.loads((tmp_path / step.TABLES).read_text())["updates"]
+    assert [row["stage"] for row in updates] == ["recog", "recon", "distill", "derain"]
+    for row in updates:
+        assert row["images_per_s"] == pytest.approx(4 * 1000 / row["ms"])
+        assert 0 < row["share_of_peak"] < 1
+    # The encoder learns once in each stage, in recog with the smallest decoder.
+    params = {row["stage"]: row["params_m"] for row in updates}
+    assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    assert "| smoke | distill | float32 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["restore", "--presets", "smal"], "Unknown preset 'smal'"),
+        (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),
         (["inputs"], "invalid choice: 'inputs'"),
         (["input", "--rounds=0"], "expected a number from 1, not '0'"),
         (["input", "--clean=sample"], "both photographs and pairs, or neither"),

@@ -71,8 +71,8 @@ ROOMS = {
     "ttl_jax/sheet": {"ttl_jax.command_line", "ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": {"ttl_jax.command_line", "ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
-        "jax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.data",
-        "ttl_jax.stages.stage", "ttl_jax.training",
+        "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",
+        "ttl_jax.data", "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training",
     },
     "ttl_jax/prepare": {"ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},

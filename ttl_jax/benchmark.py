@@ -6,14 +6,22 @@ Examples, how fast crops reach the trainer from the embedded photographs, and fr
   python -m ttl_jax.benchmark input --clean folder:/photos/clean \\
       --pairs folder:/photos/pairs --threads 1 2 4 8 --output speed
 
+How long an update and restoring an image take, presets side by side:
+
+  python -m ttl_jax.benchmark step --presets tiny small --dtypes float32 bfloat16
+  python -m ttl_jax.benchmark restore --presets small base --sides 256 512 1024
+
 Nothing else should run on the machine meanwhile.
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 from ttl_jax import command_line
+
+_STAGES = ["recog", "recon", "distill", "derain"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,12 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     flags = vars(parser.parse_args(arguments))
-    del flags["what"]
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.benchmarks import input as input_benchmark
-
+    benchmark = importlib.import_module(f"ttl_jax.benchmarks.{flags.pop('what')}")
     try:
-        print(input_benchmark.run(**flags))
+        print(benchmark.run(**flags))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0
@@ -43,6 +49,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("benchmark", __doc__)
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_input(kinds.add_parser("input", help="crops per second, and step times"))
+    _add_step(kinds.add_parser("step", help="updates of each stage"))
+    _add_restore(kinds.add_parser("restore", help="restoring images"))
     return parser
 
 
@@ -74,18 +82,80 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         help="networks whose steps are timed (default: %(default)s)",
     )
     how.add_argument(
-        "--rounds",
-        type=command_line.count(1),
-        default=5,
-        metavar="N",
-        help="turns of every case, whose median counts (default: %(default)s)",
-    )
-    how.add_argument(
         "--seconds",
         type=float,
         default=1.0,
         metavar="S",
         help="of a turn (default: %(default)s)",
+    )
+    _add_common(parser)
+
+
+def _add_step(parser: argparse.ArgumentParser) -> None:
+    _add_presets(parser)
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        choices=_STAGES,
+        default=_STAGES,
+        help="default: all",
+    )
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=["float32", "bfloat16"],
+        default=["float32"],
+        help="types that the networks compute in (default: float32)",
+    )
+    parser.add_argument(
+        "--crop_size",
+        type=command_line.count(1),
+        default=64,
+        metavar="PIXELS",
+        help="side of the crops (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=command_line.count(1),
+        default=8,
+        metavar="N",
+        help="crops of a batch (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profile", metavar="DIR", help="folder for a trace of one turn of each case"
+    )
+    _add_common(parser)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    _add_presets(parser)
+    parser.add_argument(
+        "--sides",
+        type=command_line.count(1),
+        nargs="+",
+        default=[256, 512],
+        metavar="PIXELS",
+        help="of the square images (default: 256 512)",
+    )
+    _add_common(parser)
+
+
+def _add_presets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--presets",
+        nargs="+",
+        default=["tiny", "small", "base"],
+        help="networks to compare (default: tiny small base)",
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rounds",
+        type=command_line.count(1),
+        default=5,
+        metavar="N",
+        help="turns of every case, whose median counts (default: %(default)s)",
     )
     parser.add_argument(
         "--output", metavar="DIR", help="folder for the figures as JSON"

@@ -9,20 +9,18 @@ alike; the median of the rounds counts. A pair is one crop, of both of its sides
 import dataclasses
 import functools
 import itertools
-import json
 import pathlib
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
-import tqdm
 from PIL import Image
 
 from configs import recon, scratch
-from ttl_jax.data import atomic_files, pipeline, sources
+from ttl_jax.benchmarks import timing
+from ttl_jax.data import pipeline, sources
 from ttl_jax.data.photographs import Pair
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import loop, sharding, state
@@ -122,14 +120,14 @@ def run(
         named = next(iter(data.values()))
         times = measure_steps(named, preset, crop_size, max(threads), rounds)
     if output is not None:
-        _write_json(pathlib.Path(output), rates, times)
+        timing.write_json(output, TABLES, {"crops": rates, "steps": times})
     device = jax.devices()[0].device_kind
     return "\n".join(
         [
             f"Crops of {crop_size} pixels, {rounds} turns of {seconds:g} s each:\n",
-            _tabulate(CropRate, rates),
+            timing.tabulate(CropRate, rates),
             f"\nMilliseconds per update of {preset} on {jax.device_count()} x {device}:\n",
-            _tabulate(StepTime, times),
+            timing.tabulate(StepTime, times),
         ]
     )
 
@@ -190,7 +188,7 @@ def measure_crops(
             if reader == RAIN:
                 config.pairs = (f"rain:{data[files]['clean']}",)
             cases[task, files, reader, count] = _make_reader(config)
-    rates = _take_turns(cases, rounds, functools.partial(_rate, seconds=seconds))
+    rates = timing.take_turns(cases, rounds, functools.partial(_rate, seconds=seconds))
     return [
         CropRate(*case, rate, rate / rates[(*case[:2], LOOP, 1)])
         for case, rate in rates.items()
@@ -217,7 +215,7 @@ def measure_steps(
         config = _make_config(task, named, preset, crop_size)
         config.num_threads, config.cache_gib = threads, _NO_LIMIT
         cases |= {(task, batch): f for batch, f in _make_updates(config).items()}
-    times = _take_turns(cases, rounds, _milliseconds)
+    times = timing.take_turns(cases, rounds, _milliseconds)
     found = {task: (times[task, "resident"], times[task, "fed"]) for task in TASKS}
     return [
         StepTime(task, resident, fed, fed / resident)
@@ -305,16 +303,6 @@ def _make_updates(config) -> dict[str, Callable[[], None]]:
     }
 
 
-def _take_turns(
-    cases: Mapping[tuple, Callable], rounds: int, measure: Callable[[Callable], float]
-) -> dict[tuple, float]:
-    """The median of `rounds` measures of each case."""
-    found = {case: [] for case in cases}
-    for case in tqdm.tqdm([*cases] * rounds, unit="turn", disable=None):
-        found[case].append(measure(cases[case]))
-    return {case: statistics.median(measures) for case, measures in found.items()}
-
-
 def _rate(read: Callable[[], int], *, seconds: float) -> float:
     for _ in range(2 * _BATCHES_AHEAD):  # made while others had their turn
         read()
@@ -328,30 +316,3 @@ def _milliseconds(update: Callable[[], None]) -> float:
     start = time.perf_counter()
     update()
     return 1000 * (time.perf_counter() - start) / _TIMED_STEPS
-
-
-def _tabulate(kind: type, rows: Sequence) -> str:
-    names = [field.name.replace("_", " ") for field in dataclasses.fields(kind)]
-    lines = [names, ["---"] * len(names)]
-    for row in rows:
-        lines.append(
-            f"{value:.3g}"
-            if isinstance(value, float) and value < 1000
-            else f"{value:.0f}"
-            if isinstance(value, float)
-            else str(value)
-            for value in dataclasses.astuple(row)
-        )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _write_json(
-    folder: pathlib.Path, rates: Sequence[CropRate], times: Sequence[StepTime]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "crops": [dataclasses.asdict(rate) for rate in rates],
-        "steps": [dataclasses.asdict(step) for step in times],
-    }
-    with atomic_files.atomic_file(folder / TABLES) as stream:
-        stream.write(f"{json.dumps(figures, indent=2)}\n".encode())
