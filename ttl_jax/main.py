@@ -9,7 +9,9 @@ Example:
 The same command goes on where a run stopped.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from logging import INFO
 
 from absl import app, flags, logging
@@ -23,28 +25,54 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs", "Folder of all runs; each stage has a subfolder."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Of several processes: HOST:PORT where process 0 listens."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Of several processes: how many there are."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Of several processes: which one this is, from 0."
+)
 
 
 def main(arguments: list[str]) -> None:
-    """Trains what the flags name; a mistake of the user's ends it with one line."""
+    """Trains what the flags name."""
     if len(arguments) > 1:
         raise app.UsageError(f"Unknown arguments {arguments[1:]}; flags begin with --.")
     if _CONFIG.value is None:
         raise app.UsageError("Name what to train, e.g. --config=configs/pipeline.py")
     # Imported once the flags are read: --help is quick.
+    from ttl_jax.training import sharding
+
+    processes = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    with sharding.failing_alone(), _telling_mistakes():
+        sharding.initialize_distributed(*processes)
+        if not sharding.is_writer():
+            logging.set_verbosity(logging.WARNING)
+        _train(_CONFIG.value, _WORKDIR.value)
+
+
+def _train(config, workdir: str) -> None:
     from ttl_jax.training import loop, runs
 
+    configs = runs.list_runs(config)
+    if len(configs) > 1:  # one alone is checked when it starts
+        for run_config in configs:
+            loop.check(run_config, workdir)
+    runs.write_index(config, workdir)
+    for run_config in configs:
+        evaluation = loop.train(run_config, workdir)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
+        name = run_config.run or run_config.stage
+        logging.info("%s: %s", name, shown or "no evaluation sets")
+
+
+@contextlib.contextmanager
+def _telling_mistakes() -> Iterator[None]:
+    """Ends the program with one line for a mistake of the user's."""
     try:
-        configs = runs.list_runs(_CONFIG.value)
-        if len(configs) > 1:  # one alone is checked when it starts
-            for config in configs:
-                loop.check(config, _WORKDIR.value)
-        runs.write_index(_CONFIG.value, _WORKDIR.value)
-        for config in configs:
-            evaluation = loop.train(config, _WORKDIR.value)
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
-            name = config.run or config.stage
-            logging.info("%s: %s", name, shown or "no evaluation sets")
+        yield
     except (ValueError, FloatingPointError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")

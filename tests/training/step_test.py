@@ -30,13 +30,19 @@ def make(stage, *, tx=None, devices=4, ema_decay=0.0, **changes):
         stage,
         tx,
         state.Loaded({}, {}, {}),
-        sharding.replicated(mesh),
+        mesh,
         seed=0,
         keep_ema=ema_decay > 0,
     )
     options = {"seed": 0, "compute_dtype": "float32", "num_micro_batches": 1}
     train_step = step.make_train_step(
-        stage, networks, tx, mesh, ema_decay=ema_decay, **{**options, **changes}
+        stage,
+        networks,
+        tx,
+        mesh,
+        initial.placement,
+        ema_decay=ema_decay,
+        **{**options, **changes},
     )
 
     def run(current, batch=BATCH):
@@ -191,7 +197,7 @@ def test_evaluation_returns_per_image_values_the_mask_and_images(stage):
         stage,
         optax.sgd(0.1),
         state.Loaded({}, {}, {}),
-        sharding.replicated(mesh),
+        mesh,
         seed=0,
         keep_ema=False,
     )

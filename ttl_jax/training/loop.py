@@ -101,6 +101,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         config values, missing or changed earlier runs, missing or changed images.
       FloatingPointError: If a loss or gradient is not finite; the last checkpoint stays.
     """
+    sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
     stage = _make_checked_stage(config, mesh)
     directory = _directory_of(config, stage, workdir)
@@ -143,6 +144,7 @@ def _directory_of(config, stage: Stage, workdir: str | pathlib.Path) -> pathlib.
 def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
     """The last saved step and its metadata, of the same config; 0 and none of a new run."""
     step = max(checkpoint.saved_steps(directory), default=0)
+    sharding.check_same(f"The last saved steps in {directory}", str(step))
     if not step:
         return 0, {}
     saved = checkpoint.read_metadata(directory, step)
@@ -156,6 +158,7 @@ def _open_inputs(
     """Opens the images, and checks that they are those the run was started with."""
     shard = sharding.process_index(), sharding.process_count()
     training = pipeline.open_training_data(config, *shard)
+    sharding.check_same("The training images", "\n".join(training.listing))
     evaluation = _open_evaluation(config, stage, *shard)
     if not is_new:
         config_check.check_same_listing(
@@ -200,15 +203,17 @@ def make_computation(
         stage,
         tx,
         loaded,
-        sharding.replicated(mesh),
+        mesh,
         seed=config.seed,
         keep_ema=config.ema_decay > 0,
+        fsdp=config.fsdp,
     )
     train_step = make_train_step(
         stage,
         networks,
         tx,
         mesh,
+        state.placement,
         seed=config.seed,
         compute_dtype=config.compute_dtype,
         num_micro_batches=config.num_micro_batches,
