@@ -39,6 +39,7 @@ ROOMS = {
     "ttl_jax/training/config_check": {"jax", "ttl_jax.training"},
     "ttl_jax/training/runs": {"ttl_jax.training"},
     "ttl_jax/training/samples": {"numpy"},
+    "ttl_jax/training/stopping": set(),
     "ttl_jax/training/state": {
         "jax", "flax", "numpy", "optax", "absl", "ttl_jax.stages.stage",
         "ttl_jax.training",
@@ -61,7 +62,7 @@ ROOMS = {
     },
     "ttl_jax/main": {
         "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
-        "ttl_jax.training.sharding",
+        "ttl_jax.training.sharding", "ttl_jax.training.stopping",
     },
     "ttl_jax/command_line": set(),
     "ttl_jax/analyze": {"ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.reports"},

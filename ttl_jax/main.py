@@ -6,7 +6,17 @@ Example:
   python -m ttl_jax.main --config=configs/pipeline.py:tiny --config.seed=1
   python -m ttl_jax.main --config=configs/ablation.py --workdir=runs/ablation
 
-The same command goes on where a run stopped.
+The same command goes on where a run stopped. On SIGTERM or Ctrl-C a run is saved after
+the step at work; a second signal ends it at once.
+
+Exit status: 0, everything is trained; 1, a mistake or a value that is not finite, as the
+last line tells; 143, SIGTERM, and 130, Ctrl-C: the same command goes on.
+
+Several processes, one per GPU or one per machine, train together where srun starts them,
+or where each is told of the others (launch/ has scripts):
+
+  python -m ttl_jax.main --config=configs/recog.py --coordinator=node1:1234 \\
+      --num_processes=2 --process_id=0
 """
 
 import contextlib
@@ -36,8 +46,8 @@ _PROCESS_ID = flags.DEFINE_integer(
 )
 
 
-def main(arguments: list[str]) -> None:
-    """Trains what the flags name."""
+def main(arguments: list[str]) -> int:
+    """Trains what the flags name; returns the exit status."""
     if len(arguments) > 1:
         raise app.UsageError(f"Unknown arguments {arguments[1:]}; flags begin with --.")
     if _CONFIG.value is None:
@@ -50,11 +60,11 @@ def main(arguments: list[str]) -> None:
         sharding.initialize_distributed(*processes)
         if not sharding.is_writer():
             logging.set_verbosity(logging.WARNING)
-        _train(_CONFIG.value, _WORKDIR.value)
+        return _train(_CONFIG.value, _WORKDIR.value)
 
 
-def _train(config, workdir: str) -> None:
-    from ttl_jax.training import loop, runs
+def _train(config, workdir: str) -> int:
+    from ttl_jax.training import loop, runs, sharding, stopping
 
     configs = runs.list_runs(config)
     if len(configs) > 1:  # one alone is checked when it starts
@@ -62,17 +72,25 @@ def _train(config, workdir: str) -> None:
             loop.check(run_config, workdir)
     runs.write_index(config, workdir)
     for run_config in configs:
-        evaluation = loop.train(run_config, workdir)
+        try:
+            evaluation = loop.train(run_config, workdir)
+        except stopping.Stopped as stopped:
+            if sharding.is_writer():
+                print(f"ttl_jax.main: {stopped}", file=sys.stderr)
+            return stopped.exit_status
         shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
         name = run_config.run or run_config.stage
         logging.info("%s: %s", name, shown or "no evaluation sets")
+    return 0
 
 
 @contextlib.contextmanager
 def _telling_mistakes() -> Iterator[None]:
-    """Ends the program with one line for a mistake of the user's."""
+    """Ends the program with one line for a mistake of the user's, and on Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, FloatingPointError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")

@@ -66,6 +66,14 @@ def finish(processes, statuses=(0, 0), timeout=200):
     return printed
 
 
+def wait_for_steps(workdir):
+    path = workdir / "toy" / metric_writer.FILE
+    deadline = time.monotonic() + 120
+    while not (path.exists() and len(metric_writer.read(path)) > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def of_steps(photographs, num_steps, **changes):
     """A config whose updates are the same for any number of steps, and its flags."""
     fields = {
@@ -169,11 +177,7 @@ def test_processes_with_other_flags_are_refused_in_all(photographs, tmp_path):
 def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
     _, flags = of_steps(photographs, 100_000)
     processes = start_two(tmp_path, photographs, *flags)
-    path = tmp_path / "toy" / metric_writer.FILE
-    deadline = time.monotonic() + 120
-    while not (path.exists() and len(metric_writer.read(path)) > 3):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_steps(tmp_path)
     processes[0].send_signal(signal.SIGKILL)
     for process in processes:
         process.communicate(timeout=60)
@@ -238,3 +242,14 @@ def test_one_process_joins_nothing(joined, monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")  # in a batch script, without srun
     sharding.initialize_distributed()
     assert not joined
+
+
+def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path):
+    _, flags = of_steps(photographs, 100_000, checkpoint_every=100_000)
+    processes = start_two(tmp_path, photographs, *flags)
+    wait_for_steps(tmp_path)
+    processes[1].send_signal(signal.SIGTERM)
+    printed = finish(processes, statuses=(143, 143), timeout=60)
+    step = checkpoint.load_modules(tmp_path / "toy")[1]["step"]
+    assert f"is saved at step {step} of 100000" in printed[0]
+    assert step <= max(losses_of(tmp_path)) <= step + 1

@@ -22,6 +22,7 @@ from ttl_jax.training import (
     optimizer,
     samples,
     sharding,
+    stopping,
 )
 from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
@@ -100,6 +101,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
       ValueError: Before any training, for whatever would make the run fail or mislead:
         config values, missing or changed earlier runs, missing or changed images.
       FloatingPointError: If a loss or gradient is not finite; the last checkpoint stays.
+      stopping.Stopped: On SIGTERM or Ctrl-C, after the step at work is saved.
     """
     sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
@@ -116,7 +118,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         return saved["evaluation"]
     inputs = _open_inputs(config, stage, loaded, directory, is_new=not saved)
     run, state = _make_run(config, stage, mesh, directory, inputs)
-    with contextlib.closing(run.checkpointer):
+    with stopping.StopRequest() as request, contextlib.closing(run.checkpointer):
         if first_step:
             items = run.checkpointer.restore(first_step, state.items())
             state = train_state.TrainState.from_items(items)
@@ -128,7 +130,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         )
         batches = inputs.training.batches(first_step)
         with contextlib.closing(writer), contextlib.closing(batches):
-            return _fit(run, state, first_step, batches, saved, writer)
+            return _fit(run, state, first_step, batches, saved, writer, request)
 
 
 def _make_checked_stage(config, mesh: Mesh) -> Stage:
@@ -239,7 +241,9 @@ def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
     return run, state
 
 
-def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str, float]:
+def _fit(
+    run: _Run, state, first_step: int, batches, saved, writer, request
+) -> dict[str, float]:
     """The loop: batch, step, and every so often write, evaluate, save."""
     config = run.config
     evaluate = _make_evaluator(run, writer)
@@ -247,6 +251,7 @@ def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str,
     best_so_far = saved.get("best")
     log = _TrainLog(config.batch_size, run.inputs.training.epoch_steps)
     placed = sharding.place_ahead(run.mesh, batches)
+    agree = sharding.LargestOfAll(run.mesh)
     for step in _progress(first_step, config.num_steps, run.directory.name):
         batch = next(placed)
         state, scalars = run.computation.train_step(state, run.networks.frozen, batch)
@@ -261,10 +266,17 @@ def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str,
             evaluation = evaluate(done, state)
             best_so_far = best.update(best_so_far, done, evaluation, config.best_metric)
         is_best = best_so_far is not None and best_so_far["step"] == done
-        if done % config.checkpoint_every == 0 or is_last or is_best:
+        signal = agree(request.signal)
+        if done % config.checkpoint_every == 0 or is_last or is_best or signal:
             _check_finite(run, state)
             progress = {"evaluation": evaluation, "best": best_so_far}
             run.checkpointer.save(done, state.items(), _describe(run, state) | progress)
+        if signal:
+            raise stopping.Stopped(
+                f"{run.directory} is saved at step {done} of {config.num_steps}, as a "
+                "signal asked to stop. The same command goes on.",
+                signal,
+            )
     return evaluation
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -96,12 +97,13 @@ def failing_alone() -> Iterator[None]:
     except BaseException as error:
         if not jax.distributed.is_initialized():
             raise
-        if isinstance(error, SystemExit):
-            print(error.code, file=sys.stderr)
-        else:
+        code = error.code if isinstance(error, SystemExit) else None
+        if code is None:
             traceback.print_exc()
+        elif isinstance(code, str):
+            print(code, file=sys.stderr)
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def check_same(what: str, value: str) -> None:
@@ -211,6 +213,29 @@ def place_ahead(
         if len(placed) > num_ahead:
             yield placed.popleft()
     yield from placed
+
+
+class LargestOfAll:
+    """The largest number that any process gives, which all learn at the same call.
+
+    With several processes it is that of a few calls before: nobody waits for the devices.
+    """
+
+    def __init__(self, mesh: Mesh, num_behind: int = 2):
+        self._mesh, self._num_behind = mesh, num_behind
+        self._largest = jax.jit(jnp.max, out_shardings=replicated(mesh))
+        self._pending = collections.deque()
+
+    def __call__(self, number: int) -> int:
+        """Returns the largest of the numbers, at first 0; all processes call it alike."""
+        if jax.process_count() == 1:
+            return number
+        rows = np.full(jax.local_device_count(), number, np.int32)
+        placed = jax.make_array_from_process_local_data(over_batch(self._mesh), rows)
+        self._pending.append(self._largest(placed))
+        if len(self._pending) <= self._num_behind:
+            return 0
+        return int(self._pending.popleft())
 
 
 def process_index() -> int:
