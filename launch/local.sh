@@ -39,7 +39,7 @@ status=0
 for ((running = num_processes; running > 0; )); do
   result=0
   wait -n -p ended || result=$?
-  if [ -z "${ended:-}" ]; then # a signal, which the trap has passed on
+  if [ -z "${ended:-}" ] && ((result > 128)); then # a signal, which the trap passed on
     continue
   fi
   running=$((running - 1))

@@ -143,6 +143,15 @@ def test_run_of_one_process_goes_on_in_two_with_other_devices(
     assert_same_training(alone, tmp_path)
 
 
+def test_two_processes_start_from_an_earlier_run(photographs, tmp_path):
+    loop.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    finish(start_two(tmp_path, photographs, "--config.frozen_teacher=True"))
+    _, metadata = checkpoint.load_modules(tmp_path / "toy")
+    assert metadata["step"] == 6
+    teacher = checkpoint.load_modules(tmp_path / "teacher")[0]["encoder"]
+    assert metadata["origins"]["teacher"]["digest"] == checkpoint.digest(teacher)
+
+
 def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     module, address = gradient_descent.__name__, free_address()
