@@ -12,8 +12,8 @@ STANDARD = {
     "abc", "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
     "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
     "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
-    "shutil", "signal", "statistics", "sys", "tempfile", "threading", "time", "traceback",
-    "typing", "warnings", "zlib",
+    "shutil", "signal", "socket", "statistics", "sys", "tempfile", "threading", "time",
+    "traceback", "typing", "warnings", "zlib",
 }  # fmt: skip
 
 # What each room may import besides the standard library. A room is a file or a folder;

@@ -126,7 +126,7 @@ def test_two_processes_train_as_one_with_as_many_devices(alone, photographs, tmp
     assert "step 20" in printed[0] and "step 20" not in printed[1]  # one of them writes
 
 
-@pytest.mark.parametrize("fsdp", [False, True])
+@pytest.mark.parametrize("fsdp", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_run_of_two_processes_goes_on_in_one(fsdp, alone, photographs, tmp_path):
     _, flags = of_steps(photographs, 10, fsdp=fsdp)
     finish(start_two(tmp_path, photographs, *flags))
@@ -183,6 +183,7 @@ def test_processes_with_other_flags_are_refused_in_all(photographs, tmp_path):
     assert not (tmp_path / "toy").exists()
 
 
+@pytest.mark.slow
 def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
     _, flags = of_steps(photographs, 100_000)
     processes = start_two(tmp_path, photographs, *flags)
@@ -207,6 +208,23 @@ def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
 def test_processes_that_contradict_each_other_are_refused(given, fault):
     with pytest.raises(ValueError, match=fault):
         sharding.initialize_distributed(*given)
+
+
+@pytest.mark.parametrize("port", [None, 70_000])
+def test_first_process_that_does_not_answer_is_told(port, monkeypatch):
+    monkeypatch.setattr(sharding, "_CONTACT_SECONDS", 0)
+    address = f"localhost:{port}" if port else free_address()
+    with pytest.raises(ValueError, match=f"{address}: process 0 does not answer"):
+        sharding.initialize_distributed(address, 2, 1)
+
+
+def test_first_process_needs_a_free_port():
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        listener.listen()
+        address = f"localhost:{listener.getsockname()[1]}"
+        with pytest.raises(ValueError, match=f"{address}: process 0 cannot listen"):
+            sharding.initialize_distributed(address, 2, 0)
 
 
 @pytest.fixture

@@ -48,7 +48,11 @@ def wait_for_steps(process, workdir, count=3):
 
 @pytest.mark.parametrize(
     ("number", "num_workers", "status"),
-    [(signal.SIGTERM, 0, 143), (signal.SIGINT, 0, 130), (signal.SIGTERM, 1, 143)],
+    [
+        (signal.SIGTERM, 0, 143),
+        (signal.SIGINT, 0, 130),
+        pytest.param(signal.SIGTERM, 1, 143, marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     number, num_workers, status, photographs, tmp_path

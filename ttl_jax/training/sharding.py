@@ -5,7 +5,9 @@ import contextlib
 import hashlib
 import os
 import re
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+_CONTACT_SECONDS = 300
 _MIN_SPREAD = 1024  # elements; gathering smaller arrays costs more than keeping them
 
 
@@ -41,20 +44,14 @@ def initialize_distributed(
     is_by_flags = any(value is not None for value in given)
     if is_by_flags:
         _check_processes(*given)
+        _check_contact(coordinator, is_first=process_id == 0)
     elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
         return
     # JAX would take SIGTERM for itself, from here on and not just while training.
     jax.config.update("jax_enable_preemption_service", False)
-    try:
-        jax.distributed.initialize(
-            *given, local_device_ids=[] if is_by_flags else _slurm_devices()
-        )
-    except RuntimeError as error:
-        raise ValueError(
-            f"The processes did not find each other: {str(error).splitlines()[0]}. "
-            "Start all of them within five minutes, with the same --coordinator and "
-            "--num_processes; its port must be free and reachable."
-        ) from error
+    jax.distributed.initialize(
+        *given, local_device_ids=[] if is_by_flags else _slurm_devices()
+    )
 
 
 def _check_processes(coordinator, num_processes, process_id) -> None:
@@ -75,6 +72,32 @@ def _check_processes(coordinator, num_processes, process_id) -> None:
             f"--process_id={process_id} of --num_processes={num_processes} is none; "
             "count from 0."
         )
+
+
+def _check_contact(coordinator: str, *, is_first: bool) -> None:
+    """Waits until process 0 listens; JAX would end with a trace where it never does."""
+    host, port = coordinator.rsplit(":", 1)
+    deadline = time.monotonic() + _CONTACT_SECONDS
+    while True:
+        try:
+            if is_first:
+                socket.create_server(("", int(port))).close()
+            else:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            return
+        except (OSError, OverflowError) as error:
+            if is_first:
+                raise ValueError(
+                    f"--coordinator={coordinator}: process 0 cannot listen there "
+                    f"({error}); choose another port."
+                ) from error
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"--coordinator={coordinator}: process 0 does not answer there "
+                    f"({error}). Start all processes within {_CONTACT_SECONDS} seconds; "
+                    "the host's name and port must be reachable from here."
+                ) from error
+            time.sleep(1)
 
 
 def _slurm_devices() -> list[int] | None:
