@@ -15,9 +15,9 @@ fi
 num_processes=$1
 shift
 
-IFS=, read -ra gpus <<< "${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((num_processes - 1)))}"
+IFS=, read -ra gpus <<< "${CUDA_VISIBLE_DEVICES-$(seq -s , 0 $((num_processes - 1)))}"
 if ((num_processes > ${#gpus[@]})); then
-  echo "$num_processes processes need as many GPUs; CUDA_VISIBLE_DEVICES has ${#gpus[@]}." >&2
+  echo "$num_processes processes need as many GPUs; CUDA_VISIBLE_DEVICES names ${#gpus[@]}." >&2
   exit 2
 fi
 port=$(python -c 'import socket

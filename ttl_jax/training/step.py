@@ -62,9 +62,9 @@ def make_train_step(
         batch = {name: rows for name, rows in batch.items() if name != "replaced"}
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-        params = lax.with_sharding_constraint(state.params, replicated)
+        whole = lax.with_sharding_constraint(state.params, replicated)
         (loss, scalars), grads = _mean_over_micro_batches(
-            lambda rows, key: gradient_of(params, frozen, rows, key),
+            lambda rows, key: gradient_of(whole, frozen, rows, key),
             batch,
             key,
             num_micro_batches,
