@@ -47,6 +47,7 @@ SHARED = (
     "num_micro_batches",
     "ema_decay",
     "compute_dtype",
+    "fsdp",
     "log_every",
     "eval_every",
     "checkpoint_every",

@@ -12,8 +12,8 @@ STANDARD = {
     "abc", "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
     "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
     "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
-    "shutil", "statistics", "sys", "tempfile", "threading", "time", "typing", "warnings",
-    "zlib",
+    "shutil", "signal", "socket", "statistics", "sys", "tempfile", "threading", "time",
+    "traceback", "typing", "warnings", "zlib",
 }  # fmt: skip
 
 # What each room may import besides the standard library. A room is a file or a folder;
@@ -39,6 +39,7 @@ ROOMS = {
     "ttl_jax/training/config_check": {"jax", "ttl_jax.training"},
     "ttl_jax/training/runs": {"ttl_jax.training"},
     "ttl_jax/training/samples": {"numpy"},
+    "ttl_jax/training/stopping": set(),
     "ttl_jax/training/state": {
         "jax", "flax", "numpy", "optax", "absl", "ttl_jax.stages.stage",
         "ttl_jax.training",
@@ -61,6 +62,7 @@ ROOMS = {
     },
     "ttl_jax/main": {
         "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
+        "ttl_jax.training.sharding", "ttl_jax.training.stopping",
     },
     "ttl_jax/command_line": set(),
     "ttl_jax/analyze": {"ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.reports"},

@@ -1,5 +1,8 @@
+import contextlib
 import itertools
+import multiprocessing
 import os
+import signal
 
 import cloudpickle
 import numpy as np
@@ -117,6 +120,19 @@ def test_worker_processes_give_the_batches_of_threads(mixed):
     mixed.num_workers = 2
     assert_same(take(mixed, 0, 6), threaded)
     assert_same(take(mixed, 3, 2, 1, 2), [halve(batch) for batch in threaded[3:5]])
+
+
+@pytest.mark.slow
+def test_worker_processes_read_on_after_the_first_signal(mixed):
+    threaded = take(mixed, 0, 40)
+    mixed.num_workers = 1
+    batches = pipeline.open_training_data(mixed).batches(0)
+    with contextlib.closing(batches):
+        read = [next(batches)]
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGTERM)
+        read += itertools.islice(batches, 39)
+    assert_same(read, threaded)
 
 
 def halve(batch):

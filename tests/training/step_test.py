@@ -22,7 +22,7 @@ def stage(photographs):
     return toy_stage.make_stage(toy_stage.get_config(photographs))
 
 
-def make(stage, *, tx=None, devices=4, ema_decay=0.0, **changes):
+def make(stage, *, tx=None, devices=4, ema_decay=0.0, fsdp=False, **changes):
     """Networks, state and train step on some of the devices."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
     tx = optax.with_extra_args_support(tx or optax.sgd(0.1))
@@ -30,13 +30,20 @@ def make(stage, *, tx=None, devices=4, ema_decay=0.0, **changes):
         stage,
         tx,
         state.Loaded({}, {}, {}),
-        sharding.replicated(mesh),
+        mesh,
         seed=0,
         keep_ema=ema_decay > 0,
+        fsdp=fsdp,
     )
     options = {"seed": 0, "compute_dtype": "float32", "num_micro_batches": 1}
     train_step = step.make_train_step(
-        stage, networks, tx, mesh, ema_decay=ema_decay, **{**options, **changes}
+        stage,
+        networks,
+        tx,
+        mesh,
+        initial.placement,
+        ema_decay=ema_decay,
+        **{**options, **changes},
     )
 
     def run(current, batch=BATCH):
@@ -81,6 +88,34 @@ def test_micro_batches_give_the_mean_of_the_whole_batch(stage, devices):
     whole = params_after(stage, devices=devices)
     parts = params_after(stage, devices=devices, num_micro_batches=4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), parts, whole)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_state_that_is_spread_over_the_devices_trains_as_a_whole_one(
+    parts, photographs
+):
+    config = toy_stage.get_config(photographs, hidden=1024)
+    options = {"num_micro_batches": parts, "ema_decay": 0.5}
+    states = []
+    for fsdp in (False, True):
+        # The clipping needs the norm of all shards together.
+        tx = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.01, momentum=0.9))
+        stage = toy_stage.make_stage(config)
+        current, run = make(stage, tx=tx, fsdp=fsdp, **options)
+        for _ in range(3):
+            current, _ = run(current)
+        states.append(current)
+    whole, spread = states
+    for tree in (spread.params, spread.ema, spread.opt_state):
+        leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size >= 1024]
+        assert len(leaves) == 3  # two kernels and a bias
+        for leaf in leaves:
+            assert leaf.addressable_shards[0].data.size == leaf.size / 4
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        spread,
+        whole,
+    )
 
 
 def test_random_numbers_differ_from_step_to_step_and_between_micro_batches(stage):
@@ -191,7 +226,7 @@ def test_evaluation_returns_per_image_values_the_mask_and_images(stage):
         stage,
         optax.sgd(0.1),
         state.Loaded({}, {}, {}),
-        sharding.replicated(mesh),
+        mesh,
         seed=0,
         keep_ema=False,
     )

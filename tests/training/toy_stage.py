@@ -1,6 +1,7 @@
 """The smallest stage: a 1x1 projection of the image learns to darken it.
 
-It compiles in a second, for tests of the loop and not of a network.
+It compiles in a second, for tests of the loop and not of a network. The file is a config
+too, as --config=tests/training/toy_stage.py:FOLDER of photographs.
 """
 
 import functools
@@ -16,14 +17,19 @@ from ttl_jax.stages.stage import Source, Stage
 
 
 class Dimmer(nnx.Module):
-    """A 1x1 convolution of an image that is brightened first."""
+    """A 1x1 convolution of an image that is brightened first; with `hidden`, two."""
 
-    def __init__(self, *, brightness: float, rngs: nnx.Rngs):
+    def __init__(self, *, brightness: float, hidden: int, rngs: nnx.Rngs):
         self.brightness = brightness
-        self.linear = layers.Pointwise(3, 3, rngs=rngs)
+        if hidden:
+            self.expand = layers.Pointwise(3, hidden, rngs=rngs)
+        self.linear = layers.Pointwise(hidden or 3, 3, rngs=rngs)
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        return self.linear(self.brightness * image)
+        x = self.brightness * image
+        if hasattr(self, "expand"):
+            x = nnx.tanh(self.expand(x))
+        return self.linear(x)
 
 
 SOURCE = Source("teacher", "encoder", "--config=teacher.py")
@@ -32,7 +38,7 @@ SOURCE = Source("teacher", "encoder", "--config=teacher.py")
 def get_config(photographs, **changes):
     """The stage's config, on a folder of photographs."""
     config = common.get_config("smoke")
-    config.stage = __name__
+    config.stage = "tests.training.toy_stage"  # whoever loads this file
     config.dataset = "clean"
     config.clean = config.eval_clean = (f"folder:{photographs}",)
     config.crop_size = 8
@@ -40,6 +46,7 @@ def get_config(photographs, **changes):
     config.eval_every = 3
     config.frozen_teacher = False
     config.brightness = 1.0
+    config.hidden = 0  # channels
     config.schedule = "plateau"
     config.min_window = 2
     config.patience = 1
@@ -58,7 +65,9 @@ def make_stage(config) -> Stage:
     def images_fn(modules, batch, key):
         return {"input": batch["image"], "dark": modules["encoder"](batch["image"])}
 
-    network = functools.partial(Dimmer, brightness=config.brightness)
+    network = functools.partial(
+        Dimmer, brightness=config.brightness, hidden=config.hidden
+    )
     teachers = {"teacher": network} if config.frozen_teacher else {}
     return Stage(
         run="toy",

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 
 import grain
@@ -161,7 +162,8 @@ class _Reading:
             num_threads=self.num_threads, prefetch_buffer_size=self.prefetch
         )
         dataset = batches.to_iter_dataset(options).mp_prefetch(
-            grain.MultiprocessingOptions(self.num_workers)  # with 0 it does nothing
+            grain.MultiprocessingOptions(self.num_workers),  # with 0 it does nothing
+            _survive_first_signals,
         )
         with contextlib.closing(iter(dataset)) as iterator:  # ends the workers
             yield from iterator
@@ -304,6 +306,13 @@ class EvaluationData:
             mask = np.full(self._kind.rows_per_element, is_of_set, np.float32)
             return {**rows, "mask": mask}
         raise ValueError("No image of the evaluation can be read any more.")
+
+
+def _survive_first_signals(worker_index: int, num_workers: int) -> None:
+    """Lets a worker read on while the main process, signalled with it, saves."""
+    del worker_index, num_workers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signal.signal(number, signal.SIG_DFL))
 
 
 def _find_kind(config) -> datasets.Kind:

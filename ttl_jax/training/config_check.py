@@ -22,6 +22,7 @@ SAFE_FIELDS = (
     "prefetch",
     "cache_gib",
     "max_replaced",
+    "fsdp",
 )
 # Safe too, unless they decide which step is the best from here on.
 EVALUATION_FIELDS = (

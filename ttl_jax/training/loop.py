@@ -22,6 +22,7 @@ from ttl_jax.training import (
     optimizer,
     samples,
     sharding,
+    stopping,
 )
 from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
@@ -115,7 +116,9 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
       ValueError: Before any training, for whatever would make the run fail or mislead:
         config values, missing or changed earlier runs, missing or changed images.
       FloatingPointError: If a loss or gradient is not finite; the last checkpoint stays.
+      stopping.Stopped: On SIGTERM or Ctrl-C, after the step at work is saved.
     """
+    sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
     stage = _make_checked_stage(config, mesh)
     directory = _directory_of(config, stage, workdir)
@@ -130,7 +133,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         return saved["evaluation"]
     inputs = _open_inputs(config, stage, loaded, directory, is_new=not saved)
     run, state = _make_run(config, stage, mesh, directory, inputs)
-    with contextlib.closing(run.checkpointer):
+    with stopping.StopRequest() as request, contextlib.closing(run.checkpointer):
         if first_step:
             items = run.checkpointer.restore(first_step, state.items())
             state = train_state.TrainState.from_items(items)
@@ -142,7 +145,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
         )
         batches = inputs.training.batches(first_step)
         with contextlib.closing(writer), contextlib.closing(batches):
-            return _fit(run, state, first_step, batches, saved, writer)
+            return _fit(run, state, first_step, batches, saved, writer, request)
 
 
 def _make_checked_stage(config, mesh: Mesh) -> Stage:
@@ -158,6 +161,7 @@ def _directory_of(config, stage: Stage, workdir: str | pathlib.Path) -> pathlib.
 def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
     """The last saved step and its metadata, of the same config; 0 and none of a new run."""
     step = max(checkpoint.saved_steps(directory), default=0)
+    sharding.check_same(f"The last saved steps in {directory}", str(step))
     if not step:
         return 0, {}
     saved = checkpoint.read_metadata(directory, step)
@@ -171,6 +175,7 @@ def _open_inputs(
     """Opens the images, and checks that they are those the run was started with."""
     shard = sharding.process_index(), sharding.process_count()
     training = pipeline.open_training_data(config, *shard)
+    sharding.check_same("The training images", "\n".join(training.listing))
     evaluation = _open_evaluation(config, stage, *shard)
     if not is_new:
         config_check.check_same_listing(
@@ -215,15 +220,17 @@ def make_computation(
         stage,
         tx,
         loaded,
-        sharding.replicated(mesh),
+        mesh,
         seed=config.seed,
         keep_ema=config.ema_decay > 0,
+        fsdp=config.fsdp,
     )
     train_step = make_train_step(
         stage,
         networks,
         tx,
         mesh,
+        state.placement,
         seed=config.seed,
         compute_dtype=config.compute_dtype,
         num_micro_batches=config.num_micro_batches,
@@ -249,7 +256,9 @@ def _make_run(config, stage, mesh, directory: pathlib.Path, inputs: _Inputs):
     return run, state
 
 
-def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str, float]:
+def _fit(
+    run: _Run, state, first_step: int, batches, saved, writer, request
+) -> dict[str, float]:
     """The loop: batch, step, and every so often write, evaluate, save."""
     config = run.config
     evaluate = _make_evaluator(run, writer)
@@ -257,6 +266,7 @@ def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str,
     best_so_far = saved.get("best")
     log = _TrainLog(config.batch_size, run.inputs.training.epoch_steps)
     placed = sharding.place_ahead(run.mesh, batches)
+    agree = sharding.LargestOfAll(run.mesh)
     for step in _progress(first_step, config.num_steps, run.directory.name):
         batch = next(placed)
         state, scalars = run.computation.train_step(state, run.networks.frozen, batch)
@@ -271,10 +281,17 @@ def _fit(run: _Run, state, first_step: int, batches, saved, writer) -> dict[str,
             evaluation = evaluate(done, state)
             best_so_far = best.update(best_so_far, done, evaluation, config.best_metric)
         is_best = best_so_far is not None and best_so_far["step"] == done
-        if done % config.checkpoint_every == 0 or is_last or is_best:
+        signal = agree(request.signal)
+        if done % config.checkpoint_every == 0 or is_last or is_best or signal:
             _check_finite(run, state)
             progress = {"evaluation": evaluation, "best": best_so_far}
             run.checkpointer.save(done, state.items(), _describe(run, state) | progress)
+        if signal:
+            raise stopping.Stopped(
+                f"{run.directory} is saved at step {done} of {config.num_steps}, as a "
+                "signal asked to stop. The same command goes on.",
+                signal,
+            )
     return evaluation
 
 

@@ -1,12 +1,155 @@
 """Devices, processes and where arrays live on them."""
 
 import collections
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import sys
+import time
+import traceback
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_CONTACT_SECONDS = 300
+_MIN_SPREAD = 1024  # elements; gathering smaller arrays costs more than keeping them
+
+
+def initialize_distributed(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the processes that train together; to be called before devices are used.
+
+    Without arguments: under Slurm the tasks of `srun`, where it started more than one;
+    else this process is the only one and nothing is done.
+
+    Args:
+      coordinator: "HOST:PORT" of process 0, which listens there.
+      num_processes: How many processes there are.
+      process_id: Which of them this one is, from 0.
+
+    Raises:
+      ValueError: If some arguments are missing or wrong, or process 0 does not answer.
+    """
+    given = coordinator, num_processes, process_id
+    is_by_flags = any(value is not None for value in given)
+    if is_by_flags:
+        _check_processes(*given)
+        _check_contact(coordinator, is_first=process_id == 0)
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
+        return
+    # JAX would take SIGTERM for itself, from here on and not just while training.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        *given, local_device_ids=[] if is_by_flags else _slurm_devices()
+    )
+
+
+def _check_processes(coordinator, num_processes, process_id) -> None:
+    given = (coordinator, num_processes, process_id)
+    if None in given:
+        names = ("--coordinator", "--num_processes", "--process_id")
+        missing = [name for name, value in zip(names, given) if value is None]
+        raise ValueError(
+            f"{' and '.join(missing)} missing: give all of {', '.join(names)} or none."
+        )
+    if not re.fullmatch(r".+:\d+", coordinator):
+        raise ValueError(
+            f"--coordinator={coordinator} must be HOST:PORT of process 0, for example "
+            "node1:1234."
+        )
+    if not 0 <= process_id < num_processes:
+        raise ValueError(
+            f"--process_id={process_id} of --num_processes={num_processes} is none; "
+            "count from 0."
+        )
+
+
+def _check_contact(coordinator: str, *, is_first: bool) -> None:
+    """Waits until process 0 listens; JAX would end with a trace where it never does."""
+    host, port = coordinator.rsplit(":", 1)
+    deadline = time.monotonic() + _CONTACT_SECONDS
+    while True:
+        try:
+            if is_first:
+                socket.create_server(("", int(port))).close()
+            else:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            return
+        except (OSError, OverflowError) as error:
+            if is_first:
+                raise ValueError(
+                    f"--coordinator={coordinator}: process 0 cannot listen there "
+                    f"({error}); choose another port."
+                ) from error
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"--coordinator={coordinator}: process 0 does not answer there "
+                    f"({error}). Start all processes within {_CONTACT_SECONDS} seconds; "
+                    "the host's name and port must be reachable from here."
+                ) from error
+            time.sleep(1)
+
+
+def _slurm_devices() -> list[int] | None:
+    """The devices of a Slurm task: all that it sees ([]), or one by its number (None)."""
+    is_alone = os.environ["SLURM_STEP_NUM_TASKS"] == os.environ["SLURM_STEP_NUM_NODES"]
+    sees_one = "CUDA_VISIBLE_DEVICES" in os.environ and (
+        "," not in os.environ["CUDA_VISIBLE_DEVICES"]
+    )
+    return [] if is_alone or sees_one else None
+
+
+@contextlib.contextmanager
+def failing_alone() -> Iterator[None]:
+    """Lets an error inside end this process at once where there are others.
+
+    At a usual end JAX waits for them for minutes, while they wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not jax.distributed.is_initialized():
+            raise
+        code = error.code if isinstance(error, SystemExit) else None
+        if code is None:
+            traceback.print_exc()
+        elif isinstance(code, str):
+            print(code, file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def check_same(what: str, value: str) -> None:
+    """Checks that all processes have the same.
+
+    Args:
+      what: Name of the value, for the message.
+      value: This process's.
+
+    Raises:
+      ValueError: In all processes, naming those whose value is not that of process 0.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+    digests = multihost_utils.process_allgather(digest)
+    others = np.flatnonzero((digests != digests[0]).any(axis=1)).tolist()
+    if others:
+        raise ValueError(
+            f"{what} of process 0 and of {others} are not the same. Start all processes "
+            "with the same flags, on the same files; --workdir must be a folder that all "
+            "of them share."
+        )
 
 
 def make_mesh() -> Mesh:
@@ -22,6 +165,27 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_batch(mesh: Mesh) -> NamedSharding:
     """Returns the placement of an array whose rows are spread over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
+    """The placement of each array of a training state, as a tree like it.
+
+    Args:
+      mesh: The mesh of all devices.
+      state: A tree of arrays, or of their shapes and types.
+      fsdp: Whether each array is spread over the devices, along the longest dimension
+        that divides by their number; small ones are not, nor those without such a
+        dimension. Else every device holds all of them.
+    """
+
+    def place(leaf):
+        dividing = [n if n % mesh.size == 0 else 0 for n in leaf.shape]
+        if not fsdp or leaf.size < _MIN_SPREAD or not any(dividing):
+            return replicated(mesh)
+        axis = dividing.index(max(dividing))
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+    return jax.tree.map(place, state)
 
 
 def check_batch_size(mesh: Mesh, batch_size: int, *, field: str, multiple: int = 1):
@@ -72,6 +236,29 @@ def place_ahead(
         if len(placed) > num_ahead:
             yield placed.popleft()
     yield from placed
+
+
+class LargestOfAll:
+    """The largest number that any process gives, which all learn at the same call.
+
+    With several processes it is that of a few calls before: nobody waits for the devices.
+    """
+
+    def __init__(self, mesh: Mesh, num_behind: int = 2):
+        self._mesh, self._num_behind = mesh, num_behind
+        self._largest = jax.jit(jnp.max, out_shardings=replicated(mesh))
+        self._pending = collections.deque()
+
+    def __call__(self, number: int) -> int:
+        """Returns the largest of the numbers, at first 0; all processes call it alike."""
+        if jax.process_count() == 1:
+            return number
+        rows = np.full(jax.local_device_count(), number, np.int32)
+        placed = jax.make_array_from_process_local_data(over_batch(self._mesh), rows)
+        self._pending.append(self._largest(placed))
+        if len(self._pending) <= self._num_behind:
+            return 0
+        return int(self._pending.popleft())
 
 
 def process_index() -> int:

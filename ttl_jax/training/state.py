@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 from absl import logging
 from flax import nnx, struct
-from jax.sharding import Sharding
+from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.training import checkpoint
+from ttl_jax.training import checkpoint, sharding
 from ttl_jax.training.checkpoint import Params
 
 
@@ -50,6 +50,11 @@ class TrainState:
     def from_items(cls, items: Mapping[str, Any]) -> "TrainState":
         """Returns the state whose `items` these are."""
         return cls(params=items["params"], ema=items.get("ema"), **items["progress"])
+
+    @property
+    def placement(self) -> "TrainState":
+        """Where each array lives."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self)
 
     @property
     def weights(self) -> dict[str, Params]:
@@ -166,10 +171,11 @@ def create(
     stage: Stage,
     tx: optax.GradientTransformation,
     loaded: Loaded,
-    placement: Sharding,
+    mesh: Mesh,
     *,
     seed: int,
     keep_ema: bool,
+    fsdp: bool = False,
 ) -> tuple[Networks, TrainState]:
     """Builds a stage's networks and the state before its first update.
 
@@ -183,9 +189,10 @@ def create(
       stage: The stage.
       tx: Its optimizer.
       loaded: Params from earlier runs.
-      placement: Where the arrays live.
+      mesh: The mesh of all devices.
       seed: Seed of the random values.
       keep_ema: Whether the state holds a moving average.
+      fsdp: Whether the state is spread over the devices; frozen params never are.
 
     Raises:
       ValueError: If a loaded leaf's name, shape or type is not the network's.
@@ -209,7 +216,7 @@ def create(
         num_params = sum(leaf.size for leaf in params[name].values())
         kind = "trained" if name in stage.trainable else "frozen"
         logging.info("%s: %s params, %s", name, f"{num_params:,}", kind)
-    params = jax.device_put(params, placement)
+    params = jax.device_put(params, sharding.replicated(mesh))
     trained = {name: params.pop(name) for name in stage.trainable}
 
     def initial_state(trained):
@@ -221,5 +228,8 @@ def create(
             bad_step=jnp.full((), -1, jnp.int32),
         )
 
+    placement = sharding.place_state(
+        mesh, jax.eval_shape(initial_state, trained), fsdp=fsdp
+    )
     state = jax.jit(initial_state, out_shardings=placement)(trained)
     return Networks(graphs, params), state

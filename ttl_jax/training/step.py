@@ -22,6 +22,7 @@ def make_train_step(
     networks: Networks,
     tx: optax.GradientTransformationExtraArgs,
     mesh: Mesh,
+    placement: TrainState,
     *,
     seed: int,
     compute_dtype: str,
@@ -40,12 +41,16 @@ def make_train_step(
       networks: Its modules.
       tx: Its optimizer.
       mesh: The mesh of all devices; batches are spread over it.
+      placement: Where each array of the state lives. Params that are spread over the
+        devices are gathered for the computation, and their gradients spread again.
       seed: Seed of the run.
       compute_dtype: Type the networks compute in; params, losses and the optimizer stay
         in float32.
       num_micro_batches: Parts a batch is computed in, one after the other.
       ema_decay: Decay of the moving average once warm, used where the state has one.
     """
+
+    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
 
     def loss_of(params, frozen, batch, key):
         modules = _build_modules(networks, params, frozen, compute_dtype)
@@ -57,12 +62,14 @@ def make_train_step(
         batch = {name: rows for name, rows in batch.items() if name != "replaced"}
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        whole = lax.with_sharding_constraint(state.params, replicated)
         (loss, scalars), grads = _mean_over_micro_batches(
-            lambda rows, key: gradient_of(state.params, frozen, rows, key),
+            lambda rows, key: gradient_of(whole, frozen, rows, key),
             batch,
             key,
             num_micro_batches,
         )
+        grads = lax.with_sharding_constraint(grads, placement.params)
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
@@ -85,11 +92,10 @@ def make_train_step(
         own = {"loss": loss, "grad_norm": grad_norm, "replaced_images": replaced}
         return new_state, {**own, **scalars}
 
-    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
     return jax.jit(
         train_step,
-        in_shardings=(replicated, replicated, over_batch),
-        out_shardings=(replicated, replicated),
+        in_shardings=(placement, replicated, over_batch),
+        out_shardings=(placement, replicated),
         donate_argnums=0,
     )
 
@@ -109,7 +115,10 @@ def make_eval_step(
     rows; XLA computes what both functions have in common once.
     """
 
+    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+
     def eval_step(weights, frozen, batch, key):
+        weights = lax.with_sharding_constraint(weights, replicated)
         modules = _build_modules(networks, weights, frozen, compute_dtype)
         batch = _to_unit_range(batch)
         metrics = {**stage.eval_fn(modules, batch, key), "mask": batch["mask"]}
@@ -121,10 +130,9 @@ def make_eval_step(
             (name, rows[:num_samples]) for name, rows in images.items()
         )
 
-    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
     return jax.jit(
         eval_step,
-        in_shardings=(replicated, replicated, over_batch, replicated),
+        in_shardings=(None, replicated, over_batch, replicated),  # None: as they are
         out_shardings=replicated,
     )
 

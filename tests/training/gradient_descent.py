@@ -1,0 +1,80 @@
+"""Gradient descent in float64 on the toy stage, in one or in several processes.
+
+    python -m tests.training.gradient_descent OUTPUT [COORDINATOR NUM_PROCESSES INDEX]
+
+Process 0 writes the losses and the last params to OUTPUT, an .npz, by "<name>/<fsdp>".
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+
+from tests.training import toy_stage
+from ttl_jax.training import sharding, state, step
+
+NUM_STEPS = 20
+
+
+def train(*, fsdp):
+    """Losses and params of updates with a batch of eight rows each."""
+    mesh = sharding.make_mesh()
+    stage = toy_stage.make_stage(toy_stage.get_config("", hidden=1024))
+    tx = optax.with_extra_args_support(optax.sgd(0.002))
+    networks, current = state.create(
+        stage, tx, state.Loaded({}, {}, {}), mesh, seed=0, keep_ema=True, fsdp=fsdp
+    )
+    placement = current.placement
+    widen = jax.jit(
+        lambda tree: jax.tree.map(
+            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, tree
+        ),
+        out_shardings=placement,
+    )
+    current = widen(current)
+    train_step = step.make_train_step(
+        stage,
+        networks,
+        tx,
+        mesh,
+        placement,
+        seed=0,
+        compute_dtype="float64",
+        num_micro_batches=1,
+        ema_decay=0.9,
+    )
+    losses = []
+    rows = 8 // sharding.process_count()
+    for i in range(NUM_STEPS):
+        image = np.random.default_rng(i).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8)
+        batch = {"image": image, "replaced": np.zeros(8, np.float32)}
+        own = slice(
+            rows * sharding.process_index(), rows * (sharding.process_index() + 1)
+        )
+        placed = sharding.place_batch(mesh, {k: v[own] for k, v in batch.items()})
+        current, scalars = train_step(current, networks.frozen, placed)
+        losses.append(float(scalars["loss"]))
+    assert current.placement == placement
+    trees = {"params": current.params["encoder"], "ema": current.ema["encoder"]}
+    whole = multihost_utils.process_allgather(trees, tiled=True)
+    arrays = {f"{k}/{leaf}": v for k, tree in whole.items() for leaf, v in tree.items()}
+    return {"losses": losses, **arrays}
+
+
+def main(output, coordinator=None, num_processes=None, index=None):
+    if coordinator is not None:
+        sharding.initialize_distributed(coordinator, int(num_processes), int(index))
+    arrays = {
+        f"{name}/{fsdp}": array
+        for fsdp in (False, True)
+        for name, array in train(fsdp=fsdp).items()
+    }
+    if sharding.is_writer():
+        np.savez(output, **arrays)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,282 @@
+"""Several processes train as one does: processes that are started as a user starts them."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training import gradient_descent, toy_stage
+from ttl_jax.training import checkpoint, loop, metric_writer, sharding
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def start(module, *arguments, devices):
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_address():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return f"localhost:{listener.getsockname()[1]}"
+
+
+def start_two(workdir, photographs, *flags, own_flags=((), ()), devices=2):
+    """Two processes of `ttl_jax.main` that train the toy stage together."""
+    address = free_address()
+    return [
+        start(
+            "ttl_jax.main",
+            f"--config=tests/training/toy_stage.py:{photographs}",
+            f"--workdir={workdir}",
+            f"--coordinator={address}",
+            "--num_processes=2",
+            f"--process_id={i}",
+            *flags,
+            *own_flags[i],
+            devices=devices,
+        )
+        for i in range(2)
+    ]
+
+
+def finish(processes, statuses=(0, 0), timeout=200):
+    """Waits for processes; what each printed."""
+    try:
+        printed = [process.communicate(timeout=timeout)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, status, text in zip(processes, statuses, printed, strict=True):
+        assert process.returncode == status, text
+    return printed
+
+
+def wait_for_steps(workdir):
+    path = workdir / "toy" / metric_writer.FILE
+    deadline = time.monotonic() + 120
+    while not (path.exists() and len(metric_writer.read(path)) > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def of_steps(photographs, num_steps, **changes):
+    """A config whose updates are the same for any number of steps, and its flags."""
+    fields = {
+        "num_steps": num_steps,
+        "schedule": "constant",
+        "eval_every": 10,
+        "checkpoint_every": 10,
+        "hidden": 512,
+        **changes,
+    }
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    return toy_stage.get_config(photographs, **fields), flags
+
+
+def losses_of(workdir):
+    rows = metric_writer.read(workdir / "toy" / metric_writer.FILE)
+    return {r["step"]: r["train/loss"] for r in rows if "train/loss" in r}
+
+
+def assert_same_training(one, other):
+    """Same losses, evaluations and params, but for the order of float32 sums."""
+    assert list(losses_of(one)) == list(losses_of(other)) == list(range(1, 21))
+    np.testing.assert_allclose(
+        list(losses_of(one).values()), list(losses_of(other).values()), rtol=1e-6
+    )
+    (weights, ours), (other_weights, theirs) = (
+        checkpoint.load_modules(workdir / "toy") for workdir in (one, other)
+    )
+    assert ours["step"] == theirs["step"] == 20
+    assert ours["evaluation"] == pytest.approx(theirs["evaluation"], rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        weights,
+        other_weights,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(photographs, tmp_path_factory):
+    """Twenty steps of this process, which has four devices."""
+    workdir = tmp_path_factory.mktemp("alone")
+    loop.train(of_steps(photographs, 20)[0], workdir)
+    return workdir
+
+
+def test_two_processes_train_as_one_with_as_many_devices(alone, photographs, tmp_path):
+    _, flags = of_steps(photographs, 20)
+    printed = finish(start_two(tmp_path, photographs, *flags))
+    assert_same_training(alone, tmp_path)
+    assert "step 20" in printed[0] and "step 20" not in printed[1]  # one of them writes
+
+
+@pytest.mark.parametrize("fsdp", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_run_of_two_processes_goes_on_in_one(fsdp, alone, photographs, tmp_path):
+    _, flags = of_steps(photographs, 10, fsdp=fsdp)
+    finish(start_two(tmp_path, photographs, *flags))
+    loop.train(of_steps(photographs, 20)[0], tmp_path)
+    assert_same_training(alone, tmp_path)
+
+
+def test_run_of_one_process_goes_on_in_two_with_other_devices(
+    alone, photographs, tmp_path
+):
+    loop.train(of_steps(photographs, 10)[0], tmp_path)
+    _, flags = of_steps(photographs, 20, fsdp=True)
+    finish(start_two(tmp_path, photographs, *flags, devices=1))
+    assert_same_training(alone, tmp_path)
+
+
+def test_two_processes_start_from_an_earlier_run(photographs, tmp_path):
+    loop.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    finish(start_two(tmp_path, photographs, "--config.frozen_teacher=True"))
+    _, metadata = checkpoint.load_modules(tmp_path / "toy")
+    assert metadata["step"] == 6
+    teacher = checkpoint.load_modules(tmp_path / "teacher")[0]["encoder"]
+    assert metadata["origins"]["teacher"]["digest"] == checkpoint.digest(teacher)
+
+
+def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    module, address = gradient_descent.__name__, free_address()
+    two, one = tmp_path / "two.npz", tmp_path / "one.npz"
+    finish([start(module, two, address, 2, i, devices=2) for i in range(2)])
+    finish([start(module, one, devices=1)], statuses=[0])
+    two, one = (dict(np.load(path)) for path in (two, one))
+    names = {name.rsplit("/", 1)[0] for name in one}
+    assert len(names) == 1 + 2 * 4 and len(one) == 2 * len(names)
+    for name in names:
+        expected = one[f"{name}/False"]
+        assert expected.dtype == np.float64
+        # The toy's output, and so its loss, is rounded to float32.
+        rtol = 1e-6 if name == "losses" else 0
+        for array in (two[f"{name}/False"], two[f"{name}/True"], one[f"{name}/True"]):
+            np.testing.assert_allclose(array, expected, rtol=rtol, atol=1e-10)
+    moved = two["params/linear.kernel/True"] - two["ema/linear.kernel/True"]
+    assert np.abs(moved).max() > 1e-4
+
+
+def test_processes_with_other_flags_are_refused_in_all(photographs, tmp_path):
+    processes = start_two(
+        tmp_path, photographs, own_flags=((), ("--config.learning_rate=0.5",))
+    )
+    printed = finish(processes, statuses=(1, 1), timeout=60)
+    for text in printed:
+        assert "The configs of process 0 and of [1] are not the same" in text
+        assert "Traceback" not in text
+    assert not (tmp_path / "toy").exists()
+
+
+@pytest.mark.slow
+def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
+    _, flags = of_steps(photographs, 100_000)
+    processes = start_two(tmp_path, photographs, *flags)
+    wait_for_steps(tmp_path)
+    processes[0].send_signal(signal.SIGKILL)
+    for process in processes:
+        process.communicate(timeout=60)
+    assert processes[0].returncode == -signal.SIGKILL
+    assert processes[1].returncode not in (0, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (("a:1", None, None), "--num_processes and --process_id missing"),
+        ((None, None, 0), "--coordinator and --num_processes missing"),
+        (("node1", 2, 0), "--coordinator=node1 must be HOST:PORT"),
+        (("node1:1", 2, 2), "--process_id=2 of --num_processes=2 is none"),
+        (("node1:1", 0, 0), "--process_id=0 of --num_processes=0 is none"),
+    ],
+)
+def test_processes_that_contradict_each_other_are_refused(given, fault):
+    with pytest.raises(ValueError, match=fault):
+        sharding.initialize_distributed(*given)
+
+
+@pytest.mark.parametrize("port", [None, 70_000])
+def test_first_process_that_does_not_answer_is_told(port, monkeypatch):
+    monkeypatch.setattr(sharding, "_CONTACT_SECONDS", 0)
+    address = f"localhost:{port}" if port else free_address()
+    with pytest.raises(ValueError, match=f"{address}: process 0 does not answer"):
+        sharding.initialize_distributed(address, 2, 1)
+
+
+def test_first_process_needs_a_free_port():
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        listener.listen()
+        address = f"localhost:{listener.getsockname()[1]}"
+        with pytest.raises(ValueError, match=f"{address}: process 0 cannot listen"):
+            sharding.initialize_distributed(address, 2, 0)
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What `jax.distributed.initialize` is called with; nothing of Slurm in sight."""
+    calls = []
+    monkeypatch.setattr(
+        jax.distributed,
+        "initialize",
+        lambda *given, **more: calls.append((given, more)),
+    )
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("tasks", "nodes", "visible", "devices"),
+    [
+        (8, 2, "0,1,2,3", None),  # a process per GPU: JAX takes one by its number
+        (8, 2, None, None),
+        (8, 2, "0", []),  # a process per GPU, each of which sees but its own
+        (2, 2, "0,1,2,3", []),  # a process per node, with all of its GPUs
+        (2, 2, None, []),
+    ],
+)
+def test_tasks_of_slurm_find_each_other(
+    tasks, nodes, visible, devices, joined, monkeypatch
+):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", str(nodes))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    sharding.initialize_distributed()
+    assert joined == [((None, None, None), {"local_device_ids": devices})]
+
+
+def test_one_process_joins_nothing(joined, monkeypatch):
+    sharding.initialize_distributed()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # in a batch script, without srun
+    sharding.initialize_distributed()
+    assert not joined
+
+
+def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path):
+    _, flags = of_steps(photographs, 100_000, checkpoint_every=100_000)
+    processes = start_two(tmp_path, photographs, *flags)
+    wait_for_steps(tmp_path)
+    processes[1].send_signal(signal.SIGTERM)
+    printed = finish(processes, statuses=(143, 143), timeout=60)
+    step = checkpoint.load_modules(tmp_path / "toy")[1]["step"]
+    assert f"is saved at step {step} of 100000" in printed[0]
+    assert step <= max(losses_of(tmp_path)) <= step + 1

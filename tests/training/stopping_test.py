@@ -1,0 +1,130 @@
+"""A run that a signal stops, and the command that goes on with it."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training import toy_stage
+from ttl_jax.training import checkpoint, loop, metric_writer, stopping
+
+ROOT = pathlib.Path(__file__).parents[2]
+MANY = 100_000  # steps, more than a test waits for
+
+
+def start(workdir, photographs, num_steps, *flags):
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ttl_jax.main"),
+            f"--config=tests/training/toy_stage.py:{photographs}",
+            f"--workdir={workdir}",
+            f"--config.num_steps={num_steps}",
+            "--config.schedule=constant",
+            *("--config.checkpoint_every=100000", "--config.eval_every=100000"),
+            *flags,
+        ],
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(jax.device_count())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # the process group of a terminal's command
+    )
+
+
+def wait_for_steps(process, workdir, count=3):
+    path = workdir / "toy" / metric_writer.FILE
+    deadline = time.monotonic() + 120
+    while not (path.exists() and len(metric_writer.read(path)) > count):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "num_workers", "status"),
+    [
+        (signal.SIGTERM, 0, 143),
+        (signal.SIGINT, 0, 130),
+        pytest.param(signal.SIGTERM, 1, 143, marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
+    number, num_workers, status, photographs, tmp_path
+):
+    flags = [f"--config.num_workers={num_workers}"]
+    process = start(tmp_path / "stopped", photographs, MANY, *flags)
+    wait_for_steps(process, tmp_path / "stopped")
+    os.killpg(process.pid, number)  # with its workers, as a terminal or Slurm does
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == status, printed
+    _, metadata = checkpoint.load_modules(tmp_path / "stopped" / "toy")
+    step = metadata["step"]
+    logged = metric_writer.read(tmp_path / "stopped" / "toy" / metric_writer.FILE)
+    assert step == logged[-1]["step"]  # each step is logged: no other one was done
+    told = f"is saved at step {step} of {MANY}, as a signal asked to stop. The same"
+    assert told in printed and "Traceback" not in printed
+    num_steps = step + 3
+    finished = start(tmp_path / "stopped", photographs, num_steps, *flags)
+    printed, _ = finished.communicate(timeout=120)
+    assert finished.returncode == 0, printed
+    config = toy_stage.get_config(
+        photographs, num_steps=num_steps, schedule="constant", checkpoint_every=MANY
+    )
+    loop.train(config, tmp_path / "undisturbed")
+    ours, theirs = (
+        checkpoint.load_modules(tmp_path / name / "toy")
+        for name in ("stopped", "undisturbed")
+    )
+    assert ours[1]["step"] == theirs[1]["step"] == num_steps
+    jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
+
+
+def test_second_signal_ends_the_process():
+    code = """if True:
+        import signal
+        from ttl_jax.training import stopping
+        with stopping.StopRequest() as request:
+            signal.raise_signal(signal.SIGTERM)
+            assert request.signal == signal.SIGTERM
+            signal.raise_signal(signal.SIGINT)
+            print("alive")
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == -signal.SIGINT and not result.stdout
+    assert result.stderr.startswith("Saving after this step")
+
+
+def test_signal_that_no_step_took_note_of_is_not_lost():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), stopping.StopRequest() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.signal == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_is_raised_meanwhile_goes_before_the_signal():
+    with pytest.raises(FloatingPointError), stopping.StopRequest():
+        signal.raise_signal(signal.SIGINT)
+        raise FloatingPointError
+
+
+def test_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping.StopRequest() as request:
+            signal.raise_signal(signal.SIGINT)
+            assert request.signal == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
