@@ -221,10 +221,26 @@ def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
 
 def _read_item(run_dir, step, **item):
     (name,) = item
-    handler = ocp.CompositeCheckpointHandler(**_make_handlers())
-    with ocp.Checkpointer(handler) as reader:
-        folder = (run_dir / FOLDER / str(step)).absolute()
+    with _make_reader() as reader:
+        folder = _folder_of(run_dir, step)
         return reader.restore(folder, args=ocp.args.Composite(**item))[name]
+
+
+def _read_arrays(run_dir, step, item):
+    """A tree of arrays on the host, on whatever devices of whichever process it was."""
+    with _make_reader() as reader:
+        saved = reader.metadata(_folder_of(run_dir, step)).item_metadata[item]
+    # Without a template Orbax asks for the devices that there were in training.
+    template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved)
+    return _read_item(run_dir, step, **{item: ocp.args.StandardRestore(template)})
+
+
+def _make_reader() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**_make_handlers()))
+
+
+def _folder_of(run_dir: pathlib.Path, step: int) -> pathlib.Path:
+    return (run_dir / FOLDER / str(step)).absolute()
 
 
 def find_run(path: pathlib.Path) -> pathlib.Path:
@@ -263,11 +279,7 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     run_dir, step = _find_step(pathlib.Path(path))
     metadata = read_metadata(run_dir, step)
     item = "ema" if metadata["ema"] else "params"
-    # Else Orbax asks for as many devices as there were in training.
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    restore = ocp.args.StandardRestore(fallback_sharding=here)
-    modules = _read_item(run_dir, step, **{item: restore})
-    return jax.tree.map(np.asarray, modules), {**metadata, "step": step}
+    return _read_arrays(run_dir, step, item), {**metadata, "step": step}
 
 
 def _find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
