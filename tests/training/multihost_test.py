@@ -143,9 +143,10 @@ def test_run_of_one_process_goes_on_in_two_with_other_devices(
     assert_same_training(alone, tmp_path)
 
 
-def test_two_processes_start_from_an_earlier_run(photographs, tmp_path):
-    loop.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
-    finish(start_two(tmp_path, photographs, "--config.frozen_teacher=True"))
+def test_two_processes_start_from_an_earlier_run_of_two(photographs, tmp_path):
+    flags = ("--config.hidden=1024", "--config.fsdp=True")
+    finish(start_two(tmp_path, photographs, *flags, "--config.run=teacher"))
+    finish(start_two(tmp_path, photographs, *flags, "--config.frozen_teacher=True"))
     _, metadata = checkpoint.load_modules(tmp_path / "toy")
     assert metadata["step"] == 6
     teacher = checkpoint.load_modules(tmp_path / "teacher")[0]["encoder"]

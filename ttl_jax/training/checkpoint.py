@@ -286,20 +286,31 @@ def _path_name(path) -> str:
     )
 
 
-def _checksum(tree) -> int:
+def _checksum(tree) -> int | None:
     """A number that any changed bit of the arrays in a tree changes, or of their names.
 
-    It does not depend on their order, which a template may change.
+    It does not depend on their order, which a template may change. None where arrays
+    are spread over several processes, none of which has them whole.
     """
+    leaves = _flatten(tree)
+    if not all(map(_is_whole_here, leaves.values())):
+        return None
     return sum(
         zlib.crc32(np.asarray(leaf).tobytes(), zlib.crc32(name.encode()))
-        for name, leaf in _flatten(tree).items()
+        for name, leaf in leaves.items()
+    )
+
+
+def _is_whole_here(leaf) -> bool:
+    return not isinstance(leaf, jax.Array) or (
+        leaf.is_fully_addressable or leaf.is_fully_replicated
     )
 
 
 def _verify_checksum(tree, saved: int | None) -> None:
     """Refuses arrays that are not those that were saved; disks flip bits."""
-    if saved is not None and _checksum(tree) != saved:  # none in older steps
+    found = _checksum(tree)
+    if None not in (saved, found) and found != saved:  # none in older steps
         raise ValueError("they are not those that were saved")
 
 
@@ -347,7 +358,7 @@ def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
     Raises:
       CheckpointError: If they cannot be read, or are not what training writes.
     """
-    metadata = _read_item(run_dir, step, metadata=ocp.args.JsonRestore())
+    metadata = _read_item(run_dir, step, "metadata")
     if not _is_metadata(metadata):
         reason = "its metadata are not those that training writes"
         raise CheckpointError(run_dir, step, reason)
@@ -384,8 +395,8 @@ def _has(value, /, **types) -> bool:
     )
 
 
-def _read_item(run_dir: pathlib.Path, step: int, **item):
-    (name,) = item
+def _read_item(run_dir: pathlib.Path, step: int, name: str):
+    """An item as it was saved, arrays on the host."""
     folder = (run_dir / FOLDER / str(step)).absolute()
     handler = ocp.CompositeCheckpointHandler(**_make_handlers())
     # Each process reads for itself, whether the others do or not.
@@ -397,10 +408,15 @@ def _read_item(run_dir: pathlib.Path, step: int, **item):
         _reading(run_dir, step, name),
         ocp.Checkpointer(handler, multiprocessing_options=alone) as reader,
     ):
-        if name != "metadata":
+        if name == "metadata":
+            argument = ocp.args.JsonRestore()
+        else:
             saved = reader.metadata(folder).item_metadata[name]
             _check_expansion(_flatten(saved), folder)
-        return reader.restore(folder, args=ocp.args.Composite(**item))[name]
+            # Without a template Orbax asks for the devices that there were in training.
+            template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), saved)
+            argument = ocp.args.StandardRestore(template)
+        return reader.restore(folder, args=ocp.args.Composite(**{name: argument}))[name]
 
 
 def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
@@ -419,10 +435,7 @@ def _read_arrays(
     run_dir: pathlib.Path, step: int, item: str, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
     """An item of arrays, on the host, as it was saved."""
-    # Else Orbax asks for as many devices as there were in training.
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    restore = ocp.args.StandardRestore(fallback_sharding=here)
-    arrays = jax.tree.map(np.asarray, _read_item(run_dir, step, **{item: restore}))
+    arrays = _read_item(run_dir, step, item)
     with _reading(run_dir, step, item):
         _verify_checksum(arrays, metadata[_CHECKSUMS].get(item))
     return arrays
