@@ -24,7 +24,7 @@ class PlainStack(nnx.Module):
     def __init__(self, *, rngs: nnx.Rngs):
         widths = [3, *[_WIDTH] * (_NUM_HIDDEN + 1), 3]
         self.convs = nnx.List(
-            layers.conv3x3(before, after, rngs=rngs)
+            layers.Conv(before, after, rngs=rngs)
             for before, after in itertools.pairwise(widths)
         )
 

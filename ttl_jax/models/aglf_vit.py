@@ -1,10 +1,13 @@
 """The AGLF-ViT encoder (Figs. 3 and 4, section Network Structure)."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax.models import attention, layers
+from ttl_jax.models.region import Region
 
 
 class AGLFViTBlock(nnx.Module):
@@ -13,6 +16,9 @@ class AGLFViTBlock(nnx.Module):
     x + alpha * Attention(norm x) + beta * Local(norm x), then x + FeedForward(norm x).
     Note: the paper calls alpha and beta "learnable parameters" without their size or
     initial value; a scalar each that starts at 1 is the default.
+
+    Attributes:
+      reach: Pixels that it looks away, given the sums over the image; None: everywhere.
     """
 
     def __init__(
@@ -52,12 +58,29 @@ class AGLFViTBlock(nnx.Module):
         self.feed_forward = layers.FeedForward(
             width, ratio=feed_forward_ratio, rngs=rngs
         )
+        reach = self.global_branch.reach
+        self.reach = None if reach is None else max(reach, self.local_branch.reach)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        region: Region | None = None,
+        sums: attention.ChannelSums | None = None,
+    ) -> jax.Array:
         y = self.norm(x)
         alpha, beta = (jnp.broadcast_to(s, x.shape) for s in (self.alpha, self.beta))
-        x = x + alpha * self.global_branch(y) + beta * self.local_branch(y)
+        x = (
+            x
+            + alpha * self.global_branch(y, region, sums)
+            + beta * self.local_branch(y, region)
+        )
         return x + self.feed_forward(self.feed_forward_norm(x))
+
+    def sums(
+        self, x: jax.Array, region: Region | None = None, margin: int = 0
+    ) -> attention.ChannelSums | None:
+        """Of its global branch, over x but for `margin` pixels along each side."""
+        return self.global_branch.sums(self.norm(x), region, margin)
 
 
 class AGLFEncoder(nnx.Module):
@@ -65,7 +88,8 @@ class AGLFEncoder(nnx.Module):
 
     3x3 conv, spatial attention, AGLF-ViT blocks; E_recog, E_recon and E_stu of Fig. 3.
     With `stem_stride` s = 2, blocks of 2 x 2 pixels become channels in front of the
-    conv; odd sizes are first padded by their last row or column.
+    conv; odd sizes are first padded by their last row or column. An image given with a
+    region has such a row and column around it already.
 
     Attributes:
       width: Channels of the features.
@@ -74,6 +98,7 @@ class AGLFEncoder(nnx.Module):
         of two teachers have comparable scale in Eqs. 3 and 4.
       remat: Whether each block is computed again in the backward pass: activations
         shrink to one tensor per block for about a third more computation.
+      stem_reach: Pixels of the features that `embed` looks away.
     """
 
     def __init__(
@@ -100,7 +125,7 @@ class AGLFEncoder(nnx.Module):
         self.width = width
         self.stem_stride = stem_stride
         self.remat = remat
-        self.stem = layers.conv3x3(3 * stem_stride**2, width, rngs=rngs)
+        self.stem = layers.Conv(3 * stem_stride**2, width, rngs=rngs)
         self.spatial_attention = layers.SpatialAttention(
             kernel_size=spatial_attention_kernel, rngs=rngs
         )
@@ -122,12 +147,41 @@ class AGLFEncoder(nnx.Module):
             )
             for i in range(num_blocks)
         )
+        self.stem_reach = self.stem.reach + self.spatial_attention.reach
         self.final_norm = nnx.LayerNorm(width, rngs=rngs) if final_norm else None
 
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        image: jax.Array,
+        region: Region | None = None,
+        sums: Sequence[attention.ChannelSums | None] | None = None,
+    ) -> jax.Array:
+        """Features of an image.
+
+        Args:
+          image: [N, H, W, 3].
+          region: The part that is image, in its pixels; None for all.
+          sums: For each block, those over the pixels of the image of which this one is a
+            part, [1, ...] or [N, ...], as `sums`; None for this image's own.
+
+        Returns:
+          Features [N, ceil(H / s), ceil(W / s), width]; what lies outside the region has
+          no meaning.
+        """
+        x = self.embed(image, region)
+        region = region and region.coarse((self.stem_stride, self.stem_stride))
+        for block, block_sums in zip(self.blocks, sums or [None] * len(self.blocks)):
+            apply = jax.checkpoint(block) if self.remat else block
+            x = apply(x, region, block_sums)
+        return self.normalize(x)
+
+    def embed(self, image: jax.Array, region: Region | None = None) -> jax.Array:
+        """What the first block is given, of the features' shape."""
         padded = layers.pad_to_multiple(image, self.stem_stride)
-        x = self.stem(layers.pixel_unshuffle(padded, self.stem_stride))
-        x = self.spatial_attention(x)
-        for block in self.blocks:
-            x = jax.checkpoint(block)(x) if self.remat else block(x)
+        x = layers.pixel_unshuffle(padded, self.stem_stride)
+        region = region and region.coarse((self.stem_stride, self.stem_stride))
+        return self.spatial_attention(self.stem(x, region), region)
+
+    def normalize(self, x: jax.Array) -> jax.Array:
+        """Features from what the last block returns."""
         return self.final_norm(x) if self.final_norm else x

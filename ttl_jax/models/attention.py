@@ -4,7 +4,13 @@ Each maps features [N, H, W, C] to the same shape, for any height and width.
 Note: the paper says "self-attention" and no more. Dense attention over the pixels of
 its 256 x 256 crops would need 8.6 GB per map, so it cannot be what it ran; attention
 over channels, linear in the pixels, is the default here.
+
+A branch takes the `region` of the features that is the image, and the `sums` over all
+pixels of an image of which the features are a part; its own `sums(x)` are those of what
+it is given. Given them it looks `reach` pixels away.
 """
+
+from typing import NamedTuple
 
 import einops
 import jax
@@ -12,8 +18,23 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax.models import layers
+from ttl_jax.models.region import Region, clear_padding
 
 _EPSILON = 1e-6
+
+
+class ChannelSums(NamedTuple):
+    """Products of channels summed over pixels; those of two parts add up to the whole's.
+
+    Attributes:
+      products: Queries times keys, [N, heads, d, d].
+      query_squares: [N, heads, d].
+      key_squares: [N, heads, d].
+    """
+
+    products: jax.Array
+    query_squares: jax.Array
+    key_squares: jax.Array
 
 
 class ChannelAttention(nnx.Module):
@@ -28,31 +49,58 @@ class ChannelAttention(nnx.Module):
         self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, rngs=rngs)
         self.temperature = nnx.Param(jnp.ones((self.num_heads, 1, 1)))
         self.project = layers.Pointwise(width, width, rngs=rngs)
+        self.reach = self.depthwise.reach
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        region: Region | None = None,
+        sums: ChannelSums | None = None,
+    ) -> jax.Array:
         h, w = x.shape[1:3]
-        query, key, value = einops.rearrange(
-            self.depthwise(self.query_key_value(x)),
-            "n h w (three heads d) -> three n (h w) heads d",
-            three=3,
-            heads=self.num_heads,
-        )
+        features = self.depthwise(self.query_key_value(x), region)
+        if sums is None:
+            sums = self._sum_over_pixels(clear_padding(features, region))
+        *_, value = self._split(features)
         # Each channel has unit length over the pixels, so the map does not grow with
-        # the image. Sums over pixels are kept in float32 under bfloat16.
-        products = _sum_of_products("nlhd,nlhe->nhde", query, key)
+        # the image.
         lengths = (
-            _channel_lengths(query)[..., None] * _channel_lengths(key)[..., None, :]
+            jnp.sqrt(sums.query_squares + _EPSILON)[..., None]
+            * jnp.sqrt(sums.key_squares + _EPSILON)[..., None, :]
         )
-        attention = jax.nn.softmax(products / lengths * self.temperature[None], axis=-1)
-        out = jnp.einsum("nhde,nlhe->nlhd", attention.astype(x.dtype), value)
+        similarities = sums.products / lengths * self.temperature[None]
+        attention = jax.nn.softmax(similarities, axis=-1).astype(x.dtype)
+        out = jnp.einsum("nhde,nlhe->nlhd", attention, value)
         return self.project(
             einops.rearrange(out, "n (h w) heads d -> n h w (heads d)", h=h, w=w)
         )
 
+    def sums(
+        self, x: jax.Array, region: Region | None = None, margin: int = 0
+    ) -> ChannelSums:
+        """The sums over the pixels of x, but for `margin` of them along each side."""
+        features = clear_padding(
+            self.depthwise(self.query_key_value(x), region), region
+        )
+        return self._sum_over_pixels(layers.cut_margin(features, margin))
 
-def _channel_lengths(x):
-    """Euclidean length of each channel over the pixels, [N, L, heads, d] to [N, heads, d]."""
-    return jnp.sqrt(_sum_of_products("nlhd,nlhd->nhd", x, x) + _EPSILON)
+    def _sum_over_pixels(self, features: jax.Array) -> ChannelSums:
+        # Kept in float32 under bfloat16.
+        query, key, _ = self._split(features)
+        return ChannelSums(
+            _sum_of_products("nlhd,nlhe->nhde", query, key),
+            _sum_of_products("nlhd,nlhd->nhd", query, query),
+            _sum_of_products("nlhd,nlhd->nhd", key, key),
+        )
+
+    def _split(self, features: jax.Array) -> jax.Array:
+        """Query, key and value, each [N, L, heads, d]."""
+        return einops.rearrange(
+            features,
+            "n h w (three heads d) -> three n (h w) heads d",
+            three=3,
+            heads=self.num_heads,
+        )
 
 
 def _sum_of_products(pattern, a, b):
@@ -83,8 +131,14 @@ class WindowAttention(nnx.Module):
             jnp.zeros((2 * window - 1, 2 * window - 1, self.num_heads))
         )
         self.project = layers.Pointwise(width, width, rngs=rngs)
+        self.reach = window
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def sums(self, x: jax.Array, region: Region | None = None, margin: int = 0) -> None:
+        """None: no sum over the image is taken."""
+
+    def __call__(
+        self, x: jax.Array, region: Region | None = None, sums: None = None
+    ) -> jax.Array:
         n, h, w, _ = x.shape
         rows = -(-(h + self.shift) // self.window)
         columns = -(-(w + self.shift) // self.window)
@@ -95,7 +149,7 @@ class WindowAttention(nnx.Module):
             (0, 0),
         )
         tokens = einops.rearrange(
-            jnp.pad(self.query_key_value(x), padding),
+            jnp.pad(clear_padding(self.query_key_value(x), region), padding),
             "n (gh wh) (gw ww) (three heads d) -> three (n gh gw) (wh ww) heads d",
             three=3,
             wh=self.window,
@@ -103,7 +157,7 @@ class WindowAttention(nnx.Module):
             heads=self.num_heads,
         )
         exists = einops.rearrange(
-            jnp.pad(jnp.ones((n, h, w, 1), bool), padding),
+            jnp.pad(clear_padding(jnp.ones((n, h, w, 1), bool), region), padding),
             "n (gh wh) (gw ww) 1 -> (n gh gw) 1 1 (wh ww)",
             wh=self.window,
             ww=self.window,
@@ -136,24 +190,33 @@ class DenseAttention(nnx.Module):
     repeated back. Its cost grows with the square of the pixels: for research.
     """
 
+    reach = None  # it looks everywhere
+
     def __init__(self, width: int, *, head_width: int, pool: int, rngs: nnx.Rngs):
         self.num_heads = _num_heads(width, head_width)
         self.pool = pool
         self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
         self.project = layers.Pointwise(width, width, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def sums(self, x: jax.Array, region: Region | None = None, margin: int = 0) -> None:
+        """None: no sum over the image would do."""
+
+    def __call__(
+        self, x: jax.Array, region: Region | None = None, sums: None = None
+    ) -> jax.Array:
         h, w = x.shape[1:3]
         window = min(self.pool, h), min(self.pool, w)
-        coarse = layers.average_pool(x, window)
+        coarse = layers.average_pool(x, window, region)
         query, key, value = einops.rearrange(
             self.query_key_value(coarse),
             "n h w (three heads d) -> three n (h w) heads d",
             three=3,
             heads=self.num_heads,
         )
+        exists = jnp.ones((1, *coarse.shape[1:3], 1), bool)
+        exists = clear_padding(exists, region and region.coarse(window))
         out = einops.rearrange(
-            _attend(query, key, value),
+            _attend(query, key, value, exists=exists.reshape(1, 1, 1, -1)),
             "n (h w) heads d -> n h w (heads d)",
             h=coarse.shape[1],
         )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax.models import layers
+from ttl_jax.models.region import Region
 
 
 class ImageDecoder(nnx.Module):
@@ -16,8 +17,9 @@ class ImageDecoder(nnx.Module):
     back by PixelShuffle, joined by a shallow 3x3 conv of the image itself at full
     resolution, and pass one local block first: without that skip, fine detail is lost.
 
-    Args of `__call__`: features [N, ceil(H / s), ceil(W / s), width] and the image
-    [N, H, W, 3] in [0, 1]; the result [N, H, W, 3] is not clipped.
+    Args of `__call__`: features [N, ceil(H / s), ceil(W / s), width], the image
+    [N, H, W, 3] in [0, 1], and the region of the latter that is image, in its pixels;
+    the result [N, H, W, 3] is not clipped, and has no meaning outside the region.
 
     Attributes:
       width: Channels of the features.
@@ -25,6 +27,7 @@ class ImageDecoder(nnx.Module):
       skip_width: Channels of the skip; 0 leaves it out.
       residual: Whether the network predicts the change of the image, starting at no
         change, and not the image.
+      reach: Pixels of the features that it looks away.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class ImageDecoder(nnx.Module):
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
         full_width = width // stem_stride**2 + skip_width
-        self.skip = layers.conv3x3(3, skip_width, rngs=rngs) if skip_width else None
+        self.skip = layers.Conv(3, skip_width, rngs=rngs) if skip_width else None
         self.local_block = (
             layers.LocalBranch(
                 full_width,
@@ -64,16 +67,25 @@ class ImageDecoder(nnx.Module):
         )
         # A residual of zero restores the image untouched before the first update.
         init = {"kernel_init": nnx.initializers.zeros} if residual else {}
-        self.to_image = layers.conv3x3(full_width, 3, rngs=rngs, **init)
+        self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
+        reach = self.to_image.reach + (
+            self.local_block.reach if self.local_block else 0
+        )
+        self.reach = self.spp.reach + -(-reach // stem_stride)
 
-    def __call__(self, features: jax.Array, image: jax.Array) -> jax.Array:
+    def __call__(
+        self, features: jax.Array, image: jax.Array, region: Region | None = None
+    ) -> jax.Array:
         h, w = image.shape[1:3]
-        x = layers.pixel_shuffle(self.spp(features), self.stem_stride)[:, :h, :w]
+        coarse = region and region.coarse((self.stem_stride, self.stem_stride))
+        x = layers.pixel_shuffle(self.spp(features, coarse), self.stem_stride)
+        x = x[:, :h, :w]
         if self.skip:
-            x = jnp.concatenate([x, self.skip(image.astype(x.dtype))], axis=-1)
+            skipped = self.skip(image.astype(x.dtype), region)
+            x = jnp.concatenate([x, skipped], axis=-1)
         if self.local_block:
-            x = x + self.local_block(x)
-        x = self.to_image(x)
+            x = x + self.local_block(x, region)
+        x = self.to_image(x, region)
         return image + x.astype(image.dtype) if self.residual else x
 
 
@@ -104,5 +116,8 @@ class RainClassifier(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, features: jax.Array) -> jax.Array:
-        return self.to_score(self.spp(features).mean(axis=(1, 2)))[:, 0]
+    def __call__(self, features: jax.Array, region: Region | None = None) -> jax.Array:
+        """Scores [N]; `region` is that of the features, not of the image."""
+        is_image = region and region.mask(*features.shape[1:3])
+        pooled = self.spp(features, region).mean(axis=(1, 2), where=is_image)
+        return self.to_score(pooled)[:, 0]

@@ -1,9 +1,12 @@
 """Building blocks of the AGLF-ViT networks.
 
 All layers map float features [N, H, W, C] to features of the same height and
-width, for any height and width, and compute in the type of their input.
+width, for any height and width, and compute in the type of their input. Those that look
+at neighbours take the `region` of the features that is the image, see `region.py`, and
+have a `reach`: how many pixels away they look.
 """
 
+import math
 from collections.abc import Sequence
 
 import einops
@@ -11,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+
+from ttl_jax.models.region import Region, clear_padding
 
 # Rows per strip of the CPU form of the depthwise convolution. The loop keeps XLA from
 # fusing the sum of shifts into each consumer, where it would be computed again.
@@ -134,7 +139,10 @@ class DepthwiseConv(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), (kernel_size, kernel_size, width)))
         self.bias = nnx.Param(jnp.zeros(width))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+        self.reach = kernel_size // 2
+
+    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
+        x = clear_padding(x, region)
         return depthwise_conv(x, self.kernel[...]) + self.bias[None, None, None]
 
 
@@ -149,9 +157,21 @@ class Pointwise(nnx.Linear):
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
-def conv3x3(width_in: int, width_out: int, *, rngs: nnx.Rngs, **kwargs) -> nnx.Conv:
-    """Returns a 3x3 convolution with bias, zero-padded to equal size."""
-    return nnx.Conv(width_in, width_out, kernel_size=(3, 3), rngs=rngs, **kwargs)
+class Conv(nnx.Conv):
+    """Convolution with bias, zero-padded to equal size, [N, H, W, C_in] to C_out.
+
+    Attributes:
+      reach: Pixels.
+    """
+
+    def __init__(
+        self, width_in: int, width_out: int, side: int = 3, *, rngs: nnx.Rngs, **kwargs
+    ):
+        super().__init__(width_in, width_out, (side, side), rngs=rngs, **kwargs)
+        self.reach = side // 2
+
+    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
+        return super().__call__(clear_padding(x, region))
 
 
 class SpatialAttention(nnx.Module):
@@ -163,13 +183,14 @@ class SpatialAttention(nnx.Module):
     """
 
     def __init__(self, *, kernel_size: int = 7, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(2, 1, kernel_size=(kernel_size, kernel_size), rngs=rngs)
+        self.conv = Conv(2, 1, kernel_size, rngs=rngs)
+        self.reach = self.conv.reach
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
         summary = jnp.concatenate(
             [x.mean(-1, keepdims=True), x.max(-1, keepdims=True)], axis=-1
         )
-        return x * jax.nn.sigmoid(self.conv(summary))
+        return x * jax.nn.sigmoid(self.conv(summary, region))
 
 
 class LocalBranch(nnx.Module):
@@ -186,9 +207,10 @@ class LocalBranch(nnx.Module):
         self.norm = nnx.LayerNorm(width, rngs=rngs)
         self.expand = Pointwise(width, expansion * width, rngs=rngs)
         self.project = Pointwise(expansion * width, width, rngs=rngs)
+        self.reach = self.depthwise.reach
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.norm(self.depthwise(x))
+    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
+        x = self.norm(self.depthwise(x, region))
         return self.project(jax.nn.gelu(self.expand(x), approximate=True))
 
 
@@ -212,6 +234,10 @@ class SpatialPyramidPooling(nnx.Module):
     number of bins, keep the result independent of the image's size.
     Note: the paper gives no form; this one follows the first author's earlier public
     network.
+
+    Attributes:
+      grid: Pixels after which the pools' windows begin together again; where a region
+        begins at a pixel that is no multiple of it, they are others.
     """
 
     def __init__(
@@ -225,22 +251,26 @@ class SpatialPyramidPooling(nnx.Module):
         if min(pools, default=1) < 1:
             raise ValueError(f"A pool needs at least one pixel; pools={tuple(pools)}.")
         self.pools = tuple(pools)
-        self.branches = nnx.List(
-            [conv3x3(width, branch_width, rngs=rngs) for _ in pools]
-        )
-        self.merge = conv3x3(width + len(self.pools) * branch_width, width, rngs=rngs)
+        self.branches = nnx.List([Conv(width, branch_width, rngs=rngs) for _ in pools])
+        self.merge = Conv(width + len(self.pools) * branch_width, width, rngs=rngs)
+        self.grid = math.lcm(*self.pools)
+        # Of the pixel next to it, the own window and the next one.
+        self.reach = self.merge.reach + 2 * max(self.pools, default=0)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
         h, w = x.shape[1:3]
         scales = [x]
         for pool, branch in zip(self.pools, self.branches):
             window = min(pool, h), min(pool, w)
-            pooled = jax.nn.relu(branch(average_pool(x, window)))
+            pooled = average_pool(x, window, region)
+            pooled = jax.nn.relu(branch(pooled, region and region.coarse(window)))
             scales.append(upsample_nearest(pooled, window)[:, :h, :w])
-        return self.merge(jnp.concatenate(scales, axis=-1))
+        return self.merge(jnp.concatenate(scales, axis=-1), region)
 
 
-def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
+def average_pool(
+    x: jax.Array, window: tuple[int, int], region: Region | None = None
+) -> jax.Array:
     """Means over windows laid edge to edge, [N, ceil(H / wh), ceil(W / ww), C].
 
     Windows that reach over the border average the pixels that exist.
@@ -257,7 +287,9 @@ def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
             ww=ww,
         )
 
-    return window_sums(x) / window_sums(jnp.ones((1, h, w, 1), x.dtype))
+    exists = clear_padding(jnp.ones((1, h, w, 1), x.dtype), region)
+    # Windows of padding alone are nobody's: 0 / 1.
+    return window_sums(clear_padding(x, region)) / jnp.maximum(window_sums(exists), 1)
 
 
 def upsample_nearest(x: jax.Array, factor: tuple[int, int]) -> jax.Array:
@@ -277,6 +309,12 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     return einops.rearrange(
         x, "n h w (fh fw c) -> n (h fh) (w fw) c", fh=factor, fw=factor
     )
+
+
+def cut_margin(x: jax.Array, margin: int) -> jax.Array:
+    """[N, H, W, C] without `margin` pixels along each side."""
+    h, w = x.shape[1:3]
+    return x[:, margin : h - margin, margin : w - margin]
 
 
 def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "edge") -> jax.Array:
