@@ -19,6 +19,7 @@ class AGLFViTBlock(nnx.Module):
 
     Attributes:
       reach: Pixels that it looks away, given the sums over the image; None: everywhere.
+      grid: Pixels at whose multiples a tile of the features begins.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class AGLFViTBlock(nnx.Module):
         self.feed_forward = layers.FeedForward(
             width, ratio=feed_forward_ratio, rngs=rngs
         )
-        reach = self.global_branch.reach
+        reach, self.grid = self.global_branch.reach, self.global_branch.grid
         self.reach = None if reach is None else max(reach, self.local_branch.reach)
 
     def __call__(

@@ -7,7 +7,8 @@ over channels, linear in the pixels, is the default here.
 
 A branch takes the `region` of the features that is the image, and the `sums` over all
 pixels of an image of which the features are a part; its own `sums(x)` are those of what
-it is given. Given them it looks `reach` pixels away.
+it is given. Given them it looks `reach` pixels away, and gives a tile of the features what
+it gives the whole, where the tile begins at a multiple of `grid` pixels.
 """
 
 from typing import NamedTuple
@@ -49,7 +50,7 @@ class ChannelAttention(nnx.Module):
         self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, rngs=rngs)
         self.temperature = nnx.Param(jnp.ones((self.num_heads, 1, 1)))
         self.project = layers.Pointwise(width, width, rngs=rngs)
-        self.reach = self.depthwise.reach
+        self.reach, self.grid = self.depthwise.reach, 1
 
     def __call__(
         self,
@@ -131,7 +132,7 @@ class WindowAttention(nnx.Module):
             jnp.zeros((2 * window - 1, 2 * window - 1, self.num_heads))
         )
         self.project = layers.Pointwise(width, width, rngs=rngs)
-        self.reach = window
+        self.reach = self.grid = window
 
     def sums(self, x: jax.Array, region: Region | None = None, margin: int = 0) -> None:
         """None: no sum over the image is taken."""
@@ -190,7 +191,7 @@ class DenseAttention(nnx.Module):
     repeated back. Its cost grows with the square of the pixels: for research.
     """
 
-    reach = None  # it looks everywhere
+    reach = grid = None  # it looks everywhere
 
     def __init__(self, width: int, *, head_width: int, pool: int, rngs: nnx.Rngs):
         self.num_heads = _num_heads(width, head_width)

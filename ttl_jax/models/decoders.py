@@ -27,7 +27,8 @@ class ImageDecoder(nnx.Module):
       skip_width: Channels of the skip; 0 leaves it out.
       residual: Whether the network predicts the change of the image, starting at no
         change, and not the image.
-      reach: Pixels of the features that it looks away.
+      grid: Pixels of the features at whose multiples a tile of them begins.
+      margin: Pixels of the features around a tile that determine its image.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class ImageDecoder(nnx.Module):
         reach = self.to_image.reach + (
             self.local_block.reach if self.local_block else 0
         )
-        self.reach = self.spp.reach + -(-reach // stem_stride)
+        self.grid = self.spp.grid
+        self.margin = self.spp.margin(-(-reach // stem_stride))
 
     def __call__(
         self, features: jax.Array, image: jax.Array, region: Region | None = None

@@ -236,8 +236,7 @@ class SpatialPyramidPooling(nnx.Module):
     network.
 
     Attributes:
-      grid: Pixels after which the pools' windows begin together again; where a region
-        begins at a pixel that is no multiple of it, they are others.
+      grid: Pixels after which the windows of all pools begin together again.
     """
 
     def __init__(
@@ -254,8 +253,16 @@ class SpatialPyramidPooling(nnx.Module):
         self.branches = nnx.List([Conv(width, branch_width, rngs=rngs) for _ in pools])
         self.merge = Conv(width + len(self.pools) * branch_width, width, rngs=rngs)
         self.grid = math.lcm(*self.pools)
-        # Of the pixel next to it, the own window and the next one.
-        self.reach = self.merge.reach + 2 * max(self.pools, default=0)
+
+    def margin(self, beyond: int) -> int:
+        """How much around a tile determines it, and `beyond` pixels next to it.
+
+        In pixels, a multiple of the grid, as the tile's place and sides are.
+        """
+        beyond += self.merge.reach
+        # Each pixel takes from the window that it is in, and that from the one after it.
+        margins = [(-(-beyond // pool) + 1) * pool for pool in self.pools]
+        return -(-max(margins, default=beyond) // self.grid) * self.grid
 
     def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
         h, w = x.shape[1:3]
