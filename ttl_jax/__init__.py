@@ -12,11 +12,13 @@ import pathlib
 __version__ = "0.1.0"
 
 
-def load(checkpoint: str | os.PathLike | None = None):
+def load(checkpoint: str | os.PathLike | None = None, *, tiling: str = "auto"):
     """Returns a `ttl_jax.inference.restorer.Restorer`.
 
     Args:
       checkpoint: A run's folder, or "best" in it; None means runs/derain.
+      tiling: "auto": whole images if they fit into memory, else tiles; "whole";
+        "exact": tiles with the same result; "frozen": tiles with one close to it.
 
     Raises:
       ValueError: If there is no checkpoint, or it does not restore images.
@@ -26,5 +28,5 @@ def load(checkpoint: str | os.PathLike | None = None):
     from ttl_jax.inference import restorer
 
     return restorer.Restorer.from_checkpoint(
-        None if checkpoint is None else pathlib.Path(checkpoint)
+        None if checkpoint is None else pathlib.Path(checkpoint), tiling=tiling
     )

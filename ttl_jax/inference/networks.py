@@ -1,6 +1,5 @@
 """Networks rebuilt from a checkpoint alone."""
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,32 +10,6 @@ from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.training import checkpoint
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A network, or a layer of one, as an argument of compiled functions.
-
-    They serve all networks of one architecture.
-
-    Attributes:
-      params: Its params by dotted name.
-      graph: Its structure.
-    """
-
-    params: dict[str, jax.Array]
-    graph: nnx.GraphDef = dataclasses.field(metadata={"static": True})
-
-    @classmethod
-    def of(cls, module: nnx.Module) -> "Part":
-        """Takes a module apart."""
-        graph, params = checkpoint.split_module(module)
-        return cls(params, graph)
-
-    def build(self) -> nnx.Module:
-        """The module again."""
-        return checkpoint.merge_module(self.graph, self.params)
 
 
 def load(

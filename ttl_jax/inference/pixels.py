@@ -32,7 +32,10 @@ def from_unit_range(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
       ValueError: If a pixel is not a number.
     """
     if np.isnan(image).any():  # as an integer it would be any level
-        raise ValueError("not a number somewhere")
+        raise ValueError(
+            "what the network restores is not a number somewhere: the image or the "
+            "network is damaged"
+        )
     image = np.clip(image, 0, 1)
     if np.issubdtype(dtype, np.integer):
         image = np.round(image * _peak(dtype))
@@ -50,20 +53,6 @@ def read_square(array: np.ndarray, top: int, left: int, side: int) -> np.ndarray
         (0, 0),
     )
     return np.pad(array[rows, columns], padding, mode="edge")
-
-
-def shrink(image: np.ndarray, factor: int) -> np.ndarray:
-    """Means of squares of `factor` pixels, in [0, 1]; the rest at the border is left out.
-
-    Args:
-      image: As `to_unit_range` takes it, [H, W, C].
-      factor: Side of the squares, in pixels; the image is not smaller.
-    """
-    height, width = (side // factor for side in image.shape[:2])
-    strips = image[: height * factor, : width * factor].reshape(
-        height, factor, width, factor, -1
-    )
-    return np.stack([to_unit_range(strip).mean(axis=(0, 2)) for strip in strips])
 
 
 def _peak(dtype: np.dtype) -> int:

@@ -8,8 +8,8 @@ image reach every tile, in one of two ways:
 scratch file, and the sums that the next one needs are added up on the way. The result is
 that of the whole image. On the disk lie two sets of its features.
 
-`Tiles.restore_frozen` takes the sums from the image brought to a small size, then each
-tile through the whole network. The result is close to that of the whole image.
+`Tiles.restore_frozen` takes the sums over some crops of the image, then each tile through
+the whole network. The result is close to that of the whole image, and needs no disk.
 """
 
 import contextlib
@@ -26,13 +26,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ttl_jax.inference import pixels
-from ttl_jax.inference.networks import Part
-from ttl_jax.models import layers
+from ttl_jax.inference import pixels, programs
+from ttl_jax.inference.programs import Part
 from ttl_jax.models.region import Region
 
 _SIDE = 512  # of a tile, pixels of the image
-_SMALL = 2**20  # pixels of the image that frozen sums are taken from
+
+# Crops that frozen sums are taken from: per side of the image, and their own side in
+# pixels. The image brought to their size would do worse: rain has a scale.
+_NUM_CROPS, _CROP = 6, 128
 
 # First row and first column of a tile, in pixels of the features.
 _Place = tuple[int, int]
@@ -42,17 +44,12 @@ class Tiles:
     """An encoder and an image decoder that restore tile by tile.
 
     Args:
-      encoder: As `models.make_encoder` returns it.
+      encoder: As `models.make_encoder` returns it; one that `has_tiles`.
       decoder: As `models.make_image_decoder` returns it.
       side: Of a tile, in pixels of the image; rounded up to what the networks need.
-
-    Raises:
-      ValueError: If the encoder looks at all pixels at once.
     """
 
     def __init__(self, encoder: nnx.Module, decoder: nnx.Module, *, side: int = _SIDE):
-        if any(block.reach is None for block in encoder.blocks):
-            raise ValueError("a network with dense attention restores no tiles")
         self._stride, self._width = encoder.stem_stride, encoder.width
         self._encoder, self._decoder = Part.of(encoder), Part.of(decoder)
         self._blocks = [Part.of(block) for block in encoder.blocks]
@@ -83,80 +80,96 @@ class Tiles:
           ValueError: If what was restored is not a number.
           OSError: If the folder for temporary files has no room for the features.
         """
-        size = self._size_of(image)
+        size = [-(-side // self._stride) for side in image.shape[:2]]
         with _scratch(*size, self._width) as x, _scratch(*size, self._width) as other:
             sums = self._fill(x, functools.partial(self._embed, image))
-            for block, following in itertools.zip_longest(
-                self._blocks, self._blocks[1:]
-            ):
-                advance = functools.partial(self._advance, x, sums, block, following)
+            for block, following in itertools.pairwise(self._blocks):
+                advance = functools.partial(self._advance, block, following, x, sums)
                 sums = self._fill(other, advance)
                 x, other = other, x
-            restored = np.empty(image.shape, image.dtype)
-            self._fill(restored, functools.partial(self._decode, image, x))
-        return restored
+            self._fill(other, functools.partial(self._finish, x, sums))
+            return self._fill_image(image, functools.partial(self._decode, other))
 
     def restore_frozen(self, image: np.ndarray) -> np.ndarray:
-        """Restores with sums over the image in a small size.
+        """Restores with sums over crops that lie all over the image.
 
         Args, result and errors are those of `restore_exactly`, but for the disk's.
         """
-        factor = math.ceil(math.sqrt(math.prod(image.shape[:2]) / _SMALL))
-        sums = _sums_over(self._encoder, pixels.shrink(image, factor)[None])
-        restored = np.empty(image.shape, image.dtype)
-        self._fill(restored, functools.partial(self._restore, image, sums))
-        return restored
+        sums = programs.sums_over(self._encoder, _sample(image))
+        return self._fill_image(image, functools.partial(self._restore, sums))
 
-    def _fill(
-        self, target: np.ndarray, compute: Callable[[_Place], tuple[np.ndarray, Any]]
-    ) -> Any:
-        """Fills an image, or its features, with what `compute` makes of each tile.
+    def _fill(self, target: np.ndarray, compute: Callable[[_Place], Any]) -> Any:
+        """Fills in features, tile by tile.
+
+        Args:
+          target: Of the whole image.
+          compute: From a tile's place to its features and the sums over them.
 
         Returns:
-          What else it makes, added up.
+          The total of the sums.
         """
-        factor = self._stride if target.shape[-1] == 3 else 1
-        side, total = self._side * factor, None
-        height, width = target.shape[:2]
-        for place in itertools.product(range(0, height, side), range(0, width, side)):
-            top, left = place
-            core, sums = compute((top // factor, left // factor))
-            part = target[top : top + side, left : left + side]
-            part[...] = core[: part.shape[0], : part.shape[1]]
+        total = None
+        for place, part in self._tiles(target):
+            features, sums = compute(place)
+            part[...] = np.asarray(features)[0, : part.shape[0], : part.shape[1]]
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
         return total
 
-    # What is made of a tile: its pixels, and the sums over them.
+    def _fill_image(
+        self, image: np.ndarray, compute: Callable[[_Place, np.ndarray], jax.Array]
+    ) -> np.ndarray:
+        """The image that `compute` makes of each tile's place and the image."""
+        restored = np.empty(image.shape, image.dtype)
+        for place, part in self._tiles(restored, self._stride):
+            tile = np.asarray(compute(place, image))[0]
+            part[...] = pixels.from_unit_range(
+                tile[: part.shape[0], : part.shape[1]], image.dtype
+            )
+        return restored
+
+    def _tiles(
+        self, target: np.ndarray, factor: int = 1
+    ) -> Iterator[tuple[_Place, np.ndarray]]:
+        """The tiles' places and their parts of an array with that many pixels for one."""
+        height, width = (-(-side // factor) for side in target.shape[:2])
+        sides = range(0, height, self._side), range(0, width, self._side)
+        for top, left in itertools.product(*sides):
+            rows = slice(top * factor, (top + self._side) * factor)
+            columns = slice(left * factor, (left + self._side) * factor)
+            yield (top, left), target[rows, columns]
 
     def _embed(self, image, place: _Place):
         margin = self._embed_margin
         window, region = self._read_image(image, place, margin)
-        core, sums = _embed(
+        return programs.embed(
             self._encoder, self._blocks[0], window, region, margin=margin
         )
-        return np.asarray(core)[0], sums
 
-    def _advance(self, x, sums, block: Part, following: Part | None, place: _Place):
+    def _advance(self, block: Part, following: Part, x, sums, place: _Place):
         margin = self._block_margin
         window, region = self._read(x, place, margin)
-        core, sums = _advance(
-            block, following, self._norm, window, region, sums, margin=margin
-        )
-        return np.asarray(core)[0], sums
+        return programs.advance(block, following, window, region, sums, margin=margin)
 
-    def _decode(self, image, x, place: _Place):
+    def _finish(self, x, sums, place: _Place):
+        margin = self._block_margin
+        window, region = self._read(x, place, margin)
+        last = self._blocks[-1]
+        return programs.finish(
+            last, self._norm, window, region, sums, margin=margin
+        ), None
+
+    def _decode(self, x, place: _Place, image):
         margin = self._decoder_margin
-        features, _ = self._read(x, place, margin)
         window, region = self._read_image(image, place, margin)
-        core = _decode(
-            self._decoder, features, window, region, margin=margin * self._stride
+        features, _ = self._read(x, place, margin)
+        return programs.decode(
+            self._decoder, window, region, features, margin=margin * self._stride
         )
-        return pixels.from_unit_range(np.asarray(core)[0], image.dtype), None
 
-    def _restore(self, image, sums, place: _Place):
+    def _restore(self, sums, place: _Place, image):
         margin = self._whole_margin
         window, region = self._read_image(image, place, margin)
-        core = _restore(
+        return programs.restore(
             self._encoder,
             self._decoder,
             window,
@@ -164,7 +177,6 @@ class Tiles:
             sums,
             margin=margin * self._stride,
         )
-        return pixels.from_unit_range(np.asarray(core)[0], image.dtype), None
 
     def _read_image(self, image, place: _Place, margin: int):
         """A tile of the image with a margin, and where the image is in that."""
@@ -179,61 +191,19 @@ class Tiles:
         window = pixels.read_square(array, top, left, side)
         return window[None], Region(-top, -left, height - top, width - left)
 
-    def _size_of(self, image: np.ndarray) -> tuple[int, int]:
-        """Height and width of the features."""
-        height, width = image.shape[:2]
-        return -(-height // self._stride), -(-width // self._stride)
 
-
-@functools.partial(jax.jit, static_argnames="margin")
-def _embed(encoder: Part, block: Part, image, region: Region, *, margin: int):
-    encoder = encoder.build()
-    x = encoder.embed(image, region)
-    region = region.coarse((encoder.stem_stride, encoder.stem_stride))
-    sums = block.build().sums(x, region, margin)
-    return layers.cut_margin(x, margin), sums
-
-
-@functools.partial(jax.jit, static_argnames="margin")
-def _advance(
-    block: Part,
-    following: Part | None,
-    norm: Part | None,
-    x,
-    region: Region,
-    sums,
-    *,
-    margin: int,
-):
-    x = block.build()(x, region, sums)
-    sums = following and following.build().sums(x, region, margin)
-    if following is None and norm is not None:
-        x = norm.build()(x)
-    return layers.cut_margin(x, margin), sums
-
-
-@functools.partial(jax.jit, static_argnames="margin")
-def _decode(decoder: Part, features, image, region: Region, *, margin: int):
-    restored = decoder.build()(features, image, region)
-    return layers.cut_margin(restored, margin)
-
-
-@functools.partial(jax.jit, static_argnames="margin")
-def _restore(encoder: Part, decoder: Part, image, region: Region, sums, *, margin: int):
-    features = encoder.build()(image, region, sums)
-    restored = decoder.build()(features, image, region)
-    return layers.cut_margin(restored, margin)
-
-
-@jax.jit
-def _sums_over(encoder: Part, image):
-    """The sums of each block, over an image."""
-    encoder = encoder.build()
-    x, found = encoder.embed(image), []
-    for block in encoder.blocks:
-        found.append(block.sums(x))
-        x = block(x, sums=found[-1])
-    return found
+def _sample(image: np.ndarray) -> np.ndarray:
+    """Crops spread evenly, [N, h, w, 3] in [0, 1]."""
+    sides = [min(_CROP, side) for side in image.shape[:2]]
+    places = [
+        np.linspace(0, whole - side, _NUM_CROPS).astype(int)
+        for whole, side in zip(image.shape[:2], sides)
+    ]
+    crops = [
+        image[top : top + sides[0], left : left + sides[1]]
+        for top, left in itertools.product(*places)
+    ]
+    return pixels.to_unit_range(np.stack(crops))
 
 
 @contextlib.contextmanager

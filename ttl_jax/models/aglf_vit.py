@@ -99,6 +99,7 @@ class AGLFEncoder(nnx.Module):
         of two teachers have comparable scale in Eqs. 3 and 4.
       remat: Whether each block is computed again in the backward pass: activations
         shrink to one tensor per block for about a third more computation.
+      has_tiles: Whether, given sums over the image, a part of it can be encoded alone.
       stem_reach: Pixels of the features that `embed` looks away.
     """
 
@@ -148,6 +149,7 @@ class AGLFEncoder(nnx.Module):
             )
             for i in range(num_blocks)
         )
+        self.has_tiles = all(block.reach is not None for block in self.blocks)
         self.stem_reach = self.stem.reach + self.spatial_attention.reach
         self.final_norm = nnx.LayerNorm(width, rngs=rngs) if final_norm else None
 

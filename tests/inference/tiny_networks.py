@@ -1,0 +1,45 @@
+"""Small networks that restore, with random weights of a sensible size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ttl_jax import models
+from ttl_jax.training import checkpoint
+
+
+def make(stem_stride=2, **encoder_fields):
+    """An encoder and an image decoder."""
+    encoder = models.make_encoder(
+        width=8,
+        num_blocks=3,
+        head_width=4,
+        window=4,
+        local_kernel=5,
+        stem_stride=stem_stride,
+        rngs=nnx.Rngs(0),
+        **encoder_fields,
+    )
+    decoder = models.make_image_decoder(
+        width=8, pools=(8, 4), stem_stride=stem_stride, rngs=nnx.Rngs(1)
+    )
+    return [_shake(module, seed) for seed, module in enumerate((encoder, decoder))]
+
+
+def restore(encoder, decoder, image):
+    """The whole image [H, W, 3] in [0, 1], as the networks' definition says."""
+    batch = jnp.asarray(image[None])
+    restored = jax.jit(lambda x: decoder(encoder(x), x))(batch)
+    return np.clip(np.asarray(restored[0]), 0, 1)
+
+
+def _shake(module, seed):
+    """No leaf stays at zero or one."""
+    graph, params = checkpoint.split_module(module)
+    keys = jax.random.split(jax.random.key(seed), len(params))
+    params = {
+        name: value + 0.1 * jax.random.normal(key, value.shape)
+        for key, (name, value) in zip(keys, params.items())
+    }
+    return checkpoint.merge_module(graph, params)

@@ -1,0 +1,53 @@
+"""Whole images, padded to a few sizes."""
+
+import os
+
+import jax
+import numpy as np
+import pytest
+
+from tests.inference import tiny_networks
+from ttl_jax.inference import whole
+
+
+@pytest.mark.parametrize(
+    ("side", "padded"),
+    [(1, 64), (64, 64), (65, 80), (127, 128), (321, 384), (481, 512), (1080, 1280),
+     (1920, 2048), (4000, 4096)],
+)  # fmt: skip
+def test_sides_are_padded_to_a_quarter_of_a_power_of_two(side, padded):
+    assert whole.padded_side(side) == padded
+
+
+def test_padding_is_at_most_a_quarter_and_padded_sides_stay():
+    sides = np.arange(64, 5000)
+    padded = np.array([whole.padded_side(int(side)) for side in sides])
+    assert (padded >= sides).all() and (padded < 1.25 * sides + 1).all()
+    assert all(whole.padded_side(int(side)) == side for side in set(padded))
+
+
+def test_sizes_of_one_padded_size_share_a_program_and_lose_nothing(monkeypatch):
+    encoder, decoder = tiny_networks.make()
+    network = whole.Whole(encoder, decoder)
+    monkeypatch.setattr(whole, "_programs", {})
+    rng = np.random.default_rng(0)
+    for size in [(70, 93), (80, 96), (65, 81)]:
+        image = rng.random((*size, 3), np.float32)
+        expected = tiny_networks.restore(encoder, decoder, image)
+        np.testing.assert_allclose(network.restore(image), expected, atol=1e-5)
+    assert len(whole._programs) == 1
+
+
+def test_a_device_that_runs_out_of_memory_says_that_it_does_not_fit(monkeypatch):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(whole, "_compiled", lambda *_: fail)
+    network = whole.Whole(*tiny_networks.make())
+    with pytest.raises(whole.DoesNotFit, match="90 x 70 pixels do not fit"):
+        network.restore(np.zeros((70, 90, 3), np.uint8))
+
+
+def test_available_memory_is_less_than_the_machine_has():
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < whole._available_bytes() <= pages
