@@ -56,18 +56,7 @@ def _restore(
     try:
         share = processes.find_share(args.num_processes, args.process_id)
         jobs = folders.plan(args.inputs, args.output)
-        if share.count > 1:
-            print(
-                f"Process {share.index} restores its share of {len(jobs)} photographs."
-            )
-            # Of all jobs: which are left depends on when a process starts.
-            jobs = jobs[share.index :: share.count]
-        todo = jobs if args.overwrite else folders.list_missing(jobs)
-        if len(todo) < len(jobs):
-            print(
-                f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are "
-                f"in {args.output} already (--overwrite restores them again)."
-            )
+        todo = _choose(jobs, share, args)
         if not todo:
             return 0
         processes.take_gpu()
@@ -92,6 +81,26 @@ def _restore(
         elif num_left:
             raise stopping.Stopped(left, request.signal)
     return 1 if outcome.failures or outcome.ended_by else 0
+
+
+def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
+    """The jobs that this process is to do; prints why where those are not all."""
+    from ttl_jax.inference import folders
+
+    # Of all jobs: which are left depends on when a process starts.
+    num_all, jobs = len(jobs), jobs[share.index :: share.count]
+    if share.count > 1:
+        print(
+            f"Process {share.index} of {share.count} restores {len(jobs)} of {num_all} "
+            "photographs."
+        )
+    todo = jobs if args.overwrite else folders.list_missing(jobs)
+    if len(todo) < len(jobs):
+        print(
+            f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are in "
+            f"{args.output} already (--overwrite restores them again)."
+        )
+    return todo
 
 
 def _report(outcome, output: str, started: float) -> None:
