@@ -107,7 +107,7 @@ def _report(outcome, output: str, started: float) -> None:
     """Prints how many photographs were restored, how fast, and which were not."""
     text = f"Restored {len(outcome.restored)} photographs into {output}"
     if outcome.restored:
-        text += f", the first after {min(outcome.restored)[0] - started:.1f} s"
+        text += f", the first after {outcome.first_written() - started:.1f} s"
     if rates := outcome.rates():
         text += f", then {rates[0]:.3g} images/s ({rates[1] / 1e6:.3g} megapixels/s)"
     print(f"{text}.")

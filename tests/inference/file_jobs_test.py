@@ -203,7 +203,9 @@ def test_asked_to_stop_it_finishes_what_the_network_has():
     assert len(outcome.restored) == len(written())
 
 
-def test_rates_are_those_after_the_first():
-    outcome = file_jobs.Outcome(restored=[(14.0, 300), (10.0, 999), (12.0, 100)])
-    assert outcome.rates() == (0.5, 100)
-    assert file_jobs.Outcome(restored=[(1.0, 5)]).rates() is None
+def test_rates_are_those_after_the_first_has_left_the_network():
+    times = [(14.0, 18.0, 300), (10.0, 13.0, 999), (12.0, 12.5, 100)]
+    outcome = file_jobs.Outcome([file_jobs.Restored(*each) for each in times])
+    assert outcome.rates() == (2 / 8, 400 / 8)
+    assert outcome.first_written() == 12.5
+    assert file_jobs.Outcome(outcome.restored[:1]).rates() is None

@@ -20,7 +20,8 @@ from ttl_jax.inference import images
 
 # Reading and writing take one core for each photograph, and there is some waiting.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
-_MOST_PIXELS = 2**27  # in memory at once, read, restored and being encoded
+# In memory at once. A pixel takes up to 20 bytes here, while it is decoded or encoded.
+_MOST_PIXELS = 2**27
 _MOST_PENDING = (
     4096  # photographs begun or waiting behind the one that is reported next
 )
@@ -41,32 +42,50 @@ class Job(NamedTuple):
     target: str
 
 
+class Restored(NamedTuple):
+    """When a photograph was restored, in seconds of `time.monotonic`.
+
+    Attributes:
+      computed: When the network was done with it.
+      written: When its file was there.
+      num_pixels: How many pixels it has.
+    """
+
+    computed: float
+    written: float
+    num_pixels: int
+
+
 @dataclasses.dataclass
 class Outcome:
     """What became of photographs.
 
     Attributes:
-      restored: Of each that was restored, when it was (`time.monotonic`, in seconds) and
-        how many pixels it has.
+      restored: Those that were restored.
       failures: One line for each that failed, with its name, in the order of the jobs.
       ended_by: Why no photograph could be written from some time on, with the name of
         one, such as a full disk, or None. What was left then is no failure.
     """
 
-    restored: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+    restored: list[Restored] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     ended_by: str | None = None
 
-    def rates(self) -> tuple[float, float] | None:
-        """Photographs and pixels per second from the first one on, None of fewer than two.
+    def first_written(self) -> float:
+        """When the first photograph was there; there must be one."""
+        return min(one.written for one in self.restored)
 
-        Until the first is done, its program is compiled.
+    def rates(self) -> tuple[float, float] | None:
+        """Photographs and pixels per second, None of fewer than two.
+
+        Counted from the first that the network was done with, as until then its program
+        is compiled.
         """
         if len(self.restored) < 2:
             return None
-        (start, _), *rest = sorted(self.restored)
-        seconds = max(rest[-1][0] - start, 1e-9)
-        return len(rest) / seconds, sum(pixels for _, pixels in rest) / seconds
+        first, *rest = sorted(self.restored)
+        seconds = max(one.written for one in rest) - first.computed
+        return len(rest) / seconds, sum(one.num_pixels for one in rest) / seconds
 
 
 def restore_files(
@@ -136,14 +155,15 @@ class _Line:
         """Whether no further photograph is to be begun."""
         return self.ended_by is not None or self._must_stop()
 
-    def run(self, job: Job) -> tuple[float, int]:
-        """Restores a photograph; returns an item of `Outcome.restored`."""
+    def run(self, job: Job) -> Restored:
+        """Restores one photograph."""
         with self._memory.hold(decoding.count_pixels(job.source)):
             self._check_going_on()
             array, info = decoding.read_image(job.source)
             with self._network:
                 self._check_going_on()
                 restored = self._restore(array)
+                computed = time.monotonic()
             try:
                 os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
                 images.write_image(job.target, restored, info)
@@ -153,7 +173,7 @@ class _Line:
                 name = decoding.printable(job.target)
                 self.ended_by = f"{name} cannot be written: {error.strerror}"
                 raise _Left from error
-        return time.monotonic(), array.shape[0] * array.shape[1]
+        return Restored(computed, time.monotonic(), array.shape[0] * array.shape[1])
 
     def _check_going_on(self) -> None:
         if self.is_over():
