@@ -5,6 +5,7 @@ import functools
 import pathlib
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -168,6 +169,27 @@ def test_photographs_in_memory_are_bounded_by_their_pixels(
     assert not file_jobs.restore_files(jobs, np.copy).failures
     assert max(counts) == most_at_once
     assert len(written()) == 12
+
+
+def test_failed_photographs_are_not_kept_until_they_are_reported(watch):
+    arrays = []
+
+    def restore(array):
+        arrays.append(weakref.ref(array))
+        return array
+
+    def write_badly(original, path, *arguments):
+        if path != "out/00.png":
+            raise ValueError("no room")
+        deadline = time.monotonic() + SECONDS
+        while sum(array() is not None for array in arrays) > 1 or len(arrays) < 9:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    jobs = make_jobs(9)
+    watch(images, "write_image", write_badly)
+    outcome = file_jobs.restore_files(jobs, restore)
+    assert outcome.failures == [f"in/{i:02d}.png: no room" for i in range(1, 9)]
 
 
 def test_a_full_disk_ends_the_run(watch):

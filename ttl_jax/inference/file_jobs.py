@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
@@ -113,15 +113,14 @@ def restore_files(
     # None: only in a terminal.
     bar = tqdm.tqdm(total=len(jobs), unit="image", disable=not shows_progress or None)
     try:
-        for job, future in _submit(pool, line, jobs):
-            error = future.exception()
-            if isinstance(error, _Left):
-                continue
-            if error is None:
-                outcome.restored.append(future.result())
-            else:
-                logging.debug("Restoring %s failed:", job.source, exc_info=error)
-                outcome.failures.append(_describe(job, error))
+        for future in _submit(pool, line, jobs):
+            match future.result():
+                case Restored() as restored:
+                    outcome.restored.append(restored)
+                case str() as failure:
+                    outcome.failures.append(failure)
+                case None:  # left
+                    continue
             bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -131,7 +130,7 @@ def restore_files(
 
 
 class _Left(Exception):
-    """A photograph was not restored because the run ends."""
+    """A photograph is not restored because the run ends."""
 
 
 class _Line:
@@ -155,8 +154,20 @@ class _Line:
         """Whether no further photograph is to be begun."""
         return self.ended_by is not None or self._must_stop()
 
-    def run(self, job: Job) -> Restored:
-        """Restores one photograph."""
+    def run(self, job: Job) -> Restored | str | None:
+        """Restores one photograph; a line where that fails, None where it is left.
+
+        An exception would keep the photograph in memory until its turn to be reported.
+        """
+        try:
+            return self._restore_file(job)
+        except _Left:
+            return None
+        except Exception as error:  # noqa: BLE001 (whatever it is, the rest goes on)
+            logging.debug("Restoring %s failed:", job.source, exc_info=True)
+            return _describe(job, error)
+
+    def _restore_file(self, job: Job) -> Restored:
         with self._memory.hold(decoding.count_pixels(job.source)):
             self._check_going_on()
             array, info = decoding.read_image(job.source)
@@ -164,16 +175,19 @@ class _Line:
                 self._check_going_on()
                 restored = self._restore(array)
                 computed = time.monotonic()
-            try:
-                os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
-                images.write_image(job.target, restored, info)
-            except OSError as error:
-                if error.errno not in _ENDING_ERRORS:
-                    raise
-                name = decoding.printable(job.target)
-                self.ended_by = f"{name} cannot be written: {error.strerror}"
-                raise _Left from error
+            self._write(job.target, restored, info)
         return Restored(computed, time.monotonic(), array.shape[0] * array.shape[1])
+
+    def _write(self, target: str, array: np.ndarray, info: dict[str, Any]) -> None:
+        try:
+            os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+            images.write_image(target, array, info)
+        except OSError as error:
+            if error.errno not in _ENDING_ERRORS:
+                raise
+            name = decoding.printable(target)
+            self.ended_by = f"{name} cannot be written: {error.strerror}"
+            raise _Left from error
 
     def _check_going_on(self) -> None:
         if self.is_over():
@@ -205,19 +219,19 @@ class _Memory:
 
 def _submit(
     pool: concurrent.futures.Executor, line: _Line, jobs: Iterable[Job]
-) -> Iterator[tuple[Job, concurrent.futures.Future]]:
+) -> Iterator[concurrent.futures.Future]:
     """Begins the jobs, and yields each in their order, to be waited for."""
     pending = collections.deque()
     for job in jobs:
         if line.is_over():
             break
-        pending.append((job, pool.submit(line.run, job)))
+        pending.append(pool.submit(line.run, job))
         if len(pending) == _MOST_PENDING:
             yield pending.popleft()
     yield from pending
 
 
-def _describe(job: Job, error: BaseException) -> str:
+def _describe(job: Job, error: Exception) -> str:
     """One line on a failure, the photograph's name in it."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     name = decoding.printable(job.source)
