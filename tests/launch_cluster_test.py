@@ -100,9 +100,9 @@ def test_local_processes_restore_what_one_restores(photographs, tmp_path, monkey
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 1, printed
     assert "damaged.png is empty" in printed
-    for number, restored in ((0, 4), (1, 4)):
-        assert f"Process {number} of 2 restores" in printed
-        assert f"Restored {restored} photographs into together" in printed
+    for number, share in enumerate((5, 4)):
+        assert f"Process {number} of 2 restores {share} of 9 photographs." in printed
+        assert f"Process {number} restored 4 photographs into together" in printed
     for alone in (tmp_path / "alone").rglob("*.png"):
         together = tmp_path / "together" / alone.relative_to(tmp_path / "alone")
         assert together.read_bytes() == alone.read_bytes()

@@ -72,7 +72,7 @@ def _restore(
             must_stop=lambda: request.signal != 0,
             shows_progress=share.index == 0,
         )
-        _report(outcome, args.output, started)
+        _report(outcome, share, args.output, started)
         num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
         left = f"{num_left} photographs are left; the same command goes on"
         left += ", without --overwrite." if args.overwrite else "."
@@ -103,9 +103,10 @@ def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
     return todo
 
 
-def _report(outcome, output: str, started: float) -> None:
+def _report(outcome, share, output: str, started: float) -> None:
     """Prints how many photographs were restored, how fast, and which were not."""
-    text = f"Restored {len(outcome.restored)} photographs into {output}"
+    text = "Restored" if share.count == 1 else f"Process {share.index} restored"
+    text += f" {len(outcome.restored)} photographs into {output}"
     if outcome.restored:
         text += f", the first after {outcome.first_written() - started:.1f} s"
     if rates := outcome.rates():
