@@ -106,6 +106,13 @@ def test_a_photograph_that_vanished_is_named_and_one_replaced_is_read_anew():
     assert decoding.read_image("out/02.png").array.max() == 200
 
 
+def test_a_file_in_the_place_of_a_folder_is_named():
+    write("in/a.png")
+    pathlib.Path("out").touch()
+    (failure,) = file_jobs.restore_files([to_out("in/a.png")], np.copy).failures
+    assert failure.startswith("in/a.png: ") and "'out'" in failure
+
+
 def test_one_is_read_and_one_written_while_the_network_is_at_work(watch):
     second_read, second_restored = threading.Event(), threading.Event()
 

@@ -176,3 +176,11 @@ def test_what_is_there_is_not_missing(here):
         "out/a.png",
         "out/b/c.png",
     ]
+
+
+def test_in_a_file_that_takes_a_folders_place_all_is_missing(here):
+    photographs("in/b/a.png")
+    pathlib.Path("out").mkdir()
+    pathlib.Path("out/b").touch()
+    jobs = folders.plan(["in"], "out")
+    assert folders.list_missing(jobs) == jobs == [("in/b/a.png", "out/b/a.png")]

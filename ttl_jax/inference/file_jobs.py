@@ -22,9 +22,8 @@ from ttl_jax.inference import images
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
 # In memory at once. A pixel takes up to 20 bytes here, while it is decoded or encoded.
 _MOST_PIXELS = 2**27
-_MOST_PENDING = (
-    4096  # photographs begun or waiting behind the one that is reported next
-)
+# Photographs begun, done or waiting behind the one that is reported next.
+_MOST_PENDING = 4096
 
 # Of writing one photograph; the next ones would fail as well.
 _ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -130,10 +130,9 @@ def _walk(folder: _Place) -> Iterator[_Place]:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(place)
         elif _is_photograph(entry.name) and entry.is_file():
-            is_link = entry.is_symlink()
-            yield (
-                place._replace(real=os.path.realpath(place.path)) if is_link else place
-            )
+            if entry.is_symlink():
+                place = place._replace(real=os.path.realpath(place.path))
+            yield place
 
 
 def _match(pattern: str, root: _Place) -> Iterator[_Place]:
@@ -147,15 +146,16 @@ def _match(pattern: str, root: _Place) -> Iterator[_Place]:
         if _is_photograph(path) and os.path.isfile(path):
             folder, name = os.path.split(path)
             real = os.path.join(real_path(folder), name)
-            is_link = os.path.islink(path)
-            yield _Place(path, os.path.realpath(path) if is_link else real, relative)
+            if os.path.islink(path):
+                real = os.path.realpath(path)
+            yield _Place(path, real, relative)
         elif os.path.isdir(path):
             yield from _walk(_Place(path, os.path.realpath(path), relative))
 
 
 def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
     """Refuses targets that are among the sources, which are given without links."""
-    real_path = functools.cache(os.path.realpath)  # of folders: there are few
+    real_path = functools.cache(os.path.realpath)  # of folders: they are few
     for target in targets:
         folder, name = os.path.split(target)
         if os.path.join(real_path(folder), name) in sources:
@@ -168,7 +168,7 @@ def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
 def _list_names(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder or "."))
-    except FileNotFoundError:
+    except OSError:  # not there yet, or no folder, which writing will tell
         return frozenset()
 
 
