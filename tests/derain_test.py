@@ -1,8 +1,13 @@
 """The command that restores photographs, with a stand-in for the network."""
 
+import errno
+import os
 import pathlib
+import re
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -76,12 +81,109 @@ def test_a_bad_file_is_reported_at_the_end_with_status_1(loaded, capsys):
     assert "1 failed:\n  in/a.png cannot be read" in printed.err
 
 
+def test_processes_restore_each_photograph_once_and_as_one_does(
+    tmp_path, monkeypatch, replace_network, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    restored = []
+    replace_network(lambda array: restored.append(array.max()) or 255 - array)
+    for level in range(9):
+        photograph(f"in/{level % 3}/{level}.png", level)
+    derain.main(["in", "--output", "alone"])
+    assert restored.sort() or restored == list(range(9))
+    restored.clear()
+    shares = []
+    for number in "102":  # one after the other: none may take what another left
+        share = ["--num_processes=3", f"--process_id={number}"]
+        assert derain.main(["in", "--output", "out", *share]) == 0
+        assert f"Process {number} of 3 restores 3 of 9" in capsys.readouterr().out
+        shares.append(levels("out"))
+    assert [len(share) for share in shares] == [3, 6, 9]
+    assert sorted(restored) == list(range(9))
+    assert levels("out") == levels("alone")
+
+
+def test_a_share_counts_what_was_there_before(loaded, capsys):
+    for name in "abcd":
+        photograph(f"in/{name}.png", 1)
+    photograph("out/a.png", 77)
+    share = ["--num_processes=2", "--process_id=0"]  # a and c, whatever is left
+    assert derain.main(["in", "--output", "out", *share]) == 0
+    assert levels("out") == {"a.png": 77, "c.png": 254}
+    assert "Skipping 1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_it_and_the_same_command_goes_on(
+    tmp_path, monkeypatch, replace_network, capfd, number, status
+):
+    monkeypatch.chdir(tmp_path)
+
+    def restore(array):
+        if array.max() == 2 and not os.path.exists("out/20.png"):
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)
+        return 255 - array
+
+    replace_network(restore)
+    for level in range(40):
+        photograph(f"in/{level}.png", level)
+    assert derain.main(["in", "--output", "out"]) == status
+    printed = capfd.readouterr()
+    done = levels("out")
+    assert 0 < len(done) < 40
+    assert f"Restored {len(done)} photographs into out" in printed.out
+    assert printed.err.startswith("Ending after the photographs at work; a second")
+    assert f"{40 - len(done)} photographs are left; the same command" in printed.err
+    monkeypatch.setattr(os, "kill", None)
+    assert derain.main(["in", "--output", "out"]) == 0
+    assert levels("out") == {f"{level}.png": 255 - level for level in range(40)}
+    assert not list(pathlib.Path("out").glob(".*"))
+
+
+def test_a_full_disk_ends_it_with_one_line(loaded, capsys, monkeypatch):
+    for level in range(30):
+        photograph(f"in/{level}.png", level)
+
+    def write(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "write_image", write)
+        assert derain.main(["in", "--output", "out"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written: No space left on device. 30 photographs are left" in line
+    assert derain.main(["in", "--output", "out"]) == 0
+    assert len(levels("out")) == 30
+
+
+def test_speed_is_told_apart_from_the_start(
+    tmp_path, monkeypatch, replace_network, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    pauses = iter([0.5, 0.1, 0.1, 0.1])  # the first one compiles
+    replace_network(lambda array: time.sleep(next(pauses)) or array)
+    for level in range(4):
+        photograph(f"in/{level}.png", level)
+    derain.main(["in", "--output", "out"])
+    found = re.search(
+        r"the first after (\S+) s, then (\S+) images/s \((\S+) megapixels/s\)",
+        capsys.readouterr().out,
+    )
+    first, images_per_second, megapixels_per_second = map(float, found.groups())
+    assert first >= 0.5 and images_per_second < 12
+    assert megapixels_per_second == pytest.approx(images_per_second * 20e-6, rel=0.01)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["nowhere"], "nowhere does not exist"),
         (["film.mp4"], "film.mp4 is no photograph; supported are .png"),
         (["in", "--checkpoint", "missing"], "missing holds no checkpoint"),
+        (["in", "--process_id", "0"], "both of --num_processes and --process_id"),
     ],
 )
 def test_mistakes_end_with_one_line_and_status_2(loaded, capsys, arguments, message):

@@ -129,6 +129,26 @@ def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message)
     assert not pathlib.Path("out").exists()
 
 
+def test_an_image_that_vanishes_meanwhile_is_named_with_what_was_scored(
+    here, capsys, replace_network
+):
+    def restore(array):
+        pathlib.Path("rainy/b.png").unlink(missing_ok=True)
+        return array
+
+    replace_network(restore)
+    write_images("rainy", a=100, b=100, c=100)
+    write_images("target", a=0, b=0, c=0)
+    command = "--checkpoint run --input rainy --target target --output out"
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(command.split())
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "rainy/b.png cannot be read: No such file or directory. It was" in line
+    assert "1 of 3 images of target were scored and no report is written" in line
+    assert not list(pathlib.Path("out").iterdir())
+
+
 def test_methods_of_every_kind_stand_in_one_table(here):
     write_images("target", a_gt=0, b_gt=200)
     write_images("input", a=100, b=250)

@@ -20,7 +20,7 @@ from tests import mutations
 from tests.pictures import noise
 from ttl_jax import derain, evaluate, prepare
 from ttl_jax.data import decoding, images, listings, records, sources
-from ttl_jax.inference import folders
+from ttl_jax.inference import file_jobs
 from ttl_jax.reports import ablation, examples
 from ttl_jax.training import checkpoint, metric_writer
 
@@ -139,7 +139,7 @@ def absurd_exif():
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_damaged_metadata_cost_no_photograph(suffix, tmp_path):
-    job = folders.Job(tmp_path / f"in.{suffix}", tmp_path / "out" / f"in.{suffix}")
+    job = file_jobs.Job(tmp_path / f"in.{suffix}", tmp_path / "out" / f"in.{suffix}")
     profile = bytes(range(256)) * 4
     for seed, exif in enumerate(absurd_exif()):
         damaged = mutations.damage(profile, seed)
@@ -147,7 +147,7 @@ def test_damaged_metadata_cost_no_photograph(suffix, tmp_path):
             job.source, exif=exif, icc_profile=damaged
         )
         with time_limit():
-            assert not folders.restore_files([job], np.copy)
+            assert not file_jobs.restore_files([job], np.copy).failures
 
 
 def write_folder(folder):

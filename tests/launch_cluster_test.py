@@ -14,6 +14,8 @@ import yaml
 from absl import flags
 
 import ttl_jax.main  # whose flags these are
+from tests.inference import restorer_test
+from ttl_jax import derain
 from ttl_jax.training import checkpoint, metric_writer, sharding
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -85,6 +87,27 @@ def test_local_processes_all_end_with_the_status_of_one_that_fails(
     assert process.returncode == 2 and "Say how many processes" in printed
 
 
+def test_local_processes_restore_what_one_restores(photographs, tmp_path, monkeypatch):
+    restorer_test.save_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    command = [photographs, "--checkpoint", "run", "--output"]
+    assert derain.main([*map(str, command), "alone"]) == 0
+    # One damaged photograph is the failure of one process; the other does its share.
+    (tmp_path / "damaged.png").write_bytes(b"")
+    command = ["derain", "damaged.png", *command, "together"]
+    python = {"path": pathlib.Path(sys.executable).parent, "PYTHONPATH": str(ROOT)}
+    process = start("local.sh", 2, *command, **python)
+    printed, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, printed
+    assert "damaged.png is empty" in printed
+    for number, share in enumerate((5, 4)):
+        assert f"Process {number} of 2 restores {share} of 9 photographs." in printed
+        assert f"Process {number} restored 4 photographs into together" in printed
+    for alone in (tmp_path / "alone").rglob("*.png"):
+        together = tmp_path / "together" / alone.relative_to(tmp_path / "alone")
+        assert together.read_bytes() == alone.read_bytes()
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """A folder with commands of Slurm's names: one task, which ends with 143 on SIGTERM."""
@@ -119,6 +142,15 @@ def test_slurm_job_is_queued_again_at_its_time_limit(cluster):
     assert (cluster / "srun").read_text() == f"{started} {flags_of_it}\n"
     assert (cluster / "scancel").read_text() == "--signal=TERM 7\n"
     assert (cluster / "scontrol").read_text() == "requeue 7\n"
+
+
+def test_slurm_job_restores_where_it_is_asked_to(cluster):
+    process = start_job(cluster, "derain", "a b", "--output", "restored")
+    wait_for((cluster / "started").exists, process)
+    os.kill(int((cluster / "task").read_text()), signal.SIGTERM)
+    process.communicate(timeout=30)
+    started = "--kill-on-bad-exit=0 python -m ttl_jax.derain"
+    assert (cluster / "srun").read_text() == f"{started} a b --output restored\n"
 
 
 def test_cancelled_slurm_job_is_not_queued_again(cluster):

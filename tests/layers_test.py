@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
     "abc", "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
-    "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
+    "dataclasses", "difflib", "errno", "fcntl", "functools", "glob", "hashlib", "html",
     "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
     "shutil", "signal", "socket", "statistics", "sys", "tempfile", "threading", "time",
     "traceback", "typing", "warnings", "zlib",
@@ -56,6 +56,7 @@ ROOMS = {
         "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
+    "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {
         "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
@@ -66,7 +67,9 @@ ROOMS = {
     },
     "ttl_jax/command_line": set(),
     "ttl_jax/analyze": {"ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.reports"},
-    "ttl_jax/derain": {"ttl_jax.command_line", "tqdm", "ttl_jax.inference"},
+    "ttl_jax/derain": {
+        "ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.training.stopping",
+    },
     "ttl_jax/evaluate": {
         "ttl_jax.command_line", "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
     },

@@ -1,19 +1,29 @@
 """Restores rainy photographs.
 
-Example:
+Examples, the last on two GPUs:
 
   python -m ttl_jax.derain photographs/ holiday.jpg --output restored
   python -m ttl_jax.derain 'album/**/*.png' --output restored --checkpoint runs/derain
+  bash launch/local.sh 2 derain photographs --output restored
 
 A photograph keeps its name, format, depth and metadata, a folder its tree. The same
-command goes on where a run stopped.
+command goes on where a run stopped. On SIGTERM or Ctrl-C the photographs at work are
+finished; a second signal ends the run at once.
+
+Several processes, one per GPU, divide the photographs without speaking to each other:
+by --num_processes and --process_id, or as srun numbers them.
+
+Exit status: 0, everything is restored; 1, some photographs could not be, or the disk is
+full; 2, a mistake in the command; 143, SIGTERM, and 130, Ctrl-C.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 
 from ttl_jax import command_line
+from ttl_jax.training import stopping
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,37 +33,88 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: The command line, by default the process's own.
 
     Returns:
-      The exit status: 1 where some photographs failed, 0 otherwise. A mistake in the
-      command ends the process with status 2.
+      The exit status, as above; a mistake in the command ends the process.
     """
+    started = time.monotonic()
     parser = _make_parser()
     args = parser.parse_args(arguments)
+    try:
+        return _restore(parser, args, started)
+    except stopping.Stopped as stopped:
+        print(f"ttl_jax.derain: {stopped}", file=sys.stderr)
+        return stopped.exit_status
+    except KeyboardInterrupt:  # before the first photograph or after the last
+        return 130
+
+
+def _restore(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, started: float
+) -> int:
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.inference import folders
+    from ttl_jax.inference import file_jobs, folders, processes
 
     try:
+        share = processes.find_share(args.num_processes, args.process_id)
         jobs = folders.plan(args.inputs, args.output)
+        todo = _choose(jobs, share, args)
+        if not todo:
+            return 0
+        processes.take_gpu()
+        from ttl_jax.inference import restorer
+
+        network = restorer.Restorer.from_checkpoint(args.checkpoint)
     except ValueError as error:
         parser.error(str(error))
-    todo = [job for job in jobs if args.overwrite or not job.target.exists()]
+    with stopping.StopRequest("Ending after the photographs at work") as request:
+        outcome = file_jobs.restore_files(
+            todo,
+            network.restore,
+            must_stop=lambda: request.signal != 0,
+            shows_progress=share.index == 0,
+        )
+        _report(outcome, share, args.output, started)
+        num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
+        left = f"{num_left} photographs are left; the same command goes on"
+        left += ", without --overwrite." if args.overwrite else "."
+        if outcome.ended_by:
+            print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
+        elif num_left:
+            raise stopping.Stopped(left, request.signal)
+    return 1 if outcome.failures or outcome.ended_by else 0
+
+
+def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
+    """The jobs that this process is to do; prints why where those are not all."""
+    from ttl_jax.inference import folders
+
+    # Of all jobs: which are left depends on when a process starts.
+    num_all, jobs = len(jobs), jobs[share.index :: share.count]
+    if share.count > 1:
+        print(
+            f"Process {share.index} of {share.count} restores {len(jobs)} of {num_all} "
+            "photographs."
+        )
+    todo = jobs if args.overwrite else folders.list_missing(jobs)
     if len(todo) < len(jobs):
         print(
             f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are in "
             f"{args.output} already (--overwrite restores them again)."
         )
-    if not todo:
-        return 0
-    from ttl_jax.inference import restorer
+    return todo
 
-    try:
-        network = restorer.Restorer.from_checkpoint(args.checkpoint)
-    except ValueError as error:
-        parser.error(str(error))
-    failures = folders.restore_files(todo, network.restore)
-    print(f"Restored {len(todo) - len(failures)} photographs into {args.output}.")
-    if failures:
-        print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
-    return 1 if failures else 0
+
+def _report(outcome, share, output: str, started: float) -> None:
+    """Prints how many photographs were restored, how fast, and which were not."""
+    text = "Restored" if share.count == 1 else f"Process {share.index} restored"
+    text += f" {len(outcome.restored)} photographs into {output}"
+    if outcome.restored:
+        text += f", the first after {outcome.first_written() - started:.1f} s"
+    if rates := outcome.rates():
+        text += f", then {rates[0]:.3g} images/s ({rates[1] / 1e6:.3g} megapixels/s)"
+    print(f"{text}.")
+    if outcome.failures:
+        lines = "\n  ".join(outcome.failures)
+        print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -71,6 +132,19 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="run folder of a trained network, or DIR/best for the best step of a run "
         "with config.best_metric (default: runs/derain)",
+    )
+    how.add_argument(
+        "--num_processes",
+        type=command_line.count(1),
+        metavar="N",
+        help="how many processes divide the photographs; each is started with the same "
+        "inputs",
+    )
+    how.add_argument(
+        "--process_id",
+        type=command_line.count(0),
+        metavar="I",
+        help="which of them this one is, from 0",
     )
     where = parser.add_argument_group("where to")
     where.add_argument(

@@ -1,5 +1,6 @@
 """Decoding: every format, depth and mode, orientation, metadata, damage."""
 
+import os
 import struct
 import subprocess
 import sys
@@ -367,3 +368,15 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
 
 def test_names_print_on_one_line():
     assert decoding.printable("a\nb\udcffc\té") == "a\ufffdb\ufffdc\ufffdé"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_pixels_are_counted_by_the_first_bytes(suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(noise(24, 33, 3)).save(path)
+    assert decoding.count_pixels(path) == 24 * 33
+    path.write_bytes(path.read_bytes()[:8])
+    assert decoding.count_pixels(path) == 0
+    os.mkfifo(tmp_path / "pipe")
+    assert decoding.count_pixels(tmp_path / "pipe") == 0
+    assert decoding.count_pixels(tmp_path / "nowhere") == 0

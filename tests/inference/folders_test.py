@@ -1,12 +1,12 @@
-"""What a command line's inputs become, and restoring them one by one."""
+"""What a command line's inputs become."""
 
+import os
 import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ttl_jax.data import decoding
 from ttl_jax.inference import folders, images
 
 
@@ -24,10 +24,7 @@ def photographs(*names):
 
 
 def planned(inputs, output="out"):
-    return {
-        job.source.as_posix(): job.target.as_posix()
-        for job in folders.plan(inputs, output)
-    }
+    return dict(folders.plan(inputs, output))
 
 
 def test_a_file_keeps_its_name(here):
@@ -118,40 +115,72 @@ def test_a_file_as_output_is_refused(here):
         folders.plan(["in"], "out.png")
 
 
-def test_each_file_keeps_depth_and_alpha(here):
-    array = np.arange(4 * 5 * 4, dtype=np.uint16).reshape(4, 5, 4)
-    images.write_image("a.png", array, {"dpi": (300.0, 300.0)})
-    assert folders.restore_files(folders.plan(["a.png"], "out"), np.flipud) == []
-    result, info = decoding.read_image("out/a.png")
-    np.testing.assert_array_equal(result, np.flipud(array))
-    np.testing.assert_allclose(info["dpi"], 300, atol=0.1)
+def test_links_to_files_are_photographs_and_what_they_lead_to_is_kept(here):
+    photographs("elsewhere/a.png", "in/b.png")
+    pathlib.Path("in/a.png").symlink_to(here / "elsewhere" / "a.png")
+    pathlib.Path("in/gone.png").symlink_to(here / "nowhere.png")
+    assert planned(["in"]) == {"in/a.png": "out/a.png", "in/b.png": "out/b.png"}
+    assert planned(["in/*.png"]) == planned(["in"])
+    for inputs in (["in"], ["in/*.png"], ["in/a.png"]):
+        with pytest.raises(ValueError, match="elsewhere/a.png.*overwritten"):
+            folders.plan(inputs, "elsewhere")
+    pathlib.Path("link").symlink_to(here / "elsewhere")
+    with pytest.raises(ValueError, match="link/a.png.*overwritten"):
+        folders.plan(["in"], "link")
 
 
-def test_a_still_gif_under_another_name_becomes_what_it_is_named(here):
-    Image.new("L", (5, 4), 100).save("a.jpg", format="GIF")
-    assert folders.restore_files(folders.plan(["a.jpg"], "out"), np.flipud) == []
-    with Image.open("out/a.jpg") as image:
-        assert image.format == "JPEG"
+def test_the_order_is_that_of_the_paths_part_by_part(here):
+    photographs("in/b/c.png", "in/b.png", "in/a.png", "in/b-c/a.png")
+    expected = ["in/a.png", "in/b/c.png", "in/b-c/a.png", "in/b.png"]
+    assert sorted(expected, key=lambda path: path.split("/")) == expected
+    for text in ("in", "in/**", "in/*"):
+        assert list(planned([text])) == expected
 
 
-def test_a_bad_file_is_named_on_one_line(here):
-    pathlib.Path("a\nb.png").touch()
-    failures = folders.restore_files(folders.plan(["a\nb.png"], "out"), np.flipud)
-    assert failures == ["a\ufffdb.png is empty (0 bytes)."]
+def test_a_folder_that_cannot_be_read_is_named(here, monkeypatch):
+    photographs("in/a.png", "in/locked/b.png")
+    scan = os.scandir
+
+    def scandir(path):
+        if path == "in/locked":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError, match="in/locked cannot be read: Permission denied"):
+        folders.plan(["in"], "out")
 
 
-def test_bad_files_are_named_and_the_rest_is_restored(here):
-    photographs("in/a.png", "in/c.png", "in/d.png")
-    pathlib.Path("in/b.png").touch()
+def test_no_single_file_of_a_folder_is_asked_for(here, monkeypatch):
+    asked = []
+    for name in ("stat", "lstat"):
+        original = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *a, f=original, **k: asked.append(a) or f(*a, **k)
+        )
 
-    def restore(array):
-        restore.calls += 1
-        if restore.calls == 2:
-            raise RuntimeError("out of memory\nwith many lines of detail")
-        return array
+    def count(folder):
+        asked.clear()
+        jobs = folders.plan([folder], "out")
+        assert folders.list_missing(jobs) == jobs
+        return len(asked)
 
-    restore.calls = 0
-    failures = folders.restore_files(folders.plan(["in"], "out"), restore)
-    assert failures == ["in/b.png is empty (0 bytes).", "in/c.png: out of memory"]
-    written = sorted(path.name for path in pathlib.Path("out").iterdir())
-    assert written == ["a.png", "d.png"]
+    photographs("few/a.png", *(f"many/{i}.png" for i in range(30)))
+    assert count("many") == count("few")
+
+
+def test_what_is_there_is_not_missing(here):
+    photographs("in/a.png", "in/b/a.png", "in/b/c.png", "out/b/a.png")
+    jobs = folders.plan(["in"], "out")
+    assert [job.target for job in folders.list_missing(jobs)] == [
+        "out/a.png",
+        "out/b/c.png",
+    ]
+
+
+def test_in_a_file_that_takes_a_folders_place_all_is_missing(here):
+    photographs("in/b/a.png")
+    pathlib.Path("out").mkdir()
+    pathlib.Path("out/b").touch()
+    jobs = folders.plan(["in"], "out")
+    assert folders.list_missing(jobs) == jobs == [("in/b/a.png", "out/b/a.png")]

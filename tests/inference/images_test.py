@@ -1,6 +1,7 @@
 """Writing, and reading again: every format and depth, metadata, atomic writes."""
 
 import pathlib
+import resource
 
 import numpy as np
 import pytest
@@ -214,3 +215,20 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     images.write_image(tmp_path / "image.png", noise(5, 7, 3))
     modes = {pathlib.Path(path).stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+def test_a_file_for_which_there_is_no_room_is_not_there(suffix, tmp_path):
+    array = noise(60, 70, 3)
+    images.write_image(tmp_path / f"whole{suffix}", array)
+    size = (tmp_path / f"whole{suffix}").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for num_bytes in (size // 2, size - 10, size - 1):
+        # The system then takes a part of what is written, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                images.write_image(tmp_path / f"cut{suffix}", array)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert [path.name for path in tmp_path.iterdir()] == [f"whole{suffix}"]

@@ -136,6 +136,17 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return height, width
 
 
+def count_pixels(path: str | os.PathLike[str]) -> int:
+    """How many pixels a file claims in its first bytes; 0 where it cannot be read."""
+    if not os.path.isfile(path):  # a pipe has no end
+        return 0
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # noqa: BLE001 (the codecs raise nearly anything)
+        return 0
+
+
 def as_rgb8(array: np.ndarray) -> np.ndarray:
     """The picture as uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, no alpha."""
     if array.dtype == np.uint16:

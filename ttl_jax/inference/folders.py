@@ -1,30 +1,15 @@
-"""Photographs named on a command line, and their restored copies in another folder."""
+"""Photographs named on a command line, and where their restored copies go."""
 
+import functools
 import glob
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-import tqdm
-from absl import logging
-
-from ttl_jax.data import decoding
 from ttl_jax.inference import images
-
-
-class Job(NamedTuple):
-    """One photograph to restore.
-
-    Attributes:
-      source: The file to read.
-      target: The file to write, in the same format.
-    """
-
-    source: pathlib.Path
-    target: pathlib.Path
+from ttl_jax.inference.file_jobs import Job
 
 
 def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
@@ -40,104 +25,155 @@ def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
       output: The folder to write to; need not exist.
 
     Raises:
-      ValueError: An input does not exist, is no photograph, or holds none; two
-        photographs would become the same file; or one would be overwritten.
+      ValueError: An input does not exist, is no photograph, or holds none; a folder
+        cannot be read; two photographs would become the same file; or one would be
+        overwritten.
     """
-    output = pathlib.Path(output)
-    if output.exists() and not output.is_dir():
+    output = str(pathlib.Path(output))
+    if os.path.exists(output) and not os.path.isdir(output):
         raise ValueError(f"The output {output} is a file, not a folder.")
-    sources: dict[pathlib.Path, pathlib.Path] = {}  # by target
+    photographs: dict[str, _Place] = {}  # by target
     for text in inputs:
-        for source, relative in _photographs(text, output):
-            target = output / relative
-            other = sources.setdefault(target, source)
-            if other.resolve() != source.resolve():
+        for photograph in _photographs(text, os.path.realpath(output)):
+            target = os.path.join(output, photograph.relative)
+            other = photographs.setdefault(target, photograph)
+            if other.real != photograph.real:
                 raise ValueError(
-                    f"{other} and {source} would both become {target}; restore them "
-                    "into different folders."
+                    f"{other.path} and {photograph.path} would both become {target}; "
+                    "restore them into different folders."
                 )
-    jobs = [Job(source, target) for target, source in sources.items()]
-    resolved = {job.source.resolve() for job in jobs}
-    for job in jobs:
-        if job.target.resolve() in resolved:
-            raise ValueError(
-                f"{job.target} is one of the photographs to restore and would be "
-                "overwritten; choose another output folder."
-            )
-    return jobs
+    _check_kept({photograph.real for photograph in photographs.values()}, photographs)
+    return [Job(one.path, target) for target, one in photographs.items()]
 
 
-def restore_files(
-    jobs: Sequence[Job], restore: Callable[[np.ndarray], np.ndarray]
-) -> list[str]:
-    """Restores each photograph; one that fails does not keep the rest from being done.
+def list_missing(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs whose target is not there yet; each folder is listed but once."""
+    list_once = functools.cache(_list_names)
+    split = ((job, *os.path.split(job.target)) for job in jobs)
+    return [job for job, folder, name in split if name not in list_once(folder)]
 
-    Args:
-      jobs: What to restore and where to; existing targets are replaced.
-      restore: From pixels to restored pixels, as `Restorer.restore`.
 
-    Returns:
-      One line for each photograph that failed, with its name.
+class _Place(NamedTuple):
+    """A file or folder that an input names, or a folder below it holds.
+
+    Attributes:
+      path: Where it is.
+      real: The same without links.
+      relative: Its path within the output folder.
     """
-    failures = []
-    for job in tqdm.tqdm(jobs, unit="image", disable=None):  # None: only in a terminal
-        try:
-            picture = decoding.read_image(job.source)
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            restored = restore(picture.array)
-            images.write_image(job.target, restored, picture.info)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the rest goes on)
-            logging.debug("Restoring %s failed:", job.source, exc_info=True)
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            name = decoding.printable(job.source)
-            failures.append(reason if name in reason else f"{name}: {reason}")
-    return failures
+
+    path: str
+    real: str
+    relative: str
+
+    def join(self, name: str) -> "_Place":
+        """What the folder holds under this name, unless that is a link."""
+        return _Place(*(os.path.join(path, name) for path in self))
 
 
-def _photographs(
-    text: str, output: pathlib.Path
-) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
-    """The photographs that one input names, and their paths in the output folder."""
+def _photographs(text: str, output: str) -> Iterator[_Place]:
+    """The photographs that one input names; the output folder is given without links."""
     path = pathlib.Path(text)
     if path.is_file():  # Brackets in the name of a file are no pattern.
-        if not _is_photograph(path):
+        if not _is_photograph(path.name):
             raise ValueError(
                 f"{path} is no photograph; supported are {', '.join(images.SUFFIXES)}."
             )
-        yield path, pathlib.Path(path.name)
+        yield _Place(str(path), os.path.realpath(path), path.name)
         return
     if path.is_dir():
-        root, found = path, path.rglob("*")
+        root, found = _root(path), _walk(_root(path))
     elif _is_pattern(text):
         fixed = itertools.takewhile(lambda part: not _is_pattern(part), path.parts)
-        root = pathlib.Path(*fixed)
-        matches = [pathlib.Path(match) for match in glob.glob(text, recursive=True)]
-        inside = (match.rglob("*") for match in matches if match.is_dir())
-        found = itertools.chain(matches, *inside)
+        root = _root(pathlib.Path(*fixed))
+        found = _match(text, root)
     else:
         raise ValueError(f"{text} does not exist.")
 
     # Otherwise the outputs of one run would be inputs of the next.
-    outputs = output.resolve() if root.resolve() in output.resolve().parents else None
+    outputs = os.path.join(output, "")
+    holds_outputs = output != root.real and outputs.startswith(
+        os.path.join(root.real, "")
+    )
     num_found = 0
-    for source in sorted(set(found)):
-        relative = source.relative_to(root)
-        if (
-            _is_photograph(source)
-            and source.is_file()
-            and not any(part.startswith(".") for part in relative.parts)
-            and outputs not in source.resolve().parents
-        ):
+    for photograph in found:
+        if not (holds_outputs and photograph.real.startswith(outputs)):
             num_found += 1
-            yield source, relative
+            yield photograph
     if not num_found:
         raise ValueError(
             f"{text} holds no photographs; supported are {', '.join(images.SUFFIXES)}."
         )
 
 
-def _is_photograph(path: pathlib.Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES
+def _root(path: pathlib.Path) -> _Place:
+    """An input folder; the paths of what it holds begin with its own."""
+    return _Place("" if str(path) == "." else str(path), os.path.realpath(path), "")
+
+
+def _walk(folder: _Place) -> Iterator[_Place]:
+    """The photographs below a folder, in the order of their paths.
+
+    No file is asked for what the listing of its folder tells already: on a disk behind
+    a network each question takes milliseconds.
+    """
+    try:
+        with os.scandir(folder.path or ".") as entries:
+            visible = sorted(
+                (entry for entry in entries if not entry.name.startswith(".")),
+                key=lambda entry: entry.name,
+            )
+    except OSError as error:
+        raise ValueError(f"{folder.path} cannot be read: {error.strerror}.") from error
+    for entry in visible:
+        place = folder.join(entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(place)
+        elif _is_photograph(entry.name) and entry.is_file():
+            if entry.is_symlink():
+                place = place._replace(real=os.path.realpath(place.path))
+            yield place
+
+
+def _match(pattern: str, root: _Place) -> Iterator[_Place]:
+    """The photographs that a pattern names, itself or by a folder above them."""
+    matches = {str(pathlib.Path(path)) for path in glob.iglob(pattern, recursive=True)}
+    real_path = functools.cache(os.path.realpath)  # of folders: they are few
+    for path in sorted(matches, key=lambda path: path.split(os.sep)):
+        relative = path[len(os.path.join(root.path, "")) :]  # "" is the root itself
+        if any(part.startswith(".") for part in relative.split(os.sep)):
+            continue
+        if _is_photograph(path) and os.path.isfile(path):
+            folder, name = os.path.split(path)
+            real = os.path.join(real_path(folder), name)
+            if os.path.islink(path):
+                real = os.path.realpath(path)
+            yield _Place(path, real, relative)
+        elif os.path.isdir(path):
+            yield from _walk(_Place(path, os.path.realpath(path), relative))
+
+
+def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
+    """Refuses targets that are among the sources, which are given without links."""
+    real_path = functools.cache(os.path.realpath)  # of folders: they are few
+    for target in targets:
+        folder, name = os.path.split(target)
+        if os.path.join(real_path(folder), name) in sources:
+            raise ValueError(
+                f"{target} is one of the photographs to restore and would be "
+                "overwritten; choose another output folder."
+            )
+
+
+def _list_names(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder or "."))
+    except OSError:  # not there yet, or no folder, which writing will tell
+        return frozenset()
+
+
+def _is_photograph(name: str) -> bool:
+    return name.lower().endswith(images.SUFFIXES)
 
 
 def _is_pattern(text: str) -> bool:

@@ -5,6 +5,7 @@ without loss, JPEG at full colour resolution. Pillow's images hold no colour of 
 which is why this module encodes it itself.
 """
 
+import io
 import os
 import pathlib
 import zlib
@@ -65,8 +66,11 @@ def write_image(
         raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
     if num_channels in (2, 4) and image_format == "JPEG":
         raise ValueError(f"{path}: JPEG holds no alpha; use PNG, WebP or TIFF.")
+    # In memory first: on a full disk Pillow takes half a JPEG file for a whole one.
+    encoded = io.BytesIO()
+    _encode(encoded, image_format, array, info or {})
     with atomic_files.atomic_file(path) as stream:
-        _encode(stream, image_format, array, info or {})
+        stream.write(encoded.getbuffer())
 
 
 def _format_of(path: pathlib.Path) -> str:

@@ -5,12 +5,13 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
 
+from ttl_jax.data import decoding
 from ttl_jax.metrics import image_quality, intervals, niqe
 from ttl_jax.reports import comparisons, sheets
 from ttl_jax.reports.examples import INPUT, Example, Examples
@@ -139,7 +140,13 @@ def score_sets(
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
         # disable=None: a bar only in a terminal
-        bar = tqdm.tqdm(examples, desc=set_name, unit="image", disable=None)
+        bar = tqdm.tqdm(
+            _readable(examples, set_name),
+            desc=set_name,
+            total=len(examples),
+            unit="image",
+            disable=None,
+        )
         for index, example in enumerate(bar):
             scores += score(example, set_name, protocols, unreferenced)
             if index in shown:
@@ -150,6 +157,21 @@ def score_sets(
                 rows = comparisons.make_rows([example], protocol=protocols[0])
                 sheets.write_sheet(path, rows)
     return scores
+
+
+def _readable(examples: Examples, set_name: str) -> Iterator[Example]:
+    """The examples; where one can no longer be read, the error says what is lost."""
+    num_read = 0
+    try:
+        for example in examples:
+            yield example
+            num_read += 1
+    except decoding.ImageError as error:
+        raise ValueError(
+            f"{error} It was there when scoring began. {num_read} of {len(examples)} "
+            f"images of {set_name} were scored and no report is written: put the file "
+            "back or leave it out, and start the same command again."
+        ) from error
 
 
 def score(

@@ -1,4 +1,4 @@
-"""Stopping between two updates when a signal asks for it: SIGTERM, or Ctrl-C."""
+"""Stopping between two steps when a signal asks for it: SIGTERM, or Ctrl-C."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A run was saved, then left as a signal had asked.
+    """What is done is saved, and the rest was left as a signal had asked.
 
     Attributes:
       exit_status: What a shell makes of a program that the signal ended: 143, or 130.
@@ -23,9 +23,15 @@ class Stopped(Exception):
 class StopRequest:
     """Within it the first signal is only noted, and the second ends the process.
 
+    Args:
+      notice: What is done on the first, as the line printed then begins.
+
     Attributes:
       signal: The signal's number; 0 until there is one.
     """
+
+    def __init__(self, notice: str = "Saving after this step"):
+        self._line = f"{notice}; a second signal ends at once.\n".encode()
 
     def __enter__(self) -> Self:
         self.signal, self._handlers = 0, {}
@@ -40,7 +46,7 @@ class StopRequest:
         for each in self._handlers:
             signal.signal(each, signal.SIG_DFL)
         # A print may be at work already.
-        os.write(2, b"Saving after this step; a second signal ends at once.\n")
+        os.write(2, self._line)
 
     def __exit__(self, kind, error, trace) -> None:
         for number, handler in self._handlers.items():
