@@ -61,16 +61,24 @@ ROOMS = {
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
     },
     "ttl_jax/main": {
-        "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
+        "absl", "ml_collections", "ttl_jax.compilation_cache", "ttl_jax.training.loop", "ttl_jax.training.runs",
         "ttl_jax.training.sharding", "ttl_jax.training.stopping",
     },
     "ttl_jax/command_line": set(),
-    "ttl_jax/analyze": {"ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.reports"},
-    "ttl_jax/derain": {"ttl_jax.command_line", "tqdm", "ttl_jax.inference"},
-    "ttl_jax/evaluate": {
-        "ttl_jax.command_line", "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports",
+    "ttl_jax/compilation_cache": {"jax"},
+    "ttl_jax/analyze": {
+        "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.inference", "ttl_jax.reports",
     },
-    "ttl_jax/sheet": {"ttl_jax.command_line", "ttl_jax.metrics", "ttl_jax.reports"},
+    "ttl_jax/derain": {
+        "ttl_jax.command_line", "ttl_jax.compilation_cache", "tqdm", "ttl_jax.inference",
+    },
+    "ttl_jax/evaluate": {
+        "ttl_jax.command_line", "ttl_jax.compilation_cache", "tqdm", "ttl_jax.inference",
+        "ttl_jax.metrics", "ttl_jax.reports",
+    },
+    "ttl_jax/sheet": {
+        "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.metrics", "ttl_jax.reports",
+    },
     "ttl_jax/benchmark": {"ttl_jax.command_line", "ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
         "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",

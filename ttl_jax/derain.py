@@ -43,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if not todo:
         return 0
+    from ttl_jax import compilation_cache
     from ttl_jax.inference import restorer
 
+    compilation_cache.enable()
     try:
         network = restorer.Restorer.from_checkpoint(args.checkpoint)
     except ValueError as error:

@@ -103,7 +103,9 @@ def run(
       OSError: If a file cannot be written.
     """
     programs = {
-        (preset, stage, dtype): _compile(preset, stage, dtype, crop_size, batch_size)
+        (preset, stage, dtype): compile_update(
+            preset, stage, dtype, crop_size, batch_size
+        )
         for preset in presets
         for stage in stages
         for dtype in dtypes
@@ -154,7 +156,7 @@ def _describe(
     )
 
 
-def _compile(
+def compile_update(
     preset: str, stage_name: str, dtype: str, crop_size: int, batch_size: int
 ) -> _Program:
     config = importlib.import_module(f"configs.{stage_name}").get_config(preset)
