@@ -13,20 +13,23 @@ from ttl_jax import compilation_cache
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# Trains a small network for two steps and tells how many programs came from the cache.
-TRAIN = """
-import json
-import jax
-from ttl_jax import compilation_cache
+# Prints a digest of a network's features and gradients, and how many programs were found.
+COMPUTE = """
+import hashlib, json
+import jax, jax.numpy as jnp
+from flax import nnx
+from ttl_jax import compilation_cache, models
 compilation_cache.enable()
-hits = []
-jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
-from ttl_jax.benchmarks import step
-from ttl_jax.training import checkpoint
-program = step.compile_update("smoke", "derain", "float32", 16, 4)
-program.run()
-digest = checkpoint.digest(program.state.params["encoder"])
-print(json.dumps([digest, hits.count("/jax/compilation_cache/cache_hits")]))
+events = []
+jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
+encoder = models.make_encoder(width=16, num_blocks=1, rngs=nnx.Rngs(0))
+graph, params = nnx.split(encoder)
+image = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
+loss = lambda params: jnp.square(nnx.merge(graph, params)(image)).sum()
+computed = jax.jit(jax.value_and_grad(loss))(params)
+digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves(computed)))
+num_found = events.count("/jax/compilation_cache/cache_hits")
+print(json.dumps([digest.hexdigest(), num_found]))
 """
 
 
@@ -40,7 +43,7 @@ def environment(tmp_path):
 
 def start(environment):
     return subprocess.Popen(
-        [sys.executable, "-W", "default", "-c", TRAIN],
+        [sys.executable, "-W", "default", "-c", COMPUTE],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -59,7 +62,7 @@ def test_programs_from_the_cache_compute_the_same_bits(environment):
     fresh, num_found, _ = finish(start(environment))
     assert num_found == 0
     kept, num_found, errors = finish(start(environment))
-    assert num_found > 10 and not errors
+    assert num_found > 5 and not errors
     assert kept == fresh
 
 
