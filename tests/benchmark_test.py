@@ -87,6 +87,7 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert large["over_yardstick"] == pytest.approx(1)
     # Of a quarter of the pixels an eighth of the time, and the yardstick's a quarter.
     assert small["over_yardstick"] == pytest.approx(1 / 2)
+    assert large["floor_ms"] / small["floor_ms"] == pytest.approx(4)
     assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
     assert "| smoke | 32 |" in capsys.readouterr().out
 
@@ -101,6 +102,10 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     for row in updates:
         assert row["images_per_s"] == pytest.approx(4 * 1000 / row["ms"])
         assert 0 < row["share_of_peak"] < 1
+        assert row["share_of_floor"] == pytest.approx(row["floor_ms"] / row["ms"])
+    # A decoder for images moves more than one for a number, three encoders more yet.
+    floors = {row["stage"]: row["floor_ms"] for row in updates}
+    assert floors["recog"] < floors["recon"] == floors["derain"] < floors["distill"]
     # The encoder learns once in each stage, in recog with the smallest decoder.
     params = {row["stage"]: row["params_m"] for row in updates}
     assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
