@@ -9,8 +9,9 @@ from flax import nnx
 
 from ttl_jax import benchmark
 from ttl_jax.benchmarks import input as input_benchmark
-from ttl_jax.benchmarks import restore, step, timing, yardstick
+from ttl_jax.benchmarks import restore, scaling, step, timing, yardstick
 from ttl_jax.models import complexity
+from ttl_jax.training import sharding
 
 
 @pytest.fixture
@@ -111,6 +112,48 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_scaling_is_measured_replicated_and_spread(tmp_path, capsys):
+    command = "scaling --preset smoke --devices 2 --crop_size 32 --batch_size 4"
+    arguments = [*command.split(), "--rounds=1", "--output", str(tmp_path)]
+    assert benchmark.main(arguments) == 0
+    rows = json.loads((tmp_path / scaling.TABLES).read_text())["scaling"]
+    cases = [(row["devices"], row["fsdp"], row["batch_size"]) for row in rows]
+    assert cases == [(1, False, 4), (2, False, 8), (2, True, 8)]
+    one, replicated, spread = (row["collectives_mib"] for row in rows)
+    assert one == 0
+    # Every gradient is summed once, 14 186 numbers, and a few scalars; FSDP gathers
+    # weights besides.
+    assert replicated * 2**20 == pytest.approx(14_186 * 4, rel=0.01)
+    assert spread > 1.2 * replicated
+    assert "virtual devices share the cores" in capsys.readouterr().out
+
+
+def test_bytes_of_collectives_are_those_of_their_results():
+    mesh = sharding.make_mesh()
+    rows = jax.ShapeDtypeStruct(
+        (4, 1000), "float32", sharding=sharding.over_batch(mesh)
+    )
+    sums = jax.jit(lambda x: x.sum(0), out_shardings=sharding.replicated(mesh))
+    whole = jax.jit(lambda x: x + 1, out_shardings=sharding.replicated(mesh))
+    bytes_of = [
+        scaling.collective_bytes(f.lower(rows).compile().as_text())
+        for f in (sums, whole, jax.jit(lambda x: x + 1))
+    ]
+    assert bytes_of == [1000 * 4, 4 * 1000 * 4, 0]
+    # On a GPU they start and are done later; this one's start names its input too.
+    text = """
+      %s = (bf16[2,8]{1,0}, bf16[4,8]{1,0}) all-gather-start(bf16[2,8]{1,0} %p), dim
+      %d = bf16[4,8]{1,0} all-gather-done((bf16[2,8]{1,0}, bf16[4,8]{1,0}) %s)
+      %r = (f32[], f32[3]{0}) all-reduce(f32[] %a, f32[3]{0} %b), to_apply=%add"""
+    assert scaling.collective_bytes(text) == 2 * 4 * 8 + 4 + 4 * 3
+
+
+def test_more_devices_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="--devices 8: there are 4 of cpu"):
+        scaling._check_devices(8)
 
 
 @pytest.mark.parametrize(

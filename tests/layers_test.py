@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = {
     "abc", "argparse", "base64", "bisect", "collections", "concurrent", "contextlib", "csv",
     "dataclasses", "difflib", "fcntl", "functools", "glob", "hashlib", "html",
-    "importlib", "io", "itertools", "json", "logging", "math", "os", "pathlib", "re",
+    "importlib", "io", "itertools", "json", "logging", "math", "multiprocessing", "os", "pathlib", "re",
     "shutil", "signal", "socket", "statistics", "sys", "tempfile", "threading", "time",
     "traceback", "typing", "warnings", "zlib",
 }  # fmt: skip
