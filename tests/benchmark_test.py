@@ -64,6 +64,7 @@ def test_the_command_prints_tables_and_writes_them_as_json(data, tmp_path, capsy
     assert len(figures["crops"]) == 7 + 10
     for row in figures["steps"]:
         assert row["ratio"] == pytest.approx(row["fed"] / row["resident"])
+        assert 0 < row["host"] == pytest.approx(row["host_share"] * row["resident"])
 
 
 def test_the_yardstick_is_of_ten_billion_multiply_adds():
