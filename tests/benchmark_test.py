@@ -4,12 +4,13 @@ import itertools
 import json
 
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 
 from ttl_jax import benchmark
+from ttl_jax.benchmarks import block, restore, scaling, step, timing, yardstick
 from ttl_jax.benchmarks import input as input_benchmark
-from ttl_jax.benchmarks import restore, scaling, step, timing, yardstick
 from ttl_jax.models import complexity
 from ttl_jax.training import sharding
 
@@ -113,6 +114,34 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
+
+
+def test_pytorchs_block_is_ours():
+    pytest.importorskip("torch", reason="PyTorch is not among the dependencies")
+    from ttl_jax.benchmarks import torch_block
+
+    ours = block.make_block("smoke")
+    features = block.make_features(ours, 2, 12)
+    (forward, update), (their_forward, their_update) = (
+        make(ours, features) for make in (block.make_jax, torch_block.make)
+    )
+    np.testing.assert_allclose(their_forward(), forward(), atol=1e-5)
+    (weights, x), (their_weights, their_x) = update(), their_update()
+    np.testing.assert_allclose(their_x, x, atol=1e-4)
+    assert their_weights.keys() == weights.keys()
+    for name, gradient in weights.items():
+        np.testing.assert_allclose(
+            their_weights[name], gradient, atol=1e-4 * abs(gradient).max(), err_msg=name
+        )
+
+
+def test_without_pytorch_the_block_is_measured_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(block.importlib.util, "find_spec", lambda name: None)
+    command = "block --presets smoke --sides 8 --rounds 1 --output"
+    assert benchmark.main([*command.split(), str(tmp_path)]) == 0
+    (row,) = json.loads((tmp_path / block.TABLES).read_text())["blocks"]
+    assert (row["library"], row["forward_over_jax"]) == ("jax", 1)
+    assert "PyTorch is not installed (pip install torch)" in capsys.readouterr().out
 
 
 @pytest.mark.slow

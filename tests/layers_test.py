@@ -84,6 +84,9 @@ ROOMS = {
         "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",
         "ttl_jax.data", "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training",
     },
+    "ttl_jax/benchmarks/torch_block": {
+        "numpy", "torch", "ttl_jax.models", "ttl_jax.training.checkpoint",
+    },
     "ttl_jax/prepare": {"ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip

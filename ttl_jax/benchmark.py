@@ -11,6 +11,10 @@ How long an update and restoring an image take, presets side by side:
   python -m ttl_jax.benchmark step --presets tiny small --dtypes float32 bfloat16
   python -m ttl_jax.benchmark restore --presets small base --sides 256 512 1024
 
+A block of the encoder beside PyTorch's, where PyTorch is installed:
+
+  python -m ttl_jax.benchmark block --presets small
+
 How updates scale, the batch of each device being the same:
 
   python -m ttl_jax.benchmark scaling --devices 1 2 4
@@ -56,6 +60,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_input(kinds.add_parser("input", help="crops per second, and step times"))
     _add_step(kinds.add_parser("step", help="updates of each stage"))
     _add_restore(kinds.add_parser("restore", help="restoring images"))
+    _add_block(kinds.add_parser("block", help="a block, beside PyTorch's"))
     _add_scaling(kinds.add_parser("scaling", help="updates on more and more devices"))
     return parser
 
@@ -112,15 +117,26 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
+    _add_sides(parser, [256, 512], "square images")
+    _add_common(parser)
+
+
+def _add_block(parser: argparse.ArgumentParser) -> None:
+    _add_presets(parser, ["small"])
+    _add_sides(parser, [128], "square features")
+    _add_batch_size(parser, "features of a batch", 1)
+    _add_common(parser)
+
+
+def _add_sides(parser, default: list[int], what: str) -> None:
     parser.add_argument(
         "--sides",
         type=command_line.count(1),
         nargs="+",
-        default=[256, 512],
+        default=default,
         metavar="PIXELS",
-        help="of the square images (default: 256 512)",
+        help=f"of the {what} (default: {' '.join(map(str, default))})",
     )
-    _add_common(parser)
 
 
 def _add_scaling(parser: argparse.ArgumentParser) -> None:
@@ -159,21 +175,25 @@ def _add_crop_size(parser: argparse._ActionsContainer) -> None:
 
 def _add_batch(parser: argparse.ArgumentParser, what: str) -> None:
     _add_crop_size(parser)
+    _add_batch_size(parser, what, 8)
+
+
+def _add_batch_size(parser, what: str, default: int) -> None:
     parser.add_argument(
         "--batch_size",
         type=command_line.count(1),
-        default=8,
+        default=default,
         metavar="N",
         help=f"{what} (default: %(default)s)",
     )
 
 
-def _add_presets(parser: argparse.ArgumentParser) -> None:
+def _add_presets(parser, default: Sequence[str] = ("tiny", "small", "base")) -> None:
     parser.add_argument(
         "--presets",
         nargs="+",
-        default=["tiny", "small", "base"],
-        help="networks to compare (default: tiny small base)",
+        default=default,
+        help=f"networks to compare (default: {' '.join(default)})",
     )
 
 
