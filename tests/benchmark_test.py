@@ -4,13 +4,15 @@ import itertools
 import json
 
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 
 from ttl_jax import benchmark
+from ttl_jax.benchmarks import block, restore, scaling, step, timing, yardstick
 from ttl_jax.benchmarks import input as input_benchmark
-from ttl_jax.benchmarks import restore, step, timing, yardstick
 from ttl_jax.models import complexity
+from ttl_jax.training import sharding
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def test_the_command_prints_tables_and_writes_them_as_json(data, tmp_path, capsy
     assert len(figures["crops"]) == 7 + 10
     for row in figures["steps"]:
         assert row["ratio"] == pytest.approx(row["fed"] / row["resident"])
+        assert 0 < row["host"] == pytest.approx(row["host_share"] * row["resident"])
 
 
 def test_the_yardstick_is_of_ten_billion_multiply_adds():
@@ -87,6 +90,7 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert large["over_yardstick"] == pytest.approx(1)
     # Of a quarter of the pixels an eighth of the time, and the yardstick's a quarter.
     assert small["over_yardstick"] == pytest.approx(1 / 2)
+    assert large["floor_ms"] / small["floor_ms"] == pytest.approx(4)
     assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
     assert "| smoke | 32 |" in capsys.readouterr().out
 
@@ -101,11 +105,85 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     for row in updates:
         assert row["images_per_s"] == pytest.approx(4 * 1000 / row["ms"])
         assert 0 < row["share_of_peak"] < 1
+        assert row["share_of_floor"] == pytest.approx(row["floor_ms"] / row["ms"])
+    # A decoder for images moves more than one for a number, three encoders more yet.
+    floors = {row["stage"]: row["floor_ms"] for row in updates}
+    assert floors["recog"] < floors["recon"] == floors["derain"] < floors["distill"]
     # The encoder learns once in each stage, in recog with the smallest decoder.
     params = {row["stage"]: row["params_m"] for row in updates}
     assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
+
+
+def test_pytorchs_block_is_ours():
+    pytest.importorskip("torch", reason="PyTorch is not among the dependencies")
+    from ttl_jax.benchmarks import torch_block
+
+    ours = block.make_block("smoke")
+    features = block.make_features(ours, 2, 12)
+    (forward, update), (their_forward, their_update) = (
+        make(ours, features) for make in (block.make_jax, torch_block.make)
+    )
+    np.testing.assert_allclose(their_forward(), forward(), atol=1e-5)
+    (weights, x), (their_weights, their_x) = update(), their_update()
+    np.testing.assert_allclose(their_x, x, atol=1e-4)
+    assert their_weights.keys() == weights.keys()
+    for name, gradient in weights.items():
+        np.testing.assert_allclose(
+            their_weights[name], gradient, atol=1e-4 * abs(gradient).max(), err_msg=name
+        )
+
+
+def test_without_pytorch_the_block_is_measured_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(block.importlib.util, "find_spec", lambda name: None)
+    command = "block --presets smoke --sides 8 --rounds 1 --output"
+    assert benchmark.main([*command.split(), str(tmp_path)]) == 0
+    (row,) = json.loads((tmp_path / block.TABLES).read_text())["blocks"]
+    assert (row["library"], row["forward_over_jax"]) == ("jax", 1)
+    assert "PyTorch is not installed (pip install torch)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_scaling_is_measured_replicated_and_spread(tmp_path, capsys):
+    command = "scaling --preset smoke --devices 2 --crop_size 32 --batch_size 4"
+    arguments = [*command.split(), "--rounds=1", "--output", str(tmp_path)]
+    assert benchmark.main(arguments) == 0
+    rows = json.loads((tmp_path / scaling.TABLES).read_text())["scaling"]
+    cases = [(row["devices"], row["fsdp"], row["batch_size"]) for row in rows]
+    assert cases == [(1, False, 4), (2, False, 8), (2, True, 8)]
+    one, replicated, spread = (row["collectives_mib"] for row in rows)
+    assert one == 0
+    # Every gradient is summed once, 14 186 numbers, and a few scalars; FSDP gathers
+    # weights besides.
+    assert replicated * 2**20 == pytest.approx(14_186 * 4, rel=0.01)
+    assert spread > 1.2 * replicated
+    assert "virtual devices share the cores" in capsys.readouterr().out
+
+
+def test_bytes_of_collectives_are_those_of_their_results():
+    mesh = sharding.make_mesh()
+    rows = jax.ShapeDtypeStruct(
+        (4, 1000), "float32", sharding=sharding.over_batch(mesh)
+    )
+    sums = jax.jit(lambda x: x.sum(0), out_shardings=sharding.replicated(mesh))
+    whole = jax.jit(lambda x: x + 1, out_shardings=sharding.replicated(mesh))
+    bytes_of = [
+        scaling.collective_bytes(f.lower(rows).compile().as_text())
+        for f in (sums, whole, jax.jit(lambda x: x + 1))
+    ]
+    assert bytes_of == [1000 * 4, 4 * 1000 * 4, 0]
+    # On a GPU they start and are done later; this one's start names its input too.
+    text = """
+      %s = (bf16[2,8]{1,0}, bf16[4,8]{1,0}) all-gather-start(bf16[2,8]{1,0} %p), dim
+      %d = bf16[4,8]{1,0} all-gather-done((bf16[2,8]{1,0}, bf16[4,8]{1,0}) %s)
+      %r = (f32[], f32[3]{0}) all-reduce(f32[] %a, f32[3]{0} %b), to_apply=%add"""
+    assert scaling.collective_bytes(text) == 2 * 4 * 8 + 4 + 4 * 3
+
+
+def test_more_devices_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="--devices 8: there are 4 of cpu"):
+        scaling._check_devices(8)
 
 
 @pytest.mark.parametrize(

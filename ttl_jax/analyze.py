@@ -41,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         embed, features = None, rain_analysis.NIQE_FEATURES
         if args.checkpoint:
+            from ttl_jax import compilation_cache
             from ttl_jax.inference import encoder
 
+            compilation_cache.enable()
             network = encoder.Encoder.from_checkpoint(args.checkpoint)
             embed, features = network.embed, network.description
         settings = rain_analysis.Settings(

@@ -11,6 +11,14 @@ How long an update and restoring an image take, presets side by side:
   python -m ttl_jax.benchmark step --presets tiny small --dtypes float32 bfloat16
   python -m ttl_jax.benchmark restore --presets small base --sides 256 512 1024
 
+A block of the encoder beside PyTorch's, where PyTorch is installed:
+
+  python -m ttl_jax.benchmark block --presets small
+
+How updates scale, the batch of each device being the same:
+
+  python -m ttl_jax.benchmark scaling --devices 1 2 4
+
 Nothing else should run on the machine meanwhile.
 """
 
@@ -22,6 +30,7 @@ from collections.abc import Sequence
 from ttl_jax import command_line
 
 _STAGES = ["recog", "recon", "distill", "derain"]
+_DTYPES = ["float32", "bfloat16"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +60,8 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_input(kinds.add_parser("input", help="crops per second, and step times"))
     _add_step(kinds.add_parser("step", help="updates of each stage"))
     _add_restore(kinds.add_parser("restore", help="restoring images"))
+    _add_block(kinds.add_parser("block", help="a block, beside PyTorch's"))
+    _add_scaling(kinds.add_parser("scaling", help="updates on more and more devices"))
     return parser
 
 
@@ -60,13 +71,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         "--clean", metavar="SOURCE", help="photographs (default: embedded ones)"
     )
     what.add_argument("--pairs", metavar="SOURCE", help="pairs; goes with --clean")
-    what.add_argument(
-        "--crop_size",
-        type=command_line.count(1),
-        default=64,
-        metavar="PIXELS",
-        help="side of the crops (default: %(default)s)",
-    )
+    _add_crop_size(what)
     how = parser.add_argument_group("how")
     how.add_argument(
         "--threads",
@@ -76,11 +81,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="numbers of threads to read with (default: 1 2 4)",
     )
-    how.add_argument(
-        "--preset",
-        default="small",
-        help="networks whose steps are timed (default: %(default)s)",
-    )
+    _add_preset(how, "networks whose steps are timed (default: %(default)s)")
     how.add_argument(
         "--seconds",
         type=float,
@@ -103,24 +104,11 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtypes",
         nargs="+",
-        choices=["float32", "bfloat16"],
-        default=["float32"],
+        choices=_DTYPES,
+        default=_DTYPES[:1],
         help="types that the networks compute in (default: float32)",
     )
-    parser.add_argument(
-        "--crop_size",
-        type=command_line.count(1),
-        default=64,
-        metavar="PIXELS",
-        help="side of the crops (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--batch_size",
-        type=command_line.count(1),
-        default=8,
-        metavar="N",
-        help="crops of a batch (default: %(default)s)",
-    )
+    _add_batch(parser, "crops of a batch")
     parser.add_argument(
         "--profile", metavar="DIR", help="folder for a trace of one turn of each case"
     )
@@ -129,23 +117,83 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
+    _add_sides(parser, [256, 512], "square images")
+    _add_common(parser)
+
+
+def _add_block(parser: argparse.ArgumentParser) -> None:
+    _add_presets(parser, ["small"])
+    _add_sides(parser, [128], "square features")
+    _add_batch_size(parser, "features of a batch", 1)
+    _add_common(parser)
+
+
+def _add_sides(parser, default: list[int], what: str) -> None:
     parser.add_argument(
         "--sides",
         type=command_line.count(1),
         nargs="+",
-        default=[256, 512],
+        default=default,
         metavar="PIXELS",
-        help="of the square images (default: 256 512)",
+        help=f"of the {what} (default: {' '.join(map(str, default))})",
     )
+
+
+def _add_scaling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        type=command_line.count(1),
+        nargs="+",
+        default=[1, 2, 4],
+        metavar="N",
+        help="numbers of GPUs, or of virtual devices of a CPU (default: 1 2 4)",
+    )
+    _add_preset(parser, "network (default: %(default)s)")
+    parser.add_argument(
+        "--stage", choices=_STAGES, default="derain", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--dtype", choices=_DTYPES, default=_DTYPES[0], help="default: %(default)s"
+    )
+    _add_batch(parser, "crops of each device")
     _add_common(parser)
 
 
-def _add_presets(parser: argparse.ArgumentParser) -> None:
+def _add_preset(parser: argparse._ActionsContainer, help_text: str) -> None:
+    parser.add_argument("--preset", default="small", help=help_text)
+
+
+def _add_crop_size(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--crop_size",
+        type=command_line.count(1),
+        default=64,
+        metavar="PIXELS",
+        help="side of the crops (default: %(default)s)",
+    )
+
+
+def _add_batch(parser: argparse.ArgumentParser, what: str) -> None:
+    _add_crop_size(parser)
+    _add_batch_size(parser, what, 8)
+
+
+def _add_batch_size(parser, what: str, default: int) -> None:
+    parser.add_argument(
+        "--batch_size",
+        type=command_line.count(1),
+        default=default,
+        metavar="N",
+        help=f"{what} (default: %(default)s)",
+    )
+
+
+def _add_presets(parser, default: Sequence[str] = ("tiny", "small", "base")) -> None:
     parser.add_argument(
         "--presets",
         nargs="+",
-        default=["tiny", "small", "base"],
-        help="networks to compare (default: tiny small base)",
+        default=default,
+        help=f"networks to compare (default: {' '.join(default)})",
     )
 
 

@@ -60,9 +60,11 @@ def _restore(
         if not todo:
             return 0
         processes.take_gpu()
+        from ttl_jax import compilation_cache
         from ttl_jax.inference import restorer
 
-        network = restorer.Restorer.from_checkpoint(args.checkpoint)
+        compilation_cache.enable()
+        network = restorer.Restorer.from_checkpoint(args.checkpoint, tiling=args.tile)
     except ValueError as error:
         parser.error(str(error))
     with stopping.StopRequest("Ending after the photographs at work") as request:
@@ -132,6 +134,15 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="run folder of a trained network, or DIR/best for the best step of a run "
         "with config.best_metric (default: runs/derain)",
+    )
+    how.add_argument(
+        "--tile",
+        choices=["auto", "whole", "exact", "frozen"],
+        default="auto",
+        help="how a photograph is restored: whole; in exact tiles, with the result of the "
+        "whole and features in a file of TMPDIR; in tiles with frozen sums, close to it "
+        "and without that file; or auto: whole if it fits into memory, else in exact "
+        "tiles, else with frozen sums (default: %(default)s)",
     )
     how.add_argument(
         "--num_processes",

@@ -40,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     _check_mode(parser, args)
     # Imported once the flags are read: --help is quick.
+    from ttl_jax import compilation_cache
     from ttl_jax.reports import evaluation
 
+    compilation_cache.enable()
     protocols = args.protocol or [image_quality.DEFAULT_PROTOCOL]
     if "all" in protocols:
         protocols = image_quality.PROTOCOLS

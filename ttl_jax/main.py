@@ -58,11 +58,13 @@ def main(arguments: list[str]) -> int:
     if _CONFIG.value is None:
         raise app.UsageError("Name what to train, e.g. --config=configs/pipeline.py")
     # Imported once the flags are read: --help is quick.
+    from ttl_jax import compilation_cache
     from ttl_jax.training import sharding
 
     processes = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     with sharding.failing_alone(), _telling_mistakes():
         sharding.initialize_distributed(*processes)
+        compilation_cache.enable()
         if not sharding.is_writer():
             logging.set_verbosity(logging.WARNING)
         return _train(_CONFIG.value, _WORKDIR.value, falls_back=_FALLBACK.value)

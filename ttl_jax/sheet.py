@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     # Imported once the flags are read: --help is quick.
+    from ttl_jax import compilation_cache
     from ttl_jax.reports import comparisons, examples, sheets
 
+    compilation_cache.enable()
     try:
         sheets.check_suffix(args.output)
         folders = examples.ResultFolders(args.input, args.target, args.results)

@@ -275,7 +275,7 @@ def test_too_many_replaced_images_stop_the_run_and_are_named(
 
 
 def test_replaced_images_count_since_the_start_of_the_process():
-    log = loop._TrainLog(batch_size=8, epoch_steps=4)
+    log = loop.TrainLog(batch_size=8, epoch_steps=4)
     for shares, mean in (((1.0, 0.0), 0.25), ((0.0,) * 6, 0.125), ((1.0, 1.0), 0.3)):
         for share in shares:
             log.add({"replaced_images": share})

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -68,14 +69,19 @@ class StepTime:
     Attributes:
       task: Key of `TASKS`.
       resident: With one batch that lies on the device already.
-      fed: With the batches of the input pipeline, from its cache.
-      ratio: `fed` over `resident`; at 1 the input costs nothing.
+      fed: By the training loop, with the batches of the input pipeline, from its cache.
+      ratio: `fed` over `resident`; at 1 the loop and its input cost nothing.
+      host: For which the loop's own thread computes, beside the device's work. As long
+        as this is less than `resident`, an accelerator need not wait for it.
+      host_share: `host` over `resident`.
     """
 
     task: str
     resident: float
     fed: float
     ratio: float
+    host: float
+    host_share: float
 
 
 def run(
@@ -214,13 +220,15 @@ def measure_steps(
     for task in TASKS:
         config = _make_config(task, named, preset, crop_size)
         config.num_threads, config.cache_gib = threads, _NO_LIMIT
-        cases |= {(task, batch): f for batch, f in _make_updates(config).items()}
-    times = timing.take_turns(cases, rounds, _milliseconds)
-    found = {task: (times[task, "resident"], times[task, "fed"]) for task in TASKS}
-    return [
-        StepTime(task, resident, fed, fed / resident)
-        for task, (resident, fed) in found.items()
-    ]
+        cases |= {(task, kind): f for kind, f in _make_turns(config).items()}
+    times = timing.take_turns(cases, rounds, lambda turn: turn())
+    rows = []
+    for task in TASKS:
+        resident, fed, host = (times[task, k] for k in ("resident", "fed", "host"))
+        rows.append(
+            StepTime(task, resident, fed, fed / resident, host, host / resident)
+        )
+    return rows
 
 
 def _make_config(task: str, named: Mapping[str, str], preset: str, crop_size: int):
@@ -276,30 +284,38 @@ def _crop(path: str, size: int, where: np.ndarray, is_mirrored: bool) -> np.ndar
     return np.asarray(crop)
 
 
-def _make_updates(config) -> dict[str, Callable[[], None]]:
-    """Functions that update once, with a resident batch and with the pipeline's."""
+def _make_turns(config) -> dict[str, Callable[[], float]]:
+    """Functions that update some times and return milliseconds of one, by kind."""
     mesh = sharding.make_mesh()
     data = pipeline.open_training_data(config)
     stage = make_stage(config)
-    computation, train = loop.make_computation(
+    computation, first = loop.make_computation(
         config, stage, mesh, state.load_sources(stage, pathlib.Path()), data.epoch_steps
     )
-    batches = sharding.place_ahead(mesh, data.batches(0))
-    resident = next(batches)
+    log = loop.TrainLog(config.batch_size, data.epoch_steps)
+    looped = jax.tree.map(jnp.copy, first)
+    updated = loop.updates(computation, mesh, looped, data.batches(0), log)
+    resident = sharding.place_batch(mesh, next(data.batches(0)))
 
-    def update(batch) -> None:
-        nonlocal train
-        train, _ = computation.train_step(train, computation.networks.frozen, batch)
-
-    def finish(batch: Callable) -> None:
+    def update_alone() -> None:
+        nonlocal first
         for _ in range(_TIMED_STEPS):
-            update(batch())
-        jax.block_until_ready(train)
+            first, _ = computation.train_step(
+                first, computation.networks.frozen, resident
+            )
+        jax.block_until_ready(first)
 
-    finish(lambda: next(batches))  # compiles, and fills the cache
+    def update_in_loop() -> None:
+        for _ in range(_TIMED_STEPS):
+            last = next(updated)
+        log.summary()
+        jax.block_until_ready(last)
+
+    update_in_loop()  # compiles, and fills the cache
     return {
-        "resident": lambda: finish(lambda: resident),
-        "fed": lambda: finish(lambda: next(batches)),
+        "resident": lambda: _milliseconds(update_alone, time.perf_counter),
+        "fed": lambda: _milliseconds(update_in_loop, time.perf_counter),
+        "host": lambda: _milliseconds(update_in_loop, time.thread_time),
     }
 
 
@@ -312,7 +328,7 @@ def _rate(read: Callable[[], int], *, seconds: float) -> float:
     return count / elapsed
 
 
-def _milliseconds(update: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    update()
-    return 1000 * (time.perf_counter() - start) / _TIMED_STEPS
+def _milliseconds(run_turn: Callable[[], None], clock: Callable[[], float]) -> float:
+    start = clock()
+    run_turn()
+    return 1000 * (clock() - start) / _TIMED_STEPS

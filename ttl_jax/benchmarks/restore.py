@@ -16,7 +16,7 @@ from flax import nnx
 
 from configs import scratch
 from ttl_jax.benchmarks import timing, yardstick
-from ttl_jax.models import complexity
+from ttl_jax.models import complexity, traffic
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import checkpoint
 
@@ -39,6 +39,9 @@ class Latency:
         to this number of pixels.
       bytes_per_pixel: Memory beside weights and image, by the compiler's account.
       share_of_peak: Operations over the time, over those of a large matrix product.
+      floor_ms: Time to move the bytes that restoring must move, see `traffic`, as fast
+        as a large array is changed.
+      share_of_floor: The same over `ms`; at 1, only less to move would be faster.
     """
 
     preset: str
@@ -51,6 +54,8 @@ class Latency:
     over_yardstick: float
     bytes_per_pixel: float
     share_of_peak: float
+    floor_ms: float
+    share_of_floor: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,7 @@ class _Program:
     run: Callable[[], jax.Array]
     num_params: int
     multiply_adds: int
+    floor_bytes: float
     compile_seconds: float
     temporary_bytes: int
 
@@ -110,19 +116,24 @@ def run(
 def measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[Latency]:
     """Latencies of all presets at all sizes, as `run`."""
     programs = {
-        (preset, side): _compile(_Network(preset, rngs=nnx.Rngs(0)), side)
+        (preset, side): _compile(
+            _Network(preset, rngs=nnx.Rngs(0)), side, _floor_bytes(preset, side)
+        )
         for preset in presets
         for side in sides
     }
     stack = _compile(yardstick.PlainStack(rngs=nnx.Rngs(0)), yardstick.SIDE)
     product, operations = yardstick.matrix_product("float32")
     cases = {case: program.run for case, program in programs.items()}
-    cases |= {("stack",): stack.run, ("product",): product}
+    copy, copied_bytes = yardstick.copy()
+    cases |= {("stack",): stack.run, ("product",): product, ("copy",): copy}
     seconds = timing.take_turns(cases, rounds, _seconds)
     peak = operations / seconds[("product",)]
+    bandwidth = copied_bytes / seconds[("copy",)]
     rows = []
     for (preset, side), program in programs.items():
         elapsed, pixels = seconds[preset, side], side**2
+        floor_seconds = program.floor_bytes / bandwidth
         of_stack = seconds[("stack",)] * pixels / yardstick.SIDE**2
         rows.append(
             Latency(
@@ -136,6 +147,8 @@ def measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[L
                 over_yardstick=elapsed / of_stack,
                 bytes_per_pixel=program.temporary_bytes / pixels,
                 share_of_peak=2 * program.multiply_adds / elapsed / peak,
+                floor_ms=1000 * floor_seconds,
+                share_of_floor=floor_seconds / elapsed,
             )
         )
     return rows
@@ -153,7 +166,20 @@ class _Network(nnx.Module):
         return self.decoder(self.encoder(image), image)
 
 
-def _compile(network: nnx.Module, side: int) -> _Program:
+def _floor_bytes(preset: str, side: int) -> float:
+    """Bytes that restoring an image must move at least, but for the weights."""
+    config = scratch.get_config(preset)
+    stage = make_stage(config)
+    numbers = sum(
+        traffic.describe(
+            stage.describe_module(name), config.encoder.stem_stride
+        ).inference()
+        for name in stage.modules
+    )
+    return numbers * side**2 * np.dtype("float32").itemsize
+
+
+def _compile(network: nnx.Module, side: int, floor_bytes: float = 0.0) -> _Program:
     graph, params = checkpoint.split_module(network)
     image = jax.random.uniform(jax.random.key(0), (1, side, side, 3))
 
@@ -169,6 +195,7 @@ def _compile(network: nnx.Module, side: int) -> _Program:
         run_once,
         complexity.num_params(network),
         complexity.multiply_adds(restore, params, image),
+        floor_bytes,
         compile_seconds,
         program.memory_analysis().temp_size_in_bytes,
     )

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -264,13 +264,11 @@ def _fit(
     evaluate = _make_evaluator(run, writer)
     evaluation = saved["evaluation"] if saved else evaluate(0, state)
     best_so_far = saved.get("best")
-    log = _TrainLog(config.batch_size, run.inputs.training.epoch_steps)
-    placed = sharding.place_ahead(run.mesh, batches)
+    log = TrainLog(config.batch_size, run.inputs.training.epoch_steps)
+    updated = updates(run.computation, run.mesh, state, batches, log)
     agree = sharding.LargestOfAll(run.mesh)
     for step in _progress(first_step, config.num_steps, run.directory.name):
-        batch = next(placed)
-        state, scalars = run.computation.train_step(state, run.networks.frozen, batch)
-        log.add(scalars)
+        state = next(updated)
         done = step + 1
         is_last = done == config.num_steps
         if done % config.log_every == 0 or is_last:
@@ -293,6 +291,32 @@ def _fit(
                 signal,
             )
     return evaluation
+
+
+def updates(
+    computation: Computation,
+    mesh: Mesh,
+    state: train_state.TrainState,
+    batches: Iterator[Mapping[str, np.ndarray]],
+    log: "TrainLog",
+) -> Iterator[train_state.TrainState]:
+    """The state after each update: all that the host does in every step of a run.
+
+    The host does not wait for the devices, which may be some updates behind.
+
+    Args:
+      computation: What updates.
+      mesh: The mesh of all devices.
+      state: Before the first update. The one asked for last is all that may be read.
+      batches: This process's rows of the global batches.
+      log: Gets the scalars.
+    """
+    for batch in sharding.place_ahead(mesh, batches):
+        state, scalars = computation.train_step(
+            state, computation.networks.frozen, batch
+        )
+        log.add(scalars)
+        yield state
 
 
 def _current_rates(run: _Run, step: int, state) -> dict[str, float]:
@@ -393,7 +417,7 @@ def _make_evaluator(run: _Run, writer) -> Callable[[int, Any], dict[str, float]]
     return evaluate
 
 
-class _TrainLog:
+class TrainLog:
     """Means of the scalars since the last summary; they stay on the device till then.
 
     Attributes:

@@ -1,0 +1,61 @@
+"""Compiled programs, kept in the user's cache for the next start of a command."""
+
+import os
+import pathlib
+import sys
+import tempfile
+
+import jax
+
+_MAX_BYTES = 2**30
+_MIN_SECONDS = 0.2  # the dozens of small programs of a start take a tenth of it each
+
+
+def enable() -> None:
+    """Lets JAX keep programs in the folder ttl_jax/programs of the user's cache.
+
+    JAX finds a program by its code and options, by JAX's version and by the device, a
+    CPU's instruction set included: machines may share the folder.
+
+    A folder that the user has named, JAX_COMPILATION_CACHE_DIR, stays as it is. Where
+    the own one cannot be written, a line says so and everything is compiled. Processes
+    that train together keep nothing: only the first would write, and where they share no
+    folder it would not compile at the next start, while the others wait for it.
+    """
+    if jax.config.jax_compilation_cache_dir or jax.distributed.is_initialized():
+        return
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = pathlib.Path(cache, "ttl_jax", "programs")
+    try:
+        # What lies there is run: nobody else may write it.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        trim(folder, _MAX_BYTES)
+    except OSError as error:
+        print(f"Compiled programs are not kept: {folder}: {error}", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_SECONDS)
+
+
+def trim(folder: pathlib.Path, max_bytes: int) -> None:
+    """Removes the files that were used longest ago until the rest is small enough.
+
+    Note: JAX's own limit needs another package, and is held by a lock that each load of
+    a program takes.
+
+    Raises:
+      OSError: If the folder cannot be read, or a file not be removed.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    stats = {path: path.stat() for path in files}
+    # Not every file system notes when a file is read.
+    newest_first = sorted(
+        files, key=lambda path: -max(stats[path].st_atime, stats[path].st_mtime)
+    )
+    total = 0
+    for path in newest_first:
+        total += stats[path].st_size
+        if total > max_bytes:
+            path.unlink(missing_ok=True)
