@@ -272,6 +272,17 @@ def test_one_process_joins_nothing(joined, monkeypatch):
     assert not joined
 
 
+@pytest.mark.slow
+def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
+    config, flags = of_steps(photographs, 20, bad_steps=(3, 15), skip_bad_batches=2)
+    finish(start_two(tmp_path / "two", photographs, *flags))
+    loop.train(config, tmp_path / "one")
+    assert_same_training(tmp_path / "one", tmp_path / "two")
+    for name in ("one", "two"):
+        metadata = checkpoint.load_modules(tmp_path / name / "toy")[1]
+        assert metadata["skipped_steps"] == [3, 15]
+
+
 def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path):
     _, flags = of_steps(photographs, 100_000, checkpoint_every=100_000)
     processes = start_two(tmp_path, photographs, *flags)
