@@ -1,6 +1,8 @@
 """A run that is killed again and again equals, bit by bit, one that never was."""
 
 import collections
+import os
+import pathlib
 import random
 import sys
 
@@ -16,6 +18,13 @@ from ttl_jax.training import checkpoint, loop
 def start(photographs, workdir, num_steps):
     flags = killing.make_flags(photographs, workdir, num_steps)
     return killing.Trainer([sys.executable, "-m", "ttl_jax.main", *flags], workdir)
+
+
+def start_two(photographs, workdir, num_steps):
+    """Two processes with a device each, as launch/local.sh starts them."""
+    flags = killing.make_flags(photographs, workdir, num_steps)
+    command = ["bash", killing.ROOT / "launch" / "local.sh", "2", *flags]
+    return killing.LocalProcesses(command, workdir, devices=1)
 
 
 def kill_until_hit(start, aims, seed, num_kills):
@@ -52,13 +61,15 @@ def assert_same_run(one, other):
         assert names == set(map(str, checkpoint.saved_steps(run_dir)))  # nothing else
     assert checkpoint.saved_steps(one) == checkpoint.saved_steps(other)
     assert rows_of(one) == rows_of(other)
-    for read in (
-        all_arrays,
-        lambda run_dir: checkpoint.load_modules(run_dir / checkpoint.BEST)[0],
-    ):
-        jax.tree.map(np.testing.assert_array_equal, read(one), read(other))
-    ours, theirs = (checkpoint.load_modules(run_dir)[1] for run_dir in (one, other))
+    jax.tree.map(np.testing.assert_array_equal, all_arrays(one), all_arrays(other))
+    (_, ours), (_, theirs) = map(checkpoint.load_modules, (one, other))
     assert ours == theirs
+    if ours["best"]:
+        (ours, _), (theirs, _) = (
+            checkpoint.load_modules(run_dir / checkpoint.BEST)
+            for run_dir in (one, other)
+        )
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +87,21 @@ def test_killed_run_ends_with_exactly_the_state_of_an_undisturbed_one(
     )
     print(f"{count} kills: {dict(hits)}")  # for --capture=no
     loop.train(killing.make_config(photographs, num_steps), tmp_path / "undisturbed")
+    assert_same_run(tmp_path / "killed" / "toy", tmp_path / "undisturbed" / "toy")
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_end_as_undisturbed_ones(
+    photographs, tmp_path, monkeypatch
+):
+    folder = pathlib.Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    count, hits = kill_until_hit(
+        lambda: start_two(photographs, tmp_path / "killed", 60),
+        ("compilation", "step", "evaluation", "save", "clean-up"),
+        seed=0,
+        num_kills=5,
+    )
+    print(f"{count} kills of two processes: {dict(hits)}")
+    start_two(photographs, tmp_path / "undisturbed", 60).finish()
     assert_same_run(tmp_path / "killed" / "toy", tmp_path / "undisturbed" / "toy")

@@ -119,11 +119,11 @@ class Trainer:
         if self.process.poll() is not None:
             self.finish()
             return set()
-        os.kill(self.victim(), signal.SIGKILL)
+        os.kill(self._victim(random), signal.SIGKILL)
         self.process.wait(60)
         return self.phases()
 
-    def victim(self) -> int:
+    def _victim(self, random) -> int:
         """The id of the process to kill."""
         return self.process.pid
 
@@ -137,3 +137,12 @@ class Trainer:
     def _read_rows(self) -> list[dict]:
         path = self._run_dir / metric_writer.FILE
         return metric_writer.read(path) if path.exists() else []
+
+
+class LocalProcesses(Trainer):
+    """What launch/local.sh starts: one of them is killed, and the script kills the rest."""
+
+    def _victim(self, random) -> int:
+        script = self.process.pid
+        children = pathlib.Path(f"/proc/{script}/task/{script}/children").read_text()
+        return int(random.choice(children.split()))
