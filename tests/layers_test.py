@@ -35,6 +35,7 @@ ROOMS = {
     "ttl_jax/training/optimizer": {"jax", "optax"},
     "ttl_jax/training/checkpoint": {"jax", "numpy", "flax", "orbax"},
     "ttl_jax/training/sharding": {"jax", "numpy"},
+    "ttl_jax/training/failures": {"jax"},
     "ttl_jax/training/metric_writer": {"absl", "tensorboardX"},
     "ttl_jax/training/config_check": {"jax", "ttl_jax.training"},
     "ttl_jax/training/runs": {"ttl_jax.training"},
@@ -61,8 +62,8 @@ ROOMS = {
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
     },
     "ttl_jax/main": {
-        "absl", "ml_collections", "ttl_jax.training.loop", "ttl_jax.training.runs",
-        "ttl_jax.training.sharding", "ttl_jax.training.stopping",
+        "absl", "ml_collections", "ttl_jax.training.failures", "ttl_jax.training.loop",
+        "ttl_jax.training.runs", "ttl_jax.training.sharding", "ttl_jax.training.stopping",
     },
     "ttl_jax/command_line": set(),
     "ttl_jax/analyze": {"ttl_jax.command_line", "ttl_jax.inference", "ttl_jax.reports"},

@@ -465,7 +465,10 @@ class _TrainLog:
         """Returns the means over what was not skipped and the speed, and begins anew."""
         values = self._values()
         trained = list(filter(_is_finite, values))
-        means = jax.tree.map(lambda *column: float(np.mean(column)), *trained or values)
+        means = {
+            f"train/{name}": float(np.mean([scalars[name] for scalars in trained]))
+            for name in (trained[0] if trained else ())
+        }
         num_skipped = len(values) - len(trained)
         self._first_step += len(values)
         self._num_steps += len(values)
@@ -476,7 +479,7 @@ class _TrainLog:
         seconds = time.monotonic() - self._start
         self._scalars = []
         return {
-            **{f"train/{name}": mean for name, mean in means.items()},
+            **means,
             **({"train/skipped_steps": num_skipped} if num_skipped else {}),
             **({"images_per_second": images / seconds} if images else {}),
         }
