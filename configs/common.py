@@ -131,6 +131,8 @@ def _set_optimizer(config: ConfigDict) -> None:
     config.num_micro_batches = 1  # parts a batch is computed in, one after another
     config.ema_decay = 0.999  # of the weights' moving average; 0.0: none
     config.compute_dtype = "float32"  # or bfloat16
+    # How many batches a run may skip whose loss or gradient is not finite; 0: it stops.
+    config.skip_bad_batches = 0
     config.fsdp = False  # spread weights and optimizer state over the devices
 
 

@@ -316,6 +316,28 @@ def load_all():
             side.load()
 
 
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_module_that_a_prepared_set_names_is_not_imported(
+    key, prepared, tmp_path, monkeypatch
+):
+    data_dir = pathlib.Path(shutil.copytree(prepared, tmp_path / "sets"))
+    monkeypatch.setenv("TTL_JAX_DATA_DIR", str(data_dir))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "hostile_module.py").write_text("raise SystemExit('imported')")
+    (info,) = data_dir.rglob("dataset_info.json")
+    told = json.loads(info.read_text()) | {"moduleName": "hostile_module"}
+    info.write_text(json.dumps(told))
+    records._open_split.cache_clear()
+    load_all()  # that name is read, and no more
+    (path,) = data_dir.rglob("features.json")
+    told = json.loads(path.read_text())
+    named = {key: "hostile_module.Image", "content": {}}
+    told["featuresDict"]["features"]["clean"] = named
+    path.write_text(json.dumps(told))
+    records._open_split.cache_clear()
+    assert "'hostile_module.Image', which no prepared set has" in refusal(load_all)
+
+
 def test_damaged_records_are_refused_by_name_or_read(prepared, tmp_path, monkeypatch):
     data_dir = pathlib.Path(shutil.copytree(prepared, tmp_path / "sets"))
     monkeypatch.setenv("TTL_JAX_DATA_DIR", str(data_dir))

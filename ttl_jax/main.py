@@ -59,12 +59,13 @@ def main(arguments: list[str]) -> int:
         raise app.UsageError("Name what to train, e.g. --config=configs/pipeline.py")
     # Imported once the flags are read: --help is quick.
     from ttl_jax import compilation_cache
-    from ttl_jax.training import sharding
+    from ttl_jax.training import failures, sharding
 
     processes = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-    with sharding.failing_alone(), _telling_mistakes():
+    with failures.failing_together(), _telling_mistakes():
         sharding.initialize_distributed(*processes)
         compilation_cache.enable()
+        failures.watch_others()
         if not sharding.is_writer():
             logging.set_verbosity(logging.WARNING)
         return _train(_CONFIG.value, _WORKDIR.value, falls_back=_FALLBACK.value)

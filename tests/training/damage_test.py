@@ -213,6 +213,9 @@ def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
         ({"wdith": 8}, "cannot be made as its checkpoint says"),
         # 4 TB of weights, of which no byte is allocated.
         ({"width": 2**20, "num_blocks": 1}, "wanted .*1048576"),
+        # Hours to build.
+        ({"num_blocks": 10**9}, "1000000000 blocks have more than the 2 arrays"),
+        ({"pools": [8] * 10**6}, "1000000 pools have more than the 2 arrays"),
     ],
 )
 def test_a_network_that_cannot_be_that_of_the_weights_is_refused(

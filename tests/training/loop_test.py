@@ -1,9 +1,11 @@
 """The loop: interrupted and resumed, refused, stopped by a value that is not finite."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
@@ -230,6 +232,116 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     jax.tree.map(np.testing.assert_array_equal, arrays, before[1])
 
 
+@pytest.mark.parametrize(
+    ("scalars", "told"),
+    [
+        (
+            {"loss": 1.5, "grad_norm": np.inf},
+            "the gradient alone; loss 1.5, grad_norm inf",
+        ),
+        (
+            {"sobel": np.nan, "l2": 0.5, "loss": np.nan, "replaced_images": 0.0},
+            "sobel and loss; sobel nan, l2 0.5, loss nan",
+        ),
+    ],
+)
+def test_terms_that_are_not_finite_are_named_before_the_values_of_all(scalars, told):
+    assert loop._explain(scalars) == told
+
+
+def doing_nothing_at(step, monkeypatch):
+    """Makes the train step of later runs pass over a batch, on the host."""
+    make = loop.make_computation
+
+    def make_with_gap(*args):
+        computation, state = make(*args)
+
+        def train_step(state, frozen, batch):
+            if int(state.step) != step:
+                return computation.train_step(state, frozen, batch)
+            steps = optax.ScaleByScheduleState
+            opt_state = jax.tree.map(
+                lambda node: steps(node.count + 1) if type(node) is steps else node,
+                state.opt_state,
+                is_leaf=lambda node: type(node) is steps,
+            )
+            state = dataclasses.replace(state, step=state.step + 1, opt_state=opt_state)
+            return state, dict.fromkeys(("loss", "grad_norm", "replaced_images"), 0.0)
+
+        return dataclasses.replace(computation, train_step=train_step), state
+
+    monkeypatch.setattr(loop, "make_computation", make_with_gap)
+
+
+# The bad step is noticed at once, or at the end.
+@pytest.mark.parametrize("every", [1, 50])
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_skipped_batch_is_as_if_its_update_had_done_nothing(
+    schedule, every, photographs, tmp_path, monkeypatch
+):
+    config = toy_stage.get_config(photographs, schedule=schedule, num_steps=8)
+    with monkeypatch.context() as context:
+        doing_nothing_at(3, context)
+        loop.train(config, tmp_path / "gap")
+    config.update(bad_steps=(3,), skip_bad_batches=1)
+    config.update(log_every=every, eval_every=every, checkpoint_every=every)
+    loop.train(config, tmp_path / "skipped")
+    (step, ours), (other_step, theirs) = (
+        all_arrays(tmp_path / name / "toy") for name in ("skipped", "gap")
+    )
+    assert step == other_step == 8
+    assert ours["progress"].pop("bad_step") == 3
+    assert theirs["progress"].pop("bad_step") == -1
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    metadata = checkpoint.load_modules(tmp_path / "skipped" / "toy")[1]
+    assert metadata["skipped_steps"] == [3]
+    rows = rows_of(tmp_path / "skipped" / "toy")
+    (row,) = (row for row in rows if "train/skipped_steps" in row)
+    assert (row["step"], row["train/skipped_steps"]) == (4 if every == 1 else 8, 1)
+    # Means are of those that were trained on, if any was.
+    assert np.isfinite(row["train/loss"]) if every == 50 else "train/loss" not in row
+
+
+@pytest.mark.parametrize("call", [5, 7, 8, 10, 11])  # to place a batch, as above
+def test_run_that_skips_batches_ends_alike_where_it_was_interrupted(
+    call, photographs, tmp_path, monkeypatch
+):
+    config = toy_stage.get_config(photographs, bad_steps=(2, 4), skip_bad_batches=2)
+    loop.train(config, tmp_path / "undisturbed")
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", call)
+        with pytest.raises(Interruption):
+            loop.train(config, tmp_path / "interrupted")
+    loop.train(config, tmp_path / "interrupted")
+    runs = [tmp_path / name / "toy" for name in ("interrupted", "undisturbed")]
+    jax.tree.map(np.testing.assert_array_equal, *map(all_arrays, runs))
+    (_, ours), (_, theirs) = map(checkpoint.load_modules, runs)
+    assert ours == theirs and ours["skipped_steps"] == [2, 4]
+    assert rows_of(runs[0]) == rows_of(runs[1])
+
+
+def test_batches_skipped_before_an_interruption_count(
+    photographs, tmp_path, monkeypatch
+):
+    config = toy_stage.get_config(photographs, bad_steps=(1, 4), skip_bad_batches=1)
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", 7)  # step 2 is saved
+        with pytest.raises(Interruption):
+            loop.train(config, tmp_path)
+    fault = (
+        r"step 4 is not finite \(fault and loss; distance 0.*fault nan.*\). Its images"
+    )
+    with pytest.raises(FloatingPointError, match=fault) as error:
+        loop.train(config, tmp_path)
+    assert "So were steps [1]" in str(error.value)
+    assert "--config.skip_bad_batches=11" in str(error.value)
+    assert checkpoint.saved_steps(tmp_path / "toy") == [2, 4]
+    config.skip_bad_batches = 2
+    loop.train(config, tmp_path)
+    metadata = checkpoint.load_modules(tmp_path / "toy")[1]
+    assert metadata["skipped_steps"] == [1, 4]
+
+
 @pytest.fixture
 def fragile(tmp_path):
     """A config on a folder of five photographs, one of which vanishes after a check."""
@@ -275,9 +387,9 @@ def test_too_many_replaced_images_stop_the_run_and_are_named(
 
 
 def test_replaced_images_count_since_the_start_of_the_process():
-    log = loop.TrainLog(batch_size=8, epoch_steps=4)
+    log = loop.TrainLog(first_step=0, batch_size=8, epoch_steps=4)
     for shares, mean in (((1.0, 0.0), 0.25), ((0.0,) * 6, 0.125), ((1.0, 1.0), 0.3)):
         for share in shares:
-            log.add({"replaced_images": share})
+            log.add({"replaced_images": share, "loss": 0.0, "grad_norm": 0.0})
         log.summary()
         assert log.replaced_share == pytest.approx(mean)

@@ -18,9 +18,9 @@ from ttl_jax.training import checkpoint, loop, metric_writer, sharding
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def start(module, *arguments, devices):
+def start(*arguments, devices):
     return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.PIPE,
@@ -35,12 +35,22 @@ def free_address():
         return f"localhost:{listener.getsockname()[1]}"
 
 
-def start_two(workdir, photographs, *flags, own_flags=((), ()), devices=2):
+MAIN = ("-m", "ttl_jax.main")
+
+
+def start_two(
+    workdir,
+    photographs,
+    *flags,
+    own_flags=((), ()),
+    programs=(MAIN, MAIN),
+    devices=2,
+):
     """Two processes of `ttl_jax.main` that train the toy stage together."""
     address = free_address()
     return [
         start(
-            "ttl_jax.main",
+            *programs[i],
             f"--config=tests/training/toy_stage.py:{photographs}",
             f"--workdir={workdir}",
             f"--coordinator={address}",
@@ -94,11 +104,16 @@ def losses_of(workdir):
 
 
 def assert_same_training(one, other):
-    """Same losses, evaluations and params, but for the order of float32 sums."""
+    """Same losses too."""
     assert list(losses_of(one)) == list(losses_of(other)) == list(range(1, 21))
     np.testing.assert_allclose(
         list(losses_of(one).values()), list(losses_of(other).values()), rtol=1e-6
     )
+    assert_same_end(one, other)
+
+
+def assert_same_end(one, other):
+    """Same last evaluation and params, but for the order of float32 sums."""
     (weights, ours), (other_weights, theirs) = (
         checkpoint.load_modules(workdir / "toy") for workdir in (one, other)
     )
@@ -157,8 +172,8 @@ def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkey
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     module, address = gradient_descent.__name__, free_address()
     two, one = tmp_path / "two.npz", tmp_path / "one.npz"
-    finish([start(module, two, address, 2, i, devices=2) for i in range(2)])
-    finish([start(module, one, devices=1)], statuses=[0])
+    finish([start("-m", module, two, address, 2, i, devices=2) for i in range(2)])
+    finish([start("-m", module, one, devices=1)], statuses=[0])
     two, one = (dict(np.load(path)) for path in (two, one))
     names = {name.rsplit("/", 1)[0] for name in one}
     assert len(names) == 1 + 2 * 4 and len(one) == 2 * len(names)
@@ -194,6 +209,39 @@ def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
         process.communicate(timeout=60)
     assert processes[0].returncode == -signal.SIGKILL
     assert processes[1].returncode not in (0, None)
+
+
+UNREADABLE = """
+import dataclasses, runpy
+from ttl_jax.data import pipeline
+make_rows, made = pipeline.TrainingData._make_rows, []
+def fail(*arguments):
+    raise pipeline.ImageError("a.png", "is gone")
+def make_some(data, *arguments):
+    made.append(1)
+    if len(made) > 60:
+        data._kind = dataclasses.replace(data._kind, make_rows=fail)
+    return make_rows(data, *arguments)
+pipeline.TrainingData._make_rows = make_some
+runpy.run_module("ttl_jax.main", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [0, 1])
+def test_processes_end_soon_when_one_of_them_finds_no_photograph(
+    alone, photographs, tmp_path
+):
+    _, flags = of_steps(photographs, 100_000, checkpoint_every=3)
+    programs = [MAIN, MAIN]
+    programs[alone] = ("-c", UNREADABLE)
+    printed = finish(
+        start_two(tmp_path, photographs, *flags, programs=programs), (1, 1), timeout=100
+    )
+    last = printed[alone].strip().splitlines()[-1]
+    assert last.startswith("ttl_jax.main: 10 photographs one after the other cannot be")
+    assert "Traceback" not in printed[alone]
+    assert f"Process {alone} has failed: {last}" in printed[1 - alone]
 
 
 @pytest.mark.parametrize(
@@ -270,6 +318,17 @@ def test_one_process_joins_nothing(joined, monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")  # in a batch script, without srun
     sharding.initialize_distributed()
     assert not joined
+
+
+@pytest.mark.slow
+def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
+    config, flags = of_steps(photographs, 20, bad_steps=(3, 15), skip_bad_batches=2)
+    finish(start_two(tmp_path / "two", photographs, *flags))
+    loop.train(config, tmp_path / "one")
+    assert_same_end(tmp_path / "one", tmp_path / "two")
+    for name in ("one", "two"):
+        metadata = checkpoint.load_modules(tmp_path / name / "toy")[1]
+        assert metadata["skipped_steps"] == [3, 15]
 
 
 def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path):

@@ -47,6 +47,7 @@ def get_config(photographs, **changes):
     config.frozen_teacher = False
     config.brightness = 1.0
     config.hidden = 0  # channels
+    config.bad_steps = ()  # whose loss is not a number
     config.schedule = "plateau"
     config.min_window = 2
     config.patience = 1
@@ -55,9 +56,19 @@ def get_config(photographs, **changes):
 
 
 def make_stage(config) -> Stage:
+    def is_bad(key):
+        """Whether a step's key is that of one of the bad ones."""
+        run = jax.random.key(config.seed)
+        bad = [jax.random.fold_in(run, step) for step in config.bad_steps]
+        return jnp.any(jnp.stack(bad) == key)
+
     def loss_fn(modules, batch, key):
         darker = modules["encoder"](batch["image"])
-        return losses.distance(darker, batch["image"] / 2), {}
+        distance = losses.distance(darker, batch["image"] / 2)
+        if not config.bad_steps:
+            return distance, {}
+        fault = jnp.where(is_bad(key), jnp.nan, 0.0)
+        return distance + fault, {"distance": distance, "fault": fault}
 
     def eval_fn(modules, batch, key):
         return {"mean": jnp.mean(modules["encoder"](batch["image"]), axis=(1, 2, 3))}

@@ -292,7 +292,7 @@ def _make_turns(config) -> dict[str, Callable[[], float]]:
     computation, first = loop.make_computation(
         config, stage, mesh, state.load_sources(stage, pathlib.Path()), data.epoch_steps
     )
-    log = loop.TrainLog(config.batch_size, data.epoch_steps)
+    log = loop.TrainLog(0, config.batch_size, data.epoch_steps)
     looped = jax.tree.map(jnp.copy, first)
     updated = loop.updates(computation, mesh, looped, data.batches(0), log)
     resident = sharding.place_batch(mesh, next(data.batches(0)))

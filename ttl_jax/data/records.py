@@ -15,6 +15,14 @@ from typing import Any, NamedTuple
 VERSION = "1.0.0"  # of the records and the index
 
 _INDEX = "index.json"
+_CLASSES = {
+    f"tensorflow_datasets.core.features.{name}"
+    for name in (
+        "features_dict.FeaturesDict",
+        "image_feature.Image",
+        "text_feature.Text",
+    )
+}
 
 
 class Row(NamedTuple):
@@ -131,6 +139,7 @@ def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> b
 def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[dict]:
     import tensorflow_datasets as tfds  # takes half a second
 
+    _check_classes(folder)
     builder = tfds.builder_from_directory(folder)
     encoded = {
         name: tfds.decode.SkipDecoding()
@@ -138,3 +147,17 @@ def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[d
         if isinstance(feature, tfds.features.Image)
     }
     return builder.as_data_source(split, decoders=encoded)
+
+
+def _check_classes(folder: pathlib.Path) -> None:
+    """Refuses classes that no prepared set names: TFDS would import their modules."""
+    remaining = [json.loads((folder / "features.json").read_text("utf-8"))]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, dict | list):
+            remaining += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, str) and "." in value and value not in _CLASSES:
+            raise ValueError(
+                f"{folder / 'features.json'} names {value!r}, which no prepared set has; "
+                "prepare the set again with --overwrite."
+            )

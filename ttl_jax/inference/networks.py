@@ -61,6 +61,12 @@ def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module
             f"{path}: {name!r} comes from {description['factory']}, which is none of "
             f"{', '.join(models.FACTORIES)}; restore with the code that trained it."
         )
+    for field, count in _count_parts(arguments).items():
+        if count > len(params):  # to build so many would take forever
+            raise ValueError(
+                f"{path}: {name!r} cannot be made as its checkpoint says: {count} "
+                f"{field} have more than the {len(params)} arrays that are saved."
+            )
     factory = models.FACTORIES[description["factory"]]
     try:
         # Shapes alone, so that no memory is needed for sizes that are not the params'.
@@ -74,3 +80,12 @@ def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module
         ) from error
     checkpoint.verify_params(params, initial, source=str(path), module=name)
     return checkpoint.merge_module(graph, jax.tree.map(jnp.asarray, params))
+
+
+def _count_parts(arguments: dict[str, Any]) -> dict[str, int]:
+    """How many parts with arrays of their own a network has, by kind."""
+    blocks, pools = arguments.get("num_blocks"), arguments.get("pools")
+    return {
+        "blocks": blocks if isinstance(blocks, int) else 0,
+        "pools": len(pools) if isinstance(pools, list) else 0,
+    }

@@ -376,6 +376,7 @@ def _is_metadata(value) -> bool:
             "evaluation": dict(evaluation),
         }:
             best, checksums = value.get("best"), value.get(_CHECKSUMS, {})
+            skipped = value.get("skipped_steps", [])
             return (
                 all(_has(module, factory=str) for module in modules.values())
                 and all(
@@ -385,6 +386,8 @@ def _is_metadata(value) -> bool:
                 and all(isinstance(v, int | float) for v in evaluation.values())
                 and (best is None or _has(best, step=int, value=int | float))
                 and isinstance(checksums, dict)
+                and isinstance(skipped, list)
+                and all(isinstance(step, int) for step in skipped)
             )
     return False
 

@@ -22,6 +22,7 @@ SAFE_FIELDS = (
     "prefetch",
     "cache_gib",
     "max_replaced",
+    "skip_bad_batches",
     "fsdp",
 )
 # Safe too, unless they decide which step is the best from here on.
@@ -60,6 +61,7 @@ _NOT_NEGATIVE = (
     "prefetch",
     "cache_gib",
     "max_replaced",
+    "skip_bad_batches",
 )
 _SOURCES = ("rainy", "clean", "pairs", "eval_rainy", "eval_clean", "eval_pairs")
 _CHOICES = {

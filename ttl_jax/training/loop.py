@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -115,7 +116,11 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     Raises:
       ValueError: Before any training, for whatever would make the run fail or mislead:
         config values, missing or changed earlier runs, missing or changed images.
-      FloatingPointError: If a loss or gradient is not finite; the last checkpoint stays.
+      FloatingPointError: If more losses or gradients are not finite than the
+        `config.skip_bad_batches` that the whole run may skip; the last checkpoint stays.
+        A batch is skipped where it is met, on the devices, and later ones are trained on
+        as ever: there is nothing to go back for, and when the loop takes note of it does
+        not matter.
       stopping.Stopped: On SIGTERM or Ctrl-C, after the step at work is saved.
     """
     sharding.check_same("The configs", str(config_check.as_json(config)))
@@ -264,7 +269,8 @@ def _fit(
     evaluate = _make_evaluator(run, writer)
     evaluation = saved["evaluation"] if saved else evaluate(0, state)
     best_so_far = saved.get("best")
-    log = TrainLog(config.batch_size, run.inputs.training.epoch_steps)
+    skipped = list(saved.get("skipped_steps", ()))
+    log = TrainLog(first_step, config.batch_size, run.inputs.training.epoch_steps)
     updated = updates(run.computation, run.mesh, state, batches, log)
     agree = sharding.LargestOfAll(run.mesh)
     for step in _progress(first_step, config.num_steps, run.directory.name):
@@ -272,7 +278,7 @@ def _fit(
         done = step + 1
         is_last = done == config.num_steps
         if done % config.log_every == 0 or is_last:
-            _check_finite(run, state)
+            _note_skipped(run, state, log, skipped)
             writer.write(done, log.summary() | _current_rates(run, done, state))
             _check_replaced(run, log.replaced_share)
         if done % config.eval_every == 0 or is_last:
@@ -281,8 +287,12 @@ def _fit(
         is_best = best_so_far is not None and best_so_far["step"] == done
         signal = agree(request.signal)
         if done % config.checkpoint_every == 0 or is_last or is_best or signal:
-            _check_finite(run, state)
-            progress = {"evaluation": evaluation, "best": best_so_far}
+            _note_skipped(run, state, log, skipped)
+            progress = {
+                "evaluation": evaluation,
+                "best": best_so_far,
+                "skipped_steps": skipped,
+            }
             run.checkpointer.save(done, state.items(), _describe(run, state) | progress)
         if signal:
             raise stopping.Stopped(
@@ -338,17 +348,44 @@ def _describe(run: _Run, state) -> dict[str, Any]:
     }
 
 
-def _check_finite(run: _Run, state) -> None:
-    bad_step = int(state.bad_step)
-    if bad_step < 0:
+def _note_skipped(run: _Run, state, log: "TrainLog", skipped: list[int]) -> None:
+    """Adds the steps whose updates were discarded since the last call; stops at too many.
+
+    All processes do so alike: what they read is the same on all devices.
+    """
+    if int(state.bad_step) <= max(skipped, default=-1):
         return
-    images = ", ".join(run.inputs.training.names(bad_step))
-    raise FloatingPointError(
-        f"{run.directory}: the loss or gradient of step {bad_step} is not finite. Its "
-        f"images: {images}. The last good checkpoint, step "
-        f"{run.checkpointer.latest_step() or 0}, stays. Look at those images, or train "
-        "in another --workdir with lower learning rates or --config.clip_norm."
-    )
+    limit = run.config.skip_bad_batches
+    for step, scalars in log.bad_steps():
+        if step in skipped:
+            continue
+        images = ", ".join(run.inputs.training.names(step))
+        fault = (
+            f"{run.directory}: the loss or gradient of step {step} is not finite "
+            f"({_explain(scalars)}). Its images: {images}."
+        )
+        if len(skipped) >= limit:
+            before = f" So were steps {skipped}, which were skipped." if skipped else ""
+            raise FloatingPointError(
+                f"{fault}{before} The last good checkpoint, step "
+                f"{run.checkpointer.latest_step() or 0}, stays. Look at those images, or "
+                "train in another --workdir with lower learning rates or "
+                f"--config.clip_norm; --config.skip_bad_batches={limit + 10} skips that "
+                "many such batches, and goes on from there."
+            )
+        skipped.append(step)
+        if sharding.is_writer():
+            logging.warning("%s The batch was skipped.", fault)
+
+
+def _explain(scalars: Mapping[str, float]) -> str:
+    """Which of a step's terms is not finite, and the values of all."""
+    terms = {name: v for name, v in scalars.items() if name != "replaced_images"}
+    faults = [name for name, value in terms.items() if not math.isfinite(value)]
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    if faults == ["grad_norm"]:
+        return f"the gradient alone; {shown}"
+    return f"{' and '.join(faults)}; {shown}"
 
 
 def _check_replaced(run: _Run, share: float) -> None:
@@ -425,8 +462,9 @@ class TrainLog:
         more: the first few would weigh too much.
     """
 
-    def __init__(self, batch_size: int, epoch_steps: int):
+    def __init__(self, first_step: int, batch_size: int, epoch_steps: int):
         self.replaced_share = 0.0
+        self._first_step = first_step  # of those since the last summary
         self._num_steps, self._replaced_steps = 0, 0.0
         self._batch_size, self._epoch_steps = batch_size, epoch_steps
         self._scalars: list[dict[str, jax.Array]] = []
@@ -438,21 +476,42 @@ class TrainLog:
             self._start = time.monotonic()
         self._scalars.append(scalars)
 
+    def bad_steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Steps since the last summary whose updates were discarded, and their scalars."""
+        for step, scalars in enumerate(self._values(), self._first_step):
+            if not _is_finite(scalars):
+                yield step, scalars
+
+    def _values(self) -> list[dict[str, float]]:
+        return jax.tree.map(float, jax.device_get(self._scalars))
+
     def summary(self) -> dict[str, float]:
-        """Returns the means and the speed, and begins anew."""
-        values = jax.device_get(self._scalars)
-        means = jax.tree.map(lambda *column: float(np.mean(column)), *values)
+        """Returns the means over what was not skipped and the speed, and begins anew."""
+        values = self._values()
+        trained = list(filter(_is_finite, values))
+        means = {
+            f"train/{name}": float(np.mean([scalars[name] for scalars in trained]))
+            for name in (trained[0] if trained else ())
+        }
+        num_skipped = len(values) - len(trained)
+        self._first_step += len(values)
         self._num_steps += len(values)
-        self._replaced_steps += len(values) * means["replaced_images"]
+        self._replaced_steps += sum(scalars["replaced_images"] for scalars in values)
         counted = max(self._num_steps, self._epoch_steps)
         self.replaced_share = self._replaced_steps / counted
         images = (len(values) - 1) * self._batch_size
         seconds = time.monotonic() - self._start
         self._scalars = []
         return {
-            **{f"train/{name}": mean for name, mean in means.items()},
+            **means,
+            **({"train/skipped_steps": num_skipped} if num_skipped else {}),
             **({"images_per_second": images / seconds} if images else {}),
         }
+
+
+def _is_finite(scalars: Mapping[str, float]) -> bool:
+    """As the train step decides it."""
+    return math.isfinite(scalars["loss"]) and math.isfinite(scalars["grad_norm"])
 
 
 def _progress(first_step: int, num_steps: int, run: str):

@@ -1,14 +1,11 @@
 """Devices, processes and where arrays live on them."""
 
 import collections
-import contextlib
 import hashlib
 import os
 import re
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -107,26 +104,6 @@ def _slurm_devices() -> list[int] | None:
         "," not in os.environ["CUDA_VISIBLE_DEVICES"]
     )
     return [] if is_alone or sees_one else None
-
-
-@contextlib.contextmanager
-def failing_alone() -> Iterator[None]:
-    """Lets an error inside end this process at once where there are others.
-
-    At a usual end JAX waits for them for minutes, while they wait for this one.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if not jax.distributed.is_initialized():
-            raise
-        code = error.code if isinstance(error, SystemExit) else None
-        if code is None:
-            traceback.print_exc()
-        elif isinstance(code, str):
-            print(code, file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
 
 
 def check_same(what: str, value: str) -> None:

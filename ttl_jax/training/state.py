@@ -23,11 +23,11 @@ class TrainState:
     """What a train step reads and returns, and a checkpoint holds.
 
     Attributes:
-      step: Updates done, int32 scalar.
+      step: Batches done, int32 scalar.
       params: Weights of the trainable modules, float32, by module.
       ema: Their moving average, or None.
       opt_state: State of the optimizer, that of the plateau rule included.
-      bad_step: First step whose loss or gradient was not finite, int32; -1 for none.
+      bad_step: Last step whose loss or gradient was not finite, int32; -1 for none.
     """
 
     step: jax.Array

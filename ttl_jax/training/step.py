@@ -32,9 +32,11 @@ def make_train_step(
     """Returns `train_step(state, frozen, batch) -> (state, scalars)`.
 
     Random numbers depend on the seed and the state's step. An update whose loss or
-    gradient is not finite is discarded and its step latched in `bad_step`, without a
-    word to the host. The batch's `replaced` (1 for images that stand in for others) is
-    for the scalars alone, as `replaced_images`, its mean.
+    gradient is not finite is discarded and its step noted in `bad_step`, without a word
+    to the host: its batch is skipped, and the step and the schedules of the learning
+    rates go on, so that later batches meet what they would have met. The batch's
+    `replaced` (1 for images that stand in for others) is for the scalars alone, as
+    `replaced_images`, its mean.
 
     Args:
       stage: What is trained.
@@ -76,21 +78,20 @@ def make_train_step(
         ema = _update_ema(state.ema, params, state.step, ema_decay)
 
         is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        params, ema, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(is_finite, new, old),
+        params, ema, opt_state = _update_if(
+            is_finite,
             (params, ema, opt_state),
             (state.params, state.ema, state.opt_state),
         )
-        is_first_bad = ~is_finite & (state.bad_step < 0)
         new_state = TrainState(
             step=state.step + 1,
             params=params,
             ema=ema,
             opt_state=opt_state,
-            bad_step=jnp.where(is_first_bad, state.step, state.bad_step),
+            bad_step=jnp.where(is_finite, state.bad_step, state.step),
         )
         own = {"loss": loss, "grad_norm": grad_norm, "replaced_images": replaced}
-        return new_state, {**own, **scalars}
+        return new_state, {**scalars, **own}
 
     return jax.jit(
         train_step,
@@ -203,6 +204,18 @@ def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
     rest = jax.tree.map(lambda rows: rows[1:], (parts, keys))
     total, _ = lax.scan(add, gradient_of(*first), rest)
     return jax.tree.map(lambda value: value / num_micro_batches, total)
+
+
+def _update_if(condition: jax.Array, new: Any, old: Any) -> Any:
+    """One tree or the other; the schedules, which go by steps, are always new."""
+
+    def is_schedule(node):
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    def choose(new, old):
+        return new if is_schedule(new) else jnp.where(condition, new, old)
+
+    return jax.tree.map(choose, new, old, is_leaf=is_schedule)
 
 
 def _update_ema(ema, params, step, decay):
