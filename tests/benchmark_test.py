@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from ttl_jax import benchmark
-from ttl_jax.benchmarks import block, restore, scaling, step, timing, yardstick
+from ttl_jax.benchmarks import block, restore, scaling, step, tiles, timing, yardstick
 from ttl_jax.benchmarks import input as input_benchmark
 from ttl_jax.models import complexity
 from ttl_jax.training import sharding
@@ -93,6 +93,26 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert large["floor_ms"] / small["floor_ms"] == pytest.approx(4)
     assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
     assert "| smoke | 32 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tiles_are_measured_and_held_against_the_whole(tmp_path, capsys):
+    command = "tiles --preset smoke --megapixels 0.02 0.03 --output"
+    assert benchmark.main([*command.split(), str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / tiles.TABLES).read_text())["restorations"]
+    found = [(round(row["megapixels"], 2), row["tiling"]) for row in rows]
+    tilings = ("whole", "exact", "frozen")
+    assert found == [(size, tiling) for size in (0.02, 0.03) for tiling in tilings]
+    for whole, exact, frozen in (rows[:3], rows[3:]):
+        assert whole["largest_change"] == 0
+        assert 0 < exact["largest_change"] < 1e-4 < frozen["largest_change"] < 0.1
+        assert exact["psnr"] > 100 > frozen["psnr"] > 40
+        for row in (whole, exact, frozen):
+            assert row["first_s"] > row["s"] > 0
+            assert (
+                row["memory_mib"] * 2**20 >= row["megapixels"] * 1e6 * 12
+            )  # the image
+    assert "| frozen |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def replace_network(monkeypatch):
             name = "run"
 
             @classmethod
-            def from_checkpoint(cls, path=None):
+            def from_checkpoint(cls, path=None, *, tiling="auto"):
                 if path == "missing":
                     raise ValueError("missing holds no checkpoint")
                 loaded.append(path)

@@ -89,6 +89,10 @@ ROOMS = {
         "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",
         "ttl_jax.data", "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training",
     },
+    "ttl_jax/benchmarks/tiles": {
+        "jax", "flax", "numpy", "configs", "ttl_jax.benchmarks", "ttl_jax.data",
+        "ttl_jax.inference.restorer", "ttl_jax.stages.stage",
+    },
     "ttl_jax/benchmarks/torch_block": {
         "numpy", "torch", "ttl_jax.models", "ttl_jax.training.checkpoint",
     },

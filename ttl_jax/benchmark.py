@@ -11,6 +11,10 @@ How long an update and restoring an image take, presets side by side:
   python -m ttl_jax.benchmark step --presets tiny small --dtypes float32 bfloat16
   python -m ttl_jax.benchmark restore --presets small base --sides 256 512 1024
 
+What tiles cost and lose, on a photograph cut or continued to each size:
+
+  python -m ttl_jax.benchmark tiles --checkpoint runs/derain --megapixels 1 4 16
+
 A block of the encoder beside PyTorch's, where PyTorch is installed:
 
   python -m ttl_jax.benchmark block --presets small
@@ -31,6 +35,7 @@ from ttl_jax import command_line
 
 _STAGES = ["recog", "recon", "distill", "derain"]
 _DTYPES = ["float32", "bfloat16"]
+_TILINGS = ["whole", "exact", "frozen"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_input(kinds.add_parser("input", help="crops per second, and step times"))
     _add_step(kinds.add_parser("step", help="updates of each stage"))
     _add_restore(kinds.add_parser("restore", help="restoring images"))
+    _add_tiles(kinds.add_parser("tiles", help="restoring whole and in tiles"))
     _add_block(kinds.add_parser("block", help="a block, beside PyTorch's"))
     _add_scaling(kinds.add_parser("scaling", help="updates on more and more devices"))
     return parser
@@ -119,6 +125,32 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
     _add_sides(parser, [256, 512], "square images")
     _add_common(parser)
+
+
+def _add_tiles(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="run folder of a trained network"
+    )
+    _add_preset(parser, "network with random weights else (default: %(default)s)")
+    parser.add_argument(
+        "--image", metavar="FILE", help="photograph (default: an embedded one)"
+    )
+    parser.add_argument(
+        "--megapixels",
+        type=float,
+        nargs="+",
+        default=[0.25, 1.0],
+        metavar="M",
+        help="sizes of the image (default: 0.25 1)",
+    )
+    parser.add_argument(
+        "--tilings",
+        nargs="+",
+        choices=_TILINGS,
+        default=_TILINGS,
+        help="the first is what the others are compared with (default: all)",
+    )
+    _add_output(parser)
 
 
 def _add_block(parser: argparse.ArgumentParser) -> None:
@@ -205,6 +237,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="turns of every case, whose median counts (default: %(default)s)",
     )
+    _add_output(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", help="folder for the figures as JSON"
     )

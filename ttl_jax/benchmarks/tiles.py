@@ -28,7 +28,6 @@ from ttl_jax.inference import restorer
 from ttl_jax.stages.stage import make_stage
 
 TABLES = "benchmark_tiles.json"
-TILINGS = ("whole", "exact", "frozen")
 
 _WATCH_SECONDS = 0.01
 
