@@ -18,7 +18,7 @@ from configs import scratch
 from ttl_jax.benchmarks import timing, yardstick
 from ttl_jax.models import complexity
 from ttl_jax.stages.stage import make_stage
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 TABLES = "benchmark_restore.json"
 
@@ -154,11 +154,11 @@ class _Network(nnx.Module):
 
 
 def _compile(network: nnx.Module, side: int) -> _Program:
-    graph, params = checkpoint.split_module(network)
+    graph, params = flat_params.split_module(network)
     image = jax.random.uniform(jax.random.key(0), (1, side, side, 3))
 
     def restore(params, image):
-        return checkpoint.merge_module(graph, params)(image)
+        return flat_params.merge_module(graph, params)(image)
 
     start = time.perf_counter()
     program = jax.jit(restore).lower(params, image).compile()

@@ -11,7 +11,7 @@ from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.inference import networks
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params, saved_runs
 
 # Where `python -m ttl_jax.main` leaves the last stage's run.
 DEFAULT_CHECKPOINT = pathlib.Path("runs/derain")
@@ -33,8 +33,8 @@ class Restorer:
     ):
         self.name = name
         self.step = step
-        encoder_graph, encoder_params = checkpoint.split_module(encoder)
-        decoder_graph, decoder_params = checkpoint.split_module(decoder)
+        encoder_graph, encoder_params = flat_params.split_module(encoder)
+        decoder_graph, decoder_params = flat_params.split_module(decoder)
         self._params = encoder_params, decoder_params
         self._programs = _programs_of(encoder_graph, decoder_graph)
 
@@ -43,7 +43,7 @@ class Restorer:
         """Loads the encoder and image decoder of a run.
 
         Args:
-          path: As of `checkpoint.load_modules`, for example `runs/derain` for its last
+          path: As of `saved_runs.load_modules`, for example `runs/derain` for its last
             step or `runs/derain/best`. None means `DEFAULT_CHECKPOINT`.
 
         Raises:
@@ -51,7 +51,7 @@ class Restorer:
         """
         if path is None:
             path = DEFAULT_CHECKPOINT
-            if not checkpoint.saved_steps(path):
+            if not saved_runs.saved_steps(path):
                 raise ValueError(
                     f"No checkpoint is named, and there is none in {path}. Train one "
                     "(python -m ttl_jax.main --config=configs/pipeline.py) or name a "
@@ -64,7 +64,7 @@ class Restorer:
             factory=models.make_image_decoder.__name__,
             purpose="restoring takes a run of the stage derain",
         )
-        name = checkpoint.find_run(path).resolve().name
+        name = saved_runs.find_run(path).resolve().name
         return cls(**modules, name=name, step=metadata["step"])
 
     def restore(self, image: np.ndarray) -> np.ndarray:
@@ -103,8 +103,8 @@ class _Programs:
 
     def __init__(self, encoder_graph: nnx.GraphDef, decoder_graph: nnx.GraphDef):
         def restore(params, image):
-            features = checkpoint.merge_module(encoder_graph, params[0])(image)
-            restored = checkpoint.merge_module(decoder_graph, params[1])(
+            features = flat_params.merge_module(encoder_graph, params[0])(image)
+            restored = flat_params.merge_module(decoder_graph, params[1])(
                 features, image
             )
             return jnp.clip(restored, 0, 1)
