@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.main_test import ROOT, command, data_flags, run
-from ttl_jax.training import checkpoint, metric_writer
+from ttl_jax.training import fingerprints, metric_writer, saved_runs
 
 RUNS = {
     f"{name}_seed{seed}"
@@ -40,13 +40,13 @@ def ablation(photographs, tmp_path_factory):
 
 
 def origins_of(run_dir):
-    return checkpoint.load_modules(run_dir)[1]["origins"]
+    return saved_runs.load_modules(run_dir)[1]["origins"]
 
 
 def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
     assert set(os.listdir(ablation)) == RUNS | {"recog", "ablation.json"}
-    weights = {name: checkpoint.load_modules(ablation / name) for name in RUNS}
-    digests = [checkpoint.digest(weights[name][0]["encoder"]) for name in RUNS]
+    weights = {name: saved_runs.load_modules(ablation / name) for name in RUNS}
+    digests = [fingerprints.digest(weights[name][0]["encoder"]) for name in RUNS]
     assert len(set(digests)) == len(RUNS)
     teachers = [
         weights[f"distill_recog_only_seed{seed}"][1]["origins"] for seed in (1, 2)
@@ -57,7 +57,7 @@ def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
         student = f"distill_recog_only_seed{seed}"
         origin = weights[f"derain_recog_only_seed{seed}"][1]["origins"]["encoder"]
         assert origin["run"] == student
-        assert origin["digest"] == checkpoint.digest(weights[student][0]["encoder"])
+        assert origin["digest"] == fingerprints.digest(weights[student][0]["encoder"])
         assert weights[f"scratch_seed{seed}"][1]["origins"] == {}
 
 
@@ -66,7 +66,7 @@ def test_index_leads_to_runs_that_restore(ablation):
     assert [row["name"] for row in rows] == ["recog_only", "scratch"]
     for row in rows:
         for seed, name in row["runs"].items():
-            modules, metadata = checkpoint.load_modules(ablation / name)
+            modules, metadata = saved_runs.load_modules(ablation / name)
             assert set(modules) == {"encoder", "decoder"}
             assert metadata["config"]["seed"] == int(seed)
             assert metadata["evaluation"]["pairs/psnr"] > 0
@@ -95,7 +95,7 @@ def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
     assert kept.stat().st_mtime_ns == time_of_finished
     for name in RUNS:
         ours, theirs = (
-            checkpoint.load_modules(workdir / name) for workdir in (tmp_path, ablation)
+            saved_runs.load_modules(workdir / name) for workdir in (tmp_path, ablation)
         )
         assert ours[1]["step"] == theirs[1]["step"] == 2
         jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])

@@ -16,7 +16,7 @@ from absl import flags
 import ttl_jax.main  # whose flags these are
 from tests.inference import restorer_test
 from ttl_jax import derain
-from ttl_jax.training import checkpoint, metric_writer, sharding
+from ttl_jax.training import metric_writer, saved_runs, sharding
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -56,7 +56,7 @@ def test_local_processes_train_one_run(photographs, tmp_path):
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 0, printed
     assert printed.count("step 6: train") == 1
-    assert checkpoint.load_modules(tmp_path / "toy")[1]["step"] == 6
+    assert saved_runs.load_modules(tmp_path / "toy")[1]["step"] == 6
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_local_processes_are_saved_by_a_signal(number, status, photographs, tmp_
     os.killpg(process.pid, number)  # as a terminal does
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == status, printed
-    step = checkpoint.load_modules(tmp_path / "toy")[1]["step"]
+    step = saved_runs.load_modules(tmp_path / "toy")[1]["step"]
     assert f"is saved at step {step} of 100000" in printed
 
 

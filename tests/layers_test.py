@@ -34,7 +34,17 @@ ROOMS = {
     },
     "ttl_jax/training": set(),
     "ttl_jax/training/optimizer": {"jax", "optax"},
-    "ttl_jax/training/checkpoint": {"jax", "numpy", "flax", "orbax"},
+    "ttl_jax/training/flat_params": {"jax", "numpy", "flax"},
+    "ttl_jax/training/fingerprints": {"jax", "numpy"},
+    "ttl_jax/training/json_files": set(),
+    "ttl_jax/training/saved_runs": {
+        "jax", "numpy", "orbax", "ttl_jax.training.fingerprints",
+        "ttl_jax.training.flat_params",
+    },
+    "ttl_jax/training/checkpoint": {
+        "jax", "orbax", "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
+        "ttl_jax.training.saved_runs",
+    },
     "ttl_jax/training/sharding": {"jax", "numpy"},
     "ttl_jax/training/failures": {"jax"},
     "ttl_jax/training/metric_writer": {"absl", "tensorboardX"},
@@ -55,7 +65,9 @@ ROOMS = {
     },
     "ttl_jax/inference": {
         "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
-        "ttl_jax.training.checkpoint", "ttl_jax.data", "ttl_jax.inference",
+        "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
+        "ttl_jax.training.json_files", "ttl_jax.training.saved_runs", "ttl_jax.data",
+        "ttl_jax.inference",
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),
@@ -94,7 +106,7 @@ ROOMS = {
         "ttl_jax.inference.restorer", "ttl_jax.stages.stage",
     },
     "ttl_jax/benchmarks/torch_block": {
-        "numpy", "torch", "ttl_jax.models", "ttl_jax.training.checkpoint",
+        "numpy", "torch", "ttl_jax.models", "ttl_jax.training.flat_params",
     },
     "ttl_jax/prepare": {"ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
     "configs": {"ml_collections", "configs"},

@@ -16,7 +16,7 @@ from PIL import Image
 
 from configs import common, derain
 from ttl_jax import models
-from ttl_jax.training import checkpoint, metric_writer
+from ttl_jax.training import fingerprints, flat_params, metric_writer, saved_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -55,11 +55,11 @@ def chain(photographs, tmp_path_factory):
 
 def test_pipeline_trains_the_four_stages_and_hands_their_weights_on(chain):
     for stage in ("recog", "recon", "distill", "derain"):
-        _, metadata = checkpoint.load_modules(chain / stage)
+        _, metadata = saved_runs.load_modules(chain / stage)
         assert metadata["step"] == 2
         assert metadata["evaluation"]
     weights = {
-        name: checkpoint.load_modules(chain / name) for name in os.listdir(chain)
+        name: saved_runs.load_modules(chain / name) for name in os.listdir(chain)
     }
     assert set(weights["distill"][0]) == {"encoder"}  # no teacher is stored
     for stage, module, source, name in (
@@ -71,17 +71,17 @@ def test_pipeline_trains_the_four_stages_and_hands_their_weights_on(chain):
     ):
         origin = weights[stage][1]["origins"][module]
         assert (origin["run"], origin["module"], origin["step"]) == (source, name, 2)
-        assert origin["digest"] == checkpoint.digest(weights[source][0][name])
+        assert origin["digest"] == fingerprints.digest(weights[source][0][name])
 
 
 def test_fine_tuning_starts_from_the_student(chain):
     # Adam moves a value by about its rate per update; two random networks lie further
     # apart than that nearly everywhere.
     student, tuned = (
-        checkpoint.load_modules(chain / name)[0]["encoder"]
+        saved_runs.load_modules(chain / name)[0]["encoder"]
         for name in ("distill", "derain")
     )
-    _, random = checkpoint.split_module(
+    _, random = flat_params.split_module(
         models.make_encoder(**common.get_config("smoke").encoder, rngs=nnx.Rngs(9))
     )
     rate = derain.get_config("smoke").encoder_learning_rate
@@ -119,9 +119,9 @@ def test_one_teacher_trains_runs_of_its_own_from_the_same_teachers(chain, photog
         "--config.teachers=('recog',)",
         *data_flags(photographs),
     )
-    _, metadata = checkpoint.load_modules(chain / "derain_recog")
+    _, metadata = saved_runs.load_modules(chain / "derain_recog")
     assert metadata["origins"]["encoder"]["run"] == "distill_recog"
-    _, metadata = checkpoint.load_modules(chain / "distill_recog")
+    _, metadata = saved_runs.load_modules(chain / "distill_recog")
     assert set(metadata["origins"]) == {"recog_encoder", "recog_decoder"}
 
 
@@ -132,7 +132,7 @@ def test_fifth_stage_is_one_stage_file_and_one_config(photographs, tmp_path):
         f"--workdir={tmp_path}",
         *data_flags(photographs),
     )
-    modules, metadata = checkpoint.load_modules(tmp_path / "denoise")
+    modules, metadata = saved_runs.load_modules(tmp_path / "denoise")
     assert set(modules) == {"encoder", "decoder"}
     assert metadata["evaluation"]["photographs/mse"] > 0
 
@@ -163,10 +163,10 @@ def test_killed_run_ends_with_exactly_the_weights_of_an_undisturbed_one(
         rows = metric_writer.read(path) if path.exists() else []
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert checkpoint.load_modules(killed)[1]["step"] < 12
+    assert saved_runs.load_modules(killed)[1]["step"] < 12
     run("main", *arguments("killed"))
     ours, theirs = (
-        checkpoint.load_modules(tmp_path / name / "scratch")
+        saved_runs.load_modules(tmp_path / name / "scratch")
         for name in ("killed", "undisturbed")
     )
     assert ours[1]["step"] == theirs[1]["step"] == 12
@@ -187,7 +187,7 @@ def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(
         )
 
     run("main", *arguments(4))
-    damaged = tmp_path / "scratch" / checkpoint.FOLDER / "4"
+    damaged = tmp_path / "scratch" / saved_runs.FOLDER / "4"
     (damaged / "progress" / "_METADATA").write_text("{")
     printed = run("main", *arguments(6), status=1)
     last_line = printed.strip().splitlines()[-1]
@@ -197,7 +197,7 @@ def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(
     assert f"{damaged} cannot be read: " in printed
     assert f"it is now {damaged}.damaged1" in printed
     assert "goes on at step 2" in printed
-    assert checkpoint.load_modules(tmp_path / "scratch")[1]["step"] == 6
+    assert saved_runs.load_modules(tmp_path / "scratch")[1]["step"] == 6
 
 
 def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_path):
@@ -286,7 +286,7 @@ def test_every_preset_trains_all_stages(preset, photographs, tmp_path):
         *data_flags(photographs),
     )
     for stage in stages:
-        assert checkpoint.load_modules(tmp_path / stage)[1]["step"] == 2
+        assert saved_runs.load_modules(tmp_path / stage)[1]["step"] == 2
 
 
 @pytest.mark.slow
@@ -315,5 +315,5 @@ def test_short_training_gains_three_decibels_on_held_out_real_pairs(
         f"--config.pairs=list:{tmp_path}/train.txt",
         f"--config.eval_pairs=list:{tmp_path}/test.txt",
     )
-    evaluation = checkpoint.load_modules(tmp_path / "scratch")[1]["evaluation"]
+    evaluation = saved_runs.load_modules(tmp_path / "scratch")[1]["evaluation"]
     assert evaluation["pairs/psnr_gain"] > 3

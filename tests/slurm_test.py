@@ -18,7 +18,7 @@ import pytest
 
 from tests.launch_cluster_test import start_local
 from tests.training.kill_test import assert_same_run
-from ttl_jax.training import checkpoint, metric_writer
+from ttl_jax.training import metric_writer, saved_runs
 
 pytestmark = pytest.mark.slow
 
@@ -180,7 +180,7 @@ def test_job_of_two_tasks_goes_on_after_its_time_limit_to_what_two_processes_rea
     call("scancel", "--batch", "--signal=USR1", job)  # as Slurm does at the limit
     wait_for(lambda: "is saved at step" in output.read_text(), 60, "saved step")
     wait_for(lambda: state_of(job) == "PENDING", 60, "queued job")
-    (step,) = checkpoint.saved_steps(tmp_path / "job" / "toy")
+    (step,) = saved_runs.saved_steps(tmp_path / "job" / "toy")
     assert 9 <= step < 600
     call("scontrol", "update", f"JobId={job}", "StartTime=now")  # else minutes later
     wait_for(lambda: state_of(job) == "COMPLETED", 200, "end of the job")

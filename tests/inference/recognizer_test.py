@@ -11,7 +11,7 @@ from tests import pictures
 from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference.recognizer import Recognizer
-from ttl_jax.training import checkpoint
+from ttl_jax.training import checkpoint, fingerprints, flat_params
 
 NETWORK = {"width": 8, "num_blocks": 1, "head_width": 4}
 CLASSIFIER = {"width": 8, "pools": (4, 2)}
@@ -23,7 +23,7 @@ def save_run(run_dir, factory="make_classifier", origins=None):
         "encoder": models.make_encoder(**NETWORK, rngs=nnx.Rngs(0)),
         "decoder": models.FACTORIES[factory](**CLASSIFIER, rngs=nnx.Rngs(1)),
     }
-    params = {name: checkpoint.split_module(m)[1] for name, m in modules.items()}
+    params = {name: flat_params.split_module(m)[1] for name, m in modules.items()}
     described = {
         "encoder": {"factory": "make_encoder", **NETWORK},
         "decoder": {"factory": factory, **CLASSIFIER},
@@ -60,7 +60,7 @@ def test_what_is_no_image_is_refused(tmp_path):
 
 def test_it_knows_the_runs_that_it_taught(tmp_path):
     encoder, _ = save_run(tmp_path / "recog")
-    digest = checkpoint.digest(checkpoint.split_module(encoder)[1])
+    digest = fingerprints.digest(flat_params.split_module(encoder)[1])
     make_origin = functools.partial(dict, module="encoder", step=1)
     taught = {"recog_encoder": make_origin(run="recog", digest=digest)}
     save_run(tmp_path / "distill", origins=taught)

@@ -16,7 +16,7 @@ from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference import restorer, whole
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import checkpoint
+from ttl_jax.training import checkpoint, flat_params
 
 WIDTH = 8
 MODULES = {
@@ -41,13 +41,13 @@ def save_run(run_dir, modules=MODULES):
     )
     networks, params = {}, {}
     for i, (name, make) in enumerate(modules.items()):
-        graph, params[name] = checkpoint.split_module(make(rngs=nnx.Rngs(i)))
+        graph, params[name] = flat_params.split_module(make(rngs=nnx.Rngs(i)))
         keys = jax.random.split(jax.random.key(i), len(params[name]))
         params[name] = {
             leaf: value + 0.05 * jax.random.normal(k, value.shape)
             for k, (leaf, value) in zip(keys, params[name].items())
         }
-        networks[name] = checkpoint.merge_module(graph, params[name])
+        networks[name] = flat_params.merge_module(graph, params[name])
     saver = checkpoint.Checkpointer(run_dir, keep=1)
     described = {n: stage.describe_module(n) for n in modules}
     saver.save(3, {"params": params}, metadata.make(modules=described))

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from ttl_jax import models
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 
 def make(stem_stride=2, **encoder_fields):
@@ -36,10 +36,10 @@ def restore(encoder, decoder, image):
 
 def _shake(module, seed):
     """No leaf stays at zero or one."""
-    graph, params = checkpoint.split_module(module)
+    graph, params = flat_params.split_module(module)
     keys = jax.random.split(jax.random.key(seed), len(params))
     params = {
         name: value + 0.1 * jax.random.normal(key, value.shape)
         for key, (name, value) in zip(keys, params.items())
     }
-    return checkpoint.merge_module(graph, params)
+    return flat_params.merge_module(graph, params)

@@ -10,18 +10,18 @@ from jax.test_util import check_grads
 
 from tests.models import reference
 from ttl_jax.models import attention, layers
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 
 def randomized(module, key):
     """The module with all params drawn anew, so that biases and norms take part."""
-    graph, params = checkpoint.split_module(module)
+    graph, params = flat_params.split_module(module)
     keys = jax.random.split(key, len(params))
     params = {
         name: value + 0.3 * jax.random.normal(k, value.shape)
         for k, (name, value) in zip(keys, params.items())
     }
-    module = checkpoint.merge_module(graph, params)
+    module = flat_params.merge_module(graph, params)
     return module, {name: np.asarray(v, np.float64) for name, v in params.items()}
 
 
@@ -32,12 +32,12 @@ def check_against(module, key, expected_of, shape, **kwargs):
     expected = expected_of(np.asarray(x, np.float64), params, **kwargs)
     np.testing.assert_allclose(jax.jit(module)(x), expected, rtol=2e-4, atol=2e-5)
     with jax.enable_x64(True):
-        graph, params = checkpoint.split_module(module)
+        graph, params = flat_params.split_module(module)
         params = {name: jnp.asarray(v, jnp.float64) for name, v in params.items()}
 
         @jax.jit
         def apply(params, x):
-            return checkpoint.merge_module(graph, params)(x)
+            return flat_params.merge_module(graph, params)(x)
 
         check_grads(
             apply, (params, jnp.asarray(x, jnp.float64)), order=1, modes=["rev"]

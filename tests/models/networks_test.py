@@ -13,7 +13,7 @@ from tests.models.layers_test import randomized
 from ttl_jax import models
 from ttl_jax.models import aglf_vit, complexity
 from ttl_jax.stages import networks
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 SMALL = {"width": 16, "num_blocks": 2, "head_width": 8, "local_kernel": 3}
 
@@ -88,14 +88,14 @@ def test_gradients_of_a_whole_network_match_finite_differences(key, form):
     graphs, params = [], []
     for module in (encoder, decoder, classifier):
         _, flat = randomized(module, key)
-        graphs.append(checkpoint.split_module(module)[0])
+        graphs.append(flat_params.split_module(module)[0])
         params.append(flat)
     image = np.asarray(jax.random.uniform(key, (1, 6, 5, 3)), np.float64)
     with jax.enable_x64(True):
 
         @jax.jit
         def apply(params, image):
-            encoder, decoder, classifier = map(checkpoint.merge_module, graphs, params)
+            encoder, decoder, classifier = map(flat_params.merge_module, graphs, params)
             features = encoder(image)
             return decoder(features, image), classifier(features)
 
@@ -140,11 +140,11 @@ def test_beta_zero_leaves_exactly_the_global_branch(key):
 
 def test_alpha_and_beta_receive_gradients_per_channel(key):
     encoder = models.make_encoder(**SMALL, per_channel_scale=True, rngs=nnx.Rngs(0))
-    graph, params = checkpoint.split_module(encoder)
+    graph, params = flat_params.split_module(encoder)
     image = jax.random.uniform(key, (1, 8, 8, 3))
 
     def total(params):
-        return jnp.sum(jnp.square(checkpoint.merge_module(graph, params)(image)) ** 2)
+        return jnp.sum(jnp.square(flat_params.merge_module(graph, params)(image)) ** 2)
 
     grads = jax.jit(jax.grad(total))(params)
     for name in ("blocks.0.alpha", "blocks.1.beta"):
@@ -184,10 +184,10 @@ def test_rematerialisation_changes_neither_values_nor_gradients(key):
     remat = models.make_encoder(**SMALL, remat=True, rngs=nnx.Rngs(0))
 
     def gradients(encoder):
-        graph, params = checkpoint.split_module(encoder)
+        graph, params = flat_params.split_module(encoder)
         return jax.jit(
             jax.value_and_grad(
-                lambda p: jnp.sum(checkpoint.merge_module(graph, p)(image) ** 3)
+                lambda p: jnp.sum(flat_params.merge_module(graph, p)(image) ** 3)
             )
         )(params)
 
@@ -202,11 +202,11 @@ def test_rematerialisation_keeps_fewer_activations():
         encoder = models.make_encoder(
             width=16, num_blocks=4, remat=remat, rngs=nnx.Rngs(0)
         )
-        graph, params = checkpoint.split_module(encoder)
+        graph, params = flat_params.split_module(encoder)
         image = jnp.zeros((1, 64, 64, 3))
 
         def apply(params):
-            return checkpoint.merge_module(graph, params)(image)
+            return flat_params.merge_module(graph, params)(image)
 
         saved = jax.eval_shape(lambda p: jax.vjp(apply, p)[1], params)
         return sum(leaf.size * 4 for leaf in jax.tree.leaves(saved))
@@ -218,9 +218,9 @@ def test_memory_of_restoring_does_not_grow_with_the_number_of_blocks():
     def temporary_bytes(num_blocks):
         kwargs = {**SMALL, "num_blocks": num_blocks}
         encoder = models.make_encoder(**kwargs, rngs=nnx.Rngs(0))
-        graph, params = checkpoint.split_module(encoder)
+        graph, params = flat_params.split_module(encoder)
         image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
-        apply = jax.jit(lambda p, x: checkpoint.merge_module(graph, p)(x))
+        apply = jax.jit(lambda p, x: flat_params.merge_module(graph, p)(x))
         return apply.lower(params, image).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(6) < 1.3 * temporary_bytes(2)
@@ -272,6 +272,6 @@ def test_params_are_float32_and_not_weakly_typed(per_channel_scale):
     config = common.get_config("smoke")
     config.encoder.per_channel_scale = per_channel_scale
     for network in make_networks(config):
-        _, params = checkpoint.split_module(network)
+        _, params = flat_params.split_module(network)
         for name, value in params.items():
             assert (value.dtype, value.weak_type) == (jnp.float32, False), name

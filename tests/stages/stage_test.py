@@ -11,7 +11,7 @@ from configs import derain, distill, recog, recon, scratch
 from ttl_jax import models
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages.stage import Source, Stage, make_stage
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 CONFIGS = {
     "recog": recog,
@@ -49,7 +49,7 @@ def gradients(stage, batch, key):
     """Gradient of the loss by module, as if every module were trained."""
     graphs, params = {}, {}
     for i, (name, factory) in enumerate(sorted(stage.modules.items())):
-        graphs[name], params[name] = checkpoint.split_module(factory(rngs=nnx.Rngs(i)))
+        graphs[name], params[name] = flat_params.split_module(factory(rngs=nnx.Rngs(i)))
         # D_dr's last layer starts at zero, which would hide gradients behind it.
         keys = jax.random.split(key, len(params[name]))
         params[name] = {
@@ -59,7 +59,8 @@ def gradients(stage, batch, key):
 
     def loss(params):
         modules = {
-            name: checkpoint.merge_module(graphs[name], params[name]) for name in params
+            name: flat_params.merge_module(graphs[name], params[name])
+            for name in params
         }
         return stage.loss_fn(modules, batch, key)[0]
 

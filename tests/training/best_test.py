@@ -10,7 +10,7 @@ import pytest
 
 from tests.training import toy_stage
 from tests.training.loop_test import Interruption, all_arrays, interrupt_at
-from ttl_jax.training import best, checkpoint, loop, metric_writer
+from ttl_jax.training import best, loop, metric_writer, saved_runs
 
 
 def best_step(values, metric="pairs/psnr"):
@@ -79,20 +79,20 @@ def expected(config, tmp_path):
     }
     step = max(values, key=values.get)
     assert 1 < step < 8 and step != 4  # of no checkpoint that would be there anyway
-    modules, _ = checkpoint.load_modules(run_dir / checkpoint.FOLDER / str(step))
+    modules, _ = saved_runs.load_modules(run_dir / saved_runs.FOLDER / str(step))
     return step, values[step], modules
 
 
 def assert_holds(run_dir, expected):
     step, value, modules = expected
-    ours, metadata = checkpoint.load_modules(run_dir / "best")
+    ours, metadata = saved_runs.load_modules(run_dir / "best")
     assert metadata["step"] == step
     assert metadata["best"] == {
         "metric": "photographs/mean", "step": step, "value": value
     }  # fmt: skip
     assert metadata["evaluation"]["photographs/mean"] == value
     jax.tree.map(np.testing.assert_array_equal, ours, modules)
-    assert set(os.listdir(run_dir / checkpoint.FOLDER)) == {str(step), "8"}
+    assert set(os.listdir(run_dir / saved_runs.FOLDER)) == {str(step), "8"}
 
 
 def test_best_step_is_kept_beside_the_last_one(config, expected, tmp_path):

@@ -20,14 +20,14 @@ from tests import mutations
 from tests.training import metadata, toy_stage
 from tests.training.loop_test import all_arrays
 from ttl_jax.inference import networks
-from ttl_jax.training import checkpoint, loop
+from ttl_jax.training import checkpoint, loop, saved_runs
 
 # When a read fails, TensorStore tells those of other arrays to a loop that is closed.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
 )
 
-STEP = f"{checkpoint.FOLDER}/2"
+STEP = f"{saved_runs.FOLDER}/2"
 WEIGHTS = {
     "encoder": {
         "kernel": np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32),
@@ -77,10 +77,10 @@ def is_refused_or_exact(read, run_dir):
     """Whether a damaged step is refused; where it is read, it has to be as it was."""
     try:
         found = read()
-    except checkpoint.CheckpointError as error:
+    except saved_runs.CheckpointError as error:
         message = str(error)
         assert message.startswith(f"{run_dir / STEP} cannot be read: ")
-        assert f"The step before it is {run_dir / checkpoint.FOLDER / '1'}" in message
+        assert f"The step before it is {run_dir / saved_runs.FOLDER / '1'}" in message
         assert "--fallback" in message and "\n" not in message
         return True
     jax.tree.map(np.testing.assert_array_equal, found, WEIGHTS)
@@ -104,7 +104,7 @@ def test_a_step_with_a_damaged_file_is_refused_by_name_or_read_exactly(name, run
         data = path.read_bytes()
         damaged = DAMAGES[name](data, i)
         path.unlink() if damaged is None else path.write_bytes(damaged)
-        num_refused += is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+        num_refused += is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
         path.write_bytes(data)
     assert num_refused >= 4  # much of what Orbax writes is there twice, or never read
 
@@ -127,7 +127,7 @@ def test_a_flipped_bit_of_the_weights_is_found(run):
     data, found = largest.read_bytes(), 0
     for seed in range(12):
         largest.write_bytes(mutations.flip_bit(data, seed))
-        found += is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+        found += is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
     assert found > 6
 
 
@@ -137,29 +137,29 @@ def test_a_step_without_an_item_says_which(item, replaced, run):
     shutil.rmtree(run / STEP / item)
     if replaced:
         (run / STEP / item).write_text("a file")
-    with pytest.raises(checkpoint.CheckpointError, match=f"it lacks its {item}"):
-        checkpoint.load_modules(run)
+    with pytest.raises(saved_runs.CheckpointError, match=f"it lacks its {item}"):
+        saved_runs.load_modules(run)
 
 
 def test_a_step_that_is_a_file_is_damaged_and_not_passed_over(run):
     shutil.rmtree(run / STEP)
     (run / STEP).write_text("a file")
-    with pytest.raises(checkpoint.CheckpointError, match="checkpoints/2 cannot be"):
-        checkpoint.load_modules(run)
+    with pytest.raises(saved_runs.CheckpointError, match="checkpoints/2 cannot be"):
+        saved_runs.load_modules(run)
 
 
 def test_what_a_kill_left_is_passed_over(run):
     (run / STEP).rename(run / f"{STEP}.orbax-checkpoint-tmp")
-    assert checkpoint.load_modules(run)[1]["step"] == 1
+    assert saved_runs.load_modules(run)[1]["step"] == 1
 
 
 def test_the_only_step_leaves_no_way_but_to_begin_anew(run):
-    shutil.rmtree(run / checkpoint.FOLDER / "1")
+    shutil.rmtree(run / saved_runs.FOLDER / "1")
     shutil.rmtree(run / STEP / "params")
-    for read in (checkpoint.load_modules, checkpoint.set_aside_damaged):
-        with pytest.raises(checkpoint.CheckpointError, match="remove .*run and train"):
+    for read in (saved_runs.load_modules, saved_runs.set_aside_damaged):
+        with pytest.raises(saved_runs.CheckpointError, match="remove .*run and train"):
             read(run)
-    assert checkpoint.saved_steps(run) == [2]
+    assert saved_runs.saved_steps(run) == [2]
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_the_only_step_leaves_no_way_but_to_begin_anew(run):
 def test_metadata_of_another_form_are_refused(told, run):
     path = run / STEP / "metadata" / "metadata"
     path.write_text(json.dumps(metadata.make(**told)))
-    with pytest.raises(checkpoint.CheckpointError, match="not those that training"):
-        checkpoint.load_modules(run)
+    with pytest.raises(saved_runs.CheckpointError, match="not those that training"):
+        saved_runs.load_modules(run)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_metadata_of_another_form_are_refused(told, run):
 )
 def test_metadata_that_are_none_are_refused(text, run):
     (run / STEP / "metadata" / "metadata").write_text(text)
-    with pytest.raises(checkpoint.CheckpointError, match="metadata"):
-        checkpoint.load_modules(run)
+    with pytest.raises(saved_runs.CheckpointError, match="metadata"):
+        saved_runs.load_modules(run)
 
 
 def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
@@ -200,8 +200,8 @@ def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
     form["shape"] = form["chunks"] = [2**20, 2**20]
     store["encoder.kernel/.zarray"] = json.dumps(form).encode()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(checkpoint.CheckpointError, match="claim 4,398,0.* bytes, but"):
-        checkpoint.load_modules(run)
+    with pytest.raises(saved_runs.CheckpointError, match="claim 4,398,0.* bytes, but"):
+        saved_runs.load_modules(run)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 100_000  # kilobytes
 
@@ -248,8 +248,8 @@ def test_reading_unpickles_nothing(run, tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="unpickled"):
         pickle.loads(b"")
     jax.tree.map(np.testing.assert_array_equal, restore(run), ITEMS)
-    assert not is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
-    checkpoint.set_aside_damaged(run)
+    assert not is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
+    saved_runs.set_aside_damaged(run)
 
 
 def test_a_pickle_in_a_step_does_nothing(run, tmp_path):
@@ -259,11 +259,11 @@ def test_a_pickle_in_a_step_does_nothing(run, tmp_path):
     for folder in (run / STEP, *folders):
         for name in ("checkpoint", "state.pkl", "data.npy", "arrays.msgpack"):
             (folder / name).write_bytes(malicious)
-    is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+    is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
     for path in parts(run):
         data = path.read_bytes()
         path.write_bytes(malicious)
-        is_refused_or_exact(lambda: checkpoint.load_modules(run)[0], run)
+        is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
         path.write_bytes(data)
     assert not trace.exists()
     pickle.loads(malicious).close()
@@ -275,16 +275,16 @@ def test_a_pickle_in_a_step_does_nothing(run, tmp_path):
 
 def test_the_last_steps_that_are_damaged_are_set_aside(run):
     save(run, 5, 7)
-    shutil.rmtree(run / checkpoint.FOLDER / "5" / "progress")
-    (run / checkpoint.FOLDER / "7" / "params" / "_METADATA").write_text("{")
-    lines = checkpoint.set_aside_damaged(run)
+    shutil.rmtree(run / saved_runs.FOLDER / "5" / "progress")
+    (run / saved_runs.FOLDER / "7" / "params" / "_METADATA").write_text("{")
+    lines = saved_runs.set_aside_damaged(run)
     assert ["checkpoints/7 cannot" in lines[0], "5 cannot" in lines[1]] == [True] * 2
-    assert lines[1].endswith(f"it is now {run / checkpoint.FOLDER / '5.damaged1'}")
-    assert checkpoint.saved_steps(run) == [1, 2]
-    assert not checkpoint.set_aside_damaged(run)
+    assert lines[1].endswith(f"it is now {run / saved_runs.FOLDER / '5.damaged1'}")
+    assert saved_runs.saved_steps(run) == [1, 2]
+    assert not saved_runs.set_aside_damaged(run)
     save(run, 5)
-    shutil.rmtree(run / checkpoint.FOLDER / "5" / "progress")
-    assert "5.damaged2" in checkpoint.set_aside_damaged(run)[0]
+    shutil.rmtree(run / saved_runs.FOLDER / "5" / "progress")
+    assert "5.damaged2" in saved_runs.set_aside_damaged(run)[0]
 
 
 def test_a_run_goes_on_from_the_step_before_a_damaged_one(photographs, tmp_path):
@@ -294,14 +294,14 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(photographs, tmp_path)
     for name in ("damaged", "undisturbed"):
         loop.train(config, tmp_path / name)
     run_dir = tmp_path / "damaged" / "toy"
-    assert checkpoint.saved_steps(run_dir) == [2, 4]
-    for path in (run_dir / checkpoint.FOLDER / "4" / "progress").rglob("d/*"):
+    assert saved_runs.saved_steps(run_dir) == [2, 4]
+    for path in (run_dir / saved_runs.FOLDER / "4" / "progress").rglob("d/*"):
         path.write_bytes(b"")
     config.num_steps = 6
-    with pytest.raises(checkpoint.CheckpointError, match="toy/checkpoints/4 cannot"):
+    with pytest.raises(saved_runs.CheckpointError, match="toy/checkpoints/4 cannot"):
         loop.train(config, tmp_path / "damaged")
     loop.fall_back(config, tmp_path / "damaged")
-    assert checkpoint.saved_steps(run_dir) == [2]
+    assert saved_runs.saved_steps(run_dir) == [2]
     for name in ("damaged", "undisturbed"):
         loop.train(config, tmp_path / name)
     ours, theirs = (
@@ -316,10 +316,10 @@ import pathlib, sys
 import jax
 number, port, run_dir = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
-from ttl_jax.training import checkpoint, loop, sharding
+from ttl_jax.training import checkpoint, loop, saved_runs, sharding
 loop.make_stage, loop._directory_of = lambda config: None, lambda *_: run_dir
 loop.fall_back(None, run_dir)
-print(checkpoint.saved_steps(run_dir), checkpoint.load_modules(run_dir)[1]["step"])
+print(saved_runs.saved_steps(run_dir), saved_runs.load_modules(run_dir)[1]["step"])
 """
 
 
@@ -389,7 +389,7 @@ def test_on_a_full_disk_the_last_step_stays_and_the_run_goes_on_later(
 
 def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
     saver = checkpoint.Checkpointer(run, keep=5)
-    partial = run / checkpoint.FOLDER / "9.orbax-checkpoint-tmp"
+    partial = run / saved_runs.FOLDER / "9.orbax-checkpoint-tmp"
 
     def fail(*args, **kwargs):
         partial.mkdir()
@@ -401,7 +401,7 @@ def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
             saver.save(9, ITEMS, metadata.make())
     saver.close()
     assert str(caught.value) == (
-        f"{run / checkpoint.FOLDER} could not be written to: RESOURCE_EXHAUSTED: full. "
+        f"{run / saved_runs.FOLDER} could not be written to: RESOURCE_EXHAUSTED: full. "
         "Step 2 stays. Once there is room and permission to write, the same command goes "
         "on."
     )

@@ -12,7 +12,7 @@ import pytest
 
 from tests.training import killing
 from tests.training.loop_test import all_arrays, rows_of
-from ttl_jax.training import checkpoint, loop
+from ttl_jax.training import loop, saved_runs
 
 
 def start(photographs, workdir, num_steps):
@@ -57,16 +57,16 @@ def kill_until_hit(start, aims, seed, num_kills):
 def assert_same_run(one, other):
     """Same arrays, numbers and saved steps, the best one among them."""
     for run_dir in (one, other):
-        names = {path.name for path in (run_dir / checkpoint.FOLDER).iterdir()}
-        assert names == set(map(str, checkpoint.saved_steps(run_dir)))  # nothing else
-    assert checkpoint.saved_steps(one) == checkpoint.saved_steps(other)
+        names = {path.name for path in (run_dir / saved_runs.FOLDER).iterdir()}
+        assert names == set(map(str, saved_runs.saved_steps(run_dir)))  # nothing else
+    assert saved_runs.saved_steps(one) == saved_runs.saved_steps(other)
     assert rows_of(one) == rows_of(other)
     jax.tree.map(np.testing.assert_array_equal, all_arrays(one), all_arrays(other))
-    (_, ours), (_, theirs) = map(checkpoint.load_modules, (one, other))
+    (_, ours), (_, theirs) = map(saved_runs.load_modules, (one, other))
     assert ours == theirs
     if ours["best"]:
         (ours, _), (theirs, _) = (
-            checkpoint.load_modules(run_dir / checkpoint.BEST)
+            saved_runs.load_modules(run_dir / saved_runs.BEST)
             for run_dir in (one, other)
         )
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -13,7 +13,7 @@ import time
 import jax
 
 from tests.training import toy_stage
-from ttl_jax.training import checkpoint, metric_writer
+from ttl_jax.training import metric_writer, saved_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 PARTIAL = ".orbax-checkpoint-tmp"  # ends the name of a step that is being written
@@ -65,7 +65,7 @@ class Trainer:
     def __init__(self, command, workdir, *, devices=None):
         self._run_dir = workdir / "toy"
         self._log = workdir / "log.txt"
-        self._first_save = max(checkpoint.saved_steps(self._run_dir), default=0)
+        self._first_save = max(saved_runs.saved_steps(self._run_dir), default=0)
         workdir.mkdir(exist_ok=True)
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -90,15 +90,15 @@ class Trainer:
         return {"evaluation" if is_due else "step"} | self._background()
 
     def _background(self) -> set[str]:
-        folder = self._run_dir / checkpoint.FOLDER
+        folder = self._run_dir / saved_runs.FOLDER
         names = [path.name for path in folder.glob(f"*{PARTIAL}")]
         if names:
             step = max(int(name.removesuffix(PARTIAL)) for name in names)
             is_due = step % FIELDS["checkpoint_every"] == 0
             return {"save" if is_due else "save of the best"}
-        saved = checkpoint.saved_steps(self._run_dir)
+        saved = saved_runs.saved_steps(self._run_dir)
         if saved and saved[-1] > self._first_save:
-            best = checkpoint.read_metadata(self._run_dir, saved[-1])["best"]
+            best = saved_runs.read_metadata(self._run_dir, saved[-1])["best"]
             if not set(saved) <= {saved[-1], best["step"]}:
                 return {"clean-up"}
         return set()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.training import toy_stage
-from ttl_jax.training import checkpoint, loop, metric_writer, sharding
+from ttl_jax.training import checkpoint, loop, metric_writer, saved_runs, sharding
 
 
 def all_arrays(run_dir):
@@ -216,7 +216,7 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     loop.train(config, tmp_path)
     before = all_arrays(tmp_path / "toy")
     # Metadata of a run that would overflow, put beside weights that are still finite.
-    for path in (tmp_path / "toy" / checkpoint.FOLDER).rglob("metadata"):
+    for path in (tmp_path / "toy" / saved_runs.FOLDER).rglob("metadata"):
         if path.is_file():
             saved = json.loads(path.read_text())
             saved["config"]["learning_rate"] = 1e30
@@ -293,7 +293,7 @@ def test_skipped_batch_is_as_if_its_update_had_done_nothing(
     assert ours["progress"].pop("bad_step") == 3
     assert theirs["progress"].pop("bad_step") == -1
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    metadata = checkpoint.load_modules(tmp_path / "skipped" / "toy")[1]
+    metadata = saved_runs.load_modules(tmp_path / "skipped" / "toy")[1]
     assert metadata["skipped_steps"] == [3]
     rows = rows_of(tmp_path / "skipped" / "toy")
     (row,) = (row for row in rows if "train/skipped_steps" in row)
@@ -315,7 +315,7 @@ def test_run_that_skips_batches_ends_alike_where_it_was_interrupted(
     loop.train(config, tmp_path / "interrupted")
     runs = [tmp_path / name / "toy" for name in ("interrupted", "undisturbed")]
     jax.tree.map(np.testing.assert_array_equal, *map(all_arrays, runs))
-    (_, ours), (_, theirs) = map(checkpoint.load_modules, runs)
+    (_, ours), (_, theirs) = map(saved_runs.load_modules, runs)
     assert ours == theirs and ours["skipped_steps"] == [2, 4]
     assert rows_of(runs[0]) == rows_of(runs[1])
 
@@ -335,10 +335,10 @@ def test_batches_skipped_before_an_interruption_count(
         loop.train(config, tmp_path)
     assert "So were steps [1]" in str(error.value)
     assert "--config.skip_bad_batches=11" in str(error.value)
-    assert checkpoint.saved_steps(tmp_path / "toy") == [2, 4]
+    assert saved_runs.saved_steps(tmp_path / "toy") == [2, 4]
     config.skip_bad_batches = 2
     loop.train(config, tmp_path)
-    metadata = checkpoint.load_modules(tmp_path / "toy")[1]
+    metadata = saved_runs.load_modules(tmp_path / "toy")[1]
     assert metadata["skipped_steps"] == [1, 4]
 
 

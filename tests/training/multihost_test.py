@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.training import gradient_descent, toy_stage
-from ttl_jax.training import checkpoint, loop, metric_writer, sharding
+from ttl_jax.training import fingerprints, loop, metric_writer, saved_runs, sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -115,7 +115,7 @@ def assert_same_training(one, other):
 def assert_same_end(one, other):
     """Same last evaluation and params, but for the order of float32 sums."""
     (weights, ours), (other_weights, theirs) = (
-        checkpoint.load_modules(workdir / "toy") for workdir in (one, other)
+        saved_runs.load_modules(workdir / "toy") for workdir in (one, other)
     )
     assert ours["step"] == theirs["step"] == 20
     assert ours["evaluation"] == pytest.approx(theirs["evaluation"], rel=1e-5)
@@ -162,10 +162,10 @@ def test_two_processes_start_from_an_earlier_run_of_two(photographs, tmp_path):
     flags = ("--config.hidden=1024", "--config.fsdp=True")
     finish(start_two(tmp_path, photographs, *flags, "--config.run=teacher"))
     finish(start_two(tmp_path, photographs, *flags, "--config.frozen_teacher=True"))
-    _, metadata = checkpoint.load_modules(tmp_path / "toy")
+    _, metadata = saved_runs.load_modules(tmp_path / "toy")
     assert metadata["step"] == 6
-    teacher = checkpoint.load_modules(tmp_path / "teacher")[0]["encoder"]
-    assert metadata["origins"]["teacher"]["digest"] == checkpoint.digest(teacher)
+    teacher = saved_runs.load_modules(tmp_path / "teacher")[0]["encoder"]
+    assert metadata["origins"]["teacher"]["digest"] == fingerprints.digest(teacher)
 
 
 def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkeypatch):
@@ -327,7 +327,7 @@ def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
     loop.train(config, tmp_path / "one")
     assert_same_end(tmp_path / "one", tmp_path / "two")
     for name in ("one", "two"):
-        metadata = checkpoint.load_modules(tmp_path / name / "toy")[1]
+        metadata = saved_runs.load_modules(tmp_path / name / "toy")[1]
         assert metadata["skipped_steps"] == [3, 15]
 
 
@@ -337,6 +337,6 @@ def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path
     wait_for_steps(tmp_path)
     processes[1].send_signal(signal.SIGTERM)
     printed = finish(processes, statuses=(143, 143), timeout=60)
-    step = checkpoint.load_modules(tmp_path / "toy")[1]["step"]
+    step = saved_runs.load_modules(tmp_path / "toy")[1]["step"]
     assert f"is saved at step {step} of 100000" in printed[0]
     assert step <= max(losses_of(tmp_path)) <= step + 1

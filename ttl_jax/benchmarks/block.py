@@ -18,7 +18,7 @@ from flax import nnx
 from configs import common
 from ttl_jax.benchmarks import timing
 from ttl_jax.models import aglf_vit
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 TABLES = "benchmark_block.json"
 
@@ -143,11 +143,11 @@ def make_jax(
     Returns:
       Of the result, and of weights (by name) and features; both wait for the device.
     """
-    graph, params = checkpoint.split_module(block)
+    graph, params = flat_params.split_module(block)
     x = jnp.asarray(features)
 
     def compute(params, x):
-        return checkpoint.merge_module(graph, params)(x)
+        return flat_params.merge_module(graph, params)(x)
 
     def loss(params, x):
         return jnp.square(compute(params, x)).sum() / 2

@@ -18,7 +18,7 @@ from configs import scratch
 from ttl_jax.benchmarks import timing, yardstick
 from ttl_jax.models import complexity, traffic
 from ttl_jax.stages.stage import make_stage
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 TABLES = "benchmark_restore.json"
 
@@ -180,11 +180,11 @@ def _floor_bytes(preset: str, side: int) -> float:
 
 
 def _compile(network: nnx.Module, side: int, floor_bytes: float = 0.0) -> _Program:
-    graph, params = checkpoint.split_module(network)
+    graph, params = flat_params.split_module(network)
     image = jax.random.uniform(jax.random.key(0), (1, side, side, 3))
 
     def restore(params, image):
-        return checkpoint.merge_module(graph, params)(image)
+        return flat_params.merge_module(graph, params)(image)
 
     start = time.perf_counter()
     program = jax.jit(restore).lower(params, image).compile()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ttl_jax.models import aglf_vit
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 _EPSILON = 1e-6  # of norms and lengths, as in ttl_jax.models
 
@@ -26,7 +26,7 @@ def make(
       ValueError: If the block's global branch is not channel attention.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    params = checkpoint.split_module(block)[1]
+    params = flat_params.split_module(block)[1]
     if "global_branch.temperature" not in params:
         raise ValueError("PyTorch's block has channel attention only.")
     weights = {

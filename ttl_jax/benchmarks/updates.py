@@ -12,7 +12,7 @@ from flax import nnx
 from ttl_jax.data import datasets
 from ttl_jax.models import complexity, traffic
 from ttl_jax.stages.stage import Stage, make_stage
-from ttl_jax.training import checkpoint, config_check, loop, sharding
+from ttl_jax.training import config_check, flat_params, loop, sharding
 from ttl_jax.training.state import Loaded
 
 STEPS = 4  # in a turn
@@ -129,7 +129,7 @@ def _floor_bytes(config, stage: Stage, state) -> float:
 def _load_random(stage: Stage) -> Loaded:
     """Random weights in place of those of earlier runs."""
     params = {
-        name: checkpoint.split_module(stage.modules[name](rngs=nnx.Rngs(i)))[1]
+        name: flat_params.split_module(stage.modules[name](rngs=nnx.Rngs(i)))[1]
         for i, name in enumerate(stage.init_from)
     }
     networks = {name: stage.describe_module(name) for name in params}

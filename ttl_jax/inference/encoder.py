@@ -10,7 +10,7 @@ from flax import nnx
 from ttl_jax import models
 from ttl_jax.data import transforms
 from ttl_jax.inference import networks
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params, saved_runs
 
 SIDE = 192  # pixels, of the square that is looked at
 
@@ -27,10 +27,10 @@ class Encoder:
             f"encoder of {name} at step {step}, mean over the central {SIDE} x {SIDE} "
             "pixels"
         )
-        graph, self._params = checkpoint.split_module(encoder)
+        graph, self._params = flat_params.split_module(encoder)
 
         def embed(params, image):
-            return checkpoint.merge_module(graph, params)(image).mean(axis=(0, 1, 2))
+            return flat_params.merge_module(graph, params)(image).mean(axis=(0, 1, 2))
 
         self._embed = jax.jit(embed)
 
@@ -51,7 +51,7 @@ class Encoder:
             factory=models.make_encoder.__name__,
             purpose="features come from a run such as runs/recog",
         )
-        name = checkpoint.find_run(path).resolve().name
+        name = saved_runs.find_run(path).resolve().name
         return cls(modules["encoder"], name=name, step=metadata["step"])
 
     def embed(self, image: np.ndarray) -> np.ndarray:

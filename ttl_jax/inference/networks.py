@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax import models
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params, saved_runs
 
 
 def load(
@@ -18,7 +18,7 @@ def load(
     """The networks of a run, with their weights, by name; and the run's metadata.
 
     Args:
-      path: As of `checkpoint.load_modules`: a run's folder such as `runs/derain`, its
+      path: As of `saved_runs.load_modules`: a run's folder such as `runs/derain`, its
         best step, or one step's folder.
       names: Which modules; the last is made by `factory`.
       factory: Name of that one's factory in `models`.
@@ -27,7 +27,7 @@ def load(
     Raises:
       ValueError: If there is no checkpoint, it is damaged, or the run is of another kind.
     """
-    params, metadata = checkpoint.load_modules(path)
+    params, metadata = saved_runs.load_modules(path)
     if not set(names) <= params.keys():
         raise ValueError(
             f"{path} holds {sorted(params)}, not {sorted(names)}; {purpose}."
@@ -46,10 +46,10 @@ def load(
 
 def read_progress(run_dir: pathlib.Path) -> tuple[int, int | None]:
     """Updates that a run has saved and that it is to do; 0 and None before the first."""
-    steps = checkpoint.saved_steps(run_dir)
+    steps = saved_runs.saved_steps(run_dir)
     if not steps:
         return 0, None
-    metadata = checkpoint.read_metadata(run_dir, steps[-1])
+    metadata = saved_runs.read_metadata(run_dir, steps[-1])
     return steps[-1], metadata["config"]["num_steps"]
 
 
@@ -70,7 +70,7 @@ def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module
     factory = models.FACTORIES[description["factory"]]
     try:
         # Shapes alone, so that no memory is needed for sizes that are not the params'.
-        graph, initial = checkpoint.split_module(
+        graph, initial = flat_params.split_module(
             nnx.eval_shape(lambda: factory(**arguments, rngs=nnx.Rngs(0)))
         )
     except Exception as error:  # The arguments may be anything.
@@ -78,8 +78,8 @@ def _rebuild(description: dict[str, Any], params, path, name: str) -> nnx.Module
             f"{path}: {name!r} cannot be made as its checkpoint says, by "
             f"{description}: {error}"
         ) from error
-    checkpoint.verify_params(params, initial, source=str(path), module=name)
-    return checkpoint.merge_module(graph, jax.tree.map(jnp.asarray, params))
+    flat_params.verify_params(params, initial, source=str(path), module=name)
+    return flat_params.merge_module(graph, jax.tree.map(jnp.asarray, params))
 
 
 def _count_parts(arguments: dict[str, Any]) -> dict[str, int]:

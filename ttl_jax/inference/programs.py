@@ -10,7 +10,7 @@ from flax import nnx
 from ttl_jax.models import layers
 from ttl_jax.models.attention import ChannelSums
 from ttl_jax.models.region import Region
-from ttl_jax.training import checkpoint
+from ttl_jax.training import flat_params
 
 _Sums = ChannelSums | None
 
@@ -31,12 +31,12 @@ class Part:
     @classmethod
     def of(cls, module: nnx.Module) -> "Part":
         """Takes a module apart."""
-        graph, params = checkpoint.split_module(module)
+        graph, params = flat_params.split_module(module)
         return cls(params, graph)
 
     def build(self) -> Any:
         """The module again."""
-        return checkpoint.merge_module(self.graph, self.params)
+        return flat_params.merge_module(self.graph, self.params)
 
 
 @functools.partial(jax.jit, static_argnames="margin")

@@ -9,7 +9,7 @@ from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.inference import networks
-from ttl_jax.training import checkpoint
+from ttl_jax.training import fingerprints, flat_params, saved_runs
 
 
 class Recognizer:
@@ -26,15 +26,15 @@ class Recognizer:
     def __init__(self, encoder: nnx.Module, classifier: nnx.Module, run: pathlib.Path):
         self.name = run.name
         self._run = run
-        encoder_graph, encoder_params = checkpoint.split_module(encoder)
-        classifier_graph, classifier_params = checkpoint.split_module(classifier)
-        self._digest = checkpoint.digest(encoder_params)
+        encoder_graph, encoder_params = flat_params.split_module(encoder)
+        classifier_graph, classifier_params = flat_params.split_module(classifier)
+        self._digest = fingerprints.digest(encoder_params)
         self._params = encoder_params, classifier_params
 
         @jax.jit
         def score(params, image):
-            features = checkpoint.merge_module(encoder_graph, params[0])(image)
-            return checkpoint.merge_module(classifier_graph, params[1])(features)
+            features = flat_params.merge_module(encoder_graph, params[0])(image)
+            return flat_params.merge_module(classifier_graph, params[1])(features)
 
         self._score = score
 
@@ -55,7 +55,7 @@ class Recognizer:
             factory=models.make_classifier.__name__,
             purpose="to tell rain takes a run of the stage recog",
         )
-        run = checkpoint.find_run(path).resolve()
+        run = saved_runs.find_run(path).resolve()
         return cls(modules["encoder"], modules["decoder"], run)
 
     def score(self, image: np.ndarray) -> float:
@@ -77,7 +77,7 @@ class Recognizer:
         Args:
           path: As of `from_checkpoint`, of any run.
         """
-        ancestors = checkpoint.find_ancestors(path)
+        ancestors = saved_runs.find_ancestors(path)
         if self._digest in ancestors.digests or self._run in ancestors.runs:
             return True
         return False if ancestors.are_all else None

@@ -20,8 +20,10 @@ from ttl_jax.training import (
     best,
     checkpoint,
     config_check,
+    json_files,
     optimizer,
     samples,
+    saved_runs,
     sharding,
     stopping,
 )
@@ -97,7 +99,7 @@ def fall_back(config, workdir: str | pathlib.Path) -> None:
     """
     directory = _directory_of(config, make_stage(config), workdir)
     if sharding.is_writer():
-        for line in checkpoint.set_aside_damaged(directory):
+        for line in saved_runs.set_aside_damaged(directory):
             logging.warning("%s", line)
     sharding.wait_for_all("damaged steps are set aside")
 
@@ -144,7 +146,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
             state = train_state.TrainState.from_items(items)
             logging.info("%s goes on at step %d", directory, first_step)
         elif sharding.is_writer():
-            checkpoint.write_json(directory / LISTING, list(inputs.training.listing))
+            json_files.write_json(directory / LISTING, list(inputs.training.listing))
         writer = MetricWriter(
             directory, first_step=first_step, enabled=sharding.is_writer()
         )
@@ -165,11 +167,11 @@ def _directory_of(config, stage: Stage, workdir: str | pathlib.Path) -> pathlib.
 
 def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
     """The last saved step and its metadata, of the same config; 0 and none of a new run."""
-    step = max(checkpoint.saved_steps(directory), default=0)
+    step = max(saved_runs.saved_steps(directory), default=0)
     sharding.check_same(f"The last saved steps in {directory}", str(step))
     if not step:
         return 0, {}
-    saved = checkpoint.read_metadata(directory, step)
+    saved = saved_runs.read_metadata(directory, step)
     config_check.check_unchanged(config, saved["config"], run=str(directory))
     return step, saved
 
@@ -185,7 +187,7 @@ def _open_inputs(
     if not is_new:
         config_check.check_same_listing(
             list(training.listing),
-            checkpoint.read_json(directory / LISTING),
+            json_files.read_json(directory / LISTING),
             run=str(directory),
         )
     return _Inputs(training, evaluation, loaded)

@@ -14,8 +14,8 @@ from flax import nnx, struct
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.training import checkpoint, sharding
-from ttl_jax.training.checkpoint import Params
+from ttl_jax.training import fingerprints, flat_params, saved_runs, sharding
+from ttl_jax.training.flat_params import Params
 
 
 @struct.dataclass
@@ -103,7 +103,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
     """
     _check_present(stage, workdir)
     runs = {
-        run: checkpoint.load_modules(workdir / run)
+        run: saved_runs.load_modules(workdir / run)
         for run in sorted({source.run for source in stage.init_from.values()})
     }
     params, networks, origins = {}, {}, {}
@@ -127,7 +127,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
         origins[name] = {
             **dataclasses.asdict(source),
             "step": metadata["step"],
-            "digest": checkpoint.digest(params[name]),
+            "digest": fingerprints.digest(params[name]),
         }
         del origins[name]["command"]
     return Loaded(params, networks, origins)
@@ -153,7 +153,7 @@ def _check_same_network(
 def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        if not checkpoint.saved_steps(workdir / source.run):
+        if not saved_runs.saved_steps(workdir / source.run):
             missing[source.run] = source
     if missing:
         commands = "\n".join(
@@ -200,13 +200,13 @@ def create(
     graphs, params = {}, {}
     for name, make in stage.modules.items():
         key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-        graphs[name], params[name] = checkpoint.split_module(
+        graphs[name], params[name] = flat_params.split_module(
             make(rngs=nnx.Rngs(params=key))
         )
         if name in loaded.params:
             origin = loaded.origins[name]
             source = f"The {origin['module']} of run {origin['run']!r}"
-            checkpoint.verify_params(
+            flat_params.verify_params(
                 loaded.params[name], params[name], source=source, module=name
             )
             _check_same_network(

@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import checkpoint, sharding
+from ttl_jax.training import flat_params, sharding
 from ttl_jax.training.state import Networks, TrainState
 
 
@@ -158,7 +158,7 @@ def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callab
     modules = {}
     for name, params in {**trained, **frozen}.items():
         params = {leaf: value.astype(compute_dtype) for leaf, value in params.items()}
-        module = checkpoint.merge_module(networks.graphs[name], params)
+        module = flat_params.merge_module(networks.graphs[name], params)
         modules[name] = _in_compute_dtype(module, compute_dtype)
     return modules
 

@@ -1,4 +1,4 @@
-"""Checkpoints: names, verification, and what is read back."""
+"""Saved steps: what is read back, by which names, and where it came from."""
 
 import pathlib
 import subprocess
@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.training import metadata
-from ttl_jax import models
-from ttl_jax.training import checkpoint, sharding
+from ttl_jax.training import (
+    checkpoint,
+    fingerprints,
+    saved_runs,
+    sharding,
+)
 
 
 @pytest.fixture
@@ -31,19 +34,10 @@ def save(run_dir, params, *, step=1, ema=None, best=None):
     saver.close()
 
 
-def test_split_and_merge_return_the_same_network(key):
-    encoder = models.make_encoder(width=16, num_blocks=2, rngs=nnx.Rngs(0))
-    graph, params = checkpoint.split_module(encoder)
-    assert "blocks.1.local_branch.depthwise.kernel" in params
-    again = checkpoint.merge_module(graph, params)
-    x = jax.random.uniform(key, (1, 8, 8, 3))
-    np.testing.assert_array_equal(encoder(x), again(x))
-
-
 def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
     weights = {"encoder": {"w": jax.random.normal(key, (3, 4))}}
     save(tmp_path, weights, step=7)
-    loaded, told = checkpoint.load_modules(tmp_path)
+    loaded, told = saved_runs.load_modules(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["w"], weights["encoder"]["w"])
     assert told == metadata.make(evaluation={"x": 0.1}) | {"step": 7}
 
@@ -51,7 +45,7 @@ def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
 def test_moving_average_is_read_where_the_run_keeps_one(tmp_path, params):
     ema = jax.tree.map(lambda x: x + 5, {"encoder": params})
     save(tmp_path, {"encoder": params}, ema=ema)
-    loaded, _ = checkpoint.load_modules(tmp_path)
+    loaded, _ = saved_runs.load_modules(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["a.bias"], np.full(3, 5.0))
 
 
@@ -60,9 +54,9 @@ def test_weights_of_many_devices_are_read_where_there_is_one(tmp_path, key):
     everywhere = sharding.replicated(sharding.make_mesh())
     save(tmp_path, jax.device_put(weights, everywhere))
     code = (
-        "import pathlib, sys, jax; from ttl_jax.training import checkpoint; "
-        "modules, _ = checkpoint.load_modules(pathlib.Path(sys.argv[1])); "
-        "print(jax.device_count(), checkpoint.digest(modules['encoder']))"
+        "import pathlib, sys, jax; from ttl_jax.training import fingerprints, saved_runs; "
+        "modules, _ = saved_runs.load_modules(pathlib.Path(sys.argv[1])); "
+        "print(jax.device_count(), fingerprints.digest(modules['encoder']))"
     )
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, tmp_path],
@@ -72,14 +66,14 @@ def test_weights_of_many_devices_are_read_where_there_is_one(tmp_path, key):
         check=True,
     )
     assert jax.device_count() == 4
-    assert result.stdout.split() == ["1", checkpoint.digest(weights["encoder"])]
+    assert result.stdout.split() == ["1", fingerprints.digest(weights["encoder"])]
 
 
 def test_a_step_can_be_named(tmp_path, params):
     save(tmp_path, {"encoder": params}, step=1)
     save(tmp_path, {"encoder": jax.tree.map(jnp.add, params, params)}, step=2)
-    named, _ = checkpoint.load_modules(tmp_path / checkpoint.FOLDER / "1")
-    latest, _ = checkpoint.load_modules(tmp_path / checkpoint.FOLDER)
+    named, _ = saved_runs.load_modules(tmp_path / saved_runs.FOLDER / "1")
+    latest, _ = saved_runs.load_modules(tmp_path / saved_runs.FOLDER)
     assert named["encoder"]["a.kernel"][0, 0] == 1
     assert latest["encoder"]["a.kernel"][0, 0] == 2
 
@@ -91,58 +85,34 @@ def test_best_step_stays_beside_the_last_ones_and_can_be_named(tmp_path, params)
         best = best_step and {"step": best_step, "value": 0.5}
         saver.save(step, {"params": weights}, metadata.make(best=best))
     saver.close()
-    assert checkpoint.saved_steps(tmp_path) == [2, 4, 5]
+    assert saved_runs.saved_steps(tmp_path) == [2, 4, 5]
     for path, step in ((tmp_path, 5), (tmp_path / "best", 2)):
-        modules, told = checkpoint.load_modules(path)
+        modules, told = saved_runs.load_modules(path)
         assert told["step"] == modules["encoder"]["a"][0] == step
-        assert checkpoint.find_run(path) == tmp_path
+        assert saved_runs.find_run(path) == tmp_path
 
 
 def test_a_run_without_a_best_step_says_so(tmp_path, params):
     save(tmp_path, {"encoder": params})
     with pytest.raises(ValueError, match="no best step yet.*config.best_metric"):
-        checkpoint.load_modules(tmp_path / "best")
+        saved_runs.load_modules(tmp_path / "best")
 
 
-@pytest.mark.parametrize("name", [checkpoint.FOLDER, "7", "best"])
+@pytest.mark.parametrize("name", [saved_runs.FOLDER, "7", "best"])
 def test_a_run_may_be_named_as_folders_of_checkpoints_are(tmp_path, params, name):
     save(tmp_path / name / "recog", {"encoder": params})
     save(tmp_path / name, {"encoder": params}, step=3)
-    assert checkpoint.load_modules(tmp_path / name / "recog")[1]["step"] == 1
-    assert checkpoint.load_modules(tmp_path / name)[1]["step"] == 3
+    assert saved_runs.load_modules(tmp_path / name / "recog")[1]["step"] == 1
+    assert saved_runs.load_modules(tmp_path / name)[1]["step"] == 3
 
 
 def test_a_folder_without_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no checkpoint"):
-        checkpoint.load_modules(tmp_path)
-    (tmp_path / checkpoint.FOLDER).mkdir()
+        saved_runs.load_modules(tmp_path)
+    (tmp_path / saved_runs.FOLDER).mkdir()
     with pytest.raises(ValueError, match="no finished checkpoint"):
-        checkpoint.load_modules(tmp_path)
-    assert not checkpoint.saved_steps(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        (
-            {"a.kernel": np.ones((2, 4), np.float32)},
-            r"\(2, 4\) float32, wanted \(2, 3\)",
-        ),
-        ({"a.kernel": np.ones((2, 3), np.int32)}, "int32, wanted .* float32"),
-        ({"b.bias": np.ones(1, np.float32)}, "b.bias .* not part of the network"),
-    ],
-)
-def test_loaded_leaf_that_differs_is_named(params, change, fault):
-    with pytest.raises(ValueError, match=fault):
-        checkpoint.verify_params(
-            {**params, **change}, params, source="runs/recog", module="encoder"
-        )
-
-
-def test_loaded_leaf_that_lacks_is_named(params):
-    lacking = {"a.kernel": params["a.kernel"]}
-    with pytest.raises(ValueError, match="a.bias is missing"):
-        checkpoint.verify_params(lacking, params, source="runs/x", module="encoder")
+        saved_runs.load_modules(tmp_path)
+    assert not saved_runs.saved_steps(tmp_path)
 
 
 def test_restoring_into_another_shape_is_refused(tmp_path, params):
@@ -152,27 +122,6 @@ def test_restoring_into_another_shape_is_refused(tmp_path, params):
     with pytest.raises(ValueError, match=r"\(3,\) float32, wanted \(4,\)"):
         saver.restore(1, {"params": wider})
     saver.close()
-
-
-def test_digest_tells_values_names_shapes_and_types(params):
-    digests = {
-        checkpoint.digest(params),
-        checkpoint.digest({**params, "a.bias": params["a.bias"] + 1e-7}),
-        checkpoint.digest({"b.kernel": params["a.kernel"], "a.bias": jnp.zeros(3)}),
-        checkpoint.digest({**params, "a.kernel": jnp.ones((3, 2))}),
-        checkpoint.digest({**params, "a.bias": jnp.zeros(3, jnp.int32)}),
-    }
-    assert len(digests) == 5
-    assert checkpoint.digest(dict(reversed(params.items()))) in digests
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "x.json"
-    checkpoint.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        checkpoint.write_json(path, {"a": object()})
-    assert checkpoint.read_json(path) == {"a": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
 def save_descendant(run_dir, params, *origins, step=1):
@@ -195,16 +144,16 @@ def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
     everyone = frozenset({"aa", "ab", "bb", "cc"})
     runs = {tmp_path / name for name in ("recog", "recon", "distill")}
-    assert checkpoint.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
-    step = tmp_path / "distill" / checkpoint.FOLDER / "2"
+    assert saved_runs.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
+    step = tmp_path / "distill" / saved_runs.FOLDER / "2"
     teachers = runs - {tmp_path / "distill"}
-    assert checkpoint.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
-    assert checkpoint.find_ancestors(tmp_path / "recog") == (set(), set(), True)
+    assert saved_runs.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
+    assert saved_runs.find_ancestors(tmp_path / "recog") == (set(), set(), True)
 
 
 def test_ancestors_of_a_run_that_is_gone_or_went_on_are_not_known(tmp_path, params):
     modules, gone = {"encoder": params}, {tmp_path / "distill"}
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
+    assert saved_runs.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
     save_descendant(tmp_path / "distill", modules, ("recog", 1, "aa"), step=5)
-    assert checkpoint.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
+    assert saved_runs.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)

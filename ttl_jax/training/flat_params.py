@@ -1,0 +1,70 @@
+"""A module's params as a flat dict from dotted names ("blocks.0.alpha") to arrays.
+
+So a checkpoint can be read, listed and compared without the code that made it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+Params = dict[str, jax.Array]
+
+
+def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
+    """Returns a module's structure and its params by dotted name."""
+    graph, state = nnx.split(module)
+    params = {
+        ".".join(map(str, path)): variable.get_value()
+        for path, variable in nnx.to_flat_state(state)
+    }
+    return graph, params
+
+
+def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Module:
+    """Returns the module that `split_module` took apart, with the given params."""
+    flat = [
+        (tuple(int(k) if k.isdigit() else k for k in name.split(".")), nnx.Param(value))
+        for name, value in params.items()
+    ]
+    return nnx.merge(graph, nnx.from_flat_state(flat))
+
+
+def verify_params(
+    loaded: Mapping[str, Any], wanted: Mapping[str, Any], *, source: str, module: str
+) -> None:
+    """Checks that loaded params are those wanted: every name, shape and type.
+
+    Args:
+      loaded: Params by dotted name.
+      wanted: Arrays or `jax.ShapeDtypeStruct` by dotted name.
+      source: Where they were loaded from, for the message.
+      module: Name of the module, for the message.
+
+    Raises:
+      ValueError: Naming up to five leaves that differ.
+    """
+
+    def form(leaf):
+        return f"{tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
+
+    faults = []
+    for name in sorted(set(loaded) | set(wanted)):
+        if name not in loaded:
+            faults.append(f"{name} is missing, wanted {form(wanted[name])}")
+        elif name not in wanted:
+            faults.append(f"{name} {form(loaded[name])} is not part of the network")
+        elif form(loaded[name]) != form(wanted[name]):
+            faults.append(
+                f"{name} is {form(loaded[name])}, wanted {form(wanted[name])}"
+            )
+    if faults:
+        shown = "; ".join(faults[:5]) + (
+            f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        )
+        raise ValueError(
+            f"{source} does not fit {module!r}: {shown}. Use the config (preset, encoder "
+            "and decoder fields) that the run was trained with, or train it again."
+        )
