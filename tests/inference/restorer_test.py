@@ -161,7 +161,7 @@ def test_whole_images_that_do_not_fit_are_refused_where_tiles_are_not_wanted(
 ):
     monkeypatch.setattr(whole, "_available_bytes", lambda: 1000)
     ours = restorer.Restorer.from_checkpoint(run[2], tiling="whole")
-    with pytest.raises(whole.DoesNotFit, match="64 x 64 pixels take .* GiB"):
+    with pytest.raises(whole.DoesNotFit, match="128 x 128 pixels take .* GiB"):
         ours.restore(random_image((11, 21, 3), np.uint8))
 
 
