@@ -148,9 +148,12 @@ def test_a_step_that_is_a_file_is_damaged_and_not_passed_over(run):
         saved_runs.load_modules(run)
 
 
-def test_what_a_kill_left_is_passed_over(run):
-    (run / STEP).rename(run / f"{STEP}.orbax-checkpoint-tmp")
+def test_what_a_kill_left_is_passed_over_and_removed_by_the_run_that_goes_on(run):
+    partial = (run / STEP).rename(run / f"{STEP}.orbax-checkpoint-tmp")
     assert saved_runs.load_modules(run)[1]["step"] == 1
+    assert partial.exists()
+    restore(run, 1)
+    assert not partial.exists()
 
 
 def test_the_only_step_leaves_no_way_but_to_begin_anew(run):

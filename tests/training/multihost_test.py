@@ -145,6 +145,9 @@ def test_two_processes_train_as_one_with_as_many_devices(alone, photographs, tmp
 def test_run_of_two_processes_goes_on_in_one(fsdp, alone, photographs, tmp_path):
     _, flags = of_steps(photographs, 10, fsdp=fsdp)
     finish(start_two(tmp_path, photographs, *flags))
+    checksums = saved_runs.read_metadata(tmp_path / "toy", 10)[saved_runs.CHECKSUMS]
+    assert set(checksums) == {"params", "ema", "progress"}
+    assert {type(value) for value in checksums.values()} == {str if fsdp else int}
     loop.train(of_steps(photographs, 20)[0], tmp_path)
     assert_same_training(alone, tmp_path)
 

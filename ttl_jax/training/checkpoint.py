@@ -54,6 +54,8 @@ class Checkpointer:
         self.run_dir = run_dir
         self._folder = run_dir / saved_runs.FOLDER
         self._kept = _LatestAndBest(keep)
+        if jax.process_index() == 0:
+            self._remove_partial()  # what a kill has left
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder.absolute(),
@@ -142,14 +144,17 @@ class Checkpointer:
         with self._saving():
             self._manager.close()
 
+    def _remove_partial(self) -> None:
+        for partial in self._folder.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(partial, ignore_errors=True)
+
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
         """Tells what fails to be written, and leaves nothing of it."""
         try:
             yield
         except Exception as error:  # Orbax and TensorStore raise nearly anything.
-            for partial in self._folder.glob("*.orbax-checkpoint-tmp"):
-                shutil.rmtree(partial, ignore_errors=True)  # which may have filled it
+            self._remove_partial()  # which may have filled the disk
             last = max(saved_runs.saved_steps(self.run_dir), default=None)
             stays = "No step was saved" if last is None else f"Step {last} stays"
             raise OSError(
