@@ -42,14 +42,15 @@ def from_unit_range(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return image.astype(dtype)
 
 
-def read_square(array: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
-    """[side, side, C] of an array, continued by its edge where that lies outside."""
-    height, width = array.shape[:2]
-    rows = slice(max(top, 0), min(top + side, height))
-    columns = slice(max(left, 0), min(left + side, width))
+def read_rectangle(
+    array: np.ndarray, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """A part [height, width, C], continued by the array's edge where it lies outside."""
+    rows = slice(max(top, 0), min(top + height, array.shape[0]))
+    columns = slice(max(left, 0), min(left + width, array.shape[1]))
     padding = (
-        (rows.start - top, top + side - rows.stop),
-        (columns.start - left, left + side - columns.stop),
+        (rows.start - top, top + height - rows.stop),
+        (columns.start - left, left + width - columns.stop),
         (0, 0),
     )
     return np.pad(array[rows, columns], padding, mode="edge")

@@ -19,7 +19,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,21 @@ _SIDE = 512  # of a tile, pixels of the image
 # pixels. The image brought to their size would do worse: rain has a scale.
 _NUM_CROPS, _CROP = 6, 128
 
-# First row and first column of a tile, in pixels of the features.
-_Place = tuple[int, int]
+
+class _Tile(NamedTuple):
+    """A rectangle of the features; the last ones reach over the end of the image.
+
+    Attributes:
+      top: First row.
+      left: First column.
+      height: In pixels of the features.
+      width: Likewise.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 class Tiles:
@@ -46,7 +59,8 @@ class Tiles:
     Args:
       encoder: As `models.make_encoder` returns it; one that `has_tiles`.
       decoder: As `models.make_image_decoder` returns it.
-      side: Of a tile, in pixels of the image; rounded up to what the networks need.
+      side: Of a tile at most, in pixels of the image, rounded up to what the networks
+        need. An image is divided evenly.
     """
 
     def __init__(self, encoder: nnx.Module, decoder: nnx.Module, *, side: int = _SIDE):
@@ -65,7 +79,7 @@ class Tiles:
         self._block_margin = _round_up(2 * max(reaches), block_grid)
         self._decoder_margin = decoder.margin
         self._whole_margin = _round_up(reach + decoder.margin, grid)
-        self._side = _round_up(-(-side // self._stride), grid)
+        self._grid, self._side = grid, _round_up(-(-side // self._stride), grid)
 
     def restore_exactly(self, image: np.ndarray) -> np.ndarray:
         """Restores to what the whole image is restored to.
@@ -98,77 +112,83 @@ class Tiles:
         sums = programs.sums_over(self._encoder, _sample(image))
         return self._fill_image(image, functools.partial(self._restore, sums))
 
-    def _fill(self, target: np.ndarray, compute: Callable[[_Place], Any]) -> Any:
+    def _fill(self, target: np.ndarray, compute: Callable[[_Tile], Any]) -> Any:
         """Fills in features, tile by tile.
 
         Args:
           target: Of the whole image.
-          compute: From a tile's place to its features and the sums over them.
+          compute: From a tile to its features and the sums over them.
 
         Returns:
           The total of the sums.
         """
         total = None
-        for place, part in self._tiles(target):
-            features, sums = compute(place)
+        for tile, part in self._tiles(target):
+            features, sums = compute(tile)
             part[...] = np.asarray(features)[0, : part.shape[0], : part.shape[1]]
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
         return total
 
     def _fill_image(
-        self, image: np.ndarray, compute: Callable[[_Place, np.ndarray], jax.Array]
+        self, image: np.ndarray, compute: Callable[[_Tile, np.ndarray], jax.Array]
     ) -> np.ndarray:
-        """The image that `compute` makes of each tile's place and the image."""
+        """The image that `compute` makes of each tile and the image."""
         restored = np.empty(image.shape, image.dtype)
-        for place, part in self._tiles(restored, self._stride):
-            tile = np.asarray(compute(place, image))[0]
+        for tile, part in self._tiles(restored, self._stride):
+            values = np.asarray(compute(tile, image))[0]
             part[...] = pixels.from_unit_range(
-                tile[: part.shape[0], : part.shape[1]], image.dtype
+                values[: part.shape[0], : part.shape[1]], image.dtype
             )
         return restored
 
     def _tiles(
         self, target: np.ndarray, factor: int = 1
-    ) -> Iterator[tuple[_Place, np.ndarray]]:
-        """The tiles' places and their parts of an array with that many pixels for one."""
-        height, width = (-(-side // factor) for side in target.shape[:2])
-        sides = range(0, height, self._side), range(0, width, self._side)
-        for top, left in itertools.product(*sides):
-            rows = slice(top * factor, (top + self._side) * factor)
-            columns = slice(left * factor, (left + self._side) * factor)
-            yield (top, left), target[rows, columns]
+    ) -> Iterator[tuple[_Tile, np.ndarray]]:
+        """The tiles, and their parts of an array with `factor` pixels for one in a row."""
+        sides = [-(-side // factor) for side in target.shape[:2]]
+        height, width = (self._divide(side) for side in sides)
+        places = range(0, sides[0], height), range(0, sides[1], width)
+        for top, left in itertools.product(*places):
+            rows = slice(top * factor, (top + height) * factor)
+            columns = slice(left * factor, (left + width) * factor)
+            yield _Tile(top, left, height, width), target[rows, columns]
 
-    def _embed(self, image, place: _Place):
+    def _divide(self, side: int) -> int:
+        """The side of a tile, of as few as there can be along one of the features."""
+        num_tiles = -(-side // self._side)
+        return _round_up(-(-side // num_tiles), self._grid)
+
+    def _embed(self, image, tile: _Tile):
         margin = self._embed_margin
-        window, region = self._read_image(image, place, margin)
+        window, region = self._read_image(image, tile, margin)
         return programs.embed(
             self._encoder, self._blocks[0], window, region, margin=margin
         )
 
-    def _advance(self, block: Part, following: Part, x, sums, place: _Place):
+    def _advance(self, block: Part, following: Part, x, sums, tile: _Tile):
         margin = self._block_margin
-        window, region = self._read(x, place, margin)
+        window, region = self._read(x, tile, margin)
         return programs.advance(block, following, window, region, sums, margin=margin)
 
-    def _finish(self, x, sums, place: _Place):
+    def _finish(self, x, sums, tile: _Tile):
         margin = self._block_margin
-        window, region = self._read(x, place, margin)
+        window, region = self._read(x, tile, margin)
         last = self._blocks[-1]
         return programs.finish(
             last, self._norm, window, region, sums, margin=margin
         ), None
 
-    def _decode(self, x, place: _Place, image):
+    def _decode(self, x, tile: _Tile, image):
         margin = self._decoder_margin
-        window, region = self._read_image(image, place, margin)
-        features, _ = self._read(x, place, margin)
+        window, region = self._read_image(image, tile, margin)
+        features, _ = self._read(x, tile, margin)
         return programs.decode(
             self._decoder, window, region, features, margin=margin * self._stride
         )
 
-    def _restore(self, sums, place: _Place, image):
+    def _restore(self, sums, tile: _Tile, image):
         margin = self._whole_margin
-        window, region = self._read_image(image, place, margin)
+        window, region = self._read_image(image, tile, margin)
         return programs.restore(
             self._encoder,
             self._decoder,
@@ -178,17 +198,17 @@ class Tiles:
             margin=margin * self._stride,
         )
 
-    def _read_image(self, image, place: _Place, margin: int):
+    def _read_image(self, image, tile: _Tile, margin: int):
         """A tile of the image with a margin, and where the image is in that."""
-        window, region = self._read(image, place, margin, self._stride)
+        window, region = self._read(image, tile, margin, self._stride)
         return pixels.to_unit_range(window), region
 
-    def _read(self, array, place: _Place, margin: int, factor: int = 1):
+    def _read(self, array, tile: _Tile, margin: int, factor: int = 1):
         """The same of an array with `factor` pixels for each of the features, in a row."""
-        top, left = ((edge - margin) * factor for edge in place)
-        side = (self._side + 2 * margin) * factor
+        top, left = ((edge - margin) * factor for edge in tile[:2])
+        sides = ((side + 2 * margin) * factor for side in tile[2:])
+        window = pixels.read_rectangle(array, top, left, *sides)
         height, width = array.shape[:2]
-        window = pixels.read_square(array, top, left, side)
         return window[None], Region(-top, -left, height - top, width - left)
 
 

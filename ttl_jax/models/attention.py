@@ -45,7 +45,7 @@ class ChannelAttention(nnx.Module):
     """
 
     def __init__(self, width: int, *, head_width: int, rngs: nnx.Rngs):
-        self.num_heads = _num_heads(width, head_width)
+        self.num_heads, self.head_width = _num_heads(width, head_width), head_width
         self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
         self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, rngs=rngs)
         self.temperature = nnx.Param(jnp.ones((self.num_heads, 1, 1)))
@@ -80,14 +80,18 @@ class ChannelAttention(nnx.Module):
         self, x: jax.Array, region: Region | None = None, margin: int = 0
     ) -> ChannelSums:
         """The sums over the pixels of x, but for `margin` of them along each side."""
-        features = clear_padding(
-            self.depthwise(self.query_key_value(x), region), region
-        )
-        return self._sum_over_pixels(layers.cut_margin(features, margin))
+        # Values take no part in them: two thirds of the channels do.
+        num_channels = 2 * x.shape[-1]
+        projection, depthwise = self.query_key_value, self.depthwise
+        x = x @ projection.kernel[:, :num_channels]
+        x = clear_padding(x + projection.bias[None, None, None, :num_channels], region)
+        x = layers.depthwise_conv(x, depthwise.kernel[..., :num_channels])
+        x = clear_padding(x + depthwise.bias[None, None, None, :num_channels], region)
+        return self._sum_over_pixels(layers.cut_margin(x, margin))
 
     def _sum_over_pixels(self, features: jax.Array) -> ChannelSums:
         # Kept in float32 under bfloat16.
-        query, key, _ = self._split(features)
+        query, key = self._split(features)[:2]
         return ChannelSums(
             _sum_of_products("nlhd,nlhe->nhde", query, key),
             _sum_of_products("nlhd,nlhd->nhd", query, query),
@@ -95,12 +99,12 @@ class ChannelAttention(nnx.Module):
         )
 
     def _split(self, features: jax.Array) -> jax.Array:
-        """Query, key and value, each [N, L, heads, d]."""
+        """Query, key and, where it is there, value, each [N, L, heads, d]."""
         return einops.rearrange(
             features,
-            "n h w (three heads d) -> three n (h w) heads d",
-            three=3,
+            "n h w (parts heads d) -> parts n (h w) heads d",
             heads=self.num_heads,
+            d=self.head_width,
         )
 
 

@@ -149,8 +149,8 @@ class DepthwiseConv(nnx.Module):
 class Pointwise(nnx.Linear):
     """1x1 convolution, [N, H, W, C_in] to [N, H, W, C_out].
 
-    The product runs on a flat (pixels, channels) view: on the CPU, training is about
-    3.5 times faster so than with a 4-D operand.
+    The product runs on a flat (pixels, channels) view: on the CPU its gradients take half
+    the time of those of a 4-D operand.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
