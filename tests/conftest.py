@@ -41,7 +41,8 @@ def key():
 def replace_network(monkeypatch):
     """Puts a function on arrays in the place of every checkpoint but `missing`.
 
-    Called with the function, it returns the list of the checkpoints loaded since.
+    Called with the function, it returns the list of the checkpoints loaded since, with
+    their tiling where it is not the default.
     """
 
     def replace(restore):
@@ -54,7 +55,7 @@ def replace_network(monkeypatch):
             def from_checkpoint(cls, path=None, *, tiling="auto"):
                 if path == "missing":
                     raise ValueError("missing holds no checkpoint")
-                loaded.append(path)
+                loaded.append(path if tiling == "auto" else (path, tiling))
                 return cls()
 
             def restore(self, array):

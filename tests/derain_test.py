@@ -15,6 +15,7 @@ import pytest
 from ttl_jax import derain
 from ttl_jax.data import decoding
 from ttl_jax.inference import images
+from ttl_jax.inference.restorer import TILINGS
 
 
 @pytest.fixture
@@ -50,6 +51,13 @@ def test_without_a_checkpoint_the_restorers_default_is_loaded(loaded):
     photograph("a.png")
     derain.main(["a.png", "--output", "out"])
     assert loaded == [None]
+
+
+@pytest.mark.parametrize("tiling", [name for name in TILINGS if name != "auto"])
+def test_tiles_are_as_wanted(tiling, loaded):
+    photograph("a.png")
+    derain.main(["a.png", "--output", "out", "--tile", tiling])
+    assert loaded == [(None, tiling)]
 
 
 def test_what_exists_is_skipped_and_counted(loaded, capsys):

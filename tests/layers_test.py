@@ -13,7 +13,7 @@ STANDARD = {
     "dataclasses", "difflib", "errno", "fcntl", "functools", "glob", "hashlib", "html",
     "importlib", "io", "itertools", "json", "logging", "math", "multiprocessing", "os",
     "pathlib", "re",
-    "shutil", "signal", "socket", "statistics", "sys", "tempfile", "threading", "time",
+    "shutil", "signal", "socket", "stat", "statistics", "sys", "tempfile", "threading", "time",
     "traceback", "typing", "warnings", "zlib",
 }  # fmt: skip
 

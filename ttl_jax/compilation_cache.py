@@ -1,9 +1,11 @@
 """Compiled programs, kept in the user's cache for the next start of a command."""
 
+import contextlib
 import os
 import pathlib
 import sys
 import tempfile
+from stat import S_ISDIR
 
 import jax
 
@@ -27,8 +29,10 @@ def enable() -> None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = pathlib.Path(cache, "ttl_jax", "programs")
     try:
-        # What lies there is run: nobody else may write it.
+        if not folder.is_absolute():
+            raise FileNotFoundError("there is no home folder")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_own(folder)
         tempfile.TemporaryFile(dir=folder).close()
         trim(folder, _MAX_BYTES)
     except OSError as error:
@@ -37,6 +41,13 @@ def enable() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_SECONDS)
+
+
+def _check_own(folder: pathlib.Path) -> None:
+    """Refuses a folder that others may write: what lies there is run."""
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError("others may write it; remove it, or chmod 700")
 
 
 def trim(folder: pathlib.Path, max_bytes: int) -> None:
@@ -48,8 +59,11 @@ def trim(folder: pathlib.Path, max_bytes: int) -> None:
     Raises:
       OSError: If the folder cannot be read, or a file not be removed.
     """
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    stats = {path: path.stat() for path in files}
+    stats = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process trims too
+            stats[path] = path.stat()
+    files = [path for path, stat in stats.items() if not S_ISDIR(stat.st_mode)]
     # Not every file system notes when a file is read.
     newest_first = sorted(
         files, key=lambda path: -max(stats[path].st_atime, stats[path].st_mtime)

@@ -139,10 +139,10 @@ def _make_parser() -> argparse.ArgumentParser:
         "--tile",
         choices=["auto", "whole", "exact", "frozen"],
         default="auto",
-        help="how a photograph is restored: whole; in exact tiles, with the result of the "
-        "whole and features in a file of TMPDIR; in tiles with frozen sums, close to it "
-        "and without that file; or auto: whole if it fits into memory, else in exact "
-        "tiles, else with frozen sums (default: %(default)s)",
+        help="how a photograph is restored: whole; in exact tiles, with the same result, "
+        "and a temporary file; in tiles with frozen sums, with a result close to it, and "
+        "without that file; or auto: whole if it fits into memory, else in exact "
+        "tiles (default: %(default)s)",
     )
     how.add_argument(
         "--num_processes",

@@ -1,8 +1,6 @@
 """Restoring arrays of every kind, with the network of a checkpoint."""
 
-import errno
 import functools
-import os
 import re
 
 import jax
@@ -14,7 +12,7 @@ from flax import nnx
 import ttl_jax
 from tests.training import metadata
 from ttl_jax import models
-from ttl_jax.inference import restorer, whole
+from ttl_jax.inference import memory, restorer, tiles, whole
 from ttl_jax.stages.stage import Stage
 from ttl_jax.training import checkpoint, flat_params
 
@@ -129,52 +127,64 @@ def test_what_is_no_image_is_refused(run, image, fault):
         run[1].restore(image)
 
 
-@pytest.mark.parametrize(
-    ("faults", "said"),
-    [({}, []), ({"memory"}, ["GiB are free: restoring in tiles"]),
-     ({"memory", "disk"}, ["in tiles", "set TMPDIR to .*: restoring with frozen sums"])],
-    ids=["whole", "exact", "frozen"],
-)  # fmt: skip
-def test_what_does_not_fit_is_restored_in_tiles_and_said(
-    run, monkeypatch, caplog, faults, said
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Images of some dozen pixels are several tiles."""
+    monkeypatch.setattr(tiles, "Tiles", functools.partial(tiles.Tiles, side=16))
+
+
+@pytest.mark.parametrize("free", [1000, 10**12])
+def test_what_does_not_fit_into_memory_is_restored_in_tiles_and_said(
+    run, monkeypatch, caplog, free, small_tiles
 ):
-    networks, ours, _ = run
-    if "memory" in faults:
-        monkeypatch.setattr(whole, "_available_bytes", lambda: 1000)
-    if "disk" in faults:
-        monkeypatch.setattr(os, "posix_fallocate", raise_disk_full)
-    image = random_image((70, 90, 3), np.float32)
-    restored = ours.restore(image)
-    # The crops of frozen sums cover all of so small an image, if not evenly.
-    atol = 5e-3 if "disk" in faults else 1e-5
-    np.testing.assert_allclose(restored, expected_for(networks, image), atol=atol)
+    networks, _, run_dir = run
+    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    image = random_image((40, 50, 3), np.float32)
+    restored = restorer.Restorer.from_checkpoint(run_dir).restore(image)
+    np.testing.assert_allclose(restored, expected_for(networks, image), atol=1e-5)
+    said = (
+        ["50 x 40 pixels take .* are free: restoring in tiles"] if free == 1000 else []
+    )
     assert len(caplog.messages) == len(said)
     assert all(re.search(*both) for both in zip(said, caplog.messages))
 
 
-def raise_disk_full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
+def test_what_fits_neither_memory_nor_disk_is_refused_with_a_way_out(run, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "has_room", lambda *_: False)
+    with pytest.raises(OSError, match="set TMPDIR .* or take frozen sums"):
+        run[1].restore(random_image((11, 21, 3), np.uint8))
 
 
 def test_whole_images_that_do_not_fit_are_refused_where_tiles_are_not_wanted(
     run, monkeypatch
 ):
-    monkeypatch.setattr(whole, "_available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
     ours = restorer.Restorer.from_checkpoint(run[2], tiling="whole")
-    with pytest.raises(whole.DoesNotFit, match="128 x 128 pixels take .* GiB"):
+    with pytest.raises(whole.DoesNotFit, match="21 x 11 pixels take .* GiB"):
         ours.restore(random_image((11, 21, 3), np.uint8))
 
 
 @pytest.mark.parametrize("shape", [(50, 70), (50, 70, 4)])
 @pytest.mark.parametrize("tiling", ["exact", "frozen"])
-def test_grey_alpha_and_integers_are_tiled_as_whole(run, tiling, shape):
+def test_grey_alpha_and_integers_are_tiled_as_whole(run, tiling, shape, small_tiles):
     tiled = restorer.Restorer.from_checkpoint(run[2], tiling=tiling)
     image = random_image(shape, np.uint16)
     restored = tiled.restore(image).astype(int)
     assert restored.shape == shape
-    # A level of rounding, and of frozen sums 0.5 %.
+    # A level of rounding; frozen sums are those over crops that repeat the middle.
     limit = 1 if tiling == "exact" else 330
     assert np.abs(restored - run[1].restore(image)).max() <= limit
+
+
+def test_networks_that_differ_in_the_form_of_a_param_restore_side_by_side(tmp_path):
+    image = random_image((9, 14, 3), np.float32)
+    for per_channel in (False, True):
+        encoder = functools.partial(MODULES["encoder"], per_channel_scale=per_channel)
+        run_dir = tmp_path / str(per_channel)
+        saved = save_run(run_dir, {**MODULES, "encoder": encoder})
+        restored = ttl_jax.load(run_dir).restore(image)
+        np.testing.assert_allclose(restored, expected_for(saved, image), atol=1e-5)
 
 
 def test_dense_attention_has_no_tiles(tmp_path):

@@ -1,13 +1,12 @@
 """Tiles together are the whole image."""
 
 import os
-import tempfile
 
 import numpy as np
 import pytest
 
 from tests.inference import tiny_networks
-from ttl_jax.inference import tiles
+from ttl_jax.inference import memory, tiles
 
 FORMS = [
     {"stem_stride": 2},
@@ -64,12 +63,12 @@ def test_frozen_sums_come_from_crops_all_over_the_image():
     assert tiles._sample(image[:100, :90]).shape == (36, 100, 90, 3)
 
 
-def test_scratch_files_have_no_name_and_say_what_they_lack(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_scratch_files_have_no_name_and_leave_room_for_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "scratch_folder", lambda: tmp_path)
     with tiles._scratch(30, 20, 8) as scratch:
         assert scratch.shape == (30, 20, 8) and not list(tmp_path.iterdir())
-    stat = os.statvfs(tmp_path)
-    rows = stat.f_blocks * stat.f_frsize // 4000 + 1
-    refused = pytest.raises(OSError, match=f"GiB, which {tmp_path} has no room for")
+    disk = os.statvfs(tmp_path)
+    rows = disk.f_bavail * disk.f_frsize // 4000
+    refused = pytest.raises(OSError, match=f"{tmp_path} has no room for twice")
     with refused, tiles._scratch(rows, 1000, 1):
         pass

@@ -75,9 +75,6 @@ def test_region_says_which_pixels_exist():
     coarse = np.zeros((4, 6), bool)
     coarse[1:4, 2:5] = True  # a coarse pixel exists where one of its pixels does
     np.testing.assert_array_equal(region.coarse((2, 2)).mask(4, 6)[0, :, :, 0], coarse)
-    np.testing.assert_array_equal(
-        region.cut(1).mask(6, 10)[0, :, :, 0], mask[1:-1, 1:-1]
-    )
 
 
 def test_without_a_region_nothing_is_cleared(key):

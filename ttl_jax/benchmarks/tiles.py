@@ -42,9 +42,11 @@ class Restoration:
       first_s: Seconds of the first one, with compiling.
       s: Seconds of the next one.
       s_per_megapixel: Of the same.
-      memory_mib: What the process allocates at most, the restored image among it.
+      memory_mib: What the process allocates at most, the restored image among it; on a
+        GPU, of the host's memory.
       bytes_per_pixel: Of the same.
-      psnr: To what the first tiling restores this size to, in dB; not of rounded levels.
+      psnr: To what the first tiling restores this size to, in dB, not of rounded levels;
+        None if it is the same.
       largest_change: Of a value in [0, 1], likewise.
     """
 
@@ -55,7 +57,7 @@ class Restoration:
     s_per_megapixel: float
     memory_mib: float
     bytes_per_pixel: float
-    psnr: float
+    psnr: float | None
     largest_change: float
 
 
@@ -124,8 +126,7 @@ def _measure(
     for row, wanted in zip(restored, expected):
         change = np.abs(np.float64(row) - wanted)
         squares, largest = squares + np.sum(change**2), max(largest, change.max())
-    with np.errstate(divide="ignore"):
-        psnr = -10 * np.log10(squares / restored.size)
+    psnr = -10 * float(np.log10(squares / restored.size)) if squares else None
     return Restoration(
         megapixels=pixels / 1e6,
         tiling=case.tiling,
@@ -134,7 +135,7 @@ def _measure(
         s_per_megapixel=second / pixels * 1e6,
         memory_mib=num_bytes / 2**20,
         bytes_per_pixel=num_bytes / pixels,
-        psnr=float(psnr),
+        psnr=psnr,
         largest_change=float(largest),
     )
 

@@ -88,6 +88,7 @@ def compile_update(
     batch = sharding.place_batch(mesh, _make_batch(config))
     start = time.perf_counter()
     step = computation.train_step.lower(state, frozen, batch).compile()
+    compile_seconds = time.perf_counter() - start
     program = Program(
         step,
         state,
@@ -98,7 +99,7 @@ def compile_update(
             computation.train_step, state, frozen, batch
         ),
         floor_bytes=_floor_bytes(config, stage, state),
-        compile_seconds=time.perf_counter() - start,
+        compile_seconds=compile_seconds,
         temporary_bytes=step.memory_analysis().temp_size_in_bytes,
     )
     program.run()

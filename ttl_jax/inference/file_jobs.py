@@ -20,8 +20,9 @@ from ttl_jax.inference import images
 
 # Reading and writing take one core for each photograph, and there is some waiting.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
-# In memory at once. A pixel takes up to 20 bytes here, while it is decoded or encoded.
-_MOST_PIXELS = 2**27
+# In memory at once. A pixel takes up to 20 bytes here, while it is decoded or encoded,
+# and of 16 bits and alpha 54.
+_MOST_PIXELS = 2**26
 # Photographs begun, done or waiting behind the one that is reported next.
 _MOST_PENDING = 4096
 

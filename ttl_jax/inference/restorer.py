@@ -91,7 +91,9 @@ class Restorer:
             as RGB of three equal channels; alpha is returned as it is.
 
         Raises:
-          ValueError: If the shape or type is another, or what was restored is no number.
+          ValueError: If the shape or type is another, what was restored is no number,
+            or `whole` does not fit into memory.
+          OSError: If the disk has no room for what exact tiles write to it.
         """
         image = np.asarray(image)
         colour, alpha = pixels.split_alpha(image)
@@ -122,8 +124,4 @@ class Restorer:
             if self._tiles is None:
                 raise
             logging.warning("%s: restoring in tiles.", reason)
-        try:
-            return self._tiles.restore_exactly(rgb)
-        except OSError as reason:
-            logging.warning("%s: restoring with frozen sums, close to exact.", reason)
-        return self._tiles.restore_frozen(rgb)
+        return self._tiles.restore_exactly(rgb)

@@ -1,4 +1,4 @@
-"""Restoring an image tile by tile, in memory that does not grow with it.
+"""Restoring an image tile by tile, in memory that grows by the image alone.
 
 Attention over channels sums over all pixels of an image, so tiles that knew only of
 themselves would differ from each other and from the whole. Here the sums over the whole
@@ -13,6 +13,7 @@ the whole network. The result is close to that of the whole image, and needs no 
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import math
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ttl_jax.inference import pixels, programs
+from ttl_jax.inference import memory, pixels, programs
 from ttl_jax.inference.programs import Part
 from ttl_jax.models.region import Region
 
@@ -59,8 +60,8 @@ class Tiles:
     Args:
       encoder: As `models.make_encoder` returns it; one that `has_tiles`.
       decoder: As `models.make_image_decoder` returns it.
-      side: Of a tile at most, in pixels of the image, rounded up to what the networks
-        need. An image is divided evenly.
+      side: Of a tile at most, in pixels of the image; but as many at least as the
+        windows of all kinds take to begin together again. An image is divided evenly.
     """
 
     def __init__(self, encoder: nnx.Module, decoder: nnx.Module, *, side: int = _SIDE):
@@ -79,7 +80,7 @@ class Tiles:
         self._block_margin = _round_up(2 * max(reaches), block_grid)
         self._decoder_margin = decoder.margin
         self._whole_margin = _round_up(reach + decoder.margin, grid)
-        self._grid, self._side = grid, _round_up(-(-side // self._stride), grid)
+        self._grid, self._side = grid, max(side // self._stride // grid, 1) * grid
 
     def restore_exactly(self, image: np.ndarray) -> np.ndarray:
         """Restores to what the whole image is restored to.
@@ -92,7 +93,8 @@ class Tiles:
 
         Raises:
           ValueError: If what was restored is not a number.
-          OSError: If the folder for temporary files has no room for the features.
+          OSError: If the disk has no room for the features, see
+            `memory.scratch_folder`.
         """
         size = [-(-side // self._stride) for side in image.shape[:2]]
         with _scratch(*size, self._width) as x, _scratch(*size, self._width) as other:
@@ -231,17 +233,20 @@ def _scratch(height: int, width: int, num_channels: int) -> Iterator[np.ndarray]
     """An array in a file without a name, which is gone whatever happens."""
     shape = height, width, num_channels
     num_bytes = 4 * math.prod(shape)
-    with tempfile.TemporaryFile() as file:
-        try:
-            # A disk that fills up later would end the process with SIGBUS.
+    folder = memory.scratch_folder()
+    if not memory.has_room(folder, num_bytes):
+        raise OSError(
+            errno.ENOSPC,
+            f"{folder} has no room for twice {num_bytes / 2**30:.1f} GiB, the features of "
+            "the image; set TMPDIR to a folder of another disk, or take frozen sums "
+            "(--tile=frozen)",
+        )
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(num_bytes)
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # else a disk that fills up ends us by SIGBUS
             os.posix_fallocate(file.fileno(), 0, num_bytes)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"the features of the image take twice {num_bytes / 2**30:.1f} GiB, "
-                f"which {tempfile.gettempdir()} has no room for ({error.strerror}); set "
-                "TMPDIR to a folder of another disk",
-            ) from error
         yield np.memmap(file, np.float32, "r+", shape=shape)
 
 

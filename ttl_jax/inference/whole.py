@@ -1,16 +1,16 @@
 """Restoring whole images, padded to a few sizes so that few programs are compiled."""
 
-import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-from ttl_jax.inference import pixels, programs
+from ttl_jax.inference import memory, pixels, programs
 from ttl_jax.models.region import Region
 
 _LEAST_STEP = 128  # pixels
+_MOST_OF_FREE = 0.75  # of the memory: others take some meanwhile
 
 
 class DoesNotFit(ValueError):
@@ -37,12 +37,15 @@ class Whole:
           ValueError: If what was restored is not a number.
         """
         height, width = image.shape[:2]
-        padding = [(0, padded_side(side) - side) for side in (height, width)]
-        padded = np.pad(image, (*padding, (0, 0)), mode="edge")
+        sides = padded_side(height), padded_side(width)
         region = Region(*(np.int32(edge) for edge in (0, 0, height, width)))
-        arguments = *self._parts, pixels.to_unit_range(padded)[None], region
+        program = _compiled(*self._parts, sides, region)
+        _check_memory(program.memory_analysis(), image)
+        padding = [(0, to - side) for side, to in zip((height, width), sides)]
+        padded = np.pad(image, (*padding, (0, 0)), mode="edge")
         try:
-            restored = np.asarray(_compiled(*arguments)(*arguments))
+            batch = pixels.to_unit_range(padded)[None]
+            restored = np.asarray(program(*self._parts, batch, region))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -61,16 +64,17 @@ def padded_side(side: int) -> int:
     return -(-side // step) * step
 
 
-_programs: dict[Any, Any] = {}  # by structures and size
+_programs: dict[Any, Any] = {}  # by structures, params' forms and sizes
 
 
-def _compiled(encoder, decoder, image: np.ndarray, region: Region):
+def _compiled(encoder, decoder, sides: tuple[int, int], region: Region):
     """The program for images of this size, compiled if it is the first one."""
-    key = encoder.graph, decoder.graph, image.shape
+    leaves, structure = jax.tree.flatten((encoder, decoder))
+    key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), sides
     if key not in _programs:
+        image = jax.ShapeDtypeStruct((1, *sides, 3), np.float32)
         lowered = programs.restore.lower(encoder, decoder, image, region)
         _programs[key] = lowered.compile()
-    _check_memory(_programs[key].memory_analysis(), image[0])
     return _programs[key]
 
 
@@ -79,11 +83,16 @@ def _check_memory(analysis, image: np.ndarray) -> None:
 
     Other backends than the CPU say so themselves, by an exception.
     """
-    free = _available_bytes()
+    free = memory.free_bytes()
     if jax.default_backend() != "cpu" or analysis is None or free is None:
         return
-    needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-    if needed > free:
+    needed = (
+        analysis.temp_size_in_bytes
+        + analysis.output_size_in_bytes
+        + 2
+        * analysis.argument_size_in_bytes  # the image, while it is padded and scaled
+    )
+    if needed > _MOST_OF_FREE * free:
         raise DoesNotFit(
             f"{_describe(image)} take {needed / 2**30:.1f} GiB of memory to restore, and "
             f"{free / 2**30:.1f} GiB are free"
@@ -93,13 +102,3 @@ def _check_memory(analysis, image: np.ndarray) -> None:
 def _describe(image: np.ndarray) -> str:
     height, width = image.shape[:2]
     return f"{width} x {height} pixels"
-
-
-def _available_bytes() -> int | None:
-    """Memory that can be had without swapping, where the system tells."""
-    try:
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(kilobytes[0]) * 1024 if kilobytes else None

@@ -149,7 +149,8 @@ class AGLFEncoder(nnx.Module):
             )
             for i in range(num_blocks)
         )
-        self.has_tiles = all(block.reach is not None for block in self.blocks)
+        reaches = [block.reach for block in self.blocks]
+        self.has_tiles = bool(reaches) and None not in reaches
         self.stem_reach = self.stem.reach + self.spatial_attention.reach
         self.final_norm = nnx.LayerNorm(width, rngs=rngs) if final_norm else None
 

@@ -40,10 +40,6 @@ class Region(NamedTuple):
             top // rows, left // columns, -(-bottom // rows), -(-right // columns)
         )
 
-    def cut(self, margin: int) -> "Region":
-        """The same in the array without `margin` pixels along each side."""
-        return Region(*(edge - margin for edge in self))
-
 
 def clear_padding(x: jax.Array, region: Region | None) -> jax.Array:
     """Zeros outside the region, [N, H, W, C]; without one, all is image."""

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Iterator
 
 import jax
-from jax._src import distributed  # the values that processes share have no other name
 
 _KEY = "ttl_jax/failure"
 _SECONDS = 1.0  # between two looks at it
@@ -34,6 +33,8 @@ def failing_together() -> Iterator[None]:
         elif isinstance(code, str):
             print(code, file=sys.stderr)
             _tell(code)
+        elif code:
+            _tell(f"exit status {code}")
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
 
@@ -41,7 +42,7 @@ def failing_together() -> Iterator[None]:
 def watch_others() -> None:
     """Ends this process, from now on, soon after another one has told why it failed."""
     if jax.process_count() > 1:
-        client = distributed.global_state.client
+        client = _client()
         threading.Thread(target=_watch, args=(client,), daemon=True).start()
 
 
@@ -49,9 +50,16 @@ def _tell(reason: str) -> None:
     """Tells the other processes, unless one of them was first."""
     told = f"{_own_name()} has failed: {reason}"
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        distributed.global_state.client.key_value_set(_KEY, told)
-        if jax.process_index() == 0:  # with it what it has told goes
-            time.sleep(2 * _SECONDS)
+        _client().key_value_set(_KEY, told)
+    if jax.process_index() == 0:  # with it what was told goes
+        time.sleep(2 * _SECONDS)
+
+
+def _client():
+    """Holds the values that processes share."""
+    from jax._src import distributed  # it has no other name
+
+    return distributed.global_state.client
 
 
 def _own_name() -> str:
