@@ -22,11 +22,6 @@ from tests.training.loop_test import all_arrays
 from ttl_jax.inference import networks
 from ttl_jax.training import checkpoint, loop, saved_runs
 
-# When a read fails, TensorStore tells those of other arrays to a loop that is closed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
-
 STEP = f"{saved_runs.FOLDER}/2"
 WEIGHTS = {
     "encoder": {
