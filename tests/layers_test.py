@@ -59,6 +59,7 @@ ROOMS = {
     "ttl_jax/training/step": {
         "jax", "flax", "einops", "optax", "ttl_jax.stages.stage", "ttl_jax.training",
     },
+    "ttl_jax/training/train_log": {"jax", "numpy"},
     "ttl_jax/training/loop": {
         "jax", "numpy", "optax", "tqdm", "absl", "ttl_jax.stages.stage", "ttl_jax.training",
         "ttl_jax.data.pipeline",

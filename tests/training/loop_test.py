@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from tests.training import toy_stage
-from ttl_jax.training import checkpoint, loop, metric_writer, saved_runs, sharding
+from ttl_jax.training import (
+    checkpoint,
+    loop,
+    metric_writer,
+    saved_runs,
+    sharding,
+    train_log,
+)
 
 
 def all_arrays(run_dir):
@@ -246,7 +253,7 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     ],
 )
 def test_terms_that_are_not_finite_are_named_before_the_values_of_all(scalars, told):
-    assert loop._explain(scalars) == told
+    assert train_log.explain(scalars) == told
 
 
 def doing_nothing_at(step, monkeypatch):
@@ -387,7 +394,7 @@ def test_too_many_replaced_images_stop_the_run_and_are_named(
 
 
 def test_replaced_images_count_since_the_start_of_the_process():
-    log = loop.TrainLog(first_step=0, batch_size=8, epoch_steps=4)
+    log = train_log.TrainLog(first_step=0, batch_size=8, epoch_steps=4)
     for shares, mean in (((1.0, 0.0), 0.25), ((0.0,) * 6, 0.125), ((1.0, 1.0), 0.3)):
         for share in shares:
             log.add({"replaced_images": share, "loss": 0.0, "grad_norm": 0.0})

@@ -24,7 +24,7 @@ from ttl_jax.benchmarks import timing
 from ttl_jax.data import pipeline, sources
 from ttl_jax.data.photographs import Pair
 from ttl_jax.stages.stage import make_stage
-from ttl_jax.training import loop, sharding, state
+from ttl_jax.training import loop, sharding, state, train_log
 
 # The config of each task, and the field that names what it reads. The rain remover
 # starts from random weights: its input and its updates are those of fine-tuning.
@@ -259,6 +259,7 @@ def _make_loop(config, field: str) -> Callable[[], int]:
     rng = np.random.default_rng(0)
 
     def read() -> int:
+        """Reads, crops and stacks a batch."""
         rows = []
         for i in rng.integers(len(elements), size=config.batch_size):
             item, where, is_mirrored = elements[i], rng.random(2), rng.random() < 0.5
@@ -292,7 +293,7 @@ def _make_turns(config) -> dict[str, Callable[[], float]]:
     computation, first = loop.make_computation(
         config, stage, mesh, state.load_sources(stage, pathlib.Path()), data.epoch_steps
     )
-    log = loop.TrainLog(0, config.batch_size, data.epoch_steps)
+    log = train_log.TrainLog(0, config.batch_size, data.epoch_steps)
     looped = jax.tree.map(jnp.copy, first)
     updated = loop.updates(computation, mesh, looped, data.batches(0), log)
     resident = sharding.place_batch(mesh, next(data.batches(0)))

@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import math
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,10 +24,12 @@ from ttl_jax.training import (
     saved_runs,
     sharding,
     stopping,
+    train_log,
 )
 from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
 from ttl_jax.training.step import make_eval_step, make_train_step, metric_names
+from ttl_jax.training.train_log import TrainLog
 
 LISTING = "images.json"
 
@@ -310,7 +310,7 @@ def updates(
     mesh: Mesh,
     state: train_state.TrainState,
     batches: Iterator[Mapping[str, np.ndarray]],
-    log: "TrainLog",
+    log: TrainLog,
 ) -> Iterator[train_state.TrainState]:
     """The state after each update: all that the host does in every step of a run.
 
@@ -350,7 +350,7 @@ def _describe(run: _Run, state) -> dict[str, Any]:
     }
 
 
-def _note_skipped(run: _Run, state, log: "TrainLog", skipped: list[int]) -> None:
+def _note_skipped(run: _Run, state, log: TrainLog, skipped: list[int]) -> None:
     """Adds the steps whose updates were discarded since the last call; stops at too many.
 
     All processes do so alike: what they read is the same on all devices.
@@ -364,7 +364,7 @@ def _note_skipped(run: _Run, state, log: "TrainLog", skipped: list[int]) -> None
         images = ", ".join(run.inputs.training.names(step))
         fault = (
             f"{run.directory}: the loss or gradient of step {step} is not finite "
-            f"({_explain(scalars)}). Its images: {images}."
+            f"({train_log.explain(scalars)}). Its images: {images}."
         )
         if len(skipped) >= limit:
             before = f" So were steps {skipped}, which were skipped." if skipped else ""
@@ -378,16 +378,6 @@ def _note_skipped(run: _Run, state, log: "TrainLog", skipped: list[int]) -> None
         skipped.append(step)
         if sharding.is_writer():
             logging.warning("%s The batch was skipped.", fault)
-
-
-def _explain(scalars: Mapping[str, float]) -> str:
-    """Which of a step's terms is not finite, and the values of all."""
-    terms = {name: v for name, v in scalars.items() if name != "replaced_images"}
-    faults = [name for name, value in terms.items() if not math.isfinite(value)]
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-    if faults == ["grad_norm"]:
-        return f"the gradient alone; {shown}"
-    return f"{' and '.join(faults)}; {shown}"
 
 
 def _check_replaced(run: _Run, share: float) -> None:
@@ -454,66 +444,6 @@ def _make_evaluator(run: _Run, writer) -> Callable[[int, Any], dict[str, float]]
         return metrics
 
     return evaluate
-
-
-class TrainLog:
-    """Means of the scalars since the last summary; they stay on the device till then.
-
-    Attributes:
-      replaced_share: Of all images up to the last summary, or of an epoch if that has
-        more: the first few would weigh too much.
-    """
-
-    def __init__(self, first_step: int, batch_size: int, epoch_steps: int):
-        self.replaced_share = 0.0
-        self._first_step = first_step  # of those since the last summary
-        self._num_steps, self._replaced_steps = 0, 0.0
-        self._batch_size, self._epoch_steps = batch_size, epoch_steps
-        self._scalars: list[dict[str, jax.Array]] = []
-        self._start = 0.0
-
-    def add(self, scalars: dict[str, jax.Array]) -> None:
-        # From the first step's end on, so that compiling and evaluating do not count.
-        if not self._scalars:
-            self._start = time.monotonic()
-        self._scalars.append(scalars)
-
-    def bad_steps(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Steps since the last summary whose updates were discarded, and their scalars."""
-        for step, scalars in enumerate(self._values(), self._first_step):
-            if not _is_finite(scalars):
-                yield step, scalars
-
-    def _values(self) -> list[dict[str, float]]:
-        return jax.tree.map(float, jax.device_get(self._scalars))
-
-    def summary(self) -> dict[str, float]:
-        """Returns the means over what was not skipped and the speed, and begins anew."""
-        values = self._values()
-        trained = list(filter(_is_finite, values))
-        means = {
-            f"train/{name}": float(np.mean([scalars[name] for scalars in trained]))
-            for name in (trained[0] if trained else ())
-        }
-        num_skipped = len(values) - len(trained)
-        self._first_step += len(values)
-        self._num_steps += len(values)
-        self._replaced_steps += sum(scalars["replaced_images"] for scalars in values)
-        counted = max(self._num_steps, self._epoch_steps)
-        self.replaced_share = self._replaced_steps / counted
-        images = (len(values) - 1) * self._batch_size
-        seconds = time.monotonic() - self._start
-        self._scalars = []
-        return {
-            **means,
-            **({"train/skipped_steps": num_skipped} if num_skipped else {}),
-            **({"images_per_second": images / seconds} if images else {}),
-        }
-
-
-def _is_finite(scalars: Mapping[str, float]) -> bool:
-    """As the train step decides it."""
-    return math.isfinite(scalars["loss"]) and math.isfinite(scalars["grad_norm"])
 
 
 def _progress(first_step: int, num_steps: int, run: str):

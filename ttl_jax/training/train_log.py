@@ -1,0 +1,78 @@
+"""What updates told since the log was last written, kept on the device till then."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+
+import jax
+import numpy as np
+
+
+class TrainLog:
+    """Means of the scalars since the last summary; they stay on the device till then.
+
+    Attributes:
+      replaced_share: Of all images up to the last summary, or of an epoch if that has
+        more: the first few would weigh too much.
+    """
+
+    def __init__(self, first_step: int, batch_size: int, epoch_steps: int):
+        self.replaced_share = 0.0
+        self._first_step = first_step  # of those since the last summary
+        self._num_steps, self._replaced_steps = 0, 0.0
+        self._batch_size, self._epoch_steps = batch_size, epoch_steps
+        self._scalars: list[dict[str, jax.Array]] = []
+        self._start = 0.0
+
+    def add(self, scalars: dict[str, jax.Array]) -> None:
+        # From the first step's end on, so that compiling and evaluating do not count.
+        if not self._scalars:
+            self._start = time.monotonic()
+        self._scalars.append(scalars)
+
+    def bad_steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Steps since the last summary whose updates were discarded, and their scalars."""
+        for step, scalars in enumerate(self._values(), self._first_step):
+            if not _is_finite(scalars):
+                yield step, scalars
+
+    def _values(self) -> list[dict[str, float]]:
+        return jax.tree.map(float, jax.device_get(self._scalars))
+
+    def summary(self) -> dict[str, float]:
+        """Returns the means over what was not skipped and the speed, and begins anew."""
+        values = self._values()
+        trained = list(filter(_is_finite, values))
+        means = {
+            f"train/{name}": float(np.mean([scalars[name] for scalars in trained]))
+            for name in (trained[0] if trained else ())
+        }
+        num_skipped = len(values) - len(trained)
+        self._first_step += len(values)
+        self._num_steps += len(values)
+        self._replaced_steps += sum(scalars["replaced_images"] for scalars in values)
+        counted = max(self._num_steps, self._epoch_steps)
+        self.replaced_share = self._replaced_steps / counted
+        images = (len(values) - 1) * self._batch_size
+        seconds = time.monotonic() - self._start
+        self._scalars = []
+        return {
+            **means,
+            **({"train/skipped_steps": num_skipped} if num_skipped else {}),
+            **({"images_per_second": images / seconds} if images else {}),
+        }
+
+
+def _is_finite(scalars: Mapping[str, float]) -> bool:
+    """As the train step decides it."""
+    return math.isfinite(scalars["loss"]) and math.isfinite(scalars["grad_norm"])
+
+
+def explain(scalars: Mapping[str, float]) -> str:
+    """Which of a step's terms is not finite, and the values of all."""
+    terms = {name: v for name, v in scalars.items() if name != "replaced_images"}
+    faults = [name for name, value in terms.items() if not math.isfinite(value)]
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    if faults == ["grad_norm"]:
+        return f"the gradient alone; {shown}"
+    return f"{' and '.join(faults)}; {shown}"
