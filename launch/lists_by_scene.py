@@ -1,13 +1,15 @@
-"""Writes training and held-out lists of a collection of photographs, split by scene.
+"""Writes lists to train on, choose by and test on from a collection, split by scene.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output LISTS
 
 PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
-rainy_unpaired, clean) and scene; paths are relative to it. All images of a scene fall on
-the same side, whatever their collection, or a network would be tested on what it was
-trained on. A scene is held out if the SHA-256 of its name is divisible by 4: about a
-quarter, the same on every machine. Files that are no photographs are left out, by name.
-Each list is a source: `list:LISTS/pairs_train.txt`.
+rainy_unpaired, clean) and scene; paths are relative to it. All images of a scene fall into
+the same part, whatever their collection, or a network would be tested on what it was
+trained on. Of the scenes of each collection an eighth is for validation (a recipe is
+chosen by them), a fifth for test (looked at when all is chosen), in an order by the
+SHA-256 of their names: the same on every machine. What is for testing only comes as
+`pairs_test_only_SET`. Files that are no photographs are left out, by name. Each list
+is a source: `list:LISTS/pairs_train.txt`.
 """
 
 import argparse
@@ -21,13 +23,39 @@ from ttl_jax.data import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
 TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
-HELD_OUT_SHARE = 4  # one scene in four
+VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 
 
-def is_held_out(scene: str) -> bool:
-    """Whether a scene belongs to the held-out part."""
-    digest = hashlib.sha256(scene.encode()).hexdigest()
-    return int(digest, 16) % HELD_OUT_SHARE == 0
+def order_of(scene: str) -> tuple[int, int]:
+    """Random, but the same on every machine."""
+    digest = int(hashlib.sha256(scene.encode()).hexdigest(), 16)
+    # Multiples of 4 come first, where validation is: they were the test scenes when the
+    # networks of this project were designed, so that nothing may be tested on them now.
+    return digest % 4, digest
+
+
+def choose_parts(rows: list[dict]) -> dict[str, str]:
+    """Returns the part of each scene: train, validation, test or test_only.
+
+    A scene of several collections is divided with those of the smallest, of which else
+    a part might get none.
+    """
+    parts = {row["scene"]: "test_only" for row in rows if row["dataset"] in TEST_ONLY}
+    scenes = collections.defaultdict(set)
+    for row in rows:
+        scenes[row["dataset"]].add(row["scene"])
+    for _, of_collection in sorted(scenes.items(), key=lambda item: len(item[1])):
+        ordered = sorted(of_collection - set(parts), key=order_of)
+        num_validation = round(len(ordered) * VALIDATION_SHARE)
+        num_test = round(len(ordered) * TEST_SHARE)
+        for i, scene in enumerate(ordered):
+            if i < num_validation:
+                parts[scene] = "validation"
+            elif i >= len(ordered) - num_test:
+                parts[scene] = "test"
+            else:
+                parts[scene] = "train"
+    return parts
 
 
 def is_photograph(root: pathlib.Path, row: dict) -> bool:
@@ -59,18 +87,17 @@ def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
         path = pathlib.PurePosixPath(row["path"])
         if row["role"] == "clean":
             clean_by_folder[path.parent][path.stem] = row["path"]
+    parts = choose_parts(rows)
     lists = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: row["path"]):
-        part = "test" if is_held_out(row["scene"]) else "train"
-        if row["dataset"] in TEST_ONLY:
-            continue
+        part = parts[row["scene"]]
         if row["role"] == "rainy":
             clean = find_clean_side(row, clean_by_folder)
             if clean is None:
                 continue
             pair = row["path"], clean
             lists[f"pairs_{part}"].append(pair)
-            if part == "test":
+            if part != "train":
                 lists[f"pairs_{part}_{row['dataset']}"].append(pair)
         elif row["role"] == "rainy_unpaired":
             lists[f"rainy_{part}"].append((row["path"],))

@@ -56,7 +56,7 @@ def make_lists(collection, output):
     return lists, result.stdout
 
 
-def test_no_scene_is_on_both_sides_and_none_is_lost(collection, tmp_path):
+def test_no_scene_is_in_two_parts_and_none_is_lost(collection, tmp_path):
     lists, printed = make_lists(collection, tmp_path / "lists")
     scenes = {
         part: {
@@ -66,12 +66,28 @@ def test_no_scene_is_on_both_sides_and_none_is_lost(collection, tmp_path):
             for line in lines
             for path in line
         }
-        for part in ("train", "test")
+        for part in ("train", "validation", "test")
     }
-    assert not scenes["train"] & scenes["test"]
-    assert scenes["train"] | scenes["test"] == {str(i) for i in range(1, 40)}
-    assert 4 <= len(scenes["test"]) <= 16  # a quarter of 39, give or take chance
+    scenes["test"] -= {"0"}  # of the collection for testing only
+    assert sum(map(len, scenes.values())) == 39
+    assert set.union(*scenes.values()) == {str(i) for i in range(1, 40)}
+    assert (len(scenes["validation"]), len(scenes["test"])) == (5, 8)  # of 39: 1/8, 1/5
     assert "left out" in printed and "real/7.png" in printed
+
+
+def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
+    lists, _ = make_lists(collection, tmp_path / "lists")
+    with_scene_0 = {
+        name
+        for name, lines in lists.items()
+        if any(pathlib.Path(path).stem == "0" for line in lines for path in line)
+    }
+    assert with_scene_0 == {
+        "clean_test_only",
+        "pairs_test_only",
+        "pairs_test_only_SPA-Data",
+        "rainy_test_only",
+    }
 
 
 def test_lists_are_sources(collection, tmp_path):

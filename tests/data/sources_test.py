@@ -285,6 +285,18 @@ def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path, name, hint):
     assert re.search(hint, str(e.value))
 
 
+def test_identity_pairs_each_photograph_with_itself(make):
+    pictures = make("a.png", "b.png")
+    pairs = sources.open_pairs(f"identity:folder:{pictures}")
+    assert [pair.name for pair in pairs] == sorted(map(str, pictures.iterdir()))
+    for pair in pairs:
+        rainy, clean = pair.load()
+        np.testing.assert_array_equal(rainy, clean)
+    assert list(sources.base_sources(f"identity:folder:{pictures}")) == [
+        f"folder:{pictures}"
+    ]
+
+
 def test_no_source_and_no_such_role_are_refused():
     with pytest.raises(ValueError, match="No source is named; name one of sample"):
         sources.open_photographs((), "clean")

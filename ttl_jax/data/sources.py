@@ -13,6 +13,8 @@ A source is one of
     (`live_rain`): as a camera sees it, added as a control, or taken from the source
     PAIRS. For example rain:folder:/photos/clean. `ttl_jax.prepare rendered` makes a
     tfds:NAME of it ahead of time.
+  identity:CLEAN: pairs of each photograph of another source with itself, from which a
+    network learns to leave rain-free photographs as they are.
   selection:FILE: what a text file picks out of other sources by name, see `selections`.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
@@ -45,7 +47,12 @@ KNOWN = (
     "tfds:NAME/SPLIT",
     "selection:FILE",
 )
-KNOWN_PAIRS = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
+KNOWN_PAIRS = (
+    "rain:CLEAN",
+    "additive:CLEAN",
+    "identity:CLEAN",
+    "streaks:PAIRS on CLEAN",
+)
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -127,7 +134,7 @@ def base_sources(source: str) -> Iterator[str]:
       ValueError: If a selection cannot be read.
     """
     kind, _, nested = source.partition(":")
-    if kind in ("rain", "additive"):
+    if kind in ("rain", "additive", "identity"):
         yield from base_sources(nested)
     elif kind == "streaks":
         for part in nested.split(" on "):
@@ -163,6 +170,8 @@ def _parse(name: str) -> _Source:
         return record_source.Records(path)
     if kind in ("rain", "additive", "streaks") and path:
         return _LiveRain(name, kind, path)
+    if kind == "identity" and path:
+        return _Identity(path)
     if kind == "selection" and path:
         return _Selection(name, path)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
@@ -178,7 +187,7 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}"
     if expanded.is_file():
         return f"list:{name}"
-    kinds = ("folder", "list", "tfds", "selection", "rain", "additive", "streaks")
+    kinds = [known.partition(":")[0] for known in KNOWN + KNOWN_PAIRS if ":" in known]
     if near := difflib.get_close_matches(kind, kinds, n=1):
         return f"{near[0]}:{path}" if colon else f"{near[0]}:PATH"
     near = difflib.get_close_matches(
@@ -230,6 +239,19 @@ class _LiveRain:
 def _render_once(name: str, clean: Photograph, live: live_rain.Rain) -> np.ndarray:
     image = clean.load()
     return live.fall(image, image, max(image.shape), live_rain.rng_of(name))
+
+
+class _Identity:
+    """The photographs of another source, each paired with itself."""
+
+    def __init__(self, nested: str):
+        self._clean = nested
+
+    def photographs(self, role: str) -> list[Photograph]:
+        return open_photographs(self._clean, role)
+
+    def pairs(self) -> list[Pair]:
+        return [Pair(clean, clean) for clean in open_photographs(self._clean, "clean")]
 
 
 class _Selection:
