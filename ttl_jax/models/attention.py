@@ -60,9 +60,9 @@ class ChannelAttention(nnx.Module):
     ) -> jax.Array:
         h, w = x.shape[1:3]
         features = self.depthwise(self.query_key_value(x), region)
+        query, key, value = self._split(clear_padding(features, region), 3)
         if sums is None:
-            sums = self._sum_over_pixels(clear_padding(features, region))
-        *_, value = self._split(features)
+            sums = _sum_over_pixels(query, key)
         # Each channel has unit length over the pixels, so the map does not grow with
         # the image.
         lengths = (
@@ -87,25 +87,29 @@ class ChannelAttention(nnx.Module):
         x = clear_padding(x + projection.bias[None, None, None, :num_channels], region)
         x = layers.depthwise_conv(x, depthwise.kernel[..., :num_channels])
         x = clear_padding(x + depthwise.bias[None, None, None, :num_channels], region)
-        return self._sum_over_pixels(layers.cut_margin(x, margin))
+        return _sum_over_pixels(*self._split(layers.cut_margin(x, margin), 2))
 
-    def _sum_over_pixels(self, features: jax.Array) -> ChannelSums:
-        # Kept in float32 under bfloat16.
-        query, key = self._split(features)[:2]
-        return ChannelSums(
-            _sum_of_products("nlhd,nlhe->nhde", query, key),
-            _sum_of_products("nlhd,nlhd->nhd", query, query),
-            _sum_of_products("nlhd,nlhd->nhd", key, key),
-        )
+    def _split(self, features: jax.Array, num_parts: int) -> list[jax.Array]:
+        """Parts of the channels, as queries and keys, each [N, L, heads, d]."""
+        # Gradients of a split are concatenated; those of indices would each be padded.
+        return [
+            einops.rearrange(
+                part,
+                "n h w (heads d) -> n (h w) heads d",
+                heads=self.num_heads,
+                d=self.head_width,
+            )
+            for part in jnp.split(features, num_parts, axis=-1)
+        ]
 
-    def _split(self, features: jax.Array) -> jax.Array:
-        """Query, key and, where it is there, value, each [N, L, heads, d]."""
-        return einops.rearrange(
-            features,
-            "n h w (parts heads d) -> parts n (h w) heads d",
-            heads=self.num_heads,
-            d=self.head_width,
-        )
+
+def _sum_over_pixels(query: jax.Array, key: jax.Array) -> ChannelSums:
+    # Kept in float32 under bfloat16.
+    return ChannelSums(
+        _sum_of_products("nlhd,nlhe->nhde", query, key),
+        _sum_of_products("nlhd,nlhd->nhd", query, query),
+        _sum_of_products("nlhd,nlhd->nhd", key, key),
+    )
 
 
 def _sum_of_products(pattern, a, b):
