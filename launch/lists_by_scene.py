@@ -8,8 +8,9 @@ the same part, whatever their collection, or a network would be tested on what i
 trained on. Of the scenes of each collection an eighth is for validation (a recipe is
 chosen by them), a fifth for test (looked at when all is chosen), in an order by the
 SHA-256 of their names: the same on every machine. What is for testing only comes as
-`pairs_test_only_SET`. Files that are no photographs are left out, by name. Each list
-is a source: `list:LISTS/pairs_train.txt`.
+`pairs_test_only_SET`; the two halves of one source, which trained weights are adapted to,
+as `rainy_adapt_1` and `rainy_adapt_2`. Files that are no photographs are left out, by
+name. Each list is a source: `list:LISTS/pairs_train.txt`.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from ttl_jax.data import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
 TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
+# A source of its own, which trained weights are adapted to: half of it at a time.
+ADAPTED_TO = {"spa_internet"}
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 
 
@@ -35,12 +38,15 @@ def order_of(scene: str) -> tuple[int, int]:
 
 
 def choose_parts(rows: list[dict]) -> dict[str, str]:
-    """Returns the part of each scene: train, validation, test or test_only.
+    """Returns the part of each scene: train, validation, test, or one of the others.
 
     A scene of several collections is divided with those of the smallest, of which else
     a part might get none.
     """
     parts = {row["scene"]: "test_only" for row in rows if row["dataset"] in TEST_ONLY}
+    own = sorted({row["scene"] for row in rows if row["dataset"] in ADAPTED_TO})
+    for i, scene in enumerate(sorted(own, key=order_of)):
+        parts.setdefault(scene, f"adapt_{1 + i % 2}")
     scenes = collections.defaultdict(set)
     for row in rows:
         scenes[row["dataset"]].add(row["scene"])
