@@ -22,7 +22,7 @@ from ttl_jax import derain, evaluate, prepare
 from ttl_jax.data import decoding, images, listings, records, sources
 from ttl_jax.inference import file_jobs
 from ttl_jax.reports import ablation, examples
-from ttl_jax.training import json_files, metric_writer
+from ttl_jax.training import durable_files, metric_writer
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_SEEDS = 40
@@ -254,7 +254,7 @@ READERS = {
         json.dumps({"rows": ROWS}).encode(),
         lambda file: ablation.read(file.parent),
     ),
-    "images.json": (b'["clean a.png 5"]', json_files.read_json),
+    "images.json": (b'["clean a.png 5"]', durable_files.read_json),
     "metrics.jsonl": (b'{"step": 1, "loss": 0.5}\n' * 3, metric_writer.read),
 }
 TEXTS = (

@@ -36,7 +36,12 @@ ROOMS = {
     "ttl_jax/training/optimizer": {"jax", "optax"},
     "ttl_jax/training/flat_params": {"jax", "numpy", "flax"},
     "ttl_jax/training/fingerprints": {"jax", "numpy"},
-    "ttl_jax/training/json_files": set(),
+    "ttl_jax/training/durable_files": set(),
+    "ttl_jax/training/weight_files": {
+        "numpy", "safetensors", "ttl_jax.training.durable_files",
+        "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
+    },
+    "ttl_jax/training/weight_sources": {"ttl_jax.training"},
     "ttl_jax/training/saved_runs": {
         "jax", "numpy", "orbax", "ttl_jax.training.fingerprints",
         "ttl_jax.training.flat_params",
@@ -67,7 +72,8 @@ ROOMS = {
     "ttl_jax/inference": {
         "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
         "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
-        "ttl_jax.training.json_files", "ttl_jax.training.saved_runs", "ttl_jax.data",
+        "ttl_jax.training.durable_files", "ttl_jax.training.saved_runs",
+        "ttl_jax.training.weight_sources", "ttl_jax.data",
         "ttl_jax.inference",
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
@@ -94,6 +100,7 @@ ROOMS = {
         "ttl_jax.command_line", "ttl_jax.compilation_cache", "tqdm", "ttl_jax.inference",
         "ttl_jax.metrics", "ttl_jax.reports",
     },
+    "ttl_jax/pack": {"ttl_jax.command_line", "ttl_jax.training.weight_sources"},
     "ttl_jax/sheet": {
         "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.metrics", "ttl_jax.reports",
     },

@@ -122,38 +122,3 @@ def test_restoring_into_another_shape_is_refused(tmp_path, params):
     with pytest.raises(ValueError, match=r"\(3,\) float32, wanted \(4,\)"):
         saver.restore(1, {"params": wider})
     saver.close()
-
-
-def save_descendant(run_dir, params, *origins, step=1):
-    """A run that says it came from others: run, step and digest."""
-    saver = checkpoint.Checkpointer(run_dir, keep=3)
-    told = {
-        f"module{i}": {"run": run, "module": "encoder", "step": s, "digest": digest}
-        for i, (run, s, digest) in enumerate(origins)
-    }
-    saver.save(step, {"params": params}, metadata.make(origins=told))
-    saver.close()
-
-
-def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
-    modules = {"encoder": params}
-    save_descendant(tmp_path / "recog", modules)
-    save_descendant(tmp_path / "recon", modules, step=4)
-    teachers = ("recog", 1, "aa"), ("recog", 1, "ab"), ("recon", 4, "bb")
-    save_descendant(tmp_path / "distill", modules, *teachers, step=2)
-    save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    everyone = frozenset({"aa", "ab", "bb", "cc"})
-    runs = {tmp_path / name for name in ("recog", "recon", "distill")}
-    assert saved_runs.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
-    step = tmp_path / "distill" / saved_runs.FOLDER / "2"
-    teachers = runs - {tmp_path / "distill"}
-    assert saved_runs.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
-    assert saved_runs.find_ancestors(tmp_path / "recog") == (set(), set(), True)
-
-
-def test_ancestors_of_a_run_that_is_gone_or_went_on_are_not_known(tmp_path, params):
-    modules, gone = {"encoder": params}, {tmp_path / "distill"}
-    save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    assert saved_runs.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
-    save_descendant(tmp_path / "distill", modules, ("recog", 1, "aa"), step=5)
-    assert saved_runs.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)

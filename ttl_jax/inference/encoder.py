@@ -10,7 +10,7 @@ from flax import nnx
 from ttl_jax import models
 from ttl_jax.data import transforms
 from ttl_jax.inference import networks
-from ttl_jax.training import flat_params, saved_runs
+from ttl_jax.training import flat_params, weight_sources
 
 SIDE = 192  # pixels, of the square that is looked at
 
@@ -39,8 +39,7 @@ class Encoder:
         """Loads the encoder of a run of any stage.
 
         Args:
-          path: A run's folder such as `runs/recog`, or one step's folder inside its
-            `checkpoints`.
+          path: As of `weight_sources`, such as `runs/recog`.
 
         Raises:
           ValueError: If there is no checkpoint, or none of an encoder.
@@ -51,7 +50,7 @@ class Encoder:
             factory=models.make_encoder.__name__,
             purpose="features come from a run such as runs/recog",
         )
-        name = saved_runs.find_run(path).resolve().name
+        name = weight_sources.find_name(path)
         return cls(modules["encoder"], name=name, step=metadata["step"])
 
     def embed(self, image: np.ndarray) -> np.ndarray:

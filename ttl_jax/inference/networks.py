@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax import models
-from ttl_jax.training import flat_params, saved_runs
+from ttl_jax.training import flat_params, saved_runs, weight_sources
 
 
 def load(
@@ -18,8 +18,7 @@ def load(
     """The networks of a run, with their weights, by name; and the run's metadata.
 
     Args:
-      path: As of `saved_runs.load_modules`: a run's folder such as `runs/derain`, its
-        best step, or one step's folder.
+      path: As of `weight_sources`, such as `runs/derain`.
       names: Which modules; the last is made by `factory`.
       factory: Name of that one's factory in `models`.
       purpose: What they are loaded for and which stage trains them, for messages.
@@ -27,7 +26,7 @@ def load(
     Raises:
       ValueError: If there is no checkpoint, it is damaged, or the run is of another kind.
     """
-    params, metadata = saved_runs.load_modules(path)
+    params, metadata = weight_sources.load_modules(path)
     if not set(names) <= params.keys():
         raise ValueError(
             f"{path} holds {sorted(params)}, not {sorted(names)}; {purpose}."

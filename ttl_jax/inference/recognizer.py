@@ -9,7 +9,7 @@ from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.inference import networks
-from ttl_jax.training import fingerprints, flat_params, saved_runs
+from ttl_jax.training import fingerprints, flat_params, weight_sources
 
 
 class Recognizer:
@@ -24,7 +24,7 @@ class Recognizer:
     """
 
     def __init__(self, encoder: nnx.Module, classifier: nnx.Module, run: pathlib.Path):
-        self.name = run.name
+        self.name = weight_sources.find_name(run)
         self._run = run
         encoder_graph, encoder_params = flat_params.split_module(encoder)
         classifier_graph, classifier_params = flat_params.split_module(classifier)
@@ -43,8 +43,7 @@ class Recognizer:
         """Loads the encoder and classifier of a run.
 
         Args:
-          path: A run's folder such as `runs/recog`, or one step's folder inside its
-            `checkpoints`.
+          path: As of `weight_sources`, such as `runs/recog`.
 
         Raises:
           ValueError: If there is no checkpoint, or it does not recognize rain.
@@ -55,7 +54,7 @@ class Recognizer:
             factory=models.make_classifier.__name__,
             purpose="to tell rain takes a run of the stage recog",
         )
-        run = saved_runs.find_run(path).resolve()
+        run = weight_sources.find_run(path)
         return cls(modules["encoder"], modules["decoder"], run)
 
     def score(self, image: np.ndarray) -> float:
@@ -77,7 +76,7 @@ class Recognizer:
         Args:
           path: As of `from_checkpoint`, of any run.
         """
-        ancestors = saved_runs.find_ancestors(path)
+        ancestors = weight_sources.find_ancestors(path)
         if self._digest in ancestors.digests or self._run in ancestors.runs:
             return True
         return False if ancestors.are_all else None

@@ -9,7 +9,7 @@ from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.inference import networks, pixels, tiles, whole
-from ttl_jax.training import saved_runs
+from ttl_jax.training import weight_sources
 
 # Where `python -m ttl_jax.main` leaves the last stage's run.
 DEFAULT_CHECKPOINT = pathlib.Path("runs/derain")
@@ -56,8 +56,8 @@ class Restorer:
         """Loads the encoder and image decoder of a run.
 
         Args:
-          path: As of `saved_runs.load_modules`, for example `runs/derain` for its last
-            step or `runs/derain/best`. None means `DEFAULT_CHECKPOINT`.
+          path: As of `weight_sources`, for example `runs/derain` for its last step or
+            `runs/derain/best`. None means `DEFAULT_CHECKPOINT`.
           tiling: One of `TILINGS`.
 
         Raises:
@@ -66,7 +66,7 @@ class Restorer:
         """
         if path is None:
             path = DEFAULT_CHECKPOINT
-            if not saved_runs.saved_steps(path):
+            if not weight_sources.exist(path):
                 raise ValueError(
                     f"No checkpoint is named, and there is none in {path}. Train one "
                     "(python -m ttl_jax.main --config=configs/pipeline.py) or name a "
@@ -79,7 +79,7 @@ class Restorer:
             factory=models.make_image_decoder.__name__,
             purpose="restoring takes a run of the stage derain",
         )
-        name = saved_runs.find_run(path).resolve().name
+        name = weight_sources.find_name(path)
         return cls(**modules, name=name, step=metadata["step"], tiling=tiling)
 
     def restore(self, image: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ttl_jax.training import (
     best,
     checkpoint,
     config_check,
-    json_files,
+    durable_files,
     optimizer,
     samples,
     saved_runs,
@@ -146,7 +146,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
             state = train_state.TrainState.from_items(items)
             logging.info("%s goes on at step %d", directory, first_step)
         elif sharding.is_writer():
-            json_files.write_json(directory / LISTING, list(inputs.training.listing))
+            durable_files.write_json(directory / LISTING, list(inputs.training.listing))
         writer = MetricWriter(
             directory, first_step=first_step, enabled=sharding.is_writer()
         )
@@ -187,7 +187,7 @@ def _open_inputs(
     if not is_new:
         config_check.check_same_listing(
             list(training.listing),
-            json_files.read_json(directory / LISTING),
+            durable_files.read_json(directory / LISTING),
             run=str(directory),
         )
     return _Inputs(training, evaluation, loaded)

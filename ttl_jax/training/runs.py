@@ -16,7 +16,7 @@ import difflib
 import pathlib
 from typing import Any
 
-from ttl_jax.training import json_files, sharding
+from ttl_jax.training import durable_files, sharding
 
 INDEX = "ablation.json"
 
@@ -55,7 +55,7 @@ def write_index(config, workdir: str | pathlib.Path) -> None:
         return
     path = pathlib.Path(workdir) / INDEX
     try:
-        known = json_files.read_json(path)["rows"] if path.exists() else []
+        known = durable_files.read_json(path)["rows"] if path.exists() else []
         rows = _merge_rows(config, known)
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -63,7 +63,7 @@ def write_index(config, workdir: str | pathlib.Path) -> None:
             "writes another."
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    json_files.write_json(path, {"rows": rows})
+    durable_files.write_json(path, {"rows": rows})
 
 
 def _list_ablation(config) -> list[Any]:

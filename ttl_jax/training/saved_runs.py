@@ -10,7 +10,7 @@ import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -68,13 +68,13 @@ def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
       CheckpointError: If they cannot be read, or are not what training writes.
     """
     metadata = _read_item(run_dir, step, "metadata")
-    if not _is_metadata(metadata):
+    if not is_metadata(metadata):
         reason = "its metadata are not those that training writes"
         raise CheckpointError(run_dir, step, reason)
     return {CHECKSUMS: {}} | metadata
 
 
-def _is_metadata(value) -> bool:
+def is_metadata(value) -> bool:
     """Whether JSON has the form that the readers of metadata rely on."""
     match value:
         case {
@@ -123,7 +123,7 @@ def find_run(path: pathlib.Path) -> pathlib.Path:
         return folder.parent
     raise ValueError(
         f"{path} holds no checkpoint: expected a run's folder such as runs/derain, with "
-        f"a folder {FOLDER!r} inside."
+        f"a folder {FOLDER!r} inside, or a file that ttl_jax.pack wrote."
     )
 
 
@@ -141,7 +141,7 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
       ValueError: If there is no finished checkpoint, or none was chosen as the best.
       CheckpointError: If the step is damaged.
     """
-    run_dir, step = _find_step(pathlib.Path(path))
+    run_dir, step = find_step(pathlib.Path(path))
     metadata = read_metadata(run_dir, step)
     modules = _read_arrays(
         run_dir, step, "ema" if metadata["ema"] else "params", metadata
@@ -150,8 +150,8 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
     return modules, {**metadata, "step": step}
 
 
-def _find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """The run's folder and the step that a path names."""
+def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Returns the run's folder and the step that a path names, as `load_modules`."""
     run_dir = find_run(path)
     steps = saved_steps(run_dir)
     step = max(steps, default=None)
@@ -171,44 +171,6 @@ def _find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
             )
         step = best["step"]
     return run_dir, step
-
-
-class Ancestors(NamedTuple):
-    """What a run came from, by way of all earlier runs.
-
-    Attributes:
-      digests: Of the modules that were handed over.
-      runs: The resolved folders of the earlier runs.
-      are_all: Whether each of those steps is still there, to tell of those before it.
-    """
-
-    digests: frozenset[str]
-    runs: frozenset[pathlib.Path]
-    are_all: bool
-
-
-def find_ancestors(path: pathlib.Path) -> Ancestors:
-    """Returns what a run came from.
-
-    Args:
-      path: As of `load_modules`.
-    """
-    digests: set[str] = set()
-    runs: set[pathlib.Path] = set()
-    are_all = True
-    remaining = [_find_step(pathlib.Path(path))]
-    while remaining:
-        run_dir, step = remaining.pop()
-        if step not in saved_steps(run_dir):
-            are_all = False
-            continue
-        for origin in read_metadata(run_dir, step)["origins"].values():
-            if origin["digest"] not in digests:
-                earlier = run_dir.parent / origin["run"]
-                digests.add(origin["digest"])
-                runs.add(earlier.resolve())
-                remaining.append((earlier, origin["step"]))
-    return Ancestors(frozenset(digests), frozenset(runs), are_all)
 
 
 def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:

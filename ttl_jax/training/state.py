@@ -14,7 +14,7 @@ from flax import nnx, struct
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.training import fingerprints, flat_params, saved_runs, sharding
+from ttl_jax.training import fingerprints, flat_params, sharding, weight_sources
 from ttl_jax.training.flat_params import Params
 
 
@@ -103,7 +103,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
     """
     _check_present(stage, workdir)
     runs = {
-        run: saved_runs.load_modules(workdir / run)
+        run: weight_sources.load_modules(weight_sources.locate(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
     }
     params, networks, origins = {}, {}, {}
@@ -111,7 +111,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
         modules, metadata = runs[source.run]
         if source.module not in modules:
             raise ValueError(
-                f"{workdir / source.run} holds {sorted(modules)}, not the "
+                f"The run {source.run!r} holds {sorted(modules)}, not the "
                 f"{source.module!r} that stage {stage.run!r} starts {name!r} from."
             )
         if metadata["step"] < metadata["config"]["num_steps"]:
@@ -153,7 +153,7 @@ def _check_same_network(
 def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        if not saved_runs.saved_steps(workdir / source.run):
+        if not weight_sources.exist(weight_sources.locate(workdir, source.run)):
             missing[source.run] = source
     if missing:
         commands = "\n".join(

@@ -1,0 +1,69 @@
+"""The command that packs a run's weights into one file."""
+
+import numpy as np
+import pytest
+
+from tests import pictures
+from tests.inference import tiny_networks
+from tests.training import metadata
+from ttl_jax import pack
+from ttl_jax.inference.restorer import Restorer
+from ttl_jax.training import checkpoint, flat_params
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A run of the stage derain, as training saves it."""
+    modules = dict(zip(("encoder", "decoder"), tiny_networks.make()))
+    params = {name: flat_params.split_module(m)[1] for name, m in modules.items()}
+    described = {
+        "encoder": {
+            "factory": "make_encoder",
+            "width": 8,
+            "num_blocks": 3,
+            "head_width": 4,
+            "window": 4,
+            "local_kernel": 5,
+        },
+        "decoder": {"factory": "make_image_decoder", "width": 8, "pools": [8, 4]},
+    }
+    for module in described.values():
+        module["stem_stride"] = 2
+    saver = checkpoint.Checkpointer(tmp_path / "derain", keep=1)
+    saver.save(5, {"params": params}, metadata.make(modules=described))
+    saver.close()
+    return tmp_path / "derain"
+
+
+def test_a_packed_run_restores_as_the_run_does(run_dir, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    assert pack.main([str(run_dir), "--output", str(output)]) == 0
+    assert f"{output.stat().st_size:,} bytes" in capsys.readouterr().out
+    image = pictures.noise(32, 48, 3)
+    of_run, of_file = (Restorer.from_checkpoint(path) for path in (run_dir, output))
+    restored = of_file.restore(image)
+    np.testing.assert_array_equal(restored, of_run.restore(image))
+    assert (restored != image).any()
+    assert (of_file.name, of_file.step) == ("mine", 5)
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        pack.main([str(argument) for argument in arguments])
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_mistakes_are_told_in_one_line(run_dir, tmp_path, capsys):
+    there = tmp_path / "there.safetensors"
+    there.write_bytes(b"mine")
+    assert "--overwrite" in refusal(capsys, run_dir, "--output", there)
+    assert there.read_bytes() == b"mine"
+    assert "ends in .safetensors" in refusal(
+        capsys, run_dir, "--output", tmp_path / "x.npz"
+    )
+    assert "holds no checkpoint" in refusal(
+        capsys, tmp_path / "gone", "--output", tmp_path / "x.safetensors"
+    )
+    assert pack.main([str(run_dir), "--output", str(there), "--overwrite"]) == 0
+    assert there.read_bytes() != b"mine"
