@@ -81,7 +81,6 @@ FOLDERS = "--results one=one --target target --input target"
         ("--results one=one --target target", "name the images to score"),
         (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
         ("--results one=one --data sample/test", "--results go with --input"),
-        ("--data sample/test", "name a method to score"),
         (
             "--baseline tv --data =sample",
             "Expected SOURCE or NAME=SOURCE, not '=sample'",
@@ -306,4 +305,4 @@ def test_help_shows_an_example_without_starting_jax():
         check=True,
     )
     assert result.stdout.startswith("False\n")
-    assert "python -m ttl_jax.evaluate --checkpoint runs/derain" in result.stdout
+    assert "python -m ttl_jax.evaluate --data sample/test" in result.stdout

@@ -41,7 +41,7 @@ ROOMS = {
         "numpy", "safetensors", "ttl_jax.training.durable_files",
         "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
     },
-    "ttl_jax/training/weight_sources": {"ttl_jax.training"},
+    "ttl_jax/training/weight_sources": {"ttl_jax.training", "ttl_jax.weights"},
     "ttl_jax/training/saved_runs": {
         "jax", "numpy", "orbax", "ttl_jax.training.fingerprints",
         "ttl_jax.training.flat_params",
@@ -73,14 +73,14 @@ ROOMS = {
         "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
         "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
         "ttl_jax.training.durable_files", "ttl_jax.training.saved_runs",
-        "ttl_jax.training.weight_sources", "ttl_jax.data",
+        "ttl_jax.training.weight_sources", "ttl_jax.data", "ttl_jax.weights",
         "ttl_jax.inference",
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {
         "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
-        "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
+        "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports", "ttl_jax.weights",
     },
     "ttl_jax/main": {
         "absl", "ml_collections", "ttl_jax.compilation_cache", "ttl_jax.training.failures",
@@ -98,7 +98,7 @@ ROOMS = {
     },
     "ttl_jax/evaluate": {
         "ttl_jax.command_line", "ttl_jax.compilation_cache", "tqdm", "ttl_jax.inference",
-        "ttl_jax.metrics", "ttl_jax.reports",
+        "ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights",
     },
     "ttl_jax/pack": {"ttl_jax.command_line", "ttl_jax.training.weight_sources"},
     "ttl_jax/sheet": {
@@ -117,6 +117,7 @@ ROOMS = {
         "numpy", "torch", "ttl_jax.models", "ttl_jax.training.flat_params",
     },
     "ttl_jax/prepare": {"ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
+    "ttl_jax/weights": set(),
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip
 

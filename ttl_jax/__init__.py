@@ -2,7 +2,7 @@
 
 import ttl_jax
 
-restorer = ttl_jax.load("runs/derain")
+restorer = ttl_jax.load()
 restored = restorer.restore(image)  # an array, see `Restorer.restore`
 """
 
@@ -16,7 +16,8 @@ def load(checkpoint: str | os.PathLike | None = None, *, tiling: str = "auto"):
     """Returns a `ttl_jax.inference.restorer.Restorer`.
 
     Args:
-      checkpoint: A run's folder, or "best" in it; None means runs/derain.
+      checkpoint: A run's folder, "best" in it, or a packed run; None means the weights
+        that come with the package.
       tiling: "auto": whole images if they fit into memory, else tiles; "whole";
         "exact": tiles with the same result; "frozen": tiles with one close to it.
 

@@ -132,8 +132,9 @@ def _make_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="run folder of a trained network, or DIR/best for the best step of a run "
-        "with config.best_metric (default: runs/derain)",
+        help="run folder of a trained network, DIR/best for the best step of a run with "
+        "config.best_metric, or a packed run (default: the weights that come with the "
+        "package)",
     )
     how.add_argument(
         "--tile",

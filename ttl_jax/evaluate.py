@@ -3,18 +3,19 @@
 Examples: networks and untrained baselines on pairs; any methods' results in folders;
 real photographs, which have no clean side; and the paper's Tables 3 and 4:
 
-  python -m ttl_jax.evaluate --checkpoint runs/derain --data sample/test --output scores
+  python -m ttl_jax.evaluate --data sample/test --output scores
   python -m ttl_jax.evaluate --checkpoint ours=runs/derain --baseline median tv \\
       --data tfds:rain100l/test selection:test1.txt --protocol all --output scores
   python -m ttl_jax.evaluate --results ours=restored --results other=elsewhere \\
       --target Test100/target --input Test100/input --output scores
-  python -m ttl_jax.evaluate --checkpoint runs/derain --data folder:rainy \\
-      --niqe --recog runs/judge --output scores
+  python -m ttl_jax.evaluate --checkpoint shipped --checkpoint mine=runs/derain \\
+      --data folder:rainy --niqe --recog --output scores
   python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
       --output scores
 
 Writes table.md, per_image.csv and scores.json, and of an ablation
-ablation_scores.json, into the output folder and prints the tables.
+ablation_scores.json, into the output folder and prints the tables. Where no method is
+named, the weights that come with the package are scored.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import command_line, weights
 from ttl_jax.metrics import image_quality
 
 
@@ -80,13 +81,11 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         )
     if args.data and (args.target or args.results):
         parser.error("--target and --results go with --input; --data has its own sides")
-    methods = (args.checkpoint, args.baseline, args.results)
-    if args.ablation and any(methods):
+    names_any = bool(args.checkpoint or args.baseline or args.results)
+    if args.ablation and names_any:
         parser.error("--ablation names all methods; give it without others")
-    if not args.ablation and not any(methods):
-        parser.error(
-            "name a method to score: --checkpoint, --baseline, --results or --ablation"
-        )
+    if not args.ablation and not names_any:
+        args.checkpoint = [(None, weights.SHIPPED)]
 
 
 def _perhaps_named_folder(text: str) -> tuple[str | None, str]:
@@ -117,7 +116,10 @@ def _make_parser() -> argparse.ArgumentParser:
     scores.add_argument(
         "--recog",
         metavar="DIR",
-        help="run folder of a recognition network, for its rain score",
+        nargs="?",
+        const=weights.SHIPPED,
+        help="the rain score too, of the recognition network that comes with the "
+        "package, or of a run's folder",
     )
     scores.add_argument(
         "--scenes",
@@ -174,8 +176,9 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_perhaps_named_folder,
         metavar="[NAME=]DIR",
-        help="run folder of a trained network, or DIR/best for the best step of a run "
-        "with config.best_metric; repeat for more",
+        help="run folder of a trained network, DIR/best for the best step of a run with "
+        "config.best_metric, a packed run, or shipped: the weights that come with the "
+        "package; repeat for more (default: shipped, where no other method is named)",
     )
     group.add_argument(
         "--baseline",

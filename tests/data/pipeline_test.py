@@ -12,7 +12,8 @@ from PIL import Image
 from tests.data.batches import assert_same, join, take
 from ttl_jax.data import images, pipeline
 
-ROWS = {"couples": 2, "clean": 1, "rainy": 1, "pairs": 1}
+ROWS = {"couples": 2, "clean": 1, "rainy": 1, "pairs": 1, "unpaired": 1}
+TWO_SIDES = ("pairs", "unpaired")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def memory(tmp_path_factory, monkeypatch):
 @pytest.mark.parametrize("kind", ROWS)
 def test_batches_have_the_agreed_form(make_config, kind):
     batch = take(make_config(kind, crop_margin=3), 0, 1)[0]
-    names = {"rainy", "clean"} if kind == "pairs" else {"image"}
+    names = {"rainy", "clean"} if kind in TWO_SIDES else {"image"}
     for name in names:
         assert batch[name].shape == (8, 22, 22, 3) and batch[name].dtype == np.uint8
     assert batch["name"].shape == (8,) and batch["name"].dtype.kind == "U"
@@ -255,6 +256,7 @@ def test_the_listing_names_each_file_and_its_size(make_config, root):
         ("clean", {"photographs": 3}),
         ("rainy", {"photographs": 5}),
         ("pairs", {"pairs": 4}),
+        ("unpaired", {"photographs": 5}),
     ],
 )
 def test_evaluation_sets_of_each_kind(make_config, kind, sets):
@@ -268,7 +270,7 @@ def test_evaluation_sets_of_each_kind(make_config, kind, sets):
         assert np.all(np.diff(mask) <= 0)  # filling rows come last
         for batch in batches:
             assert all(len(value) == 4 for value in batch.values())
-            image = batch["rainy" if kind == "pairs" else "image"]
+            image = batch["rainy" if kind in TWO_SIDES else "image"]
             assert image.shape[1:] == (20, 20, 3)
         names = np.concatenate([batch["name"] for batch in batches])[mask > 0]
         assert len(set(names)) == (

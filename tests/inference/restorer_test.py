@@ -214,12 +214,6 @@ def test_load_is_the_public_way_in(run):
     )
 
 
-def test_without_a_run_it_is_said_how_to_train_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="quickstart.sh"):
-        ttl_jax.load()
-
-
 def test_a_run_that_restores_no_images_is_refused(tmp_path):
     classifier = functools.partial(models.make_classifier, width=WIDTH, pools=(4, 2))
     save_run(tmp_path / "recog", {**MODULES, "decoder": classifier})

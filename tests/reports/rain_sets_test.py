@@ -49,12 +49,12 @@ def test_folders_names_and_other_sources_are_understood(here):
     pictures.write(here / "x=y/0.png", pictures.noise(9, 9, 3))
     sets = open_sets(real, ["rendered=rain:folder:album"], ["album"])
     assert [(s.name, s.kind, s.source, s.num_found) for s in sets] == [
-        ("album", REAL, "folder:album", 4),
+        ("album", REAL, "album", 4),
         ("mine", REAL, "list:some.txt", 1),
         ("a b", REAL, "folder:pairs", 4),
         ("x=y", REAL, f"folder:{here}/x=y", 1),
         ("rendered", SYNTHETIC, "rain:folder:album", 4),
-        ("clean", CLEAN, "folder:album", 4),
+        ("clean", CLEAN, "album", 4),
     ]
     assert [list(s.sides) for s in sets] == [
         ["rainy"], ["rainy"], ["rainy", "clean"], ["rainy"], ["rainy", "clean"],

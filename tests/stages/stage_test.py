@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import derain, distill, recog, recon, scratch
+from configs import adapt, derain, distill, recog, recon, scratch
 from ttl_jax import models
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages.stage import Source, Stage, make_stage
@@ -19,6 +19,7 @@ CONFIGS = {
     "distill": distill,
     "derain": derain,
     "scratch": scratch,
+    "adapt": adapt,
 }
 NETWORK = functools.partial(models.make_projection, width=4)
 
@@ -39,7 +40,7 @@ def make(**changes):
 def batch_for(config, key):
     size = config.crop_size + 2 * config.get("crop_margin", 0)
     image = jax.random.uniform(key, (4, size, size, 3))
-    if config.dataset == "pairs":
+    if config.dataset in ("pairs", "unpaired"):
         return {"rainy": image, "clean": image[::-1]}
     label = np.array([1, 0, 1, 0], np.float32)
     return {"image": image} | ({"label": label} if config.dataset == "couples" else {})

@@ -1,4 +1,4 @@
-"""Grain datasets of the four kinds, element by element.
+"""Grain datasets of the five kinds, element by element.
 
 An element gives one row of a batch, or two; as a dict of arrays with the rows leading:
   couples   image uint8 [2, S, S, 3] and label float32 [2]: a rainy (1) and a rain-free
@@ -6,6 +6,7 @@ An element gives one row of a batch, or two; as a dict of arrays with the rows l
   clean     image uint8 [1, S, S, 3]: a rain-free photograph
   rainy     image uint8 [1, S, S, 3]: a rainy photograph
   pairs     rainy and clean, uint8 [1, S, S, 3] each: the same scene
+  unpaired  the same, of different scenes, each as it is in its file
 and name, str [rows], always.
 
 The orders in which elements are drawn are infinite: element i is a pure function of
@@ -61,6 +62,11 @@ class Kind:
     rows_per_element: int
     make_rows: Callable[[Any, int, transforms.View], Rows]
 
+    def names_of(self, element: Couple | Pair | Photograph) -> list[str]:
+        """The name of each of an element's rows."""
+        names = _names_of_images(element)
+        return names if self.rows_per_element > 1 else [" and ".join(names)]
+
 
 def make_photograph_rows(
     photograph: Photograph, size: int, view: transforms.View
@@ -103,8 +109,18 @@ def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
             [transforms.equalize(image, side, size, view) for image in loaded]
         ),
         "label": np.array([1, 0], np.float32),
-        "name": np.array(names_of(couple)),
+        "name": np.array(_names_of_images(couple)),
     }
+
+
+def make_unpaired_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
+    """One row of the kind unpaired."""
+    rainy, clean = (
+        transforms.crop(photograph.load(), size, view)
+        for photograph in (couple.rainy, couple.clean)
+    )
+    names = KINDS["unpaired"].names_of(couple)
+    return {"rainy": rainy[None], "clean": clean[None], "name": np.array(names)}
 
 
 KINDS = {
@@ -112,11 +128,11 @@ KINDS = {
     "clean": Kind(("clean",), 1, make_photograph_rows),
     "rainy": Kind(("rainy",), 1, make_photograph_rows),
     "pairs": Kind(("pairs",), 1, make_pair_rows),
+    "unpaired": Kind(("rainy", "clean"), 1, make_unpaired_rows),
 }
 
 
-def names_of(element: Couple | Pair | Photograph) -> list[str]:
-    """The name of each of an element's rows."""
+def _names_of_images(element: Couple | Pair | Photograph) -> list[str]:
     if isinstance(element, Couple):
         return [element.rainy.name, element.clean.name]
     return [element.name]

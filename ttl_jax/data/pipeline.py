@@ -78,9 +78,9 @@ def open_evaluation_data(
 ) -> dict[str, "EvaluationData"]:
     """Opens and checks the evaluation sets of a config: "photographs" and "pairs".
 
-    The kinds clean and rainy have photographs, the kind pairs has pairs, and couples
-    has both: photographs of any scenes, and the two sides of each pair. A set without
-    sources is absent.
+    The kinds clean, rainy and unpaired have photographs, the kind pairs has pairs, and
+    couples has both: photographs of any scenes, and the two sides of each pair. A set
+    without sources is absent.
 
     Raises:
       ValueError: As `open_training_data`.
@@ -233,7 +233,7 @@ class TrainingData:
         return [
             name
             for index in range(first, first + self._share.batch_elements)
-            for name in datasets.names_of(self._order[index])
+            for name in self._kind.names_of(self._order[index])
         ]
 
     def _make_rows(self, indexed, rng: np.random.Generator) -> datasets.Rows:
@@ -381,7 +381,7 @@ def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
         field: list(listing)
         for field, listing in _open_evaluation_listings(config, kind).items()
     }
-    if config.dataset != "couples":
+    if len(kind.fields) == 1:
         return {
             "pairs" if field == "pairs" else "photographs": listing
             for field, listing in opened.items()

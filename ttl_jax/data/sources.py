@@ -3,8 +3,8 @@
 A source is one of
   sample, sample/train, sample/test: photographs inside the packages scikit-image and
     scikit-learn, and rain rendered on them. Two of the eight are the test split.
-  folder:PATH: all images below a folder, or pairs of the same relative name in its
-    subfolders rainy and clean, or input and target.
+  folder:PATH, or the path alone: all images below a folder, or pairs of the same relative
+    name in its subfolders rainy and clean, or input and target.
   list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
     between them; relative to the file's folder. Lines that begin with # are comments.
   tfds:NAME/SPLIT, tfds:NAME: a split, or all, of a set that `ttl_jax.prepare` made.
@@ -174,6 +174,8 @@ def _parse(name: str) -> _Source:
         return _Identity(path)
     if kind == "selection" and path:
         return _Selection(name, path)
+    if files.expanded(name).is_dir():
+        return file_sources.Folder(name, files.expanded(name))
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
     known = ", ".join(KNOWN + KNOWN_PAIRS)
     raise ValueError(f"Unknown source {name!r}; known are {known}{hint}")
@@ -182,10 +184,7 @@ def _parse(name: str) -> _Source:
 def _nearest(name: str) -> str | None:
     """The source that was probably meant."""
     kind, colon, path = name.partition(":")
-    expanded = files.expanded(name)
-    if expanded.is_dir():
-        return f"folder:{name}"
-    if expanded.is_file():
+    if files.expanded(name).is_file():
         return f"list:{name}"
     kinds = [known.partition(":")[0] for known in KNOWN + KNOWN_PAIRS if ":" in known]
     if near := difflib.get_close_matches(kind, kinds, n=1):

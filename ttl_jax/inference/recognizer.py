@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ttl_jax import models
+from ttl_jax import models, weights
 from ttl_jax.inference import networks
 from ttl_jax.training import fingerprints, flat_params, weight_sources
 
@@ -43,11 +43,13 @@ class Recognizer:
         """Loads the encoder and classifier of a run.
 
         Args:
-          path: As of `weight_sources`, such as `runs/recog`.
+          path: As of `weight_sources`, such as `runs/recog`. "shipped" means the
+            package's own weights.
 
         Raises:
           ValueError: If there is no checkpoint, or it does not recognize rain.
         """
+        path = weights.find_recog(path)
         modules, _ = networks.load(
             path,
             ("encoder", "decoder"),
@@ -74,9 +76,10 @@ class Recognizer:
         runs are gone. Photographs that both saw do not count.
 
         Args:
-          path: As of `from_checkpoint`, of any run.
+          path: As of `weight_sources`, of any run; or "shipped", which means the
+            package's own weights that remove rain.
         """
-        ancestors = weight_sources.find_ancestors(path)
+        ancestors = weight_sources.find_ancestors(weights.find_derain(path))
         if self._digest in ancestors.digests or self._run in ancestors.runs:
             return True
         return False if ancestors.are_all else None

@@ -7,12 +7,9 @@ import numpy as np
 from absl import logging
 from flax import nnx
 
-from ttl_jax import models
+from ttl_jax import models, weights
 from ttl_jax.inference import networks, pixels, tiles, whole
 from ttl_jax.training import weight_sources
-
-# Where `python -m ttl_jax.main` leaves the last stage's run.
-DEFAULT_CHECKPOINT = pathlib.Path("runs/derain")
 
 # How an image is restored: as a whole if that fits into memory and else in exact tiles;
 # or always in one way.
@@ -57,22 +54,14 @@ class Restorer:
 
         Args:
           path: As of `weight_sources`, for example `runs/derain` for its last step or
-            `runs/derain/best`. None means `DEFAULT_CHECKPOINT`.
+            `runs/derain/best`. None or "shipped" means the package's own weights.
           tiling: One of `TILINGS`.
 
         Raises:
           ValueError: If there is no checkpoint, or it does not restore images, or not
             in tiles as wanted.
         """
-        if path is None:
-            path = DEFAULT_CHECKPOINT
-            if not weight_sources.exist(path):
-                raise ValueError(
-                    f"No checkpoint is named, and there is none in {path}. Train one "
-                    "(python -m ttl_jax.main --config=configs/pipeline.py) or name a "
-                    "run's folder, such as the runs/quickstart/derain that bash "
-                    "launch/quickstart.sh makes."
-                )
+        path = weights.find_derain(path)
         modules, metadata = networks.load(
             path,
             ("encoder", "decoder"),

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ttl_jax import weights
 from ttl_jax.data import sources
 from ttl_jax.reports import ablation, examples, tables
 from ttl_jax.reports import scores as scores_lib
@@ -18,7 +19,8 @@ class Request:
     """What to score, and how.
 
     Attributes:
-      checkpoints: Name, or None for the run's own, and run folder.
+      checkpoints: Name, or None for the run's own, and run folder, or "shipped" for
+        the package's weights.
       baselines: Names in `inference.baselines`.
       ablation: Workdir of an ablation, whose runs are all scored, or None.
       results: Name and folder of results.
@@ -27,7 +29,8 @@ class Request:
       target: Folder of their clean images, or None.
       protocols: Names in `image_quality.PROTOCOLS`.
       with_niqe: Whether to compute NIQE.
-      recog: Run folder of a recognition network for the rain score, or None.
+      recog: Run folder of a recognition network for the rain score, "shipped" for the
+        package's, or None.
       masks: Folder of rain masks, or None.
       scenes: CSV file that tells scenes, or None.
       num_sheets: Of how many images of each set to write a picture.
@@ -104,7 +107,8 @@ def _open_networks(checkpoints: Sequence[tuple[str | None, str]]) -> list[_Netwo
     networks = []
     for name, path in checkpoints:
         network = restorer.Restorer.from_checkpoint(path)
-        networks.append(_Network(name or network.name, path, network))
+        name = name or (path if path == weights.SHIPPED else network.name)
+        networks.append(_Network(name, path, network))
     return networks
 
 

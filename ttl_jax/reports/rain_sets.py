@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from ttl_jax.data import audit, files, sources, transforms
+from ttl_jax.data import audit, sources, transforms
 from ttl_jax.data.photographs import NoPairsError, Photograph
 from ttl_jax.metrics import niqe
 
@@ -133,9 +133,8 @@ def open_sets(
         )
     sets = [_open_rainy(kind, name, source) for kind, name, source in named]
     if clean:
-        folders = [_as_source(source) for source in clean]
-        photographs = sources.open_photographs(folders, "clean")
-        source = ", ".join(folders)
+        photographs = sources.open_photographs(clean, "clean")
+        source = ", ".join(clean)
         sets.append(ImageSet(CLEAN, CLEAN, source, photographs, None, len(photographs)))
     return [_draw(image_set, num_images, seed) for image_set in sets]
 
@@ -226,11 +225,7 @@ def _split_name(text: str) -> tuple[str, str]:
         name = pathlib.PurePath(text.rpartition(":")[2]).stem
     if not name:
         raise ValueError(f"Expected SOURCE or NAME=SOURCE, not {text!r}.")
-    return name, _as_source(source)
-
-
-def _as_source(text: str) -> str:
-    return f"folder:{text}" if files.expanded(text).is_dir() else text
+    return name, source
 
 
 def _open_rainy(kind: str, name: str, source: str) -> ImageSet:

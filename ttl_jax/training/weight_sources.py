@@ -2,12 +2,14 @@
 
 A path is a run's folder, for its last step; the name "best" inside it, for its best one
 (`config.best_metric`); one step's folder inside its `checkpoints`; or a file that `pack`
-wrote. A run names what it starts from by a folder beside its own, or by such a file.
+wrote. A run names what it starts from by a folder beside its own, by such a file, or as
+"shipped": the weights that come with the package.
 """
 
 import pathlib
 from typing import Any, NamedTuple
 
+from ttl_jax import weights
 from ttl_jax.training import saved_runs, weight_files
 from ttl_jax.training.flat_params import Params
 
@@ -68,12 +70,16 @@ def find_name(path: pathlib.Path) -> str:
 
 def locate(workdir: pathlib.Path, run: str) -> pathlib.Path:
     """Returns the path of what a run in `workdir` starts from, by its name there."""
-    return workdir / run
+    return weights.DERAIN if run == weights.SHIPPED else workdir / run
 
 
 def exist(path: pathlib.Path) -> bool:
     """Whether a file lies there, or a run that has saved a step."""
-    return _is_file(path) or bool(saved_runs.saved_steps(path))
+    try:
+        run = find_run(path)
+    except ValueError:
+        return False
+    return _is_file(run) or bool(saved_runs.saved_steps(run))
 
 
 def find_ancestors(path: pathlib.Path) -> Ancestors:

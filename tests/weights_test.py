@@ -1,0 +1,87 @@
+"""The weights that come with the package do what their card says."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import safetensors
+
+import ttl_jax
+from ttl_jax import evaluate, weights
+from ttl_jax.data import images, sources
+from ttl_jax.inference.recognizer import Recognizer
+from ttl_jax.metrics import image_quality
+from ttl_jax.training import weight_files
+
+FILES = (weights.DERAIN, weights.RECOG)
+CARD = weights.DERAIN.with_name("MODEL_CARD.md")
+
+
+@pytest.fixture(scope="module")
+def restorer():
+    return ttl_jax.load()
+
+
+def psnr(image, other):
+    pair = (np.asarray(side, np.float32)[None] / 255 for side in (image, other))
+    return float(image_quality.psnr(*pair, protocol="rgb")[0])
+
+
+def test_they_are_small():
+    assert weights.DERAIN.stat().st_size <= 8e6
+    assert sum(file.stat().st_size for file in FILES) <= 8e6
+
+
+def test_rendered_rain_on_photographs_they_never_saw_is_mostly_gone(restorer):
+    gains = []
+    for pair in sources.open_pairs("sample/test"):
+        rainy, clean = pair.load()
+        gains.append(psnr(restorer.restore(rainy), clean) - psnr(rainy, clean))
+    assert np.mean(gains) > 2, gains
+
+
+def test_a_photograph_without_rain_stays_as_it_is(restorer):
+    for photograph in sources.open_photographs("sample", "clean"):
+        image = photograph.load()
+        assert psnr(restorer.restore(image), image) > 34, photograph.name
+
+
+def test_the_rain_score_is_higher_with_rain_than_without():
+    recognizer = Recognizer.from_checkpoint(weights.SHIPPED)
+    pairs = [pair.load() for pair in sources.open_pairs("sample")]
+    higher = [recognizer.score(r) > recognizer.score(c) for r, c in pairs]
+    assert np.mean(higher) > 0.8
+
+
+def test_the_judge_took_no_part_in_training_the_rain_remover():
+    assert Recognizer.from_checkpoint(weights.SHIPPED).taught(weights.SHIPPED) is False
+
+
+def test_they_are_what_is_scored_where_no_method_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rainy, clean = sources.open_pairs("sample/test")[0].load()
+    for side, image in (("rainy", rainy), ("clean", clean)):
+        (tmp_path / side).mkdir()
+        images.write_image(tmp_path / side / "a.png", image[:224, :224])
+    command = ["--input", "rainy", "--target", "clean", "--niqe", "--recog"]
+    assert evaluate.main([*command, "--output", "scores"]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["clean"]
+    assert scores["y_uint8"]["shipped"]["psnr_gain"] > 0
+    table = (tmp_path / "scores" / "table.md").read_text()
+    assert "not independent" not in table
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_card_is_of_these_very_files(file):
+    with safetensors.safe_open(file, framework="numpy") as opened:
+        digests = json.loads(opened.metadata()["ttl_jax"])["digests"]
+    for module, digest in digests.items():
+        assert re.search(rf"`{module}`\W+`{digest}`", CARD.read_text()), module
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_they_tell_names_nobody_s_folders(file):
+    assert not re.search(
+        r"[\"':](/|~|[A-Z]:)", json.dumps(weight_files.read_metadata(file))
+    )
