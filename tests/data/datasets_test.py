@@ -63,7 +63,7 @@ def test_over_the_epochs_every_couple_is_drawn():
     }
     order = datasets.draw_order(listings, seed=0)
     drawn = collections.Counter(
-        tuple(datasets.names_of(order[i])) for i in range(12 * 200)
+        tuple(datasets.KINDS["couples"].names_of(order[i])) for i in range(12 * 200)
     )
     assert len(drawn) == 12
     assert sum(n for (r, _), n in drawn.items() if r == "r0") == 600
@@ -124,7 +124,9 @@ def test_sources_of_couples_meet_in_all_combinations():
         for field in ("rainy", "clean")
     }
     order = datasets.draw_order(listings, seed=0)
-    met = collections.Counter(tuple(datasets.names_of(order[i])) for i in range(4000))
+    met = collections.Counter(
+        tuple(datasets.KINDS["couples"].names_of(order[i])) for i in range(4000)
+    )
     assert len(met) == 4 and min(met.values()) > 900 and max(met.values()) < 1100
 
 
@@ -251,7 +253,7 @@ def test_matched_couples_hold_every_photograph():
     rainy = [make_photograph(f"r{i}") for i in range(5)]
     clean = [make_photograph(f"c{i}") for i in range(2)]
     couples = datasets.match_couples(rainy, clean)
-    assert [datasets.names_of(couple) for couple in couples] == [
+    assert [datasets.KINDS["couples"].names_of(couple) for couple in couples] == [
         ["r0", "c0"],
         ["r1", "c1"],
         ["r2", "c0"],
