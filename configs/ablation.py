@@ -16,6 +16,9 @@ The teachers are shared: the spread over seeds holds that of distillation and fi
 not that of training the teachers, and is too small by it.
 
 Paper: section Ablation Study, Tables 3 and 4.
+Few pairs are where transfer should help most: the rows `both_10`, `scratch_10`,
+`both_50` and `scratch_50` train on so many of them, others with each seed.
+
 Expect: in the paper, on Test-I, 35.01 dB for `both`, 34.34 for `recog_only`, 33.92 for
 `recon_only`, 34.26 for `scratch`, of one run each.
 Time: with n seeds and the default rows, 3 n distillations, 4 n trainings on the pairs and
@@ -40,6 +43,7 @@ def get_config(preset=None):
         config[stage].get_oneway_ref("num_steps")
         for stage in ("recog", "recon", "distill", "derain")
     )
+    rate = config.derain.get_oneway_ref("learning_rate")
     config.variants = {
         "both": _from_student("V1: both teachers", tables=(3, 4)),
         "recog_only": _from_student(
@@ -59,6 +63,28 @@ def get_config(preset=None):
             "V2 for as many updates as the four stages of V1 take together",
             num_steps=all_steps,
         ),
+        "scratch_twice": _from_scratch(
+            "V2 at twice the learning rate",
+            tables=(),
+            **_rates(2 * rate, 2 * rate),
+        ),
+        "scratch_half": _from_scratch(
+            "V2 at half the learning rate",
+            tables=(),
+            **_rates(0.5 * rate, 0.5 * rate),
+        ),
+        "encoder_equal": _from_student(
+            "V1, the encoder at the decoder's learning rate",
+            student="both",
+            derain=_rates(rate, rate),
+        ),
+        "encoder_tenth": _from_student(
+            "V1, the encoder at a tenth of the decoder's learning rate, as in the paper",
+            student="both",
+            derain=_rates(rate, 0.1 * rate),
+        ),
+        **_with_few_pairs(10),
+        **_with_few_pairs(50),
         "direct_only": _from_student(
             "Eq. 3 without Eq. 4",
             distill={"term_weights": {"indirect_recog": 0.0, "indirect_recon": 0.0}},
@@ -81,21 +107,43 @@ def get_config(preset=None):
         ),
         "decoder_from_recon": _from_student(
             "D_dr starts from D_recon, not from random weights",
+            student="both",
             derain={"decoder_init": "recon"},
         ),
     }
     return config
 
 
-def _from_student(description, tables=(), distill=(), derain=()):
+def _from_student(description, tables=(), distill=(), derain=(), student=""):
     """A row that fine-tunes a student, and the fields in which it differs from V1."""
     return {
         "description": description,
         "tables": tables,  # of the paper
+        "student": student,  # the row whose distillation it starts from; empty: its own
         "stages": {"distill": dict(distill), "derain": dict(derain)},
     }
 
 
-def _from_scratch(description, **fields):
-    """A row of Table 4 that trains on the pairs alone."""
-    return {"description": description, "tables": (4,), "stages": {"scratch": fields}}
+def _from_scratch(description, tables=(4,), **fields):
+    """A row that trains on the pairs alone."""
+    return {
+        "description": description,
+        "tables": tables,
+        "student": "",
+        "stages": {"scratch": fields},
+    }
+
+
+def _rates(decoder, encoder):
+    return {"learning_rate": decoder, "encoder_learning_rate": encoder}
+
+
+def _with_few_pairs(count):
+    """V1 and V2 on so many of the pairs, the same ones with the same seed."""
+    fields = {"num_pairs": count}
+    return {
+        f"both_{count}": _from_student(
+            f"V1 on {count} pairs", student="both", derain=fields
+        ),
+        f"scratch_{count}": _from_scratch(f"V2 on {count} pairs", tables=(), **fields),
+    }

@@ -66,6 +66,7 @@ def _set_data(config: ConfigDict) -> None:
     config.clean_weights = ()
     config.pairs_weights = ()
     config.exclude = ()  # text files of photographs not to train on
+    config.num_pairs = 0  # train on so many of the pairs, drawn by the seed; 0: all
     config.eval_rainy = ("sample/test",)
     config.eval_clean = ("sample/test",)
     config.eval_pairs = ("sample/test",)

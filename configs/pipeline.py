@@ -23,6 +23,7 @@ SHARED = (
     "clean_weights",
     "pairs_weights",
     "exclude",
+    "num_pairs",
     "eval_rainy",
     "eval_clean",
     "eval_pairs",

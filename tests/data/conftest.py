@@ -52,6 +52,7 @@ def make_config(root):
                 "prefetch": 3,
                 **{f"{name}_weights": () for name in ("rainy", "clean", "pairs")},
                 "exclude": (),
+                "num_pairs": 0,
                 "cache_gib": 0.0,
                 "num_workers": 0,
                 "eval_batch_size": 4,

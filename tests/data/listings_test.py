@@ -45,6 +45,28 @@ def test_weights_become_shares_of_the_whole():
     assert listings.normalize_weights("pairs", ("a", "b"), ()) == ()
 
 
+def test_drawn_items_are_so_many_and_others_with_each_seed(root):
+    listing = listings.open_listing("clean", (f"folder:{root}/a", f"folder:{root}/b"))
+    drawn = [listing.draw(3, seed) for seed in range(40)]
+    assert all(len(of) == 3 and set(names(of, root)) < set(names(listing, root))
+               for of in drawn)  # fmt: skip
+    assert names(listing.draw(3, 7), root) == names(drawn[7], root)
+    # Each of the five in about three fifths of the seeds.
+    for name in names(listing, root):
+        assert 12 < sum(name in names(of, root) for of in drawn) < 36
+    assert names(listing.draw(5, 0), root) == names(listing, root)
+
+
+def test_more_than_there_are_cannot_be_drawn_nor_none_of_what_has_a_weight(root):
+    sources = (f"folder:{root}/a", f"folder:{root}/b")
+    listing = listings.open_listing("clean", sources)
+    with pytest.raises(ValueError, match="config.num_clean=6, but there are 5 in"):
+        listing.draw(6, 0)
+    weighted = listings.open_listing("clean", sources, (0.5, 0.5))
+    with pytest.raises(ValueError, match="config.num_clean=1 leaves a source"):
+        weighted.draw(1, 0)
+
+
 @pytest.mark.parametrize(
     ("weights", "fault"),
     [

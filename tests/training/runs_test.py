@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from configs import ablation, recog
@@ -58,10 +59,12 @@ def test_each_student_is_trained_before_the_run_that_starts_from_it(config):
         for name, run in by_name(config).items()
         if run.stage == "derain" and run.from_student
     }
-    assert len(students) == 2 * 9
+    assert len(students) == 2 * 13
     for name, student in students.items():
-        assert names.index(student) == names.index(name) - 1
-        assert student == name.replace("derain_", "distill_")
+        assert names.index(student) < names.index(name)
+        own = name.replace("derain_", "distill_")
+        seed = name[name.index("_seed") :]
+        assert student == (own if own in names else f"distill_both{seed}")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,19 @@ def test_each_student_is_trained_before_the_run_that_starts_from_it(config):
         ("normalized", {"normalize_features"}, set()),
         ("projections", {"projections"}, set()),
         ("student_from_recog", {"student_init"}, set()),
-        ("decoder_from_recon", set(), {"decoder_init"}),
+        ("decoder_from_recon", None, {"decoder_init"}),
+        ("both_10", None, {"num_pairs"}),
+        (
+            "scratch_50",
+            None,
+            {"from_student", "encoder_learning_rate", "num_pairs"},
+        ),
+        ("encoder_tenth", None, {"encoder_learning_rate"}),
+        (
+            "scratch_twice",
+            None,
+            {"from_student", "learning_rate", "encoder_learning_rate"},
+        ),
     ],
 )
 def test_a_row_differs_from_both_in_the_fields_that_it_names(
@@ -98,6 +113,7 @@ def test_a_row_differs_from_both_in_the_fields_that_it_names(
     listed = by_name(config)
     last = listed.get(f"derain_{row}_seed4", listed.get(f"{row}_seed4"))
     assert differences(listed["derain_both_seed4"], last) - NAMES == derain
+    assert (f"distill_{row}_seed4" in listed) == (distill is not None)
     if distill is not None:
         ours = listed[f"distill_{row}_seed4"]
         assert differences(listed["distill_both_seed4"], ours) - NAMES == distill
@@ -119,11 +135,47 @@ def test_rows_of_a_seed_train_on_the_same_pairs_in_the_same_order(config, photog
         data = pipeline.open_training_data(listed[name])
         return [data.names(step) for step in range(5)]
 
-    rows = [name for name in listed if "distill" not in name and "seed4" in name]
-    assert len(rows) == 11
+    rows = [
+        name
+        for name, run in listed.items()
+        if run.stage == "derain" and run.seed == 4 and not run.num_pairs
+    ]
+    assert len(rows) == 15
     orders = [first_pairs(name) for name in rows]
     assert all(order == orders[0] for order in orders)
     assert first_pairs("derain_both_seed1") != orders[0]
+
+
+def test_rates_of_rows_follow_that_of_the_decoder(config):
+    config.derain.learning_rate = 4e-4
+    listed = by_name(config)
+    rates = {
+        row: (run.learning_rate, run.encoder_learning_rate)
+        for row, run in listed.items()
+        if row.endswith("seed1") and run.stage == "derain"
+    }
+    np.testing.assert_allclose(rates["derain_encoder_tenth_seed1"], (4e-4, 4e-5))
+    np.testing.assert_allclose(rates["derain_encoder_equal_seed1"], (4e-4, 4e-4))
+    np.testing.assert_allclose(rates["scratch_twice_seed1"], (8e-4, 8e-4))
+    np.testing.assert_allclose(rates["scratch_half_seed1"], (2e-4, 2e-4))
+
+
+def test_few_pairs_are_the_same_in_both_rows_and_others_with_each_seed(
+    config, photographs
+):
+    config.pairs = (f"folder:{photographs}",)
+    config.derain.num_pairs = 2
+    config.variants.both_10.stages.derain.num_pairs = 2
+    config.variants.scratch_10.stages.scratch.num_pairs = 2
+    listed = by_name(config)
+
+    def pairs_of(name):
+        data = pipeline.open_training_data(listed[name])
+        return {pair for step in range(5) for pair in data.names(step)}
+
+    drawn = [pairs_of(f"derain_both_10_seed{seed}") for seed in (1, 4)]
+    assert [len(pairs) for pairs in drawn] == [2, 2]
+    assert drawn == [pairs_of(f"scratch_10_seed{seed}") for seed in (1, 4)]
 
 
 def test_fields_set_by_the_user_reach_all_rows_of_a_stage(config):
@@ -141,7 +193,8 @@ def test_fields_set_by_the_user_reach_all_rows_of_a_stage(config):
         elif run.stage == "derain":
             total = 1000 + 1000 + 30 + 70  # with the teachers' own
             assert run.num_steps == (total if "scratch_total" in name else 70)
-            assert run.learning_rate == 0.5
+            factor = {"twice": 2, "half": 0.5}.get(name.split("_")[1], 1)
+            assert run.learning_rate == 0.5 * factor
     # All of V2 learns at the decoder's rate, whose own can still be tuned.
     assert listed["scratch_seed1"].encoder_learning_rate == 0.5
     config.scratch.learning_rate = 0.25

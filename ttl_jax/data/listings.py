@@ -6,10 +6,12 @@ A field is "rainy", "clean" or "pairs". Beside its sources a config may name the
 
 import dataclasses
 import functools
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 from absl import logging
 
 from ttl_jax.data import files, sources
@@ -68,6 +70,31 @@ class Listing:
             for rain in _rains(items):
                 lines += [f"streaks {file}" for file in _describe(rain.pairs)]
         return lines
+
+    def draw(self, count: int, seed: int) -> "Listing":
+        """The listing of `count` of its items, drawn by the seed.
+
+        Raises:
+          ValueError: If there are fewer, or a source that has a weight loses all.
+        """
+        if count > len(self):
+            raise ValueError(
+                f"config.num_{self.field}={count}, but there are {len(self)} in "
+                f"{', '.join(self.by_source)}."
+            )
+        rng = np.random.default_rng((seed, count))
+        drawn = set(rng.choice(len(self), count, replace=False).tolist())
+        numbers = itertools.count()
+        by_source = {
+            source: [item for item in items if next(numbers) in drawn]
+            for source, items in self.by_source.items()
+        }
+        if self.weights and not all(by_source.values()):
+            raise ValueError(
+                f"config.num_{self.field}={count} leaves a source with a weight without "
+                "any; raise it, or take out the weights."
+            )
+        return dataclasses.replace(self, by_source=by_source)
 
     def adapt(self, function: Callable[[Items], Items]) -> "Listing":
         """The listing of `function(items)` of each source.

@@ -7,7 +7,8 @@ goes on by starting at its step, on any number of hosts, without any iterator's 
 Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin` where there is one,
 `num_threads` and `prefetch` of the config; training `seed`, `batch_size`, `mirror`,
 `quarter_turns`, `color_jitter`, `exclude`, `cache_gib`, `num_workers` and, as the kind of
-dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights` and so on; evaluation
+dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights` and so on, and
+`num_pairs`; evaluation
 `eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`. An evaluation
 crop has `crop_size` pixels.
 """
@@ -70,6 +71,8 @@ def open_training_data(
         field: open_listing(field, config[field], weights[field], excluded)
         for field in kind.fields
     }
+    if "pairs" in opened and config.num_pairs:
+        opened["pairs"] = opened["pairs"].draw(config.num_pairs, config.seed)
     return TrainingData(config, kind, opened, crop_sizes, share)
 
 

@@ -50,6 +50,7 @@ _POSITIVE = (
     "min_window",
 )
 _NOT_NEGATIVE = (
+    "num_pairs",
     "num_eval",
     "num_samples",
     "clip_norm",

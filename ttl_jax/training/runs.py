@@ -70,25 +70,32 @@ def _list_ablation(config) -> list[Any]:
     """The teachers that the rows need, then each seed's runs."""
     _check_rows(config)
     _check_run_names(config, _TEACHERS + _OF_ROWS)
-    runs = [
-        run for seed in config.seeds for name in config.rows
+    runs = {
+        run.run: run for seed in config.seeds for name in config.rows
         for run in _runs_of_row(config, name, seed)
-    ]  # fmt: skip
-    needed = {name for run in runs if run.stage == "distill" for name in run.teachers}
+    }  # fmt: skip
+    needed = {
+        name for run in runs.values() if run.stage == "distill" for name in run.teachers
+    }
     teachers = [config[name] for name in _TEACHERS if name in needed]
-    return teachers + runs
+    return [*teachers, *runs.values()]
 
 
 def _runs_of_row(config, row: str, seed: int) -> list[Any]:
-    """The row's stages, each with the fields in which it differs."""
+    """The row's stages, each with the fields in which it differs.
+
+    The first is another row's where that has the student that this one starts from.
+    """
+    student = config.variants[row].student or row
     runs = []
     for stage in _stages_of(config, row):
+        origin = student if stage == "distill" else row
         run = config[stage].copy_and_resolve_references()
-        changes = config.variants[row].stages[stage]
-        _change(run, changes, f"config.variants.{row}.stages.{stage}")
-        run.run, run.seed = _run_name(stage, row, seed), seed
+        changes = config.variants[origin].stages[stage]
+        _change(run, changes, f"config.variants.{origin}.stages.{stage}")
+        run.run, run.seed = _run_name(stage, origin, seed), seed
         if stage == "derain":
-            run.student_run = _run_name("distill", row, seed)
+            run.student_run = _run_name("distill", student, seed)
         runs.append(run)
     return runs
 
