@@ -40,8 +40,17 @@ def summary(rows):
     found = [score("input", 20.0)]
     for row in rows:
         found += [score(row.method(seed), PSNR[row.name][seed]) for seed in row.runs]
-    real = scores.Score("real", scores.NO_TARGET, "b", "b", "input", {"niqe": 3.0})
-    return scores.summarize([*found, real])
+
+    def score_real(method, psnr):
+        values = {"niqe": psnr / 10, "rain_score": 1 - psnr / 100}
+        return scores.Score("real", scores.NO_TARGET, "b", "b", method, values)
+
+    found.append(score_real("input", 20.0))
+    for row in rows:
+        found += [
+            score_real(row.method(seed), PSNR[row.name][seed]) for seed in row.runs
+        ]
+    return scores.summarize(found)
 
 
 def test_rows_are_read_with_their_runs_beside_the_file(rows, tmp_path):
@@ -54,7 +63,7 @@ def test_rows_are_read_with_their_runs_beside_the_file(rows, tmp_path):
 
 def test_means_and_sample_deviations_are_over_seeds(rows, summary):
     means = ablation.summarize(rows, summary)
-    assert list(means) == ["pairs", "real"] and means["real"] == {}
+    assert list(means) == ["pairs", "real"]
     found = means["pairs"]["rgb"]
     for name, by_seed in PSNR.items():
         values = list(by_seed.values())
@@ -87,10 +96,13 @@ def test_each_table_holds_its_rows(rows, summary):
         "input", "both (3 seeds)", "recog_only (2 seeds) |"
     ]  # fmt: skip
     assert third[4] == (
-        "| pairs (1 image, 1 scene), rgb | 20.00 / 0.2000 | "
-        "31.50 ± 1.80 / 0.3150 ± 0.0180 | 29.75 ± 1.06 / 0.2975 ± 0.0106 |"
+        "| pairs (1 image, 1 scene), rgb: PSNR, dB | 20.00 | 31.50 ± 1.80 | 29.75 ± 1.06 |"
     )
-    assert third[5] == "| PSNR less that of `both`, dB |  |  | -0.75 ± 0.35 |"
+    assert third[5] == "| PSNR, dB less that of `both` |  |  | -0.75 ± 0.35 |"
+    assert third[6] == (
+        "| pairs (1 image, 1 scene), rgb: SSIM | 0.2000 | 0.3150 ± 0.0180 "
+        "| 0.2975 ± 0.0106 |"
+    )
     assert "scratch (3 seeds) |" in fourth[2] and "recog_only" not in fourth[2]
     # What is compared with stands beside rows that are in no table.
     assert further[2].endswith("| both (3 seeds) | projections (1 seed) |")
@@ -98,9 +110,23 @@ def test_each_table_holds_its_rows(rows, summary):
     assert "`projections`: what projections is." in further[-1]
 
 
-def test_without_clean_images_there_are_no_tables(rows, summary):
+def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
     real = {"real": summary["real"]}
-    assert ablation.markdown(rows, real, ablation.summarize(rows, real)) == ""
+    means = ablation.summarize(rows, real)
+    found = means["real"][scores.NO_TARGET]["scratch"]
+    assert found["niqe"]["mean"] == pytest.approx(statistics.mean([2.8, 2.85, 2.95]))
+    assert found["niqe_to_both"] == {
+        "mean": pytest.approx(statistics.mean([-0.2, -0.25, -0.4])),
+        "spread": pytest.approx(statistics.stdev([-0.2, -0.25, -0.4])),
+    }
+    fourth = ablation.markdown(rows, real, means).split("## ")[2].splitlines()
+    set_name = "real (1 image, 1 scene), no_reference"
+    assert fourth[4:8] == [
+        f"| {set_name}: NIQE | 2.00 | 3.15 ± 0.18 | 2.87 ± 0.08 |",
+        "| NIQE less that of `both` |  |  | -0.28 ± 0.10 |",
+        f"| {set_name}: rain score | +0.800 | +0.685 ± 0.018 | +0.713 ± 0.008 |",
+        "| rain score less that of `both` |  |  | +0.028 ± 0.010 |",
+    ]
 
 
 @pytest.mark.parametrize("text", [None, "no json", '{"rows": [{"name": "a"}]}', "[]"])

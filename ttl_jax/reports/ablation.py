@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ttl_jax.data import images
-from ttl_jax.reports import tables
+from ttl_jax.reports import scores, tables
 from ttl_jax.reports.examples import INPUT
 
 INDEX = "ablation.json"
 SCORES = "ablation_scores.json"  # not the index: reports may go into its folder
 _COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
-_METRICS = {"psnr": ".2f", "ssim": ".4f"}
+_LEFT_OUT = ("psnr_gain",)  # says nothing that the PSNR does not
 _REFERENCE = "both"  # the row that others are compared with: V1
 _TITLES = {
     3: "Table 3: the transfer tasks",
@@ -104,16 +104,15 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
       summary: As `scores.summarize` returns it, of methods named by `Row.method`.
 
     Returns:
-      {set: {protocol: {row: {metric: {"mean", "spread"}, "seeds": n, "psnr_to_both":
-      {"mean", "spread"}}}}}; the spread is the sample standard deviation over seeds,
-      None for a single one. The last is the difference to the run of the same seed of
+      {set: {protocol: {row: {metric: {"mean", "spread"}, metric + "_to_both": {"mean",
+      "spread"}, "seeds": n}}}}; the spread is the sample standard deviation over seeds,
+      None for a single one. The second is the difference to the run of the same seed of
       the row `both`, over the seeds that both have.
     """
     return {
         set_name: {
             protocol: {row.name: _over_seeds(row, rows, methods) for row in rows}
             for protocol, methods in by_protocol.items()
-            if "psnr" in methods[INPUT]
         }
         for set_name, by_protocol in summary.items()
     }
@@ -130,32 +129,36 @@ def markdown(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
     sections = []
     for number, title in _TITLES.items():
         chosen = [r for r in rows if (number in r.tables if number else not r.tables)]
-        if chosen and any(means.values()):  # none without clean images
+        if chosen:
             reference = [r for r in rows if r.name == _REFERENCE and r not in chosen]
             sections.append(_table(title, reference + chosen, summary, means))
     return "\n".join(sections)
 
 
 def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, Any]:
-    values = {
-        metric: {seed: methods[row.method(seed)][metric] for seed in row.runs}
-        for metric in _METRICS
-    }
-    found: dict[str, Any] = {
-        metric: _mean_and_spread(list(by_seed.values()))
-        for metric, by_seed in values.items()
-    }
-    found["seeds"] = len(row.runs)
-    for other in rows:
-        shared = [seed for seed in row.runs if seed in other.runs]
-        if other.name == _REFERENCE != row.name and shared:
-            found[f"psnr_to_{_REFERENCE}"] = _mean_and_spread(
-                [
-                    values["psnr"][seed] - methods[other.method(seed)]["psnr"]
-                    for seed in shared
-                ]
-            )
+    found: dict[str, Any] = {"seeds": len(row.runs)}
+    references = [other for other in rows if other.name == _REFERENCE != row.name]
+    for metric in _metrics_of(methods):
+        values = {seed: methods[row.method(seed)][metric] for seed in row.runs}
+        found[metric] = _mean_and_spread(list(values.values()))
+        for other in references:
+            differences = [
+                value - methods[other.method(seed)][metric]
+                for seed, value in values.items()
+                if seed in other.runs
+            ]
+            if differences:
+                found[f"{metric}_to_{_REFERENCE}"] = _mean_and_spread(differences)
     return found
+
+
+def _metrics_of(methods: Mapping) -> list[str]:
+    """The metrics that a set's images have."""
+    return [
+        metric
+        for metric in scores.METRICS
+        if metric in methods[INPUT] and metric not in _LEFT_OUT
+    ]
 
 
 def _mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -167,28 +170,33 @@ def _table(title: str, rows: Sequence[Row], summary: Mapping, means: Mapping) ->
     lines = [["set, protocol", INPUT, *(_head(row) for row in rows)]]
     for set_name, by_protocol in means.items():
         for protocol, found in by_protocol.items():
-            first = summary[set_name][protocol][INPUT]
-            cells = [" / ".join(format(first[m], form) for m, form in _METRICS.items())]
-            cells += [
-                " / ".join(
-                    _cell(found[r.name][m], form) for m, form in _METRICS.items()
-                )
-                for r in rows
-            ]
-            name = tables.describe_set(set_name, first)
-            lines.append([f"{name}, {protocol}", *cells])
-            to_best = [found[r.name].get(f"psnr_to_{_REFERENCE}") for r in rows]
-            if any(to_best):
-                cells = [cell and _cell(cell, "+.2f") or "" for cell in to_best]
-                lines.append([f"PSNR less that of `{_REFERENCE}`, dB", "", *cells])
+            methods = summary[set_name][protocol]
+            name = tables.describe_set(set_name, methods[INPUT])
+            for metric in _metrics_of(methods):
+                lines += _lines(f"{name}, {protocol}", metric, rows, methods, found)
     notes = [f"`{row.name}`: {row.description}." for row in rows]
     note = (
-        "PSNR in dB / SSIM; mean ± sample standard deviation over seeds of the means over "
-        "images. Differences are between runs of one seed, which saw the same pairs in "
-        "the same order. The teachers are trained once, so that their own spread is left "
+        "Means over images; mean ± sample standard deviation of them over seeds. "
+        "Differences are between runs of one seed, which saw the same pairs in the same "
+        "order. The teachers are trained once, so that their own spread is left "
         "out. " + " ".join(notes)
     )
     return "\n".join([f"## {title}", "", *tables.format_table(lines), "", note, ""])
+
+
+def _lines(
+    name: str, metric: str, rows: Sequence[Row], methods: Mapping, found: Mapping
+) -> list[list[str]]:
+    """A line of a metric, and where rows are compared, one of the differences."""
+    title, form = scores.METRICS[metric].title, scores.METRICS[metric].form
+    cells = [_cell(found[row.name][metric], form) for row in rows]
+    lines = [[f"{name}: {title}", format(methods[INPUT][metric], form), *cells]]
+    differences = [found[row.name].get(f"{metric}_to_{_REFERENCE}") for row in rows]
+    if any(differences):
+        form = f"+{form.lstrip('+')}"
+        cells = [_cell(value, form) if value else "" for value in differences]
+        lines.append([f"{title} less that of `{_REFERENCE}`", "", *cells])
+    return lines
 
 
 def _head(row: Row) -> str:
