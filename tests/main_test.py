@@ -111,6 +111,40 @@ def test_restored_photograph_keeps_name_and_size_and_scores_are_written(
     assert len(list((scores / "sheets").rglob("*.png"))) == 1
 
 
+def test_weights_are_packed_adapted_and_restored_with(chain, photographs, tmp_path):
+    packed = tmp_path / "mine.safetensors"
+    run("pack", chain / "derain", "--output", packed)
+    rainy, clean = photographs / "rainy", photographs / "clean"
+    run(
+        "main",
+        "--config=configs/adapt.py:smoke",
+        f"--workdir={tmp_path}",
+        f"--config.start_from={packed}",
+        f"--config.rainy={rainy}",
+        f"--config.clean={clean}",
+        f"--config.eval_rainy={rainy}",
+        f"--config.eval_clean={clean}",
+    )
+    before, _ = saved_runs.load_modules(chain / "derain")
+    after, told = saved_runs.load_modules(tmp_path / "adapt")
+    assert set(after) == {"encoder", "decoder"}  # the frozen ones are not stored
+    for module in ("encoder", "decoder", "frozen_encoder", "frozen_decoder"):
+        origin = told["origins"][module]
+        of = before[module.removeprefix("frozen_")]
+        assert (origin["run"], origin["step"]) == (str(packed), 2)
+        assert origin["digest"] == fingerprints.digest(of)
+    assert fingerprints.digest(after["encoder"]) != fingerprints.digest(
+        before["encoder"]
+    )
+    assert set(told["evaluation"]) == {
+        "photographs/clean_psnr",
+        "photographs/taken_off",
+    }
+    flags = ["--checkpoint", tmp_path / "adapt", "--output", tmp_path / "restored"]
+    run("derain", rainy / "0.png", *flags)
+    assert (tmp_path / "restored" / "0.png").exists()
+
+
 def test_one_teacher_trains_runs_of_its_own_from_the_same_teachers(chain, photographs):
     run(
         "main",

@@ -36,28 +36,18 @@ def make_stage(config) -> Stage:
         before = jax.lax.stop_gradient(
             jnp.clip(restore(modules, batch["rainy"], "frozen_"), 0, 1)
         )
-        layer = jnp.maximum(batch["rainy"] - before, 0)
+        least, most = config.layer_gain
         gain = jax.random.uniform(
-            key,
-            (len(layer), 1, 1, 1),
-            minval=config.layer_gain[0],
-            maxval=config.layer_gain[1],
+            key, (len(before), 1, 1, 1), minval=least, maxval=most
         )
-        # No camera tells more than white.
-        looks = {
-            "laid": jnp.minimum(batch["clean"] + gain * layer, 1),
-            "thickened": jnp.minimum(before + jnp.maximum(gain, 1) * layer, 1),
-            "clean": batch["clean"],
-        }
-        wanted = {"laid": batch["clean"], "thickened": before, "clean": batch["clean"]}
         terms = {
             name: losses.reconstruction(
                 restore(modules, look),
-                wanted[name],
+                wanted,
                 kind=config.image_loss,
                 gradient_weight=config.gradient_weight,
             )
-            for name, look in looks.items()
+            for name, (look, wanted) in _make_pairs(batch, before, gain).items()
             if config.term_weights[name]
         }
         loss = sum(config.term_weights[name] * term for name, term in terms.items())
@@ -97,6 +87,25 @@ def make_stage(config) -> Stage:
         eval_fn=eval_fn,
         images_fn=images_fn,
     )
+
+
+def _make_pairs(batch, before, gain) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Each term's image and what is wanted of it, from what was taken off the rainy ones.
+
+    Args:
+      batch: Holds rainy and clean images [N, H, W, 3].
+      before: The rainy ones as the frozen weights restore them.
+      gain: Factors of the layers that they take off [N, 1, 1, 1].
+    """
+    layer = jnp.maximum(batch["rainy"] - before, 0)
+    # No camera tells more than white.
+    laid = jnp.minimum(batch["clean"] + gain * layer, 1)
+    thickened = jnp.minimum(before + jnp.maximum(gain, 1) * layer, 1)
+    return {
+        "laid": (laid, batch["clean"]),
+        "thickened": (thickened, before),
+        "clean": (batch["clean"], batch["clean"]),
+    }
 
 
 def _check_gain(gain) -> None:
