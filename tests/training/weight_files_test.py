@@ -48,12 +48,20 @@ def test_other_programs_read_the_arrays(tmp_path, modules):
     np.testing.assert_array_equal(arrays["decoder/merge.bias"], np.arange(5))
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, modules):
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, modules, monkeypatch):
     path = tmp_path / "x.safetensors"
     weight_files.write(path, modules, METADATA)
     before = path.read_bytes()
     with pytest.raises(TypeError):
         weight_files.write(path, modules, {"step": object()})
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            weight_files.write(path, modules, {"step": 4})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
     with pytest.raises(ValueError, match="ends in .safetensors, not 'x.npz'"):
@@ -84,7 +92,7 @@ def test_a_flipped_bit_in_any_array_is_found(tmp_path, modules):
         {"ttl_jax": '{"digests": {"other": "aa"}}'},
         {"ttl_jax": "[" * 100_000},
     ],
-    ids=str,
+    ids=range(7),
 )
 def test_headers_of_others_are_refused_by_the_file_s_name(tmp_path, header):
     path = tmp_path / "x.safetensors"

@@ -59,6 +59,15 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any]:
     return _read(path)[1]
 
 
+def read_digests(path: pathlib.Path) -> dict[str, str]:
+    """Returns the digest of each module, as `fingerprints.digest` of its params.
+
+    Raises:
+      ValueError: If the file is missing, damaged or another program's.
+    """
+    return _read(path)[2]
+
+
 def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
     """Returns params by module, on the host, and the metadata that `write` was given.
 
