@@ -12,13 +12,13 @@ seeds, the command adds those. One stage's field is set as in the pipeline
 (--config.derain.num_steps=500; `scratch` follows `derain` until it is set itself), other
 rows are chosen by --config.rows="('both','direct_only')".
 
+Few pairs are where transfer should help most: the rows `both_10`, `scratch_10`,
+`both_50` and `scratch_50` train on so many of them, others with each seed.
+
 The teachers are shared: the spread over seeds holds that of distillation and fine-tuning,
 not that of training the teachers, and is too small by it.
 
 Paper: section Ablation Study, Tables 3 and 4.
-Few pairs are where transfer should help most: the rows `both_10`, `scratch_10`,
-`both_50` and `scratch_50` train on so many of them, others with each seed.
-
 Expect: in the paper, on Test-I, 35.01 dB for `both`, 34.34 for `recog_only`, 33.92 for
 `recon_only`, 34.26 for `scratch`, of one run each.
 Time: with n seeds and the default rows, 3 n distillations, 4 n trainings on the pairs and
@@ -66,11 +66,13 @@ def get_config(preset=None):
         "scratch_twice": _from_scratch(
             "V2 at twice the learning rate",
             tables=(),
+            reference="scratch",
             **_rates(2 * rate, 2 * rate),
         ),
         "scratch_half": _from_scratch(
             "V2 at half the learning rate",
             tables=(),
+            reference="scratch",
             **_rates(0.5 * rate, 0.5 * rate),
         ),
         "encoder_equal": _from_student(
@@ -114,22 +116,26 @@ def get_config(preset=None):
     return config
 
 
-def _from_student(description, tables=(), distill=(), derain=(), student=""):
+def _from_student(
+    description, tables=(), distill=(), derain=(), student="", reference="both"
+):
     """A row that fine-tunes a student, and the fields in which it differs from V1."""
     return {
         "description": description,
         "tables": tables,  # of the paper
         "student": student,  # the row whose distillation it starts from; empty: its own
+        "reference": reference,  # the row that tables compare it with
         "stages": {"distill": dict(distill), "derain": dict(derain)},
     }
 
 
-def _from_scratch(description, tables=(4,), **fields):
+def _from_scratch(description, tables=(4,), reference="both", **fields):
     """A row that trains on the pairs alone."""
     return {
         "description": description,
         "tables": tables,
         "student": "",
+        "reference": reference,
         "stages": {"scratch": fields},
     }
 
@@ -145,5 +151,7 @@ def _with_few_pairs(count):
         f"both_{count}": _from_student(
             f"V1 on {count} pairs", student="both", derain=fields
         ),
-        f"scratch_{count}": _from_scratch(f"V2 on {count} pairs", tables=(), **fields),
+        f"scratch_{count}": _from_scratch(
+            f"V2 on {count} pairs", tables=(), reference=f"both_{count}", **fields
+        ),
     }

@@ -29,11 +29,22 @@ ADAPTED_TO = {"spa_internet"}
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 
 
+def digest_of(scene: str) -> int:
+    """A large number, random but the same on every machine."""
+    return int(hashlib.sha256(scene.encode()).hexdigest(), 16)
+
+
+def was_looked_at(scene: str) -> bool:
+    """Whether it was a test scene when the networks of this project were designed.
+
+    Nothing may be tested on those any more.
+    """
+    return digest_of(scene) % 4 == 0
+
+
 def order_of(scene: str) -> tuple[int, int]:
-    """Random, but the same on every machine."""
-    digest = int(hashlib.sha256(scene.encode()).hexdigest(), 16)
-    # Multiples of 4 come first, where validation is: they were the test scenes when the
-    # networks of this project were designed, so that nothing may be tested on them now.
+    """Where a scene stands: those that were looked at come first, where validation is."""
+    digest = digest_of(scene)
     return digest % 4, digest
 
 
@@ -50,14 +61,16 @@ def choose_parts(rows: list[dict]) -> dict[str, str]:
     scenes = collections.defaultdict(set)
     for row in rows:
         scenes[row["dataset"]].add(row["scene"])
-    for _, of_collection in sorted(scenes.items(), key=lambda item: len(item[1])):
+    for _, of_collection in sorted(
+        scenes.items(), key=lambda item: (len(item[1]), item[0])
+    ):
         ordered = sorted(of_collection - set(parts), key=order_of)
         num_validation = round(len(ordered) * VALIDATION_SHARE)
         num_test = round(len(ordered) * TEST_SHARE)
         for i, scene in enumerate(ordered):
             if i < num_validation:
                 parts[scene] = "validation"
-            elif i >= len(ordered) - num_test:
+            elif i >= len(ordered) - num_test and not was_looked_at(scene):
                 parts[scene] = "test"
             else:
                 parts[scene] = "train"
@@ -128,6 +141,12 @@ def main() -> None:
         rows = [row for row in csv.DictReader(file) if is_photograph(root, row)]
     lists = make_lists(rows)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    others = {path.stem for path in arguments.output.glob("*.txt")} - set(lists)
+    if others:
+        sys.exit(
+            f"{arguments.output} holds lists of another split, {', '.join(sorted(others))}:"
+            " scenes in them may be trained on by these. Name another --output."
+        )
     for name, lines in sorted(lists.items()):
         text = "".join(
             "\t".join(str(root / path) for path in line) + "\n" for line in lines

@@ -246,7 +246,7 @@ def test_an_ablation_gives_tables_3_and_4(here, monkeypatch):
     found = json.loads(pathlib.Path("runs/ablation_scores.json").read_text())
     scratch = found["folder:pairs"]["y_uint8"]["scratch"]
     assert scratch["psnr"] == {"mean": psnr, "spread": None}
-    assert scratch["psnr_to_both"]["mean"] == 0
+    assert scratch["psnr_to_reference"]["mean"] == 0
     table = pathlib.Path("runs/table.md").read_text()
     assert table.index("## Table 3") < table.index("## Table 4")
     assert table.index("## Table 4") < table.index("## y_uint8")

@@ -18,11 +18,17 @@ from PIL import ExifTags, Image
 
 from tests import mutations
 from tests.pictures import noise
+from tests.training import metadata
 from ttl_jax import derain, evaluate, prepare
 from ttl_jax.data import decoding, images, listings, records, sources
 from ttl_jax.inference import file_jobs
 from ttl_jax.reports import ablation, examples
-from ttl_jax.training import durable_files, metric_writer
+from ttl_jax.training import (
+    durable_files,
+    metric_writer,
+    weight_files,
+    weight_sources,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_SEEDS = 40
@@ -55,6 +61,35 @@ def refusal(read, *arguments):
         except (ValueError, OSError) as error:
             return str(error)
     return None
+
+
+# Weights
+
+
+def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    modules = {"encoder": {"kernel": noise(9, 9, 3).astype(np.float32)}}
+    told = {
+        **metadata.make(modules={"encoder": {"factory": "make_encoder"}}),
+        "step": 3,
+        "ancestors": {"digests": [], "are_all": True},
+    }
+    weight_files.write(path, modules, told)
+    sound = path.read_bytes()
+    assert refusal(weight_sources.load_modules, path) is None
+    num_refused = 0
+    for seed in range(4 * NUM_SEEDS):
+        path.write_bytes(mutations.damage(sound, seed))
+        message = refusal(weight_sources.load_modules, path)
+        num_refused += message is not None
+        if message is None:  # the damage undid itself, or lies in what nobody reads
+            loaded, _ = weight_sources.load_modules(path)
+            np.testing.assert_array_equal(
+                loaded["encoder"]["kernel"], modules["encoder"]["kernel"]
+            )
+        else:
+            assert path.name in message
+    assert num_refused > 3 * NUM_SEEDS
 
 
 # Images

@@ -1,7 +1,9 @@
 """The scripts of launch/."""
 
 import csv
+import hashlib
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -25,7 +27,8 @@ def collection(tmp_path):
             (f"clean/bsds/{i}.png", "clean"),
             (f"real/{i}.png", "rainy_unpaired"),
         ):
-            dataset = "SPA-Data" if i == 0 else "Rain"
+            dataset = "SPA-Data" if i == 0 else "Snow" if i % 5 == 1 else "Rain"
+            dataset = "spa_internet" if i in (10, 20) else dataset
             rows.append({"path": path, "dataset": dataset, "role": role})
             rows[-1]["scene"] = f"scene {i}"
             file = root / path
@@ -62,16 +65,27 @@ def test_no_scene_is_in_two_parts_and_none_is_lost(collection, tmp_path):
         part: {
             pathlib.Path(path).stem
             for name, lines in lists.items()
-            if part in name
+            if re.fullmatch(
+                rf"(pairs|rainy|clean)_{part}(_(Rain|Snow|SPA-Data|spa_internet))?",
+                name,
+            )
             for line in lines
             for path in line
         }
-        for part in ("train", "validation", "test")
+        for part in ("train", "validation", "test", "test_only", "adapt_1", "adapt_2")
     }
-    scenes["test"] -= {"0"}  # of the collection for testing only
-    assert sum(map(len, scenes.values())) == 39
-    assert set.union(*scenes.values()) == {str(i) for i in range(1, 40)}
-    assert (len(scenes["validation"]), len(scenes["test"])) == (5, 8)  # of 39: 1/8, 1/5
+    assert sum(map(len, scenes.values())) == 40
+    assert set.union(*scenes.values()) == {str(i) for i in range(40)}
+    assert scenes["test_only"] == {"0"}
+    assert {*scenes["adapt_1"], *scenes["adapt_2"]} == {"10", "20"}
+    assert len(scenes["adapt_1"]) == 1
+    snow = {str(i) for i in range(1, 40, 5)}  # 8 scenes: an eighth, a fifth
+    assert len(scenes["validation"] & snow) == 1 and len(scenes["test"] & snow) == 2
+    # 29 others; of multiples of 4 none is tested on.
+    assert len(scenes["validation"] - snow) == 4 and len(scenes["test"] - snow) <= 6
+    for scene in scenes["test"]:
+        digest = hashlib.sha256(f"scene {scene}".encode()).hexdigest()
+        assert int(digest, 16) % 4 != 0
     assert "left out" in printed and "real/7.png" in printed
 
 
@@ -88,6 +102,16 @@ def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
         "pairs_test_only_SPA-Data",
         "rainy_test_only",
     }
+
+
+def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
+    output = tmp_path / "lists"
+    output.mkdir()
+    (output / "pairs_test_Hail.txt").write_text("a\tb\n")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        make_lists(collection, output)
+    assert "another split, pairs_test_Hail" in error.value.stderr
+    assert [path.name for path in output.iterdir()] == ["pairs_test_Hail.txt"]
 
 
 def test_lists_are_sources(collection, tmp_path):

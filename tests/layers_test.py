@@ -36,7 +36,7 @@ ROOMS = {
     "ttl_jax/training/optimizer": {"jax", "optax"},
     "ttl_jax/training/flat_params": {"jax", "numpy", "flax"},
     "ttl_jax/training/fingerprints": {"jax", "numpy"},
-    "ttl_jax/training/durable_files": set(),
+    "ttl_jax/training/durable_files": {"ttl_jax.atomic_files"},
     "ttl_jax/training/weight_files": {
         "numpy", "safetensors", "ttl_jax.training.durable_files",
         "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
@@ -70,7 +70,7 @@ ROOMS = {
         "ttl_jax.data.pipeline",
     },
     "ttl_jax/inference": {
-        "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
+        "ttl_jax.atomic_files", "jax", "flax", "numpy", "PIL", "absl", "tqdm", "ttl_jax.models",
         "ttl_jax.training.fingerprints", "ttl_jax.training.flat_params",
         "ttl_jax.training.durable_files", "ttl_jax.training.saved_runs",
         "ttl_jax.training.weight_sources", "ttl_jax.data", "ttl_jax.weights",
@@ -79,14 +79,16 @@ ROOMS = {
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {
-        "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
-        "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports", "ttl_jax.weights",
+        "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.atomic_files",
+        "ttl_jax.metrics", "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
+        "ttl_jax.weights",
     },
     "ttl_jax/main": {
         "absl", "ml_collections", "ttl_jax.compilation_cache", "ttl_jax.training.failures",
         "ttl_jax.training.loop", "ttl_jax.training.runs", "ttl_jax.training.sharding",
         "ttl_jax.training.stopping",
     },
+    "ttl_jax/atomic_files": set(),
     "ttl_jax/command_line": set(),
     "ttl_jax/compilation_cache": {"jax"},
     "ttl_jax/analyze": {
@@ -106,7 +108,7 @@ ROOMS = {
     },
     "ttl_jax/benchmark": {"ttl_jax.command_line", "ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
-        "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",
+        "ttl_jax.atomic_files", "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",
         "ttl_jax.data", "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training",
     },
     "ttl_jax/benchmarks/tiles": {
@@ -116,7 +118,9 @@ ROOMS = {
     "ttl_jax/benchmarks/torch_block": {
         "numpy", "torch", "ttl_jax.models", "ttl_jax.training.flat_params",
     },
-    "ttl_jax/prepare": {"ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
+    "ttl_jax/prepare": {
+        "ttl_jax.atomic_files", "ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports",
+    },
     "ttl_jax/weights": set(),
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip

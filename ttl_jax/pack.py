@@ -7,8 +7,8 @@ Example:
 
 The file holds the weights that the run would restore with (the moving average where it
 keeps one), the config and what the weights came from, and nothing to go on training with.
-It is read wherever a run's folder is. The config tells the names of the data sources:
-look at them before you pass the file on.
+It is read wherever a run's folder is. What it tells of your files is printed: the names of
+the data sources and of the runs that it came from.
 """
 
 import argparse
@@ -17,6 +17,16 @@ import sys
 from collections.abc import Sequence
 
 from ttl_jax import command_line
+
+_SOURCES = (
+    "rainy",
+    "clean",
+    "pairs",
+    "eval_rainy",
+    "eval_clean",
+    "eval_pairs",
+    "exclude",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,12 +50,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metadata = weight_sources.pack(pathlib.Path(args.run), output)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    modules = " and ".join(metadata["modules"])
-    print(
-        f"Packed {modules} of {args.run}, step {metadata['step']}, into {output}: "
-        f"{output.stat().st_size:,} bytes."
-    )
+    print(_describe(metadata, args.run, output))
     return 0
+
+
+def _describe(metadata: dict, run: str, output: pathlib.Path) -> str:
+    """What was packed, and what the file tells of where it came from."""
+    modules = " and ".join(metadata["modules"])
+    config, step = metadata["config"], metadata["step"]
+    size = output.stat().st_size
+    lines = [
+        f"Packed {modules} of {run}, step {step}, into {output}: {size:,} bytes.",
+        "It tells:",
+        f"  preset: {config.get('preset') or 'none'}",
+    ]
+    if step < config["num_steps"]:
+        lines.append(f"  that training stopped there, before {config['num_steps']}")
+    lines += [
+        f"  {field}: {', '.join(config[field])}"
+        for field in _SOURCES
+        if config.get(field)
+    ]
+    lines += [
+        f"  {module} started from {origin['run']}, step {origin['step']}"
+        for module, origin in metadata["origins"].items()
+    ]
+    return "\n".join(lines)
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -208,7 +208,8 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Draws a protocol; prints and writes its list as the flags say."""
-    from ttl_jax.data import atomic_files, protocols, selections
+    from ttl_jax import atomic_files
+    from ttl_jax.data import protocols, selections
 
     given: dict[str, list[str]] = {}
     for key, source in args.set:

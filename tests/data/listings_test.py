@@ -54,6 +54,7 @@ def test_drawn_items_are_so_many_and_others_with_each_seed(root):
     # Each of the five in about three fifths of the seeds.
     for name in names(listing, root):
         assert 12 < sum(name in names(of, root) for of in drawn) < 36
+    assert set(names(listing.draw(2, 7), root)) < set(names(drawn[7], root))
     assert names(listing.draw(5, 0), root) == names(listing, root)
 
 
@@ -65,6 +66,9 @@ def test_more_than_there_are_cannot_be_drawn_nor_none_of_what_has_a_weight(root)
     weighted = listings.open_listing("clean", sources, (0.5, 0.5))
     with pytest.raises(ValueError, match="config.num_clean=1 leaves a source"):
         weighted.draw(1, 0)
+    rendered = listings.open_listing("pairs", (f"rain:folder:{root}/a",))
+    with pytest.raises(ValueError, match="config.num_pairs=1 cannot limit rain:folder"):
+        rendered.draw(1, 0)
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,8 @@ def test_identity_pairs_each_photograph_with_itself(make):
     for pair in pairs:
         rainy, clean = pair.load()
         np.testing.assert_array_equal(rainy, clean)
+    with pytest.raises(ValueError, match="as rainy photographs name folder:"):
+        sources.open_photographs(f"identity:folder:{pictures}", "rainy")
     assert list(sources.base_sources(f"identity:folder:{pictures}")) == [
         f"folder:{pictures}"
     ]

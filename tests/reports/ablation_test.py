@@ -77,14 +77,26 @@ def test_means_and_sample_deviations_are_over_seeds(rows, summary):
 
 def test_differences_are_between_runs_of_one_seed(rows, summary):
     found = ablation.summarize(rows, summary)["pairs"]["rgb"]
-    assert "psnr_to_both" not in found["both"]
+    assert "psnr_to_reference" not in found["both"]
     differences = {"recog_only": [-1.0, -0.5], "scratch": [-2.0, -2.5, -4.0]}
     for name, values in differences.items():
-        assert found[name]["psnr_to_both"] == {
+        assert found[name]["psnr_to_reference"] == {
             "mean": pytest.approx(statistics.mean(values)),
             "spread": pytest.approx(statistics.stdev(values)),
         }
-    assert found["projections"]["psnr_to_both"] == {"mean": 0.5, "spread": None}
+    assert found["projections"]["psnr_to_reference"] == {"mean": 0.5, "spread": None}
+
+
+def test_a_row_is_compared_with_the_one_that_it_names(rows, summary):
+    rows = [
+        row._replace(reference="scratch") if row.name == "recog_only" else row
+        for row in rows
+    ]
+    means = ablation.summarize(rows, summary)
+    found = means["pairs"]["rgb"]["recog_only"]["psnr_to_reference"]
+    assert found["mean"] == statistics.mean([29.0 - 28.0, 30.5 - 28.5])
+    third = ablation.markdown(rows, summary, means).split("## ")[1]
+    assert "against `scratch`" in third and "scratch (3 seeds)" in third
 
 
 def test_each_table_holds_its_rows(rows, summary):
@@ -98,7 +110,7 @@ def test_each_table_holds_its_rows(rows, summary):
     assert third[4] == (
         "| pairs (1 image, 1 scene), rgb: PSNR, dB | 20.00 | 31.50 ± 1.80 | 29.75 ± 1.06 |"
     )
-    assert third[5] == "| PSNR, dB less that of `both` |  |  | -0.75 ± 0.35 |"
+    assert third[5] == "| PSNR, dB: difference |  |  | -0.75 ± 0.35 |"
     assert third[6] == (
         "| pairs (1 image, 1 scene), rgb: SSIM | 0.2000 | 0.3150 ± 0.0180 "
         "| 0.2975 ± 0.0106 |"
@@ -107,7 +119,7 @@ def test_each_table_holds_its_rows(rows, summary):
     # What is compared with stands beside rows that are in no table.
     assert further[2].endswith("| both (3 seeds) | projections (1 seed) |")
     assert further[5].endswith("|  |  | +0.50 |")
-    assert "`projections`: what projections is." in further[-1]
+    assert "`projections`: what projections is, against `both`." in further[-1]
 
 
 def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
@@ -115,7 +127,7 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
     means = ablation.summarize(rows, real)
     found = means["real"][scores.NO_TARGET]["scratch"]
     assert found["niqe"]["mean"] == pytest.approx(statistics.mean([2.8, 2.85, 2.95]))
-    assert found["niqe_to_both"] == {
+    assert found["niqe_to_reference"] == {
         "mean": pytest.approx(statistics.mean([-0.2, -0.25, -0.4])),
         "spread": pytest.approx(statistics.stdev([-0.2, -0.25, -0.4])),
     }
@@ -123,9 +135,9 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
     set_name = "real (1 image, 1 scene), no_reference"
     assert fourth[4:8] == [
         f"| {set_name}: NIQE | 2.00 | 3.15 ± 0.18 | 2.87 ± 0.08 |",
-        "| NIQE less that of `both` |  |  | -0.28 ± 0.10 |",
+        "| NIQE: difference |  |  | -0.28 ± 0.10 |",
         f"| {set_name}: rain score | +0.800 | +0.685 ± 0.018 | +0.713 ± 0.008 |",
-        "| rain score less that of `both` |  |  | +0.028 ± 0.010 |",
+        "| rain score: difference |  |  | +0.028 ± 0.010 |",
     ]
 
 

@@ -111,3 +111,12 @@ def test_a_teacher_trained_again_is_named():
     with pytest.raises(ValueError, match="recog_encoder came from"):
         config_check.check_same_origins(new, old, run="r")
     config_check.check_same_origins(old, old, run="r")
+
+
+def test_a_field_that_there_was_not_yet_is_the_same_where_it_is_off(config):
+    saved = config_check.as_json(config)
+    del saved["num_pairs"]
+    config_check.check_unchanged(config, saved, run="runs/recog")
+    config.num_pairs = 3
+    with pytest.raises(ValueError, match="num_pairs was None, is 3"):
+        config_check.check_unchanged(config, saved, run="runs/recog")

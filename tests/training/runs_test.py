@@ -164,7 +164,6 @@ def test_few_pairs_are_the_same_in_both_rows_and_others_with_each_seed(
     config, photographs
 ):
     config.pairs = (f"folder:{photographs}",)
-    config.derain.num_pairs = 2
     config.variants.both_10.stages.derain.num_pairs = 2
     config.variants.scratch_10.stages.scratch.num_pairs = 2
     listed = by_name(config)
@@ -176,6 +175,7 @@ def test_few_pairs_are_the_same_in_both_rows_and_others_with_each_seed(
     drawn = [pairs_of(f"derain_both_10_seed{seed}") for seed in (1, 4)]
     assert [len(pairs) for pairs in drawn] == [2, 2]
     assert drawn == [pairs_of(f"scratch_10_seed{seed}") for seed in (1, 4)]
+    assert drawn[0] != drawn[1]
 
 
 def test_fields_set_by_the_user_reach_all_rows_of_a_stage(config):
@@ -252,6 +252,20 @@ def test_a_field_that_a_variant_mistypes_is_named_with_the_near_one(config):
         runs.list_runs(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        ("student", "bth", "variants.both_10.student: 'bth' is none of .* mean 'both'"),
+        ("student", "scratch", "student='scratch' has no distillation"),
+        ("reference", "recog", "reference: 'recog' is none of .* mean 'recog_only'"),
+    ],
+)
+def test_rows_that_a_row_refers_to_have_to_be_there(config, field, value, fault):
+    config.variants.both_10[field] = value
+    with pytest.raises(ValueError, match=fault):
+        runs.list_runs(config)
+
+
 def test_a_run_name_of_the_users_own_is_refused(config):
     config.distill.run = "mine"
     with pytest.raises(ValueError, match="config.distill.run='mine': .* keep their"):
@@ -269,12 +283,14 @@ def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
             "name": "both",
             "description": "V1: both teachers",
             "tables": [3, 4],
+            "reference": "both",
             "runs": {"1": "derain_both_seed1", "2": "derain_both_seed2"},
         },
         {
             "name": "scratch",
             "description": "V2: random weights, pairs alone",
             "tables": [4],
+            "reference": "both",
             "runs": {"2": "scratch_seed2"},
         },
     ]

@@ -18,14 +18,16 @@ def params():
     return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
 
 
-def save_descendant(run_dir, params, *origins, step=1):
+def save_descendant(run_dir, params, *origins, step=1, modules=None):
     """A run that says it came from others: run, step and digest."""
     saver = checkpoint.Checkpointer(run_dir, keep=3)
     told = {
         f"module{i}": {"run": run, "module": "encoder", "step": s, "digest": digest}
         for i, (run, s, digest) in enumerate(origins)
     }
-    saver.save(step, {"params": params}, metadata.make(origins=told))
+    saver.save(
+        step, {"params": params}, metadata.make(origins=told, modules=modules or {})
+    )
     saver.close()
 
 
@@ -83,13 +85,30 @@ def test_a_packed_run_is_read_as_the_run_itself(tmp_path, params):
 def test_a_run_that_started_from_a_packed_one_comes_from_its_ancestors(
     tmp_path, params
 ):
-    save_descendant(tmp_path / "recog", {"encoder": params})
-    save_descendant(tmp_path / "derain", {"encoder": params}, ("recog", 1, "aa"))
-    weight_sources.pack(tmp_path / "derain", tmp_path / "mine.safetensors")
-    start = "mine.safetensors", 1, "bb"
-    save_descendant(tmp_path / "adapt", {"encoder": params}, start)
-    ancestors = weight_sources.find_ancestors(tmp_path / "adapt")
-    assert ancestors.digests == {"aa", "bb"} and ancestors.are_all
+    modules, packed = {"encoder": params}, tmp_path / "mine.safetensors"
+    described = {"encoder": {"factory": "make_encoder"}}
+    save_descendant(tmp_path / "recog", modules)
+    save_descendant(tmp_path / "derain", modules, ("recog", 1, "aa"), modules=described)
+    weight_sources.pack(tmp_path / "derain", packed)
+    digest = fingerprints.digest(params)
+    save_descendant(tmp_path / "adapt", modules, ("mine.safetensors", 1, digest))
+    found = weight_sources.find_ancestors(tmp_path / "adapt")
+    assert found == ({"aa", digest}, {packed}, True)
+    # Another file in its place says nothing of where the run came from.
+    other = {"encoder": {**params, "a.bias": jnp.ones(3)}}
+    save_descendant(tmp_path / "other", other, modules=described)
+    weight_sources.pack(tmp_path / "other", packed)
+    found = weight_sources.find_ancestors(tmp_path / "adapt")
+    assert found == ({digest}, {packed}, False)
+
+
+def test_the_best_step_is_an_origin_as_the_run_is(tmp_path, params):
+    modules = {"encoder": params}
+    save_descendant(tmp_path / "derain", modules, ("gone", 1, "aa"), step=4)
+    save_descendant(tmp_path / "adapt", modules, ("derain/best", 4, "bb"))
+    found = weight_sources.find_ancestors(tmp_path / "adapt")
+    assert found.digests == {"aa", "bb"}
+    assert found.runs == {tmp_path / "derain", tmp_path / "gone"}
 
 
 def test_a_packed_run_of_another_kind_is_refused(tmp_path, params):
@@ -97,7 +116,14 @@ def test_a_packed_run_of_another_kind_is_refused(tmp_path, params):
     weight_files.write(path, {"encoder": params}, {"step": 1})
     with pytest.raises(ValueError, match="mine.safetensors does not tell"):
         weight_sources.load_modules(path)
+    sound = metadata.make() | {"step": 1, "ancestors": {"digests": [], "are_all": True}}
+    weight_files.write(path, {"encoder": params}, sound)
+    with pytest.raises(ValueError, match=r"holds \['encoder'\], but tells of others"):
+        weight_sources.load_modules(path)
+    forged = sound | {"ancestors": {"digests": [["x"]], "are_all": True}}
+    weight_files.write(path, {}, forged)
+    with pytest.raises(ValueError, match="mine.safetensors does not tell"):
+        weight_sources.find_ancestors(path)
     with pytest.raises(ValueError, match="or a file that ttl_jax.pack wrote"):
         weight_sources.load_modules(tmp_path / "other.safetensors")
     assert not weight_sources.exist(tmp_path / "other.safetensors")
-    assert saved_runs.saved_steps(tmp_path) == []

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import tqdm
 
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 
 Case = TypeVar("Case")
 

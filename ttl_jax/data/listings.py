@@ -72,18 +72,25 @@ class Listing:
         return lines
 
     def draw(self, count: int, seed: int) -> "Listing":
-        """The listing of `count` of its items, drawn by the seed.
+        """The listing of `count` of its items, drawn by the seed; fewer are among more.
 
         Raises:
-          ValueError: If there are fewer, or a source that has a weight loses all.
+          ValueError: If there are fewer, or a source that has a weight loses all; or if
+            rain is rendered, on whose pairs no number is a limit.
         """
+        if rendered := [s for s, items in self.by_source.items() if _rains(items)]:
+            raise ValueError(
+                f"config.num_{self.field}={count} cannot limit {', '.join(rendered)}, "
+                "which renders new pairs without end; leave that out, or set the number "
+                "to 0."
+            )
         if count > len(self):
             raise ValueError(
                 f"config.num_{self.field}={count}, but there are {len(self)} in "
                 f"{', '.join(self.by_source)}."
             )
-        rng = np.random.default_rng((seed, count))
-        drawn = set(rng.choice(len(self), count, replace=False).tolist())
+        order = np.random.default_rng(seed).permutation(len(self))
+        drawn = set(order[:count].tolist())
         numbers = itertools.count()
         by_source = {
             source: [item for item in items if next(numbers) in drawn]

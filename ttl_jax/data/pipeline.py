@@ -8,9 +8,8 @@ Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin` where ther
 `num_threads` and `prefetch` of the config; training `seed`, `batch_size`, `mirror`,
 `quarter_turns`, `color_jitter`, `exclude`, `cache_gib`, `num_workers` and, as the kind of
 dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights` and so on, and
-`num_pairs`; evaluation
-`eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`. An evaluation
-crop has `crop_size` pixels.
+`num_pairs`; evaluation `eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or
+`eval_pairs`. An evaluation crop has `crop_size` pixels.
 """
 
 import contextlib

@@ -62,7 +62,7 @@ def _open(source: str) -> list[LivePair]:
     if not pairs or not all(isinstance(pair, LivePair) for pair in pairs):
         raise ValueError(
             f"--source {source!r} renders no rain; expected is one of "
-            f"{', '.join(sources.KNOWN_PAIRS)}, such as rain:folder:/photos/clean."
+            f"{', '.join(sources.KNOWN_RAIN)}, such as rain:folder:/photos/clean."
         )
     names = [pair.clean.name for pair in pairs]
     if len(set(names)) < len(names):

@@ -47,12 +47,8 @@ KNOWN = (
     "tfds:NAME/SPLIT",
     "selection:FILE",
 )
-KNOWN_PAIRS = (
-    "rain:CLEAN",
-    "additive:CLEAN",
-    "identity:CLEAN",
-    "streaks:PAIRS on CLEAN",
-)
+KNOWN_RAIN = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
+KNOWN_PAIRS = (*KNOWN_RAIN, "identity:CLEAN")
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -171,7 +167,7 @@ def _parse(name: str) -> _Source:
     if kind in ("rain", "additive", "streaks") and path:
         return _LiveRain(name, kind, path)
     if kind == "identity" and path:
-        return _Identity(path)
+        return _Identity(name, path)
     if kind == "selection" and path:
         return _Selection(name, path)
     if files.expanded(name).is_dir():
@@ -205,7 +201,7 @@ class _LiveRain:
             pairs, clean = "", nested
         elif not on or " on " in clean:
             raise ValueError(
-                f"{source!r} must name two sources, as {KNOWN_PAIRS[-1]!r}, with "
+                f"{source!r} must name two sources, as {KNOWN_RAIN[-1]!r}, with "
                 "' on ' between them and nowhere else."
             )
         self._pairs, self._clean = pairs, clean
@@ -243,11 +239,14 @@ def _render_once(name: str, clean: Photograph, live: live_rain.Rain) -> np.ndarr
 class _Identity:
     """The photographs of another source, each paired with itself."""
 
-    def __init__(self, nested: str):
-        self._clean = nested
+    def __init__(self, source: str, nested: str):
+        self._source, self._clean = source, nested
 
     def photographs(self, role: str) -> list[Photograph]:
-        return open_photographs(self._clean, role)
+        raise ValueError(
+            f"{self._source!r} makes pairs, so it can be one of the pairs; as {role} "
+            f"photographs name {self._clean}."
+        )
 
     def pairs(self) -> list[Pair]:
         return [Pair(clean, clean) for clean in open_photographs(self._clean, "clean")]

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 
 FORMATS = {
     ".png": "PNG",

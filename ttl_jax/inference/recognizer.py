@@ -72,8 +72,9 @@ class Recognizer:
     def taught(self, path: str | pathlib.Path) -> bool | None:
         """Whether this network took part in training a run, as a teacher or before it.
 
-        So it did if another step of its run did. None if that is not known, as earlier
-        runs are gone. Photographs that both saw do not count.
+        So it did if another step of its run did, where none of the two is packed. None
+        if that is not known, as earlier runs are gone. Photographs that both saw do not
+        count.
 
         Args:
           path: As of `weight_sources`, of any run; or "shipped", which means the

@@ -19,7 +19,7 @@ INDEX = "ablation.json"
 SCORES = "ablation_scores.json"  # not the index: reports may go into its folder
 _COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
 _LEFT_OUT = ("psnr_gain",)  # says nothing that the PSNR does not
-_REFERENCE = "both"  # the row that others are compared with: V1
+_REFERENCE = "both"  # V1, the row that others are compared with unless they say so
 _TITLES = {
     3: "Table 3: the transfer tasks",
     4: "Table 4: the training strategies, V1 and V2",
@@ -35,12 +35,14 @@ class Row(NamedTuple):
       description: What it is.
       tables: Numbers of the paper's tables that it belongs to.
       runs: Folders of its runs by seed.
+      reference: The row that it is compared with.
     """
 
     name: str
     description: str
     tables: tuple[int, ...]
     runs: Mapping[str, pathlib.Path]
+    reference: str
 
     def method(self, seed: str) -> str:
         """What a run is called among the scores."""
@@ -62,6 +64,7 @@ def read(workdir: str | pathlib.Path) -> list[Row]:
                 row["description"],
                 tuple(row["tables"]),
                 {seed: path.parent / run for seed, run in row["runs"].items()},
+                row.get("reference", _REFERENCE),
             )
             for row in rows
         ]
@@ -104,10 +107,10 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
       summary: As `scores.summarize` returns it, of methods named by `Row.method`.
 
     Returns:
-      {set: {protocol: {row: {metric: {"mean", "spread"}, metric + "_to_both": {"mean",
-      "spread"}, "seeds": n}}}}; the spread is the sample standard deviation over seeds,
-      None for a single one. The second is the difference to the run of the same seed of
-      the row `both`, over the seeds that both have.
+      {set: {protocol: {row: {metric: {"mean", "spread"}, metric + "_to_reference":
+      {"mean", "spread"}, "seeds": n}}}}; the spread is the sample standard deviation over
+      seeds, None for a single one. The second is the difference to the run of the same
+      seed of the row's reference, over the seeds that both have.
     """
     return {
         set_name: {
@@ -130,14 +133,15 @@ def markdown(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
     for number, title in _TITLES.items():
         chosen = [r for r in rows if (number in r.tables if number else not r.tables)]
         if chosen:
-            reference = [r for r in rows if r.name == _REFERENCE and r not in chosen]
-            sections.append(_table(title, reference + chosen, summary, means))
+            wanted = {r.reference for r in chosen}
+            others = [r for r in rows if r.name in wanted and r not in chosen]
+            sections.append(_table(title, others + chosen, summary, means))
     return "\n".join(sections)
 
 
 def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, Any]:
     found: dict[str, Any] = {"seeds": len(row.runs)}
-    references = [other for other in rows if other.name == _REFERENCE != row.name]
+    references = [other for other in rows if other.name == row.reference != row.name]
     for metric in _metrics_of(methods):
         values = {seed: methods[row.method(seed)][metric] for seed in row.runs}
         found[metric] = _mean_and_spread(list(values.values()))
@@ -148,7 +152,7 @@ def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, An
                 if seed in other.runs
             ]
             if differences:
-                found[f"{metric}_to_{_REFERENCE}"] = _mean_and_spread(differences)
+                found[f"{metric}_to_reference"] = _mean_and_spread(differences)
     return found
 
 
@@ -174,14 +178,35 @@ def _table(title: str, rows: Sequence[Row], summary: Mapping, means: Mapping) ->
             name = tables.describe_set(set_name, methods[INPUT])
             for metric in _metrics_of(methods):
                 lines += _lines(f"{name}, {protocol}", metric, rows, methods, found)
-    notes = [f"`{row.name}`: {row.description}." for row in rows]
-    note = (
-        "Means over images; mean ± sample standard deviation of them over seeds. "
-        "Differences are between runs of one seed, which saw the same pairs in the same "
-        "order. The teachers are trained once, so that their own spread is left "
-        "out. " + " ".join(notes)
+    return "\n".join(
+        [f"## {title}", "", *tables.format_table(lines), "", _note(rows, summary), ""]
     )
-    return "\n".join([f"## {title}", "", *tables.format_table(lines), "", note, ""])
+
+
+def _note(rows: Sequence[Row], summary: Mapping) -> str:
+    """What a table's numbers and rows are."""
+    metrics = {
+        metric
+        for by_protocol in summary.values()
+        for methods in by_protocol.values()
+        for metric in _metrics_of(methods)
+    }
+    sentences = [
+        "Means over images; mean ± sample standard deviation of them over seeds.",
+        "Differences are those to the run of the same seed of the row named below.",
+        "The teachers are trained once, so that their own spread is left out.",
+    ]
+    sentences += [
+        f"{metric.title}: {metric.note}."
+        for name, metric in scores.METRICS.items()
+        if name in metrics
+    ]
+    sentences += [
+        f"`{row.name}`: {row.description}"
+        + (f", against `{row.reference}`." if row.reference != row.name else ".")
+        for row in rows
+    ]
+    return " ".join(sentences)
 
 
 def _lines(
@@ -191,11 +216,11 @@ def _lines(
     title, form = scores.METRICS[metric].title, scores.METRICS[metric].form
     cells = [_cell(found[row.name][metric], form) for row in rows]
     lines = [[f"{name}: {title}", format(methods[INPUT][metric], form), *cells]]
-    differences = [found[row.name].get(f"{metric}_to_{_REFERENCE}") for row in rows]
+    differences = [found[row.name].get(f"{metric}_to_reference") for row in rows]
     if any(differences):
         form = f"+{form.lstrip('+')}"
         cells = [_cell(value, form) if value else "" for value in differences]
-        lines.append([f"{title} less that of `{_REFERENCE}`", "", *cells])
+        lines.append([f"{title}: difference", "", *cells])
     return lines
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 from ttl_jax.data.audit import Audit, excluded_names
 from ttl_jax.reports import html_pages
 

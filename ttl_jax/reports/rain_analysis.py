@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 from ttl_jax.metrics import intervals, niqe
 from ttl_jax.reports import (
     rain_features,

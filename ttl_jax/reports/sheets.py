@@ -18,7 +18,7 @@ from matplotlib import figure, font_manager, patches, textpath
 from matplotlib.backends import backend_agg, backend_pdf
 from PIL import Image
 
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 from ttl_jax.inference import images
 from ttl_jax.reports.close_ups import Box, most_different
 

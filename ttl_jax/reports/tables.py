@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import scores as scores_lib
 from ttl_jax.reports.examples import INPUT

@@ -129,6 +129,8 @@ def as_json(config) -> dict[str, Any]:
 def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     """Checks that a run goes on with the config it was started with.
 
+    A field that there was not yet is the same where it is off: zero, empty or False.
+
     Raises:
       ValueError: Naming each field that differs and is not one of `SAFE_FIELDS`, nor of
         `EVALUATION_FIELDS` where they choose no best step.
@@ -138,7 +140,9 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     changes = [
         f"{field} was {old.get(field)!r}, is {new.get(field)!r}"
         for field in sorted(set(old) | set(new))
-        if old.get(field) != new.get(field) and field.split(".")[0] not in safe
+        if old.get(field) != new.get(field)
+        and (field in old or new[field])
+        and field.split(".")[0] not in safe
     ]
     _refuse(changes, run, "its config")
 

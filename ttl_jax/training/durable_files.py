@@ -1,23 +1,20 @@
 """Files that are written completely or not at all, whenever the power goes."""
 
 import json
-import os
 import pathlib
 from typing import Any
 
+from ttl_jax import atomic_files
+
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Writes to a temporary name beside the file, then renames it.
+    """Writes a file.
 
     Raises:
       OSError: If it cannot be written; what was at `path` is still there.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with atomic_files.atomic_file(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

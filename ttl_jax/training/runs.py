@@ -5,6 +5,7 @@ An ablation's working directory holds `ablation.json`, for whoever makes its tab
     {"rows": [{"name": "recog_only",              of config.variants
                "description": "the recognition teacher alone",
                "tables": [3],                     of the paper; [] for rows beyond it
+               "reference": "both",               the row that it is compared with
                "runs": {"1": "derain_recog_only_seed1", ...}},     by seed
               ...]}
 
@@ -133,6 +134,17 @@ def _check_rows(config) -> None:
             raise ValueError(
                 f"config.rows={config.rows!r}: {_suggest(name, config.variants)}"
             )
+        for field in ("student", "reference"):
+            other = config.variants[name][field]
+            if other and other not in config.variants:
+                where = f"config.variants.{name}.{field}"
+                raise ValueError(f"{where}: {_suggest(other, config.variants)}")
+        student = config.variants[name].student
+        if student and "distill" not in config.variants[student].stages:
+            raise ValueError(
+                f"config.variants.{name}.student={student!r} has no distillation that "
+                "another row could start from."
+            )
 
 
 def _suggest(name: str, known) -> str:
@@ -160,6 +172,7 @@ def _merge_rows(config, known: list[dict]) -> list[dict]:
             "name": name,
             "description": config.variants[name].description,
             "tables": list(config.variants[name].tables),
+            "reference": config.variants[name].reference,
             "runs": rows.get(name, {}).get("runs", {}) | runs,
         }
     return list(rows.values())

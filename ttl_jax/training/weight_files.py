@@ -4,6 +4,7 @@ The format is safetensors: to read one runs no code of whoever wrote it, and an 
 claims to be larger than the file is refused.
 """
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ from ttl_jax.training.flat_params import Params
 
 SUFFIX = ".safetensors"
 
-_HEADER = "ttl_jax"  # the entry of the header that holds the metadata
+_METADATA = "ttl_jax"  # the entry of the header that holds the metadata
+_CHECKSUM = "sha256"  # the entry that holds the digest of that one
 _DIGESTS = "digests"  # of the modules, in the metadata
 
 
@@ -46,7 +48,8 @@ def write(
         for name, value in params.items()
     }
     digests = {name: fingerprints.digest(params) for name, params in modules.items()}
-    header = {_HEADER: json.dumps({**metadata, _DIGESTS: digests}, sort_keys=True)}
+    text = json.dumps({**metadata, _DIGESTS: digests}, sort_keys=True)
+    header = {_METADATA: text, _CHECKSUM: _digest(text)}
     durable_files.write_bytes(path, safetensors.numpy.save(arrays, header))
 
 
@@ -57,6 +60,15 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any]:
       ValueError: If the file is missing, damaged or another program's.
     """
     return _read(path)[1]
+
+
+def read_digests(path: pathlib.Path) -> dict[str, str]:
+    """Returns the digest of each module, as `fingerprints.digest` of its params.
+
+    Raises:
+      ValueError: If the file is missing, damaged or another program's.
+    """
+    return _read(path)[2]
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
@@ -86,7 +98,10 @@ def _read(
             header = file.metadata() or {}
             names = file.keys() if with_arrays else ()
             arrays = {name: file.get_tensor(name) for name in names}
-        metadata = json.loads(header[_HEADER])
+        text = header[_METADATA]
+        if header[_CHECKSUM] != _digest(text):
+            raise ValueError("its metadata are not those that were saved")
+        metadata = json.loads(text)
         digests = dict(metadata.pop(_DIGESTS))
     except KeyError:
         raise ValueError(f"{path} holds no weights of this program.") from None
@@ -96,3 +111,7 @@ def _read(
     ) as error:  # fmt: skip
         raise ValueError(f"{path} cannot be read: {error}") from error
     return arrays, metadata, digests
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -44,6 +44,8 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
         return saved_runs.load_modules(path)
     modules, metadata = weight_files.read(path)
     _check_metadata(path, metadata)
+    if metadata["modules"].keys() != modules.keys():
+        raise ValueError(f"{path} holds {sorted(modules)}, but tells of others.")
     del metadata[_ANCESTORS]
     return modules, metadata
 
@@ -104,13 +106,11 @@ def find_ancestors(path: pathlib.Path) -> Ancestors:
         for origin in saved_runs.read_metadata(run_dir, step)["origins"].values():
             if origin["digest"] in digests:
                 continue
-            earlier = locate(run_dir.parent, origin["run"])
             digests.add(origin["digest"])
-            runs.add(earlier.resolve())
-            if _is_file(earlier):
-                remaining.append(earlier)
-            elif origin["step"] in saved_runs.saved_steps(earlier):
-                remaining.append(earlier / saved_runs.FOLDER / str(origin["step"]))
+            earlier = locate(run_dir.parent, origin["run"])
+            runs.add(find_run(earlier) if exist(earlier) else earlier.resolve())
+            if step_path := _find_origin(earlier, origin):
+                remaining.append(step_path)
             else:
                 are_all = False
     return Ancestors(frozenset(digests), frozenset(runs), are_all)
@@ -140,13 +140,30 @@ def pack(path: pathlib.Path, output: pathlib.Path) -> dict[str, Any]:
     return metadata
 
 
+def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | None:
+    """The path of the weights that were handed over, if they are still there."""
+    if not exist(path):
+        return None
+    run = find_run(path)
+    if _is_file(run):
+        told = weight_files.read_digests(run)
+        return run if told.get(origin["module"]) == origin["digest"] else None
+    step = origin["step"]
+    is_there = step in saved_runs.saved_steps(run)
+    return run / saved_runs.FOLDER / str(step) if is_there else None
+
+
 def _is_file(path: pathlib.Path) -> bool:
     return path.suffix == weight_files.SUFFIX and path.is_file()
 
 
 def _check_metadata(path: pathlib.Path, metadata: dict[str, Any]) -> None:
     match metadata:
-        case {"step": int(), "ancestors": {"digests": list(), "are_all": bool()}}:
-            if saved_runs.is_metadata(metadata):
+        case {
+            "step": int(),
+            "ancestors": {"digests": list(digests), "are_all": bool()},
+        }:
+            are_texts = all(isinstance(digest, str) for digest in digests)
+            if are_texts and saved_runs.is_metadata(metadata):
                 return
     raise ValueError(f"{path} does not tell of its weights what training writes.")

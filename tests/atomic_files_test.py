@@ -1,4 +1,4 @@
-from ttl_jax.data import atomic_files
+from ttl_jax import atomic_files
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path):
