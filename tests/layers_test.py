@@ -79,7 +79,8 @@ ROOMS = {
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {
-        "ttl_jax.atomic_files", "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.metrics",
+        "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", "ttl_jax.atomic_files",
+        "ttl_jax.metrics",
         "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
     },
     "ttl_jax/main": {
@@ -117,7 +118,9 @@ ROOMS = {
     "ttl_jax/benchmarks/torch_block": {
         "numpy", "torch", "ttl_jax.models", "ttl_jax.training.flat_params",
     },
-    "ttl_jax/prepare": {"ttl_jax.atomic_files", "ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports"},
+    "ttl_jax/prepare": {
+        "ttl_jax.atomic_files", "ttl_jax.command_line", "ttl_jax.data", "ttl_jax.reports",
+    },
     "configs": {"ml_collections", "configs"},
 }  # fmt: skip
 
