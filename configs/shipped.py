@@ -35,10 +35,13 @@ def get_config(preset=None):
     config.eval_rainy = (f"{_LISTS}/rainy_validation.txt",)
     config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
     config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
+    if config.preset == "smoke":
+        return config
     config.num_eval = 0
     config.eval_every = 1000
     for stage, num_steps in (("recog", 800), ("recon", 800), ("distill", 800)):
         config[stage].num_steps = num_steps
-    config.derain.num_steps = 16_000
-    config.derain.encoder_learning_rate = config.derain.learning_rate
+    config.derain.num_steps = 10_000
+    config.derain.crop_sizes = ((0, 64), (7000, 96))
+    config.derain.encoder_learning_rate = config.derain.get_oneway_ref("learning_rate")
     return config

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = evaluation.run(
             evaluation.Request(
-                checkpoints=args.checkpoint,
+                checkpoints=_find_checkpoints(args),
                 baselines=args.baseline,
                 ablation=args.ablation,
                 results=args.results,
@@ -81,11 +81,14 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         )
     if args.data and (args.target or args.results):
         parser.error("--target and --results go with --input; --data has its own sides")
-    names_any = bool(args.checkpoint or args.baseline or args.results)
-    if args.ablation and names_any:
+    if args.ablation and (args.checkpoint or args.baseline or args.results):
         parser.error("--ablation names all methods; give it without others")
-    if not args.ablation and not names_any:
-        args.checkpoint = [(None, weights.SHIPPED)]
+
+
+def _find_checkpoints(args: argparse.Namespace) -> list[tuple[str | None, str]]:
+    """The networks that are named; the package's own where no method is."""
+    names_none = not (args.baseline or args.results or args.ablation)
+    return args.checkpoint or [(None, weights.SHIPPED)] * names_none
 
 
 def _perhaps_named_folder(text: str) -> tuple[str | None, str]:

@@ -1,9 +1,10 @@
-"""Adaptation without pairs: what is laid on what, and what is wanted of it."""
+"""Adaptation without pairs: what counts as a streak, what is laid, what is wanted."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from configs import adapt as config_file
 from ttl_jax.stages import adapt
@@ -13,15 +14,22 @@ from ttl_jax.stages import adapt
 def config():
     config = config_file.get_config("smoke")
     config.image_loss, config.gradient_weight = "mse", 0.0
+    config.streak_gain = (1.0, 1.0)
     return config
 
 
 @pytest.fixture
-def batch(key):
-    """Photographs between 0.1 and 0.5, rain of 0.3 in every eighth column of the rainy."""
-    rainy_scene, clean = 0.1 + 0.4 * jax.random.uniform(key, (2, 3, 16, 16, 3))
-    rain = jnp.zeros((1, 16, 16, 1)).at[:, :, ::8].set(0.3)
-    return {"rainy": rainy_scene + rain, "clean": clean, "scene": rainy_scene}
+def opacity():
+    """Streaks of 0.4 in every eighth column."""
+    return jnp.zeros((1, 24, 24, 1)).at[:, :, 4::8].set(0.4)
+
+
+@pytest.fixture
+def batch(key, opacity):
+    """Photographs between 0.1 and 0.5, the rainy ones under the streaks."""
+    scene, clean = 0.1 + 0.4 * jax.random.uniform(key, (2, 3, 24, 24, 3))
+    scene = jnp.broadcast_to(scene.mean(axis=-1, keepdims=True), scene.shape)
+    return {"rainy": adapt.lay(opacity, scene), "clean": clean, "scene": scene}
 
 
 def modules_that(restore, restore_frozen):
@@ -34,77 +42,117 @@ def modules_that(restore, restore_frozen):
     }
 
 
-def terms_of(config, batch, key, restore=lambda image: image):
+def loss_of(config, batch, key, restore=lambda image: image):
     modules = modules_that(restore, lambda image: batch["scene"])
     return adapt.make_stage(config).loss_fn(modules, batch, key)
 
 
-def test_terms_are_errors_under_the_layer_that_the_frozen_weights_took_off(
+def test_opacity_of_streaks_is_found_by_a_white_top_hat(batch, opacity):
+    found = adapt.find_streaks(batch["rainy"], batch["scene"], noise=0.0)
+    # The window of 11 holds a column without rain wherever it lies.
+    np.testing.assert_allclose(found, jnp.broadcast_to(opacity, found.shape), atol=1e-5)
+    taken = np.asarray(batch["rainy"] - batch["scene"])[..., 0]
+    top_hat = np.stack(
+        [ndimage.white_tophat(one, size=(11, 11), mode="nearest") for one in taken]
+    )
+    shown = np.asarray(found)[..., 0] * (1 - np.asarray(batch["scene"])[..., 0])
+    inside = (
+        slice(None),
+        slice(10, -10),
+        slice(10, -10),
+    )  # two windows from the border
+    np.testing.assert_allclose(shown[inside], top_hat[inside], atol=1e-5)
+
+
+def test_veils_colours_noise_and_darkening_are_no_streaks(batch, key):
+    scene = batch["scene"]
+    noise = 2.9 / 255 * jax.random.uniform(key, scene.shape[:-1])[..., None]
+    tinted = scene.at[:, :, 4::8, 0].add(0.3)
+    darker = scene.at[:, :, 4::8].add(-0.1)
+    for image in (scene + 0.1, tinted, scene + noise):
+        assert adapt.find_streaks(image, scene).max() == 0
+    # Beside what got darker nothing got brighter.
+    assert adapt.find_streaks(darker, scene)[:, :, 4::8].max() == 0
+
+
+def test_streaks_on_white_stay_in_range(opacity):
+    white = jnp.full((1, 24, 24, 3), 0.99)
+    found = adapt.find_streaks(adapt.lay(opacity, white), white, noise=0.0)
+    assert 0 < found.max() <= 0.1
+    assert adapt.lay(jnp.asarray(2.0), white).max() == 1
+
+
+def test_who_changes_nothing_leaves_all_that_is_laid(config, batch, key, opacity):
+    loss, scalars = loss_of(config, batch, key)
+    left = np.asarray(opacity * (1 - batch["clean"]))
+    # The floor of three levels is taken off the streaks as they were.
+    np.testing.assert_allclose(scalars["laid"], np.mean(left**2), rtol=0.15)
+    assert scalars["laid"] < np.mean(left**2)
+    assert scalars["clean"] == 0 and loss == scalars["laid"]
+
+
+def test_who_takes_the_streaks_off_has_no_error_but_on_clean_photographs(
     config, batch, key
 ):
-    config.layer_gain = (1.0, 1.0)
-    _, terms = terms_of(config, batch, key)
-    # Who changes nothing leaves 0.3 in two of sixteen columns.
-    np.testing.assert_allclose(terms["laid"], 0.3**2 * 2 / 16, rtol=1e-5)
-    np.testing.assert_allclose(terms["thickened"], 0.3**2 * 2 / 16, rtol=1e-5)
-    assert terms["clean"] == 0
+    found = adapt.find_streaks(batch["rainy"], batch["scene"])
+
+    def restore(image):
+        return (image - found) / (1 - found)
+
+    loss, scalars = loss_of(config, batch, key, restore)
+    np.testing.assert_allclose(scalars["laid"], 0, atol=1e-10)
+    assert scalars["clean"] > 0.01
+    np.testing.assert_allclose(loss, config.clean_weight * scalars["clean"], rtol=1e-5)
 
 
-def test_who_takes_off_what_the_frozen_weights_do_has_no_error_under_rain(
-    config, batch, key
-):
-    config.layer_gain = (1.0, 1.0)
-    rain = jnp.zeros((1, 16, 16, 1)).at[:, :, ::8].set(0.3)
-    _, terms = terms_of(config, batch, key, restore=lambda image: image - rain)
-    np.testing.assert_allclose([terms["laid"], terms["thickened"]], 0, atol=1e-12)
-    np.testing.assert_allclose(terms["clean"], 0.3**2 * 2 / 16, rtol=1e-5)
-
-
-def test_rain_is_laid_thinner_and_thicker_but_only_thickened_on_its_own_scene(
-    config, batch, key
-):
-    config.layer_gain = (0.5, 1.5)
-    laid, thickened = [], []
-    for step in range(40):
-        _, terms = terms_of(config, batch, jax.random.fold_in(key, step))
-        laid.append(terms["laid"])
-        thickened.append(terms["thickened"])
-    full = 0.3**2 * 2 / 16
-    assert 0.25 * full < min(laid) < 0.8 * full < 1.3 * full < max(laid) < 2.25 * full
-    assert min(thickened) >= 0.999 * full
-
-
-def test_weights_of_zero_take_a_term_out(config, batch, key):
-    config.term_weights = {"laid": 2.0, "thickened": 0.0, "clean": 0.0}
-    loss, terms = terms_of(config, batch, key)
-    assert list(terms) == ["laid"] and loss == 2 * terms["laid"]
+def test_streaks_are_laid_thinner_and_thicker(config, batch, key):
+    usual = loss_of(config, batch, key)[1]["laid"]
+    config.streak_gain = (0.5, 1.5)
+    keys = jax.random.split(key, 40)
+    laid = [loss_of(config, batch, one)[1]["laid"] for one in keys]
+    assert 0.25 * usual < min(laid) < 0.8 * usual < 1.3 * usual < max(laid)
+    assert max(laid) < 2.25 * usual
 
 
 def test_no_gradient_reaches_the_frozen_weights(config, batch, key):
     stage = adapt.make_stage(config)
 
-    def loss(frozen):
-        modules = modules_that(lambda image: image, lambda image: image - frozen)
+    def loss(share):
+        modules = modules_that(
+            lambda image: image,
+            lambda image: image + share * (batch["scene"] - image),
+        )
         return stage.loss_fn(modules, batch, key)[0]
 
-    assert loss(0.3) > loss(0.1) > 0
-    assert jax.grad(loss)(0.1) == 0
+    assert loss(1.0) > loss(0.5) > 0
+    assert jax.grad(loss)(0.5) == 0
 
 
-def test_evaluation_tells_what_is_taken_off_and_how_far_clean_photographs_stay(
-    config, batch, key
-):
-    stage = adapt.make_stage(config)
-    modules = modules_that(lambda image: image - 0.1, None)
-    scores = stage.eval_fn(modules, batch, key)
-    np.testing.assert_allclose(scores["taken_off"], 0.1, rtol=1e-4)
-    np.testing.assert_allclose(
-        scores["clean_psnr"], -20 * np.log10(0.1 * 219 / 255), 0.02
-    )
+def test_evaluation_sets_the_weights_beside_what_they_were(config, batch, key):
+    modules = modules_that(lambda image: batch["scene"], lambda image: image)
+    clean = {**batch, "clean": batch["scene"]}
+    scores = adapt.make_stage(config).eval_fn(modules, clean, key)
+    assert scores.keys() == {
+        "clean_psnr",
+        "clean_psnr_before",
+        "opacity",
+        "opacity_before",
+    }
+    np.testing.assert_array_equal(scores["clean_psnr"], np.full(3, 100.0))
+    np.testing.assert_array_equal(scores["opacity_before"], np.zeros(3))
+    np.testing.assert_allclose(scores["opacity"], np.full(3, 0.4 / 8), rtol=0.1)
 
 
-@pytest.mark.parametrize("gain", [(1.5, 0.5), (0.0, 1.0), (1.0,)])
-def test_factors_that_are_none_are_refused(config, gain):
-    config.layer_gain = gain
-    with pytest.raises(ValueError, match="layer_gain=.* least and the greatest"):
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        ("streak_gain", (1.5, 0.5), "least and the greatest"),
+        ("streak_gain", (0.0, 1.0), "least and the greatest"),
+        ("streak_gain", (1.0,), "least and the greatest"),
+        ("clean_weight", -1.0, "clean_weight=-1.0 must not be negative"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(config, field, value, fault):
+    config[field] = value
+    with pytest.raises(ValueError, match=fault):
         adapt.make_stage(config)

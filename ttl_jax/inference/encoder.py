@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ttl_jax import models
+from ttl_jax import models, weights
 from ttl_jax.data import transforms
 from ttl_jax.inference import networks
 from ttl_jax.training import flat_params, weight_sources
@@ -39,11 +39,13 @@ class Encoder:
         """Loads the encoder of a run of any stage.
 
         Args:
-          path: As of `weight_sources`, such as `runs/recog`.
+          path: As of `weight_sources`, such as `runs/recog`. "shipped" means the
+            package's weights that remove rain.
 
         Raises:
           ValueError: If there is no checkpoint, or none of an encoder.
         """
+        path = weights.find_derain(path)
         modules, metadata = networks.load(
             path,
             ("encoder",),

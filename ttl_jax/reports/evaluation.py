@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ttl_jax import weights
 from ttl_jax.data import sources
 from ttl_jax.reports import ablation, examples, tables
 from ttl_jax.reports import scores as scores_lib
@@ -107,8 +106,7 @@ def _open_networks(checkpoints: Sequence[tuple[str | None, str]]) -> list[_Netwo
     networks = []
     for name, path in checkpoints:
         network = restorer.Restorer.from_checkpoint(path)
-        name = name or (path if path == weights.SHIPPED else network.name)
-        networks.append(_Network(name, path, network))
+        networks.append(_Network(name or network.name, path, network))
     return networks
 
 

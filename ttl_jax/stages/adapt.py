@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
@@ -15,68 +16,69 @@ def make_stage(config) -> Stage:
     """Returns the adaptation of trained weights, those of `config.start_from`.
 
     The weights as they were, frozen, take the rain off one's own rainy photographs. The
-    layer that they took off is rain of the place and the camera, without a scene: laid
-    on one's own clean photographs, thinner or thicker than it was, it makes pairs. Three
-    terms (Eq. 2 each), by `config.term_weights`:
-      laid: the clean photograph is wanted under the layer.
-      thickened: what the frozen weights made of the rainy photograph is wanted under a
-        thicker rain than it had.
-      clean: the clean photograph is wanted of itself.
-    Note: the paper adapts nothing. That rain brightens, so that a layer is what is left
-    above zero, holds for streaks by day and by night; veils are not taken for rain.
+    streaks among what they took off are rain of the place and the camera without a scene:
+    laid on one's own clean photographs, thinner or thicker than they were, they make
+    pairs (Eq. 2). The clean photographs are wanted of themselves too, with the weight
+    `config.clean_weight`.
+    Note: the paper adapts nothing. What the frozen weights do not see as rain is never
+    laid, and what they wrongly take for it, such as a lamp post, is.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
-    _check_gain(config.layer_gain)
+    _check(config)
 
     def restore(modules, image, prefix=""):
         features = modules[f"{prefix}encoder"](image)
         return modules[f"{prefix}decoder"](features, image)
 
+    def distance(modules, image, wanted):
+        return losses.reconstruction(
+            restore(modules, image),
+            wanted,
+            kind=config.image_loss,
+            gradient_weight=config.gradient_weight,
+        )
+
     def loss_fn(modules, batch, key):
-        before = jax.lax.stop_gradient(
-            jnp.clip(restore(modules, batch["rainy"], "frozen_"), 0, 1)
-        )
-        least, most = config.layer_gain
-        gain = jax.random.uniform(
-            key, (len(before), 1, 1, 1), minval=least, maxval=most
-        )
-        terms = {
-            name: losses.reconstruction(
-                restore(modules, look),
-                wanted,
-                kind=config.image_loss,
-                gradient_weight=config.gradient_weight,
-            )
-            for name, (look, wanted) in _make_pairs(batch, before, gain).items()
-            if config.term_weights[name]
-        }
-        loss = sum(config.term_weights[name] * term for name, term in terms.items())
-        return loss, terms
+        before = jnp.clip(restore(modules, batch["rainy"], "frozen_"), 0, 1)
+        opacity = find_streaks(batch["rainy"], lax.stop_gradient(before))
+        least, most = config.streak_gain
+        shape = len(opacity), 1, 1, 1
+        gain = jax.random.uniform(key, shape, minval=least, maxval=most)
+        laid = distance(modules, lay(gain * opacity, batch["clean"]), batch["clean"])
+        clean = distance(modules, batch["clean"], batch["clean"])
+        scalars = {"laid": laid, "clean": clean, "opacity": opacity.mean()}
+        return laid + config.clean_weight * clean, scalars
 
     def eval_fn(modules, batch, key):
-        """How far clean photographs stay, and how much is taken off rainy ones."""
+        """How far clean photographs stay, and the streaks taken off rainy ones.
+
+        Each also as the frozen weights do it, "_before". More streaks may be more rain,
+        or damage: look at the images.
+        """
         del key
-        clean, rainy = (
-            jnp.clip(restore(modules, batch[side]), 0, 1) for side in ("clean", "rainy")
-        )
-        taken = jnp.maximum(batch["rainy"] - rainy, 0)
-        return {
-            "clean_psnr": image_quality.psnr(clean, batch["clean"]),
-            "taken_off": taken.mean(axis=(1, 2, 3)),
-        }
+        scores = {}
+        for prefix, suffix in (("frozen_", "_before"), ("", "")):
+            clean, rainy = (
+                jnp.clip(restore(modules, batch[side], prefix), 0, 1)
+                for side in ("clean", "rainy")
+            )
+            opacity = find_streaks(batch["rainy"], rainy)
+            scores[f"clean_psnr{suffix}"] = image_quality.psnr(clean, batch["clean"])
+            scores[f"opacity{suffix}"] = opacity.mean(axis=(1, 2, 3))
+        return scores
 
     def images_fn(modules, batch, key):
         del key
-        restored = restore(modules, batch["rainy"])
         before = restore(modules, batch["rainy"], "frozen_")
+        restored = restore(modules, batch["rainy"])
         return {"rainy": batch["rainy"], "before": before, "restored": restored}
 
     made = {
         "encoder": networks.encoder(config),
         "decoder": networks.image_decoder(config, config.decoder),
     }
-    command = f"--config=configs/pipeline.py:{config.preset}"
-    sources = {name: Source(config.start_from, name, command) for name in _TRAINED}
+    # No command trains what a path names.
+    sources = {name: Source(config.start_from, name, "") for name in _TRAINED}
     return Stage(
         run="adapt",
         modules=made | {f"frozen_{name}": make for name, make in made.items()},
@@ -89,28 +91,52 @@ def make_stage(config) -> Stage:
     )
 
 
-def _make_pairs(batch, before, gain) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Each term's image and what is wanted of it, from what was taken off the rainy ones.
+def find_streaks(
+    rainy: jax.Array,
+    restored: jax.Array,
+    *,
+    thickness: int = 11,
+    noise: float = 3 / 255,
+) -> jax.Array:
+    """Streaks among what was taken off rainy images: how much each hides of the scene.
+
+    Of what all three channels lost, for rain has no colour of its own, the parts that are
+    bright and thin: a white top-hat leaves veils and changed exposure out. A streak that
+    hides the share a of a scene x shows x + a (1 - x).
 
     Args:
-      batch: Holds rainy and clean images [N, H, W, 3].
-      before: The rainy ones as the frozen weights restore them.
-      gain: Factors of the layers that they take off [N, 1, 1, 1].
+      rainy: Images [N, H, W, 3] in [0, 1].
+      restored: The same without rain.
+      thickness: In pixels; what is as thick in both directions is no streak.
+      noise: Of less nothing is a streak.
+
+    Returns:
+      Opacities [N, H, W, 1] in [0, 1].
     """
-    layer = jnp.maximum(batch["rainy"] - before, 0)
-    # No camera tells more than white.
-    laid = jnp.minimum(batch["clean"] + gain * layer, 1)
-    thickened = jnp.minimum(before + jnp.maximum(gain, 1) * layer, 1)
-    return {
-        "laid": (laid, batch["clean"]),
-        "thickened": (thickened, before),
-        "clean": (batch["clean"], batch["clean"]),
-    }
+    taken = (rainy - restored).min(axis=-1, keepdims=True)
+    window = (1, thickness, thickness, 1)
+    strides = (1, 1, 1, 1)
+    eroded = lax.reduce_window(taken, jnp.inf, lax.min, window, strides, "SAME")
+    opened = lax.reduce_window(eroded, -jnp.inf, lax.max, window, strides, "SAME")
+    streaks = jnp.maximum(taken - opened - noise, 0)
+    room = 1 - restored.mean(axis=-1, keepdims=True)
+    # On white nothing can be told: a streak there hides as little as it shows.
+    return jnp.minimum(streaks / jnp.maximum(room, 0.1), 1)
 
 
-def _check_gain(gain) -> None:
+def lay(opacity: jax.Array, clean: jax.Array) -> jax.Array:
+    """Clean images [N, H, W, 3] under streaks of an opacity [N, H, W, 1]."""
+    return clean + jnp.minimum(opacity, 1) * (1 - clean)
+
+
+def _check(config) -> None:
+    gain = config.streak_gain
     if len(gain) != 2 or not 0 < gain[0] <= gain[1]:
         raise ValueError(
-            f"config.layer_gain={gain!r} must be the least and the greatest factor of a "
-            "layer, for example (0.5, 1.5)."
+            f"config.streak_gain={gain!r} must be the least and the greatest factor of "
+            "the streaks, for example (0.5, 1.5)."
+        )
+    if config.clean_weight < 0:
+        raise ValueError(
+            f"config.clean_weight={config.clean_weight} must not be negative."
         )

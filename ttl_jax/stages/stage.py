@@ -23,10 +23,11 @@ class Source:
     """Where the initial values of a module come from.
 
     Attributes:
-      run: Name of the earlier run's folder in the working directory.
+      run: Name of the earlier run's folder in the working directory, or another path of
+        trained weights.
       module: Name of the module in that run.
       command: Flags of `ttl_jax.main` that make the run, for the message when it is
-        missing.
+        missing; empty for weights that no command makes.
     """
 
     run: str

@@ -155,6 +155,11 @@ def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
     for source in stage.init_from.values():
         if not weight_sources.exist(weight_sources.locate(workdir, source.run)):
             missing[source.run] = source
+    if unknown := [run for run, source in missing.items() if not source.command]:
+        raise ValueError(
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}: neither a "
+            f"run in {workdir}, nor the path of one or of a packed one."
+        )
     if missing:
         commands = "\n".join(
             f"  python -m ttl_jax.main {source.command} --workdir={workdir}"

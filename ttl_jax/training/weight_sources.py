@@ -2,7 +2,7 @@
 
 A path is a run's folder, for its last step; the name "best" inside it, for its best one
 (`config.best_metric`); one step's folder inside its `checkpoints`; or a file that `pack`
-wrote. A run names what it starts from by a folder beside its own, by such a file, or as
+wrote. A run names what it starts from by a folder beside its own, by any such path, or as
 "shipped": the weights that come with the package.
 """
 
@@ -67,12 +67,17 @@ def find_name(path: pathlib.Path) -> str:
       ValueError: If no weights lie there.
     """
     run = find_run(path)
+    if run in (weights.DERAIN, weights.RECOG):
+        return weights.SHIPPED
     return run.stem if _is_file(run) else run.name
 
 
 def locate(workdir: pathlib.Path, run: str) -> pathlib.Path:
-    """Returns the path of what a run in `workdir` starts from, by its name there."""
-    return weights.DERAIN if run == weights.SHIPPED else workdir / run
+    """Returns the path of what a run in `workdir` starts from, by its name for it."""
+    if run == weights.SHIPPED:
+        return weights.find_derain(run)
+    beside, elsewhere = workdir / run, pathlib.Path(run).expanduser()
+    return elsewhere if not exist(beside) and exist(elsewhere) else beside
 
 
 def exist(path: pathlib.Path) -> bool:
