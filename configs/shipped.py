@@ -31,7 +31,7 @@ def get_config(preset=None):
         f"rain:{_CLEAN}",
         f"identity:{_CLEAN}",
     )
-    config.pairs_weights = (0.4, 0.35, 0.1, 0.15)
+    config.pairs_weights = (0.5, 0.35, 0.1, 0.05)
     config.eval_rainy = (f"{_LISTS}/rainy_validation.txt",)
     config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
     config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
