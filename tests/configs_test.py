@@ -1,0 +1,36 @@
+"""Every config file, with every preset, gives stages that can be built."""
+
+import ast
+import importlib
+import pathlib
+
+import pytest
+
+from ttl_jax.stages.stage import make_stage
+from ttl_jax.training import config_check, runs
+
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
+PRESETS = ("smoke", "tiny", "small", "base", "paper")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+def test_all_runs_of_a_config_are_checked_and_built(name, preset):
+    config = importlib.import_module(f"configs.{name}").get_config(preset)
+    listed = runs.list_runs(config)
+    for run in listed:
+        config_check.check(run)
+        stage = make_stage(run)
+        assert run.preset == (preset or "small")
+        assert set(stage.trainable) <= set(stage.modules)
+        if preset == "smoke" and "rows" not in config:
+            assert run.num_steps <= 2 and run.crop_size <= 32
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_says_which_command_reads_it_and_what_to_expect(name):
+    told = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    assert f"python -m ttl_jax.main --config=configs/{name}.py" in told
+    for heading in ("Paper:", "Expect:", "Time:"):
+        assert f"\n{heading}" in told, heading
