@@ -43,8 +43,19 @@ def get_config(preset=None):
         config[stage].get_oneway_ref("num_steps")
         for stage in ("recog", "recon", "distill", "derain")
     )
-    rate = config.derain.get_oneway_ref("learning_rate")
     config.variants = {
+        **_of_the_paper(all_steps),
+        **_with_other_rates(config.derain.get_oneway_ref("learning_rate")),
+        **_with_few_pairs(10),
+        **_with_few_pairs(50),
+        **_with_other_distillations(),
+    }
+    return config
+
+
+def _of_the_paper(all_steps):
+    """Tables 3 and 4, and V2 for as many updates as V1 takes in all its stages."""
+    return {
         "both": _from_student("V1: both teachers", tables=(3, 4)),
         "recog_only": _from_student(
             "the recognition teacher alone",
@@ -63,6 +74,12 @@ def get_config(preset=None):
             "V2 for as many updates as the four stages of V1 take together",
             num_steps=all_steps,
         ),
+    }
+
+
+def _with_other_rates(rate):
+    """V2 and V1 with other learning rates than the config's, which is `rate`."""
+    return {
         "scratch_twice": _from_scratch(
             "V2 at twice the learning rate",
             tables=(),
@@ -85,8 +102,12 @@ def get_config(preset=None):
             student="both",
             derain=_rates(rate, 0.1 * rate),
         ),
-        **_with_few_pairs(10),
-        **_with_few_pairs(50),
+    }
+
+
+def _with_other_distillations():
+    """V1 with other forms of the stage before the last, or another decoder after it."""
+    return {
         "direct_only": _from_student(
             "Eq. 3 without Eq. 4",
             distill={"term_weights": {"indirect_recog": 0.0, "indirect_recon": 0.0}},
@@ -113,7 +134,6 @@ def get_config(preset=None):
             derain={"decoder_init": "recon"},
         ),
     }
-    return config
 
 
 def _from_student(
