@@ -76,7 +76,25 @@ def _grouped_conv(x, kernel):
 
 
 def _grouped_conv_grads(x, kernel, grad):
-    return jax.vjp(_grouped_conv, x, kernel)[1](grad)
+    # Not the grouped convolution's own gradient by the kernel: cuDNN computes that of 7x7
+    # kernels channel by channel, at 6 times the time of the sums.
+    kernel_grad = _tap_sums(_pad_for(kernel, x), kernel, grad)
+    x_grad = _grouped_conv(grad, kernel[::-1, ::-1])
+    return x_grad, kernel_grad.astype(kernel.dtype)
+
+
+def _tap_sums(padded, kernel, grad):
+    """Gradient by the kernel, of the rows that `grad` has."""
+    _, h, w, _ = grad.shape
+    kh, kw, _ = kernel.shape
+    dtype = jnp.promote_types(grad.dtype, jnp.float32)
+    padded = padded.astype(dtype)
+    sums = [
+        jnp.sum(padded[:, dy : dy + h, dx : dx + w] * grad, axis=(0, 1, 2))
+        for dy in range(kh)
+        for dx in range(kw)
+    ]
+    return jnp.stack(sums).reshape(kernel.shape)
 
 
 def _pad_for(kernel, x, extra_rows=0):
@@ -108,22 +126,15 @@ def _shifted_sum(x, kernel):
 
 
 def _shifted_sum_grads(x, kernel, grad):
-    _, h, w, _ = x.shape
-    kh, kw, _ = kernel.shape
     padded = _pad_for(kernel, x)
     dtype = jnp.promote_types(x.dtype, jnp.float32)  # of the sums
 
     def add_row(y, total):
-        rows = lax.dynamic_slice_in_dim(padded, y, kh, axis=1).astype(dtype)
-        row_grad = lax.dynamic_index_in_dim(grad, y, axis=1, keepdims=False)
-        taps = [
-            jnp.sum(rows[:, dy, dx : dx + w] * row_grad, axis=(0, 1))
-            for dy in range(kh)
-            for dx in range(kw)
-        ]
-        return total + jnp.stack(taps).reshape(kernel.shape)
+        rows = lax.dynamic_slice_in_dim(padded, y, kernel.shape[0], axis=1)
+        row_grad = lax.dynamic_slice_in_dim(grad, y, 1, axis=1)
+        return total + _tap_sums(rows, kernel, row_grad)
 
-    kernel_grad = lax.fori_loop(0, h, add_row, jnp.zeros(kernel.shape, dtype))
+    kernel_grad = lax.fori_loop(0, x.shape[1], add_row, jnp.zeros(kernel.shape, dtype))
     x_grad = _shifted_sum(grad, kernel[::-1, ::-1])
     return x_grad, kernel_grad.astype(kernel.dtype)
 
