@@ -78,6 +78,7 @@ def _set_data(config: ConfigDict) -> None:
     config.mirror = True  # left to right
     config.quarter_turns = False  # rain falls: turned, it is no rain there is
     config.color_jitter = False  # order of channels and gamma; for few photographs
+    config.resave_pairs = False  # one in two scaled by 0.5 to 2 and compressed
     config.num_threads = 4  # that decode; in each worker
     config.num_workers = 0  # processes that decode; 0: threads of the main one
     config.prefetch = 16  # batches

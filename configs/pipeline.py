@@ -35,6 +35,7 @@ SHARED = (
     "mirror",
     "quarter_turns",
     "color_jitter",
+    "resave_pairs",
     "num_threads",
     "num_workers",
     "prefetch",

@@ -48,6 +48,7 @@ def make_config(root):
                 "mirror": True,
                 "quarter_turns": True,
                 "color_jitter": True,
+                "resave_pairs": False,
                 "num_threads": 2,
                 "prefetch": 3,
                 **{f"{name}_weights": () for name in ("rainy", "clean", "pairs")},

@@ -196,6 +196,18 @@ def test_both_sides_of_a_pair_show_the_same_place():
             assert list(rows["name"]) == ["rainy"]
 
 
+def test_a_zoomed_pair_covers_as_many_pixels_of_its_files_as_the_zoom_tells():
+    # Brightness rises by one from row to row.
+    ramp = np.broadcast_to(np.arange(96, dtype=np.uint8)[:, None, None], (96, 128, 3))
+    side = Photograph("ramp", 128, 96, None, lambda: ramp)
+    for zoom in (0.5, 1, 2):
+        view = transforms.View(zoom=zoom)
+        rows = datasets.make_pair_rows(Pair(side, side), 32, view)
+        np.testing.assert_array_equal(rows["rainy"], rows["clean"])
+        covered = np.ptp(rows["clean"].astype(float))
+        np.testing.assert_allclose(covered, 31 / zoom, atol=1)
+
+
 def test_a_photograph_in_both_classes_gives_equal_rows():
     photograph = make_photograph("a")
     couple = datasets.Couple(photograph, photograph)

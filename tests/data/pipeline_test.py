@@ -180,7 +180,8 @@ def test_a_photograph_is_seen_anew_each_time(make_config):
 
 
 def test_without_augmentation_crops_are_windows_of_the_file(make_config, root):
-    plain = dict.fromkeys(("mirror", "quarter_turns", "color_jitter"), False)
+    augmentations = ("mirror", "quarter_turns", "color_jitter", "resave_pairs")
+    plain = dict.fromkeys(augmentations, False)
     config = make_config("pairs", **plain, crop_size=8)
     for batch in take(config, 0, 2):
         for name, crop in zip(batch["name"], batch["rainy"], strict=True):

@@ -163,3 +163,33 @@ def test_views_cover_their_ranges():
         assert low <= values.min() < low + 0.01 * (high - low) + 1e-9
         assert high >= values.max() > high - 0.01 * (high - low) - 1e-9
         assert values.mean() == pytest.approx((low + high) / 2, rel=0.03)
+
+
+def test_every_other_view_is_resaved_and_all_else_of_it_is_as_without():
+    rngs = np.random.default_rng(3), np.random.default_rng(3)
+    plain = transforms.draw_view(rngs[0])
+    drawn = transforms.draw_view(rngs[1], resave_pairs=True)
+    rng = np.random.default_rng(0)
+    views = [transforms.draw_view(rng, resave_pairs=True) for _ in range(2000)]
+    assert (drawn.vertical, drawn.rain_seed) == (plain.vertical, plain.rain_seed)
+    resaved = [view for view in views if view.resaved]
+    assert 900 < len(resaved) < 1100
+    assert all(view.zoom == 1 for view in views if not view.resaved)
+    zooms = np.log2([view.zoom for view in resaved])
+    assert -1 <= min(zooms) < -0.95 and 0.95 < max(zooms) <= 1
+    assert abs(np.mean(zooms)) < 0.06
+    assert {view.jpeg_quality for view in resaved} == set(range(40, 96))
+
+
+def test_resaving_scales_to_the_size_and_compresses():
+    ramp = coordinates(64, 64)
+    for size in (32, 128):
+        scaled = transforms.resave(ramp, size, View())
+        assert scaled.shape == (size, size, 3)
+        inner = scaled[size // 4 : -size // 4, :, 0].astype(float)
+        np.testing.assert_allclose(np.diff(inner, axis=0).mean(), 64 / size, rtol=0.02)
+    np.testing.assert_array_equal(transforms.resave(ramp, 64, View()), ramp)
+    view = View(resaved=True, jpeg_quality=50)
+    np.testing.assert_array_equal(
+        transforms.resave(ramp, 64, view), transforms.jpeg(ramp, 50)
+    )

@@ -78,10 +78,12 @@ def make_photograph_rows(
 
 def make_pair_rows(pair: Pair, size: int, view: transforms.View) -> Rows:
     """One row of the kind pairs: the same window of both sides."""
+    reach = max(1, round(size / view.zoom))  # pixels of the files
     if isinstance(pair, LivePair):
-        rainy, clean = _crop_in_the_rain(pair, size, view)
+        sides = _crop_in_the_rain(pair, reach, view)
     else:
-        rainy, clean = (transforms.crop(side, size, view) for side in pair.load())
+        sides = (transforms.crop(side, reach, view) for side in pair.load())
+    rainy, clean = (transforms.resave(side, size, view) for side in sides)
     return {"rainy": rainy[None], "clean": clean[None], "name": np.array([pair.name])}
 
 

@@ -6,10 +6,10 @@ goes on by starting at its step, on any number of hosts, without any iterator's 
 
 Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin` where there is one,
 `num_threads` and `prefetch` of the config; training `seed`, `batch_size`, `mirror`,
-`quarter_turns`, `color_jitter`, `exclude`, `cache_gib`, `num_workers` and, as the kind of
-dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights` and so on, and
-`num_pairs`; evaluation `eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or
-`eval_pairs`. An evaluation crop has `crop_size` pixels.
+`quarter_turns`, `color_jitter`, `resave_pairs`, `exclude`, `cache_gib`, `num_workers`
+and, as the kind of dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights`
+and so on, and `num_pairs`; evaluation `eval_batch_size`, `num_eval` and `eval_rainy`,
+`eval_clean` or `eval_pairs`. An evaluation crop has `crop_size` pixels.
 """
 
 import contextlib
@@ -201,7 +201,8 @@ class TrainingData:
         # Fields of a config take long to read, too long for each element.
         self._seed = config.seed
         self._augmentation = {
-            name: config[name] for name in ("mirror", "quarter_turns", "color_jitter")
+            name: config[name]
+            for name in ("mirror", "quarter_turns", "color_jitter", "resave_pairs")
         }
         self._reading = _Reading.of(config, config.num_workers)
         longest = max(len(listing) for listing in listings.values())

@@ -24,7 +24,10 @@ class View:
       channels: Which of the image's channels become red, green and blue.
       gamma: Exponent of the values, counted from 0 to 1; above 1 it darkens.
       scale: Side of a couple's images over the smaller of their sides; in (0, 1].
-      jpeg_quality: Of a couple's re-encoding, as libjpeg counts.
+      jpeg_quality: Of re-encoding, as libjpeg counts; a couple's images are always
+        re-encoded.
+      zoom: Side of a pair's images over that of their files.
+      resaved: Whether a pair's images are re-encoded.
       rain_seed: Of rain that is rendered on the image, which is another one each time;
         None for that which the image always has.
     """
@@ -37,6 +40,8 @@ class View:
     gamma: float = 1.0
     scale: float = 0.75
     jpeg_quality: int = 80
+    zoom: float = 1.0
+    resaved: bool = False
     rain_seed: int | None = None
 
 
@@ -49,17 +54,20 @@ def draw_view(
     mirror: bool = False,
     quarter_turns: bool = False,
     color_jitter: bool = False,
+    resave_pairs: bool = False,
 ) -> View:
     """A random view; mirrored, turned or in other colours only where that is asked for.
 
     Rain falls: mirrored it is still rain, turned it is not. It has no colour of its own,
-    so that it stays rain in whatever order the channels are.
+    so that it stays rain in whatever order the channels are. With `resave_pairs`, one
+    view in two has a zoom of 0.5 to 2, evenly in the logarithm, and re-encodes pairs at
+    a quality of 40 to 95.
     """
     vertical, horizontal = rng.random(2)
     mirrored, turns = rng.integers((2, 4)) * (mirror, quarter_turns)
     channels, gamma = rng.permutation(3), 2 ** rng.uniform(-1, 1)
     colors = {"channels": tuple(channels.tolist()), "gamma": gamma}
-    return View(
+    view = View(
         vertical=vertical,
         horizontal=horizontal,
         mirrored=bool(mirrored),
@@ -68,6 +76,14 @@ def draw_view(
         scale=rng.uniform(0.5, 1.0),
         jpeg_quality=int(rng.integers(60, 96)),
         rain_seed=int(rng.integers(2**63)),
+    )
+    if not resave_pairs or rng.random() < 0.5:
+        return view
+    return dataclasses.replace(
+        view,
+        zoom=2 ** rng.uniform(-1, 1),
+        resaved=True,
+        jpeg_quality=int(rng.integers(40, 96)),
     )
 
 
@@ -90,6 +106,15 @@ def crop(image: np.ndarray, size: int, view: View) -> np.ndarray:
         square = image[rows[:, None], columns]
     square = np.rot90(square, view.quarter_turns)
     return tint(square[:, ::-1] if view.mirrored else square, view)
+
+
+def resave(square: np.ndarray, size: int, view: View) -> np.ndarray:
+    """A square in the size, [size, size, 3], and the compression that the view has."""
+    if len(square) != size:
+        square = np.asarray(
+            Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC)
+        )
+    return jpeg(square, view.jpeg_quality) if view.resaved else square
 
 
 def tint(image: np.ndarray, view: View) -> np.ndarray:
