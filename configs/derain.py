@@ -23,6 +23,9 @@ def get_config(preset=None):
     config.teachers = ("recog", "recon")  # those of the distillation it starts from
     config.student_run = ""  # the run it starts from; empty: as distill names it
     config.from_student = True
+    # Weights that remove rain already, to go on with: shipped, a run, or a file that
+    # ttl_jax.pack wrote. The run is then named tuned. Empty: the student.
+    config.start_from = ""
     config.decoder_init = ""  # empty: random; or recon: D_dr starts as D_recon
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0

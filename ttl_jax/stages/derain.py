@@ -14,7 +14,8 @@ def make_stage(config) -> Stage:
     The encoder learns at `config.encoder_learning_rate`, the decoder at
     `config.learning_rate`. With `config.from_student` false, both start from random
     weights: variant V2 of Table 4. With `config.decoder_init` "recon", the decoder
-    starts from D_recon, which has the same structure.
+    starts from D_recon, which has the same structure. With `config.start_from`, both
+    start from weights that remove rain already.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     if config.crop_size < image_quality.SSIM_WINDOW:
@@ -61,7 +62,7 @@ def make_stage(config) -> Stage:
         return {"rainy": batch["rainy"], "restored": restored, "clean": batch["clean"]}
 
     return Stage(
-        run=run_name("derain", teachers) if config.from_student else "scratch",
+        run=_name_run(config, teachers),
         modules={
             "encoder": networks.encoder(config),
             "decoder": networks.image_decoder(config, config.decoder),
@@ -78,8 +79,20 @@ def make_stage(config) -> Stage:
     )
 
 
+def _name_run(config, teachers) -> str:
+    if config.start_from:
+        return "tuned"
+    return run_name("derain", teachers) if config.from_student else "scratch"
+
+
 def _find_sources(config, teachers) -> dict[str, Source]:
     """What the encoder and the decoder start from, where that is not random."""
+    if config.start_from:
+        _check_start_from(config)
+        # No command trains what a path names.
+        return {
+            name: Source(config.start_from, name, "") for name in ("encoder", "decoder")
+        }
     sources = {}
     if config.from_student:
         command = f"--config=configs/distill.py:{config.preset}"
@@ -92,6 +105,15 @@ def _find_sources(config, teachers) -> dict[str, Source]:
         command = f"--config=configs/recon.py:{config.preset}"
         sources["decoder"] = Source("recon", "decoder", command)
     return sources
+
+
+def _check_start_from(config) -> None:
+    if config.decoder_init or config.student_run or not config.from_student:
+        raise ValueError(
+            f"config.start_from={config.start_from!r} gives the encoder and the decoder "
+            "their weights: leave student_run and decoder_init empty and from_student "
+            "true, or start_from empty."
+        )
 
 
 def _check_decoder_init(config) -> None:
