@@ -224,6 +224,27 @@ def test_decoder_that_cannot_start_from_that_of_the_reconstruction_is_refused(
         make_stage(config)
 
 
+def test_weights_that_remove_rain_already_are_gone_on_with_in_a_run_of_its_own():
+    config = derain.get_config("smoke")
+    config.start_from = "shipped"
+    stage = make_stage(config)
+    assert stage.run == "tuned"
+    assert stage.init_from == {
+        name: Source("shipped", name, "") for name in ("encoder", "decoder")
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"decoder_init": "recon"}, {"student_run": "distill"}, {"from_student": False}],
+)
+def test_two_origins_of_the_same_weights_are_refused(changes):
+    config = derain.get_config("smoke")
+    config.update({"start_from": "shipped"} | changes)
+    with pytest.raises(ValueError, match="start_from='shipped' gives"):
+        make_stage(config)
+
+
 def test_unknown_teacher_is_refused():
     config = distill.get_config("smoke")
     config.teachers = ("recog", "rain")
