@@ -99,3 +99,15 @@ def test_photographs_are_picked_and_hold_no_pairs(tmp_path, pairs):
     assert [item.name for item in found] == [f"{pairs}/clean/b.png"]
     with pytest.raises(NoPairsError, match="one column"):
         sources.open_pairs(source)
+
+
+def test_a_folder_named_by_its_path_alone_is_that_folder(pairs, monkeypatch):
+    named = f"folder:{pairs}"
+    assert selections.absolute(str(pairs)) == selections.absolute(named) == named
+    assert selections.root_of(str(pairs)) == selections.root_of(named) == f"{pairs}/"
+    monkeypatch.chdir(pairs)
+    assert selections.absolute("rainy") == f"folder:{pairs}/rainy"
+    assert selections.absolute("nowhere") == "nowhere"
+    (pairs / "sample").mkdir()  # the embedded photographs come first
+    assert selections.absolute("sample") == "sample"
+    assert selections.root_of("sample/test") == ""

@@ -287,7 +287,8 @@ def test_a_photograph_that_comes_twice_under_two_spellings_is_refused(
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path, name, hint):
     name, hint = name.format(tmp_path), hint.format(tmp_path)
     with pytest.raises(
-        ValueError, match=f"Unknown source '{name}'; known are sample, "
+        ValueError,
+        match=f"Unknown source '{name}': there is no such folder; known are sample, ",
     ) as e:
         sources.open_photographs(name, "rainy")
     assert re.search(hint, str(e.value))

@@ -127,3 +127,8 @@ def test_a_packed_run_of_another_kind_is_refused(tmp_path, params):
     with pytest.raises(ValueError, match="or a file that ttl_jax.pack wrote"):
         weight_sources.load_modules(tmp_path / "other.safetensors")
     assert not weight_sources.exist(tmp_path / "other.safetensors")
+
+
+def test_the_home_of_nobody_is_a_name_like_others(tmp_path):
+    path = weight_sources.locate(tmp_path, "~nobody-of-this-name/run")
+    assert path == tmp_path / "~nobody-of-this-name/run"

@@ -13,6 +13,7 @@ As the source `selection:FILE` it is read by whatever reads sources.
 """
 
 import os
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -38,18 +39,25 @@ class Section(NamedTuple):
 
 def absolute(source: str) -> str:
     """The same source by a path that holds wherever it is read."""
+    kind, path = _split(source)
+    return source if path is None else f"{kind}:{path.absolute()}"
+
+
+def _split(source: str) -> tuple[str, pathlib.Path | None]:
+    """The kind of a source and its path, None if it has none."""
     kind, _, path = source.partition(":")
-    if kind not in _FILES:
-        return source
-    return f"{kind}:{files.expanded(path).absolute()}"
+    if kind in _FILES:
+        return kind, files.expanded(path)
+    if kind.partition("/")[0] != "sample" and files.expanded(source).is_dir():
+        return "folder", files.expanded(source)
+    return kind, None
 
 
 def root_of(source: str) -> str:
     """The folder that the names of a source's photographs begin with, "" if none."""
-    kind, _, path = source.partition(":")
-    if kind not in _FILES:
+    kind, path = _split(source)
+    if path is None:
         return ""
-    path = files.expanded(path)
     folder = str(path if kind == "folder" else path.parent)
     # A list in the current folder names its files without it; a folder "." does not.
     return "" if kind == "list" and folder == "." else f"{decoding.printable(folder)}/"

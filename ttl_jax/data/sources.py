@@ -174,7 +174,9 @@ def _parse(name: str) -> _Source:
         return file_sources.Folder(name, files.expanded(name))
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
     known = ", ".join(KNOWN + KNOWN_PAIRS)
-    raise ValueError(f"Unknown source {name!r}; known are {known}{hint}")
+    raise ValueError(
+        f"Unknown source {name!r}: there is no such folder; known are {known}{hint}"
+    )
 
 
 def _nearest(name: str) -> str | None:

@@ -6,6 +6,7 @@ wrote. A run names what it starts from by a folder beside its own, by any such p
 "shipped": the weights that come with the package.
 """
 
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ def locate(workdir: pathlib.Path, run: str) -> pathlib.Path:
     """Returns the path of what a run in `workdir` starts from, by its name for it."""
     if run == weights.SHIPPED:
         return weights.find_derain(run)
-    beside, elsewhere = workdir / run, pathlib.Path(run).expanduser()
+    beside, elsewhere = workdir / run, pathlib.Path(os.path.expanduser(run))
     return elsewhere if not exist(beside) and exist(elsewhere) else beside
 
 
