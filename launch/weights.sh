@@ -4,7 +4,8 @@
 #
 #   bash launch/weights.sh PHOTOGRAPHS
 #
-# PHOTOGRAPHS: a folder with a MANIFEST.csv, see launch/lists_by_scene.py. Hours on a CPU;
+# PHOTOGRAPHS: a folder with a MANIFEST.csv, see launch/lists_by_scene.py. Two hours with a
+# GPU, more than a day on two CPU cores;
 # the same command goes on where it was stopped.
 set -euo pipefail
 if [[ $# -ne 1 || ! -f "$1/MANIFEST.csv" ]]; then
@@ -26,7 +27,7 @@ python=python
   --config.eval_clean=list:runs/lists/clean_validation.txt \
   --config.eval_pairs=list:runs/lists/pairs_validation.txt \
   --config.num_eval=0 --config.num_steps=800 --config.seed=7
-for name in shipped/derain judge/recog; do
-  "$python" -m ttl_jax.pack "runs/$name" --overwrite \
-    --output "ttl_jax/weights/$(basename "$name").safetensors"
+for run in shipped/tuned:derain judge/recog:recog; do
+  "$python" -m ttl_jax.pack "runs/${run%:*}" --overwrite \
+    --output "ttl_jax/weights/${run#*:}.safetensors"
 done
