@@ -8,7 +8,7 @@ It reads the runs `recog` and `recon` of the same --workdir and preset. A row of
 
 Paper: section Knowledge Distillation for Reducing Model Size, Eqs. 3-5.
 Expect: Eq. 3 cannot fall below `direct_floor`, half the squared distance of the two
-teachers' features; it came from 2.41 to 0.92 in 300 steps, floor 0.84 (README, "What was
+teachers' features; it came from 2.70 to 0.93 in 800 steps, floor 0.89 (README, "What was
 measured").
 Time: 0.9 s a step on 2 CPU cores (small, crops of 64, batch 8).
 """

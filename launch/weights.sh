@@ -5,8 +5,7 @@
 #   bash launch/weights.sh PHOTOGRAPHS
 #
 # PHOTOGRAPHS: a folder with a MANIFEST.csv, see launch/lists_by_scene.py. Two hours with a
-# GPU, more than a day on two CPU cores;
-# the same command goes on where it was stopped.
+# GPU, more than a day on two CPU cores; the same command goes on where it was stopped.
 set -euo pipefail
 if [[ $# -ne 1 || ! -f "$1/MANIFEST.csv" ]]; then
   echo "usage: bash launch/weights.sh PHOTOGRAPHS, a folder with a MANIFEST.csv" >&2
