@@ -14,7 +14,7 @@ from ttl_jax.stages import adapt
 def config():
     config = config_file.get_config("smoke")
     config.image_loss, config.gradient_weight = "mse", 0.0
-    config.streak_gain = (1.0, 1.0)
+    config.streak_gain, config.streak_zoom = (1.0, 1.0), 1.0
     return config
 
 
@@ -105,13 +105,43 @@ def test_who_takes_the_streaks_off_has_no_error_but_on_clean_photographs(
     np.testing.assert_allclose(loss, config.clean_weight * scalars["clean"], rtol=1e-5)
 
 
-def test_streaks_are_laid_thinner_and_thicker(config, batch, key):
+def test_streaks_are_laid_fainter_and_stronger(config, batch, key):
     usual = loss_of(config, batch, key)[1]["laid"]
     config.streak_gain = (0.5, 1.5)
     keys = jax.random.split(key, 40)
     laid = [loss_of(config, batch, one)[1]["laid"] for one in keys]
     assert 0.25 * usual < min(laid) < 0.8 * usual < 1.3 * usual < max(laid)
     assert max(laid) < 2.25 * usual
+
+
+def test_the_middle_is_enlarged_about_the_centre():
+    y, x = np.mgrid[:33, :33] - 16.0
+    blob = jnp.asarray(np.exp(-((y - 2) ** 2 + (x + 3) ** 2) / 8), jnp.float32)
+    images = jnp.stack([blob, blob, blob])[..., None]
+    factors = (1.0, 1.5, 2.0)
+    enlarged = np.asarray(adapt.enlarge(images, jnp.array(factors)))[..., 0]
+    np.testing.assert_allclose(enlarged[0], blob, atol=1e-6)
+    for image, factor in zip(enlarged, factors, strict=True):
+        np.testing.assert_allclose(image.sum(), factor**2 * blob.sum(), rtol=0.01)
+        center = (image * y).sum() / image.sum(), (image * x).sum() / image.sum()
+        np.testing.assert_allclose(center, (2 * factor, -3 * factor), atol=0.1)
+
+
+def test_streaks_are_laid_larger(config, batch, key, opacity):
+    config.streak_zoom = 2.5
+    laid = []
+
+    def restore(image):
+        laid.append(image)
+        return image
+
+    loss_of(config, batch, key, restore)
+    rain = np.asarray(laid[0] - batch["clean"]).mean(axis=(1, 3))  # by column
+    # One streak in eight columns, as many as that over the zoom where it is enlarged.
+    count = ((rain[:, 1:-1] > rain[:, :-2]) & (rain[:, 1:-1] >= rain[:, 2:])).sum(
+        axis=1
+    )
+    assert count.min() < 3 == opacity.shape[2] // 8
 
 
 def test_no_gradient_reaches_the_frozen_weights(config, batch, key):
@@ -149,6 +179,7 @@ def test_evaluation_sets_the_weights_beside_what_they_were(config, batch, key):
         ("streak_gain", (1.5, 0.5), "least and the greatest"),
         ("streak_gain", (0.0, 1.0), "least and the greatest"),
         ("streak_gain", (1.0,), "least and the greatest"),
+        ("streak_zoom", 0.5, "streak_zoom=0.5 must be at least 1"),
         ("clean_weight", -1.0, "clean_weight=-1.0 must not be negative"),
     ],
 )

@@ -1,5 +1,7 @@
 """Weights that remove rain, adapted to photographs of one's own, of which none are pairs."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,8 +19,8 @@ def make_stage(config) -> Stage:
 
     The weights as they were, frozen, take the rain off one's own rainy photographs. The
     streaks among what they took off are rain of the place and the camera without a scene:
-    laid on one's own clean photographs, thinner or thicker than they were, they make
-    pairs (Eq. 2). The clean photographs are wanted of themselves too, with the weight
+    laid on one's own clean photographs, fainter or stronger and larger than they were, they
+    make pairs (Eq. 2): what the weights find surely teaches what they overlook. The clean photographs are wanted of themselves too, with the weight
     `config.clean_weight`.
     Note: the paper adapts nothing. What the frozen weights do not see as rain is never
     laid, and what they wrongly take for it, such as a lamp post, is.
@@ -41,10 +43,15 @@ def make_stage(config) -> Stage:
     def loss_fn(modules, batch, key):
         before = jnp.clip(restore(modules, batch["rainy"], "frozen_"), 0, 1)
         opacity = find_streaks(batch["rainy"], lax.stop_gradient(before))
+        keys = jax.random.split(key)
         least, most = config.streak_gain
         shape = len(opacity), 1, 1, 1
-        gain = jax.random.uniform(key, shape, minval=least, maxval=most)
-        laid = distance(modules, lay(gain * opacity, batch["clean"]), batch["clean"])
+        gain = jax.random.uniform(keys[0], shape, minval=least, maxval=most)
+        zoom = jax.random.uniform(
+            keys[1], shape[:1], maxval=math.log2(config.streak_zoom)
+        )
+        streaks = gain * enlarge(opacity, 2**zoom)
+        laid = distance(modules, lay(streaks, batch["clean"]), batch["clean"])
         clean = distance(modules, batch["clean"], batch["clean"])
         scalars = {"laid": laid, "clean": clean, "opacity": opacity.mean()}
         return laid + config.clean_weight * clean, scalars
@@ -124,6 +131,23 @@ def find_streaks(
     return jnp.minimum(streaks / jnp.maximum(room, 0.1), 1)
 
 
+def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
+    """The middles of images [N, H, W, C], each enlarged to the whole by a factor [N]."""
+
+    def enlarge_one(image, factor):
+        sides = jnp.array(image.shape[:2], image.dtype)
+        return jax.image.scale_and_translate(
+            image,
+            image.shape,
+            spatial_dims=(0, 1),
+            scale=jnp.full(2, factor),
+            translation=(1 - factor) * sides / 2,
+            method="linear",
+        )
+
+    return jax.vmap(enlarge_one)(images, factors)
+
+
 def lay(opacity: jax.Array, clean: jax.Array) -> jax.Array:
     """Clean images [N, H, W, 3] under streaks of an opacity [N, H, W, 1]."""
     return clean + jnp.minimum(opacity, 1) * (1 - clean)
@@ -135,6 +159,11 @@ def _check(config) -> None:
         raise ValueError(
             f"config.streak_gain={gain!r} must be the least and the greatest factor of "
             "the streaks, for example (0.5, 1.5)."
+        )
+    if config.streak_zoom < 1:
+        raise ValueError(
+            f"config.streak_zoom={config.streak_zoom} must be at least 1: up to so much "
+            "larger streaks are laid."
         )
     if config.clean_weight < 0:
         raise ValueError(
