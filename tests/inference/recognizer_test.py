@@ -10,6 +10,7 @@ from flax import nnx
 from tests import pictures
 from tests.training import metadata
 from ttl_jax import models
+from ttl_jax.inference import recognizer as recognizers
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.training import checkpoint, fingerprints, flat_params
 
@@ -43,6 +44,19 @@ def test_the_score_is_the_network_s_output_for_the_whole_image(tmp_path):
         image = pictures.noise(height, width, 3)
         expected = decoder(encoder(jnp.asarray(image[None] / np.float32(255))))
         np.testing.assert_allclose(recognizer.score(image), expected[0], atol=1e-5)
+
+
+def test_the_score_of_a_large_image_is_the_mean_over_its_parts(tmp_path, monkeypatch):
+    save_run(tmp_path / "recog")
+    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
+    image = pictures.noise(31, 40, 3)
+    parts = [image[:16, :20], image[:16, 20:], image[16:, :20], image[16:, 20:]]
+    expected = np.mean([recognizer.score(part) for part in parts])
+    whole = recognizer.score(image)
+    monkeypatch.setattr(recognizers, "_MAX_PIXELS", 31 * 40 - 1)
+    np.testing.assert_allclose(recognizer.score(image), expected, rtol=1e-6)
+    monkeypatch.setattr(recognizers, "_MAX_PIXELS", 31 * 40)
+    assert recognizer.score(image) == whole != expected
 
 
 def test_a_run_that_recognizes_nothing_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """How rainy a photograph looks to a recognition network, from its checkpoint alone."""
 
+import math
 import pathlib
 
 import jax
@@ -10,6 +11,10 @@ from flax import nnx
 from ttl_jax import models, weights
 from ttl_jax.inference import networks
 from ttl_jax.training import fingerprints, flat_params, weight_sources
+
+
+# Of a part that is scored at once: 3 GB with `small`.
+_MAX_PIXELS = 2_000_000
 
 
 class Recognizer:
@@ -60,13 +65,26 @@ class Recognizer:
         return cls(modules["encoder"], modules["decoder"], run)
 
     def score(self, image: np.ndarray) -> float:
-        """The rain score of an image, uint8 RGB [H, W, 3]; higher is rainier."""
+        """The rain score of an image, uint8 RGB [H, W, 3]; higher is rainier.
+
+        That of more than two megapixels is the mean over the least square grid of parts
+        that are smaller.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"An image is uint8 RGB [H, W, 3], not {image.dtype} of shape "
                 f"{image.shape}."
             )
-        batch = jnp.asarray(image[None].astype(np.float32) / np.float32(255))
+        count = math.ceil(math.sqrt(image.shape[0] * image.shape[1] / _MAX_PIXELS))
+        parts = [
+            part
+            for rows in np.array_split(image, count, axis=0)
+            for part in np.array_split(rows, count, axis=1)
+        ]
+        return float(np.mean([self._score_part(part) for part in parts]))
+
+    def _score_part(self, part: np.ndarray) -> float:
+        batch = jnp.asarray(part[None].astype(np.float32) / np.float32(255))
         return float(self._score(self._params, batch)[0])
 
     def taught(self, path: str | pathlib.Path) -> bool | None:
