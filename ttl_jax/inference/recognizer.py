@@ -12,7 +12,6 @@ from ttl_jax import models, weights
 from ttl_jax.inference import networks
 from ttl_jax.training import fingerprints, flat_params, weight_sources
 
-
 # Of a part that is scored at once: 3 GB with `small`.
 _MAX_PIXELS = 2_000_000
 
