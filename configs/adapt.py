@@ -27,13 +27,13 @@ def get_config(preset=None):
     config.eval_clean = config.get_oneway_ref("clean")
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
-    config.clean_weight = 0.1
-    config.streak_gain = (0.3, 1.2)  # how much fainter or stronger streaks are laid
+    config.clean_weight = 0.02
+    config.streak_gain = (1.0, 3.0)  # how much fainter or stronger streaks are laid
     config.streak_zoom = 2.5  # how much larger at most
     config.learning_rate = 2e-4
     if config.preset != "smoke":
-        config.num_steps = 300
+        config.num_steps = 100
         config.warmup_steps = 20
         config.ema_decay = 0.99
-        config.checkpoint_every = 100
+        config.checkpoint_every = 50
     return config

@@ -20,7 +20,7 @@ def make_stage(config) -> Stage:
     The weights as they were, frozen, take the rain off one's own rainy photographs. The
     streaks among what they took off are rain of the place and the camera without a scene:
     laid on one's own clean photographs, fainter or stronger and larger than they were, they
-    make pairs (Eq. 2): what the weights find surely teaches what they overlook. The clean photographs are wanted of themselves too, with the weight
+    make pairs (Eq. 2). The clean photographs are wanted of themselves too, with the weight
     `config.clean_weight`.
     Note: the paper adapts nothing. What the frozen weights do not see as rain is never
     laid, and what they wrongly take for it, such as a lamp post, is.
