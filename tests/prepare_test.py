@@ -239,7 +239,7 @@ def test_the_rainy_half_can_be_told(here, capsys):
         ("spa --source raw --variants 2", "--variants is for rendered sets; spa is"),
         ("photos --source raw --name rendered", "'rendered' is none, or taken"),
         ("rendered --source rain:folder:raw", "--name gives your own set its name"),
-        ("rendered --source raw --name mine", "did you mean 'folder:raw'?"),
+        ("rendered --source raw --name mine", "such as rain:folder:"),
         ("rendered --source folder:raw --name mine", "renders no rain; expected is"),
         ("rendered --source rain:x --name mine --variants 0", "--variants is 0;"),
         ("rendered --source rain:x --name mine --seed -1", "--seed is -1;"),

@@ -103,7 +103,7 @@ def test_sources_may_be_nested_and_travel_to_other_processes():
     ("source", "fault"),
     [
         ("rain:", "Unknown source 'rain:'"),
-        ("rain:sampel", "Unknown source 'sampel'; .* did you mean 'sample'"),
+        ("rain:sampel", "Unknown source 'sampel': .* did you mean 'sample'"),
         ("streaks:sample", "must name two sources, as 'streaks:PAIRS on CLEAN'"),
         ("streaks:a on b on c", "with ' on ' between them and nowhere else"),
         ("rains:sample", "did you mean 'rain:sample'"),

@@ -158,7 +158,7 @@ def test_a_photograph_that_changes_meanwhile_is_told(here):
             "'folder:clean' renders no rain; expected is one of rain:CLEAN",
         ),
         ("sample/train", "'sample/train' renders no rain"),
-        ("clean", "Unknown source 'clean'.* rain:CLEAN"),
+        ("clean", "'clean' renders no rain.* rain:CLEAN"),
         ("rain:folder:absent", "there is no folder absent"),
     ],
 )
