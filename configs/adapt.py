@@ -28,7 +28,10 @@ def get_config(preset=None):
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
     config.clean_weight = 0.02
-    config.streak_gain = (1.0, 3.0)  # how much fainter or stronger streaks are laid
+    config.streak_gain = (
+        1.0,
+        3.0,
+    )  # how much stronger streaks are laid, least and most
     config.streak_zoom = 2.5  # how much larger at most
     config.learning_rate = 2e-4
     if config.preset != "smoke":

@@ -11,8 +11,8 @@ scenes chose.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures".
-Time: the first three stages an hour on 2 CPU cores; derain 6 minutes on an H200 (15 ms a
-step, with --config.derain.num_workers=7), over a day on 2 CPU cores; tuned half an hour
+Time: the first three stages an hour on 2 CPU cores; derain 7 minutes on a shared H200 (15 to
+30 ms a step, with --config.derain.num_workers=7), over a day on 2 CPU cores; tuned half an hour
 on a core.
 """
 

@@ -41,6 +41,7 @@ def make_stage(config) -> Stage:
         )
 
     def loss_fn(modules, batch, key):
+        """Eq. 2 of clean photographs under streaks, and of the same without."""
         before = jnp.clip(restore(modules, batch["rainy"], "frozen_"), 0, 1)
         opacity = find_streaks(batch["rainy"], lax.stop_gradient(before))
         keys = jax.random.split(key)
