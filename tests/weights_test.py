@@ -9,7 +9,8 @@ import safetensors
 
 import ttl_jax
 from ttl_jax import evaluate, weights
-from ttl_jax.data import images, sources
+from ttl_jax.data import sources
+from ttl_jax.inference import images
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.metrics import image_quality
 from ttl_jax.training import weight_files
@@ -21,6 +22,12 @@ CARD = weights.DERAIN.with_name("MODEL_CARD.md")
 @pytest.fixture(scope="module")
 def restorer():
     return ttl_jax.load()
+
+
+def middle(image, side=224):
+    """The middle of an image, for time."""
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
 
 
 def psnr(image, other):
@@ -36,22 +43,22 @@ def test_they_are_small():
 def test_rendered_rain_on_photographs_they_never_saw_is_mostly_gone(restorer):
     gains = []
     for pair in sources.open_pairs("sample/test"):
-        rainy, clean = pair.load()
+        rainy, clean = map(middle, pair.load())
         gains.append(psnr(restorer.restore(rainy), clean) - psnr(rainy, clean))
     assert np.mean(gains) > 2, gains
 
 
 def test_a_photograph_without_rain_stays_as_it_is(restorer):
     for photograph in sources.open_photographs("sample", "clean"):
-        image = photograph.load()
+        image = middle(photograph.load())
         assert psnr(restorer.restore(image), image) > 34, photograph.name
 
 
 def test_the_rain_score_is_higher_with_rain_than_without():
     recognizer = Recognizer.from_checkpoint(weights.SHIPPED)
-    pairs = [pair.load() for pair in sources.open_pairs("sample")]
-    higher = [recognizer.score(r) > recognizer.score(c) for r, c in pairs]
-    assert np.mean(higher) > 0.8
+    for pair in sources.open_pairs("sample/test"):
+        rainy, clean = map(middle, pair.load())
+        assert recognizer.score(rainy) > recognizer.score(clean), pair.rainy.name
 
 
 def test_the_judge_took_no_part_in_training_the_rain_remover():
@@ -63,7 +70,7 @@ def test_they_are_what_is_scored_where_no_method_is_named(tmp_path, monkeypatch)
     rainy, clean = sources.open_pairs("sample/test")[0].load()
     for side, image in (("rainy", rainy), ("clean", clean)):
         (tmp_path / side).mkdir()
-        images.write_image(tmp_path / side / "a.png", image[:224, :224])
+        images.write_image(tmp_path / side / "a.png", middle(image))
     command = ["--input", "rainy", "--target", "clean", "--niqe", "--recog"]
     assert evaluate.main([*command, "--output", "scores"]) == 0
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["clean"]
