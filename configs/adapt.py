@@ -4,9 +4,10 @@
         --config.rainy=/photos/rain --config.clean=/photos/clean
     python -m ttl_jax.derain /photos/rain --checkpoint runs/mine/adapt --output restored
 
-The streaks that the weights take off the rainy photographs are laid on the clean ones:
-pairs with one's own rain on one's own scenes. In the log, `opacity` tells how much the
-weights find: near zero they see no rain, and nothing is learnt.
+The streaks that the weights take off the rainy photographs, at full and at half size, are
+laid on the clean ones: pairs with one's own rain on one's own scenes. In the log,
+`opacity` tells how much the weights find: near zero they see no rain, and nothing is
+learnt.
 
 Paper: none; ttl_jax/stages/adapt.py tells how.
 Expect: README, "Adapt to your own photographs".
@@ -27,15 +28,12 @@ def get_config(preset=None):
     config.eval_clean = config.get_oneway_ref("clean")
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
-    config.clean_weight = 0.02
-    config.streak_gain = (
-        1.0,
-        3.0,
-    )  # how much stronger streaks are laid, least and most
+    config.clean_weight = 0.5
+    config.streak_gain = (1.0, 2.0)  # how much stronger they are laid, least and most
     config.streak_zoom = 2.5  # how much larger at most
     config.learning_rate = 2e-4
     if config.preset != "smoke":
-        config.num_steps = 100
+        config.num_steps = 150
         config.warmup_steps = 20
         config.ema_decay = 0.99
         config.checkpoint_every = 50

@@ -1,6 +1,7 @@
 """Weights that remove rain, adapted to photographs of one's own, of which none are pairs."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Source, Stage
 
 _TRAINED = ("encoder", "decoder")
+_SURE = 0.05  # opacity of a wide streak that is surely one
 
 
 def make_stage(config) -> Stage:
@@ -19,22 +21,19 @@ def make_stage(config) -> Stage:
 
     The weights as they were, frozen, take the rain off one's own rainy photographs. The
     streaks among what they took off are rain of the place and the camera without a scene:
-    laid on one's own clean photographs, fainter or stronger and larger than they were, they
-    make pairs (Eq. 2). The clean photographs are wanted of themselves too, with the weight
+    laid on one's own clean photographs, stronger and larger than they were, they make
+    pairs (Eq. 2). The clean photographs are wanted of themselves too, with the weight
     `config.clean_weight`.
-    Note: the paper adapts nothing. What the frozen weights do not see as rain is never
-    laid, and what they wrongly take for it, such as a lamp post, is.
+    Note: the paper adapts nothing. What the frozen weights see as rain in neither size
+    (see `find_streaks`) is never laid, and what they wrongly take for it, such as a
+    lamp post, is.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     _check(config)
 
-    def restore(modules, image, prefix=""):
-        features = modules[f"{prefix}encoder"](image)
-        return modules[f"{prefix}decoder"](features, image)
-
     def distance(modules, image, wanted):
         return losses.reconstruction(
-            restore(modules, image),
+            _restore(modules, image),
             wanted,
             kind=config.image_loss,
             gradient_weight=config.gradient_weight,
@@ -42,44 +41,12 @@ def make_stage(config) -> Stage:
 
     def loss_fn(modules, batch, key):
         """Eq. 2 of clean photographs under streaks, and of the same without."""
-        before = jnp.clip(restore(modules, batch["rainy"], "frozen_"), 0, 1)
-        opacity = find_streaks(batch["rainy"], lax.stop_gradient(before))
-        keys = jax.random.split(key)
-        least, most = config.streak_gain
-        shape = len(opacity), 1, 1, 1
-        gain = jax.random.uniform(keys[0], shape, minval=least, maxval=most)
-        zoom = jax.random.uniform(
-            keys[1], shape[:1], maxval=math.log2(config.streak_zoom)
-        )
-        streaks = gain * enlarge(opacity, 2**zoom)
+        opacity = lax.stop_gradient(_find_streaks(modules, batch["rainy"], "frozen_"))
+        streaks = vary(key, opacity, gain=config.streak_gain, zoom=config.streak_zoom)
         laid = distance(modules, lay(streaks, batch["clean"]), batch["clean"])
         clean = distance(modules, batch["clean"], batch["clean"])
         scalars = {"laid": laid, "clean": clean, "opacity": opacity.mean()}
         return laid + config.clean_weight * clean, scalars
-
-    def eval_fn(modules, batch, key):
-        """How far clean photographs stay, and the streaks taken off rainy ones.
-
-        Each also as the frozen weights do it, "_before". More streaks may be more rain,
-        or damage: look at the images.
-        """
-        del key
-        scores = {}
-        for prefix, suffix in (("frozen_", "_before"), ("", "")):
-            clean, rainy = (
-                jnp.clip(restore(modules, batch[side], prefix), 0, 1)
-                for side in ("clean", "rainy")
-            )
-            opacity = find_streaks(batch["rainy"], rainy)
-            scores[f"clean_psnr{suffix}"] = image_quality.psnr(clean, batch["clean"])
-            scores[f"opacity{suffix}"] = opacity.mean(axis=(1, 2, 3))
-        return scores
-
-    def images_fn(modules, batch, key):
-        del key
-        before = restore(modules, batch["rainy"], "frozen_")
-        restored = restore(modules, batch["rainy"])
-        return {"rainy": batch["rainy"], "before": before, "restored": restored}
 
     made = {
         "encoder": networks.encoder(config),
@@ -94,42 +61,120 @@ def make_stage(config) -> Stage:
         learning_rates=dict.fromkeys(_TRAINED, config.learning_rate),
         init_from=sources | {f"frozen_{name}": of for name, of in sources.items()},
         loss_fn=loss_fn,
-        eval_fn=eval_fn,
-        images_fn=images_fn,
+        eval_fn=_evaluate,
+        images_fn=_show,
     )
+
+
+def _evaluate(modules, batch, key):
+    """How far clean photographs stay, and the streaks taken off rainy ones.
+
+    Each also as the frozen weights do it, "_before". More streaks may be more rain, or
+    damage: look at the images.
+    """
+    del key
+    scores = {}
+    for prefix, suffix in (("frozen_", "_before"), ("", "")):
+        clean = jnp.clip(_restore(modules, batch["clean"], prefix), 0, 1)
+        opacity = _find_streaks(modules, batch["rainy"], prefix)
+        scores[f"clean_psnr{suffix}"] = image_quality.psnr(clean, batch["clean"])
+        scores[f"opacity{suffix}"] = opacity.mean(axis=(1, 2, 3))
+    return scores
+
+
+def _show(modules, batch, key):
+    del key
+    before = _restore(modules, batch["rainy"], "frozen_")
+    restored = _restore(modules, batch["rainy"])
+    return {"rainy": batch["rainy"], "before": before, "restored": restored}
+
+
+def _restore(modules, image, prefix=""):
+    features = modules[f"{prefix}encoder"](image)
+    return modules[f"{prefix}decoder"](features, image)
+
+
+def _find_streaks(modules, rainy, prefix):
+    def restore(image):
+        return jnp.clip(_restore(modules, image, prefix), 0, 1)
+
+    return find_streaks(rainy, restore)
 
 
 def find_streaks(
     rainy: jax.Array,
-    restored: jax.Array,
+    restore: Callable[[jax.Array], jax.Array],
     *,
     thickness: int = 11,
     noise: float = 3 / 255,
 ) -> jax.Array:
-    """Streaks among what was taken off rainy images: how much each hides of the scene.
+    """Streaks in rainy images, thin and wide: how much each hides of the scene.
 
-    Of what all three channels lost, for rain has no colour of its own, the parts that are
-    bright and thin: a white top-hat leaves veils and changed exposure out. A streak that
-    hides the share a of a scene x shows x + a (1 - x).
+    Those that are taken off the images, and those that are taken off the images at half
+    their size: a network that was trained on thin streaks leaves wide ones, which are
+    thin there.
 
     Args:
       rainy: Images [N, H, W, 3] in [0, 1].
-      restored: The same without rain.
-      thickness: In pixels; what is as thick in both directions is no streak.
+      restore: Takes rain off images of any size, into [0, 1].
+      thickness: In pixels, of either size; what is as thick in both directions is no
+        streak.
       noise: Of less nothing is a streak.
 
     Returns:
       Opacities [N, H, W, 1] in [0, 1].
     """
-    taken = (rainy - restored).min(axis=-1, keepdims=True)
-    window = (1, thickness, thickness, 1)
-    strides = (1, 1, 1, 1)
-    eroded = lax.reduce_window(taken, jnp.inf, lax.min, window, strides, "SAME")
-    opened = lax.reduce_window(eroded, -jnp.inf, lax.max, window, strides, "SAME")
+    height, width = rainy.shape[1:3]
+    thin = opacity_between(rainy, restore(rainy), thickness=thickness, noise=noise)
+    small = _resize(rainy, height // 2, width // 2)
+    restored = restore(small)
+    wide = opacity_between(small, restored, thickness=thickness, noise=noise)
+    # Enlarged again, what was found is blurred. What the image has more than the enlarged
+    # scene is sharp, but detail of the scene too where no streak is near.
+    near = _resize(_windowed(lax.max, wide, 3), height, width) / _SURE
+    wide = opacity_between(
+        rainy,
+        _resize(restored, height, width),
+        thickness=2 * thickness - 1,
+        noise=noise,
+    )
+    return jnp.maximum(thin, jnp.minimum(near, 1) * wide)
+
+
+def opacity_between(
+    rainy: jax.Array, restored: jax.Array, *, thickness: int, noise: float
+) -> jax.Array:
+    """Opacities [N, H, W, 1] in [0, 1] of the streaks that images had before.
+
+    Of what all three channels lost, for rain has no colour of its own, the parts that are
+    bright and thin: a white top-hat leaves veils and changed exposure out. A streak that
+    hides the share a of a scene x shows x + a (1 - x).
+    """
+    taken = jnp.maximum((rainy - restored).min(axis=-1, keepdims=True), 0)
+    opened = _windowed(lax.max, _windowed(lax.min, taken, thickness), thickness)
     streaks = jnp.maximum(taken - opened - noise, 0)
     room = 1 - restored.mean(axis=-1, keepdims=True)
     # On white nothing can be told: a streak there hides as little as it shows.
     return jnp.minimum(streaks / jnp.maximum(room, 0.1), 1)
+
+
+def vary(
+    key: jax.Array, opacity: jax.Array, *, gain: tuple[float, float], zoom: float
+) -> jax.Array:
+    """Streaks [N, H, W, 1] to lay, of those that were found in as many images.
+
+    Images are drawn with replacement, by how much was found in them: many a photograph of
+    a rainy day has rain in a part of it only, and streaks that are not there teach to
+    leave rain alone. Each is made stronger by a factor of `gain`, evenly between the two,
+    and enlarged by one of 1 to `zoom`, evenly in the logarithm.
+    """
+    keys = jax.random.split(key, 3)
+    count = len(opacity)
+    amounts = opacity.mean(axis=(1, 2, 3)) + 1e-6  # none may be found in any
+    drawn = jax.random.categorical(keys[0], jnp.log(amounts), shape=(count,))
+    factors = jax.random.uniform(keys[1], (count,), minval=gain[0], maxval=gain[1])
+    zooms = 2 ** jax.random.uniform(keys[2], (count,), maxval=math.log2(zoom))
+    return factors[:, None, None, None] * enlarge(opacity[drawn], zooms)
 
 
 def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
@@ -152,6 +197,21 @@ def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
 def lay(opacity: jax.Array, clean: jax.Array) -> jax.Array:
     """Clean images [N, H, W, 3] under streaks of an opacity [N, H, W, 1]."""
     return clean + jnp.minimum(opacity, 1) * (1 - clean)
+
+
+def _resize(images, height, width):
+    shape = len(images), height, width, images.shape[-1]
+    return jax.image.resize(images, shape, "linear")
+
+
+def _windowed(least_or_greatest, images, size):
+    """The least or greatest value of a square window around each pixel."""
+    start = {lax.min: jnp.inf, lax.max: -jnp.inf}[least_or_greatest]
+    for window in ((1, size, 1, 1), (1, 1, size, 1)):
+        images = lax.reduce_window(
+            images, start, least_or_greatest, window, (1, 1, 1, 1), "SAME"
+        )
+    return images
 
 
 def _check(config) -> None:
