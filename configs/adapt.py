@@ -11,7 +11,7 @@ learnt.
 
 Paper: none; ttl_jax/stages/adapt.py tells how.
 Expect: README, "Adapt to your own photographs".
-Time: 1.9 s a step on 2 CPU cores (crops of 64, batch 8).
+Time: 2.5 s a step on one CPU core beside other work (crops of 64, batch 8).
 """
 
 from configs import common
