@@ -123,19 +123,15 @@ def test_lists_are_sources(collection, tmp_path):
         np.testing.assert_array_equal(rainy, clean)  # the same scene's number
 
 
-def run_script(name, *flags):
+def run_rain_sheet(*flags):
     return subprocess.run(
-        [sys.executable, ROOT / "launch" / name, *flags],
+        [sys.executable, ROOT / "launch" / "rain_sheet.py", *flags],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={"PYTHONPATH": str(ROOT)},
     )
-
-
-def run_rain_sheet(*flags):
-    return run_script("rain_sheet.py", *flags)
 
 
 def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
@@ -170,45 +166,3 @@ def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
     assert suffix.stderr.count("\n") == 1
     none = run_rain_sheet("--rows", "0", "--output", "s.png")
     assert none.returncode == 2 and "--rows is 0; expected 1 or more" in none.stderr
-
-
-def test_streaks_found_on_rainy_photographs_are_those_that_were_laid(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "rainy").mkdir()
-    scene = np.full((256, 300, 3), 60.0)
-    scene += np.linspace(0, 60, 300)[None, :, None]
-    # Thin streaks on the left half, wide ones on the right.
-    laid = np.zeros((256, 300))
-    for left, right, thickness in ((22, 145, 2), (155, 270, 6)):
-        for _ in range(12):
-            x, y = rng.integers(left, right), rng.integers(0, 200)
-            laid[y : y + 50, x : x + thickness] = 90
-    Image.fromarray((scene + laid[..., None]).astype(np.uint8)).save(
-        tmp_path / "rainy" / "a.png"
-    )
-    output = tmp_path / "streaks"
-    flags = "--rainy", f"folder:{tmp_path / 'rainy'}", "--output", output
-    result = run_script("find_streaks.py", *flags)
-    assert result.returncode == 0, result.stderr
-    (pair,) = sources.open_pairs(f"folder:{output}")
-    rainy, clean = (side.astype(int) for side in pair.load())
-    middle = slice(22, 22 + 256)
-    np.testing.assert_array_equal(
-        rainy, (scene + laid[..., None]).astype(int)[:, middle]
-    )
-    found, laid = (rainy - clean).mean(axis=-1), laid[:, middle]
-    assert found.min() >= 0
-    for half in (found[:, :128], laid[:, :128]), (found[:, 128:], laid[:, 128:]):
-        assert np.corrcoef(*map(np.ravel, half))[0, 1] > 0.7
-    # What is there already is kept.
-    again = run_script("find_streaks.py", *flags)
-    assert again.returncode == 1 and "is already there" in again.stderr
-
-
-def test_photographs_without_streaks_give_none(tmp_path):
-    (tmp_path / "rainy").mkdir()
-    Image.fromarray(np.full((300, 300, 3), 90, np.uint8)).save(tmp_path / "rainy/a.png")
-    flags = "--rainy", f"folder:{tmp_path / 'rainy'}", "--output", tmp_path / "streaks"
-    result = run_script("find_streaks.py", *flags)
-    assert result.returncode == 1 and "find no streaks in" in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["rainy"]
