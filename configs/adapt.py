@@ -6,8 +6,8 @@
 
 The streaks that the weights take off the rainy photographs, at full and at half size, are
 laid on the clean ones: pairs with one's own rain on one's own scenes. In the log,
-`opacity` tells how much the weights find: near zero they see no rain, and nothing is
-learnt.
+`opacity` tells how much the weights find: near zero they see no rain, and learn
+only to leave photographs as they are.
 
 Paper: none; ttl_jax/stages/adapt.py tells how.
 Expect: README, "Adapt to your own photographs".

@@ -36,7 +36,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     config = ConfigDict()
     config.preset = preset
     config.stage = ""  # a file of ttl_jax/stages, or a dotted module of your own
-    config.run = ""  # the run's folder in --workdir; empty: the stage's name
+    config.run = ""  # the run's folder in --workdir; empty: as its stage names it
     config.seed = 0
     _set_data(config)
     _set_networks(config)
@@ -58,7 +58,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
 
 def _set_data(config: ConfigDict) -> None:
     """Source names, see README, "Your own photographs"; crops and batches of them."""
-    config.dataset = ""  # couples, clean, rainy or pairs
+    config.dataset = ""  # couples, clean, rainy, pairs or unpaired
     config.rainy = ("sample/train",)  # real rainy photographs
     config.clean = ("sample/train",)  # rain-free photographs
     config.pairs = ("sample/train",)  # synthetic rainy/clean pairs

@@ -3,12 +3,14 @@
     python launch/lists_by_scene.py PHOTOGRAPHS --output LISTS
 
 PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
-rainy_unpaired, clean) and scene; paths are relative to it. All images of a scene fall into
+rainy_unpaired, clean) and scene; paths are relative to it. The clean partner of
+FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*, and what lies in paired/ is in lists of pairs
+alone. All images of a scene fall into
 the same part, whatever their collection, or a network would be tested on what it was
 trained on. Of the scenes of each collection an eighth is for validation (a recipe is
 chosen by them), a fifth for test (looked at when all is chosen), in an order by the
 SHA-256 of their names: the same on every machine. What is for testing only comes as
-`pairs_test_only_SET`; the two halves of one source, which trained weights are adapted to,
+`pairs_test_only_SET`, `rainy_test_only` and so on; the two halves of one source, which trained weights are adapted to,
 as `rainy_adapt_1` and `rainy_adapt_2`. Files that are no photographs are left out, by
 name. Each list is a source: `list:LISTS/pairs_train.txt`.
 """
@@ -26,6 +28,7 @@ from ttl_jax.data import decoding, images
 TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
 # A source of its own, which trained weights are adapted to: half of it at a time.
 ADAPTED_TO = {"spa_internet"}
+COLUMNS = {"path", "dataset", "role", "scene"}
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 
 
@@ -88,7 +91,7 @@ def is_photograph(root: pathlib.Path, row: dict) -> bool:
 
 
 def find_clean_side(rainy: dict, clean_by_folder: dict) -> str | None:
-    """Returns the path of a rainy image's clean partner: same folder, same stem.
+    """Returns the path of a rainy image's clean partner, in the folder `clean` beside its.
 
     Says so where there is none, or none that can be used.
     """
@@ -137,8 +140,16 @@ def main() -> None:
     if not manifest.is_file():
         sys.exit(f"{manifest} does not exist; see --help for what it must hold.")
     root = arguments.photographs.resolve()
-    with manifest.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if is_photograph(root, row)]
+    with manifest.open(
+        newline="", encoding="utf-8-sig"
+    ) as file:  # as Excel saves it too
+        reader = csv.DictReader(file)
+        missing = COLUMNS - set(reader.fieldnames or ())
+        if missing:
+            sys.exit(
+                f"{manifest} lacks the columns {', '.join(sorted(missing))}; see --help."
+            )
+        rows = [row for row in reader if is_photograph(root, row)]
     lists = make_lists(rows)
     arguments.output.mkdir(parents=True, exist_ok=True)
     others = {path.stem for path in arguments.output.glob("*.txt")} - set(lists)

@@ -104,6 +104,21 @@ def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
     }
 
 
+def test_a_manifest_may_come_from_a_spreadsheet(collection, tmp_path):
+    lists, _ = make_lists(collection, tmp_path / "lists")
+    manifest = collection / "MANIFEST.csv"
+    manifest.write_text(manifest.read_text(), encoding="utf-8-sig")
+    assert make_lists(collection, tmp_path / "again")[0] == lists
+
+
+def test_a_manifest_without_a_column_is_refused(collection, tmp_path):
+    manifest = collection / "MANIFEST.csv"
+    manifest.write_text(manifest.read_text().replace("scene", "place", 1))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        make_lists(collection, tmp_path / "lists")
+    assert f"{manifest} lacks the columns scene" in caught.value.stderr
+
+
 def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
     output = tmp_path / "lists"
     output.mkdir()

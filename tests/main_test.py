@@ -324,7 +324,7 @@ def test_every_preset_trains_all_stages(preset, photographs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
-def test_short_training_gains_three_decibels_on_held_out_real_pairs(
+def test_short_training_gains_three_decibels_on_held_out_pairs_of_rain100h(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")  # most time is training

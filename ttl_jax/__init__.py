@@ -16,8 +16,8 @@ def load(checkpoint: str | os.PathLike | None = None, *, tiling: str = "auto"):
     """Returns a `ttl_jax.inference.restorer.Restorer`.
 
     Args:
-      checkpoint: A run's folder, "best" in it, or a packed run; None means the weights
-        that come with the package.
+      checkpoint: A run's folder, "best" in it, or a packed run; None and "shipped" mean
+        the weights that come with the package.
       tiling: "auto": whole images if they fit into memory, else tiles; "whole";
         "exact": tiles with the same result; "frozen": tiles with one close to it.
 

@@ -91,7 +91,7 @@ def _train(config, workdir: str, *, falls_back: bool) -> int:
                 print(f"ttl_jax.main: {stopped}", file=sys.stderr)
             return stopped.exit_status
         shown = "  ".join(f"{k} {v:.4g}" for k, v in evaluation.items())
-        name = run_config.run or run_config.stage
+        name = loop.directory_of(run_config, workdir).name
         logging.info("%s: %s", name, shown or "no evaluation sets")
     return 0
 

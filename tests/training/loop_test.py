@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import optax
 import pytest
 from PIL import Image
 
+from configs import derain
 from tests.training import toy_stage
 from ttl_jax.training import (
     checkpoint,
@@ -38,6 +40,18 @@ def all_arrays(run_dir):
     items = manager.restore(step, templates)
     manager.close()
     return step, jax.tree.map(np.asarray, items)
+
+
+def test_a_run_has_the_name_it_is_given_or_its_stage_s():
+    config = derain.get_config("smoke")
+    for change, name in (
+        ({}, "derain"),
+        ({"teachers": ("recog",)}, "derain_recog"),
+        ({"start_from": "shipped"}, "tuned"),
+        ({"run": "mine"}, "mine"),
+    ):
+        config.update(change)
+        assert loop.directory_of(config, "runs") == pathlib.Path("runs", name)
 
 
 def rows_of(run_dir):

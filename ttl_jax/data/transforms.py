@@ -24,10 +24,10 @@ class View:
       channels: Which of the image's channels become red, green and blue.
       gamma: Exponent of the values, counted from 0 to 1; above 1 it darkens.
       scale: Side of a couple's images over the smaller of their sides; in (0, 1].
-      jpeg_quality: Of re-encoding, as libjpeg counts; a couple's images are always
-        re-encoded.
+      jpeg_quality: Of re-encoding a couple's images, as libjpeg counts.
       zoom: Side of a pair's images over that of their files.
-      resaved: Whether a pair's images are re-encoded.
+      resave_quality: Of re-encoding a pair's images, as libjpeg counts; None: they stay as
+        they are.
       rain_seed: Of rain that is rendered on the image, which is another one each time;
         None for that which the image always has.
     """
@@ -41,7 +41,7 @@ class View:
     scale: float = 0.75
     jpeg_quality: int = 80
     zoom: float = 1.0
-    resaved: bool = False
+    resave_quality: int | None = None
     rain_seed: int | None = None
 
 
@@ -82,8 +82,7 @@ def draw_view(
     return dataclasses.replace(
         view,
         zoom=2 ** rng.uniform(-1, 1),
-        resaved=True,
-        jpeg_quality=int(rng.integers(40, 96)),
+        resave_quality=int(rng.integers(40, 96)),
     )
 
 
@@ -114,7 +113,8 @@ def resave(square: np.ndarray, size: int, view: View) -> np.ndarray:
         square = np.asarray(
             Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC)
         )
-    return jpeg(square, view.jpeg_quality) if view.resaved else square
+    quality = view.resave_quality
+    return square if quality is None else jpeg(square, quality)
 
 
 def tint(image: np.ndarray, view: View) -> np.ndarray:

@@ -10,7 +10,7 @@ from jax import lax
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.stages.stage import Stage, sources_at
 
 _TRAINED = ("encoder", "decoder")
 _SURE = 0.05  # opacity of a wide streak that is surely one
@@ -52,8 +52,7 @@ def make_stage(config) -> Stage:
         "encoder": networks.encoder(config),
         "decoder": networks.image_decoder(config, config.decoder),
     }
-    # No command trains what a path names.
-    sources = {name: Source(config.start_from, name, "") for name in _TRAINED}
+    sources = sources_at(config.start_from, _TRAINED)
     return Stage(
         run="adapt",
         modules=made | {f"frozen_{name}": make for name, make in made.items()},
@@ -165,8 +164,9 @@ def vary(
 
     Images are drawn with replacement, by how much was found in them: many a photograph of
     a rainy day has rain in a part of it only, and streaks that are not there teach to
-    leave rain alone. Each is made stronger by a factor of `gain`, evenly between the two,
-    and enlarged by one of 1 to `zoom`, evenly in the logarithm.
+    leave rain alone. With few images there is little to choose from, as in micro-batches.
+    Each is multiplied by a factor of `gain`, evenly between the two, and enlarged by one of
+    1 to `zoom`, evenly in the logarithm.
     """
     keys = jax.random.split(key, 3)
     count = len(opacity)

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
+from ttl_jax.stages.stage import (
+    Source,
+    Stage,
+    check_teachers,
+    run_name,
+    sources_at,
+)
 
 
 def make_stage(config) -> Stage:
@@ -89,10 +95,7 @@ def _find_sources(config, teachers) -> dict[str, Source]:
     """What the encoder and the decoder start from, where that is not random."""
     if config.start_from:
         _check_start_from(config)
-        # No command trains what a path names.
-        return {
-            name: Source(config.start_from, name, "") for name in ("encoder", "decoder")
-        }
+        return sources_at(config.start_from, ("encoder", "decoder"))
     sources = {}
     if config.from_student:
         command = f"--config=configs/distill.py:{config.preset}"

@@ -53,6 +53,11 @@ def check_teachers(teachers: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in TEACHERS if name in teachers)
 
 
+def sources_at(path: str, modules: Sequence[str]) -> dict[str, Source]:
+    """Where modules start from weights at a path, which no command is known to make."""
+    return {module: Source(path, module, command="") for module in modules}
+
+
 def run_name(base: str, teachers: Sequence[str]) -> str:
     """Returns the name of a run, with its teacher's where it has but one (Table 3)."""
     return base if len(teachers) > 1 else f"{base}_{teachers[0]}"

@@ -75,6 +75,11 @@ class _Run:
         return self.computation.networks
 
 
+def directory_of(config, workdir: str | pathlib.Path) -> pathlib.Path:
+    """The folder of a config's run: `config.run` of the workdir, or as its stage names it."""
+    return pathlib.Path(workdir) / (config.run or make_stage(config).run)
+
+
 def check(config, workdir: str | pathlib.Path) -> None:
     """Checks a config's values and opens its images, as `train` will.
 
@@ -84,7 +89,7 @@ def check(config, workdir: str | pathlib.Path) -> None:
       ValueError: As `train`, but for what depends on earlier runs.
     """
     stage = _make_checked_stage(config, sharding.make_mesh())
-    _read_progress(config, _directory_of(config, stage, workdir))
+    _read_progress(config, directory_of(config, workdir))
     pipeline.open_training_data(config)
     _open_evaluation(config, stage)
 
@@ -97,7 +102,7 @@ def fall_back(config, workdir: str | pathlib.Path) -> None:
     Raises:
       ValueError: If no step of the run can be read.
     """
-    directory = _directory_of(config, make_stage(config), workdir)
+    directory = directory_of(config, workdir)
     if sharding.is_writer():
         for line in saved_runs.set_aside_damaged(directory):
             logging.warning("%s", line)
@@ -109,8 +114,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
 
     Args:
       config: A `ConfigDict` as `configs/*.py` return it.
-      workdir: Folder of all runs; this one lies in its subfolder `config.run`, or the
-        stage's own name.
+      workdir: Folder of all runs; this one lies in `directory_of` it.
 
     Returns:
       The last evaluation: metrics by "<set>/<metric>".
@@ -128,7 +132,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
     sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
     stage = _make_checked_stage(config, mesh)
-    directory = _directory_of(config, stage, workdir)
+    directory = directory_of(config, workdir)
     first_step, saved = _read_progress(config, directory)
     loaded = train_state.load_sources(stage, directory.parent)
     if saved:
@@ -159,10 +163,6 @@ def _make_checked_stage(config, mesh: Mesh) -> Stage:
     config_check.check(config)
     config_check.check_batches(config, mesh)
     return make_stage(config)
-
-
-def _directory_of(config, stage: Stage, workdir: str | pathlib.Path) -> pathlib.Path:
-    return pathlib.Path(workdir) / (config.run or stage.run)
 
 
 def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:

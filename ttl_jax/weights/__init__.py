@@ -17,7 +17,8 @@ def find_derain(path: str | os.PathLike | None) -> pathlib.Path:
     Raises:
       ValueError: If the package lacks the file.
     """
-    return _installed(DERAIN) if path in (None, SHIPPED) else pathlib.Path(path)
+    shipped = path is None or os.fspath(path) == SHIPPED
+    return _installed(DERAIN) if shipped else pathlib.Path(path)
 
 
 def find_recog(path: str | os.PathLike) -> pathlib.Path:
@@ -26,7 +27,7 @@ def find_recog(path: str | os.PathLike) -> pathlib.Path:
     Raises:
       ValueError: If the package lacks the file.
     """
-    return _installed(RECOG) if path == SHIPPED else pathlib.Path(path)
+    return _installed(RECOG) if os.fspath(path) == SHIPPED else pathlib.Path(path)
 
 
 def _installed(path: pathlib.Path) -> pathlib.Path:
