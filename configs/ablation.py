@@ -22,8 +22,7 @@ Paper: section Ablation Study, Tables 3 and 4.
 Expect: in the paper, on Test-I, 35.01 dB for `both`, 34.34 for `recog_only`, 33.92 for
 `recon_only`, 34.26 for `scratch`, of one run each.
 Time: with n seeds and the default rows, 3 n distillations, 4 n trainings on the pairs and
-the two teachers. With JAX_COMPILATION_CACHE_DIR=FOLDER set, a network is compiled once and
-not once a run.
+the two teachers; a network is compiled once and not once a run.
 """
 
 from configs import common, pipeline, scratch

@@ -47,6 +47,7 @@ SHARED = (
     "schedule",
     "clip_norm",
     "num_micro_batches",
+    "skip_bad_batches",
     "ema_decay",
     "compute_dtype",
     "fsdp",
