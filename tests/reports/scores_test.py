@@ -1,5 +1,6 @@
 """Scores per image and their means."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -190,6 +191,31 @@ def test_each_method_is_compared_with_the_best_image_by_image():
         "method": "ours", "mean": mean, "low": low, "high": high
     }  # fmt: skip
     assert -2 <= low < mean < high <= -0.5
+
+
+def test_each_method_is_compared_with_the_input_image_by_image():
+    rainy, restored = (20.0, 25.0, 22.0), (26.0, 24.0, 29.0)
+    found = psnr_scores("input", *rainy) + psnr_scores("ours", *restored)
+    found = [
+        dataclasses.replace(
+            one,
+            values=dict(one.values)
+            | ({"niqe": one.values["psnr"]} if one.scene != "y" else {}),
+        )
+        for one in found
+    ]
+    methods = scores.summarize(found)["set"]["rgb"]
+    assert not any(name.endswith("_to_input") for name in methods["input"])
+    for metric, kept in (("psnr", (0, 1, 2)), ("niqe", (0, 2))):
+        mean, low, high = intervals.bootstrap_difference(
+            [restored[i] for i in kept],
+            [rainy[i] for i in kept],
+            ["xyz"[i] for i in kept],
+        )
+        assert methods["ours"][f"{metric}_to_input"] == {
+            "mean": mean, "low": low, "high": high
+        }  # fmt: skip
+    assert methods["ours"]["niqe_to_input"]["mean"] == 6.5
 
 
 def test_of_one_scene_there_is_no_interval():

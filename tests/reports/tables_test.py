@@ -29,15 +29,21 @@ def test_the_table_has_the_layout_of_table_1():
     lines = tables.markdown(scores.summarize(SCORES)).splitlines()
     assert lines[0] == "## y_uint8"
     columns = ["method"]
-    columns += ["one (2 images, 2 scenes): PSNR, dB / SSIM", "gain, dB"]
+    columns += ["one (2 images, 2 scenes): PSNR, dB / SSIM", "gain, dB [95 %]"]
     columns += ["to the best, dB [95 %]"]
-    columns += ["two (1 image, 1 scene): PSNR, dB / SSIM", "gain, dB"]
+    columns += ["two (1 image, 1 scene): PSNR, dB / SSIM", "gain, dB [95 %]"]
     assert lines[2:7] == [
         f"| {' | '.join(columns)} |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         "| input | 25.00 / 0.6000 | +0.00 | - | 10.00 / 0.1000 | +0.00 |",
-        r"| ours\|mine | **27.12** / **0.8500** | +2.12 | 0 | 9.00 / 0.2000 | -1.00 |",
-        "| third | <u>20.00</u> / <u>0.5000</u> | -5.00 | -7.12 [-8.12, -6.12] | - | - |",
+        (
+            r"| ours\|mine | **27.12** / **0.8500** | +2.12 [-1.88, +6.12] | 0 "
+            "| 9.00 / 0.2000 | -1.00 |"
+        ),
+        (
+            "| third | <u>20.00</u> / <u>0.5000</u> | -5.00 [-10.00, +0.00] "
+            "| -7.12 [-8.12, -6.12] | - | - |"
+        ),
     ]
     assert "MATLAB" in lines[8]
 
@@ -60,11 +66,28 @@ def test_metrics_without_targets_are_columns_of_the_same_table():
         scores.Score("two", scores.NO_TARGET, "b", "b", "input", {"rain_score": 0.5}),
     ]
     table = tables.markdown(scores.summarize(found))
-    assert "PSNR, dB / SSIM | gain, dB | NIQE | change inside |" in table
-    assert "| ours | 26.00 / 0.7500 | +6.00 | 3.00 | 7.12 |" in table
+    assert "PSNR, dB / SSIM | gain, dB [95 %] | NIQE | change inside |" in table
+    assert "| ours | 26.00 / 0.7500 | +6.00 | 3.00 (-0.46) | 7.12 |" in table
     assert "## no_reference" in table
     assert "| method | two (1 image, 1 scene): rain score |" in table
     assert "| input | +0.500 |" in table
+
+
+def test_metrics_without_targets_show_the_change_over_the_input():
+    found = [
+        scores.Score(
+            "rain", scores.NO_TARGET, image, image, method,
+            {"niqe": value, "rain_score": value},
+        )
+        for method, values in (("input", (5.0, 4.0)), ("ours", (3.0, 3.5)))
+        for image, value in zip("ab", values, strict=True)
+    ]  # fmt: skip
+    table = tables.markdown(scores.summarize(found))
+    assert "| input | 4.50 | +4.500 |" in table
+    assert (
+        "| ours | 3.25 (-1.25 [-2.00, -0.50]) | +3.250 (-1.250 [-2.000, -0.500]) |"
+        in table
+    )
 
 
 def test_a_report_is_three_files_that_agree(tmp_path):
@@ -83,6 +106,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
         "psnr": 27.125,
         "ssim": 0.85,
         "psnr_gain": 2.125,
+        "psnr_to_input": {"mean": 2.125, "low": -1.875, "high": 6.125},
         "count": 2,
         "scenes": 2,
     }

@@ -17,6 +17,8 @@ from ttl_jax.reports import comparisons, sheets
 from ttl_jax.reports.examples import INPUT, Example, Examples
 
 NO_TARGET = "no_reference"  # in place of a protocol, where there are no clean images
+# Metrics in which a method is compared with the input, image by image.
+COMPARED_TO_INPUT = ("psnr", "niqe", "rain_score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Metric:
 METRICS = {
     "psnr": Metric("PSNR, dB", ".2f", "of the restored image to the clean one"),
     "ssim": Metric("SSIM", ".4f", "of the restored image to the clean one"),
-    "psnr_gain": Metric("gain, dB", "+.2f", "PSNR over the rainy input's own"),
+    "psnr_gain": Metric(
+        "gain, dB [95 %]", "+.2f", "PSNR over the rainy input's own"
+    ),
     "niqe": Metric(
         "NIQE", ".2f",
         "distance from the statistics of natural photographs, of images with sides of at "
@@ -241,10 +245,11 @@ def summarize(scores: Iterable[Score]) -> dict:
 
     Returns:
       {set: {protocol: {method: {metric: mean, "count": images, "scenes": scenes}}}}, in
-      the order of the scores. Where there are clean images, each method but the input
-      and the best by mean PSNR has "psnr_to_best": {"method": the best, "mean", "low",
-      "high"}, the mean of its PSNR less the best one's and a 95 % interval, None where
-      there is one scene only.
+      the order of the scores. Each method but the input has, for the metrics of
+      `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}, the mean of its
+      values less the input's and a 95 % interval over scenes, None where there is one
+      scene only. Where there are clean images, each method but the input and the best by
+      mean PSNR has "psnr_to_best" alike, with "method": the best.
     """
     groups = collections.defaultdict(list)
     for value in scores:
@@ -255,9 +260,9 @@ def summarize(scores: Iterable[Score]) -> dict:
         methods[method] = _means(values)
     for set_name, by_protocol in summary.items():
         for protocol, methods in by_protocol.items():
-            _compare_to_best(
-                methods, {m: groups[set_name, protocol, m] for m in methods}
-            )
+            of_methods = {m: groups[set_name, protocol, m] for m in methods}
+            _compare_to_input(methods, of_methods)
+            _compare_to_best(methods, of_methods)
     return summary
 
 
@@ -272,6 +277,19 @@ def _means(values: Sequence[Score]) -> dict[str, Any]:
     }
 
 
+def _compare_to_input(
+    methods: dict[str, dict], scores: Mapping[str, Sequence[Score]]
+) -> None:
+    """Adds metric + "_to_input" to the methods' means."""
+    for method, means in methods.items():
+        if method != INPUT:
+            means |= {
+                f"{metric}_to_input": _difference(metric, scores[method], scores[INPUT])
+                for metric in COMPARED_TO_INPUT
+                if metric in means
+            }
+
+
 def _compare_to_best(
     methods: dict[str, dict], scores: Mapping[str, Sequence[Score]]
 ) -> None:
@@ -280,21 +298,30 @@ def _compare_to_best(
     if len(rated) < 2:
         return
     best = max(rated, key=lambda method: methods[method]["psnr"])
-    best_psnr = {value.image: value.values["psnr"] for value in scores[best]}
     for method in rated:
-        if method == best:
-            continue
-        mean, low, high = intervals.bootstrap_difference(
-            np.array([value.values["psnr"] for value in scores[method]]),
-            np.array([best_psnr[value.image] for value in scores[method]]),
-            [value.scene for value in scores[method]],
-        )
-        methods[method]["psnr_to_best"] = {
-            "method": best,
-            "mean": mean,
-            "low": None if np.isnan(low) else low,
-            "high": None if np.isnan(high) else high,
-        }
+        if method != best:
+            methods[method]["psnr_to_best"] = {
+                "method": best,
+                **_difference("psnr", scores[method], scores[best]),
+            }
+
+
+def _difference(
+    metric: str, scores: Sequence[Score], reference: Sequence[Score]
+) -> dict[str, float | None]:
+    """The mean of a metric less the reference's, image by image, and its interval."""
+    known = {s.image: s.values[metric] for s in reference if metric in s.values}
+    compared = [s for s in scores if metric in s.values]
+    mean, low, high = intervals.bootstrap_difference(
+        [s.values[metric] for s in compared],
+        [known[s.image] for s in compared],
+        [s.scene for s in compared],
+    )
+    return {
+        "mean": mean,
+        "low": None if np.isnan(low) else low,
+        "high": None if np.isnan(high) else high,
+    }
 
 
 def _end(name: str) -> str:

@@ -122,7 +122,7 @@ def _columns(name: str, by_method: Mapping) -> Iterable[tuple[str, dict[str, str
         yield f"{title}: PSNR, dB / SSIM", _marked_cells(by_method)
     for metric, column in scores_lib.METRICS.items():
         cells = {
-            method: format(means[metric], column.form)
+            method: _cell(metric, means)
             for method, means in by_method.items()
             if metric in means
         }
@@ -131,6 +131,23 @@ def _columns(name: str, by_method: Mapping) -> Iterable[tuple[str, dict[str, str
             yield f"{title}: {column.title}" if alone else column.title, cells
         if metric == "psnr_gain" and (to_best := _to_best_cells(by_method)):
             yield "to the best, dB [95 %]", to_best
+
+
+def _cell(metric: str, means: Mapping) -> str:
+    """A metric's mean; with it, where that is known, the difference to the input."""
+    form = scores_lib.METRICS[metric].form
+    if metric == "psnr_gain" and (gain := means.get("psnr_to_input")):
+        return _with_interval(gain, form)
+    text = format(means[metric], form)
+    if difference := means.get(f"{metric}_to_input"):
+        text += f" ({_with_interval(difference, '+' + form.lstrip('+'))})"
+    return text
+
+
+def _with_interval(difference: Mapping, form: str) -> str:
+    low, high = difference["low"], difference["high"]
+    text = format(difference["mean"], form)
+    return text if low is None else f"{text} [{low:{form}}, {high:{form}}]"
 
 
 def _marked_cells(by_method: Mapping) -> dict[str, str]:
@@ -156,10 +173,7 @@ def _to_best_cells(by_method: Mapping) -> dict[str, str]:
     for method, means in by_method.items():
         if to_best := means.get("psnr_to_best"):
             cells[to_best["method"]] = "0"
-            text = f"{to_best['mean']:+.2f}"
-            if to_best["low"] is not None:
-                text += f" [{to_best['low']:+.2f}, {to_best['high']:+.2f}]"
-            cells[method] = text
+            cells[method] = _with_interval(to_best, "+.2f")
     return cells
 
 
@@ -175,9 +189,12 @@ def _note(protocol: str, sets: Mapping) -> str:
         lines.append(f"Protocol `{protocol}`: {description}.")
         lines.append(
             "Best in bold, second best underlined, the input aside. Differences to the "
-            "best are of PSNR, image by image; their intervals resample scenes, and are "
-            "too narrow for fewer than about 20."
+            "best are of PSNR."
         )
+    lines.append(
+        "Differences, in brackets those to the input, are image by image; their "
+        "intervals resample scenes, and are too narrow for fewer than about 20."
+    )
     lines += [
         f"{m.title}: {m.note}." for name, m in metrics.items() if name not in _MARKED
     ]
