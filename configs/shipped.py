@@ -39,9 +39,8 @@ def get_config(preset=None):
     config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
     config.tuned = derain.get_config(preset)
     common.follow(config.tuned, config, pipeline.SHARED)
-    del (
-        config.teachers
-    )  # of one alone, the run that `tuned` starts from has another name
+    # With one teacher, the run that `tuned` starts from would have another name.
+    del config.teachers
     config.tuned.start_from = "derain"
     config.tuned.resave_pairs = True
     config.stages = (*config.stages, "tuned")

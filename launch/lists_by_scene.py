@@ -5,14 +5,14 @@
 PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
 rainy_unpaired, clean) and scene; paths are relative to it. The clean partner of
 FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*, and what lies in paired/ is in lists of pairs
-alone. All images of a scene fall into
-the same part, whatever their collection, or a network would be tested on what it was
-trained on. Of the scenes of each collection an eighth is for validation (a recipe is
-chosen by them), a fifth for test (looked at when all is chosen), in an order by the
-SHA-256 of their names: the same on every machine. What is for testing only comes as
-`pairs_test_only_SET`, `rainy_test_only` and so on; the two halves of one source, which trained weights are adapted to,
-as `rainy_adapt_1` and `rainy_adapt_2`. Files that are no photographs are left out, by
-name. Each list is a source: `list:LISTS/pairs_train.txt`.
+alone. All images of a scene fall into the same part, whatever their collection, or a
+network would be tested on what it was trained on. Of the scenes of each collection an
+eighth is for validation (a recipe is chosen by them), a fifth for test (looked at when all
+is chosen), in an order by the SHA-256 of their names: the same on every machine. What is
+for testing only comes as `pairs_test_only_SET`, `rainy_test_only` and so on; the two halves
+of one source, which trained weights are adapted to, as `rainy_adapt_1` and
+`rainy_adapt_2`. Files that are no photographs are left out, by name. Each list is a source:
+`list:LISTS/pairs_train.txt`.
 """
 
 import argparse
@@ -140,9 +140,8 @@ def main() -> None:
     if not manifest.is_file():
         sys.exit(f"{manifest} does not exist; see --help for what it must hold.")
     root = arguments.photographs.resolve()
-    with manifest.open(
-        newline="", encoding="utf-8-sig"
-    ) as file:  # as Excel saves it too
+    # utf-8-sig: spreadsheets put a mark before the first column's name.
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = COLUMNS - set(reader.fieldnames or ())
         if missing:

@@ -191,10 +191,13 @@ def _note(protocol: str, sets: Mapping) -> str:
             "Best in bold, second best underlined, the input aside. Differences to the "
             "best are of PSNR."
         )
-    lines.append(
-        "Differences, in brackets those to the input, are image by image; their "
-        "intervals resample scenes, and are too narrow for fewer than about 20."
-    )
+    if any(
+        "_to_" in key for by in sets.values() for means in by.values() for key in means
+    ):
+        lines.append(
+            "Differences, in brackets those to the input, are image by image; their "
+            "intervals resample scenes, and are too narrow for fewer than about 20."
+        )
     lines += [
         f"{m.title}: {m.note}." for name, m in metrics.items() if name not in _MARKED
     ]
