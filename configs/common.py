@@ -75,6 +75,10 @@ def _set_data(config: ConfigDict) -> None:
     config.eval_batch_size = 8
     config.crop_size = 64  # pixels
     config.crop_sizes = ()  # progressive: ((first_step, pixels), ...)
+    # Drawn for each step: ((pixels, share of the steps), ...); then crop_size is that of
+    # evaluation alone.
+    config.crop_mix = ()
+    config.whole_share = 0.0  # of pairs shown whole, reduced to the crop's size
     config.mirror = True  # left to right
     config.quarter_turns = False  # rain falls: turned, it is no rain there is
     config.color_jitter = False  # order of channels and gamma; for few photographs
@@ -95,6 +99,9 @@ def _set_networks(config: ConfigDict) -> None:
             "spatial_attention_kernel": 7,
             "global_branch": "channel",  # channel, window or dense
             "head_width": 16,
+            # Sums of channel attention: over a box of (2 radius + 1)^2 cells.
+            "attention_cell": 64,  # pixels of the image; 0: over the whole image
+            "attention_radius": 1,  # cells
             "window": 8,  # pixels
             "dense_pool": 4,  # pixels
             "local_kernel": 7,
@@ -150,6 +157,7 @@ def _as_in_the_paper(config: ConfigDict) -> None:
     config.clip_norm = 0.0
     config.ema_decay = 0.0
     config.encoder.final_norm = False
+    config.encoder.attention_cell = 0
     config.encoder.remat = True  # 5.7 GB of activations per crop without it
 
 

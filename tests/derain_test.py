@@ -7,15 +7,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
+import ttl_jax
+from tests import pictures
+from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.data import decoding
-from ttl_jax.inference import images
-from ttl_jax.inference.restorer import TILINGS
+from ttl_jax.inference import images, restorer
 
 
 @pytest.fixture
@@ -53,11 +56,28 @@ def test_without_a_checkpoint_the_restorers_default_is_loaded(loaded):
     assert loaded == [None]
 
 
-@pytest.mark.parametrize("tiling", [name for name in TILINGS if name != "auto"])
-def test_tiles_are_as_wanted(tiling, loaded):
-    photograph("a.png")
-    derain.main(["a.png", "--output", "out", "--tile", tiling])
-    assert loaded == [(None, tiling)]
+def test_strength_and_ensemble_are_the_restorer_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    restorer_test.save_run(tmp_path / "derain")
+    image = pictures.noise(30, 40, 3)
+    images.write_image("a.png", image)
+    flags = ["--checkpoint", "derain", "--strength", "0.4", "--ensemble"]
+    assert derain.main(["a.png", "--output", "out", *flags]) == 0
+    expected = ttl_jax.load("derain").restore(image, strength=0.4, ensemble=True)
+    np.testing.assert_array_equal(decoding.read_image("out/a.png").array, expected)
+    assert (expected != ttl_jax.load("derain").restore(image)).any()
+
+
+def test_a_photograph_too_large_for_a_network_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    restorer_test.save_run(tmp_path / "derain")
+    photograph("small.png")
+    images.write_image("large.png", pictures.noise(30, 40, 3))
+    monkeypatch.setattr(restorer, "_MEMORY_LIMIT", 2**18)
+    flags = ["--checkpoint", "derain", "--output", "out"]
+    assert derain.main(["large.png", "small.png", *flags]) == 1
+    assert "large.png: 1,200 pixels are more than" in capsys.readouterr().err
+    assert list(levels("out")) == ["small.png"]
 
 
 def test_what_exists_is_skipped_and_counted(loaded, capsys):
@@ -143,7 +163,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     done = levels("out")
     assert 0 < len(done) < 40
     assert f"Restored {len(done)} photographs into out" in printed.out
-    assert printed.err.startswith("Ending after the photographs at work; a second")
+    assert printed.err.startswith("Ending after the current window; a second")
     assert f"{40 - len(done)} photographs are left; the same command" in printed.err
     monkeypatch.setattr(os, "kill", None)
     assert derain.main(["in", "--output", "out"]) == 0
@@ -172,7 +192,14 @@ def test_speed_is_told_apart_from_the_start(
 ):
     monkeypatch.chdir(tmp_path)
     pauses = iter([0.5, 0.1, 0.1, 0.1])  # the first one compiles
-    replace_network(lambda array: time.sleep(next(pauses)) or array)
+    network = threading.Lock()  # restores one photograph at a time
+
+    def restore(array):
+        with network:
+            time.sleep(next(pauses))
+        return array
+
+    replace_network(restore)
     for level in range(4):
         photograph(f"in/{level}.png", level)
     derain.main(["in", "--output", "out"])
@@ -191,6 +218,8 @@ def test_speed_is_told_apart_from_the_start(
         (["nowhere"], "nowhere does not exist"),
         (["film.mp4"], "film.mp4 is no photograph; supported are .png"),
         (["in", "--checkpoint", "missing"], "missing holds no checkpoint"),
+        (["in", "--strength", "1.5"], "expected a number from 0 to 1, not '1.5'"),
+        (["in", "--strength", "nan"], "expected a number from 0 to 1, not 'nan'"),
         (["in", "--process_id", "0"], "both of --num_processes and --process_id"),
     ],
 )

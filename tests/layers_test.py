@@ -84,36 +84,41 @@ ROOMS = {
         "ttl_jax.weights",
     },
     "ttl_jax/main": {
-        "absl", "ml_collections", "ttl_jax.compilation_cache", "ttl_jax.training.failures",
+        "absl", "ml_collections", "ttl_jax.allocator", "ttl_jax.compilation_cache", "ttl_jax.training.failures",
         "ttl_jax.training.loop", "ttl_jax.training.runs", "ttl_jax.training.sharding",
         "ttl_jax.training.stopping",
     },
+    "ttl_jax/allocator": set(),
     "ttl_jax/atomic_files": set(),
     "ttl_jax/command_line": set(),
     "ttl_jax/compilation_cache": {"jax"},
     "ttl_jax/analyze": {
-        "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.inference", "ttl_jax.reports",
+        "ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.inference", "ttl_jax.reports",
     },
     "ttl_jax/derain": {
-        "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.inference",
+        "ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.inference",
         "ttl_jax.training.stopping",
     },
     "ttl_jax/evaluate": {
-        "ttl_jax.command_line", "ttl_jax.compilation_cache", "tqdm", "ttl_jax.inference",
+        "ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.compilation_cache", "tqdm", "ttl_jax.inference",
         "ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights",
     },
     "ttl_jax/pack": {"ttl_jax.command_line", "ttl_jax.training.weight_sources"},
     "ttl_jax/sheet": {
         "ttl_jax.command_line", "ttl_jax.compilation_cache", "ttl_jax.metrics", "ttl_jax.reports",
     },
-    "ttl_jax/benchmark": {"ttl_jax.command_line", "ttl_jax.benchmarks"},
+    "ttl_jax/benchmark": {"ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.benchmarks"},
     "ttl_jax/benchmarks": {
         "ttl_jax.atomic_files", "jax", "flax", "numpy", "PIL", "tqdm", "configs", "ttl_jax.benchmarks",
         "ttl_jax.data", "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training",
     },
-    "ttl_jax/benchmarks/tiles": {
-        "jax", "flax", "numpy", "configs", "ttl_jax.benchmarks", "ttl_jax.data",
-        "ttl_jax.inference.restorer", "ttl_jax.stages.stage",
+    "ttl_jax/benchmarks/restore": {
+        "jax", "flax", "numpy", "configs", "ttl_jax.benchmarks", "ttl_jax.inference.programs",
+        "ttl_jax.inference.restorer", "ttl_jax.models", "ttl_jax.stages.stage",
+    },
+    "ttl_jax/benchmarks/sums": {
+        "jax", "flax", "configs", "ttl_jax.benchmarks", "ttl_jax.inference.programs",
+        "ttl_jax.stages.stage",
     },
     "ttl_jax/benchmarks/torch_block": {
         "numpy", "torch", "ttl_jax.models", "ttl_jax.training.flat_params",

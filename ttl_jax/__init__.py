@@ -9,17 +9,15 @@ restored = restorer.restore(image)  # an array, see `Restorer.restore`
 import os
 import pathlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
-def load(checkpoint: str | os.PathLike | None = None, *, tiling: str = "auto"):
+def load(checkpoint: str | os.PathLike | None = None):
     """Returns a `ttl_jax.inference.restorer.Restorer`.
 
     Args:
       checkpoint: A run's folder, "best" in it, or a packed run; None and "shipped" mean
         the weights that come with the package.
-      tiling: "auto": whole images if they fit into memory, else tiles; "whole";
-        "exact": tiles with the same result; "frozen": tiles with one close to it.
 
     Raises:
       ValueError: If there is no checkpoint, or it does not restore images.
@@ -29,5 +27,5 @@ def load(checkpoint: str | os.PathLike | None = None, *, tiling: str = "auto"):
     from ttl_jax.inference import restorer
 
     return restorer.Restorer.from_checkpoint(
-        None if checkpoint is None else pathlib.Path(checkpoint), tiling=tiling
+        None if checkpoint is None else pathlib.Path(checkpoint)
     )

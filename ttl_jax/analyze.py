@@ -18,7 +18,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import allocator, command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,4 +157,5 @@ def _add_settings(how: argparse._ArgumentGroup) -> None:
 
 
 if __name__ == "__main__":
+    allocator.use_huge_pages()
     sys.exit(main())

@@ -11,9 +11,9 @@ How long an update and restoring an image take, presets side by side:
   python -m ttl_jax.benchmark step --presets tiny small --dtypes float32 bfloat16
   python -m ttl_jax.benchmark restore --presets small base --sides 256 512 1024
 
-What tiles cost and lose, on a photograph cut or continued to each size:
+What local sums cost beside sums over the whole image (cell 0):
 
-  python -m ttl_jax.benchmark tiles --checkpoint runs/derain --megapixels 1 4 16
+  python -m ttl_jax.benchmark sums --sums 0,0 64,1 64,2
 
 A block of the encoder beside PyTorch's, where PyTorch is installed:
 
@@ -31,11 +31,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import allocator, command_line
 
 _STAGES = ["recog", "recon", "distill", "derain"]
 _DTYPES = ["float32", "bfloat16"]
-_TILINGS = ["whole", "exact", "frozen"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +64,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_input(kinds.add_parser("input", help="crops per second, and step times"))
     _add_step(kinds.add_parser("step", help="updates of each stage"))
     _add_restore(kinds.add_parser("restore", help="restoring images"))
-    _add_tiles(kinds.add_parser("tiles", help="restoring whole and in tiles"))
+    _add_sums(kinds.add_parser("sums", help="local sums of channel attention"))
     _add_block(kinds.add_parser("block", help="a block, beside PyTorch's"))
     _add_scaling(kinds.add_parser("scaling", help="updates on more and more devices"))
     return parser
@@ -127,30 +126,33 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
 
 
-def _add_tiles(parser: argparse.ArgumentParser) -> None:
+def _add_sums(parser: argparse.ArgumentParser) -> None:
+    _add_preset(parser, "network (default: %(default)s)")
     parser.add_argument(
-        "--checkpoint", metavar="DIR", help="run folder of a trained network"
-    )
-    _add_preset(parser, "network with random weights else (default: %(default)s)")
-    parser.add_argument(
-        "--image", metavar="FILE", help="photograph (default: an embedded one)"
-    )
-    parser.add_argument(
-        "--megapixels",
-        type=float,
+        "--sums",
+        type=_sums,
         nargs="+",
-        default=[0.25, 1.0],
-        metavar="M",
-        help="sizes of the image (default: 0.25 1)",
+        default=[(0, 0), (64, 1)],
+        metavar="CELL,RADIUS",
+        help="kinds of sums; the others are compared with the first (default: 0,0 64,1)",
     )
     parser.add_argument(
-        "--tilings",
-        nargs="+",
-        choices=_TILINGS,
-        default=_TILINGS,
-        help="the first is what the others are compared with (default: all)",
+        "--side",
+        type=command_line.count(1),
+        default=768,
+        metavar="PIXELS",
+        help="side of the window to restore (default: %(default)s)",
     )
-    _add_output(parser)
+    _add_batch(parser, "crops of a batch")
+    _add_common(parser)
+
+
+def _sums(text: str) -> tuple[int, int]:
+    """The type of an argument that is a cell and a radius, such as 64,1."""
+    cell, _, radius = text.partition(",")
+    if not (cell.isdecimal() and radius.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected CELL,RADIUS, not {text!r}")
+    return int(cell), int(radius)
 
 
 def _add_block(parser: argparse.ArgumentParser) -> None:
@@ -247,4 +249,5 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
+    allocator.use_huge_pages()
     sys.exit(main())

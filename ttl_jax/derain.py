@@ -7,8 +7,9 @@ Examples, the last on two GPUs:
   bash launch/local.sh 2 derain photographs --output restored
 
 A photograph keeps its name, format, depth and metadata, a folder its tree. The same
-command goes on where a run stopped. On SIGTERM or Ctrl-C the photographs at work are
-finished; a second signal ends the run at once.
+command goes on where a run stopped. On SIGTERM or Ctrl-C the run ends after the current
+window, and photographs that are not restored by then are left; a second signal ends it at
+once.
 
 Several processes, one per GPU, divide the photographs without speaking to each other:
 by --num_processes and --process_id, or as srun numbers them.
@@ -18,11 +19,12 @@ full; 2, a mistake in the command; 143, SIGTERM, and 130, Ctrl-C.
 """
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import allocator, command_line
 from ttl_jax.training import stopping
 
 
@@ -64,13 +66,17 @@ def _restore(
         from ttl_jax.inference import restorer
 
         compilation_cache.enable()
-        network = restorer.Restorer.from_checkpoint(args.checkpoint, tiling=args.tile)
+        network = restorer.Restorer.from_checkpoint(args.checkpoint)
     except ValueError as error:
         parser.error(str(error))
-    with stopping.StopRequest("Ending after the photographs at work") as request:
+    restore = functools.partial(
+        network.restore, strength=args.strength, ensemble=args.ensemble
+    )
+    with stopping.StopRequest("Ending after the current window") as request:
         outcome = file_jobs.restore_files(
             todo,
-            network.restore,
+            restore,
+            check_pixels=network.check_pixels,
             must_stop=lambda: request.signal != 0,
             shows_progress=share.index == 0,
         )
@@ -119,6 +125,17 @@ def _report(outcome, share, output: str, started: float) -> None:
         print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
 
 
+def _fraction(text: str) -> float:
+    """The type of an argument that is a number in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, not {text!r}")
+    return value
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("derain", __doc__)
     what = parser.add_argument_group("what to restore")
@@ -137,13 +154,17 @@ def _make_parser() -> argparse.ArgumentParser:
         "package)",
     )
     how.add_argument(
-        "--tile",
-        choices=["auto", "whole", "exact", "frozen"],
-        default="auto",
-        help="how a photograph is restored: whole; in exact tiles, with the same result, "
-        "and a temporary file; in tiles with frozen sums, with a result close to it, and "
-        "without that file; or auto: whole if it fits into memory, else in exact "
-        "tiles (default: %(default)s)",
+        "--strength",
+        type=_fraction,
+        default=1.0,
+        metavar="S",
+        help="share of the change that is made, from 0 to 1 (default: %(default)s)",
+    )
+    how.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="take the mean with the restoration of the mirrored photograph: a little "
+        "better, in twice the time",
     )
     how.add_argument(
         "--num_processes",
@@ -174,4 +195,5 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    allocator.use_huge_pages()
     sys.exit(main())

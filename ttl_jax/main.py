@@ -27,6 +27,8 @@ from logging import WARNING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from ttl_jax import allocator
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     help_string="What to train: a file of configs/, with a preset after a colon "
@@ -136,6 +138,7 @@ def _is_ours(record) -> bool:
 
 
 if __name__ == "__main__":
+    allocator.use_huge_pages()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_is_ours)
     app.run(main, flags_parser=_parse_flags)

@@ -39,6 +39,11 @@ def to_out(source):
     return file_jobs.Job(source, f"out/{pathlib.Path(source).name}")
 
 
+def plain(function):
+    """A network that restores without telling its progress."""
+    return lambda array, progress: function(array)
+
+
 def written():
     return sorted(path.name for path in pathlib.Path("out").glob("*"))
 
@@ -58,7 +63,7 @@ def watch(monkeypatch):
 def test_each_file_keeps_depth_and_alpha():
     array = np.arange(4 * 5 * 4, dtype=np.uint16).reshape(4, 5, 4)
     images.write_image("a.png", array, {"dpi": (300.0, 300.0)})
-    assert not file_jobs.restore_files([to_out("a.png")], np.flipud).failures
+    assert not file_jobs.restore_files([to_out("a.png")], plain(np.flipud)).failures
     result, info = decoding.read_image("out/a.png")
     np.testing.assert_array_equal(result, np.flipud(array))
     np.testing.assert_allclose(info["dpi"], 300, atol=0.1)
@@ -66,14 +71,14 @@ def test_each_file_keeps_depth_and_alpha():
 
 def test_a_still_gif_under_another_name_becomes_what_it_is_named():
     Image.new("L", (5, 4), 100).save("a.jpg", format="GIF")
-    assert not file_jobs.restore_files([to_out("a.jpg")], np.flipud).failures
+    assert not file_jobs.restore_files([to_out("a.jpg")], plain(np.flipud)).failures
     with Image.open("out/a.jpg") as image:
         assert image.format == "JPEG"
 
 
 def test_a_bad_file_is_named_on_one_line():
     pathlib.Path("a\nb.png").touch()
-    outcome = file_jobs.restore_files([to_out("a\nb.png")], np.flipud)
+    outcome = file_jobs.restore_files([to_out("a\nb.png")], plain(np.flipud))
     assert outcome.failures == ["a\ufffdb.png is empty (0 bytes)."]
 
 
@@ -87,7 +92,7 @@ def test_bad_files_are_named_in_their_order_and_the_rest_is_restored():
             raise RuntimeError("out of memory\nwith many lines of detail")
         return array
 
-    outcome = file_jobs.restore_files(jobs, restore)
+    outcome = file_jobs.restore_files(jobs, plain(restore))
     assert outcome.failures == [
         "in/01.png: out of memory",
         "in/03.png is empty (0 bytes).",
@@ -100,7 +105,7 @@ def test_a_photograph_that_vanished_is_named_and_one_replaced_is_read_anew():
     jobs = make_jobs(3)
     pathlib.Path("in/01.png").unlink()
     write("in/02.png", 200)
-    outcome = file_jobs.restore_files(jobs, np.copy)
+    outcome = file_jobs.restore_files(jobs, plain(np.copy))
     assert outcome.failures == ["in/01.png cannot be read: No such file or directory."]
     assert written() == ["00.png", "02.png"]
     assert decoding.read_image("out/02.png").array.max() == 200
@@ -109,7 +114,7 @@ def test_a_photograph_that_vanished_is_named_and_one_replaced_is_read_anew():
 def test_a_file_in_the_place_of_a_folder_is_named():
     write("in/a.png")
     pathlib.Path("out").touch()
-    (failure,) = file_jobs.restore_files([to_out("in/a.png")], np.copy).failures
+    (failure,) = file_jobs.restore_files([to_out("in/a.png")], plain(np.copy)).failures
     assert failure.startswith("in/a.png: ") and "'out'" in failure
 
 
@@ -137,19 +142,26 @@ def test_one_is_read_and_one_written_while_the_network_is_at_work(watch):
     jobs = make_jobs(2)
     watch(decoding, "read_image", read)
     watch(images, "write_image", write_slowly)
-    assert not file_jobs.restore_files(jobs, restore).failures
+    assert not file_jobs.restore_files(jobs, plain(restore)).failures
 
 
-def test_the_network_restores_one_at_a_time():
-    at_work = threading.Lock()
+def test_photographs_with_too_many_pixels_are_refused_before_they_are_decoded(watch):
+    def read(original, path):
+        assert path != "in/large.png"
+        return original(path)
 
-    def restore(array):
-        assert at_work.acquire(blocking=False)
-        time.sleep(0.01)
-        at_work.release()
-        return array
+    def check_pixels(num_pixels):
+        if num_pixels > 20:
+            raise ValueError(f"{num_pixels} pixels are more than 20")
 
-    assert not file_jobs.restore_files(make_jobs(8), restore).failures
+    jobs = make_jobs(2)
+    write("in/large.png", shape=(5, 5, 3))
+    watch(decoding, "read_image", read)
+    outcome = file_jobs.restore_files(
+        [to_out("in/large.png"), *jobs], plain(np.copy), check_pixels=check_pixels
+    )
+    assert outcome.failures == ["in/large.png: 25 pixels are more than 20"]
+    assert written() == ["00.png", "01.png"]
 
 
 @pytest.mark.parametrize(("most_pixels", "most_at_once"), [(60, 3), (1, 1)])
@@ -173,7 +185,7 @@ def test_photographs_in_memory_are_bounded_by_their_pixels(
     monkeypatch.setattr(file_jobs, "_NUM_THREADS", 6)
     watch(decoding, "read_image", read)
     watch(images, "write_image", write_and_free)
-    assert not file_jobs.restore_files(jobs, np.copy).failures
+    assert not file_jobs.restore_files(jobs, plain(np.copy)).failures
     assert max(counts) == most_at_once
     assert len(written()) == 12
 
@@ -195,7 +207,7 @@ def test_failed_photographs_are_not_kept_until_they_are_reported(watch):
 
     jobs = make_jobs(9)
     watch(images, "write_image", write_badly)
-    outcome = file_jobs.restore_files(jobs, restore)
+    outcome = file_jobs.restore_files(jobs, plain(restore))
     assert outcome.failures == [f"in/{i:02d}.png: no room" for i in range(1, 9)]
 
 
@@ -210,26 +222,77 @@ def test_a_full_disk_ends_the_run(watch):
 
     jobs = make_jobs(40)
     watch(images, "write_image", write_until_full)
-    outcome = file_jobs.restore_files(jobs, np.copy)
+    outcome = file_jobs.restore_files(jobs, plain(np.copy))
     assert "cannot be written: No space left on device" in outcome.ended_by
     assert outcome.ended_by.startswith("out/")
     assert outcome.failures == [] and len(outcome.restored) == len(written()) == 2
     assert len(tried) <= 2 + file_jobs._NUM_THREADS  # those that were at work
 
 
-def test_asked_to_stop_it_finishes_what_the_network_has():
-    stop = threading.Event()
+def test_asked_to_stop_it_leaves_what_is_not_restored_after_the_current_window():
+    stop, windows = threading.Event(), []
 
-    def restore(array):
-        if array.max() == 3:
-            stop.set()
-            time.sleep(0.1)
+    def restore(array, progress):
+        for done in range(4):
+            progress(done, 4)
+            windows.append(array.max())
+            if array.max() == 9 and done == 1:
+                stop.set()
+            time.sleep(0.01)
+        progress(4, 4)
         return array
 
     outcome = file_jobs.restore_files(make_jobs(40), restore, must_stop=stop.is_set)
     assert outcome.failures == [] and outcome.ended_by is None
-    assert "03.png" in written() and len(written()) < 40
-    assert len(outcome.restored) == len(written())
+    assert windows.count(9) == 2 and "09.png" not in written()
+    assert 0 < len(written()) < 40 and len(outcome.restored) == len(written())
+
+
+def test_what_is_restored_when_asked_to_stop_is_written():
+    stop = threading.Event()
+
+    def restore(array, progress):
+        progress(0, 1)
+        stop.set()
+        progress(1, 1)
+        return array
+
+    jobs = make_jobs(1)
+    outcome = file_jobs.restore_files(jobs, restore, must_stop=stop.is_set)
+    assert len(outcome.restored) == 1 and written() == ["00.png"]
+
+
+class Bar:
+    """A progress bar that notes what it would show."""
+
+    def __init__(self, unit, disable):
+        assert unit == "window" and disable is None
+        self.total, self.done, self.shown = None, 0, []
+
+    def update(self, number):
+        self.done += number
+        self.shown.append((self.done, self.total))
+
+    def close(self):
+        self.shown.append("closed")
+
+
+def test_the_bar_counts_windows_and_takes_the_rest_to_be_like_those_begun(monkeypatch):
+    bars = []
+    monkeypatch.setattr(file_jobs, "_NUM_THREADS", 1)
+    monkeypatch.setattr(
+        file_jobs.tqdm, "tqdm", lambda **flags: bars.append(Bar(**flags)) or bars[0]
+    )
+
+    def restore(array, progress):
+        total = 2 if array.max() == 0 else 4
+        for done in range(total + 1):
+            progress(done, total)
+        return array
+
+    file_jobs.restore_files(make_jobs(2), restore)
+    first, second = [(n, 4) for n in range(3)], [(2 + n, 6) for n in range(5)]
+    assert bars[0].shown == [*first, *second, "closed"]
 
 
 def test_rates_are_those_after_the_first_has_left_the_network():

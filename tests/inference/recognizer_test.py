@@ -11,7 +11,6 @@ from flax import nnx
 from tests import pictures
 from tests.training import metadata
 from ttl_jax import models
-from ttl_jax.inference import recognizer as recognizers
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.training import checkpoint, fingerprints, flat_params
 
@@ -47,27 +46,57 @@ def save_run(run_dir, factory="make_classifier", origins=None):
     return modules["encoder"], modules["decoder"]
 
 
-def test_the_score_is_the_network_s_output_for_the_whole_image(tmp_path):
+def test_the_score_of_one_full_window_is_the_network_s_output(tmp_path):
     encoder, decoder = save_run(tmp_path / "recog")
     recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
     assert recognizer.name == "recog"
-    for height, width in ((24, 18), (17, 31)):
+    for height, width in ((24, 16), (8, 40)):  # on the grid of the pools
         image = pictures.noise(height, width, 3)
         expected = decoder(encoder(jnp.asarray(image[None] / np.float32(255))))
         np.testing.assert_allclose(recognizer.score(image), expected[0], atol=1e-5)
 
 
-def test_the_score_of_a_large_image_is_the_mean_over_its_parts(tmp_path, monkeypatch):
-    save_run(tmp_path / "recog")
-    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
-    image = pictures.noise(31, 40, 3)
-    parts = [image[:16, :20], image[:16, 20:], image[16:, :20], image[16:, 20:]]
-    expected = np.mean([recognizer.score(part) for part in parts])
-    whole = recognizer.score(image)
-    monkeypatch.setattr(recognizers, "_MAX_PIXELS", 31 * 40 - 1)
-    np.testing.assert_allclose(recognizer.score(image), expected, rtol=1e-6)
-    monkeypatch.setattr(recognizers, "_MAX_PIXELS", 31 * 40)
-    assert recognizer.score(image) == whole != expected
+def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(tmp_path):
+    encoder, decoder = save_run(tmp_path / "recog")
+    recognizer = Recognizer(encoder, decoder, tmp_path / "recog", side=24, overlap=8)
+    image = pictures.noise(21, 37, 3)
+    padded = np.pad(image, ((0, 3), (0, 3), (0, 0)), mode="reflect") / np.float32(255)
+    total, total_weight = 0, 0
+    for left in (0, 16):  # windows of 24 pixels that share 8
+        weights = np.ones((24, 24))
+        ramp = (np.arange(8) + 0.5) / 8
+        if left == 0:
+            weights[:, 16:] = 1 - ramp
+        else:
+            weights[:, :8] = ramp
+        weights[21:] = 0
+        weights[:, 37 - left :] = 0
+        features = encoder(jnp.asarray(padded[None, :, left : left + 24]))
+        pooled = np.asarray(decoder.spp(features))[0]
+        # A pixel of the features stands for 2 x 2 pixels of the image.
+        pooled = pooled.repeat(2, axis=0).repeat(2, axis=1)
+        total += (weights[..., None] * pooled).sum(axis=(0, 1))
+        total_weight += weights.sum()
+    assert total_weight == 21 * 37
+    expected = decoder.to_score(jnp.asarray(total / total_weight)[None])[0, 0]
+    np.testing.assert_allclose(recognizer.score(image), expected, atol=1e-5)
+
+
+def test_pixels_beyond_the_image_count_nothing(tmp_path):
+    encoder, decoder = save_run(tmp_path / "recog")
+    recognizer = Recognizer(encoder, decoder, tmp_path / "recog")
+    flat = np.full((10, 13, 3), 90, np.uint8)
+    flat[:, :, 1] = 200
+    # Reflection continues a flat image by itself: the score is that of the full window.
+    full = np.broadcast_to(flat[:1, :1], (16, 16, 3))
+    weights = np.zeros((8, 8))
+    weights[:5, :6], weights[:5, 6] = 1, 0.5
+    pooled = decoder.spp(encoder(jnp.asarray(full[None] / np.float32(255))))[0]
+    mean = jnp.asarray(
+        np.average(pooled.reshape(64, -1), axis=0, weights=weights.ravel())
+    )
+    expected = decoder.to_score(mean[None])[0, 0]
+    np.testing.assert_allclose(recognizer.score(flat), expected, atol=1e-5)
 
 
 def test_a_run_that_recognizes_nothing_is_refused(tmp_path):

@@ -1,7 +1,8 @@
 """Restoring arrays of every kind, with the network of a checkpoint."""
 
+import concurrent.futures
 import functools
-import re
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ import pytest
 from flax import nnx
 
 import ttl_jax
+from tests.inference import tiny_networks
 from tests.training import metadata
 from ttl_jax import models
-from ttl_jax.inference import memory, restorer, tiles, whole
+from ttl_jax.inference import pixels, programs, restorer
 from ttl_jax.stages.stage import Stage
 from ttl_jax.training import checkpoint, flat_params
 
@@ -69,9 +71,8 @@ def random_image(shape, dtype):
 
 def expected_for(networks, rgb):
     """What the networks that were saved make of RGB in [0, 1]."""
-    batch = jnp.asarray(rgb[None], jnp.float32)
-    restored = networks["decoder"](networks["encoder"](batch), batch)
-    return np.clip(np.asarray(restored[0]), 0, 1)
+    image = np.asarray(rgb, np.float32)
+    return tiny_networks.restore(networks["encoder"], networks["decoder"], image)
 
 
 def test_network_is_rebuilt_from_the_checkpoint_alone(run):
@@ -127,54 +128,243 @@ def test_what_is_no_image_is_refused(run, image, fault):
         run[1].restore(image)
 
 
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Images of some dozen pixels are several tiles."""
-    monkeypatch.setattr(tiles, "Tiles", functools.partial(tiles.Tiles, side=16))
+# Windows
 
 
-@pytest.mark.parametrize("free", [1000, 10**12])
-def test_what_does_not_fit_into_memory_is_restored_in_tiles_and_said(
-    run, monkeypatch, caplog, free, small_tiles
-):
-    networks, _, run_dir = run
-    monkeypatch.setattr(memory, "free_bytes", lambda: free)
-    image = random_image((40, 50, 3), np.float32)
-    restored = restorer.Restorer.from_checkpoint(run_dir).restore(image)
-    np.testing.assert_allclose(restored, expected_for(networks, image), atol=1e-5)
-    said = (
-        ["50 x 40 pixels take .* are free: restoring in tiles"] if free == 1000 else []
-    )
-    assert len(caplog.messages) == len(said)
-    assert all(re.search(*both) for both in zip(said, caplog.messages))
+LOCAL = {"attention_cell": 16, "attention_radius": 1}
+LAYOUT = {"side": 48, "overlap": 16}
 
 
-def test_what_fits_neither_memory_nor_disk_is_refused_with_a_way_out(run, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
-    monkeypatch.setattr(memory, "has_room", lambda *_: False)
-    with pytest.raises(OSError, match="set TMPDIR .* or take frozen sums"):
-        run[1].restore(random_image((11, 21, 3), np.uint8))
+def make_restorer(encoder, decoder, **layout):
+    return restorer.Restorer(encoder, decoder, name="run", step=3, **LAYOUT | layout)
 
 
-def test_whole_images_that_do_not_fit_are_refused_where_tiles_are_not_wanted(
-    run, monkeypatch
-):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
-    ours = restorer.Restorer.from_checkpoint(run[2], tiling="whole")
-    with pytest.raises(whole.DoesNotFit, match="21 x 11 pixels take .* GiB"):
-        ours.restore(random_image((11, 21, 3), np.uint8))
+@pytest.fixture(scope="module")
+def local():
+    """Networks with local sums on a grid of 16 pixels."""
+    return tiny_networks.make(**LOCAL)
 
 
-@pytest.mark.parametrize("shape", [(50, 70), (50, 70, 4)])
-@pytest.mark.parametrize("tiling", ["exact", "frozen"])
-def test_grey_alpha_and_integers_are_tiled_as_whole(run, tiling, shape, small_tiles):
-    tiled = restorer.Restorer.from_checkpoint(run[2], tiling=tiling)
+def reflect(image, height, width):
+    padding = (0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)
+    return np.pad(image, padding, mode="reflect")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 14), (33, 48)])
+def test_an_image_of_one_window_is_the_network_s_result_for_it_reflected(local, size):
+    image = random_image((*size, 3), np.float32)
+    padded = reflect(image, *(-(-side // 16) * 16 for side in size))
+    expected = tiny_networks.restore(*local, padded)[: size[0], : size[1]]
+    restored = make_restorer(*local).restore(image)
+    np.testing.assert_allclose(restored, expected, atol=1e-5)
+    assert np.abs(expected - image).max() > 0.01
+
+
+def trapezium(start, side, padded):
+    """Weights of a window of an axis, by linear interpolation."""
+    levels = [start == 0, 1, 1, start + side == padded]
+    return np.interp(np.arange(side) + 0.5, [0, 16, side - 16, side], levels)
+
+
+def test_a_larger_image_is_the_weighted_sum_of_its_windows(local):
+    image = random_image((100, 90, 3), np.float32)
+    padded = reflect(image, 112, 96)
+    total = np.zeros(padded.shape)
+    for top, height in ((0, 48), (32, 48), (64, 48)):
+        for left, width in ((0, 48), (32, 48), (64, 32)):
+            window = slice(top, top + height), slice(left, left + width)
+            values = tiny_networks.apply(*local, padded[window])
+            factor = trapezium(top, height, 112)[:, None] * trapezium(left, width, 96)
+            np.add.at(total, window, factor[..., None] * values)
+    restored = make_restorer(*local).restore(image)
+    expected = np.clip(total[:100, :90], 0, 1)
+    np.testing.assert_allclose(restored, expected, atol=1e-5)
+    whole = tiny_networks.restore(*local, padded)[:100, :90]
+    assert (
+        np.abs(restored - whole).max() > 1e-4
+    )  # windows are a definition of their own
+
+
+class PerPixel(nnx.Module):
+    """A network that looks at nothing but a pixel: any windows give the same."""
+
+    grid, width, stem_stride = 8, 3, 1
+
+    def __init__(self):
+        self.scale = nnx.Param(jnp.ones(()))
+
+    def __call__(self, image, _=None):
+        return image**2 * self.scale[...]
+
+
+@pytest.mark.parametrize("layout", [{}, {"side": 24, "overlap": 8}, {"side": 768}])
+@pytest.mark.parametrize("size", [(3, 130), (100, 90)])
+def test_a_network_that_windows_cannot_change_is_restored_exactly(size, layout):
+    image = random_image((*size, 3), np.float32)
+    restored = make_restorer(PerPixel(), PerPixel(), **layout).restore(image)
+    np.testing.assert_allclose(restored, image**4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_results_depend_on_no_batch_and_no_other_image(local, batch_size):
+    images = [random_image((20 + 9 * i, 80, 3), np.uint8) for i in range(8)]
+    alone = make_restorer(*local, batch_size=1)
+    expected = [alone.restore(image) for image in images]
+    network = make_restorer(*local, batch_size=batch_size)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for result, wanted in zip(pool.map(network.restore, images), expected):
+            assert np.abs(result.astype(int) - wanted).max() <= 1  # a level of rounding
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (50, 70, 2), (50, 70, 4)])
+def test_grey_and_alpha_are_restored_in_windows_too(local, shape):
+    network = make_restorer(*local)
     image = random_image(shape, np.uint16)
-    restored = tiled.restore(image).astype(int)
-    assert restored.shape == shape
-    # A level of rounding; frozen sums are those over crops that repeat the middle.
-    limit = 1 if tiling == "exact" else 330
-    assert np.abs(restored - run[1].restore(image)).max() <= limit
+    restored = network.restore(image)
+    assert restored.shape == shape and restored.dtype == np.uint16
+    if shape == (50, 70, 4):
+        np.testing.assert_array_equal(restored[..., 3], image[..., 3])
+        np.testing.assert_array_equal(
+            restored[..., :3], network.restore(image[..., :3])
+        )
+        return
+    grey = image.reshape(50, 70, -1)[..., :1]
+    rgb = np.repeat(grey / np.float32(65535), 3, axis=-1)
+    expected = network.restore(rgb).mean(axis=-1)
+    found = pixels.to_unit_range(restored.reshape(50, 70, -1)[..., 0])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_its_windows_can_be_had_before_blending(local):
+    network = make_restorer(*local)
+    image = random_image((100, 90, 3), np.float32)
+    found = list(network.restore_windows(image))
+    assert [window for window, _ in found] == list(network.plan(100, 90))
+    (top, left, height, width), values = found[4]
+    window = image[top : top + height, left : left + width]
+    expected = tiny_networks.apply(*local, window)
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+def test_one_shape_of_windows_has_one_program(local):
+    network = make_restorer(*local)
+    before = programs.restore._cache_size()
+    for height in (112, 144, 111, 176):  # windows of 48 x 16
+        network.restore(random_image((height, 9, 3), np.uint8))
+    assert programs.restore._cache_size() == before + 1
+
+
+# Strength, ensemble, progress
+
+
+def test_strength_is_the_share_of_the_change(local):
+    network = make_restorer(*local)
+    image = random_image((60, 40, 3), np.uint8)
+    values = image / np.float32(255)
+    expected = values + np.float32(0.3) * (network.restore(values) - values)
+    found = network.restore(values, strength=0.3)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    rounded = network.restore(image, strength=0.3)
+    assert np.abs(rounded - 255 * expected).max() <= 0.501
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+def test_no_strength_returns_a_copy_of_the_image(local, dtype):
+    image = random_image((20, 30, 4), dtype)
+    restored = make_restorer(*local).restore(image, strength=0)
+    np.testing.assert_array_equal(restored, image)
+    assert restored is not image
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.5, np.nan])
+def test_other_strengths_are_refused_before_any_work(strength, monkeypatch):
+    network = make_restorer(PerPixel(), PerPixel())
+    monkeypatch.setattr(programs, "restore", None)
+    with pytest.raises(ValueError, match=f"strength={strength} is out of range; use 0"):
+        network.restore(np.zeros((8, 8, 3)), strength=strength)
+
+
+@pytest.mark.parametrize("size", [(40, 44), (100, 90)])
+def test_the_ensemble_is_the_mean_with_the_mirrored_image_mirrored_back(local, size):
+    network = make_restorer(*local)
+    image = random_image((*size, 3), np.float32)
+    mirrored = network.restore(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
+    plain = network.restore(image)
+    assert np.abs(plain - mirrored).max() > 1e-3
+    found = network.restore(image, ensemble=True)
+    np.testing.assert_allclose(found, (plain + mirrored) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_progress_counts_windows_up_to_all(local, ensemble):
+    network, calls = make_restorer(*local), []
+    network.restore(
+        random_image((100, 90, 3), np.uint8),
+        ensemble=ensemble,
+        progress=lambda *call: calls.append(call),
+    )
+    total = 18 if ensemble else 9
+    assert calls[0] == (0, total)
+    assert sorted({done for done, _ in calls}) == [*range(total + 1)]
+
+
+def test_progress_can_end_a_restoration_after_the_current_window(monkeypatch):
+    computed, release = [], threading.Event()
+
+    def compute(encoder, decoder, images):
+        computed.append(images.shape)
+        assert release.wait(20)
+        return images
+
+    monkeypatch.setattr(programs, "restore", compute)
+    network = make_restorer(PerPixel(), PerPixel())
+
+    def progress(done, total):
+        if computed:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        network.restore(np.zeros((500, 500, 3), np.uint8), progress=progress)
+    release.set()
+    assert network.restore(np.zeros((8, 16, 3), np.uint8)).shape == (8, 16, 3)
+    assert [shape[1:] for shape in computed] == [(48, 48, 3), (8, 16, 3)]
+
+
+# Networks that need the whole image
+
+
+def test_a_network_with_sums_over_the_image_restores_it_whole_and_unpadded():
+    networks = tiny_networks.make()
+    image = random_image((71, 101, 3), np.float32)
+    restored = make_restorer(*networks).restore(image)
+    expected = tiny_networks.restore(*networks, image)
+    np.testing.assert_allclose(restored, expected, atol=1e-5)
+
+
+def test_it_refuses_images_whose_memory_exceeds_the_limit(monkeypatch):
+    whole, local = tiny_networks.make(), tiny_networks.make(**LOCAL)
+    per_pixel = restorer._FEATURES_HELD[2] * 4 * 8 / 4  # 8 channels at half resolution
+    monkeypatch.setattr(restorer, "_MEMORY_LIMIT", 1000 * per_pixel)
+    network = make_restorer(*whole)
+    assert network.max_pixels == 1000
+    assert network.restore(np.zeros((20, 50, 3), np.uint8)).shape == (20, 50, 3)
+    monkeypatch.setattr(programs, "restore", None)
+    with pytest.raises(
+        ValueError, match="1,020 pixels are more than 1,000.*local sums"
+    ):
+        network.restore(np.zeros((20, 51, 3), np.uint8))
+    assert make_restorer(*local).max_pixels is None
+
+
+def test_maps_of_dense_attention_count_by_the_square_of_the_pixels(monkeypatch):
+    networks = tiny_networks.make(global_branch="dense")  # two heads, 8 x 8 pixels each
+    num_pixels, per_pixel = 50_000, restorer._FEATURES_HELD[2] * 4 * 8 / 4
+    maps = restorer._MAPS_HELD * 4 * 2 * (num_pixels / 64) ** 2
+    monkeypatch.setattr(restorer, "_MEMORY_LIMIT", num_pixels * per_pixel + maps)
+    assert make_restorer(*networks).max_pixels == pytest.approx(num_pixels, abs=1)
+
+
+# Checkpoints
 
 
 def test_networks_that_differ_in_the_form_of_a_param_restore_side_by_side(tmp_path):
@@ -185,16 +375,6 @@ def test_networks_that_differ_in_the_form_of_a_param_restore_side_by_side(tmp_pa
         saved = save_run(run_dir, {**MODULES, "encoder": encoder})
         restored = ttl_jax.load(run_dir).restore(image)
         np.testing.assert_allclose(restored, expected_for(saved, image), atol=1e-5)
-
-
-def test_dense_attention_has_no_tiles(tmp_path):
-    encoder = functools.partial(MODULES["encoder"], global_branch="dense")
-    save_run(tmp_path / "derain", {**MODULES, "encoder": encoder})
-    with pytest.raises(ValueError, match="dense attention"):
-        ttl_jax.load(tmp_path / "derain", tiling="exact")
-    assert ttl_jax.load(tmp_path / "derain").restore(np.ones((8, 8))).shape == (8, 8)
-    with pytest.raises(ValueError, match="Unknown tiling 'huge'; choose from"):
-        ttl_jax.load(tmp_path / "derain", tiling="huge")
 
 
 def test_a_network_that_gives_no_numbers_is_refused(tmp_path):
@@ -229,18 +409,15 @@ def test_a_run_without_a_decoder_is_refused(tmp_path):
         ttl_jax.load(tmp_path / "distill")
 
 
-def test_networks_of_one_architecture_share_their_programs(tmp_path, monkeypatch):
+def test_networks_of_one_architecture_share_their_programs(tmp_path):
     save_run(tmp_path / "one")
     shifted = save_run(tmp_path / "two", dict(reversed(MODULES.items())))
-    monkeypatch.setattr(whole, "_programs", {})
+    before = programs.restore._cache_size()
     image = np.full((21, 13, 3), 90, np.uint8)
     first, second = (
         ttl_jax.load(tmp_path / name).restore(image) for name in ("one", "two")
     )
-    assert len(whole._programs) == 1
+    assert programs.restore._cache_size() == before + 1
     assert (first != second).any()  # each with weights of its own
-    batch = jnp.asarray(image[None] / np.float32(255))
-    expected = shifted["decoder"](shifted["encoder"](batch), batch)
-    np.testing.assert_allclose(
-        second, np.round(np.clip(expected[0], 0, 1) * 255), atol=1
-    )
+    expected = expected_for(shifted, image / np.float32(255))
+    np.testing.assert_allclose(second, np.round(expected * 255), atol=1)

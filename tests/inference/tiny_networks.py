@@ -1,5 +1,7 @@
 """Small networks that restore, with random weights of a sensible size."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ def make(stem_stride=2, **encoder_fields):
     """An encoder and an image decoder."""
     encoder = models.make_encoder(
         width=8,
-        num_blocks=3,
+        num_blocks=2,
         head_width=4,
         window=4,
         local_kernel=5,
@@ -29,9 +31,20 @@ def make(stem_stride=2, **encoder_fields):
 
 def restore(encoder, decoder, image):
     """The whole image [H, W, 3] in [0, 1], as the networks' definition says."""
-    batch = jnp.asarray(image[None])
-    restored = jax.jit(lambda x: decoder(encoder(x), x))(batch)
-    return np.clip(np.asarray(restored[0]), 0, 1)
+    return np.clip(apply(encoder, decoder, image), 0, 1)
+
+
+def apply(encoder, decoder, image):
+    """The same, not clipped."""
+    (encoder, of_encoder), (decoder, of_decoder) = map(nnx.split, (encoder, decoder))
+    states = of_encoder, of_decoder
+    return np.asarray(_apply(encoder, decoder, states, jnp.asarray(image[None]))[0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))  # compiled once for each shape
+def _apply(encoder, decoder, states, batch):
+    encoder, decoder = nnx.merge(encoder, states[0]), nnx.merge(decoder, states[1])
+    return decoder(encoder(batch), batch)
 
 
 def _shake(module, seed):

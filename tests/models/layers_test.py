@@ -174,6 +174,8 @@ def test_unknown_global_branch_names_the_choices():
             8,
             block_index=0,
             head_width=4,
+            cell=0,
+            radius=1,
             window=4,
             dense_pool=2,
             rngs=nnx.Rngs(0),

@@ -72,6 +72,56 @@ def channel_attention(x, p):
     return out.reshape(n, h, w, c) @ p["project.kernel"] + p["project.bias"]
 
 
+def local_channel_attention(x, p, *, cell, radius):
+    """Sums over a box of cells, one map per cell, bilinear between cell centres."""
+    n, h, w, c = x.shape
+    heads = p["temperature"].shape[0]
+    qkv = x @ p["query_key_value.kernel"] + p["query_key_value.bias"]
+    query, key, value = np.split(
+        depthwise(qkv, p["depthwise.kernel"], p["depthwise.bias"]), 3, axis=-1
+    )
+    counts = -(-h // cell), -(-w // cell)
+
+    def box(index, count):
+        """The pixels that the sums of a cell run over, along one axis."""
+        size = min(2 * radius + 1, count)
+        first = min(max(index - radius, 0), count - size)
+        return slice(first * cell, (first + size) * cell)
+
+    out = np.zeros_like(value)
+    for image in range(n):
+        for head in range(heads):
+            mine = slice(head * c // heads, (head + 1) * c // heads)
+            maps = {}
+            for y in range(counts[0]):
+                for x_cell in range(counts[1]):
+                    part = image, box(y, counts[0]), box(x_cell, counts[1]), mine
+                    q, k = (a[part].reshape(-1, c // heads) for a in (query, key))
+                    q = q / np.sqrt((q**2).sum(0) + 1e-6)
+                    k = k / np.sqrt((k**2).sum(0) + 1e-6)
+                    logits = q.T @ k * p["temperature"][head, 0, 0]
+                    maps[y, x_cell] = special.softmax(logits, axis=-1)
+            for i in range(h):
+                for j in range(w):
+                    mixed = 0
+                    for y, wy in _nearest_centres(i, cell, counts[0]):
+                        for x_cell, wx in _nearest_centres(j, cell, counts[1]):
+                            mixed = mixed + wy * wx * maps[y, x_cell]
+                    out[image, i, j, mine] = mixed @ value[image, i, j, mine]
+    return out @ p["project.kernel"] + p["project.bias"]
+
+
+def _nearest_centres(pixel, cell, count):
+    """The cells with the two nearest centres, and their linear weights."""
+    place = (pixel + 0.5) / cell - 0.5
+    if place <= 0:
+        return [(0, 1.0)]
+    if place >= count - 1:
+        return [(count - 1, 1.0)]
+    first = int(place)
+    return [(first, 1 - (place - first)), (first + 1, place - first)]
+
+
 def window_attention(x, p, *, window, shift, heads):
     n, h, w, c = x.shape
     qkv = x @ p["query_key_value.kernel"] + p["query_key_value.bias"]

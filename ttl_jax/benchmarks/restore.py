@@ -1,9 +1,11 @@
 """How long a network takes to restore an image, and how that grows with its pixels.
 
-Networks have random weights: their values change nothing. All sizes of all presets, and
-a plain stack of convolutions as a yardstick, take turns.
+Images are restored as users do it, by `Restorer.restore`: in windows, where the network
+allows it. Networks have random weights: their values change nothing. All sizes of all
+presets, and a plain stack of convolutions as a yardstick, take turns.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -16,9 +18,10 @@ from flax import nnx
 
 from configs import scratch
 from ttl_jax.benchmarks import timing, yardstick
+from ttl_jax.inference import programs
+from ttl_jax.inference.restorer import Restorer
 from ttl_jax.models import complexity, traffic
 from ttl_jax.stages.stage import make_stage
-from ttl_jax.training import flat_params
 
 TABLES = "benchmark_restore.json"
 
@@ -30,14 +33,16 @@ class Latency:
     Attributes:
       preset: Of the network.
       side: Of the square image, in pixels.
+      windows: Number of windows that it is restored in.
       params_m: Parameters, millions.
-      gmacs: Multiply-adds of convolutions and matrix products, 10^9.
-      compile_s: Seconds to compile.
+      gmacs: Multiply-adds of convolutions and matrix products in all windows, 10^9.
+      compile_s: Seconds to compile the programs of all shapes of windows.
       ms: Milliseconds, median of the rounds.
       megapixels_per_s: Of the same.
       over_yardstick: The same over that of `yardstick.PlainStack` at 256 pixels, scaled
         to this number of pixels.
-      bytes_per_pixel: Memory beside weights and image, by the compiler's account.
+      memory_mib: Memory beside weights and images of the largest program, by the
+        compiler's account.
       share_of_peak: Operations over the time, over those of a large matrix product.
       floor_ms: Time to move the bytes that restoring must move, see `traffic`, as fast
         as a large array is changed.
@@ -46,13 +51,14 @@ class Latency:
 
     preset: str
     side: int
+    windows: int
     params_m: float
     gmacs: float
     compile_s: float
     ms: float
     megapixels_per_s: float
     over_yardstick: float
-    bytes_per_pixel: float
+    memory_mib: float
     share_of_peak: float
     floor_ms: float
     share_of_floor: float
@@ -67,13 +73,22 @@ class Growth:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Program:
-    """A compiled network with what is known of it."""
+class _Case:
+    """Something to be timed, with what is known of its programs.
 
-    run: Callable[[], jax.Array]
+    Attributes:
+      run: Does it once.
+      num_windows: Images that the programs are called with.
+      num_params: Parameters of the network.
+      multiply_adds: In all calls of the programs.
+      compile_seconds: Of all programs.
+      temporary_bytes: Memory of the largest program.
+    """
+
+    run: Callable[[], object]
+    num_windows: int
     num_params: int
     multiply_adds: int
-    floor_bytes: float
     compile_seconds: float
     temporary_bytes: int
 
@@ -115,38 +130,35 @@ def run(
 
 def measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[Latency]:
     """Latencies of all presets at all sizes, as `run`."""
-    programs = {
-        (preset, side): _compile(
-            _Network(preset, rngs=nnx.Rngs(0)), side, _floor_bytes(preset, side)
-        )
-        for preset in presets
-        for side in sides
+    restorations = {
+        (preset, side): _restore(preset, side) for preset in presets for side in sides
     }
-    stack = _compile(yardstick.PlainStack(rngs=nnx.Rngs(0)), yardstick.SIDE)
+    stack = _make_stack()
     product, operations = yardstick.matrix_product("float32")
-    cases = {case: program.run for case, program in programs.items()}
     copy, copied_bytes = yardstick.copy()
-    cases |= {("stack",): stack.run, ("product",): product, ("copy",): copy}
+    cases = {case: restoration.run for case, restoration in restorations.items()}
+    cases |= {("stack",): stack, ("product",): product, ("copy",): copy}
     seconds = timing.take_turns(cases, rounds, _seconds)
     peak = operations / seconds[("product",)]
     bandwidth = copied_bytes / seconds[("copy",)]
     rows = []
-    for (preset, side), program in programs.items():
+    for (preset, side), case in restorations.items():
         elapsed, pixels = seconds[preset, side], side**2
-        floor_seconds = program.floor_bytes / bandwidth
+        floor_seconds = _floor_bytes(preset, side) / bandwidth
         of_stack = seconds[("stack",)] * pixels / yardstick.SIDE**2
         rows.append(
             Latency(
                 preset=preset,
                 side=side,
-                params_m=program.num_params / 1e6,
-                gmacs=program.multiply_adds / 1e9,
-                compile_s=program.compile_seconds,
+                windows=case.num_windows,
+                params_m=case.num_params / 1e6,
+                gmacs=case.multiply_adds / 1e9,
+                compile_s=case.compile_seconds,
                 ms=1000 * elapsed,
                 megapixels_per_s=pixels / 1e6 / elapsed,
                 over_yardstick=elapsed / of_stack,
-                bytes_per_pixel=program.temporary_bytes / pixels,
-                share_of_peak=2 * program.multiply_adds / elapsed / peak,
+                memory_mib=case.temporary_bytes / 2**20,
+                share_of_peak=2 * case.multiply_adds / elapsed / peak,
                 floor_ms=1000 * floor_seconds,
                 share_of_floor=floor_seconds / elapsed,
             )
@@ -154,16 +166,45 @@ def measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[L
     return rows
 
 
-class _Network(nnx.Module):
-    """An encoder and an image decoder as one."""
+def _restore(preset: str, side: int) -> _Case:
+    """Restoring a square image of noise."""
+    modules = make_stage(scratch.get_config(preset)).modules
+    networks = [modules[name](rngs=nnx.Rngs(0)) for name in ("encoder", "decoder")]
+    restorer = Restorer(*networks, name=preset, step=0)
+    plan = restorer.plan(side, side)
+    parts = [programs.Part.of(network) for network in networks]
+    multiply_adds, compile_seconds, temporary_bytes = 0, 0.0, 0
+    for shape, count in collections.Counter(window[2:] for window in plan).items():
+        images = jax.ShapeDtypeStruct((restorer.batch_size, *shape, 3), "float32")
+        start = time.perf_counter()
+        program = programs.restore.lower(*parts, images).compile()
+        compile_seconds += time.perf_counter() - start
+        memory = program.memory_analysis().temp_size_in_bytes
+        temporary_bytes = max(temporary_bytes, memory)
+        one = jax.ShapeDtypeStruct((1, *shape, 3), "float32")
+        multiply_adds += count * complexity.multiply_adds(programs.restore, *parts, one)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    run_once = functools.partial(restorer.restore, image)
+    run_once()
+    return _Case(
+        run_once,
+        len(plan),
+        sum(map(complexity.num_params, networks)),
+        multiply_adds,
+        compile_seconds,
+        temporary_bytes,
+    )
 
-    def __init__(self, preset: str, *, rngs: nnx.Rngs):
-        modules = make_stage(scratch.get_config(preset)).modules
-        self.encoder = modules["encoder"](rngs=rngs)
-        self.decoder = modules["decoder"](rngs=rngs)
 
-    def __call__(self, image: jax.Array) -> jax.Array:
-        return self.decoder(self.encoder(image), image)
+def _make_stack() -> Callable[[], jax.Array]:
+    """The yardstick's plain stack on its image."""
+    stack = programs.Part.of(yardstick.PlainStack(rngs=nnx.Rngs(0)))
+    image = jax.random.uniform(
+        jax.random.key(0), (1, yardstick.SIDE, yardstick.SIDE, 3)
+    )
+    forward = jax.jit(lambda stack, image: stack.build()(image))
+    forward(stack, image).block_until_ready()
+    return functools.partial(forward, stack, image)
 
 
 def _floor_bytes(preset: str, side: int) -> float:
@@ -179,31 +220,9 @@ def _floor_bytes(preset: str, side: int) -> float:
     return numbers * side**2 * np.dtype("float32").itemsize
 
 
-def _compile(network: nnx.Module, side: int, floor_bytes: float = 0.0) -> _Program:
-    graph, params = flat_params.split_module(network)
-    image = jax.random.uniform(jax.random.key(0), (1, side, side, 3))
-
-    def restore(params, image):
-        return flat_params.merge_module(graph, params)(image)
-
+def _seconds(run_once: Callable[[], object]) -> float:
     start = time.perf_counter()
-    program = jax.jit(restore).lower(params, image).compile()
-    compile_seconds = time.perf_counter() - start
-    run_once = functools.partial(program, params, image)
-    run_once().block_until_ready()
-    return _Program(
-        run_once,
-        complexity.num_params(network),
-        complexity.multiply_adds(restore, params, image),
-        floor_bytes,
-        compile_seconds,
-        program.memory_analysis().temp_size_in_bytes,
-    )
-
-
-def _seconds(run_once: Callable[[], jax.Array]) -> float:
-    start = time.perf_counter()
-    run_once().block_until_ready()
+    jax.block_until_ready(run_once())
     return time.perf_counter() - start
 
 

@@ -3,7 +3,8 @@
 import dataclasses
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,6 +60,7 @@ def compile_update(
     batch_size: int,
     *,
     fsdp: bool = False,
+    encoder: Mapping[str, Any] = {},
 ) -> Program:
     """Compiles the update of a stage over all devices, and runs a turn.
 
@@ -69,6 +71,7 @@ def compile_update(
       crop_size: In pixels.
       batch_size: Images of a batch.
       fsdp: Whether the devices share weights and optimizer state.
+      encoder: Fields of `config.encoder` to change.
 
     Raises:
       ValueError: If a value is at fault.
@@ -77,6 +80,7 @@ def compile_update(
     config.compute_dtype, config.batch_size = dtype, batch_size
     config.crop_size, config.crop_sizes = crop_size, ()
     config.fsdp = fsdp
+    config.encoder.update(encoder)
     mesh = sharding.make_mesh()
     config_check.check(config)
     config_check.check_batches(config, mesh)

@@ -2,15 +2,13 @@
 
 import pathlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from ttl_jax import models, weights
 from ttl_jax.data import transforms
-from ttl_jax.inference import networks
-from ttl_jax.training import flat_params, weight_sources
+from ttl_jax.inference import networks, pixels, programs
+from ttl_jax.training import weight_sources
 
 SIDE = 192  # pixels, of the square that is looked at
 
@@ -27,12 +25,7 @@ class Encoder:
             f"encoder of {name} at step {step}, mean over the central {SIDE} x {SIDE} "
             "pixels"
         )
-        graph, self._params = flat_params.split_module(encoder)
-
-        def embed(params, image):
-            return flat_params.merge_module(graph, params)(image).mean(axis=(0, 1, 2))
-
-        self._embed = jax.jit(embed)
+        self._encoder = programs.Part.of(encoder)
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path) -> "Encoder":
@@ -64,5 +57,5 @@ class Encoder:
           image: uint8 [H, W, 3]; one smaller than the square is continued by reflection.
         """
         square = transforms.crop(image, SIDE, transforms.CENTRE)
-        batch = jnp.asarray(square[None], jnp.float32) / 255
-        return np.asarray(self._embed(self._params, batch))
+        batch = pixels.to_unit_range(square[None])
+        return np.asarray(programs.embed(self._encoder, batch)[0])

@@ -90,28 +90,32 @@ class Outcome:
 
 def restore_files(
     jobs: Sequence[Job],
-    restore: Callable[[np.ndarray], np.ndarray],
+    restore: Callable[..., np.ndarray],
     *,
+    check_pixels: Callable[[int], None] = lambda num_pixels: None,
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
 ) -> Outcome:
     """Restores each photograph; one that fails does not keep the rest from being done.
 
-    Threads take a photograph each from file to file, so that while the network, which
-    they share one at a time, is at work, others are read and written.
+    Threads take a photograph each from file to file, so that some are read and written
+    while the network restores windows of others.
 
     Args:
       jobs: What to restore and where to; existing targets are replaced.
-      restore: From pixels to restored pixels, as `Restorer.restore`.
-      must_stop: Asked before each photograph is begun, and again before the network
-        gets it; from the first yes on, what is not with the network yet is left.
+      restore: Function from pixels to restored pixels, with the argument `progress`, as
+        `Restorer.restore`.
+      check_pixels: Raises where a photograph has too many pixels, as
+        `Restorer.check_pixels`; called before it is decoded.
+      must_stop: Asked before each photograph is begun and several times a second while
+        it is restored. From the first yes on, photographs that are not restored yet are
+        left.
       shows_progress: Whether there is a progress bar where a person watches.
     """
-    line = _Line(restore, must_stop)
+    bar = _Bar(len(jobs), shows_progress)
+    line = _Line(restore, check_pixels, must_stop, bar)
     outcome = Outcome()
     pool = concurrent.futures.ThreadPoolExecutor(_NUM_THREADS)
-    # None: only in a terminal.
-    bar = tqdm.tqdm(total=len(jobs), unit="image", disable=not shows_progress or None)
     try:
         for future in _submit(pool, line, jobs):
             match future.result():
@@ -120,8 +124,7 @@ def restore_files(
                 case str() as failure:
                     outcome.failures.append(failure)
                 case None:  # left
-                    continue
-            bar.update()
+                    pass
     finally:
         pool.shutdown(cancel_futures=True)
         bar.close()
@@ -133,6 +136,37 @@ class _Left(Exception):
     """A photograph is not restored because the run ends."""
 
 
+class _Bar:
+    """A progress bar of windows that threads share; only in a terminal.
+
+    The number of all windows counts the photographs begun, and takes the rest to have as
+    many on average: to read the size of each file first would delay the first one.
+    """
+
+    def __init__(self, num_photographs: int, is_shown: bool):
+        self._num_photographs = num_photographs
+        self._num_begun = self._num_windows = 0
+        self._lock = threading.Lock()
+        self._bar = tqdm.tqdm(unit="window", disable=None if is_shown else True)
+
+    def begin(self, num_windows: int) -> None:
+        """Counts a photograph, restored by so many windows."""
+        with self._lock:
+            self._num_begun += 1
+            self._num_windows += num_windows
+            mean = self._num_windows / self._num_begun
+            self._bar.total = round(mean * self._num_photographs)
+
+    def advance(self, num_windows: int) -> None:
+        """Counts windows that are done."""
+        with self._lock:
+            self._bar.update(num_windows)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()
+
+
 class _Line:
     """What happens to one photograph after the other, in several threads at once.
 
@@ -142,12 +176,14 @@ class _Line:
 
     def __init__(
         self,
-        restore: Callable[[np.ndarray], np.ndarray],
+        restore: Callable[..., np.ndarray],
+        check_pixels: Callable[[int], None],
         must_stop: Callable[[], bool],
+        bar: _Bar,
     ):
         self.ended_by: str | None = None
-        self._restore, self._must_stop = restore, must_stop
-        self._network = threading.Lock()
+        self._restore, self._check_pixels = restore, check_pixels
+        self._must_stop, self._bar = must_stop, bar
         self._memory = _Memory(_MOST_PIXELS)
 
     def is_over(self) -> bool:
@@ -168,15 +204,32 @@ class _Line:
             return _describe(job, error)
 
     def _restore_file(self, job: Job) -> Restored:
-        with self._memory.hold(decoding.count_pixels(job.source)):
+        self._check_going_on()
+        num_pixels = decoding.count_pixels(job.source)
+        self._check_pixels(num_pixels)
+        with self._memory.hold(num_pixels):
             self._check_going_on()
             array, info = decoding.read_image(job.source)
-            with self._network:
-                self._check_going_on()
-                restored = self._restore(array)
-                computed = time.monotonic()
+            restored = self._restore(array, progress=self._watch())
+            computed = time.monotonic()
             self._write(job.target, restored, info)
         return Restored(computed, time.monotonic(), array.shape[0] * array.shape[1])
+
+    def _watch(self) -> Callable[[int, int], None]:
+        """The `progress` of one photograph: shows it, and ends it if the run ends."""
+        shown = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            if shown is None:
+                self._bar.begin(total)
+                shown = 0
+            self._bar.advance(done - shown)
+            shown = done
+            if done < total:
+                self._check_going_on()
+
+        return progress
 
     def _write(self, target: str, array: np.ndarray, info: dict[str, Any]) -> None:
         try:

@@ -42,20 +42,6 @@ def from_unit_range(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return image.astype(dtype)
 
 
-def read_rectangle(
-    array: np.ndarray, top: int, left: int, height: int, width: int
-) -> np.ndarray:
-    """A part [height, width, C], continued by the array's edge where it lies outside."""
-    rows = slice(max(top, 0), min(top + height, array.shape[0]))
-    columns = slice(max(left, 0), min(left + width, array.shape[1]))
-    padding = (
-        (rows.start - top, top + height - rows.stop),
-        (columns.start - left, left + width - columns.stop),
-        (0, 0),
-    )
-    return np.pad(array[rows, columns], padding, mode="edge")
-
-
 def _peak(dtype: np.dtype) -> int:
     if dtype in (np.uint8, np.uint16):
         return np.iinfo(dtype).max

@@ -1,46 +1,60 @@
 """How rainy a photograph looks to a recognition network, from its checkpoint alone."""
 
+import itertools
 import math
 import pathlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from ttl_jax import models, weights
-from ttl_jax.inference import networks
-from ttl_jax.training import fingerprints, flat_params, weight_sources
-
-# Of a part that is scored at once: 3 GB with `small`.
-_MAX_PIXELS = 2_000_000
+from ttl_jax.inference import networks, pixels, programs, windows
+from ttl_jax.training import fingerprints, weight_sources
 
 
 class Recognizer:
     """A judge of rain: `recognizer.score(image)`.
 
-    The score is the output of D_recog for the whole image: trained with Eq. 1 it is
-    unbounded, near 1 for rainy and near 0 for rain-free photographs; trained with
-    cross-entropy it is a logit. It is no probability in either case.
+    The score is the output of D_recog: trained with Eq. 1 it is unbounded, near 1 for
+    rainy and near 0 for rain-free photographs; trained with cross-entropy it is a logit.
+    It is no probability in either case.
+
+    An image is scored by the windows that it is restored by (`windows.plan`). What the
+    network averages over the pixels of the whole image is averaged here over the pixels
+    of all windows, with the weights of blending; pixels beyond the image count nothing.
+    Note: networks with sums over the whole image take those of the window.
 
     Attributes:
       name: Name of the run it comes from.
     """
 
-    def __init__(self, encoder: nnx.Module, classifier: nnx.Module, run: pathlib.Path):
+    def __init__(
+        self,
+        encoder: nnx.Module,
+        classifier: nnx.Module,
+        run: pathlib.Path,
+        *,
+        side: int = windows.SIDE,
+        overlap: int = windows.OVERLAP,
+    ):
+        """Takes a network.
+
+        Args:
+          encoder: As `models.make_encoder` makes it.
+          classifier: As `models.make_classifier` makes it.
+          run: Folder or file that it comes from.
+          side: Largest side of a window, in pixels, as of `windows.plan`.
+          overlap: Pixels that neighbouring windows share, as of `windows.plan`.
+        """
         self.name = weight_sources.find_name(run)
         self._run = run
-        encoder_graph, encoder_params = flat_params.split_module(encoder)
-        classifier_graph, classifier_params = flat_params.split_module(classifier)
-        self._digest = fingerprints.digest(encoder_params)
-        self._params = encoder_params, classifier_params
-
-        @jax.jit
-        def score(params, image):
-            features = flat_params.merge_module(encoder_graph, params[0])(image)
-            return flat_params.merge_module(classifier_graph, params[1])(features)
-
-        self._score = score
+        self._stride = encoder.stem_stride
+        pools_grid = classifier.spp.grid * encoder.stem_stride
+        self._grid = math.lcm(encoder.grid or 1, pools_grid)
+        self._side, self._overlap = side, overlap
+        self._encoder = programs.Part.of(encoder)
+        self._classifier = programs.Part.of(classifier)
+        self._digest = fingerprints.digest(self._encoder.params)
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path) -> "Recognizer":
@@ -64,27 +78,31 @@ class Recognizer:
         return cls(modules["encoder"], modules["decoder"], run)
 
     def score(self, image: np.ndarray) -> float:
-        """The rain score of an image, uint8 RGB [H, W, 3]; higher is rainier.
-
-        That of more than two megapixels is the mean over the least square grid of parts
-        that are smaller.
-        """
+        """The rain score of an image, uint8 RGB [H, W, 3]; higher is rainier."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"An image is uint8 RGB [H, W, 3], not {image.dtype} of shape "
                 f"{image.shape}."
             )
-        count = math.ceil(math.sqrt(image.shape[0] * image.shape[1] / _MAX_PIXELS))
-        parts = [
-            part
-            for rows in np.array_split(image, count, axis=0)
-            for part in np.array_split(rows, count, axis=1)
-        ]
-        return float(np.mean([self._score_part(part) for part in parts]))
+        plan = windows.plan(
+            *image.shape[:2], grid=self._grid, side=self._side, overlap=self._overlap
+        )
+        factors = itertools.product(
+            self._weights(plan.rows), self._weights(plan.columns)
+        )
+        parts, pooled = (self._encoder, self._classifier), 0
+        for window, (rows, columns) in zip(plan, factors):
+            values = pixels.to_unit_range(windows.read(image, window))[None]
+            # Waits for each window: several at once would take several times the memory.
+            pooled += np.asarray(programs.pool(*parts, values, rows, columns))
+        return float(programs.score(self._classifier, pooled)[0])
 
-    def _score_part(self, part: np.ndarray) -> float:
-        batch = jnp.asarray(part[None].astype(np.float32) / np.float32(255))
-        return float(self._score(self._params, batch)[0])
+    def _weights(self, axis: windows.Axis) -> list[np.ndarray]:
+        """Weights of the features' rows or columns in each window; all add up to 1."""
+        return [
+            weights.reshape(-1, self._stride).sum(axis=1) / np.float32(axis.length)
+            for weights in axis.weights()
+        ]
 
     def taught(self, path: str | pathlib.Path) -> bool | None:
         """Whether this network took part in training a run, as a teacher or before it.

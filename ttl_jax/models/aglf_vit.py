@@ -1,13 +1,12 @@
 """The AGLF-ViT encoder (Figs. 3 and 4, section Network Structure)."""
 
-from collections.abc import Sequence
+import math
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax.models import attention, layers
-from ttl_jax.models.region import Region
 
 
 class AGLFViTBlock(nnx.Module):
@@ -18,8 +17,8 @@ class AGLFViTBlock(nnx.Module):
     initial value; a scalar each that starts at 1 is the default.
 
     Attributes:
-      reach: Pixels that it looks away, given the sums over the image; None: everywhere.
-      grid: Pixels at whose multiples a tile of the features begins.
+      grid: Pixels of the features at whose multiples a window of them may start; None:
+        the block needs the whole image.
     """
 
     def __init__(
@@ -29,6 +28,8 @@ class AGLFViTBlock(nnx.Module):
         block_index: int,
         global_branch: str,
         head_width: int,
+        cell: int,
+        radius: int,
         window: int,
         dense_pool: int,
         local_kernel: int,
@@ -47,6 +48,8 @@ class AGLFViTBlock(nnx.Module):
             width,
             block_index=block_index,
             head_width=head_width,
+            cell=cell,
+            radius=radius,
             window=window,
             dense_pool=dense_pool,
             rngs=rngs,
@@ -59,29 +62,13 @@ class AGLFViTBlock(nnx.Module):
         self.feed_forward = layers.FeedForward(
             width, ratio=feed_forward_ratio, rngs=rngs
         )
-        reach, self.grid = self.global_branch.reach, self.global_branch.grid
-        self.reach = None if reach is None else max(reach, self.local_branch.reach)
+        self.grid = self.global_branch.grid
 
-    def __call__(
-        self,
-        x: jax.Array,
-        region: Region | None = None,
-        sums: attention.ChannelSums | None = None,
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         y = self.norm(x)
         alpha, beta = (jnp.broadcast_to(s, x.shape) for s in (self.alpha, self.beta))
-        x = (
-            x
-            + alpha * self.global_branch(y, region, sums)
-            + beta * self.local_branch(y, region)
-        )
+        x = x + alpha * self.global_branch(y) + beta * self.local_branch(y)
         return x + self.feed_forward(self.feed_forward_norm(x))
-
-    def sums(
-        self, x: jax.Array, region: Region | None = None, margin: int = 0
-    ) -> attention.ChannelSums | None:
-        """Of its global branch, over x but for `margin` pixels along each side."""
-        return self.global_branch.sums(self.norm(x), region, margin)
 
 
 class AGLFEncoder(nnx.Module):
@@ -89,18 +76,21 @@ class AGLFEncoder(nnx.Module):
 
     3x3 conv, spatial attention, AGLF-ViT blocks; E_recog, E_recon and E_stu of Fig. 3.
     With `stem_stride` s = 2, blocks of 2 x 2 pixels become channels in front of the
-    conv; odd sizes are first padded by their last row or column. An image given with a
-    region has such a row and column around it already.
+    conv; odd sizes are first padded by their last row or column.
 
     Attributes:
       width: Channels of the features.
       stem_stride: 1 (full resolution, the paper's) or 2.
       final_norm: Whether the features are normalised over the channels, so that those
         of two teachers have comparable scale in Eqs. 3 and 4.
+      attention_cell: Side of the cells of local sums, in pixels of the image; 0: sums run
+        over the whole image, as in weights without this field.
+      attention_radius: Cells on each side of a cell that its sums include.
       remat: Whether each block is computed again in the backward pass: activations
         shrink to one tensor per block for about a third more computation.
-      has_tiles: Whether, given sums over the image, a part of it can be encoded alone.
-      stem_reach: Pixels of the features that `embed` looks away.
+      grid: Pixels of the image at whose multiples a window of it may start, so that its
+        cells and attention windows are those of the whole image; None: the encoder takes
+        statistics of the whole image.
     """
 
     def __init__(
@@ -113,6 +103,8 @@ class AGLFEncoder(nnx.Module):
         spatial_attention_kernel: int = 7,
         global_branch: str = "channel",
         head_width: int = 16,
+        attention_cell: int = 0,
+        attention_radius: int = 1,
         window: int = 8,
         dense_pool: int = 4,
         local_kernel: int = 7,
@@ -124,6 +116,12 @@ class AGLFEncoder(nnx.Module):
         remat: bool = False,
         rngs: nnx.Rngs,
     ):
+        if attention_cell % stem_stride or min(attention_cell, attention_radius) < 0:
+            raise ValueError(
+                f"attention_cell={attention_cell} and attention_radius={attention_radius}: "
+                f"expected a side in image pixels that is a multiple of the stem's stride, "
+                f"{stem_stride}, or 0 for sums over the whole image; and a number of cells."
+            )
         self.width = width
         self.stem_stride = stem_stride
         self.remat = remat
@@ -137,6 +135,8 @@ class AGLFEncoder(nnx.Module):
                 block_index=i,
                 global_branch=global_branch,
                 head_width=head_width,
+                cell=attention_cell // stem_stride,
+                radius=attention_radius,
                 window=window,
                 dense_pool=dense_pool,
                 local_kernel=local_kernel,
@@ -149,43 +149,14 @@ class AGLFEncoder(nnx.Module):
             )
             for i in range(num_blocks)
         )
-        reaches = [block.reach for block in self.blocks]
-        self.has_tiles = bool(reaches) and None not in reaches
-        self.stem_reach = self.stem.reach + self.spatial_attention.reach
+        grids = [block.grid for block in self.blocks]
+        self.grid = None if None in grids else math.lcm(*grids) * stem_stride
         self.final_norm = nnx.LayerNorm(width, rngs=rngs) if final_norm else None
 
-    def __call__(
-        self,
-        image: jax.Array,
-        region: Region | None = None,
-        sums: Sequence[attention.ChannelSums | None] | None = None,
-    ) -> jax.Array:
-        """Features of an image.
-
-        Args:
-          image: [N, H, W, 3].
-          region: The part that is image, in its pixels; None for all.
-          sums: For each block, those over the pixels of the image of which this one is a
-            part, [1, ...] or [N, ...], as `sums`; None for this image's own.
-
-        Returns:
-          Features [N, ceil(H / s), ceil(W / s), width]; what lies outside the region has
-          no meaning.
-        """
-        x = self.embed(image, region)
-        region = region and region.coarse((self.stem_stride, self.stem_stride))
-        for block, block_sums in zip(self.blocks, sums or [None] * len(self.blocks)):
-            apply = jax.checkpoint(block) if self.remat else block
-            x = apply(x, region, block_sums)
-        return self.normalize(x)
-
-    def embed(self, image: jax.Array, region: Region | None = None) -> jax.Array:
-        """What the first block is given, of the features' shape."""
+    def __call__(self, image: jax.Array) -> jax.Array:
         padded = layers.pad_to_multiple(image, self.stem_stride)
-        x = layers.pixel_unshuffle(padded, self.stem_stride)
-        region = region and region.coarse((self.stem_stride, self.stem_stride))
-        return self.spatial_attention(self.stem(x, region), region)
-
-    def normalize(self, x: jax.Array) -> jax.Array:
-        """Features from what the last block returns."""
+        x = self.stem(layers.pixel_unshuffle(padded, self.stem_stride))
+        x = self.spatial_attention(x)
+        for block in self.blocks:
+            x = jax.checkpoint(block)(x) if self.remat else block(x)
         return self.final_norm(x) if self.final_norm else x

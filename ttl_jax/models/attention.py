@@ -5,37 +5,20 @@ Note: the paper says "self-attention" and no more. Dense attention over the pixe
 its 256 x 256 crops would need 8.6 GB per map, so it cannot be what it ran; attention
 over channels, linear in the pixels, is the default here.
 
-A branch takes the `region` of the features that is the image, and the `sums` over all
-pixels of an image of which the features are a part; its own `sums(x)` are those of what
-it is given. Given them it looks `reach` pixels away, and gives a tile of the features what
-it gives the whole, where the tile begins at a multiple of `grid` pixels.
+Attention over channels takes sums over pixels: over all of the image, or over a box of
+cells around each cell (`LocalChannelAttention`), so that a photograph of any size meets
+the sums that it was trained with.
 """
-
-from typing import NamedTuple
 
 import einops
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from ttl_jax.models import layers
-from ttl_jax.models.region import Region, clear_padding
 
 _EPSILON = 1e-6
-
-
-class ChannelSums(NamedTuple):
-    """Products of channels summed over pixels; those of two parts add up to the whole's.
-
-    Attributes:
-      products: Queries times keys, [N, heads, d, d].
-      query_squares: [N, heads, d].
-      key_squares: [N, heads, d].
-    """
-
-    products: jax.Array
-    query_squares: jax.Array
-    key_squares: jax.Array
 
 
 class ChannelAttention(nnx.Module):
@@ -50,66 +33,182 @@ class ChannelAttention(nnx.Module):
         self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, rngs=rngs)
         self.temperature = nnx.Param(jnp.ones((self.num_heads, 1, 1)))
         self.project = layers.Pointwise(width, width, rngs=rngs)
-        self.reach, self.grid = self.depthwise.reach, 1
+        self.grid = None  # its sums run over the whole image
 
-    def __call__(
-        self,
-        x: jax.Array,
-        region: Region | None = None,
-        sums: ChannelSums | None = None,
-    ) -> jax.Array:
-        h, w = x.shape[1:3]
-        features = self.depthwise(self.query_key_value(x), region)
-        query, key, value = self._split(clear_padding(features, region), 3)
-        if sums is None:
-            sums = _sum_over_pixels(query, key)
-        # Each channel has unit length over the pixels, so the map does not grow with
-        # the image.
-        lengths = (
-            jnp.sqrt(sums.query_squares + _EPSILON)[..., None]
-            * jnp.sqrt(sums.key_squares + _EPSILON)[..., None, :]
-        )
-        similarities = sums.products / lengths * self.temperature[None]
-        attention = jax.nn.softmax(similarities, axis=-1).astype(x.dtype)
-        out = jnp.einsum("nhde,nlhe->nlhd", attention, value)
-        return self.project(
-            einops.rearrange(out, "n (h w) heads d -> n h w (heads d)", h=h, w=w)
-        )
-
-    def sums(
-        self, x: jax.Array, region: Region | None = None, margin: int = 0
-    ) -> ChannelSums:
-        """The sums over the pixels of x, but for `margin` of them along each side."""
-        # Values take no part in them: two thirds of the channels do.
-        num_channels = 2 * x.shape[-1]
-        projection, depthwise = self.query_key_value, self.depthwise
-        x = x @ projection.kernel[:, :num_channels]
-        x = clear_padding(x + projection.bias[None, None, None, :num_channels], region)
-        x = layers.depthwise_conv(x, depthwise.kernel[..., :num_channels])
-        x = clear_padding(x + depthwise.bias[None, None, None, :num_channels], region)
-        return _sum_over_pixels(*self._split(layers.cut_margin(x, margin), 2))
-
-    def _split(self, features: jax.Array, num_parts: int) -> list[jax.Array]:
-        """Parts of the channels, as queries and keys, each [N, L, heads, d]."""
+    def __call__(self, x: jax.Array) -> jax.Array:
         # Gradients of a split are concatenated; those of indices would each be padded.
-        return [
+        query, key, value = jnp.split(
+            self.depthwise(self.query_key_value(x)), 3, axis=-1
+        )
+        return self.project(self._attend(query, key, value))
+
+    def _attend(self, query, key, value) -> jax.Array:
+        """Values [N, H, W, C] mixed by the maps of all pixels' queries and keys."""
+        height = value.shape[1]
+        query, key, value = (
             einops.rearrange(
-                part,
-                "n h w (heads d) -> n (h w) heads d",
-                heads=self.num_heads,
-                d=self.head_width,
+                part, "n h w (heads d) -> n (h w) heads d", d=self.head_width
             )
-            for part in jnp.split(features, num_parts, axis=-1)
+            for part in (query, key, value)
+        )
+        products = _sum_of_products("nlhd,nlhe->nhde", query, key)
+        squares = [
+            _sum_of_products("nlhd,nlhd->nhd", part, part) for part in (query, key)
         ]
+        maps = self._maps(products, *squares).astype(value.dtype)
+        return einops.rearrange(
+            jnp.einsum("nhde,nlhe->nlhd", maps, value),
+            "n (h w) heads d -> n h w (heads d)",
+            h=height,
+        )
+
+    def _maps(self, products, query_squares, key_squares) -> jax.Array:
+        """Attention maps [..., heads, d, d] from sums over pixels, float32.
+
+        Each channel is scaled to unit length over the pixels, so that the maps do not
+        depend on how many pixels there are.
+
+        Args:
+          products: Queries times keys, [..., heads, d, d].
+          query_squares: [..., heads, d].
+          key_squares: [..., heads, d].
+        """
+        lengths = (
+            jnp.sqrt(query_squares + _EPSILON)[..., None]
+            * jnp.sqrt(key_squares + _EPSILON)[..., None, :]
+        )
+        temperature = self.temperature[...].reshape(
+            (1,) * (products.ndim - 3) + self.temperature.shape
+        )
+        return jax.nn.softmax(products / lengths * temperature, axis=-1)
 
 
-def _sum_over_pixels(query: jax.Array, key: jax.Array) -> ChannelSums:
-    # Kept in float32 under bfloat16.
-    return ChannelSums(
-        _sum_of_products("nlhd,nlhe->nhde", query, key),
-        _sum_of_products("nlhd,nlhd->nhd", query, query),
-        _sum_of_products("nlhd,nlhd->nhd", key, key),
+class LocalChannelAttention(ChannelAttention):
+    """Attention over channels whose sums run over a box of cells around each cell.
+
+    Pixels are summed per square cell, and cells over a box of (2 r + 1) x (2 r + 1). At
+    the border the box is shifted inwards and not clipped; where the image has fewer cells,
+    it covers them all, and the result is that of `ChannelAttention`. Each cell has its own
+    maps, and a pixel applies those of the four nearest cell centres with bilinear
+    weights, so that nothing steps where cells meet.
+
+    Note: the paper says nothing about sums. With sums over the whole image, a network that
+    was trained on small crops does next to nothing on a large photograph.
+
+    Attributes:
+      cell: Side of a cell, in pixels of the features.
+      radius: r, in cells.
+    """
+
+    def __init__(
+        self, width: int, *, head_width: int, cell: int, radius: int, rngs: nnx.Rngs
+    ):
+        super().__init__(width, head_width=head_width, rngs=rngs)
+        self.cell, self.radius = cell, radius
+        self.grid = cell
+
+    def _attend(self, query, key, value) -> jax.Array:
+        """Values [N, H, W, C] mixed by the maps of the cells around each pixel."""
+        maps = self._maps(*self._sums(query, key))
+        rows = jnp.einsum(
+            "iy,nyxhde->nixhde",
+            _weights_of_rows(value.shape[1], self.cell),
+            maps,
+            precision="highest",
+        )
+        return _apply_maps(rows.astype(value.dtype), value, self.cell)
+
+    def _sums(self, query, key) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Products and squares as `_maps` takes them, [N, rows, columns, heads, ...]."""
+        query, key = (
+            _pad(
+                part,
+                bottom=-part.shape[1] % self.cell,
+                right=-part.shape[2] % self.cell,
+            )
+            for part in (query, key)
+        )
+        sides = {"p": self.cell, "q": self.cell, "d": self.head_width}
+        cells = (
+            einops.rearrange(
+                part, "n (y p) (x q) (heads d) -> n y x (p q) heads d", **sides
+            )
+            for part in (query, key)
+        )
+        products = _sum_of_products("nyxlhd,nyxlhe->nyxhde", *cells)
+        squares = (
+            einops.reduce(
+                jnp.square(part.astype(products.dtype)),
+                "n (y p) (x q) (heads d) -> n y x heads d",
+                "sum",
+                **sides,
+            )
+            for part in (query, key)
+        )
+        boxes = [
+            _box_matrix(num_cells, self.radius) for num_cells in products.shape[1:3]
+        ]
+        return tuple(
+            # In full precision: few products, of which a GPU would round the factors.
+            jnp.einsum("Yy,Xx,nyx...->nYX...", *boxes, sums, precision="highest")
+            for sums in (products, *squares)
+        )
+
+
+def _box_matrix(num_cells: int, radius: int) -> np.ndarray:
+    """1 where the sums of a cell (row) include a cell (column), along one axis."""
+    size = min(2 * radius + 1, num_cells)
+    first = np.clip(np.arange(num_cells) - radius, 0, num_cells - size)[:, None]
+    cells = np.arange(num_cells)
+    return ((first <= cells) & (cells < first + size)).astype(np.float32)
+
+
+def _weights_of_rows(height: int, cell: int) -> np.ndarray:
+    """Linear weights [height, cells] of the cells' maps for each row of pixels."""
+    num_cells = -(-height // cell)
+    place = (np.arange(height) + 0.5) / cell - 0.5  # in cells, from the first centre
+    distance = np.abs(np.clip(place, 0, num_cells - 1)[:, None] - np.arange(num_cells))
+    return np.maximum(1 - distance, 0).astype(np.float32)
+
+
+def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
+    """Values mixed by maps that are interpolated along each row of pixels.
+
+    Between two cell centres, a row's pixels share two maps. Both are applied by one
+    product: of the maps side by side, and the values weighted for each of them.
+
+    Args:
+      rows: Maps of each row of pixels at the cells' centres, [N, H, cells, heads, d, d].
+      value: [N, H, W, heads * d].
+      cell: In pixels.
+    """
+    width, (num_cells, d) = value.shape[2], (rows.shape[2], rows.shape[-1])
+    before = (
+        cell - cell // 2
+    )  # so that the first centre starts a group of `cell` pixels
+    after = (num_cells + 1) * cell - before - width
+    value = einops.rearrange(
+        _pad(value, left=before, right=after),
+        "n i (x q) (heads d) -> n i x q heads d",
+        q=cell,
+        d=d,
     )
+    # Beyond the first and the last centre both maps are those of that cell.
+    rows = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2)
+    maps = jnp.concatenate([rows[:, :, :-1], rows[:, :, 1:]], axis=-1)
+    right = (np.arange(cell) + cell // 2 + 0.5) / cell - 0.5  # weight of the right map
+    right = right.astype(value.dtype)[None, None, None, :, None, None]
+    weighted = jnp.concatenate([value * (1 - right), value * right], axis=-1)
+    mixed = einops.rearrange(
+        jnp.einsum("nixhde,nixqhe->nixqhd", maps, weighted),
+        "n i x q heads d -> n i (x q) (heads d)",
+    )
+    return mixed[:, :, before : before + width]
+
+
+def _pad(x: jax.Array, *, bottom: int = 0, left: int = 0, right: int = 0) -> jax.Array:
+    """[N, H, W, C] with zeros around it."""
+    return jnp.pad(x, ((0, 0), (0, bottom), (left, right), (0, 0)))
 
 
 def _sum_of_products(pattern, a, b):
@@ -140,14 +239,9 @@ class WindowAttention(nnx.Module):
             jnp.zeros((2 * window - 1, 2 * window - 1, self.num_heads))
         )
         self.project = layers.Pointwise(width, width, rngs=rngs)
-        self.reach = self.grid = window
+        self.grid = window
 
-    def sums(self, x: jax.Array, region: Region | None = None, margin: int = 0) -> None:
-        """None: no sum over the image is taken."""
-
-    def __call__(
-        self, x: jax.Array, region: Region | None = None, sums: None = None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         n, h, w, _ = x.shape
         rows = -(-(h + self.shift) // self.window)
         columns = -(-(w + self.shift) // self.window)
@@ -158,7 +252,7 @@ class WindowAttention(nnx.Module):
             (0, 0),
         )
         tokens = einops.rearrange(
-            jnp.pad(clear_padding(self.query_key_value(x), region), padding),
+            jnp.pad(self.query_key_value(x), padding),
             "n (gh wh) (gw ww) (three heads d) -> three (n gh gw) (wh ww) heads d",
             three=3,
             wh=self.window,
@@ -166,7 +260,7 @@ class WindowAttention(nnx.Module):
             heads=self.num_heads,
         )
         exists = einops.rearrange(
-            jnp.pad(clear_padding(jnp.ones((n, h, w, 1), bool), region), padding),
+            jnp.pad(jnp.ones((n, h, w, 1), bool), padding),
             "n (gh wh) (gw ww) 1 -> (n gh gw) 1 1 (wh ww)",
             wh=self.window,
             ww=self.window,
@@ -199,7 +293,7 @@ class DenseAttention(nnx.Module):
     repeated back. Its cost grows with the square of the pixels: for research.
     """
 
-    reach = grid = None  # it looks everywhere
+    grid = None  # it looks everywhere
 
     def __init__(self, width: int, *, head_width: int, pool: int, rngs: nnx.Rngs):
         self.num_heads = _num_heads(width, head_width)
@@ -207,25 +301,18 @@ class DenseAttention(nnx.Module):
         self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
         self.project = layers.Pointwise(width, width, rngs=rngs)
 
-    def sums(self, x: jax.Array, region: Region | None = None, margin: int = 0) -> None:
-        """None: no sum over the image would do."""
-
-    def __call__(
-        self, x: jax.Array, region: Region | None = None, sums: None = None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         h, w = x.shape[1:3]
         window = min(self.pool, h), min(self.pool, w)
-        coarse = layers.average_pool(x, window, region)
+        coarse = layers.average_pool(x, window)
         query, key, value = einops.rearrange(
             self.query_key_value(coarse),
             "n h w (three heads d) -> three n (h w) heads d",
             three=3,
             heads=self.num_heads,
         )
-        exists = jnp.ones((1, *coarse.shape[1:3], 1), bool)
-        exists = clear_padding(exists, region and region.coarse(window))
         out = einops.rearrange(
-            _attend(query, key, value, exists=exists.reshape(1, 1, 1, -1)),
+            _attend(query, key, value),
             "n (h w) heads d -> n h w (heads d)",
             h=coarse.shape[1],
         )
@@ -255,6 +342,8 @@ def make_global_branch(
     *,
     block_index: int,
     head_width: int,
+    cell: int,
+    radius: int,
     window: int,
     dense_pool: int,
     rngs: nnx.Rngs,
@@ -266,13 +355,20 @@ def make_global_branch(
       width: Channels of the features.
       block_index: Position of the block; every second block shifts its windows.
       head_width: Channels of a head.
-      window: Side of a window in pixels (`window`).
+      cell: Side of a cell in pixels of the features (`channel`); 0 for sums over the
+        whole image.
+      radius: Cells on each side of a cell that its sums include (`channel`).
+      window: Side of a window in pixels of the features (`window`).
       dense_pool: Pixels averaged per side before attention (`dense`).
       rngs: Random streams.
 
     Raises:
       ValueError: If the kind is unknown or the head width does not divide the width.
     """
+    if kind == "channel" and cell:
+        return LocalChannelAttention(
+            width, head_width=head_width, cell=cell, radius=radius, rngs=rngs
+        )
     if kind == "channel":
         return ChannelAttention(width, head_width=head_width, rngs=rngs)
     if kind == "window":

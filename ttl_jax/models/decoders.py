@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax.models import layers
-from ttl_jax.models.region import Region
 
 
 class ImageDecoder(nnx.Module):
@@ -17,9 +16,8 @@ class ImageDecoder(nnx.Module):
     back by PixelShuffle, joined by a shallow 3x3 conv of the image itself at full
     resolution, and pass one local block first: without that skip, fine detail is lost.
 
-    Args of `__call__`: features [N, ceil(H / s), ceil(W / s), width], the image
-    [N, H, W, 3] in [0, 1], and the region of the latter that is image, in its pixels;
-    the result [N, H, W, 3] is not clipped, and has no meaning outside the region.
+    Args of `__call__`: features [N, ceil(H / s), ceil(W / s), width] and the image
+    [N, H, W, 3] in [0, 1]; the result [N, H, W, 3] is not clipped.
 
     Attributes:
       width: Channels of the features.
@@ -27,8 +25,7 @@ class ImageDecoder(nnx.Module):
       skip_width: Channels of the skip; 0 leaves it out.
       residual: Whether the network predicts the change of the image, starting at no
         change, and not the image.
-      grid: Pixels of the features at whose multiples a tile of them begins.
-      margin: Pixels of the features around a tile that determine its image.
+      grid: Pixels of the image after which the windows of all pools start together again.
     """
 
     def __init__(
@@ -69,25 +66,18 @@ class ImageDecoder(nnx.Module):
         # A residual of zero restores the image untouched before the first update.
         init = {"kernel_init": nnx.initializers.zeros} if residual else {}
         self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
-        reach = self.to_image.reach + (
-            self.local_block.reach if self.local_block else 0
-        )
-        self.grid = self.spp.grid
-        self.margin = self.spp.margin(-(-reach // stem_stride))
+        self.grid = self.spp.grid * stem_stride
 
-    def __call__(
-        self, features: jax.Array, image: jax.Array, region: Region | None = None
-    ) -> jax.Array:
+    def __call__(self, features: jax.Array, image: jax.Array) -> jax.Array:
         h, w = image.shape[1:3]
-        coarse = region and region.coarse((self.stem_stride, self.stem_stride))
-        x = layers.pixel_shuffle(self.spp(features, coarse), self.stem_stride)
+        x = layers.pixel_shuffle(self.spp(features), self.stem_stride)
         x = x[:, :h, :w]
         if self.skip:
-            skipped = self.skip(image.astype(x.dtype), region)
+            skipped = self.skip(image.astype(x.dtype))
             x = jnp.concatenate([x, skipped], axis=-1)
         if self.local_block:
-            x = x + self.local_block(x, region)
-        x = self.to_image(x, region)
+            x = x + self.local_block(x)
+        x = self.to_image(x)
         return image + x.astype(image.dtype) if self.residual else x
 
 
@@ -118,8 +108,5 @@ class RainClassifier(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, features: jax.Array, region: Region | None = None) -> jax.Array:
-        """Scores [N]; `region` is that of the features, not of the image."""
-        is_image = region and region.mask(*features.shape[1:3])
-        pooled = self.spp(features, region).mean(axis=(1, 2), where=is_image)
-        return self.to_score(pooled)[:, 0]
+    def __call__(self, features: jax.Array) -> jax.Array:
+        return self.to_score(self.spp(features).mean(axis=(1, 2)))[:, 0]

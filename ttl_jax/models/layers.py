@@ -1,9 +1,7 @@
 """Building blocks of the AGLF-ViT networks.
 
 All layers map float features [N, H, W, C] to features of the same height and
-width, for any height and width, and compute in the type of their input. Those that look
-at neighbours take the `region` of the features that is the image, see `region.py`, and
-have a `reach`: how many pixels away they look.
+width, for any height and width, and compute in the type of their input.
 """
 
 import math
@@ -14,8 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-
-from ttl_jax.models.region import Region, clear_padding
 
 # Rows per strip of the CPU form of the depthwise convolution. The loop keeps XLA from
 # fusing the sum of shifts into each consumer, where it would be computed again.
@@ -150,10 +146,7 @@ class DepthwiseConv(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), (kernel_size, kernel_size, width)))
         self.bias = nnx.Param(jnp.zeros(width))
 
-        self.reach = kernel_size // 2
-
-    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
-        x = clear_padding(x, region)
+    def __call__(self, x: jax.Array) -> jax.Array:
         return depthwise_conv(x, self.kernel[...]) + self.bias[None, None, None]
 
 
@@ -169,20 +162,12 @@ class Pointwise(nnx.Linear):
 
 
 class Conv(nnx.Conv):
-    """Convolution with bias, zero-padded to equal size, [N, H, W, C_in] to C_out.
-
-    Attributes:
-      reach: Pixels.
-    """
+    """Convolution with bias, zero-padded to equal size, [N, H, W, C_in] to C_out."""
 
     def __init__(
         self, width_in: int, width_out: int, side: int = 3, *, rngs: nnx.Rngs, **kwargs
     ):
         super().__init__(width_in, width_out, (side, side), rngs=rngs, **kwargs)
-        self.reach = side // 2
-
-    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
-        return super().__call__(clear_padding(x, region))
 
 
 class SpatialAttention(nnx.Module):
@@ -195,13 +180,12 @@ class SpatialAttention(nnx.Module):
 
     def __init__(self, *, kernel_size: int = 7, rngs: nnx.Rngs):
         self.conv = Conv(2, 1, kernel_size, rngs=rngs)
-        self.reach = self.conv.reach
 
-    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         summary = jnp.concatenate(
             [x.mean(-1, keepdims=True), x.max(-1, keepdims=True)], axis=-1
         )
-        return x * jax.nn.sigmoid(self.conv(summary, region))
+        return x * jax.nn.sigmoid(self.conv(summary))
 
 
 class LocalBranch(nnx.Module):
@@ -218,10 +202,9 @@ class LocalBranch(nnx.Module):
         self.norm = nnx.LayerNorm(width, rngs=rngs)
         self.expand = Pointwise(width, expansion * width, rngs=rngs)
         self.project = Pointwise(expansion * width, width, rngs=rngs)
-        self.reach = self.depthwise.reach
 
-    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
-        x = self.norm(self.depthwise(x, region))
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.norm(self.depthwise(x))
         return self.project(jax.nn.gelu(self.expand(x), approximate=True))
 
 
@@ -247,7 +230,7 @@ class SpatialPyramidPooling(nnx.Module):
     network.
 
     Attributes:
-      grid: Pixels after which the windows of all pools begin together again.
+      grid: Pixels after which the windows of all pools start together again.
     """
 
     def __init__(
@@ -265,30 +248,17 @@ class SpatialPyramidPooling(nnx.Module):
         self.merge = Conv(width + len(self.pools) * branch_width, width, rngs=rngs)
         self.grid = math.lcm(*self.pools)
 
-    def margin(self, beyond: int) -> int:
-        """How much around a tile determines it, and `beyond` pixels next to it.
-
-        In pixels, a multiple of the grid, as the tile's place and sides are.
-        """
-        beyond += self.merge.reach
-        # Each pixel takes from the window that it is in, and that from the one after it.
-        margins = [(-(-beyond // pool) + 1) * pool for pool in self.pools]
-        return -(-max(margins, default=beyond) // self.grid) * self.grid
-
-    def __call__(self, x: jax.Array, region: Region | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         h, w = x.shape[1:3]
         scales = [x]
         for pool, branch in zip(self.pools, self.branches):
             window = min(pool, h), min(pool, w)
-            pooled = average_pool(x, window, region)
-            pooled = jax.nn.relu(branch(pooled, region and region.coarse(window)))
+            pooled = jax.nn.relu(branch(average_pool(x, window)))
             scales.append(upsample_nearest(pooled, window)[:, :h, :w])
-        return self.merge(jnp.concatenate(scales, axis=-1), region)
+        return self.merge(jnp.concatenate(scales, axis=-1))
 
 
-def average_pool(
-    x: jax.Array, window: tuple[int, int], region: Region | None = None
-) -> jax.Array:
+def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
     """Means over windows laid edge to edge, [N, ceil(H / wh), ceil(W / ww), C].
 
     Windows that reach over the border average the pixels that exist.
@@ -305,9 +275,7 @@ def average_pool(
             ww=ww,
         )
 
-    exists = clear_padding(jnp.ones((1, h, w, 1), x.dtype), region)
-    # Windows of padding alone are nobody's: 0 / 1.
-    return window_sums(clear_padding(x, region)) / jnp.maximum(window_sums(exists), 1)
+    return window_sums(x) / window_sums(jnp.ones((1, h, w, 1), x.dtype))
 
 
 def upsample_nearest(x: jax.Array, factor: tuple[int, int]) -> jax.Array:
@@ -327,12 +295,6 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     return einops.rearrange(
         x, "n h w (fh fw c) -> n (h fh) (w fw) c", fh=factor, fw=factor
     )
-
-
-def cut_margin(x: jax.Array, margin: int) -> jax.Array:
-    """[N, H, W, C] without `margin` pixels along each side."""
-    h, w = x.shape[1:3]
-    return x[:, margin : h - margin, margin : w - margin]
 
 
 def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "edge") -> jax.Array:

@@ -133,21 +133,54 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
     return Loaded(params, networks, origins)
 
 
+# What a module that is trained further may change: it learns the other sums.
+_SUMS = {"attention_cell", "attention_radius"}
+# What changes nothing once weights are loaded.
+_WITHOUT_EFFECT = {"remat", "alpha_init", "beta_init"}
+
+
 def _check_same_network(
-    saved: Mapping[str, Any], wanted: Mapping[str, Any], source: str, *, module: str
+    saved: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    source: str,
+    *,
+    module: str,
+    is_trained: bool,
 ) -> None:
-    """Refuses params whose shapes fit, but not the function they were trained in."""
+    """Refuses params whose shapes fit, but not the function they were trained in.
+
+    A module that is trained further may take other sums, which is logged.
+    """
+    saved, wanted = _without_unused_sums(saved), _without_unused_sums(wanted)
+    fields = {
+        field
+        for field in (saved.keys() | wanted.keys()) - _WITHOUT_EFFECT
+        if saved.get(field) != wanted.get(field)
+    }
     changes = [
         f"{field} was {saved.get(field)!r}, is {wanted.get(field)!r}"
-        for field in sorted((saved.keys() | wanted.keys()) - {"remat"})
-        if saved.get(field) != wanted.get(field)
+        for field in sorted(fields)
     ]
-    if changes:
+    if is_trained and fields and fields <= _SUMS:
+        logging.warning("%s is trained further: %s.", source, "; ".join(changes))
+    elif changes:
         raise ValueError(
             f"{source} was trained as another network than {module!r} is here: "
             f"{'; '.join(changes)}. Use the preset and the network's fields of that run, "
             "or train it again."
         )
+
+
+def _without_unused_sums(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's description; where sums run over the image, none are named.
+
+    So it was before there were others. Attention of other kinds has no sums.
+    """
+    is_local = description.get("attention_cell") and (
+        description.get("global_branch") == "channel"
+    )
+    dropped = set() if is_local else _SUMS
+    return {k: v for k, v in description.items() if k not in dropped}
 
 
 def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
@@ -215,7 +248,11 @@ def create(
                 loaded.params[name], params[name], source=source, module=name
             )
             _check_same_network(
-                loaded.networks[name], stage.describe_module(name), source, module=name
+                loaded.networks[name],
+                stage.describe_module(name),
+                source,
+                module=name,
+                is_trained=name in stage.trainable,
             )
             params[name] = loaded.params[name]
         num_params = sum(leaf.size for leaf in params[name].values())

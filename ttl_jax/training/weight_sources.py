@@ -68,14 +68,14 @@ def find_name(path: pathlib.Path) -> str:
       ValueError: If no weights lie there.
     """
     run = find_run(path)
-    if run in (weights.DERAIN, weights.RECOG):
-        return weights.SHIPPED
+    if name := weights.name_of(run):
+        return name
     return run.stem if _is_file(run) else run.name
 
 
 def locate(workdir: pathlib.Path, run: str) -> pathlib.Path:
     """Returns the path of what a run in `workdir` starts from, by its name for it."""
-    if run == weights.SHIPPED:
+    if weights.is_shipped(run):
         return weights.find_derain(run)
     beside, elsewhere = workdir / run, pathlib.Path(os.path.expanduser(run))
     return elsewhere if not exist(beside) and exist(elsewhere) else beside
