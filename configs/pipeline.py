@@ -32,6 +32,8 @@ SHARED = (
     "eval_batch_size",
     "crop_size",
     "crop_sizes",
+    "crop_mix",
+    "whole_share",
     "mirror",
     "quarter_turns",
     "color_jitter",

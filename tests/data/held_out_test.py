@@ -37,6 +37,7 @@ def named(*sources):
         "rain:tfds:spa/test",
         "streaks:tfds:rain100h/test on folder:mine",
         "streaks:folder:mine on tfds:rain100h/test",
+        "identity:structures:tfds:rain100h/test",
     ],
 )
 def test_test_images_of_a_published_set_are_refused(source):
@@ -77,6 +78,8 @@ def test_a_selection_of_test_images_is_refused(tmp_path, source):
         ("clean", "folder:a", "a/clean/1.png"),  # the side that both have
         ("pairs", "rain:folder:{root}/a/clean", "a/clean/1.png"),
         ("pairs", "streaks:folder:a on folder:c", "a/clean/1.png"),
+        ("pairs", "identity:structures:folder:{root}/a/clean", "a/clean/1.png"),
+        ("clean", "structures:folder:{root}/a/clean", "a/clean/1.png"),
     ],
 )
 def test_a_photograph_of_both_is_refused_however_it_is_trained_on(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttl_jax.data.image_cache import ImageCache
-from ttl_jax.data.photographs import Pair, Photograph
+from ttl_jax.data.photographs import DrawnPhotograph, Pair, Photograph
 
 
 class Files:
@@ -63,6 +63,25 @@ def test_what_is_no_file_is_left_alone(files):
     cache = ImageCache(1000)
     photograph = files.make("embedded", num_bytes=None)
     assert cache.attach(photograph) is photograph
+
+
+def test_what_drawings_are_on_is_kept_once_for_all_of_them(files):
+    def draw(image, rng):
+        return image + rng.integers(100, dtype=np.uint8)
+
+    cache = ImageCache(1000)
+    base = files.make("base")
+    drawn = [DrawnPhotograph.on(base, f"drawn#{i}", draw) for i in range(3)]
+    expected = [photograph.load() for photograph in drawn]
+    files.reads.clear()
+    attached = [cache.attach(photograph) for photograph in drawn]
+    pair = cache.attach(Pair(drawn[0], drawn[0]))
+    for _ in range(2):
+        for photograph, image in zip(attached, expected, strict=True):
+            np.testing.assert_array_equal(photograph.load(), image)
+        np.testing.assert_array_equal(pair.load()[1], expected[0])
+    assert files.reads == ["base"] and cache.num_bytes == 300
+    assert [photograph.name for photograph in attached] == [p.name for p in drawn]
 
 
 def test_kept_images_cannot_be_changed(files):

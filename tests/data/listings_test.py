@@ -164,6 +164,33 @@ def test_live_rain_goes_with_its_photograph_and_with_its_streaks(root):
     assert [other.name for other in pair.rain.pairs] == [f"{root}/pairs/rainy/0.png"]
 
 
+def test_drawings_go_with_their_photograph_or_one_by_one(root):
+    source = f"structures:folder:{root}/a"
+    excluded = write_list(root, f"{root}/a/0.png", f"structures:{root}/a/1.png#2")
+    for field, wrapped in (("clean", source), ("pairs", f"identity:{source}")):
+        listing = listings.open_listing(field, (wrapped,), (), excluded)
+        assert [item.name for item in listing] == [
+            f"structures:{root}/a/1.png#{i}" for i in (1, 3, 4)
+        ]
+    rained_on = listings.open_listing("pairs", (f"rain:{source}",), (), excluded)
+    assert len(rained_on) == 3
+
+
+def test_drawings_are_described_with_the_size_of_their_photograph(root):
+    source = f"structures:folder:{root}/a"
+    size = os.path.getsize(root / "a/0.png")
+    name = f"structures:{root}/a/0.png#1"
+    lines = listings.open_listing("clean", (source,)).describe()
+    assert lines[0] == f"clean {name} rendered on {size}"
+    lines = listings.open_listing("pairs", (f"rain:{source}",)).describe()
+    assert lines[:2] == [
+        f"pairs rain:{name} rendered",
+        f"pairs {name} rendered on {size}",
+    ]
+    lines = listings.open_listing("clean", ("structures:sample/test",)).describe()
+    assert lines[0] == "clean structures:sample/china#1 rendered on embedded"
+
+
 def test_pairs_of_a_source_share_their_streaks(root):
     source = f"streaks:folder:{root}/pairs on folder:{root}/b"
     listing = listings.open_listing("pairs", (source,))

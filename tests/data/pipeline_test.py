@@ -202,6 +202,24 @@ def test_crop_sizes_switch_at_their_step_also_after_resuming(make_config):
     assert_same(join([take(config, 2, 4, p, 4) for p in range(4)]), whole[2:6])
 
 
+def test_mixed_crop_sizes_come_by_their_shares_also_after_resuming(make_config):
+    config = make_config("pairs", crop_mix=((8, 0.75), (16, 0.25)), batch_size=1)
+    data = pipeline.open_training_data(config)
+    sizes = [data._crop_sizes.at(step, config.seed) for step in range(2000)]
+    assert set(sizes) == {8, 16}
+    assert np.mean(np.array(sizes) == 8) == pytest.approx(0.75, abs=0.04)
+    whole = take(config, 0, 6)
+    assert [batch["rainy"].shape[1] for batch in whole] == sizes[:6]
+    assert_same(take(config, 2, 4), whole[2:])
+
+
+def test_all_crops_of_a_step_have_one_size_on_all_processes(make_config):
+    config = make_config("pairs", crop_mix=((8, 1), (16, 1)))
+    whole = take(config, 0, 6)
+    assert len({batch["rainy"].shape for batch in whole}) == 2
+    assert_same(join([take(config, 0, 6, p, 4) for p in range(4)]), whole)
+
+
 @pytest.mark.parametrize("kind", ROWS)
 def test_names_are_those_of_the_batch(make_config, kind, monkeypatch):
     data = pipeline.open_training_data(make_config(kind), 1, 2)
@@ -344,6 +362,15 @@ def test_sets_without_sources_are_absent(make_config):
         ({"crop_sizes": ((0, 64), (9.5, 96))}, "must be pairs of a first step"),
         ({"crop_sizes": ((5, 64),)}, "must start at step 0"),
         ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "go on with later ones"),
+        ({"crop_mix": ((4, 1.0),)}, "Crops of 4 pixels are too small"),
+        ({"crop_mix": ((64.5, 1.0),)}, "crop_mix=.* must be pairs of a size in pixels"),
+        ({"crop_mix": ((64, 0.0),)}, "a positive share"),
+        ({"crop_mix": ((64, 1, 2),)}, "must be pairs of a size"),
+        ({"crop_mix": (64, 96)}, "must be pairs of a size"),
+        (
+            {"crop_mix": ((64, 1.0),), "crop_sizes": ((0, 64),)},
+            "leave one of them empty",
+        ),
     ],
 )
 def test_a_config_at_fault_is_refused_before_any_work(

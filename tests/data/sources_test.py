@@ -1,15 +1,17 @@
+import dataclasses
 import os
 import pathlib
 import re
 
+import cloudpickle
 import numpy as np
 import pytest
 import skimage.data
 import sklearn.datasets
 from PIL import Image
 
-from ttl_jax.data import images, sample_source, sources
-from ttl_jax.data.photographs import ROLES
+from ttl_jax.data import images, live_rain, sample_source, sources, structures
+from ttl_jax.data.photographs import ROLES, NoPairsError, Pair, Photograph
 
 
 @pytest.fixture(autouse=True)
@@ -306,6 +308,86 @@ def test_identity_pairs_each_photograph_with_itself(make):
     assert list(sources.base_sources(f"identity:folder:{pictures}")) == [
         f"folder:{pictures}"
     ]
+
+
+def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
+    pictures = make("a.png", "b.png", size=(60, 80))
+    drawn = sources.open_photographs(f"structures:folder:{pictures}", "clean")
+    assert [photograph.name for photograph in drawn] == [
+        f"structures:{pictures}/{stem}.png#{i}" for stem in "ab" for i in (1, 2, 3, 4)
+    ]
+    loaded = [photograph.load() for photograph in drawn]
+    for i, (photograph, image) in enumerate(zip(drawn, loaded, strict=True)):
+        assert (photograph.width, photograph.height) == (80, 60)
+        assert image.shape == (60, 80, 3) and image.dtype == np.uint8
+        base = images.load(pictures / f"{'ab'[i // 4]}.png")
+        rng = live_rain.rng_of(photograph.name)
+        np.testing.assert_array_equal(image, structures.draw(base, rng))
+        np.testing.assert_array_equal(image, photograph.load())
+        assert all(np.any(image != other) for other in loaded[:i])
+
+
+def test_structures_compose_with_what_makes_pairs(make):
+    pictures = make("a.png", "b.png", size=(60, 80))
+    source = f"structures:folder:{pictures}"
+    drawn = sources.open_photographs(source, "clean")
+    names = [photograph.name for photograph in drawn]
+    identity = sources.open_pairs(f"identity:{source}")
+    assert [pair.name for pair in identity] == names
+    for pair, photograph in zip(identity, drawn, strict=True):
+        rainy, clean = pair.load()
+        np.testing.assert_array_equal(rainy, clean)
+        np.testing.assert_array_equal(clean, photograph.load())
+    for rain in ("rain:", "additive:", "streaks:sample/test on "):
+        pairs = sources.open_pairs(f"{rain}{source}")
+        assert [pair.clean.name for pair in pairs] == names
+        rainy, clean = pairs[0].load()
+        np.testing.assert_array_equal(clean, drawn[0].load())
+        assert np.any(rainy != clean)
+    both = sources.open_pairs((f"identity:folder:{pictures}", f"identity:{source}"))
+    assert len(both) == 10
+    nested = sources.open_photographs(f"structures:{source}", "clean")
+    assert nested[0].name == f"structures:{names[0]}#1" and len(nested) == 32
+    assert np.any(nested[0].load() != drawn[0].load())
+    with pytest.raises(ValueError, match="a.png#1 is in .* and again in"):
+        sources.open_photographs((source, f"structures:{pictures}"), "clean")
+
+
+def test_structures_travel_to_other_processes():
+    photograph = sources.open_photographs("structures:sample/test", "clean")[1]
+    copy = cloudpickle.loads(cloudpickle.dumps(photograph))
+    np.testing.assert_array_equal(copy.load(), photograph.load())
+
+
+def test_structures_are_neither_rainy_nor_pairs(tmp_path):
+    source = "structures:sample"
+    with pytest.raises(
+        ValueError, match="rain-free .*as rainy photographs name others"
+    ):
+        sources.open_photographs(source, "rainy")
+    with pytest.raises(NoPairsError, match=f"name identity:{source} or rain:{source}"):
+        sources.open_pairs(source)
+    with pytest.raises(ValueError, match="did you mean 'structures:sample'"):
+        sources.open_photographs("structure:sample", "clean")
+    with pytest.raises(ValueError, match="Unknown source 'structures:'"):
+        sources.open_photographs("structures:", "clean")
+    with pytest.raises(ValueError, match="Unknown source 'sampel': .*'sample'"):
+        sources.open_photographs("structures:sampel", "clean")
+    (tmp_path / "picked.txt").write_text("[tfds:a/test]\nx\n[folder:b]\ny\n")
+    picked = f"identity:structures:selection:{tmp_path}/picked.txt"
+    assert list(sources.base_sources(picked)) == ["tfds:a/test", "folder:b"]
+
+
+def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
+    reads = []
+
+    def load():
+        reads.append(1)
+        return np.zeros((9, 9, 3), np.uint8)
+
+    side = Photograph("a", 9, 9, 1, load)
+    rainy, clean = Pair(side, dataclasses.replace(side)).load()
+    assert len(reads) == 1 and rainy is clean
 
 
 def test_no_source_and_no_such_role_are_refused():

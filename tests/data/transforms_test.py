@@ -195,3 +195,17 @@ def test_resaving_scales_to_the_size_and_compresses():
     np.testing.assert_array_equal(
         transforms.resave(ramp, 64, view), transforms.jpeg(ramp, 50)
     )
+
+
+def test_a_whole_view_shows_the_shorter_side_where_that_is_larger():
+    view = transforms.View(is_whole=True, zoom=2.0)
+    assert view.reach(96, 321, 481) == 321
+    assert view.reach(96, 64, 481) == 48  # as the zoom says
+    assert transforms.View(zoom=2.0).reach(96, 321, 481) == 48
+
+
+def test_as_many_views_are_whole_as_is_asked_for():
+    rng = np.random.default_rng(0)
+    views = [transforms.draw_view(rng, whole_share=0.2) for _ in range(3000)]
+    assert np.mean([view.is_whole for view in views]) == pytest.approx(0.2, abs=0.03)
+    assert not any(transforms.draw_view(rng).is_whole for _ in range(100))

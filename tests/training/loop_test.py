@@ -79,11 +79,14 @@ def interrupt_at(monkeypatch, function_name, call):
 
 # Batches are placed for the first evaluation (1), steps 1-3 before step 1 (2-4), step 4
 # before step 2 (5), step 5 before step 3 (6), the next evaluation (7), and so on.
-@pytest.mark.parametrize("call", [1, 2, 5, 7, 8, 10])
+@pytest.mark.parametrize(
+    ("call", "mix"),
+    [*((call, ()) for call in (1, 2, 5, 7, 8, 10)), (8, ((8, 0.5), (12, 0.5)))],
+)
 def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
-    call, photographs, tmp_path, monkeypatch
+    call, mix, photographs, tmp_path, monkeypatch
 ):
-    config = toy_stage.get_config(photographs)
+    config = toy_stage.get_config(photographs, crop_mix=mix)
     undisturbed = loop.train(config, tmp_path / "undisturbed")
     with monkeypatch.context() as context:
         interrupt_at(context, "place_batch", call)

@@ -78,7 +78,7 @@ def make_photograph_rows(
 
 def make_pair_rows(pair: Pair, size: int, view: transforms.View) -> Rows:
     """One row of the kind pairs: the same window of both sides."""
-    reach = max(1, round(size / view.zoom))  # pixels of the files
+    reach = view.reach(size, pair.height, pair.width)
     if isinstance(pair, LivePair):
         sides = _crop_in_the_rain(pair, reach, view)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttl_jax.data.photographs import Pair, Photograph
+from ttl_jax.data.photographs import DrawnPhotograph, Pair, Photograph
 
 
 class ImageCache:
@@ -37,11 +37,14 @@ class ImageCache:
         """The same photograph or pair, read through the cache.
 
         What is no file is left as it is: embedded photographs stay in memory by
-        themselves, and rendered ones are another one each time.
+        themselves, and rendered ones are another one each time. Photographs that
+        something is drawn on are kept as they are below it, once for all drawings.
         """
         if isinstance(item, Pair):
             rainy, clean = self.attach(item.rainy), self.attach(item.clean)
             return dataclasses.replace(item, rainy=rainy, clean=clean)
+        if isinstance(item, DrawnPhotograph):
+            return item.with_base(self.attach(item.base))
         if item.num_bytes is None:
             return item
         load = functools.partial(self._load, item.name, item.load)

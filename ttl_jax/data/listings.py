@@ -16,7 +16,7 @@ from absl import logging
 
 from ttl_jax.data import files, sources
 from ttl_jax.data.live_rain import Rain
-from ttl_jax.data.photographs import LivePair, Pair, Photograph
+from ttl_jax.data.photographs import DrawnPhotograph, LivePair, Pair, Photograph
 
 _MIN_SHARE = 0.001  # less would be drawn too unevenly
 
@@ -48,16 +48,17 @@ class Listing:
     def file_names(self) -> dict[str, str]:
         """Names of all photographs, by what identifies each.
 
-        Of both sides of pairs, and of those that live rain takes its streaks from.
+        Both sides of pairs count, those that live rain takes its streaks from, and
+        those that something is drawn on.
         """
         return {
-            _key(side.name): side.name
+            _key(name): name
             for items in self.by_source.values()
             for item in [
                 *items,
                 *(pair for rain in _rains(items) for pair in rain.pairs),
             ]
-            for side in _sides(item)
+            for name in _names(item)
         }
 
     def describe(self) -> list[str]:
@@ -134,7 +135,8 @@ def open_listing(
       field: "rainy", "clean" or "pairs".
       names: Of the sources.
       weights: As `normalize_weights` returns them.
-      excluded: As `read_excluded` returns it. Pairs go with either of their sides.
+      excluded: As `read_excluded` returns it. Pairs go with either of their sides, and
+        drawings with the photograph that they are on.
 
     Raises:
       ValueError: As `sources.open_each`; or if nothing is left.
@@ -219,7 +221,8 @@ def _sides(item: Photograph | Pair) -> tuple[Photograph, ...]:
 
 
 def _names(item: Photograph | Pair) -> tuple[str, ...]:
-    return tuple(side.name for side in _sides(item))
+    """The names of both sides, and of what they are drawn on."""
+    return tuple(origin.name for side in _sides(item) for origin in side.origins)
 
 
 def _key(name: str) -> str:
@@ -243,9 +246,14 @@ def _read_names(file: str) -> Iterator[str]:
 def _describe(items: Items) -> Iterator[str]:
     for item in items:
         for file in _sides(item):
-            if file.num_bytes is not None:
-                yield f"{file.name} {file.num_bytes}"
-            elif isinstance(item, LivePair) and file is item.rainy:
+            if isinstance(item, LivePair) and file is item.rainy:
                 yield f"{file.name} rendered"
+            elif isinstance(file, DrawnPhotograph):
+                # The photograph below is known by its size, as a file by itself is.
+                yield f"{file.name} rendered on {_size(file.origins[-1])}"
             else:
-                yield f"{file.name} embedded"
+                yield f"{file.name} {_size(file)}"
+
+
+def _size(file: Photograph) -> str:
+    return "embedded" if file.num_bytes is None else str(file.num_bytes)

@@ -1,6 +1,7 @@
 """What every source gives: photographs and pairs of them, read when asked for."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +35,44 @@ class Photograph:
     num_bytes: int | None
     load: Callable[[], np.ndarray]
 
+    @property
+    def origins(self) -> "tuple[Photograph, ...]":
+        """The photograph itself and those that it is made from."""
+        return (self,)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnPhotograph(Photograph):
+    """A photograph with something drawn on it when it is loaded, the same each time.
+
+    Attributes:
+      base: Photograph below the drawing.
+      draw: Returns uint8 RGB [height, width, 3] from such an image, which it leaves as it
+        is, and a random generator.
+    """
+
+    base: Photograph
+    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+    @classmethod
+    def on(cls, base: Photograph, name: str, draw: Callable) -> "DrawnPhotograph":
+        """What `draw` draws on a photograph for the random generator of a name."""
+        load = functools.partial(_load_drawn, base, name, draw)
+        return cls(name, base.width, base.height, None, load, base, draw)
+
+    def with_base(self, base: Photograph) -> "DrawnPhotograph":
+        """The same drawing on the same photograph, read in another way."""
+        return self.on(base, self.name, self.draw)
+
+    @property
+    def origins(self) -> tuple[Photograph, ...]:
+        return (self, *self.base.origins)
+
+
+def _load_drawn(base: Photograph, name: str, draw: Callable) -> np.ndarray:
+    # By the file's name alone: the same drawing wherever the folder lies.
+    return draw(base.load(), live_rain.rng_of(name.rpartition("/")[2]))
+
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -60,7 +99,10 @@ class Pair:
         Raises:
           ImageError: If either is gone, damaged, or no longer of the other's size.
         """
-        rainy, clean = self.rainy.load(), self.clean.load()
+        rainy = self.rainy.load()
+        if self.clean.name == self.rainy.name:  # the same image: decoded or drawn once
+            return rainy, rainy
+        clean = self.clean.load()
         if rainy.shape != clean.shape:
             raise ImageError(
                 self.name, f"is no longer of the size of {self.clean.name}"

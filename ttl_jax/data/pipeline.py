@@ -4,9 +4,10 @@ Global batch i is a pure function of (seed, i, the listing), whatever the number
 processes: process p of P gets the rows [p * B / P, (p + 1) * B / P) of it. So a run
 goes on by starting at its step, on any number of hosts, without any iterator's state.
 
-Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_margin` where there is one,
-`num_threads` and `prefetch` of the config; training `seed`, `batch_size`, `mirror`,
-`quarter_turns`, `color_jitter`, `resave_pairs`, `exclude`, `cache_gib`, `num_workers`
+Both ways in read `dataset`, `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin` where
+there is one, `num_threads` and `prefetch` of the config; training `seed`, `batch_size`,
+`mirror`, `quarter_turns`, `color_jitter`, `resave_pairs`, `whole_share`, `exclude`,
+`cache_gib`, `num_workers`
 and, as the kind of dataset needs, `rainy`, `clean` or `pairs` and their `rainy_weights`
 and so on, and `num_pairs`; evaluation `eval_batch_size`, `num_eval` and `eval_rainy`,
 `eval_clean` or `eval_pairs`. An evaluation crop has `crop_size` pixels.
@@ -194,7 +195,7 @@ class TrainingData:
         config,
         kind: datasets.Kind,
         listings: Mapping[str, Listing],
-        crop_sizes: Sequence[tuple[int, int]],
+        crop_sizes: "_CropSizes",
         share: Share,
     ):
         self._kind, self._crop_sizes, self._share = kind, crop_sizes, share
@@ -202,7 +203,13 @@ class TrainingData:
         self._seed = config.seed
         self._augmentation = {
             name: config[name]
-            for name in ("mirror", "quarter_turns", "color_jitter", "resave_pairs")
+            for name in (
+                "mirror",
+                "quarter_turns",
+                "color_jitter",
+                "resave_pairs",
+                "whole_share",
+            )
         }
         self._reading = _Reading.of(config, config.num_workers)
         longest = max(len(listing) for listing in listings.values())
@@ -242,7 +249,7 @@ class TrainingData:
     def _make_rows(self, indexed, rng: np.random.Generator) -> datasets.Rows:
         index, element = indexed
         step = index // self._share.batch_elements
-        size = [size for first_step, size in self._crop_sizes if first_step <= step][-1]
+        size = self._crop_sizes.at(step, self._seed)
         view = transforms.draw_view(rng, **self._augmentation)
         faults = []
         for attempt in range(_MAX_ATTEMPTS):
@@ -329,8 +336,70 @@ def _find_kind(config) -> datasets.Kind:
     return datasets.KINDS[config.dataset]
 
 
-def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
-    """Pairs of the first step and the size of the crops from then on, with margin."""
+@dataclasses.dataclass(frozen=True)
+class _CropSizes:
+    """Which crops a step trains on; their sides in pixels, with the stage's margin.
+
+    Attributes:
+      phases: Pairs of a first step and the side of the crops from then on.
+      mix: Pairs of a side and the share of the steps that train on such crops; where
+        there are any, `phases` does not count.
+    """
+
+    phases: tuple[tuple[int, int], ...]
+    mix: tuple[tuple[int, float], ...]
+
+    def at(self, step: int, seed: int) -> int:
+        """The side of a step's crops, a pure function of the seed and the step."""
+        if not self.mix:
+            return [side for first_step, side in self.phases if first_step <= step][-1]
+        sides, shares = zip(*self.mix)
+        rng = np.random.default_rng((datasets.fold(seed, "sizes of crops"), step))
+        return int(rng.choice(sides, p=np.array(shares) / sum(shares)))
+
+
+def _find_crop_sizes(config) -> _CropSizes:
+    phases = _find_phases(config)
+    if config.crop_mix and config.crop_sizes:
+        raise ValueError(
+            "config.crop_mix and config.crop_sizes both give the sizes of the crops; "
+            "leave one of them empty."
+        )
+    mix = _find_mix(config)
+    sides = [side for _, side in phases] + [side for side, _ in mix]
+    smallest = min(config.crop_size, *sides)
+    if smallest < MIN_SIDE:
+        raise ValueError(
+            f"Crops of {smallest} pixels are too small; set config.crop_size, crop_sizes "
+            f"and crop_mix to at least {MIN_SIDE}."
+        )
+    margin = 2 * _find_margin(config)
+    return _CropSizes(
+        tuple((first_step, side + margin) for first_step, side in phases),
+        tuple((side + margin, share) for side, share in mix),
+    )
+
+
+def _find_mix(config) -> tuple[tuple[int, float], ...]:
+    """Pairs of a size of crops and the share of the steps that train on them."""
+    mix = config.crop_mix
+    try:
+        sides, shares = zip(*mix, strict=True) if mix else ((), ())
+        are_valid = all(isinstance(side, int) for side in sides) and all(
+            share > 0 for share in shares
+        )
+    except (TypeError, ValueError):
+        are_valid = False
+    if not are_valid:
+        raise ValueError(
+            f"config.crop_mix={mix} must be pairs of a size in pixels and a positive "
+            "share of the steps, for example ((96, 0.7), (192, 0.3))."
+        )
+    return tuple(zip(sides, shares))
+
+
+def _find_phases(config) -> tuple[tuple[int, int], ...]:
+    """Pairs of the first step and the size of the crops from then on."""
     sizes = config.crop_sizes or ((0, config.crop_size),)
     try:
         first_steps, pixels = zip(*sizes, strict=True)
@@ -345,13 +414,7 @@ def _find_crop_sizes(config) -> tuple[tuple[int, int], ...]:
         raise ValueError(
             f"config.crop_sizes={sizes} must start at step 0 and go on with later ones."
         )
-    if min(*pixels, config.crop_size) < MIN_SIDE:
-        raise ValueError(
-            f"Crops of {min(*pixels, config.crop_size)} pixels are too small; set "
-            f"config.crop_size and config.crop_sizes to at least {MIN_SIDE}."
-        )
-    margin = _find_margin(config)
-    return tuple((first_step, size + 2 * margin) for first_step, size in sizes)
+    return tuple(sizes)
 
 
 def _find_share(

@@ -13,8 +13,12 @@ A source is one of
     (`live_rain`): as a camera sees it, added as a control, or taken from the source
     PAIRS. For example rain:folder:/photos/clean. `ttl_jax.prepare rendered` makes a
     tfds:NAME of it ahead of time.
+  structures:CLEAN: the photographs of another source, each in four variants, with thin
+    structures drawn on them that look like streaks and are none (`structures`): wires,
+    twigs, blinds, lettering and so on.
   identity:CLEAN: pairs of each photograph of another source with itself, from which a
-    network learns to leave rain-free photographs as they are.
+    network learns to leave rain-free photographs as they are; identity:structures:CLEAN
+    teaches it with the hardest.
   selection:FILE: what a text file picks out of other sources by name, see `selections`.
 Paths may begin with ~. In folders, hidden files and what has no image suffix are
 passed over. Where a source holds pairs, its role "rainy" or "clean" is one side of them.
@@ -35,8 +39,16 @@ from ttl_jax.data import (
     record_source,
     sample_source,
     selections,
+    structures,
 )
-from ttl_jax.data.photographs import ROLES, LivePair, NoPairsError, Pair, Photograph
+from ttl_jax.data.photographs import (
+    ROLES,
+    DrawnPhotograph,
+    LivePair,
+    NoPairsError,
+    Pair,
+    Photograph,
+)
 
 KNOWN = (
     "sample",
@@ -46,9 +58,11 @@ KNOWN = (
     "list:FILE",
     "tfds:NAME/SPLIT",
     "selection:FILE",
+    "structures:CLEAN",
 )
 KNOWN_RAIN = ("rain:CLEAN", "additive:CLEAN", "streaks:PAIRS on CLEAN")
 KNOWN_PAIRS = (*KNOWN_RAIN, "identity:CLEAN")
+_NUM_VARIANTS = 4  # of the structures on each photograph
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -130,7 +144,7 @@ def base_sources(source: str) -> Iterator[str]:
       ValueError: If a selection cannot be read.
     """
     kind, _, nested = source.partition(":")
-    if kind in ("rain", "additive", "identity"):
+    if kind in ("rain", "additive", "identity", "structures"):
         yield from base_sources(nested)
     elif kind == "streaks":
         for part in nested.split(" on "):
@@ -166,6 +180,8 @@ def _parse(name: str) -> _Source:
         return record_source.Records(path)
     if kind in ("rain", "additive", "streaks") and path:
         return _LiveRain(name, kind, path)
+    if kind == "structures" and path:
+        return _Structures(name, path)
     if kind == "identity" and path:
         return _Identity(name, path)
     if kind == "selection" and path:
@@ -236,6 +252,31 @@ class _LiveRain:
 def _render_once(name: str, clean: Photograph, live: live_rain.Rain) -> np.ndarray:
     image = clean.load()
     return live.fall(image, image, max(image.shape), live_rain.rng_of(name))
+
+
+class _Structures:
+    """The photographs of another source with thin structures drawn on them."""
+
+    def __init__(self, source: str, nested: str):
+        self._source, self._clean = source, nested
+
+    def photographs(self, role: str) -> list[Photograph]:
+        if role != "clean":
+            raise ValueError(
+                f"{self._source!r} holds rain-free photographs, so it can be one of the "
+                f"clean ones or part of pairs; as {role} photographs name others."
+            )
+        return [
+            DrawnPhotograph.on(clean, f"structures:{clean.name}#{i}", structures.draw)
+            for clean in open_photographs(self._clean, "clean")
+            for i in range(1, _NUM_VARIANTS + 1)
+        ]
+
+    def pairs(self) -> list[Pair]:
+        raise NoPairsError(
+            f"{self._source!r} holds photographs alone; for pairs of them name "
+            f"identity:{self._source} or rain:{self._source}."
+        )
 
 
 class _Identity:

@@ -26,6 +26,8 @@ class View:
       scale: Side of a couple's images over the smaller of their sides; in (0, 1].
       jpeg_quality: Of re-encoding a couple's images, as libjpeg counts.
       zoom: Side of a pair's images over that of their files.
+      is_whole: Whether a pair's crop shows a square as wide as its shorter side, reduced
+        to the crop's size, where that is smaller; `zoom` then does not count.
       resave_quality: Of re-encoding a pair's images, as libjpeg counts; None: they stay as
         they are.
       rain_seed: Of rain that is rendered on the image, which is another one each time;
@@ -41,8 +43,16 @@ class View:
     scale: float = 0.75
     jpeg_quality: int = 80
     zoom: float = 1.0
+    is_whole: bool = False
     resave_quality: int | None = None
     rain_seed: int | None = None
+
+    def reach(self, size: int, height: int, width: int) -> int:
+        """Side of the square of a pair's files that becomes a crop, in pixels."""
+        shorter = min(height, width)
+        if self.is_whole and shorter > size:
+            return shorter
+        return max(1, round(size / self.zoom))
 
 
 CENTRE = View()  # of evaluation
@@ -55,13 +65,14 @@ def draw_view(
     quarter_turns: bool = False,
     color_jitter: bool = False,
     resave_pairs: bool = False,
+    whole_share: float = 0.0,
 ) -> View:
     """A random view; mirrored, turned or in other colours only where that is asked for.
 
     Rain falls: mirrored it is still rain, turned it is not. It has no colour of its own,
     so that it stays rain in whatever order the channels are. With `resave_pairs`, one
     view in two has a zoom of 0.5 to 2, evenly in the logarithm, and re-encodes pairs at
-    a quality of 40 to 95.
+    a quality of 40 to 95. The share `whole_share` of the views is whole.
     """
     vertical, horizontal = rng.random(2)
     mirrored, turns = rng.integers((2, 4)) * (mirror, quarter_turns)
@@ -77,6 +88,8 @@ def draw_view(
         jpeg_quality=int(rng.integers(60, 96)),
         rain_seed=int(rng.integers(2**63)),
     )
+    if whole_share and rng.random() < whole_share:
+        view = dataclasses.replace(view, is_whole=True)
     if not resave_pairs or rng.random() < 0.5:
         return view
     return dataclasses.replace(

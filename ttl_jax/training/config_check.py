@@ -85,6 +85,10 @@ def check(config) -> None:
     for field in _NOT_NEGATIVE:
         if config[field] < 0:
             raise ValueError(f"config.{field}={config[field]} must not be negative.")
+    if not 0 <= config.whole_share <= 1:
+        raise ValueError(
+            f"config.whole_share={config.whole_share} is out of range; use 0 to 1."
+        )
     for field in _SOURCES:
         names = config[field]
         if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):

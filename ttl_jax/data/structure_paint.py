@@ -1,0 +1,81 @@
+"""Layers of paint, and the random colours, angles and light that structures share.
+
+A layer is float32 [4, H, W]: red, green and blue times coverage, and coverage, all in
+[0, 1]. Channels come first because drawing is then twice as fast. A colour is three
+numbers in [0, 1]. Angles are in radians.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+
+def fill(coverage: np.ndarray, color: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """The layer of a coverage [H, W] in a colour under a light [H, W]."""
+    layer = np.empty((4, *coverage.shape), np.float32)
+    for plane, channel in zip(layer, color.tolist(), strict=False):
+        np.clip(light * channel, 0, 1, out=plane)
+    layer[:3] *= coverage
+    layer[3] = coverage
+    return layer
+
+
+def over(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """The layer of one layer on another."""
+    return top + bottom * (1 - top[3])
+
+
+def blur(plane: np.ndarray, radius: float) -> np.ndarray:
+    """A plane [H, W] in [0, 1], blurred by a standard deviation in pixels."""
+    image = Image.fromarray((255 * plane + 0.5).astype(np.uint8))
+    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32)
+    return blurred / 255
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number between two positive ones, in each octave as often as in any other."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def slant(rng: np.random.Generator) -> float:
+    """Angle of lines to the vertical: rain falls, so most of them are near it."""
+    kind = rng.random()
+    if kind < 0.6:
+        return rng.normal(0, 0.08)
+    if kind < 0.85:
+        return math.pi / 2 + rng.normal(0, 0.08)
+    return rng.uniform(-math.pi / 2, math.pi / 2)
+
+
+_LEVELS = {"dark": (0.02, 0.25), "bright": (0.7, 1.0), "any": (0.1, 0.95)}
+
+
+def color(rng: np.random.Generator, levels: str = "dark bright any") -> np.ndarray:
+    """A colour of a random brightness, in most cases nearly grey.
+
+    Args:
+      rng: Random generator.
+      levels: Ranges of brightness to choose from: "dark", "bright" and "any", with blanks
+        between; named twice, a range is twice as probable.
+    """
+    low, high = _LEVELS[str(rng.choice(levels.split()))]
+    saturation = rng.choice((0.03, 0.15, 0.5), p=(0.55, 0.35, 0.1))
+    tint = 1 + saturation * rng.uniform(-1, 1, 3)
+    return np.clip(rng.uniform(low, high) * tint, 0, 1)
+
+
+def two_colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Colours that differ in brightness, by little or by much, in either order."""
+    dark, bright = color(rng, "dark any"), color(rng, "bright")
+    bright = dark + (bright - dark) * rng.uniform(0.25, 1)
+    return (dark, bright) if rng.random() < 0.5 else (bright, dark)
+
+
+def unevenness(
+    height: int, width: int, rng: np.random.Generator, strength: float
+) -> np.ndarray:
+    """Light or dirt that varies slowly over the picture: factors around 1, [H, W]."""
+    cells = rng.uniform(1 - strength, 1 + strength, (4, 5)).astype(np.float32)
+    smooth = Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(smooth)
