@@ -78,6 +78,7 @@ FOLDERS = "--results one=one --target target --input target"
     [
         ("", "name the images to score: either --data, or --input"),
         ("--checkpoint run", "name the images to score"),
+        (f"{FOLDERS} --agreement", "--agreement restores crops: name a network"),
         ("--results one=one --target target", "name the images to score"),
         (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
         ("--results one=one --data sample/test", "--results go with --input"),
@@ -230,6 +231,21 @@ def write_ablation(monkeypatch, **progress):
         "ttl_jax.inference.networks.read_progress",
         lambda run_dir: (progress[run_dir.name], 5 if progress[run_dir.name] else None),
     )
+
+
+def test_agreement_of_crops_and_whole_stands_beside_the_other_scores(here):
+    """The stand-in takes one level off each pixel, of crops as of the whole."""
+    write_images("pairs/input", a=200)
+    write_images("pairs/target", a=0)
+    pathlib.Path("large").mkdir()
+    images.write_image("large/b.png", np.full((500, 520, 3), 90, np.uint8))
+    command = "--checkpoint run --data pairs large --agreement --output out"
+    assert evaluate.main(command.split()) == 0
+    summary = json.loads(pathlib.Path("out/scores.json").read_text())
+    small, large = (summary[name].popitem()[1]["run"] for name in ("pairs", "large"))
+    assert small["mean_change"] == large["mean_change"] == 1
+    assert "disagreement" not in small  # no larger than a crop
+    assert (large["disagreement"], large["change_ratio"]) == (0, 1)
 
 
 def test_an_ablation_gives_tables_3_and_4(here, monkeypatch):

@@ -7,16 +7,17 @@ import re
 import numpy as np
 import pytest
 import safetensors
+from PIL import Image
 
 import ttl_jax
 from ttl_jax import evaluate, weights
-from ttl_jax.data import sources, transforms
+from ttl_jax.data import live_rain, sources, transforms
 from ttl_jax.inference import images
 from ttl_jax.inference.recognizer import Recognizer
-from ttl_jax.metrics import image_quality
+from ttl_jax.metrics import agreement, image_quality
 from ttl_jax.training import weight_files
 
-FILES = (weights.DERAIN, weights.RECOG)
+FILES = (weights.DERAIN, weights.find_derain("shipped@0.1"), weights.RECOG)
 CARD = weights.DERAIN.with_name("MODEL_CARD.md")
 
 
@@ -57,6 +58,42 @@ def test_a_photograph_without_rain_stays_as_it_is(restorer):
     for photograph in sources.open_photographs("sample", "clean"):
         image = middle(photograph.load())
         assert psnr(restorer.restore(image), image) > 34, photograph.name
+
+
+@pytest.fixture(scope="module")
+def large_scene():
+    """A photograph enlarged to two windows a side, in rendered rain."""
+    photograph = sources.open_photographs("sample/test", "clean")[0]
+    clean = Image.fromarray(photograph.load()).resize((1200, 900), Image.BICUBIC)
+    clean = np.asarray(clean)
+    return live_rain.Additive().fall(clean, clean, 1200, np.random.default_rng(5))
+
+
+def test_crops_of_a_large_scene_agree_with_the_whole(restorer, large_scene):
+    whole = restorer.restore(large_scene)
+    found = agreement.measure(large_scene, whole, restorer.restore)
+    assert found.disagreement <= 0.15
+    assert found.change_ratio >= 0.9
+
+
+def test_windows_of_a_large_scene_meet_without_steps(restorer, large_scene):
+    windows = restorer.restore_windows(large_scene)
+    seams = agreement.measure_seams(windows, large_scene.shape[:2])
+    assert seams.mean <= 0.5
+    assert seams.high <= 2
+
+
+def test_earlier_weights_change_less_of_the_whole_than_of_crops(large_scene):
+    """What local sums cure: the measure tells it."""
+    earlier = ttl_jax.load("shipped@0.1")
+    whole = earlier.restore(large_scene)
+    found = agreement.measure(large_scene, whole, earlier.restore)
+    assert found.disagreement > 0.15
+
+
+def test_unknown_versions_are_refused():
+    with pytest.raises(ValueError, match="choose one of shipped, shipped@0.1"):
+        ttl_jax.load("shipped@9")
 
 
 def test_the_rain_score_is_higher_with_rain_than_without():

@@ -23,7 +23,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line, weights
+from ttl_jax import allocator, command_line, weights
 from ttl_jax.metrics import image_quality
 
 
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     _check_mode(parser, args)
+    _check_agreement(parser, args)
     # Imported once the flags are read: --help is quick.
     from ttl_jax import compilation_cache
     from ttl_jax.reports import evaluation
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 protocols=tuple(protocols),
                 with_niqe=args.niqe,
                 recog=args.recog,
+                with_agreement=args.agreement,
                 masks=args.masks,
                 scenes=args.scenes,
                 num_sheets=args.sheets,
@@ -83,6 +85,16 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error("--target and --results go with --input; --data has its own sides")
     if args.ablation and (args.checkpoint or args.baseline or args.results):
         parser.error("--ablation names all methods; give it without others")
+
+
+def _check_agreement(parser, args: argparse.Namespace) -> None:
+    """Ends the process where agreement is asked for and nothing can restore crops."""
+    if args.agreement and not (
+        _find_checkpoints(args) or args.baseline or args.ablation
+    ):
+        parser.error(
+            "--agreement restores crops: name a network (--checkpoint) or --baseline too"
+        )
 
 
 def _find_checkpoints(args: argparse.Namespace) -> list[tuple[str | None, str]]:
@@ -123,6 +135,12 @@ def _make_parser() -> argparse.ArgumentParser:
         const=weights.SHIPPED,
         help="the rain score too, of the recognition network that comes with the "
         "package, or of a run's folder",
+    )
+    scores.add_argument(
+        "--agreement",
+        action="store_true",
+        help="restore crops of each image too, and report how far they agree with the "
+        "whole, and how windows meet",
     )
     scores.add_argument(
         "--scenes",
@@ -207,4 +225,5 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
 
 
 if __name__ == "__main__":
+    allocator.use_huge_pages()
     sys.exit(main())

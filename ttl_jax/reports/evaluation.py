@@ -30,6 +30,7 @@ class Request:
       with_niqe: Whether to compute NIQE.
       recog: Run folder of a recognition network for the rain score, "shipped" for the
         package's, or None.
+      with_agreement: Whether to measure how far crops and whole photographs agree.
       masks: Folder of rain masks, or None.
       scenes: CSV file that tells scenes, or None.
       num_sheets: Of how many images of each set to write a picture.
@@ -46,6 +47,7 @@ class Request:
     protocols: Sequence[str]
     with_niqe: bool = False
     recog: str | None = None
+    with_agreement: bool = False
     masks: str | None = None
     scenes: str | None = None
     num_sheets: int = 0
@@ -63,10 +65,16 @@ def run(request: Request) -> str:
     """
     rows = _read_ablation(request.ablation) if request.ablation else []
     networks = _open_networks([*request.checkpoints, *_list_runs(rows)])
+    restorers = _open_restorers(request, networks)
     unreferenced = scores_lib.Unreferenced(
-        request.with_niqe, _open_recognizer(request.recog)
+        request.with_niqe,
+        _open_recognizer(request.recog),
+        restorers if request.with_agreement else {},
     )
-    sets, notes = _open_sets(request, _open_methods(request, networks))
+    methods = {
+        name: examples.network_method(restorer) for name, restorer in restorers.items()
+    }
+    sets, notes = _open_sets(request, methods)
     notes += _judge(unreferenced.recognizer, networks, request.results)
     _make_folder(request.output)
     scores = scores_lib.score_sets(
@@ -110,7 +118,7 @@ def _open_networks(checkpoints: Sequence[tuple[str | None, str]]) -> list[_Netwo
     return networks
 
 
-def _open_methods(request: Request, networks: Sequence[_Network]) -> dict[str, Method]:
+def _open_restorers(request: Request, networks: Sequence[_Network]) -> dict[str, Any]:
     """Baselines and networks by name."""
     opened = []
     if request.baselines:
@@ -121,7 +129,7 @@ def _open_methods(request: Request, networks: Sequence[_Network]) -> dict[str, M
     examples.check_names(
         [name for name, _ in opened] + [name for name, _ in request.results]
     )
-    return {name: examples.network_method(restorer) for name, restorer in opened}
+    return dict(opened)
 
 
 def _open_sets(
@@ -137,7 +145,7 @@ def _open_sets(
         opened = _open_sources(request.data)
         notes = []
     told = {name: _tell(request, subjects) for name, subjects in opened.items()}
-    if not (request.with_niqe or request.recog):
+    if not (request.with_niqe or request.recog or request.with_agreement):
         for name, subjects in told.items():
             _check_measurable(name, subjects)
     return {name: Examples(of, methods) for name, of in told.items()}, notes
@@ -170,7 +178,7 @@ def _check_measurable(name: str, subjects: Sequence[Subject]) -> None:
             f"{name} has no clean images to compare with, and no score is asked for that "
             "needs none. If it should hold pairs: their folders are called rainy and "
             "clean, or input and target, and beside --input stands --target. If not, add "
-            "--niqe, --recog or --masks."
+            "--niqe, --recog, --agreement or --masks."
         )
 
 

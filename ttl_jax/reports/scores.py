@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 
 from ttl_jax.data import decoding
-from ttl_jax.metrics import image_quality, intervals, niqe
+from ttl_jax.metrics import agreement, image_quality, intervals, niqe
 from ttl_jax.reports import comparisons, sheets
 from ttl_jax.reports.examples import INPUT, Example, Examples
 
@@ -60,6 +60,25 @@ METRICS = {
         "change outside", ".2f",
         "the same where no rain is, which is best left alone",
     ),
+    "mean_change": Metric(
+        "change", ".2f", "mean absolute change of the whole image, levels of 255"
+    ),
+    "disagreement": Metric(
+        "disagreement", ".3f",
+        f"mean absolute difference of {agreement.CROP}-pixel crops, restored alone, to the "
+        "same areas of the restored whole, over the mean change of both; of images that "
+        f"change by at least {agreement.LEAST_CHANGE:.0f} level",
+    ),
+    "change_ratio": Metric(
+        "change ratio", ".2f",
+        "mean change of these areas in the whole over that of the crops",
+    ),
+    "seam": Metric(
+        "seam", ".2f",
+        "step of brightness in the middle of the pixels that two windows share, levels "
+        "of 255, mean along all borders",
+    ),
+    "seam_high": Metric("seam, 95 %", ".2f", "95 % quantile of the same"),
 }  # fmt: skip
 
 
@@ -92,10 +111,12 @@ class Unreferenced:
       with_niqe: Whether to compute NIQE; of images too small for it, or of one colour
         nearly everywhere, there is none.
       recognizer: An `inference.Recognizer` for the rain score, or None.
+      restorers: Restorers by method, whose agreement and seams are to be measured.
     """
 
     with_niqe: bool = False
     recognizer: Any = None
+    restorers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def values(self, example: Example, method: str) -> dict[str, float]:
         """What one method's image scores."""
@@ -114,6 +135,25 @@ class Unreferenced:
                 for name, part in parts.items()
                 if part.any()
             }
+        return values
+
+    def agreement(self, example: Example, method: str) -> dict[str, float]:
+        """What a method does to crops beside the whole; of methods that can restore."""
+        if method not in self.restorers:
+            return {}
+        restorer = self.restorers[method]
+        rainy, restored = example.restored[INPUT], example.restored[method]
+        values = {
+            "mean_change": float(np.abs(restored.astype(np.int16) - rainy).mean())
+        }
+        if found := agreement.measure(rainy, restored, restorer.restore):
+            values |= found._asdict()
+        size = rainy.shape[:2]
+        # Baselines have no windows.
+        if hasattr(restorer, "restore_windows") and len(restorer.plan(*size)) > 1:
+            windows = restorer.restore_windows(rainy)
+            seams = agreement.measure_seams(windows, size)
+            values |= {"seam": seams.mean, "seam_high": seams.high}
         return values
 
 
@@ -191,6 +231,8 @@ def score(
         is unknown.
     """
     further = _of_all({m: unreferenced.values(example, m) for m in example.restored})
+    for method, values in further.items():  # of which the input has none
+        values |= unreferenced.agreement(example, method)
     if example.target is None:
         by_protocol = {NO_TARGET: {method: {} for method in example.restored}}
     else:
