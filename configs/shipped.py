@@ -1,13 +1,14 @@
-"""The recipe of the shipped weights: `configs/pipeline.py` on a collection's lists.
+"""The recipe of the shipped weights up to 0.1: `configs/pipeline.py` on a collection's lists.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
-    python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped
+    python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \\
+        --config.encoder.attention_cell=0
 
 A fifth run, `tuned`, goes on from `derain` with the same rain larger, smaller and
-compressed. `bash launch/weights.sh PHOTOGRAPHS` does all this, trains the recognition
-network that judges and packs both. What was tried beside these choices stands in
-ttl_jax/weights/MODEL_CARD.md; only training scenes are trained on, and the validation
-scenes chose.
+compressed. Without the last flag the same recipe trains with local sums from the start,
+which nobody has done. Today's weights go on from those of 0.1: `configs/local_sums.py`.
+What was tried beside these choices stands in ttl_jax/weights/MODEL_CARD.md; only training
+scenes are trained on, and the validation scenes chose.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures".

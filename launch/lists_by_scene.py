@@ -8,7 +8,10 @@ FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*, and what lies in paired/ is in lists
 alone. All images of a scene fall into the same part, whatever their collection, or a
 network would be tested on what it was trained on. Of the scenes of each collection an
 eighth is for validation (a recipe is chosen by them), a fifth for test (looked at when all
-is chosen), in an order by the SHA-256 of their names: the same on every machine. What is
+is chosen), in an order by the SHA-256 of their names: the same on every machine. A
+collection is a dataset, and of that what has the same prefix in its scenes, as `bsd` in
+`bsd:100039`: photographs that are added later as a collection of their own do not move
+earlier scenes from one part to another. What is
 for testing only comes as `pairs_test_only_SET`, `rainy_test_only` and so on; the two halves
 of one source, which trained weights are adapted to, as `rainy_adapt_1` and
 `rainy_adapt_2`. Files that are no photographs are left out, by name. Each list is a source:
@@ -25,7 +28,9 @@ import sys
 from ttl_jax.data import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
-TEST_ONLY = {"SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples"}
+TEST_ONLY = {
+    "SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples", "GT-RAIN-crops",
+}  # fmt: skip
 # A source of its own, which trained weights are adapted to: half of it at a time.
 ADAPTED_TO = {"spa_internet"}
 COLUMNS = {"path", "dataset", "role", "scene"}
@@ -51,6 +56,11 @@ def order_of(scene: str) -> tuple[int, int]:
     return digest % 4, digest
 
 
+def collection_of(row: dict) -> tuple[str, str]:
+    """The dataset of an image and the prefix of its scene, "" if that has none."""
+    return row["dataset"], row["scene"].rpartition(":")[0]
+
+
 def choose_parts(rows: list[dict]) -> dict[str, str]:
     """Returns the part of each scene: train, validation, test, or one of the others.
 
@@ -63,7 +73,7 @@ def choose_parts(rows: list[dict]) -> dict[str, str]:
         parts.setdefault(scene, f"adapt_{1 + i % 2}")
     scenes = collections.defaultdict(set)
     for row in rows:
-        scenes[row["dataset"]].add(row["scene"])
+        scenes[collection_of(row)].add(row["scene"])
     for _, of_collection in sorted(
         scenes.items(), key=lambda item: (len(item[1]), item[0])
     ):

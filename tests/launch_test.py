@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib.util
 import pathlib
 import re
 import subprocess
@@ -14,6 +15,11 @@ from PIL import Image
 from ttl_jax.data import sources
 
 ROOT = pathlib.Path(__file__).parents[1]
+_SPEC = importlib.util.spec_from_file_location(
+    "lists_by_scene", ROOT / "launch" / "lists_by_scene.py"
+)
+lists_by_scene = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(lists_by_scene)
 
 
 @pytest.fixture
@@ -87,6 +93,24 @@ def test_no_scene_is_in_two_parts_and_none_is_lost(collection, tmp_path):
         digest = hashlib.sha256(f"scene {scene}".encode()).hexdigest()
         assert int(digest, 16) % 4 != 0
     assert "left out" in printed and "real/7.png" in printed
+
+
+def test_scenes_keep_their_part_when_a_collection_grows():
+    def rows(dataset, prefix, count):
+        return [{"dataset": dataset, "scene": f"{prefix}:{i}"} for i in range(count)]
+
+    before = rows("misc", "real", 9) + rows("Rain", "bsd", 30)
+    parts = lists_by_scene.choose_parts(before)
+    assert set(parts.values()) == {"train", "validation", "test"}
+    added = rows("misc", "stock", 20) + rows("New", "new", 3)
+    grown = lists_by_scene.choose_parts(before + added)
+    assert {scene: grown[scene] for scene in parts} == parts
+    assert len(grown) == len(parts) + 23
+
+
+def test_real_pairs_of_few_scenes_are_for_testing_only():
+    rows = [{"dataset": "GT-RAIN-crops", "scene": f"gt:{i}"} for i in range(9)]
+    assert set(lists_by_scene.choose_parts(rows).values()) == {"test_only"}
 
 
 def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):

@@ -1,0 +1,62 @@
+"""The earlier shipped weights go on with local sums, so that they work at camera size.
+
+    python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
+    python -m ttl_jax.main --config=configs/local_sums.py --workdir=runs/shipped
+
+Their channel attention summed over the whole image: on a large photograph these are other
+sums than on a training crop. Here sums run over a box of cells, and the crops differ in
+size from step to step. Most are smaller than the box, so that small photographs work too;
+some exceed it by two cells, so that the network learns the sums that it will be used with.
+Rain-free photographs with thin structures drawn on them are to stay as they are, with rain
+on top and without. `configs/hard_negatives.py` goes on from here.
+
+--config.encoder.attention_cell=32 --config.encoder.attention_radius=2 --config.run=sums_160
+trains another row of the comparison of sums, ttl_jax/weights/MODEL_CARD.md.
+
+Paper: none; it says nothing about sums or about large photographs.
+Expect: ttl_jax/weights/MODEL_CARD.md, "Sums".
+Time: 3 s a step on one CPU core (small), after 6 minutes of compiling four sizes of crops.
+"""
+
+from configs import derain
+
+_LISTS = "list:runs/lists"
+_RAINY, _CLEAN, _PAIRS = (
+    f"{_LISTS}/{kind}_train.txt" for kind in ("rainy", "clean", "pairs")
+)
+_STRUCTURES = f"structures:{_CLEAN}"
+
+
+def get_config(preset=None):
+    config = derain.get_config(preset)
+    config.start_from = "shipped@0.1"
+    config.run = "local_sums"
+    config.pairs = (
+        _PAIRS,
+        f"streaks:{_PAIRS} on {_CLEAN}",
+        f"streaks:{_PAIRS} on {_STRUCTURES}",
+        f"rain:{_CLEAN}",
+        f"identity:{_CLEAN}",
+        f"identity:{_STRUCTURES}",
+    )
+    config.pairs_weights = (0.38, 0.25, 0.1, 0.1, 0.1, 0.07)
+    config.eval_rainy = (f"{_LISTS}/rainy_validation.txt",)
+    config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
+    config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
+    config.encoder_learning_rate = config.get_oneway_ref("learning_rate")
+    config.resave_pairs = True
+    config.whole_share = 0.1
+    if config.preset == "smoke":
+        return config
+    config.crop_size = 320  # of evaluation
+    config.crop_mix = ((96, 0.45), (128, 0.3), (192, 0.2), (320, 0.05))
+    config.batch_size = 4
+    config.num_micro_batches = 2  # crops of 320 pixels: 7 GB instead of 13
+    config.eval_batch_size = 4
+    config.num_eval = 0
+    config.num_steps = 400
+    config.learning_rate = 3e-4
+    config.schedule = "constant"
+    config.warmup_steps = 20
+    config.ema_decay = 0.99
+    return config
