@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.inference import tiny_networks
 from ttl_jax import benchmark
-from ttl_jax.benchmarks import block, restore, scaling, step, timing, yardstick
+from ttl_jax.benchmarks import (
+    block,
+    restore,
+    scaling,
+    step,
+    timing,
+    windows,
+    yardstick,
+)
 from ttl_jax.benchmarks import input as input_benchmark
+from ttl_jax.inference import images
 from ttl_jax.models import complexity
 from ttl_jax.training import sharding
 
@@ -123,7 +133,7 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
 
 def test_the_first_kind_of_sums_is_what_others_are_compared_with(tmp_path, capsys):
     command = ["sums", "--preset", "smoke", "--sums", "0,0", "16,1", "--side", "32"]
-    command += ["--crop_size", "32", "--batch_size", "2", "--rounds", "1"]
+    command += ["--crop_size", "32", "--batch_size", "4", "--rounds", "1"]
     assert benchmark.main([*command, "--output", str(tmp_path)]) == 0
     whole, local = json.loads((tmp_path / "benchmark_sums.json").read_text())["sums"]
     assert (whole["cell"], local["cell"], local["radius"]) == (0, 16, 1)
@@ -131,6 +141,21 @@ def test_the_first_kind_of_sums_is_what_others_are_compared_with(tmp_path, capsy
     ratio = local["update_ms"] / whole["update_ms"]
     assert local["update_ratio"] == pytest.approx(ratio)
     assert "| cell | radius |" in capsys.readouterr().out
+
+
+def test_wider_overlaps_cost_more_arithmetic(tmp_path, capsys, monkeypatch):
+    (tmp_path / "rain").mkdir()
+    images.write_image(tmp_path / "rain" / "a.png", np.full((90, 300, 3), 80, np.uint8))
+    encoder, decoder = tiny_networks.make(attention_cell=8)
+    modules = {"encoder": encoder, "decoder": decoder}
+    monkeypatch.setattr(windows.networks, "load", lambda *_, **__: (modules, {}))
+    command = ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
+    command += ["--sides", "96", "--overlaps", "16", "32", "--output", str(tmp_path)]
+    assert benchmark.main(command) == 0
+    narrow, wide = json.loads((tmp_path / windows.TABLES).read_text())["windows"]
+    assert 1 < narrow["arithmetic"] < wide["arithmetic"]
+    assert narrow["seam_high"] >= narrow["seam"] > 0
+    assert "| side | overlap |" in capsys.readouterr().out
 
 
 def test_pytorchs_block_is_ours():

@@ -171,6 +171,29 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     assert not list(pathlib.Path("out").glob(".*"))
 
 
+def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    images.write_image("a.png", np.zeros((2000, 2000, 3), np.uint8))
+    computed = []
+
+    def compute(encoder, decoder, batch):
+        computed.append(batch.shape)
+        if len(computed) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+        return batch
+
+    network = restorer.Restorer(
+        *restorer_test.tiny_networks.make(**restorer_test.LOCAL), name="run", step=1
+    )
+    monkeypatch.setattr(restorer.programs, "restore", compute)
+    monkeypatch.setattr(restorer.Restorer, "from_checkpoint", lambda _: network)
+    assert derain.main(["a.png", "--output", "out"]) == 143
+    assert len(computed) == 2 and len(network.plan(2000, 2000)) > 4
+    assert "1 photographs are left; the same command" in capfd.readouterr().err
+    assert not pathlib.Path("out").exists()
+
+
 def test_a_full_disk_ends_it_with_one_line(loaded, capsys, monkeypatch):
     for level in range(30):
         photograph(f"in/{level}.png", level)

@@ -120,6 +120,10 @@ ROOMS = {
         "jax", "flax", "configs", "ttl_jax.benchmarks", "ttl_jax.inference.programs",
         "ttl_jax.stages.stage",
     },
+    "ttl_jax/benchmarks/windows": {
+        "jax", "numpy", "ttl_jax.benchmarks", "ttl_jax.data.sources", "ttl_jax.inference",
+        "ttl_jax.metrics", "ttl_jax.weights",
+    },
     "ttl_jax/benchmarks/torch_block": {
         "numpy", "torch", "ttl_jax.models", "ttl_jax.training.flat_params",
     },

@@ -15,6 +15,10 @@ What local sums cost beside sums over the whole image (cell 0):
 
   python -m ttl_jax.benchmark sums --sums 0,0 64,1 64,2
 
+Seams, seconds and memory of restoring in windows of several sides and overlaps:
+
+  python -m ttl_jax.benchmark windows --photographs folder:/photos/rain
+
 A block of the encoder beside PyTorch's, where PyTorch is installed:
 
   python -m ttl_jax.benchmark block --presets small
@@ -65,6 +69,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_step(kinds.add_parser("step", help="updates of each stage"))
     _add_restore(kinds.add_parser("restore", help="restoring images"))
     _add_sums(kinds.add_parser("sums", help="local sums of channel attention"))
+    _add_windows(kinds.add_parser("windows", help="windows of several sizes"))
     _add_block(kinds.add_parser("block", help="a block, beside PyTorch's"))
     _add_scaling(kinds.add_parser("scaling", help="updates on more and more devices"))
     return parser
@@ -145,6 +150,33 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
     )
     _add_batch(parser, "crops of a batch")
     _add_common(parser)
+
+
+def _add_windows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--photographs",
+        required=True,
+        metavar="SOURCE",
+        help="rainy photographs larger than one window",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="weights with local sums (default: those of the package)",
+    )
+    for name, default, what in (
+        ("--sides", [640, 768, 896, 1024], "largest sides of a window"),
+        ("--overlaps", [64, 128, 192], "pixels that neighbours share"),
+    ):
+        parser.add_argument(
+            name,
+            type=command_line.count(1),
+            nargs="+",
+            default=default,
+            metavar="PIXELS",
+            help=f"{what} (default: {' '.join(map(str, default))})",
+        )
+    _add_output(parser)
 
 
 def _sums(text: str) -> tuple[int, int]:
