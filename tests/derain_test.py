@@ -72,11 +72,11 @@ def test_a_photograph_too_large_for_a_network_is_named(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     restorer_test.save_run(tmp_path / "derain")
     photograph("small.png")
-    images.write_image("large.png", pictures.noise(30, 40, 3))
+    images.write_image("large.png", pictures.noise(50, 60, 3))
     monkeypatch.setattr(restorer, "_MEMORY_LIMIT", 2**18)
     flags = ["--checkpoint", "derain", "--output", "out"]
     assert derain.main(["large.png", "small.png", *flags]) == 1
-    assert "large.png: 1,200 pixels are more than" in capsys.readouterr().err
+    assert "large.png: 3,000 pixels are more than" in capsys.readouterr().err
     assert list(levels("out")) == ["small.png"]
 
 
@@ -183,9 +183,8 @@ def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd)
             time.sleep(0.5)
         return batch
 
-    network = restorer.Restorer(
-        *restorer_test.tiny_networks.make(**restorer_test.LOCAL), name="run", step=1
-    )
+    parts = restorer_test.PerPixel(), restorer_test.PerPixel()
+    network = restorer.Restorer(*parts, name="run", step=1)
     monkeypatch.setattr(restorer.programs, "restore", compute)
     monkeypatch.setattr(restorer.Restorer, "from_checkpoint", lambda _: network)
     assert derain.main(["a.png", "--output", "out"]) == 143
