@@ -192,7 +192,13 @@ def test_known_scenes_of_real_photographs_are_found(tmp_path):
     """Of 301 couples of one scene in the manifest, all but two views of one roof."""
     root = pathlib.Path(os.environ["TTL_DATA"])
     with (root / "MANIFEST.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["role"] == "clean"]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            # Elsewhere a scene is a drive or a journey, and not one picture.
+            if row["role"] == "clean"
+            and (row["split"] != "all" or row["dataset"] in ("Kodak24", "SunHays80"))
+        ]
     scenes = {str(root / row["path"]): row["scene"] for row in rows}
     (tmp_path / "all.txt").write_text("\n".join(scenes))
     found = audit.run([f"list:{tmp_path}/all.txt"])
