@@ -83,6 +83,7 @@ def test_windows_of_a_large_scene_meet_without_steps(restorer, large_scene):
     assert seams.high <= 2
 
 
+@pytest.mark.slow  # compiles whole images
 def test_earlier_weights_change_less_of_the_whole_than_of_crops(large_scene):
     """What local sums cure: the measure tells it."""
     earlier = ttl_jax.load("shipped@0.1")

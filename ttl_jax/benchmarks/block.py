@@ -118,13 +118,22 @@ def _describe(
 
 
 def make_block(preset: str) -> aglf_vit.AGLFViTBlock:
-    """The first block of a preset's encoder, with random weights."""
+    """The first block of a preset's encoder, with random weights.
+
+    Its sums run over the whole image, as those of the block in PyTorch.
+    """
     network = common.get_config(preset).encoder.to_dict()
     for field in ("num_blocks", "stem_stride", "final_norm", "remat"):
         del network[field]
-    del network["spatial_attention_kernel"]
+    for field in ("spatial_attention_kernel", "attention_cell", "attention_radius"):
+        del network[field]
     return aglf_vit.AGLFViTBlock(
-        network.pop("width"), block_index=0, **network, rngs=nnx.Rngs(0)
+        network.pop("width"),
+        block_index=0,
+        cell=0,
+        radius=0,
+        **network,
+        rngs=nnx.Rngs(0),
     )
 
 
