@@ -62,13 +62,14 @@ def test_a_photograph_without_rain_stays_as_it_is(restorer):
 
 @pytest.fixture(scope="module")
 def large_scene():
-    """A photograph enlarged to two windows a side, in rendered rain."""
+    """A photograph of two windows, in rendered rain."""
     photograph = sources.open_photographs("sample/test", "clean")[0]
-    clean = Image.fromarray(photograph.load()).resize((1200, 900), Image.BICUBIC)
+    clean = Image.fromarray(photograph.load()).resize((800, 500), Image.BICUBIC)
     clean = np.asarray(clean)
-    return live_rain.Additive().fall(clean, clean, 1200, np.random.default_rng(5))
+    return live_rain.Additive().fall(clean, clean, 800, np.random.default_rng(5))
 
 
+@pytest.mark.slow
 def test_crops_of_a_large_scene_agree_with_the_whole(restorer, large_scene):
     whole = restorer.restore(large_scene)
     found = agreement.measure(large_scene, whole, restorer.restore)
@@ -76,6 +77,7 @@ def test_crops_of_a_large_scene_agree_with_the_whole(restorer, large_scene):
     assert found.change_ratio >= 0.9
 
 
+@pytest.mark.slow
 def test_windows_of_a_large_scene_meet_without_steps(restorer, large_scene):
     windows = restorer.restore_windows(large_scene)
     seams = agreement.measure_seams(windows, large_scene.shape[:2])
