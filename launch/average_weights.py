@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from ttl_jax.training import fingerprints, flat_params, weight_files, weight_sources
+from ttl_jax.weights import fingerprints, flat_params, weight_files, weight_sources
 
 
 def average(first, second, share: float, *, source: str) -> dict:

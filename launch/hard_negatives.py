@@ -32,8 +32,8 @@ from PIL import Image
 
 import ttl_jax
 from ttl_jax import allocator
-from ttl_jax.data import sources
-from ttl_jax.data.photographs import Photograph
+from ttl_jax.data.sources import source_names
+from ttl_jax.data.sources.photographs import Photograph
 
 REPORT = "report.csv"
 COLUMNS = ("file", "photograph", "top", "left", "psnr_square", "psnr_whole")
@@ -216,7 +216,7 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         check_replaceable(arguments.output)
-        photographs = sources.open_photographs(arguments.clean, "clean")
+        photographs = source_names.open_photographs(arguments.clean, "clean")
         restorer = ttl_jax.load(arguments.checkpoint)
         squares, count = choose(
             find_squares(tqdm.tqdm(photographs), restorer.restore, arguments.side),

@@ -25,7 +25,7 @@ import hashlib
 import pathlib
 import sys
 
-from ttl_jax.data import decoding, images
+from ttl_jax.data.files import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
 TEST_ONLY = {

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ttl_jax.data import rain, sources
-from ttl_jax.reports import sheets
+from ttl_jax.data.rain import renderer
+from ttl_jax.data.sources import source_names
+from ttl_jax.reports.sheets import sheets
 
 
 def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -35,19 +36,19 @@ def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The photograph and its renderings by their labels."""
     panels, longer_side = {"clean": clean}, max(clean.shape)
-    for intensity in rain.INTENSITIES:
-        parameters = rain.draw_parameters(rng, intensity, longer_side=longer_side)
-        panels[intensity] = rain.render(clean, parameters, rng)
-    return panels | {f"{intensity}, added": rain.add(clean, parameters, rng)}
+    for intensity in renderer.INTENSITIES:
+        parameters = renderer.draw_parameters(rng, intensity, longer_side=longer_side)
+        panels[intensity] = renderer.render(clean, parameters, rng)
+    return panels | {f"{intensity}, added": renderer.add(clean, parameters, rng)}
 
 
 def draw_rows(arguments: argparse.Namespace) -> Iterator[sheets.SheetRow]:
     """The rows of the sheet."""
     rng = np.random.default_rng(arguments.seed)
-    clean = rng.permutation(sources.open_photographs(arguments.clean, "clean"))
+    clean = rng.permutation(source_names.open_photographs(arguments.clean, "clean"))
     rainy = []
     if arguments.rainy:
-        rainy = rng.permutation(sources.open_photographs(arguments.rainy, "rainy"))
+        rainy = rng.permutation(source_names.open_photographs(arguments.rainy, "rainy"))
     for i, photograph in enumerate(clean[: arguments.rows]):
         panels = rain_on(photograph.load(), rng)
         if len(rainy):

@@ -23,8 +23,8 @@ import numpy as np
 
 import ttl_jax
 from ttl_jax import allocator, atomic_files, command_line
-from ttl_jax.data import sources
-from ttl_jax.reports import evaluation, tables
+from ttl_jax.data.sources import source_names
+from ttl_jax.reports.scores import evaluation, tables
 
 
 def score(
@@ -54,7 +54,7 @@ def seconds_per_megapixel(checkpoint: str, rainy: str) -> float:
     """Time to restore the photographs of a source; each was restored once before."""
     network = ttl_jax.load(checkpoint)
     seconds, pixels = 0.0, 0
-    for photograph in sources.open_photographs(rainy, "rainy"):
+    for photograph in source_names.open_photographs(rainy, "rainy"):
         image = photograph.load()
         network.restore(image)  # compiles, if it is the first of its size
         start = time.perf_counter()

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.main_test import ROOT, command, data_flags, run
-from ttl_jax.training import fingerprints, metric_writer, saved_runs
+from ttl_jax.training import metric_writer
+from ttl_jax.weights import fingerprints, saved_runs
 
 RUNS = {
     f"{name}_seed{seed}"

@@ -12,7 +12,7 @@ import pytest
 
 from tests import pictures
 from ttl_jax import analyze, inference
-from ttl_jax.reports import rain_sets
+from ttl_jax.reports.rain_analysis import rain_sets
 
 
 @pytest.fixture

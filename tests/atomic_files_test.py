@@ -1,3 +1,5 @@
+import pytest
+
 from ttl_jax import atomic_files
 
 
@@ -9,3 +11,20 @@ def test_the_file_appears_only_when_it_is_complete(tmp_path):
         assert all(other.parent == tmp_path for other in tmp_path.iterdir())
     assert path.read_bytes() == b"content"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    atomic_files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        atomic_files.write_json(path, {"a": object()})
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            atomic_files.write_json(path, {"a": 2})
+    assert atomic_files.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from launch import average_weights
-from ttl_jax import weights
-from ttl_jax.training import weight_sources
+from ttl_jax.weights import shipped, weight_sources
 
 FIRST, SECOND = "shipped", "shipped@0.1"
 
@@ -23,7 +22,7 @@ def average(monkeypatch, output, share):
 def test_each_param_lies_between_the_two(monkeypatch, tmp_path, share):
     mean, metadata = average(monkeypatch, tmp_path / "mean.safetensors", share)
     first, second = (
-        weight_sources.load_modules(weights.find_derain(name))[0]
+        weight_sources.load_modules(shipped.find_derain(name))[0]
         for name in (FIRST, SECOND)
     )
     for module, params in mean.items():
@@ -38,7 +37,7 @@ def test_both_are_ancestors_of_the_mean(monkeypatch, tmp_path):
     average(monkeypatch, tmp_path / "mean.safetensors", 0.5)
     ancestors = weight_sources.find_ancestors(tmp_path / "mean.safetensors")
     for name in (FIRST, SECOND):
-        path = weights.find_derain(name)
+        path = shipped.find_derain(name)
         assert weight_sources.find_ancestors(path).digests <= ancestors.digests
 
 

@@ -13,14 +13,14 @@ from ttl_jax import benchmark
 from ttl_jax.benchmarks import (
     block,
     restore,
+    restore_windows,
     scaling,
     step,
     timing,
-    windows,
     yardstick,
 )
 from ttl_jax.benchmarks import input as input_benchmark
-from ttl_jax.inference import images
+from ttl_jax.data.files import encoding
 from ttl_jax.models import complexity
 from ttl_jax.training import sharding
 
@@ -145,14 +145,20 @@ def test_the_first_kind_of_sums_is_what_others_are_compared_with(tmp_path, capsy
 
 def test_wider_overlaps_cost_more_arithmetic(tmp_path, capsys, monkeypatch):
     (tmp_path / "rain").mkdir()
-    images.write_image(tmp_path / "rain" / "a.png", np.full((90, 300, 3), 80, np.uint8))
+    encoding.write_image(
+        tmp_path / "rain" / "a.png", np.full((90, 300, 3), 80, np.uint8)
+    )
     encoder, decoder = tiny_networks.make(attention_cell=8)
     modules = {"encoder": encoder, "decoder": decoder}
-    monkeypatch.setattr(windows.networks, "load", lambda *_, **__: (modules, {}))
+    monkeypatch.setattr(
+        restore_windows.networks, "load", lambda *_, **__: (modules, {})
+    )
     command = ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
     command += ["--sides", "96", "--overlaps", "16", "32", "--output", str(tmp_path)]
     assert benchmark.main(command) == 0
-    narrow, wide = json.loads((tmp_path / windows.TABLES).read_text())["windows"]
+    narrow, wide = json.loads((tmp_path / restore_windows.TABLES).read_text())[
+        "windows"
+    ]
     assert 1 < narrow["arithmetic"] < wide["arithmetic"]
     assert narrow["seam_high"] >= narrow["seam"] > 0
     assert "| side | overlap |" in capsys.readouterr().out

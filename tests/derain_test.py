@@ -17,8 +17,8 @@ import ttl_jax
 from tests import pictures
 from tests.inference import restorer_test
 from ttl_jax import derain
-from ttl_jax.data import decoding
-from ttl_jax.inference import images, restorer
+from ttl_jax.data.files import decoding, encoding
+from ttl_jax.inference import restorer
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def loaded(tmp_path, monkeypatch, replace_network):
 
 def photograph(name, level=100):
     pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
-    images.write_image(name, np.full((4, 5, 3), level, np.uint8))
+    encoding.write_image(name, np.full((4, 5, 3), level, np.uint8))
 
 
 def levels(folder):
@@ -60,7 +60,7 @@ def test_strength_and_ensemble_are_the_restorer_s(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     restorer_test.save_run(tmp_path / "derain")
     image = pictures.noise(30, 40, 3)
-    images.write_image("a.png", image)
+    encoding.write_image("a.png", image)
     flags = ["--checkpoint", "derain", "--strength", "0.4", "--ensemble"]
     assert derain.main(["a.png", "--output", "out", *flags]) == 0
     expected = ttl_jax.load("derain").restore(image, strength=0.4, ensemble=True)
@@ -72,7 +72,7 @@ def test_a_photograph_too_large_for_a_network_is_named(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     restorer_test.save_run(tmp_path / "derain")
     photograph("small.png")
-    images.write_image("large.png", pictures.noise(50, 60, 3))
+    encoding.write_image("large.png", pictures.noise(50, 60, 3))
     monkeypatch.setattr(restorer, "_MEMORY_LIMIT", 2**18)
     flags = ["--checkpoint", "derain", "--output", "out"]
     assert derain.main(["large.png", "small.png", *flags]) == 1
@@ -173,7 +173,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
 
 def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    images.write_image("a.png", np.zeros((2000, 2000, 3), np.uint8))
+    encoding.write_image("a.png", np.zeros((2000, 2000, 3), np.uint8))
     computed = []
 
     def compute(encoder, decoder, batch):
@@ -201,7 +201,7 @@ def test_a_full_disk_ends_it_with_one_line(loaded, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(images, "write_image", write)
+        patch.setattr(encoding, "write_image", write)
         assert derain.main(["in", "--output", "out"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "cannot be written: No space left on device. 30 photographs are left" in line

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ttl_jax import evaluate
-from ttl_jax.inference import images
+from ttl_jax.data.files import encoding
 from ttl_jax.metrics import niqe
 
 
@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch, replace_network):
 def write_images(folder, **levels):
     pathlib.Path(folder).mkdir(parents=True)
     for stem, level in levels.items():
-        images.write_image(
+        encoding.write_image(
             f"{folder}/{stem}.png", np.full((12, 14, 3), level, np.uint8)
         )
 
@@ -177,11 +177,11 @@ def test_real_photographs_need_no_clean_side(here, monkeypatch):
     rng = np.random.default_rng(0)
     pathlib.Path("rain").mkdir()
     image = rng.integers(0, 255, (200, 200, 3), np.uint8)
-    images.write_image("rain/a.png", image)
+    encoding.write_image("rain/a.png", image)
     mask = np.zeros((200, 200, 3), np.uint8)
     mask[:100] = 255
     pathlib.Path("masks").mkdir()
-    images.write_image("masks/a.png", mask)
+    encoding.write_image("masks/a.png", mask)
 
     class Recognizer:
         name = "judge"
@@ -228,7 +228,7 @@ def write_ablation(monkeypatch, **progress):
     pathlib.Path("runs").mkdir()
     pathlib.Path("runs/ablation.json").write_text(json.dumps({"rows": rows}))
     monkeypatch.setattr(
-        "ttl_jax.inference.networks.read_progress",
+        "ttl_jax.weights.rebuild.read_progress",
         lambda run_dir: (progress[run_dir.name], 5 if progress[run_dir.name] else None),
     )
 
@@ -238,7 +238,7 @@ def test_agreement_of_crops_and_whole_stands_beside_the_other_scores(here):
     write_images("pairs/input", a=200)
     write_images("pairs/target", a=0)
     pathlib.Path("large").mkdir()
-    images.write_image("large/b.png", np.full((500, 520, 3), 90, np.uint8))
+    encoding.write_image("large/b.png", np.full((500, 520, 3), 90, np.uint8))
     command = "--checkpoint run --data pairs large --agreement --output out"
     assert evaluate.main(command.split()) == 0
     summary = json.loads(pathlib.Path("out/scores.json").read_text())

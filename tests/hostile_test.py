@@ -19,16 +19,15 @@ from PIL import ExifTags, Image
 from tests import mutations
 from tests.pictures import noise
 from tests.training import metadata
-from ttl_jax import derain, evaluate, prepare
-from ttl_jax.data import decoding, images, listings, records, sources
+from ttl_jax import atomic_files, derain, evaluate, prepare
+from ttl_jax.data.files import decoding, images
+from ttl_jax.data.loading import listings
+from ttl_jax.data.sources import records, source_names
 from ttl_jax.inference import file_jobs
-from ttl_jax.reports import ablation, examples
-from ttl_jax.training import (
-    durable_files,
-    metric_writer,
-    weight_files,
-    weight_sources,
-)
+from ttl_jax.reports.scores import ablation
+from ttl_jax.reports.sheets import examples
+from ttl_jax.training import metric_writer
+from ttl_jax.weights import weight_files, weight_sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_SEEDS = 40
@@ -114,7 +113,7 @@ def test_bombs_are_refused_before_they_need_memory(tmp_path):
         assert len(data) < 150_000
         (tmp_path / name).write_bytes(data)
     code = (
-        "import sys; from ttl_jax.data import decoding\n"
+        "import sys; from ttl_jax.data.files import decoding\n"
         "for path in sys.argv[1:]:\n"
         "    try: decoding.read_image(path); print('READ', path)\n"
         "    except decoding.ImageError: pass\n"
@@ -270,9 +269,9 @@ def open_records(file):
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, folder / "index.json")
     for source in ("tfds:x", "tfds:x/train", "tfds:x/view"):
-        sources.open_pairs(source)
+        source_names.open_pairs(source)
         for role in ("rainy", "clean"):
-            sources.open_photographs(source, role)
+            source_names.open_photographs(source, role)
 
 
 def attach_scenes(file):
@@ -281,8 +280,11 @@ def attach_scenes(file):
 
 
 READERS = {
-    "list.txt": (LIST, lambda file: sources.open_pairs(f"list:{file}")),
-    "selection.txt": (SELECTION, lambda file: sources.open_pairs(f"selection:{file}")),
+    "list.txt": (LIST, lambda file: source_names.open_pairs(f"list:{file}")),
+    "selection.txt": (
+        SELECTION,
+        lambda file: source_names.open_pairs(f"selection:{file}"),
+    ),
     "exclude.txt": (LIST, lambda file: listings.read_excluded([str(file)])),
     "scenes.csv": (SCENES, attach_scenes),
     "index.json": (json.dumps(INDEX).encode(), open_records),
@@ -290,7 +292,7 @@ READERS = {
         json.dumps({"rows": ROWS}).encode(),
         lambda file: ablation.read(file.parent),
     ),
-    "images.json": (b'["clean a.png 5"]', durable_files.read_json),
+    "images.json": (b'["clean a.png 5"]', atomic_files.read_json),
     "metrics.jsonl": (b'{"step": 1, "loss": 0.5}\n' * 3, metric_writer.read),
 }
 TEXTS = (
@@ -324,7 +326,7 @@ def test_names_of_users_that_are_none_are_names_of_files(tmp_path):
     (tmp_path / "~nobody-here").mkdir()
     Image.fromarray(noise(9, 9, 3)).save(tmp_path / "~nobody-here" / "a.png")
     (tmp_path / "list.txt").write_text("~nobody-here/a.png\n")
-    (found,) = sources.open_photographs(f"list:{tmp_path / 'list.txt'}", "rainy")
+    (found,) = source_names.open_photographs(f"list:{tmp_path / 'list.txt'}", "rainy")
     np.testing.assert_array_equal(found.load(), noise(9, 9, 3))
 
 
@@ -347,7 +349,7 @@ def prepared(tmp_path_factory):
 
 
 def load_all():
-    for pair in sources.open_pairs("tfds:x/train"):
+    for pair in source_names.open_pairs("tfds:x/train"):
         for side in (pair.rainy, pair.clean):
             side.load()
 

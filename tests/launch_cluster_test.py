@@ -16,7 +16,8 @@ from absl import flags
 import ttl_jax.main  # whose flags these are
 from tests.inference import restorer_test
 from ttl_jax import derain
-from ttl_jax.training import metric_writer, saved_runs, sharding
+from ttl_jax.training import metric_writer, sharding
+from ttl_jax.weights import saved_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 

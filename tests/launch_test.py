@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ttl_jax.data import sources
+from ttl_jax.data.sources import source_names
 
 ROOT = pathlib.Path(__file__).parents[1]
 _SPEC = importlib.util.spec_from_file_location(
@@ -155,7 +155,7 @@ def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
 
 def test_lists_are_sources(collection, tmp_path):
     lists, _ = make_lists(collection, tmp_path / "lists")
-    pairs = sources.open_pairs(f"list:{tmp_path}/lists/pairs_train.txt")
+    pairs = source_names.open_pairs(f"list:{tmp_path}/lists/pairs_train.txt")
     assert len(pairs) == len(lists["pairs_train"])
     for pair in pairs:
         rainy, clean = pair.load()

@@ -16,7 +16,8 @@ from PIL import Image
 
 from configs import common, derain
 from ttl_jax import models
-from ttl_jax.training import fingerprints, flat_params, metric_writer, saved_runs
+from ttl_jax.training import metric_writer
+from ttl_jax.weights import fingerprints, flat_params, saved_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from tests.inference import tiny_networks
 from tests.training import metadata
 from ttl_jax import pack
 from ttl_jax.inference.restorer import Restorer
-from ttl_jax.training import checkpoint, flat_params
+from ttl_jax.weights import checkpoint, flat_params
 
 
 @pytest.fixture

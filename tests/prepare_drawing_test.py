@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from ttl_jax import prepare
-from ttl_jax.data import sources
+from ttl_jax.data.sources import source_names
 
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory):
     """Two photographs to train on, and half of one of them, mirrored, to test on."""
     root = tmp_path_factory.mktemp("album")
-    originals = sources.open_photographs("sample/test", "clean")
+    originals = source_names.open_photographs("sample/test", "clean")
     for name in ("train", "test"):
         (root / name).mkdir()
     for i, original in enumerate(originals):
@@ -51,7 +51,7 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
     assert prepare.main([*arguments, "--print", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     assert output.read_text() in printed
-    found = sources.open_photographs(f"selection:{output}", "rainy")
+    found = source_names.open_photographs(f"selection:{output}", "rainy")
     assert [item.name for item in found] == [
         f"{album}/train/{line}"
         for line in output.read_text().splitlines()

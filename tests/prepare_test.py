@@ -13,13 +13,8 @@ import pytest
 
 from tests.data.raw_trees import TREES, make_pair, save, write_tree
 from ttl_jax import prepare
-from ttl_jax.data import (
-    published_sets,
-    raw_preparation,
-    records,
-    rendered_preparation,
-    sources,
-)
+from ttl_jax.data.sets import published_sets, raw_preparation, rendered_preparation
+from ttl_jax.data.sources import records, source_names
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -69,7 +64,7 @@ def test_a_set_is_prepared_once(my_pairs, capsys):
     assert "train: 4 examples" in out
     assert "as expected in 4 pairs, unclear in 0, contradicted in 0" in out
     assert "tfds:mine/train" in out
-    assert len(sources.open_pairs("tfds:mine/train")) == 4
+    assert len(source_names.open_pairs("tfds:mine/train")) == 4
     index = pathlib.Path("data/mine/1.0.0/index.json")
     written = index.stat().st_mtime_ns
     assert run(my_pairs) == 0
@@ -94,14 +89,14 @@ def test_a_changed_source_is_told_and_overwritten_on_demand(my_pairs, capsys):
     assert "from 8 files of" in message and "this is 10 files of" in message
     assert "--overwrite makes it again" in message
     assert run(f"{my_pairs} --overwrite") == 0
-    assert len(sources.open_pairs("tfds:mine")) == 5
+    assert len(source_names.open_pairs("tfds:mine")) == 5
     assert visible() == ["mine"]
 
 
 def test_rain_is_rendered_once(my_rain, capsys):
     assert run(my_rain) == 0
     assert "train: 12 examples" in capsys.readouterr().out
-    assert len(sources.open_pairs("tfds:mine/train")) == 12
+    assert len(source_names.open_pairs("tfds:mine/train")) == 12
     index = pathlib.Path("data/mine/1.0.0/index.json")
     written = index.stat().st_mtime_ns
     assert "4 photographs in 3 variants" in index.with_name("report.md").read_text()
@@ -136,7 +131,7 @@ def test_another_photograph_to_rain_on_is_told(my_rain, capsys):
     message = error_of(my_rain, capsys)
     assert "this is rain:folder:album, 5 photographs" in message
     assert run(f"{my_rain} --overwrite") == 0
-    assert len(sources.open_pairs("tfds:mine/train")) == 15
+    assert len(source_names.open_pairs("tfds:mine/train")) == 15
 
 
 def test_records_of_another_version_are_told(my_pairs, capsys):
@@ -193,7 +188,7 @@ def test_names_that_are_no_unicode_are_kept_readable(here, capsys):
     pathlib.Path(os.fsdecode(b"raw/\xfe.png")).write_bytes(b"")
     assert run("photos --name mine --source raw") == 0
     assert "\N{REPLACEMENT CHARACTER}.png is empty" in capsys.readouterr().out
-    (photograph,) = sources.open_photographs("tfds:mine", "clean")
+    (photograph,) = source_names.open_photographs("tfds:mine", "clean")
     assert photograph.name == "mine/train/\N{REPLACEMENT CHARACTER}.png"
     np.testing.assert_array_equal(photograph.load(), make_pair()[1])
 
@@ -218,7 +213,7 @@ def test_the_rainy_half_can_be_told(here, capsys):
     save(here / "raw/DID-MDN-test/1.png", both)
     assert "--rainy_half right" in error_of("rain1200 --source raw", capsys)
     assert run("rain1200 --source raw --rainy_half right") == 0
-    (pair,) = sources.open_pairs("tfds:rain1200/test")
+    (pair,) = source_names.open_pairs("tfds:rain1200/test")
     np.testing.assert_array_equal(pair.load(), [rainy, clean])
 
 
@@ -307,7 +302,7 @@ def test_an_interrupted_run_leaves_nothing_half_made(
     assert os.listdir("data") == [".mine.lock"]
     monkeypatch.setattr(module, function, make)
     assert run(command) == 0
-    assert len(sources.open_pairs("tfds:mine/train")) == num_pairs
+    assert len(source_names.open_pairs("tfds:mine/train")) == num_pairs
 
 
 KILLED = """
@@ -338,10 +333,10 @@ def test_after_a_kill_the_same_command_finishes(my_pairs, function, call, here):
     assert os.listdir("data/.mine.incomplete")  # it was indeed in the middle
     assert visible() == []
     with pytest.raises(ValueError, match="holds no prepared set 'mine'"):
-        sources.open_pairs("tfds:mine/train")
+        source_names.open_pairs("tfds:mine/train")
     assert run(my_pairs) == 0
     assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
-    for i, pair in enumerate(sources.open_pairs("tfds:mine/train")):
+    for i, pair in enumerate(source_names.open_pairs("tfds:mine/train")):
         np.testing.assert_array_equal(pair.load(), make_pair(i))
 
 

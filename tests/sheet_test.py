@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from ttl_jax import sheet
-from ttl_jax.inference import images
-from ttl_jax.reports import comparisons, examples, sheets
+from ttl_jax.data.files import encoding
+from ttl_jax.reports.sheets import comparisons, examples, sheets
 
 FOLDERS = "--results ours=ours --results other=other --input input"
 
@@ -23,7 +23,7 @@ def here(tmp_path, monkeypatch):
         for i, name in enumerate("ab"):
             rng = np.random.default_rng((k, i))
             picture = rng.integers(0, 256, (60, 80, 3), np.uint8)
-            images.write_image(tmp_path / folder / f"{name}.png", picture)
+            encoding.write_image(tmp_path / folder / f"{name}.png", picture)
     return tmp_path
 
 

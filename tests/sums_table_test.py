@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from launch import sums_table
-from ttl_jax.inference import images
+from ttl_jax.data.files import encoding
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def folders(tmp_path, monkeypatch, replace_network):
         ("rain", 490, 50),
     ):
         (tmp_path / folder).mkdir(parents=True)
-        images.write_image(f"{folder}/a.png", np.full((side, side, 3), level, np.uint8))
+        encoding.write_image(
+            f"{folder}/a.png", np.full((side, side, 3), level, np.uint8)
+        )
     return tmp_path
 
 

@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (args.features == "encoder") != bool(args.checkpoint):
         parser.error("--features encoder and --checkpoint go together")
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.reports import rain_analysis, rain_sets
+    from ttl_jax.reports.rain_analysis import analyzer, rain_sets
 
     try:
-        embed, features = None, rain_analysis.NIQE_FEATURES
+        embed, features = None, analyzer.NIQE_FEATURES
         if args.checkpoint:
             from ttl_jax import compilation_cache
             from ttl_jax.inference import encoder
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compilation_cache.enable()
             network = encoder.Encoder.from_checkpoint(args.checkpoint)
             embed, features = network.embed, network.description
-        settings = rain_analysis.Settings(
+        settings = analyzer.Settings(
             num_images=args.images,
             side=args.side,
             quality=args.quality,
@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=args.seed,
         )
         pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
-        analysis = rain_analysis.analyze(sets, settings, embed)
-        summary = rain_analysis.write_report(args.output, analysis)
+        analysis = analyzer.analyze(sets, settings, embed)
+        summary = analyzer.write_report(args.output, analysis)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(summary)
-    print(f"The whole of it is in {args.output}/{rain_analysis.PAGE}.")
+    print(f"The whole of it is in {args.output}/{analyzer.PAGE}.")
     return 0
 
 

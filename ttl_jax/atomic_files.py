@@ -1,10 +1,11 @@
 """Files that are written completely or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -26,3 +27,31 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file.
+
+    Raises:
+      OSError: If it cannot be written; what was at `path` is still there.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON, as `write_bytes`."""
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    write_bytes(path, text.encode())
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads what `write_json` wrote.
+
+    Raises:
+      ValueError: If the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error

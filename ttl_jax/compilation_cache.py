@@ -9,6 +9,8 @@ from stat import S_ISDIR
 
 import jax
 
+from ttl_jax import user_paths
+
 _MAX_BYTES = 2**30
 _MIN_SECONDS = 0.2  # the dozens of small programs of a start take a tenth of it each
 
@@ -26,8 +28,7 @@ def enable() -> None:
     """
     if jax.config.jax_compilation_cache_dir or jax.distributed.is_initialized():
         return
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = pathlib.Path(cache, "ttl_jax", "programs")
+    folder = user_paths.cache_folder("programs")
     try:
         if not folder.is_absolute():
             raise FileNotFoundError("there is no home folder")

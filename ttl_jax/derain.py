@@ -53,11 +53,11 @@ def _restore(
     parser: argparse.ArgumentParser, args: argparse.Namespace, started: float
 ) -> int:
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.inference import file_jobs, folders, processes
+    from ttl_jax.inference import file_jobs, job_lists, processes
 
     try:
         share = processes.find_share(args.num_processes, args.process_id)
-        jobs = folders.plan(args.inputs, args.output)
+        jobs = job_lists.plan(args.inputs, args.output)
         todo = _choose(jobs, share, args)
         if not todo:
             return 0
@@ -93,7 +93,7 @@ def _restore(
 
 def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
     """The jobs that this process is to do; prints why where those are not all."""
-    from ttl_jax.inference import folders
+    from ttl_jax.inference import job_lists
 
     # Of all jobs: which are left depends on when a process starts.
     num_all, jobs = len(jobs), jobs[share.index :: share.count]
@@ -102,7 +102,7 @@ def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
             f"Process {share.index} of {share.count} restores {len(jobs)} of {num_all} "
             "photographs."
         )
-    todo = jobs if args.overwrite else folders.list_missing(jobs)
+    todo = jobs if args.overwrite else job_lists.list_missing(jobs)
     if len(todo) < len(jobs):
         print(
             f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are in "

@@ -23,8 +23,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import allocator, command_line, weights
+from ttl_jax import allocator, command_line
 from ttl_jax.metrics import image_quality
+from ttl_jax.weights import shipped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_agreement(parser, args)
     # Imported once the flags are read: --help is quick.
     from ttl_jax import compilation_cache
-    from ttl_jax.reports import evaluation
+    from ttl_jax.reports.scores import evaluation
 
     compilation_cache.enable()
     protocols = args.protocol or [image_quality.DEFAULT_PROTOCOL]
@@ -100,7 +101,7 @@ def _check_agreement(parser, args: argparse.Namespace) -> None:
 def _find_checkpoints(args: argparse.Namespace) -> list[tuple[str | None, str]]:
     """The networks that are named; the package's own where no method is."""
     names_none = not (args.baseline or args.results or args.ablation)
-    return args.checkpoint or [(None, weights.SHIPPED)] * names_none
+    return args.checkpoint or [(None, shipped.SHIPPED)] * names_none
 
 
 def _perhaps_named_folder(text: str) -> tuple[str | None, str]:
@@ -132,7 +133,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--recog",
         metavar="DIR",
         nargs="?",
-        const=weights.SHIPPED,
+        const=shipped.SHIPPED,
         help="the rain score too, of the recognition network that comes with the "
         "package, or of a run's folder",
     )

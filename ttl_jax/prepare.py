@@ -31,7 +31,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import command_line, user_paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return _draw(parser, args)
     if args.list:
-        from ttl_jax.data import published_sets
+        from ttl_jax.data.sets import published_sets
 
         _print(
             published_sets.tabulate() if args.markdown else published_sets.describe()
@@ -73,13 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Makes the records of a set."""
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.data import preparation, records
+    from ttl_jax.data.sets import preparation
+    from ttl_jax.data.sources import records
 
     data_dir = args.data_dir or records.default_data_dir()
     try:
         plan = _make_plan(args)
         prepared = preparation.prepare(
-            plan, data_dir.expanduser(), overwrite=args.overwrite
+            plan, user_paths.expand(data_dir), overwrite=args.overwrite
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -102,7 +103,7 @@ def _make_plan(args: argparse.Namespace):
     Raises:
       ValueError: If there is no such set, it cannot be made, or flags do not fit it.
     """
-    from ttl_jax.data import preparation, raw_preparation, rendered_preparation
+    from ttl_jax.data.sets import preparation, raw_preparation, rendered_preparation
 
     if args.what == preparation.RENDERED:
         if args.rainy_half or args.trust_sides:
@@ -119,7 +120,7 @@ def _make_plan(args: argparse.Namespace):
             f"--variants is for rendered sets; {args.what} is taken as it is."
         )
     raw_set = raw_preparation.find_set(args.what, args.name, args.rainy_half)
-    root = pathlib.Path(args.source).expanduser()
+    root = user_paths.expand(args.source)
     return raw_preparation.make_plan(raw_set, root, trust_sides=args.trust_sides)
 
 
@@ -209,7 +210,8 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
 def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Draws a protocol; prints and writes its list as the flags say."""
     from ttl_jax import atomic_files
-    from ttl_jax.data import protocols, selections
+    from ttl_jax.data.sets import protocols
+    from ttl_jax.data.sources import selections
 
     given: dict[str, list[str]] = {}
     for key, source in args.set:
@@ -254,7 +256,7 @@ def _audit(arguments: Sequence[str]) -> int:
         help="folder for the report (default: %(default)s)",
     )
     args = parser.parse_args(arguments)
-    from ttl_jax.data import audit as audit_lib
+    from ttl_jax.data.sets import audit as audit_lib
     from ttl_jax.reports import duplicates
 
     try:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from ttl_jax import command_line
 from ttl_jax.metrics import image_quality
-from ttl_jax.reports.close_ups import Box
+from ttl_jax.reports.sheets.close_ups import Box
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     # Imported once the flags are read: --help is quick.
     from ttl_jax import compilation_cache
-    from ttl_jax.reports import comparisons, examples, sheets
+    from ttl_jax.reports.sheets import comparisons, examples, sheets
 
     compilation_cache.enable()
     try:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from ttl_jax.data import pipeline
+from ttl_jax.data.loading import pipeline
 
 
 def take(config, start, count, process_index=0, process_count=1):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttl_jax.data import sources
+from ttl_jax.data.sources import source_names
 from ttl_jax.inference import baselines
 from ttl_jax.metrics import image_quality
 
@@ -11,7 +11,7 @@ EVERY = pytest.mark.parametrize("name", baselines.BASELINES)
 
 
 def photograph():
-    return sources.open_photographs("sample/test", "clean")[0].load()[:96, :128]
+    return source_names.open_photographs("sample/test", "clean")[0].load()[:96, :128]
 
 
 def streaks(width):
@@ -58,7 +58,7 @@ def test_grey_stays_grey(name):
 def test_the_rain_of_the_sample_is_less_for_it(name):
     baseline = baselines.BASELINES[name]()
     gains = []
-    for pair in sources.open_pairs(["sample/train"])[::30]:
+    for pair in source_names.open_pairs(["sample/train"])[::30]:
         rainy, clean = pair.load()
         before, after = (
             image_quality.psnr(image[None], clean[None]).item()

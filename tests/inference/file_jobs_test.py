@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ttl_jax.data import decoding
-from ttl_jax.inference import file_jobs, images
+from ttl_jax.data.files import decoding, encoding
+from ttl_jax.inference import file_jobs
 
 SECONDS = 20  # after which a thread that waits gives up
 
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch):
 
 def write(name, level=100, shape=(4, 5, 3)):
     pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
-    images.write_image(name, np.full(shape, level, np.uint8))
+    encoding.write_image(name, np.full(shape, level, np.uint8))
 
 
 def make_jobs(count):
@@ -62,7 +62,7 @@ def watch(monkeypatch):
 
 def test_each_file_keeps_depth_and_alpha():
     array = np.arange(4 * 5 * 4, dtype=np.uint16).reshape(4, 5, 4)
-    images.write_image("a.png", array, {"dpi": (300.0, 300.0)})
+    encoding.write_image("a.png", array, {"dpi": (300.0, 300.0)})
     assert not file_jobs.restore_files([to_out("a.png")], plain(np.flipud)).failures
     result, info = decoding.read_image("out/a.png")
     np.testing.assert_array_equal(result, np.flipud(array))
@@ -141,7 +141,7 @@ def test_one_is_read_and_one_written_while_the_network_is_at_work(watch):
 
     jobs = make_jobs(2)
     watch(decoding, "read_image", read)
-    watch(images, "write_image", write_slowly)
+    watch(encoding, "write_image", write_slowly)
     assert not file_jobs.restore_files(jobs, plain(restore)).failures
 
 
@@ -184,7 +184,7 @@ def test_photographs_in_memory_are_bounded_by_their_pixels(
     monkeypatch.setattr(file_jobs, "_MOST_PIXELS", most_pixels)
     monkeypatch.setattr(file_jobs, "_NUM_THREADS", 6)
     watch(decoding, "read_image", read)
-    watch(images, "write_image", write_and_free)
+    watch(encoding, "write_image", write_and_free)
     assert not file_jobs.restore_files(jobs, plain(np.copy)).failures
     assert max(counts) == most_at_once
     assert len(written()) == 12
@@ -206,7 +206,7 @@ def test_failed_photographs_are_not_kept_until_they_are_reported(watch):
             time.sleep(0.01)
 
     jobs = make_jobs(9)
-    watch(images, "write_image", write_badly)
+    watch(encoding, "write_image", write_badly)
     outcome = file_jobs.restore_files(jobs, plain(restore))
     assert outcome.failures == [f"in/{i:02d}.png: no room" for i in range(1, 9)]
 
@@ -221,7 +221,7 @@ def test_a_full_disk_ends_the_run(watch):
         original(path, *arguments)
 
     jobs = make_jobs(40)
-    watch(images, "write_image", write_until_full)
+    watch(encoding, "write_image", write_until_full)
     outcome = file_jobs.restore_files(jobs, plain(np.copy))
     assert "cannot be written: No space left on device" in outcome.ended_by
     assert outcome.ended_by.startswith("out/")

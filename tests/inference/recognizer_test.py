@@ -12,7 +12,7 @@ from tests import pictures
 from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference.recognizer import Recognizer
-from ttl_jax.training import checkpoint, fingerprints, flat_params
+from ttl_jax.weights import checkpoint, fingerprints, flat_params
 
 NETWORK = {"width": 8, "num_blocks": 1, "head_width": 4}
 CLASSIFIER = {"width": 8, "pools": (4, 2)}

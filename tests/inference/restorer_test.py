@@ -16,7 +16,7 @@ from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference import pixels, programs, restorer
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import checkpoint, flat_params
+from ttl_jax.weights import checkpoint, flat_params
 
 WIDTH = 8
 MODULES = {

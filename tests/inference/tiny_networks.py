@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from ttl_jax import models
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 
 def make(stem_stride=2, **encoder_fields):

@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 from tests.models import reference
 from ttl_jax.models import attention, layers
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 
 def randomized(module, key):

@@ -13,7 +13,7 @@ from tests.models.layers_test import randomized
 from ttl_jax import models
 from ttl_jax.models import aglf_vit, complexity
 from ttl_jax.stages import networks
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 SMALL = {"width": 16, "num_blocks": 2, "head_width": 8, "local_kernel": 3}
 

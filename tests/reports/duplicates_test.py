@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.pictures import noise
-from ttl_jax.data.audit import Audit, Entry, Match
-from ttl_jax.data.photographs import Photograph
+from ttl_jax.data.sets.audit import Audit, Entry, Match
+from ttl_jax.data.sources.photographs import Photograph
 from ttl_jax.reports import duplicates
 
 

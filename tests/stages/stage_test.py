@@ -11,7 +11,7 @@ from configs import adapt, derain, distill, recog, recon, scratch
 from ttl_jax import models
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages.stage import Source, Stage, make_stage
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 CONFIGS = {
     "recog": recog,

@@ -10,7 +10,8 @@ import pytest
 
 from tests.training import toy_stage
 from tests.training.loop_test import Interruption, all_arrays, interrupt_at
-from ttl_jax.training import best, loop, metric_writer, saved_runs
+from ttl_jax.training import best, loop, metric_writer
+from ttl_jax.weights import saved_runs
 
 
 def best_step(values, metric="pairs/psnr"):

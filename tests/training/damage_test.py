@@ -19,8 +19,8 @@ import tensorstore
 from tests import mutations
 from tests.training import metadata, toy_stage
 from tests.training.loop_test import all_arrays
-from ttl_jax.inference import networks
-from ttl_jax.training import checkpoint, loop, saved_runs
+from ttl_jax.training import loop
+from ttl_jax.weights import checkpoint, rebuild, saved_runs
 
 STEP = f"{saved_runs.FOLDER}/2"
 WEIGHTS = {
@@ -222,7 +222,7 @@ def test_a_network_that_cannot_be_that_of_the_weights_is_refused(
     described = {"factory": "make_encoder", **arguments}
     save(tmp_path, 2, modules={"encoder": described})
     with pytest.raises(ValueError, match=fault):
-        networks.load(tmp_path, ["encoder"], factory="make_encoder", purpose="a test")
+        rebuild.load(tmp_path, ["encoder"], factory="make_encoder", purpose="a test")
 
 
 class _Malicious:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.training import killing
 from tests.training.loop_test import all_arrays, rows_of
-from ttl_jax.training import loop, saved_runs
+from ttl_jax.training import loop
+from ttl_jax.weights import saved_runs
 
 
 def start(photographs, workdir, num_steps):

@@ -13,7 +13,8 @@ import time
 import jax
 
 from tests.training import toy_stage
-from ttl_jax.training import metric_writer, saved_runs
+from ttl_jax.training import metric_writer
+from ttl_jax.weights import saved_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 PARTIAL = ".orbax-checkpoint-tmp"  # ends the name of a step that is being written

@@ -12,14 +12,8 @@ from PIL import Image
 
 from configs import derain
 from tests.training import toy_stage
-from ttl_jax.training import (
-    checkpoint,
-    loop,
-    metric_writer,
-    saved_runs,
-    sharding,
-    train_log,
-)
+from ttl_jax.training import loop, metric_writer, sharding, train_log
+from ttl_jax.weights import checkpoint, saved_runs
 
 
 def all_arrays(run_dir):

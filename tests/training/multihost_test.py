@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.training import gradient_descent, toy_stage
-from ttl_jax.training import fingerprints, loop, metric_writer, saved_runs, sharding
+from ttl_jax.training import loop, metric_writer, sharding
+from ttl_jax.weights import fingerprints, saved_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 
 from configs import ablation, recog
 from configs import pipeline as pipeline_config
-from ttl_jax.data import pipeline
+from ttl_jax.data.loading import pipeline
 from ttl_jax.training import config_check, runs
 
 # What tells two runs of the same stage apart by design.

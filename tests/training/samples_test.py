@@ -9,8 +9,9 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from tests.training import toy_stage
-from ttl_jax.data import pipeline
-from ttl_jax.training import loop, samples, saved_runs
+from ttl_jax.data.loading import pipeline
+from ttl_jax.training import loop, samples
+from ttl_jax.weights import saved_runs
 
 
 def images_of(run_dir):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.training import toy_stage
-from ttl_jax.training import loop, metric_writer, saved_runs, stopping
+from ttl_jax.training import loop, metric_writer, stopping
+from ttl_jax.weights import saved_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 MANY = 100_000  # steps, more than a test waits for

@@ -18,7 +18,7 @@ from flax import nnx
 from configs import common
 from ttl_jax.benchmarks import timing
 from ttl_jax.models import aglf_vit
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 TABLES = "benchmark_block.json"
 

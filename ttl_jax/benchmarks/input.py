@@ -21,8 +21,9 @@ from PIL import Image
 
 from configs import recon, scratch
 from ttl_jax.benchmarks import timing
-from ttl_jax.data import pipeline, sources
-from ttl_jax.data.photographs import Pair
+from ttl_jax.data.loading import pipeline
+from ttl_jax.data.sources import source_names
+from ttl_jax.data.sources.photographs import Pair
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import loop, sharding, state, train_log
 
@@ -144,8 +145,8 @@ def write_sample(folder: pathlib.Path) -> dict[str, dict[str, str]]:
     Returns:
       Sources by name of the file set and by field, as `measure_crops` takes them.
     """
-    clean = sources.open_photographs("sample", "clean")
-    pairs = sources.open_pairs("sample")
+    clean = source_names.open_photographs("sample", "clean")
+    pairs = source_names.open_pairs("sample")
     pairs = pairs[:: len(pairs) // _NUM_PAIRS]
     photographs = {f"clean/{i}": photograph for i, photograph in enumerate(clean)}
     for i, pair in enumerate(pairs):
@@ -255,7 +256,7 @@ def _make_reader(config) -> Callable[[], int]:
 
 def _make_loop(config, field: str) -> Callable[[], int]:
     """A function that makes a batch the plain way and returns its number of crops."""
-    elements = sources.open_each(config[field], field)[config[field][0]]
+    elements = source_names.open_each(config[field], field)[config[field][0]]
     rng = np.random.default_rng(0)
 
     def read() -> int:

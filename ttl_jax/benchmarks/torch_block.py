@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ttl_jax.models import aglf_vit
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 _EPSILON = 1e-6  # of norms and lengths, as in ttl_jax.models
 

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ttl_jax.data import datasets
+from ttl_jax.data.loading import datasets
 from ttl_jax.models import complexity, traffic
 from ttl_jax.stages.stage import Stage, make_stage
-from ttl_jax.training import config_check, flat_params, loop, sharding
+from ttl_jax.training import config_check, loop, sharding
 from ttl_jax.training.state import Loaded
+from ttl_jax.weights import flat_params
 
 STEPS = 4  # in a turn
 

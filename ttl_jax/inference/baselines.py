@@ -6,12 +6,13 @@ two to six settings of each on every third pair, whole. No other set chose any o
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 
 import numpy as np
 import scipy.ndimage
 import skimage.restoration
+
+from ttl_jax import suggestions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +167,5 @@ def make_baseline(name: str) -> Baseline:
     """
     if name in BASELINES:
         return BASELINES[name]()
-    near = difflib.get_close_matches(name, BASELINES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"Unknown baseline {name!r}; known: {', '.join(BASELINES)}{hint}")
+    known = suggestions.known_and_hint(name, BASELINES)
+    raise ValueError(f"Unknown baseline {name!r}; known: {known}")

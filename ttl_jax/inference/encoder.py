@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 from flax import nnx
 
-from ttl_jax import models, weights
-from ttl_jax.data import transforms
-from ttl_jax.inference import networks, pixels, programs
-from ttl_jax.training import weight_sources
+from ttl_jax import models
+from ttl_jax.data.files import images
+from ttl_jax.inference import pixels, programs
+from ttl_jax.weights import rebuild, shipped, weight_sources
 
 SIDE = 192  # pixels, of the square that is looked at
 
@@ -38,8 +38,8 @@ class Encoder:
         Raises:
           ValueError: If there is no checkpoint, or none of an encoder.
         """
-        path = weights.find_derain(path)
-        modules, metadata = networks.load(
+        path = shipped.find_derain(path)
+        modules, metadata = rebuild.load(
             path,
             ("encoder",),
             factory=models.make_encoder.__name__,
@@ -56,6 +56,6 @@ class Encoder:
         Args:
           image: uint8 [H, W, 3]; one smaller than the square is continued by reflection.
         """
-        square = transforms.crop(image, SIDE, transforms.CENTRE)
+        square = images.central_square(image, SIDE)
         batch = pixels.to_unit_range(square[None])
         return np.asarray(programs.embed(self._encoder, batch)[0])

@@ -15,8 +15,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from ttl_jax.data import decoding
-from ttl_jax.inference import images
+from ttl_jax.data.files import decoding, encoding
 
 # Reading and writing take one core for each photograph, and there is some waiting.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
@@ -234,7 +233,7 @@ class _Line:
     def _write(self, target: str, array: np.ndarray, info: dict[str, Any]) -> None:
         try:
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            images.write_image(target, array, info)
+            encoding.write_image(target, array, info)
         except OSError as error:
             if error.errno not in _ENDING_ERRORS:
                 raise

@@ -3,6 +3,8 @@
 import os
 from typing import NamedTuple
 
+from ttl_jax import slurm
+
 
 class Share(NamedTuple):
     """The part of this process: every item whose number is `index` modulo `count`.
@@ -28,15 +30,14 @@ def find_share(num_processes: int | None, process_id: int | None) -> Share:
     """
     given = num_processes, process_id
     if given == (None, None):
-        # That of the step: within a job without srun there is one process.
-        count = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-        return Share(int(os.environ["SLURM_PROCID"]), count) if count > 1 else Share()
+        step = slurm.find_step()
+        return Share(step.index, step.num_tasks) if step else Share()
     if None in given:
         raise ValueError("give both of --num_processes and --process_id, or neither")
     if not 0 <= process_id < num_processes:
         raise ValueError(
-            f"--process_id={process_id} of --num_processes={num_processes} is none; "
-            "count from 0"
+            f"--process_id={process_id} is out of range for "
+            f"--num_processes={num_processes} (0-based)"
         )
     return Share(process_id, num_processes)
 
@@ -49,10 +50,10 @@ def take_gpu() -> None:
     Raises:
       ValueError: If there are fewer GPUs than tasks.
     """
-    num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if num_tasks == int(os.environ.get("SLURM_STEP_NUM_NODES", "1")):
+    step = slurm.find_step()
+    if step is None or step.has_one_task_per_node:
         return
-    number = int(os.environ["SLURM_LOCALID"])
+    number = step.local_index
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", str(number)).split(",")
     if len(gpus) == 1:  # its own already
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[0]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ttl_jax.training import flat_params
+from ttl_jax.weights import flat_params
 
 
 @jax.tree_util.register_dataclass

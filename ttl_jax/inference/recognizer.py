@@ -7,9 +7,9 @@ import pathlib
 import numpy as np
 from flax import nnx
 
-from ttl_jax import models, weights
-from ttl_jax.inference import networks, pixels, programs, windows
-from ttl_jax.training import fingerprints, weight_sources
+from ttl_jax import models
+from ttl_jax.inference import pixels, programs, windows
+from ttl_jax.weights import fingerprints, rebuild, shipped, weight_sources
 
 
 class Recognizer:
@@ -67,8 +67,8 @@ class Recognizer:
         Raises:
           ValueError: If there is no checkpoint, or it does not recognize rain.
         """
-        path = weights.find_recog(path)
-        modules, _ = networks.load(
+        path = shipped.find_recog(path)
+        modules, _ = rebuild.load(
             path,
             ("encoder", "decoder"),
             factory=models.make_classifier.__name__,
@@ -115,7 +115,7 @@ class Recognizer:
           path: As of `weight_sources`, of any run; or "shipped", which means the
             package's own weights that remove rain.
         """
-        ancestors = weight_sources.find_ancestors(weights.find_derain(path))
+        ancestors = weight_sources.find_ancestors(shipped.find_derain(path))
         if self._digest in ancestors.digests or self._run in ancestors.runs:
             return True
         return False if ancestors.are_all else None

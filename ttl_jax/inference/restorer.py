@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ttl_jax import models, weights
-from ttl_jax.inference import networks, pixels, programs, windows
+from ttl_jax import models
+from ttl_jax.inference import pixels, programs, windows
 from ttl_jax.inference.batches import Batches
 from ttl_jax.models.attention import DenseAttention
-from ttl_jax.training import weight_sources
+from ttl_jax.weights import rebuild, shipped, weight_sources
 
 # Windows of a batch. On a CPU more take more memory and no less time.
 _BATCH_SIZES = {"cpu": 1}
@@ -86,8 +86,8 @@ class Restorer:
         Raises:
           ValueError: If there is no checkpoint, or it does not restore images.
         """
-        path = weights.find_derain(path)
-        modules, metadata = networks.load(
+        path = shipped.find_derain(path)
+        modules, metadata = rebuild.load(
             path,
             ("encoder", "decoder"),
             factory=models.make_image_decoder.__name__,

@@ -16,12 +16,13 @@ that are on the device, as in training.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 import einops
 import numpy as np
+
+from ttl_jax import suggestions
 
 Array = Any  # numpy.ndarray or jax.Array
 
@@ -232,11 +233,8 @@ def _compared_planes(
 ) -> tuple[Array, Array]:
     """The planes [N, K, H, W] of both, after every argument was checked."""
     if protocol not in PROTOCOLS:
-        near = difflib.get_close_matches(protocol, PROTOCOLS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"Unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}.{hint}"
-        )
+        known = suggestions.known_and_hint(protocol, PROTOCOLS)
+        raise ValueError(f"Unknown protocol {protocol!r}; known: {known}")
     if target.shape not in (restored.shape, (1, *restored.shape[1:])):
         raise ValueError(
             f"Restored images of shape {restored.shape} cannot be compared with "

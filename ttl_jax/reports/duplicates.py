@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 
 from ttl_jax import atomic_files
-from ttl_jax.data.audit import Audit, excluded_names
-from ttl_jax.reports import html_pages
+from ttl_jax.data.sets.audit import Audit, excluded_names
+from ttl_jax.reports.rain_analysis import html_pages
 
 PAGE, TABLE, DATA, EXCLUDED = "index.html", "matches.csv", "audit.json", "exclude.txt"
 

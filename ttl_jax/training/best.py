@@ -4,10 +4,11 @@ The metric is named as it is logged, "<set>/<metric>": more of it is better, or 
 a minus sign before its name.
 """
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ttl_jax import suggestions
 
 
 def check_metric(metric: str, known: Sequence[str]) -> None:
@@ -19,11 +20,10 @@ def check_metric(metric: str, known: Sequence[str]) -> None:
     name = metric.removeprefix("-")
     if name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(
         f"config.best_metric={metric!r}: the evaluations give "
-        f"{', '.join(known) or 'nothing, without evaluation sets'}{hint}"
+        f"{', '.join(known) or 'nothing, without evaluation sets'}"
+        f"{suggestions.hint(name, known)}"
     )
 
 

@@ -12,16 +12,14 @@ import tqdm
 from absl import logging
 from jax.sharding import Mesh
 
-from ttl_jax.data import pipeline
+from ttl_jax import atomic_files
+from ttl_jax.data.loading import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
 from ttl_jax.training import (
     best,
-    checkpoint,
     config_check,
-    durable_files,
     optimizer,
     samples,
-    saved_runs,
     sharding,
     stopping,
     train_log,
@@ -30,6 +28,7 @@ from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
 from ttl_jax.training.step import make_eval_step, make_train_step, metric_names
 from ttl_jax.training.train_log import TrainLog
+from ttl_jax.weights import checkpoint, saved_runs
 
 LISTING = "images.json"
 
@@ -150,7 +149,7 @@ def train(config, workdir: str | pathlib.Path) -> dict[str, float]:
             state = train_state.TrainState.from_items(items)
             logging.info("%s goes on at step %d", directory, first_step)
         elif sharding.is_writer():
-            durable_files.write_json(directory / LISTING, list(inputs.training.listing))
+            atomic_files.write_json(directory / LISTING, list(inputs.training.listing))
         writer = MetricWriter(
             directory, first_step=first_step, enabled=sharding.is_writer()
         )
@@ -187,7 +186,7 @@ def _open_inputs(
     if not is_new:
         config_check.check_same_listing(
             list(training.listing),
-            durable_files.read_json(directory / LISTING),
+            atomic_files.read_json(directory / LISTING),
             run=str(directory),
         )
     return _Inputs(training, evaluation, loaded)

@@ -13,11 +13,11 @@ A row's runs are those that restore images: folders beside that file, from the t
 are trained on. Rows come in the order in which commands first asked for them.
 """
 
-import difflib
 import pathlib
 from typing import Any
 
-from ttl_jax.training import durable_files, sharding
+from ttl_jax import atomic_files, suggestions
+from ttl_jax.training import sharding
 
 INDEX = "ablation.json"
 
@@ -56,7 +56,7 @@ def write_index(config, workdir: str | pathlib.Path) -> None:
         return
     path = pathlib.Path(workdir) / INDEX
     try:
-        known = durable_files.read_json(path)["rows"] if path.exists() else []
+        known = atomic_files.read_json(path)["rows"] if path.exists() else []
         rows = _merge_rows(config, known)
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -64,7 +64,7 @@ def write_index(config, workdir: str | pathlib.Path) -> None:
             "writes another."
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    durable_files.write_json(path, {"rows": rows})
+    atomic_files.write_json(path, {"rows": rows})
 
 
 def _list_ablation(config) -> list[Any]:
@@ -148,9 +148,7 @@ def _check_rows(config) -> None:
 
 
 def _suggest(name: str, known) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{name!r} is none of {', '.join(known)}{hint}"
+    return f"{name!r} is unknown; choose from {suggestions.known_and_hint(name, known)}"
 
 
 def _check_run_names(config, stages) -> None:

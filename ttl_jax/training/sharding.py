@@ -15,6 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ttl_jax import slurm
+
 _CONTACT_SECONDS = 300
 _MIN_SPREAD = 1024  # elements; gathering smaller arrays costs more than keeping them
 
@@ -42,7 +44,7 @@ def initialize_distributed(
     if is_by_flags:
         _check_processes(*given)
         _check_contact(coordinator, is_first=process_id == 0)
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
+    elif slurm.find_step() is None:
         return
     # JAX would take SIGTERM for itself, from here on and not just while training.
     jax.config.update("jax_enable_preemption_service", False)
@@ -66,8 +68,8 @@ def _check_processes(coordinator, num_processes, process_id) -> None:
         )
     if not 0 <= process_id < num_processes:
         raise ValueError(
-            f"--process_id={process_id} of --num_processes={num_processes} is none; "
-            "count from 0."
+            f"--process_id={process_id} is out of range for "
+            f"--num_processes={num_processes} (0-based)."
         )
 
 
@@ -99,11 +101,10 @@ def _check_contact(coordinator: str, *, is_first: bool) -> None:
 
 def _slurm_devices() -> list[int] | None:
     """The devices of a Slurm task: all that it sees ([]), or one by its number (None)."""
-    is_alone = os.environ["SLURM_STEP_NUM_TASKS"] == os.environ["SLURM_STEP_NUM_NODES"]
     sees_one = "CUDA_VISIBLE_DEVICES" in os.environ and (
         "," not in os.environ["CUDA_VISIBLE_DEVICES"]
     )
-    return [] if is_alone or sees_one else None
+    return [] if slurm.find_step().has_one_task_per_node or sees_one else None
 
 
 def check_same(what: str, value: str) -> None:

@@ -14,8 +14,9 @@ from flax import nnx, struct
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.training import fingerprints, flat_params, sharding, weight_sources
-from ttl_jax.training.flat_params import Params
+from ttl_jax.training import sharding
+from ttl_jax.weights import fingerprints, flat_params, weight_sources
+from ttl_jax.weights.flat_params import Params
 
 
 @struct.dataclass

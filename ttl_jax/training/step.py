@@ -13,8 +13,9 @@ from jax import lax
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import flat_params, sharding
+from ttl_jax.training import sharding
 from ttl_jax.training.state import Networks, TrainState
+from ttl_jax.weights import flat_params
 
 
 def make_train_step(

@@ -1,0 +1,206 @@
+import json
+import os
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image
+
+from ttl_jax.data.files import decoding, images
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory, monkeypatch):
+    """Where checked files are remembered."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "ttl_jax" / "checked_images.json"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Paths that are decoded from now on."""
+    paths, load = [], images.load
+
+    def counting_load(path):
+        paths.append(path)
+        return load(path)
+
+    monkeypatch.setattr(images, "load", counting_load)
+    return paths
+
+
+@pytest.fixture
+def rgb():
+    return np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
+
+
+def write(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_bytes_decode_as_their_file_does(tmp_path, rgb, suffix):
+    path = write(tmp_path / f"a.{suffix}", rgb)
+    with open(path, "rb") as file:
+        data = file.read()
+    np.testing.assert_array_equal(images.decode(data, "record 3"), images.load(path))
+    with pytest.raises(decoding.ImageError, match="^record 3 cannot be read: "):
+        images.decode(data[: len(data) // 2], "record 3")
+
+
+def test_bytes_of_too_small_an_image_are_named(tmp_path, rgb):
+    path = write(tmp_path / "a.png", rgb[:3])
+    with (
+        open(path, "rb") as file,
+        pytest.raises(
+            decoding.ImageError, match="^record 3 is 17x3; each side needs at least 8"
+        ),
+    ):
+        images.decode(file.read(), "record 3")
+
+
+def test_a_palette_with_transparency_gives_its_colours(tmp_path):
+    image = Image.fromarray((np.arange(160) % 4).astype(np.uint8).reshape(10, 16))
+    colours = np.array(
+        [[10, 20, 30], [40, 50, 60], [70, 80, 90], [255, 0, 1]], np.uint8
+    )
+    image.putpalette(colours.tobytes())
+    image.save(tmp_path / "a.png", transparency=b"\x00\x80\xff\x00")
+    expected = colours[np.arange(160) % 4].reshape(10, 16, 3)
+    np.testing.assert_array_equal(images.load(tmp_path / "a.png"), expected)
+
+
+def test_alpha_is_dropped_and_not_blended(tmp_path, rgb):
+    alpha = np.linspace(0, 255, 12 * 17).astype(np.uint8).reshape(12, 17, 1)
+    path = write(tmp_path / "a.png", np.concatenate([rgb, alpha], axis=-1))
+    np.testing.assert_array_equal(images.load(path), rgb)
+    grey = write(tmp_path / "b.png", np.concatenate([rgb[..., :1], alpha], axis=-1))
+    np.testing.assert_array_equal(images.load(grey), rgb[..., :1].repeat(3, axis=-1))
+
+
+def test_16_bits_are_rounded(tmp_path, rgb):
+    # The lowest level of 16 bits that is nearest to each of 8 bits.
+    deep = np.maximum(rgb.astype(int) * 257 - 128, 0).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb")
+    np.testing.assert_array_equal(images.load(tmp_path / "a.tif"), rgb)
+
+
+def test_a_still_gif_is_read_whatever_its_suffix(tmp_path, rgb):
+    Image.fromarray(rgb[..., 0] // 64 * 64).save(tmp_path / "a.jpg", format="GIF")
+    np.testing.assert_array_equal(
+        images.load(tmp_path / "a.jpg")[..., 2], rgb[..., 0] // 64 * 64
+    )
+
+
+def test_small_and_undecodable_photographs_are_refused_by_name(tmp_path, rgb):
+    narrow = write(tmp_path / "narrow.png", np.ascontiguousarray(rgb[:, :7]))
+    fault = r"narrow\.png is 7x12; each side needs at least 8 pixels\.$"
+    with pytest.raises(decoding.ImageError, match=fault):
+        images.load(narrow)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(decoding.ImageError, match=r"empty\.png is empty"):
+        images.load(tmp_path / "empty.png")
+
+
+def test_check_returns_the_facts_of_each_path(tmp_path, rgb, decoded):
+    paths = [write(tmp_path / "a.png", rgb), write(tmp_path / "b.png", rgb[:9])]
+    facts = images.check([paths[0], paths[1], paths[0]])
+    assert [(f.width, f.height) for f in facts] == [(17, 12), (17, 9), (17, 12)]
+    assert facts[1].num_bytes == os.path.getsize(paths[1])
+    assert sorted(decoded) == paths
+
+
+def test_facts_are_those_of_the_upright_photograph(tmp_path, rgb):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    facts = images.check([write(tmp_path / "a.png", rgb, exif=exif)])[0]
+    assert (facts.width, facts.height) == (12, 17)
+
+
+def test_a_second_check_decodes_only_what_changed(tmp_path, rgb, decoded):
+    paths = [write(tmp_path / f"{i}.png", rgb) for i in range(3)]
+    first = images.check(paths)
+    decoded.clear()
+    assert images.check(paths) == first
+    assert decoded == []
+    write(paths[1], np.ascontiguousarray(rgb[:10]))
+    assert images.check(paths)[1].height == 10
+    assert decoded == [paths[1]]
+
+
+def test_checks_of_several_folders_are_remembered_together(tmp_path, rgb, decoded):
+    paths = [write(tmp_path / f"{i}.png", rgb) for i in range(2)]
+    for path in paths:
+        images.check([path])
+    decoded.clear()
+    images.check(paths)
+    assert decoded == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"files": 3}', '{"checked_by": 1, "files": {}}', b"\xff"],
+)
+def test_a_damaged_memory_is_replaced(tmp_path, rgb, decoded, memory, content):
+    path = write(tmp_path / "a.png", rgb)
+    images.check([path])
+    memory.write_bytes(content if isinstance(content, bytes) else content.encode())
+    decoded.clear()
+    for _ in range(2):
+        images.check([path])
+    assert decoded == [path]
+
+
+@pytest.mark.parametrize("entry", [None, 3, [1, 2], [1, 2, 3, "4"]])
+def test_a_damaged_entry_is_checked_again(tmp_path, rgb, decoded, memory, entry):
+    path = write(tmp_path / "a.png", rgb)
+    images.check([path])
+    content = json.loads(memory.read_text())
+    content["files"] = dict.fromkeys(content["files"], entry)
+    memory.write_text(json.dumps(content))
+    assert images.check([path])[0].width == 17
+    assert decoded == [path, path]
+
+
+def test_an_unwritable_memory_ends_no_run(tmp_path, rgb, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert images.check([write(tmp_path / "a.png", rgb)])[0].width == 17
+
+
+def test_a_failed_write_leaves_the_memory_as_it_was(tmp_path, rgb, memory, monkeypatch):
+    images.check([write(tmp_path / "a.png", rgb)])
+    before = memory.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    images.check([write(tmp_path / "b.png", rgb)])
+    assert [path.read_bytes() for path in memory.parent.iterdir()] == [before]
+
+
+def test_all_bad_files_are_named_up_to_ten(tmp_path, rgb):
+    good = write(tmp_path / "good.png", rgb)
+    bad = [str(tmp_path / f"bad{i:02}.png") for i in range(12)]
+    for path in bad:
+        open(path, "w").close()
+    with pytest.raises(ValueError) as raised:
+        images.check([good, *bad])
+    message = str(raised.value)
+    assert message.startswith("12 of 13 image files cannot be used: ")
+    assert all(f"{path} is empty" in message for path in bad[:10])
+    assert not any(path in message for path in bad[10:])
+    assert "and 2 more. Repair or remove them, " in message and "\n" not in message
+
+
+def test_a_bad_file_is_not_remembered_as_bad(tmp_path, rgb):
+    path = tmp_path / "a.png"
+    path.touch()
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(ValueError, match="is empty"):
+        images.check([str(path)])
+    write(path, rgb)
+    assert images.check([str(path)])[0].width == 17

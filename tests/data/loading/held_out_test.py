@@ -1,0 +1,107 @@
+"""Which evaluation sets may choose the best step."""
+
+import pytest
+
+from tests import pictures
+from ttl_jax.data.loading import held_out, listings
+from ttl_jax.data.loading.listings import Listing
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Two folders of pairs, a and b, of which b has one clean side of a's."""
+    for name in ("a/rainy/0", "a/clean/0", "a/rainy/1", "a/clean/1", "b/0", "b/1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pictures.write(tmp_path / f"{name}.png", pictures.noise(12, 14, 3))
+    (tmp_path / "b.txt").write_text("b/0.png\tb/1.png\nb/1.png\ta/clean/1.png\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def named(*sources):
+    return [Listing("pairs", dict.fromkeys(sources, ()))]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "tfds:rain100l/test",
+        "tfds:rain14000/test2800",
+        "tfds:rain14000/whole",  # holds its test splits
+        "tfds:rain800",
+        "rain:tfds:spa/test",
+        "streaks:tfds:rain100h/test on folder:mine",
+        "streaks:folder:mine on tfds:rain100h/test",
+        "identity:structures:tfds:rain100h/test",
+    ],
+)
+def test_test_images_of_a_published_set_are_refused(source):
+    with pytest.raises(ValueError, match="config.eval_pairs.* chosen on the test set"):
+        held_out.check_deciding([], named("folder:mine", source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "tfds:rain100l/train",
+        "tfds:rain14000/train2800",
+        "tfds:realrain1k/validation",
+        "tfds:my_pairs/test",
+        "sample/test",
+        "folder:rain100l/test",
+        "rain:tfds:rain100l/train",
+    ],
+)
+def test_training_splits_and_photographs_of_ones_own_are_not(source):
+    held_out.check_deciding([], named(source))
+
+
+@pytest.mark.parametrize("source", ["selection:{}", "additive:selection:{}"])
+def test_a_selection_of_test_images_is_refused(tmp_path, source):
+    file = tmp_path / "test1.txt"
+    file.write_text("[tfds:rain1200/train]\na\tb\n[tfds:rain800/test]\nc\td\n")
+    with pytest.raises(ValueError, match="published set, tfds:rain800/test"):
+        held_out.check_deciding([], named(source.format(file)))
+    file.write_text("[tfds:rain1200/train]\na\tb\n")
+    held_out.check_deciding([], named(source.format(file)))
+
+
+@pytest.mark.parametrize(
+    ("field", "trained", "shared"),
+    [
+        ("pairs", "folder:a", "a/clean/1.png"),
+        ("clean", "folder:a", "a/clean/1.png"),  # the side that both have
+        ("pairs", "rain:folder:{root}/a/clean", "a/clean/1.png"),
+        ("pairs", "streaks:folder:a on folder:c", "a/clean/1.png"),
+        ("pairs", "identity:structures:folder:{root}/a/clean", "a/clean/1.png"),
+        ("clean", "structures:folder:{root}/a/clean", "a/clean/1.png"),
+    ],
+)
+def test_a_photograph_of_both_is_refused_however_it_is_trained_on(
+    root, field, trained, shared
+):
+    (root / "c").mkdir()
+    pictures.write(root / "c" / "0.png", pictures.noise(12, 14, 3))
+    training = listings.open_listing(field, (trained.format(root=root),))
+    evaluation = listings.open_listing("pairs", ("list:b.txt",))
+    with pytest.raises(ValueError, match=f"1 photographs are trained.*{shared}"):
+        held_out.check_deciding([training], [evaluation])
+
+
+def test_other_photographs_are_not(root):
+    training = listings.open_listing("rainy", ("folder:a",))
+    evaluation = listings.open_listing("pairs", ("list:b.txt",))
+    held_out.check_deciding([training], [evaluation])
+
+
+def test_what_training_leaves_out_may_choose(root):
+    (root / "excluded.txt").write_text(f"{root}/a/clean/1.png\n")
+    excluded = listings.read_excluded((str(root / "excluded.txt"),))
+    training = listings.open_listing("pairs", ("folder:a",), excluded=excluded)
+    evaluation = listings.open_listing("pairs", ("list:b.txt",))
+    held_out.check_deciding([training], [evaluation])

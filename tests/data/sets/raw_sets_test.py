@@ -1,0 +1,205 @@
+"""Layouts by the names of files alone: none of these is an image."""
+
+import re
+
+import pytest
+
+from tests.data.raw_trees import TREES
+from ttl_jax.data.sets import published_sets, raw_sets
+
+
+@pytest.fixture
+def touch(tmp_path):
+    """Makes files of the given relative paths; returns their folder."""
+
+    def make(*paths):
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).touch()
+        return tmp_path
+
+    return make
+
+
+def named(found):
+    return {
+        (split, example.name): example.files
+        for split, examples in found.splits.items()
+        for example in examples
+    }
+
+
+def test_every_published_set_has_a_tree_here():
+    assert TREES.keys() == published_sets.SETS.keys()
+
+
+@pytest.mark.parametrize("prefix", ["", "downloads/unpacked/", "latest/"])
+@pytest.mark.parametrize("name", TREES)
+def test_a_set_is_found_in_its_layout(touch, name, prefix):
+    paths = {file for files in TREES[name].values() for file in files}
+    root = touch(*(prefix + path for path in paths))
+    found = published_sets.SETS[name].find(root)
+    assert named(found) == {
+        key: tuple(prefix + file for file in files)
+        for key, files in TREES[name].items()
+    }
+    assert not found.unused
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_wrong_layout_is_one_error_with_both_trees(touch, name):
+    root = touch("photographs/a.png", "photographs/b.png", "notes.txt")
+    raw_set = published_sets.SETS[name]
+    with pytest.raises(ValueError) as raised:
+        raw_sets.require_examples(raw_set, root, raw_set.find(root))
+    message = str(raised.value)
+    assert raw_set.tree in message and name in message
+    assert "photographs/a.png is no part of the expected folders" in message
+    assert "notes.txt" in message
+
+
+def test_an_absent_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"There is no folder {tmp_path}/absent;"):
+        published_sets.SETS["spa"].find(tmp_path / "absent")
+
+
+def test_scenes_are_shared_by_densities_and_by_renderings(touch):
+    def scenes(name):
+        root = touch(*(file for files in TREES[name].values() for file in files))
+        return {
+            (split, example.name): example.scene
+            for split, examples in published_sets.SETS[name].find(root).splits.items()
+            for example in examples
+        }
+
+    of_1200 = scenes("rain1200")
+    assert of_1200["train", "heavy/0"] == of_1200["train", "light/0"] == "0"
+    assert of_1200["train", "heavy/12"] == "12"
+    assert scenes("rain14000")["whole", "1/14"] == "1"
+    assert scenes("outdoor_rain")["train", "0001/s85_a06"] == "0001"
+    assert scenes("spa")["train", "000/000-1/000-1_0_256"] == "000"
+
+
+def test_usual_variants_of_folders_are_taken(touch):
+    root = touch("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
+    assert named(published_sets.SETS["rain14000"].find(root)) == {
+        ("whole", "3/1"): ("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
+    }
+    root = touch("b/val/4.png", "b/train/4.jpg")
+    assert named(published_sets.SETS["rain800"].find(root / "b")) == {
+        ("train", "4"): ("train/4.jpg",),
+        ("test", "4"): ("val/4.png",),
+    }
+
+
+def test_files_without_a_clean_image_or_a_place_are_told(touch):
+    root = touch(
+        "train/in/im_0001_s80_a04.png",
+        "train/gt/im_0001.png",
+        "train/in/im_0002_s80_a04.png",
+        "train/gt/im_0003.png",
+        "readme.txt",
+    )
+    found = published_sets.SETS["outdoor_rain"].find(root)
+    assert list(named(found)) == [("train", "0001/s80_a04")]
+    assert dict(found.unused) == {
+        "train/in/im_0002_s80_a04.png": "lacks its clean image, train/gt/im_0002",
+        "train/gt/im_0003.png": "is no part of the expected folders",
+    }
+    assert found.others == ["readme.txt"]
+
+
+def test_of_two_files_for_one_pair_the_second_is_told(touch):
+    root = touch(
+        "train/rain/X2/norain-1x2.png",
+        "train/rain/norain-1x2.png",
+        "train/norain/norain-1.png",
+    )
+    found = published_sets.SETS["rain200h"].find(root)
+    assert len(named(found)) == 1
+    assert [why for _, why in found.unused] == ["is 1 a second time"]
+
+
+def test_spas_own_list_decides_which_files_are_pairs(touch):
+    root = touch(
+        "Training/real_world/007/007-1/007-1_0_0.png",
+        "Training/real_world_gt/007/mean_0_0.png",
+        "Training/real_world/008/008-1/008-1_0_0.png",
+        "Testing/real_test_1000/rain/000.png",
+        "Testing/real_test_1000/gt/000gt.png",
+    )
+    (root / "Training/real_world.txt").write_text(
+        "/real_world/007/007-1/007-1_0_0.png /real_world_gt/007/mean_0_0.png\n"
+        "/real_world/009/009-1/009-1_0_0.png\n\n"
+    )
+    found = published_sets.SETS["spa"].find(root)
+    assert named(found) == {
+        ("train", "real_world/007/007-1/007-1_0_0"): (
+            "Training/real_world/007/007-1/007-1_0_0.png",
+            "Training/real_world_gt/007/mean_0_0.png",
+        ),
+        ("test", "000"): (
+            "Testing/real_test_1000/rain/000.png",
+            "Testing/real_test_1000/gt/000gt.png",
+        ),
+    }
+    assert [example.scene for example in found.splits["train"]] == ["007"]
+    assert [path for path, _ in found.unused] == [
+        "Training/real_world/008/008-1/008-1_0_0.png",
+        "Training/real_world.txt, line 2",
+    ]
+    assert found.unused[1][1] == "holds 1 paths, not two"
+
+
+# Anybody's own folders
+
+
+def test_own_pairs_are_one_split_or_those_of_the_subfolders(touch):
+    root = touch("one/input/x/a.png", "one/target/x/a.jpg")
+    assert named(raw_sets.find_pairs(root / "one")) == {
+        ("train", "x/a"): ("input/x/a.png", "target/x/a.jpg")
+    }
+    touch("two/train/rainy/a.png", "two/train/clean/a.png")
+    touch("two/test/rainy/a.png", "two/test/clean/a.png", "two/other/rainy/a.png")
+    found = raw_sets.find_pairs(root / "two")
+    assert named(found) == {
+        (split, "a"): (f"{split}/rainy/a.png", f"{split}/clean/a.png")
+        for split in ("train", "test")
+    }
+    assert found.unused == [("other/rainy/a.png", "is no part of the expected folders")]
+
+
+def test_own_pairs_without_a_partner_are_told(touch):
+    root = touch("rainy/a.png", "rainy/b.png", "clean/b.png", "clean/c.png")
+    touch("rainy/b.jpg")
+    found = raw_sets.find_pairs(root)
+    assert list(named(found)) == [("train", "b")]
+    assert dict(found.unused) == {
+        "rainy/a.png": "has no partner in clean/",
+        "clean/c.png": "has no partner in rainy/",
+        "rainy/b.png": "differs from rainy/b.jpg in its suffix only",
+    }
+
+
+def test_own_photographs_are_named_by_their_path(touch):
+    root = touch("one/x/a.png", "one/x/a.jpg", "one/b.webp", "one/c.gif")
+    found = raw_sets.find_photos(root / "one")
+    assert list(named(found)) == [
+        ("train", "b.webp"),
+        ("train", "x/a.jpg"),
+        ("train", "x/a.png"),
+    ]
+    assert found.others == ["c.gif"]
+    touch("two/train/a.png", "two/val/a.png", "two/a.png")
+    found = raw_sets.find_photos(root / "two")
+    assert named(found) == {
+        ("train", "a.png"): ("train/a.png",),
+        ("val", "a.png"): ("val/a.png",),
+    }
+    assert [path for path, _ in found.unused] == ["a.png"]
+
+
+def test_pairs_twice_in_one_folder_are_refused(touch):
+    root = touch("rainy/a.png", "clean/a.png", "input/a.png", "target/a.png")
+    with pytest.raises(ValueError, match=re.escape("rainy+clean and input+target")):
+        raw_sets.find_pairs(root)

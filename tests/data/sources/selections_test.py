@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttl_jax.data.sources import selections, source_names
+from ttl_jax.data.sources.photographs import NoPairsError, Photograph
+from ttl_jax.data.sources.selections import Section
+
+
+def photograph(name):
+    return Photograph(name, 8, 8, None, lambda: np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A folder of four pairs."""
+    for i, side in enumerate(("rainy", "clean")):
+        (tmp_path / side).mkdir()
+        for name in "abcd":
+            array = np.full((9, 10, 3), 50 * i + ord(name), np.uint8)
+            Image.fromarray(array).save(tmp_path / side / f"{name}.png")
+    return tmp_path
+
+
+def write(tmp_path, text):
+    (tmp_path / "picked.txt").write_text(text)
+    return f"selection:{tmp_path}/picked.txt"
+
+
+def test_select_keeps_the_order_of_the_names():
+    items = [photograph(name) for name in "abc"]
+    found = selections.select(items, ["c", "a", "c"])
+    assert [item.name for item in found] == ["c", "a"]
+
+
+def test_select_names_what_is_missing():
+    with pytest.raises(ValueError, match="1 of 2 names .* among the 1 photo.*: x"):
+        selections.select([photograph("a")], ["a", "x"])
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    sections = [Section("tfds:a/test", [("a/1", "b/1"), ("a/2", "b/1")])]
+    sections.append(Section("folder:/with space", [("x y", "z")]))
+    text = selections.to_text(["what it is"], [*sections, Section("folder:/none", [])])
+    (tmp_path / "file.txt").write_text(text)
+    assert selections.read(tmp_path / "file.txt") == sections
+    assert text.startswith("# what it is\n")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "lines of none"),
+        ("[a]\n", "lines of none"),
+        ("name\n", "line 1: 'name' is in no section"),
+        ("[a]\nx\n[b]\ny\tz\n", r"lines of \[1, 2\]"),
+        ("[a]\nx\ty\tz\n", r"lines of \[3\]"),
+        ("[selection:b]\nx\n", "line 1: .* a selection"),
+        ("[rain:selection:b]\nx\ty\n", "line 1: .* a selection"),
+    ],
+)
+def test_a_file_that_is_no_selection_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        source_names.open_photographs(write(tmp_path, text), "clean")
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match="none.txt, which cannot be read"):
+        source_names.open_pairs("selection:none.txt")
+
+
+def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
+    (tmp_path / "list.txt").write_text("rainy/d.png\tclean/a.png\n")
+    lines = [(f"rainy/{x}.png", f"clean/{x}.png") for x in "ca"]
+    sections = [
+        Section(f"folder:{pairs}", lines),
+        Section(
+            f"list:{tmp_path}/list.txt",
+            [("rainy/d.png", "clean/a.png")],
+        ),
+    ]
+    source = write(tmp_path, selections.to_text([], sections))
+    found = source_names.open_pairs(source)
+    assert [pair.name[-5:] for pair in found] == ["c.png", "a.png", "d.png"]
+    np.testing.assert_array_equal(found[0].load()[0], ord("c"))
+    np.testing.assert_array_equal(found[0].load()[1], 50 + ord("c"))
+    rainy, clean = (
+        [item.name for item in source_names.open_photographs(source, role)]
+        for role in ("rainy", "clean")
+    )
+    assert rainy == [pair.name for pair in found]
+    assert clean == [f"{pairs}/clean/{name}.png" for name in "ca"]  # a counts once
+
+
+def test_photographs_are_picked_and_hold_no_pairs(tmp_path, pairs):
+    section = Section(f"folder:{pairs}", [("clean/b.png",)])
+    source = write(tmp_path, selections.to_text([], [section]))
+    found = source_names.open_photographs(source, "clean")
+    assert [item.name for item in found] == [f"{pairs}/clean/b.png"]
+    with pytest.raises(NoPairsError, match="one column"):
+        source_names.open_pairs(source)
+
+
+def test_a_folder_named_by_its_path_alone_is_that_folder(pairs, monkeypatch):
+    named = f"folder:{pairs}"
+    assert selections.absolute(str(pairs)) == selections.absolute(named) == named
+    assert selections.root_of(str(pairs)) == selections.root_of(named) == f"{pairs}/"
+    monkeypatch.chdir(pairs)
+    assert selections.absolute("rainy") == f"folder:{pairs}/rainy"
+    assert selections.absolute("nowhere") == "nowhere"
+    (pairs / "sample").mkdir()  # the embedded photographs come first
+    assert selections.absolute("sample") == "sample"
+    assert selections.root_of("sample/test") == ""

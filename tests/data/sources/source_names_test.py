@@ -1,0 +1,431 @@
+import dataclasses
+import os
+import pathlib
+import re
+
+import cloudpickle
+import numpy as np
+import pytest
+import skimage.data
+import sklearn.datasets
+from PIL import Image
+
+from ttl_jax.data.files import images
+from ttl_jax.data.rain import live_rain
+from ttl_jax.data.sources import sample_source, source_names
+from ttl_jax.data.sources.photographs import ROLES, NoPairsError, Pair, Photograph
+from ttl_jax.data.structures import drawing
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes images of the given relative paths, each of its own colour."""
+
+    def write(*names, size=(10, 12)):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            level = sum(str(name).encode()) % 256
+            Image.fromarray(np.full((*size, 3), level, np.uint8)).save(path)
+        return tmp_path
+
+    return write
+
+
+def relative(items, root):
+    return [os.path.relpath(item.name, root) for item in items]
+
+
+# sample
+
+
+def test_sample_is_split_by_photograph():
+    def stems(source, role):
+        return {
+            p.name.split("/")[1] for p in source_names.open_photographs(source, role)
+        }
+
+    train = {"astronaut", "camera", "chelsea", "coffee", "flower", "motorcycle_left"}
+    for role in ROLES:
+        assert stems("sample/test", role) == {"china", "rocket"}
+        assert stems("sample/train", role) == train
+        assert stems("sample", role) == train | {"china", "rocket"}
+
+
+def test_sample_photographs_are_those_of_the_packages():
+    photographs = {
+        p.name: p.load() for p in source_names.open_photographs("sample", "clean")
+    }
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        expected = getattr(skimage.data, name)()
+        np.testing.assert_array_equal(photographs[f"sample/{name}"], expected)
+    camera = skimage.data.camera()[..., None].repeat(3, axis=-1)
+    np.testing.assert_array_equal(photographs["sample/camera"], camera)
+    china = sklearn.datasets.load_sample_image("china.jpg")
+    np.testing.assert_array_equal(photographs["sample/china"], china)
+
+
+def test_sample_pairs_are_renderings_of_the_clean_side():
+    pairs = source_names.open_pairs("sample/test")
+    assert [pair.name for pair in pairs][:4] == [
+        *(f"sample/china/rain{i:02}" for i in range(3)),
+        "sample/rocket/rain00",
+    ]
+    for pair in pairs:
+        rainy, clean = pair.load()
+        assert rainy.shape == clean.shape == (pair.height, pair.width, 3)
+        np.testing.assert_array_equal(clean, pair.clean.load())
+        assert 16 < np.sqrt(np.mean((rainy.astype(float) - clean) ** 2)) < 70
+    names = [p.name for p in source_names.open_photographs("sample/test", "rainy")]
+    assert names == [pair.name for pair in pairs]
+
+
+def test_a_rendering_depends_on_photograph_and_variant_only():
+    first = source_names.open_pairs("sample/test")[1].rainy.load()
+    sample_source._render.cache_clear()
+    same, other = (source_names.open_pairs("sample")[i].rainy.load() for i in (46, 47))
+    assert source_names.open_pairs("sample")[46].name == "sample/china/rain01"
+    np.testing.assert_array_equal(first, same)
+    assert np.any(same != other)
+
+
+def test_sample_images_cannot_be_changed_by_who_loads_them():
+    for image in source_names.open_pairs("sample/test")[0].load():
+        with pytest.raises(ValueError, match="read-only"):
+            image[0, 0] = 0
+
+
+# folder
+
+
+def test_a_folder_gives_all_images_below_it_in_order_of_their_paths(make, monkeypatch):
+    root = make("b.png", "a/c.JPG", "a/b/x.tiff", "B.webp", ".hidden.png", ".git/a.png")
+    (root / "notes.txt").write_text("no image")
+    walk = os.walk
+
+    def reversed_walk(*args, **kwargs):
+        for folder, subfolders, files in walk(*args, **kwargs):
+            subfolders.sort(reverse=True)
+            yield folder, subfolders, sorted(files, reverse=True)
+
+    expected = ["B.webp", "a/b/x.tiff", "a/c.JPG", "b.png"]
+    for role in ROLES:
+        found = source_names.open_photographs(f"folder:{root}", role)
+        assert relative(found, root) == expected
+    monkeypatch.setattr(os, "walk", reversed_walk)
+    found = source_names.open_photographs(f"folder:{root}", "clean")
+    assert relative(found, root) == expected
+    assert (found[0].width, found[0].height) == (12, 10)
+    assert found[0].num_bytes == os.path.getsize(root / "B.webp")
+    np.testing.assert_array_equal(found[3].load(), images.load(root / "b.png"))
+
+
+def test_the_path_of_a_folder_names_it_alone(make):
+    root = make("a.png", "b/c.png")
+    alone, named = (
+        [
+            photograph.name
+            for photograph in source_names.open_photographs(source, "rainy")
+        ]
+        for source in (str(root), f"folder:{root}")
+    )
+    assert alone == named and len(alone) == 2
+
+
+def test_linked_folders_are_followed_and_circles_are_not(make, tmp_path):
+    root = make("photos/a.png", "elsewhere/b.png") / "photos"
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "circle").symlink_to(root)
+    found = source_names.open_photographs(f"folder:{root}", "clean")
+    assert relative(found, root) == ["a.png", "link/b.png"]
+
+
+@pytest.mark.parametrize("layout", [("rainy", "clean"), ("input", "target")])
+def test_a_folder_of_pairs_matches_paths_without_suffix(make, layout):
+    rainy, clean = layout
+    names = [f"{rainy}/1.png", f"{rainy}/x/2.b.png", f"{clean}/1.bmp"]
+    root = make(*names, f"{clean}/x/2.b.webp", "other.png")
+    pairs = source_names.open_pairs(f"folder:{root}")
+    assert relative(pairs, root) == names[:2]
+    assert relative([p.clean for p in pairs], root) == [names[2], f"{clean}/x/2.b.webp"]
+    for role, side in zip(ROLES, layout, strict=True):
+        found = source_names.open_photographs(f"folder:{root}", role)
+        assert {name.split("/")[0] for name in relative(found, root)} == {side}
+
+
+def test_faults_of_folders_are_errors_of_one_line(make, tmp_path):
+    def message(source):
+        with pytest.raises(ValueError) as raised:
+            source_names.open_pairs(source)
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
+
+    root = tmp_path
+    assert f"there is no folder {root}/absent" in message(f"folder:{root}/absent")
+    make("flat/a.png")
+    assert "subfolders rainy/ and clean or input/ and target/" in message(
+        f"folder:{root}/flat"
+    )
+    (root / "empty/rainy").mkdir(parents=True)
+    (root / "empty/clean").mkdir()
+    assert f"{root}/empty/rainy holds no images; " in message(f"folder:{root}/empty")
+    make("lone/rainy/a.png", "lone/rainy/b.png", "lone/clean/b.png")
+    assert "clean/ lacks the partners of a; " in message(f"folder:{root}/lone")
+    make("extra/rainy/a.png", "extra/clean/a.png", "extra/clean/b.png")
+    assert "rainy/ lacks the partners of b; " in message(f"folder:{root}/extra")
+    make("twin/rainy/a.png", "twin/rainy/a.bmp", "twin/clean/a.png")
+    assert f"{root}/twin/rainy/a.bmp and {root}/twin/rainy/a.png differ" in message(
+        f"folder:{root}/twin"
+    )
+    make("sizes/rainy/a.png")
+    make("sizes/clean/a.png", size=(10, 11))
+    assert (
+        f"1 of 1 pairs are not of one size: {root}/sizes/rainy/a.png is 12x10, "
+        f"{root}/sizes/clean/a.png 11x10. " in message(f"folder:{root}/sizes")
+    )
+    make(
+        "both/rainy/a.png", "both/clean/a.png", "both/input/a.png", "both/target/a.png"
+    )
+    assert "rainy+clean and input+target" in message(f"folder:{root}/both")
+    (make("bad/rainy/a.png", "bad/clean/a.png") / "bad/clean/a.png").write_bytes(b"")
+    assert "bad/clean/a.png is empty" in message(f"folder:{root}/bad")
+
+
+# list
+
+
+def test_a_list_of_one_column_serves_both_roles(make):
+    root = make("a.png", "sub/b c.png", "#d.png")
+    (root / "list.txt").write_text(
+        f"\ufeff# comment\n\nsub/b c.png\r\n{root / 'a.png'}\n./#d.png\n", "utf-8"
+    )
+    for role in ROLES:
+        found = source_names.open_photographs(f"list:{root / 'list.txt'}", role)
+        assert relative(found, root) == ["sub/b c.png", "a.png", "#d.png"]
+    with pytest.raises(ValueError, match="has one column; pairs need two"):
+        source_names.open_pairs(f"list:{root / 'list.txt'}")
+
+
+def test_a_list_of_two_columns_holds_pairs_that_may_share_a_clean_side(make):
+    root = make("r1.png", "r2.png", "c.png")
+    (root / "list.txt").write_text("r1.png\tc.png\nr2.png\tc.png\n")
+    source = f"list:{root / 'list.txt'}"
+    pairs = source_names.open_pairs(source)
+    assert relative(pairs, root) == ["r1.png", "r2.png"]
+    assert relative([pair.clean for pair in pairs], root) == ["c.png", "c.png"]
+    np.testing.assert_array_equal(pairs[1].load()[0], images.load(root / "r2.png"))
+    rainy = source_names.open_photographs(source, "rainy")
+    assert relative(rainy, root) == ["r1.png", "r2.png"]
+    clean = source_names.open_photographs(source, "clean")
+    assert relative(clean, root) == ["c.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("# nothing\n", "names no images"),
+        ("a.png\tb.png\na.png\n", r"line 2: 'a.png' has 1 columns.*expected are 2"),
+        ("a.png\tb.png\tc.png\n", r"line 1: .* has 3 columns.*expected are 1 or 2"),
+        ("a.png\t\n", "line 1: .* or an empty one"),
+        ("absent.png\n", r"1 of 1 image files.*absent.png cannot be read"),
+        ("a.png\na.png\n", r"a\.png is in 'list:.*' and again in 'list:"),
+    ],
+)
+def test_faults_of_lists_are_named(make, text, fault):
+    root = make("a.png", "b.png", "c.png")
+    (root / "list.txt").write_text(text)
+    with pytest.raises(ValueError, match=fault):
+        source_names.open_photographs(f"list:{root / 'list.txt'}", "rainy")
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match="absent.txt, which cannot be read"):
+        source_names.open_pairs(f"list:{tmp_path / 'absent.txt'}")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ValueError, match="cannot be read as UTF-8 text"):
+        source_names.open_pairs(f"list:{tmp_path / 'image.png'}")
+
+
+# all
+
+
+def test_several_sources_are_concatenated(make):
+    root = make("a/1.png", "b/2.png", "b/3.png")
+    names = [f"folder:{root}/b", "sample/test", f"folder:{root}/a"]
+    found = source_names.open_photographs(names, "clean")
+    assert [pathlib.Path(p.name).stem for p in found] == [
+        "2",
+        "3",
+        "china",
+        "rocket",
+        "1",
+    ]
+
+
+def test_a_photograph_that_comes_twice_is_refused():
+    with pytest.raises(
+        ValueError, match="sample/china is in 'sample/test' and again in 'sample'"
+    ):
+        source_names.open_photographs(("sample/test", "sample"), "clean")
+
+
+def test_a_photograph_that_comes_twice_under_two_spellings_is_refused(
+    make, monkeypatch
+):
+    root = make("a/1.png")
+    monkeypatch.chdir(root)
+    with pytest.raises(ValueError, match="'folder:a' and again in 'folder:/"):
+        source_names.open_photographs(("folder:a", f"folder:{root}/a"), "clean")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("smaple", "did you mean 'sample'"),
+        ("sample/tset", "did you mean 'sample/test'"),
+        ("folders:/x", "did you mean 'folder:/x'"),
+        ("tfd:rain1200/train", "did you mean 'tfds:rain1200/train'"),
+        ("file.png", "CLEAN[.]$"),
+        ("folder:", "did you mean 'folder:'"),
+    ],
+)
+def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path, name, hint):
+    name, hint = name.format(tmp_path), hint.format(tmp_path)
+    with pytest.raises(
+        ValueError,
+        match=f"Unknown source '{name}': there is no such folder; known are sample, ",
+    ) as e:
+        source_names.open_photographs(name, "rainy")
+    assert re.search(hint, str(e.value))
+
+
+def test_identity_pairs_each_photograph_with_itself(make):
+    pictures = make("a.png", "b.png")
+    pairs = source_names.open_pairs(f"identity:folder:{pictures}")
+    assert [pair.name for pair in pairs] == sorted(map(str, pictures.iterdir()))
+    for pair in pairs:
+        rainy, clean = pair.load()
+        np.testing.assert_array_equal(rainy, clean)
+    with pytest.raises(ValueError, match="as rainy photographs name folder:"):
+        source_names.open_photographs(f"identity:folder:{pictures}", "rainy")
+    assert list(source_names.base_sources(f"identity:folder:{pictures}")) == [
+        f"folder:{pictures}"
+    ]
+
+
+def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
+    pictures = make("a.png", "b.png", size=(60, 80))
+    drawn = source_names.open_photographs(f"structures:folder:{pictures}", "clean")
+    assert [photograph.name for photograph in drawn] == [
+        f"structures:{pictures}/{stem}.png#{i}" for stem in "ab" for i in (1, 2, 3, 4)
+    ]
+    loaded = [photograph.load() for photograph in drawn]
+    for i, (photograph, image) in enumerate(zip(drawn, loaded, strict=True)):
+        assert (photograph.width, photograph.height) == (80, 60)
+        assert image.shape == (60, 80, 3) and image.dtype == np.uint8
+        base = images.load(pictures / f"{'ab'[i // 4]}.png")
+        # By the file's name, wherever its folder lies.
+        rng = live_rain.rng_of(f"{'ab'[i // 4]}.png#{i % 4 + 1}")
+        np.testing.assert_array_equal(image, drawing.draw(base, rng))
+        np.testing.assert_array_equal(image, photograph.load())
+        assert all(np.any(image != other) for other in loaded[:i])
+
+
+def test_structures_compose_with_what_makes_pairs(make):
+    pictures = make("a.png", "b.png", size=(60, 80))
+    source = f"structures:folder:{pictures}"
+    drawn = source_names.open_photographs(source, "clean")
+    names = [photograph.name for photograph in drawn]
+    identity = source_names.open_pairs(f"identity:{source}")
+    assert [pair.name for pair in identity] == names
+    for pair, photograph in zip(identity, drawn, strict=True):
+        rainy, clean = pair.load()
+        np.testing.assert_array_equal(rainy, clean)
+        np.testing.assert_array_equal(clean, photograph.load())
+    for rain in ("rain:", "additive:", "streaks:sample/test on "):
+        pairs = source_names.open_pairs(f"{rain}{source}")
+        assert [pair.clean.name for pair in pairs] == names
+        rainy, clean = pairs[0].load()
+        np.testing.assert_array_equal(clean, drawn[0].load())
+        assert np.any(rainy != clean)
+    both = source_names.open_pairs(
+        (f"identity:folder:{pictures}", f"identity:{source}")
+    )
+    assert len(both) == 10
+    nested = source_names.open_photographs(f"structures:{source}", "clean")
+    assert nested[0].name == f"structures:{names[0]}#1" and len(nested) == 32
+    assert np.any(nested[0].load() != drawn[0].load())
+    with pytest.raises(ValueError, match="a.png#1 is in .* and again in"):
+        source_names.open_photographs((source, f"structures:{pictures}"), "clean")
+
+
+def test_structures_travel_to_other_processes():
+    photograph = source_names.open_photographs("structures:sample/test", "clean")[1]
+    copy = cloudpickle.loads(cloudpickle.dumps(photograph))
+    np.testing.assert_array_equal(copy.load(), photograph.load())
+
+
+def test_structures_are_neither_rainy_nor_pairs(tmp_path):
+    source = "structures:sample"
+    with pytest.raises(
+        ValueError, match="rain-free .*as rainy photographs name others"
+    ):
+        source_names.open_photographs(source, "rainy")
+    with pytest.raises(NoPairsError, match=f"name identity:{source} or rain:{source}"):
+        source_names.open_pairs(source)
+    with pytest.raises(ValueError, match="did you mean 'structures:sample'"):
+        source_names.open_photographs("structure:sample", "clean")
+    with pytest.raises(ValueError, match="Unknown source 'structures:'"):
+        source_names.open_photographs("structures:", "clean")
+    with pytest.raises(ValueError, match="Unknown source 'sampel': .*'sample'"):
+        source_names.open_photographs("structures:sampel", "clean")
+    (tmp_path / "picked.txt").write_text("[tfds:a/test]\nx\n[folder:b]\ny\n")
+    picked = f"identity:structures:selection:{tmp_path}/picked.txt"
+    assert list(source_names.base_sources(picked)) == ["tfds:a/test", "folder:b"]
+
+
+def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
+    reads = []
+
+    def load():
+        reads.append(1)
+        return np.zeros((9, 9, 3), np.uint8)
+
+    side = Photograph("a", 9, 9, 1, load)
+    rainy, clean = Pair(side, dataclasses.replace(side)).load()
+    assert len(reads) == 1 and rainy is clean
+
+
+def test_no_source_and_no_such_role_are_refused():
+    with pytest.raises(ValueError, match="No source is named; name one of sample"):
+        source_names.open_photographs((), "clean")
+    with pytest.raises(ValueError, match="A role is one of .*, not 'wet'"):
+        source_names.open_photographs("sample", "wet")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("sample", (None, "sample")),
+        ("mine=sample", ("mine", "sample")),
+        ("H=list:a=b.txt", ("H", "list:a=b.txt")),
+        ("folder:/a=b", (None, "folder:/a=b")),
+        ("a/b=c", (None, "a/b=c")),
+    ],
+)
+def test_a_source_may_have_a_name(text, expected):
+    assert source_names.split_name(text) == expected
+
+
+def test_the_sources_of_a_source_are_those_of_files_records_or_sample(tmp_path):
+    text = "[tfds:a/test]\nx\n[folder:b]\ny\n"
+    (tmp_path / "picked.txt").write_text(text)
+    source = f"streaks:selection:{tmp_path}/picked.txt on sample/train"
+    assert list(source_names.base_sources(f"rain:{source}")) == [
+        "tfds:a/test", "folder:b", "sample/train"
+    ]  # fmt: skip

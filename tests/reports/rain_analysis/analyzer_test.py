@@ -1,0 +1,348 @@
+import copy
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import pictures
+from ttl_jax.data.sources.photographs import Photograph
+from ttl_jax.metrics import niqe
+from ttl_jax.reports.rain_analysis import (
+    analyzer,
+    rain_features,
+    rain_figures,
+    rain_page,
+)
+from ttl_jax.reports.rain_analysis.rain_sets import CLEAN, REAL, SYNTHETIC, ImageSet
+
+FORMS = ["as_is", "equalised"]
+BACKGROUNDS = [pictures.texture(i, 200, 210) for i in range(10)]
+SETTINGS = analyzer.Settings(side=192, quality=90)
+
+
+def photographs(prefix, arrays):
+    return [
+        Photograph(f"{prefix}/{i}.png", 0, 0, None, lambda array=array: array)
+        for i, array in enumerate(arrays)
+    ]
+
+
+def pairs(name, rainy, clean, kind=SYNTHETIC):
+    sides = photographs(f"{name}/rainy", rainy), photographs(f"{name}/clean", clean)
+    return ImageSet(name, kind, f"folder:{name}", *sides, len(rainy))
+
+
+def unpaired(name, arrays, kind):
+    return ImageSet(name, kind, name, photographs(name, arrays), None, len(arrays))
+
+
+def make_sets():
+    noisy = [pictures.add_noise(image, 25) for image in BACKGROUNDS]
+    others = [pictures.texture(i, 220, 200) for i in range(20, 32)]
+    small = pictures.texture(99, 100, 200)
+    return [
+        unpaired("<real> $x$", [*others, small], REAL),
+        pairs("same", BACKGROUNDS, BACKGROUNDS),
+        pairs("noisy", noisy, BACKGROUNDS),
+        pairs("cleaner", BACKGROUNDS, noisy),
+        pairs("few", noisy[:3], BACKGROUNDS[:3]),
+        unpaired(CLEAN, BACKGROUNDS, CLEAN),
+    ]
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rain_features, "MIN_SAMPLES", 6)
+        return analyzer.analyze(make_sets(), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def report(analysis, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return folder, analyzer.write_report(folder, analysis)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_damage_is_zero_for_equal_pairs_and_has_the_sign_of_the_change(analysis, form):
+    damage = {n: of["damage"] for n, of in analysis["forms"][form]["sets"].items()}
+    assert all(damage["same"][key] == 0 for key in ("mean", "median", "low", "high"))
+    assert damage["noisy"]["low"] > 0
+    assert damage["cleaner"]["mean"] == pytest.approx(-damage["noisy"]["mean"])
+    assert damage["cleaner"]["high"] < 0
+    assert damage["clean"] is None
+
+
+def test_summaries_are_means_over_images_and_medians(analysis):
+    numbers = analysis["forms"]["as_is"]
+    values = [niqe.niqe(image) for image in BACKGROUNDS]
+    summary = numbers["sets"]["noisy"]["niqe"]["clean"]
+    assert summary["mean"] == pytest.approx(np.mean(values))
+    assert summary["median"] == pytest.approx(np.median(values))
+    assert summary["low"] < summary["mean"] < summary["high"]
+    assert (summary["images"], summary["scenes"]) == (10, 10)
+    listed = [image["niqe"]["clean"] for image in numbers["images"]["noisy"]]
+    assert listed == pytest.approx(values)
+
+
+def test_images_of_one_background_do_not_narrow_the_interval(analysis):
+    noisy = [pictures.add_noise(image, 25) for image in BACKGROUNDS]
+    sets = [
+        unpaired("real", BACKGROUNDS[:1], REAL),
+        pairs("twice", noisy * 2, BACKGROUNDS * 2),
+    ]
+    once = analysis["forms"]["as_is"]["sets"]["noisy"]["damage"]
+    twice = analyzer.analyze(sets, SETTINGS)["forms"]["as_is"]["sets"]["twice"]
+    assert twice["damage"] == pytest.approx({**once, "images": 20, "from": "pairs"})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_unpaired_damage_is_the_difference_to_the_clean_set(analysis, form):
+    sets = analysis["forms"][form]["sets"]
+    real, clean = sets["<real> $x$"], sets["clean"]
+    expected = real["niqe"]["rainy"]["mean"] - clean["niqe"]["clean"]["mean"]
+    assert real["damage"]["mean"] == expected
+    assert real["damage"]["from"] == "unpaired"
+    assert sets["noisy"]["damage"]["from"] == "pairs"
+
+
+def test_without_a_clean_set_unpaired_photographs_have_no_damage():
+    sets = [
+        unpaired("real", BACKGROUNDS[:4], REAL),
+        pairs("a", *[BACKGROUNDS[4:6]] * 2),
+    ]
+    numbers = analyzer.analyze(sets, SETTINGS)["forms"]["as_is"]
+    assert numbers["sets"]["real"]["damage"] is None
+    assert numbers["contrasts"][0]["damage"] is None
+    assert numbers["contrasts"][0]["niqe"]["mean"] != 0
+
+
+def test_contrasts_are_real_less_synthetic(analysis):
+    numbers = analysis["forms"]["equalised"]
+    contrast = numbers["contrasts"][1]
+    assert (contrast["real"], contrast["synthetic"]) == ("<real> $x$", "noisy")
+    for key, pick in (
+        ("niqe", lambda of_set: of_set["niqe"]["rainy"]),
+        ("damage", lambda of_set: of_set["damage"]),
+    ):
+        means = [pick(numbers["sets"][n])["mean"] for n in ("<real> $x$", "noisy")]
+        assert contrast[key]["mean"] == pytest.approx(means[0] - means[1])
+
+
+def test_the_interval_of_a_difference_adds_variances():
+    first = {"mean": 5.0, "low": 5 - 1.96 * 0.3, "high": 5 + 1.96 * 0.3}
+    second = {"mean": 3.0, "low": 3 - 1.96 * 0.4, "high": 3 + 1.96 * 0.4}
+    found = analyzer.difference(first, second)
+    expected = {"mean": 2.0, "low": 2 - 1.96 * 0.5, "high": 2 + 1.96 * 0.5}
+    assert found == pytest.approx(expected)
+    skewed = analyzer.difference({**first, "high": 9.0}, second)
+    assert skewed["low"] == found["low"] and skewed["high"] > found["high"]
+
+
+def test_few_scenes_have_a_mean_and_no_interval(analysis):
+    numbers = analysis["forms"]["as_is"]
+    damage = numbers["sets"]["few"]["damage"]
+    assert damage["mean"] > 0 and damage["low"] is damage["high"] is None
+    assert damage["scenes"] == 3
+    assert numbers["contrasts"][3]["niqe"]["low"] is None
+
+
+def test_coverage_is_told_of_every_side_with_the_other_half_as_ceiling(analysis):
+    (cover,) = analysis["forms"]["as_is"]["coverage"]
+    assert cover["samples"] == 6
+    assert [(row["set"], row["side"]) for row in cover["rows"]] == [
+        ("<real> $x$", "other half"),
+        ("same", "rainy"),
+        ("same", "clean"),
+        ("noisy", "rainy"),
+        ("noisy", "clean"),
+        ("cleaner", "rainy"),
+        ("cleaner", "clean"),
+        ("clean", "clean"),
+    ]
+    means = {(r["set"], r["side"]): r["coverage"]["mean"] for r in cover["rows"]}
+    assert means["noisy", "rainy"] < means["noisy", "clean"]
+    assert means["same", "rainy"] == means["same", "clean"]
+    assert [(one["set"], one["scenes"]) for one in cover["too_few"]] == [("few", 3)] * 2
+
+
+def test_all_rainy_images_measured_are_on_the_map(analysis):
+    for numbers in analysis["forms"].values():
+        points = numbers["tsne"]["points"]
+        assert list(points) == ["<real> $x$", "same", "noisy", "cleaner", "few"]
+        for name, of_set in points.items():
+            listed = [image["image"] for image in numbers["images"][name]]
+            assert [point["image"] for point in of_set] == listed
+
+
+def test_the_json_holds_the_whole_analysis(analysis, report):
+    folder, _ = report
+    assert json.loads((folder / "analysis.json").read_text()) == analysis
+    assert list(analysis["forms"]) == FORMS
+    names = [one["name"] for one in analysis["sets"]]
+    for numbers in analysis["forms"].values():
+        assert list(numbers["sets"]) == list(numbers["images"]) == names
+    assert analysis["sets"][0] == {
+        "name": "<real> $x$", "kind": "real", "source": "<real> $x$", "pairs": False,
+        "found": 13, "images": 13, "scenes": 13,
+    }  # fmt: skip
+    assert analysis["settings"]["side"] == 192
+    assert analysis["settings"]["num_neighbours"] == 5
+
+
+def test_files_are_the_page_the_numbers_and_each_figure_twice(report):
+    folder, summary = report
+    figures = [f"{kind}_{f}.png" for kind in ("niqe", "damage", "tsne") for f in FORMS]
+    assert {path.name for path in folder.iterdir()} == {
+        "index.html", "analysis.json", *figures
+    }  # fmt: skip
+    for name in figures:
+        with Image.open(folder / name) as image:
+            assert image.format == "PNG" and image.width > 500
+    assert "<real> $x$: 12 images, 12 scenes, 1 left out; NIQE rainy" in summary
+
+
+class Tables(html.parser.HTMLParser):
+    """The cells of a page's tables, row by row, and the addresses it names."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self.addresses, self._in_cell = [], [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [v for k, v in attributes if k in ("src", "href")]
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        self._in_cell = tag in ("td", "th")
+        if self._in_cell:
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        self._in_cell = False
+
+    def handle_data(self, data):
+        if self._in_cell:
+            self.tables[-1][-1][-1] += data
+
+
+def test_the_page_needs_no_other_file_and_shows_its_figures(report):
+    folder, _ = report
+    page = (folder / "index.html").read_text()
+    found = Tables(page)
+    assert "http" not in page and "url(" not in page and "<script" not in page
+    assert len(found.addresses) == 6
+    prefix = "data:image/png;base64,"
+    assert all(address.startswith(prefix) for address in found.addresses)
+    assert "&lt;real&gt;" in page and "<real>" not in page
+    assert "<real> $x$/12.png is 200x100" in html.unescape(page)
+
+
+def numbers_of(cell):
+    return [float(number) for number in re.findall(r"[+-]?\d+\.\d+", cell)]
+
+
+def test_the_numbers_of_the_page_are_those_of_the_json(analysis, report):
+    folder, _ = report
+    answer, sets, means, damages, covers, _ = Tables(
+        (folder / "index.html").read_text()
+    ).tables
+
+    def close(cell, *expected):
+        given = [number for number in expected if number is not None]
+        assert numbers_of(cell) == pytest.approx(given, abs=0.00501)
+
+    by_form = [analysis["forms"][form] for form in FORMS]
+    for row, *contrasts in zip(answer[1:], *(n["contrasts"] for n in by_form)):
+        assert row[:2] == [contrasts[0]["real"], contrasts[0]["synthetic"]]
+        each = [contrast[key] for key in ("niqe", "damage") for contrast in contrasts]
+        for cell, found in zip(row[2:], each, strict=True):
+            close(cell, found["mean"], found["low"], found["high"])
+    assert [row[0] for row in sets[1:]] == [one["name"] for one in analysis["sets"]]
+    assert len(means) == 1 + 1 + 2 * 4 + 1
+    for name, side, *cells in means[1:]:
+        check_means(cells, [n["sets"][name]["niqe"][side] for n in by_form], close)
+    assert len(damages) == 1 + 5
+    for name, _, *cells in damages[1:]:
+        check_means(cells, [n["sets"][name]["damage"] for n in by_form], close)
+    for row, *of_forms in zip(covers[1:], *(n["coverage"][0]["rows"] for n in by_form)):
+        assert row[:2] == [of_forms[0]["set"], of_forms[0]["side"]]
+        each = [of[key] for key in ("coverage", "density") for of in of_forms]
+        for cell, found in zip(row[2:], each, strict=True):
+            close(cell, found["mean"], found["low"], found["high"])
+
+
+def check_means(cells, summaries, close):
+    for (mean, median), found in zip(
+        zip(cells[::2], cells[1::2]), summaries, strict=True
+    ):
+        close(mean, found["mean"], found["low"], found["high"])
+        close(median, found.get("median"))
+
+
+def test_the_page_says_what_holds_in_both_forms(analysis):
+    changed = copy.deepcopy(analysis)
+    limits = {
+        "same": [(1, 2), (1, 3)],
+        "noisy": [(-2, -1), (-4, -0.1)],
+        "cleaner": [(1, 2), (-1, 2)],
+        "few": [(1, 2), (None, None)],
+    }
+    for i, form in enumerate(FORMS):
+        for contrast in changed["forms"][form]["contrasts"]:
+            low, high = limits[contrast["synthetic"]][i]
+            contrast["niqe"] = {"mean": 1.0, "low": low, "high": high}
+    page = rain_page.page(changed, rain_figures.draw_all(changed))
+    assert (
+        "NIQE of <real> $x$: more in both forms than same; less in both forms than "
+        "noisy; undecided against cleaner; too little to tell against few."
+    ) in html.unescape(page)
+
+
+def test_the_same_images_give_the_same_files(analysis, report, tmp_path, monkeypatch):
+    monkeypatch.setattr(rain_features, "MIN_SAMPLES", 6)
+    again = analyzer.analyze(make_sets(), SETTINGS)
+    assert again == analysis
+    analyzer.write_report(tmp_path, again)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (report[0] / path.name).read_bytes(), path.name
+
+
+def test_without_pairs_there_is_no_figure_of_damage_and_a_way_to_it(tmp_path):
+    sets = [
+        unpaired("real", BACKGROUNDS[:3], REAL),
+        unpaired("other", BACKGROUNDS[3:6], SYNTHETIC),
+    ]
+    analysis = analyzer.analyze(sets, SETTINGS)
+    analyzer.write_report(tmp_path, analysis)
+    assert not list(tmp_path.glob("damage*"))
+    page = (tmp_path / "index.html").read_text()
+    assert "No damage is told of real, other" in page and "--clean" in page
+    assert "Not told of real (3 scenes)" in page
+
+
+def test_other_features_are_named(tmp_path):
+    settings = analyzer.Settings(side=192, features="means of <colours>")
+    sets = [
+        unpaired("real", BACKGROUNDS[:3], REAL),
+        unpaired("other", BACKGROUNDS[3:6], SYNTHETIC),
+    ]
+    analysis = analyzer.analyze(
+        sets, settings, lambda image: image.mean(axis=(0, 1)) + np.arange(3)
+    )
+    analyzer.write_report(tmp_path, analysis)
+    assert "means of &lt;colours&gt;" in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [({"side": 191}, "192 or more"), ({"quality": 96}, "from 1 to 95, not 96")],
+)
+def test_a_form_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        analyzer.Settings(**options)

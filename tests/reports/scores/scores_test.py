@@ -1,0 +1,236 @@
+"""Scores per image and their means."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from ttl_jax.metrics import image_quality, intervals, niqe
+from ttl_jax.reports.scores import scores
+from ttl_jax.reports.scores.scores import Score, Unreferenced
+from ttl_jax.reports.sheets import examples
+from ttl_jax.reports.sheets.examples import Example, Examples, Subject
+
+
+def grey(level, height=12, width=14):
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def subject(name, level, target=0):
+    return Subject(
+        name,
+        (12, 14),
+        lambda: grey(level),
+        None if target is None else lambda: grey(target),
+    )
+
+
+def greys():
+    # Luma of grey v is 16 + 219 v / 255: 16, 33, 50, 102 of 0, 20, 40, 100.
+    halving = types.SimpleNamespace(restore=lambda array: array // 2)
+    subjects = [subject("a", 40), subject("b", 100)]
+    return Examples(subjects, {"ours": examples.network_method(halving)})
+
+
+def decibels(error):
+    return 20 * np.log10(255 / np.asarray(error))
+
+
+def values_of(found, metric):
+    return [score.values[metric] for score in found]
+
+
+def test_scores_of_pairs_by_hand():
+    found = scores.score_sets({"greys": greys()})
+    assert [(value.image, value.method) for value in found] == [
+        ("a", "input"),
+        ("a", "ours"),
+        ("b", "input"),
+        ("b", "ours"),
+    ]
+    assert {(value.set, value.protocol) for value in found} == {("greys", "y_uint8")}
+    # Luma 50, 33, 102 and 59 (of grey 50), against 16.
+    errors = [50 - 16, 33 - 16, 102 - 16, 59 - 16]
+    np.testing.assert_allclose(values_of(found, "psnr"), decibels(errors))
+    np.testing.assert_allclose(
+        values_of(found, "psnr_gain"),
+        [0, decibels(17) - decibels(34), 0, decibels(43) - decibels(86)],
+        atol=1e-12,
+    )
+    expected = [
+        image_quality.ssim(grey(level)[None], grey(0)[None]).item()
+        for level in (40, 20, 100, 50)
+    ]
+    np.testing.assert_allclose(values_of(found, "ssim"), expected)
+    assert len({value.scene for value in found}) == 1  # the same target
+
+
+def test_any_number_of_protocols_are_scored_in_one_pass():
+    protocols = tuple(image_quality.PROTOCOLS)
+    found = scores.score_sets({"greys": greys()}, protocols)
+    for protocol in protocols:
+        ours = [s for s in found if s.protocol == protocol and s.method == "ours"]
+        expected = [
+            image_quality.psnr(grey(level)[None], grey(0)[None], protocol).item()
+            for level in (20, 50)
+        ]
+        assert values_of(ours, "psnr") == expected
+
+
+@pytest.mark.parametrize("num_sheets, shown", [(0, []), (1, [0]), (2, [0, 3]), (9, 4)])
+def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
+    many = Examples([subject(f"deep/{i}", 10 * i) for i in range(4)], {})
+    scores.score_sets(
+        {"folder:/a/x y": many, "folder:/b/x y": many},
+        num_sheets=num_sheets,
+        sheet_folder=tmp_path / "s",
+    )
+    written = sorted(path.name for path in tmp_path.glob("s/*"))
+    indices = range(4) if shown == 4 else shown
+    assert written == [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+
+
+# Without targets
+
+
+def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (2 * niqe.MIN_SIDE, niqe.MIN_SIDE, 3), np.uint8)
+    alone = Subject("a", image.shape[:2], lambda: image)
+    recognizer = types.SimpleNamespace(score=lambda array: float(array.mean()))
+    found = scores.score_sets(
+        {"real": Examples([alone, subject("small", 40, target=None)], {})},
+        unreferenced=Unreferenced(True, recognizer),
+        num_sheets=1,
+        sheet_folder=tmp_path,
+    )
+    first, small = found
+    assert first.protocol == scores.NO_TARGET
+    assert first.values == {"niqe": niqe.niqe(image), "rain_score": image.mean()}
+    assert small.values == {"rain_score": 40.0}  # too small for NIQE
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_niqe_is_of_images_that_it_can_be_told_of_for_every_method():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (niqe.MIN_SIDE, niqe.MIN_SIDE, 3), np.uint8)
+    restored = {"input": image, "ours": image, "blank": image * 0}
+    example = Example("a", "a", restored)
+    for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
+        assert not found.values
+    del restored["blank"]
+    for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
+        assert found.values == {"niqe": niqe.niqe(image)}
+
+
+def test_a_score_that_is_not_finite_ends_it_at_that_image():
+    broken = types.SimpleNamespace(score=lambda array: float("nan"))
+    example = Example("a", "a", {"input": grey(40)})
+    with pytest.raises(ValueError, match="rain_score of a by 'input' is nan"):
+        scores.score(example, "real", (), Unreferenced(recognizer=broken))
+
+
+def test_change_is_told_inside_and_outside_the_mask():
+    mask = np.zeros((12, 14), bool)
+    mask[:6] = True
+    restored = grey(40)
+    restored[:6] = 10
+    restored[6:, :7] = 43
+    example = Example("a", "scene", {"input": grey(40), "ours": restored}, None, mask)
+    found = scores.score(example, "real", ())
+    assert found[0].values == {"change_inside": 0, "change_outside": 0}
+    assert found[1].values == {"change_inside": 30, "change_outside": 1.5}
+
+
+def test_what_needs_no_target_is_scored_beside_the_protocols():
+    example = Example("a", "s", {"input": grey(40)}, grey(0), np.ones((12, 14), bool))
+    (found,) = scores.score(example, "set", ("rgb",))
+    assert found.values.keys() == {"psnr", "ssim", "psnr_gain", "change_inside"}
+
+
+# Means
+
+
+def psnr_scores(method, *values, scenes="xyz"):
+    return [
+        Score("set", "rgb", f"{i}", scene, method, {"psnr": v, "ssim": v / 100})
+        for i, (v, scene) in enumerate(zip(values, scenes, strict=False))
+    ]
+
+
+def test_the_summary_holds_means_and_counts():
+    summary = scores.summarize(scores.score_sets({"greys": greys()}))
+    assert list(summary) == ["greys"]
+    assert list(summary["greys"]) == ["y_uint8"]
+    methods = summary["greys"]["y_uint8"]
+    assert list(methods) == ["input", "ours"]
+    assert methods["input"]["psnr_gain"] == 0
+    assert methods["ours"]["count"] == methods["input"]["count"] == 2
+    assert methods["ours"]["scenes"] == 1
+    np.testing.assert_allclose(
+        methods["ours"]["psnr"], (decibels(17) + decibels(43)) / 2
+    )
+    np.testing.assert_allclose(
+        methods["ours"]["psnr_gain"],
+        methods["ours"]["psnr"] - methods["input"]["psnr"],
+    )
+
+
+def test_each_method_is_compared_with_the_best_image_by_image():
+    best, other = (30.0, 20.0, 25.0), (29.0, 18.0, 24.5)
+    found = (
+        psnr_scores("input", 50.0, 50.0, 50.0)  # never the best
+        + psnr_scores("ours", *best)
+        + psnr_scores("other", *other)
+    )
+    methods = scores.summarize(found)["set"]["rgb"]
+    assert "psnr_to_best" not in methods["ours"]
+    assert "psnr_to_best" not in methods["input"]
+    mean, low, high = intervals.bootstrap_difference(other, best, list("xyz"))
+    assert methods["other"]["psnr_to_best"] == {
+        "method": "ours", "mean": mean, "low": low, "high": high
+    }  # fmt: skip
+    assert -2 <= low < mean < high <= -0.5
+
+
+def test_each_method_is_compared_with_the_input_image_by_image():
+    rainy, restored = (20.0, 25.0, 22.0), (26.0, 24.0, 29.0)
+    found = psnr_scores("input", *rainy) + psnr_scores("ours", *restored)
+    found = [  # one image has no NIQE
+        dataclasses.replace(one, values=one.values | {"niqe": one.values["psnr"]})
+        if one.scene != "y"
+        else one
+        for one in found
+    ]
+    methods = scores.summarize(found)["set"]["rgb"]
+    assert not any(name.endswith("_to_input") for name in methods["input"])
+    for metric, kept in (("psnr", (0, 1, 2)), ("niqe", (0, 2))):
+        mean, low, high = intervals.bootstrap_difference(
+            [restored[i] for i in kept],
+            [rainy[i] for i in kept],
+            ["xyz"[i] for i in kept],
+        )
+        assert methods["ours"][f"{metric}_to_input"] == {
+            "mean": mean, "low": low, "high": high
+        }  # fmt: skip
+    assert methods["ours"]["niqe_to_input"]["mean"] == 6.5
+
+
+def test_of_one_scene_there_is_no_interval():
+    found = psnr_scores("ours", 3.0, 2.0, scenes="xx") + psnr_scores(
+        "other", 1.0, 2.0, scenes="xx"
+    )
+    found = psnr_scores("input", 1.0, 1.0, scenes="xx") + found
+    to_best = scores.summarize(found)["set"]["rgb"]["other"]["psnr_to_best"]
+    assert to_best == {"method": "ours", "mean": -1.0, "low": None, "high": None}
+
+
+def test_a_mean_is_over_the_images_that_have_the_value():
+    found = [
+        Score("s", "rgb", "a", "a", "input", {"niqe": 3.0}),
+        Score("s", "rgb", "b", "b", "input", {}),
+    ]
+    assert scores.summarize(found)["s"]["rgb"]["input"] == {
+        "niqe": 3.0, "count": 2, "scenes": 2
+    }  # fmt: skip

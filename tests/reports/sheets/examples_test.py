@@ -1,0 +1,281 @@
+"""What is scored: of sources, and of folders whose files belong together by name."""
+
+import types
+
+import numpy as np
+import pytest
+
+from tests import pictures
+from ttl_jax.data.files import encoding
+from ttl_jax.reports.sheets import examples
+from ttl_jax.reports.sheets.examples import Examples, ResultFolders, Subject
+
+HALVING = examples.network_method(
+    types.SimpleNamespace(restore=lambda array: array // 2)
+)
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def grey(level, height=12, width=14):
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def subject(name, level=40, target=0, height=12, width=14):
+    return Subject(
+        name,
+        (height, width),
+        lambda: grey(level, height, width),
+        None if target is None else lambda: grey(target, height, width),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes a folder of images and returns its path."""
+
+    def write(name, **arrays):
+        for stem, array in arrays.items():
+            stem, _, suffix = stem.partition("__")
+            path = tmp_path / name / f"{stem.replace('_', '/')}.{suffix or 'png'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            encoding.write_image(path, array)
+        return tmp_path / name
+
+    return write
+
+
+def open_all(folders):
+    return list(Examples(folders.subjects, folders.methods))
+
+
+# Sources
+
+
+def test_pairs_of_a_source_have_targets_and_photographs_none(folder):
+    root = folder("pairs", rainy_a=grey(40), clean_a=grey(0))
+    (example,) = Examples(examples.open_source(f"folder:{root}"), {"halving": HALVING})
+    assert list(example.restored) == ["input", "halving"]
+    assert (example.restored["halving"] == 20).all() and (example.target == 0).all()
+    (example,) = Examples(examples.open_source(f"folder:{root}/rainy"), {})
+    assert example.target is None and example.rain_mask is None
+
+
+def test_images_of_one_clean_picture_are_one_scene():
+    subjects = [
+        subject("a", level=9, target=5),
+        subject("b", level=7, target=5),
+        subject("c", level=9, target=6),
+    ]
+    first, second, third = (example.scene for example in Examples(subjects, {}))
+    assert first == second != third
+
+
+def test_without_targets_each_image_is_a_scene():
+    subjects = [subject(name, target=None) for name in "ab"]
+    assert [example.scene for example in Examples(subjects, {})] == ["a", "b"]
+
+
+def test_images_too_small_for_ssim_are_refused_before_restoring():
+    with pytest.raises(ValueError, match=r"11 x 11 pixels.*tiny \(10 x 14\)"):
+        Examples([subject("a"), subject("tiny", height=10)], {})
+
+
+def test_no_images_are_refused():
+    with pytest.raises(ValueError, match="no images"):
+        Examples([], {})
+
+
+def test_images_are_picked_by_name_in_the_order_named():
+    found = Examples([subject(name) for name in ("a", "deep/b", "c")], {})
+    assert [example.name for example in found.pick(["c", "a"])] == ["c", "a"]
+    with pytest.raises(ValueError, match="no image 'deep/d'. Did you mean 'deep/b'"):
+        found.pick(["deep/d"])
+    with pytest.raises(ValueError, match="Name each image once; given are a, a"):
+        found.pick(["a", "a"])
+
+
+def test_an_image_that_cannot_be_restored_is_named():
+    def fail(array):
+        raise ValueError("too large")
+
+    method = examples.network_method(types.SimpleNamespace(restore=fail))
+    with pytest.raises(ValueError, match="^a: too large"):
+        list(Examples([subject("a")], {"large": method}))
+
+
+# Masks and scenes
+
+
+def test_masks_belong_to_images_of_their_name(folder):
+    mask = grey(0)
+    mask[:3] = 255
+    masks = folder("masks", a=mask)
+    subjects = examples.attach_masks(
+        [subject("deep/a.png"), subject("deep/b.png")], masks
+    )
+    first, second = Examples(subjects, {})
+    np.testing.assert_array_equal(first.rain_mask, mask[..., 0] > 0)
+    assert second.rain_mask is None
+
+
+def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
+    masks, scenes = tmp_path / "masks", tmp_path / "scenes.csv"
+    masks.mkdir()
+    for name, level in (("a.1", 255), ("a.2", 0)):
+        encoding.write_image(masks / f"{name}.png", grey(level))
+    scenes.write_text("path,scene\na.1,one\na.2.png,two\n")
+    for suffix in ("", ".png"):  # as folders and as sources name images
+        subjects = [subject(f"a.{i}{suffix}") for i in (1, 2)]
+        told = examples.attach_masks(examples.attach_scenes(subjects, scenes), masks)
+        first, second = Examples(told, {})
+        assert first.rain_mask.all() and not second.rain_mask.any()
+        assert (first.scene, second.scene) == ("one", "two")
+
+
+def test_masks_at_fault_are_refused(folder):
+    with pytest.raises(ValueError, match=r"None of the masks.* such as b"):
+        examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
+    with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its image 12 x 14"):
+        examples.attach_masks([subject("a.png")], folder("small", a=grey(0, height=9)))
+    with pytest.raises(ValueError, match="images to score are called a"):
+        subjects = [subject("x/a.png"), subject("y/a.png")]
+        examples.attach_masks(subjects, folder("masks", a=grey(0)))
+
+
+def test_every_image_needs_a_scene_of_the_file(tmp_path):
+    file = tmp_path / "manifest.csv"
+    file.write_text("path,scene,notes\nset/1.png,one,x\n2.webp,two,\n")
+    subjects = [subject("/data/set/1.png"), subject("/data/set/2.png")]
+    told = examples.attach_scenes(subjects, file)
+    assert [one.scene for one in told] == ["one", "two"]
+    assert [e.scene for e in Examples(told, {})] == ["one", "two"]
+    with pytest.raises(ValueError, match="no scene of 1 of 2 images: /data/3.png"):
+        examples.attach_scenes([*subjects[:1], subject("/data/3.png")], file)
+    file.write_text("scene,path\none,1.png\n\ntwo\n,2.png\n")
+    with pytest.raises(ValueError, match="no scene of 1 of 2 images: /data/set/2.png"):
+        examples.attach_scenes(subjects, file)
+
+
+# Folders
+
+
+def test_folders_are_read_as_sources_are(folder):
+    target = folder("Test100", a=grey(0), sub_b=grey(0))
+    rainy = folder("rainy", a__tif=grey(40), sub_b=grey(100))
+    ours = folder("ours", a__webp=grey(20), sub_b=grey(50))
+    found = open_all(ResultFolders(rainy, target, [("ours", ours)]))
+    subjects = [subject("a"), subject("sub/b", level=100)]
+    for example, other in zip(
+        found, Examples(subjects, {"ours": HALVING}), strict=True
+    ):
+        assert example.name == other.name and example.scene == other.scene
+        assert list(example.restored) == list(other.restored)
+        for method, image in example.restored.items():
+            np.testing.assert_array_equal(image, other.restored[method])
+
+
+def test_folders_need_no_targets(folder):
+    rainy = folder("rainy", a=grey(40))
+    found = ResultFolders(rainy, None, [("ours", folder("ours", a=grey(20)))])
+    (example,) = open_all(found)
+    assert example.target is None and (example.restored["ours"] == 20).all()
+
+
+def test_names_that_are_not_the_same_are_matched_and_told(tmp_path):
+    for name in ("gt/norain-1", "in/rain-1", "out/1_derained", "gt/2", "in/2", "out/2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        encoding.write_image(tmp_path / f"{name}.png", grey(len(name)))
+    found = ResultFolders(
+        tmp_path / "in", tmp_path / "gt", [("ours", tmp_path / "out")]
+    )
+    assert [s.name for s in found.subjects] == ["2", "norain-1"]
+    assert found.notes == [
+        f"{method}: 1 of 2 files matched by the rest of their names, such as {name} for "
+        "norain-1"
+        for method, name in (("input", "rain-1"), ("ours", "1_derained"))
+    ]
+    assert (open_all(found)[1].restored["ours"] == len("out/1_derained")).all()
+
+
+def test_grey_alpha_and_16_bit_results_are_read_as_rgb8(folder):
+    target = folder("target", a=grey(0), b=grey(0), c=grey(0))
+    deep = (grey(20).astype(np.uint16) * 257) + 120  # rounds to 20
+    alpha = np.concatenate([grey(20), grey(7)[..., :1]], axis=-1)
+    ours = folder("ours", a=grey(20)[..., 0], b=deep, c=alpha)
+    for example in open_all(ResultFolders(target, target, [("ours", ours)])):
+        np.testing.assert_array_equal(example.restored["ours"], grey(20))
+
+
+def test_bmp_results_are_read(folder):
+    target = folder("target", a=grey(0))
+    ours = target.parent / "ours"
+    ours.mkdir()
+    pictures.write(ours / "a.bmp", grey(20))
+    (example,) = open_all(ResultFolders(target, target, [("ours", ours)]))
+    assert (example.restored["ours"] == 20).all()
+
+
+def test_missing_and_extra_files_are_named(folder):
+    target = folder("target", a=grey(0), b=grey(0))
+    ours = folder("ours", a=grey(0), c=grey(0))
+    with pytest.raises(ValueError, match="ours lacks b; ours has c without a partner"):
+        ResultFolders(target, target, [("ours", ours)])
+
+
+def test_names_that_could_belong_to_two_are_told_with_their_folder(tmp_path):
+    for name in ("gt/1", "out/1_a", "out/1_out", "out/1_pred"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        encoding.write_image(tmp_path / f"{name}.png", grey(0))
+    with pytest.raises(ValueError, match=r"ours, in .*out: 1 may belong to 1_out, 1_p"):
+        ResultFolders(tmp_path / "gt", None, [("ours", tmp_path / "out")])
+
+
+def test_sizes_that_differ_are_refused_by_name(folder):
+    target = folder("target", a=grey(0))
+    ours = folder("ours", a=grey(0, height=16))
+    with pytest.raises(
+        ValueError, match=r"ours/a\.png is 16 x 14, its partner 12 x 14"
+    ):
+        ResultFolders(target, target, [("ours", ours)])
+
+
+def test_damaged_images_are_all_named_before_any_is_restored(folder):
+    target = folder("target", a__jpg=grey(0), b__jpg=grey(0), c__jpg=grey(0))
+    ours = folder("ours", a__jpg=grey(0), b__jpg=grey(0), c__jpg=grey(0))
+    for name in ("a.jpg", "c.jpg"):  # the header is whole, the pixels are not
+        data = (ours / name).read_bytes()
+        (ours / name).write_bytes(data[:-40])
+    with pytest.raises(ValueError, match=r"2 of 6 .*ours/a\.jpg .*ours/c\.jpg"):
+        ResultFolders(target, target, [("ours", ours)])
+
+
+def test_two_suffixes_of_one_stem_are_refused(folder):
+    target = folder("target", a=grey(0), a__tif=grey(0))
+    with pytest.raises(ValueError, match="same name but for the suffix"):
+        ResultFolders(target, target, [])
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["ours", "ours"], "given are ours, ours; name ours otherwise"),
+        (["input"], "'input' is what the rainy images are called"),
+    ],
+)
+def test_a_method_has_a_name_of_its_own(folder, names, message):
+    target = folder("target", a=grey(0))
+    with pytest.raises(ValueError, match=message):
+        ResultFolders(target, target, [(name, target) for name in names])
+
+
+def test_folders_without_images_are_refused(tmp_path, folder):
+    target = folder("target", a=grey(0))
+    with pytest.raises(ValueError, match="no folder"):
+        ResultFolders(target, target, [("ours", tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no images"):
+        ResultFolders(target, target, [("ours", tmp_path / "empty")])

@@ -1,0 +1,141 @@
+"""The weights that come with the package do what their card says."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import safetensors
+from PIL import Image
+
+import ttl_jax
+from ttl_jax import evaluate
+from ttl_jax.data.files import encoding
+from ttl_jax.data.loading import transforms
+from ttl_jax.data.rain import live_rain
+from ttl_jax.data.sources import source_names
+from ttl_jax.inference.recognizer import Recognizer
+from ttl_jax.metrics import agreement, image_quality
+from ttl_jax.weights import shipped, weight_files
+
+FILES = (shipped.DERAIN, shipped.find_derain("shipped@0.1"), shipped.RECOG)
+CARD = shipped.DERAIN.with_name("MODEL_CARD.md")
+
+
+@pytest.fixture(scope="module")
+def restorer():
+    return ttl_jax.load()
+
+
+def middle(image):
+    """The middle of an image, for time."""
+    return transforms.crop(image, 224, transforms.CENTRE)
+
+
+def psnr(image, other):
+    pair = (np.asarray(side, np.float32)[None] / 255 for side in (image, other))
+    return float(image_quality.psnr(*pair, protocol="rgb")[0])
+
+
+@pytest.mark.parametrize("name", [shipped.SHIPPED, pathlib.Path(shipped.SHIPPED)])
+def test_they_are_loaded_by_name(name, restorer):
+    loaded = ttl_jax.load(name)
+    assert (loaded.name, loaded.step) == (restorer.name, restorer.step)
+
+
+def test_they_are_small():
+    assert sum(file.stat().st_size for file in FILES) <= 8e6
+
+
+def test_under_rendered_rain_photographs_they_never_saw_gain_two_decibels(restorer):
+    gains = []
+    for pair in source_names.open_pairs("sample/test"):
+        rainy, clean = map(middle, pair.load())
+        gains.append(psnr(restorer.restore(rainy), clean) - psnr(rainy, clean))
+    assert np.mean(gains) > 2, gains
+
+
+def test_a_photograph_without_rain_stays_as_it_is(restorer):
+    for photograph in source_names.open_photographs("sample", "clean"):
+        image = middle(photograph.load())
+        assert psnr(restorer.restore(image), image) > 34, photograph.name
+
+
+@pytest.fixture(scope="module")
+def large_scene():
+    """A photograph of two windows, in rendered rain."""
+    photograph = source_names.open_photographs("sample/test", "clean")[0]
+    clean = Image.fromarray(photograph.load()).resize((800, 500), Image.BICUBIC)
+    clean = np.asarray(clean)
+    return live_rain.Additive().fall(clean, clean, 800, np.random.default_rng(5))
+
+
+@pytest.mark.slow
+def test_crops_of_a_large_scene_agree_with_the_whole(restorer, large_scene):
+    whole = restorer.restore(large_scene)
+    found = agreement.measure(large_scene, whole, restorer.restore)
+    assert found.disagreement <= 0.15
+    assert found.change_ratio >= 0.9
+
+
+@pytest.mark.slow
+def test_windows_of_a_large_scene_meet_without_steps(restorer, large_scene):
+    windows = restorer.restore_windows(large_scene)
+    seams = agreement.measure_seams(windows, large_scene.shape[:2])
+    assert seams.mean <= 0.5
+    assert seams.high <= 2
+
+
+@pytest.mark.slow  # compiles whole images
+def test_earlier_weights_change_less_of_the_whole_than_of_crops(large_scene):
+    """What local sums cure: the measure tells it."""
+    earlier = ttl_jax.load("shipped@0.1")
+    whole = earlier.restore(large_scene)
+    found = agreement.measure(large_scene, whole, earlier.restore)
+    assert found.disagreement > 0.15
+
+
+def test_unknown_versions_are_refused():
+    with pytest.raises(ValueError, match="choose one of shipped, shipped@0.1"):
+        ttl_jax.load("shipped@9")
+
+
+def test_the_rain_score_is_higher_with_rain_than_without():
+    recognizer = Recognizer.from_checkpoint(shipped.SHIPPED)
+    for pair in source_names.open_pairs("sample/test"):
+        rainy, clean = map(middle, pair.load())
+        assert recognizer.score(rainy) > recognizer.score(clean), pair.rainy.name
+
+
+def test_the_judge_took_no_part_in_training_the_rain_remover():
+    assert Recognizer.from_checkpoint(shipped.SHIPPED).taught(shipped.SHIPPED) is False
+
+
+def test_they_are_what_is_scored_where_no_method_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rainy, clean = source_names.open_pairs("sample/test")[0].load()
+    for side, image in (("rainy", rainy), ("clean", clean)):
+        (tmp_path / side).mkdir()
+        encoding.write_image(tmp_path / side / "a.png", middle(image))
+    command = ["--input", "rainy", "--target", "clean", "--niqe", "--recog"]
+    assert evaluate.main([*command, "--output", "scores"]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["clean"]
+    assert scores["y_uint8"]["shipped"]["psnr_gain"] > 0
+    table = (tmp_path / "scores" / "table.md").read_text()
+    assert "not independent" not in table
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_card_is_of_these_very_files(file):
+    with safetensors.safe_open(file, framework="numpy") as opened:
+        digests = json.loads(opened.metadata()["ttl_jax"])["digests"]
+    for module, digest in digests.items():
+        assert re.search(rf"`{module}`\W+`{digest}`", CARD.read_text()), module
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_they_tell_names_nobody_s_folders(file):
+    assert not re.search(
+        r"[\"':](/|~|[A-Z]:)", json.dumps(weight_files.read_metadata(file))
+    )

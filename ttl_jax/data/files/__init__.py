@@ -1,0 +1,1 @@
+"""Image files: decoding, encoding, folders of them."""

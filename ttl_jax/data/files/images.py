@@ -1,0 +1,188 @@
+"""The image files of training: read as uint8 RGB [H, W, 3], and checked beforehand."""
+
+import concurrent.futures
+import functools
+import io
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+from absl import logging
+from PIL import Image
+
+from ttl_jax import atomic_files, user_paths
+from ttl_jax.data.files import decoding
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+MIN_SIDE = 8  # pixels
+MAX_NAMED = 10  # of many files with the same fault, an error names so many
+
+# Whoever changes what `load` accepts counts up, so that files are checked again.
+_CHECKED_BY = f"2, Pillow {PIL.__version__}"
+
+
+def load(path: str | os.PathLike) -> np.ndarray:
+    """The photograph in a file, upright, as uint8 RGB [H, W, 3]; may be read-only.
+
+    Alpha is dropped, not blended: the colours under it are what the camera saw, and any
+    background would put edges and shades of our own making into the photograph. Colour
+    profiles are not applied.
+
+    Raises:
+      ImageError: If the file cannot be decoded, or has a side under `MIN_SIDE` pixels.
+    """
+    return _require_size(decoding.read_rgb8(path), path)
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """As `load`, of a file's bytes that are at hand; errors name it so."""
+    return _require_size(decoding.decode_rgb8(data, name), name)
+
+
+def _require_size(image: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    height, width, _ = image.shape
+    if min(height, width) < MIN_SIDE:
+        raise decoding.ImageError(
+            path, f"is {width}x{height}; each side needs at least {MIN_SIDE} pixels"
+        )
+    return image
+
+
+class FileFacts(NamedTuple):
+    """What is known of an image file that was decoded without fault.
+
+    Attributes:
+      num_bytes: Its size.
+      mtime_ns: When it was changed last, in nanoseconds.
+      width: In pixels, upright.
+      height: In pixels, upright.
+    """
+
+    num_bytes: int
+    mtime_ns: int
+    width: int
+    height: int
+
+
+def check(paths: Sequence[str]) -> list[FileFacts]:
+    """Facts of each image file, every one of which was decoded fully once.
+
+    Files that were found good before, and whose size and time of change are the same
+    since, are not decoded again: that is remembered in a file of the user's cache.
+
+    Raises:
+      ValueError: If files cannot be used; names them, and each one's fault.
+    """
+    distinct = list(dict.fromkeys(paths))
+    memory = _read_memory()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = dict(
+            zip(distinct, pool.map(functools.partial(_check_one, memory), distinct))
+        )
+    faults = [
+        f"{decoding.printable(path)} {result.reason}"
+        for path, result in results.items()
+        if isinstance(result, decoding.ImageError)
+    ]
+    found = {
+        os.path.realpath(path): list(result)
+        for path, result in results.items()
+        if isinstance(result, FileFacts)
+    }
+    if any(memory.get(path) != facts for path, facts in found.items()):
+        # Read once more, as another run may have added to it meanwhile.
+        _write_memory({**_read_memory(), **found})
+    if faults:
+        raise ValueError(
+            f"{len(faults)} of {len(distinct)} image files cannot be used: "
+            f"{name_some(faults, '; ')}. Repair or remove them, or name the "
+            "others in a list:FILE."
+        )
+    return [results[path] for path in paths]
+
+
+def name_some(names: Sequence[str], separator: str = ", ") -> str:
+    """The first `MAX_NAMED` names, and how many there are beyond."""
+    named = separator.join(names[:MAX_NAMED])
+    beyond = len(names) - MAX_NAMED
+    return named if beyond <= 0 else f"{named}{separator}and {beyond} more"
+
+
+def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:  # the latter for a path that is none
+        reason = getattr(error, "strerror", None) or error
+        return decoding.ImageError(path, f"cannot be read: {reason}")
+    state = [status.st_size, status.st_mtime_ns]
+    facts = memory.get(os.path.realpath(path))
+    if _are_facts(facts) and facts[:2] == state:
+        return FileFacts(*facts)
+    try:
+        height, width, _ = load(path).shape
+    except decoding.ImageError as error:
+        return error
+    return FileFacts(*state, width, height)
+
+
+def _are_facts(value) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == len(FileFacts._fields)
+        and all(isinstance(number, int) for number in value)
+    )
+
+
+def _memory_path() -> pathlib.Path:
+    return user_paths.cache_folder("checked_images.json")
+
+
+def _read_memory() -> dict:
+    """`FileFacts` as lists, by real path; nothing where the file is absent, old or damaged."""
+    try:
+        memory = json.loads(_memory_path().read_bytes())
+        if memory["checked_by"] == _CHECKED_BY and isinstance(memory["files"], dict):
+            return memory["files"]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        logging.warning("Checking images anew: %s: %r", _memory_path(), error)
+    return {}
+
+
+def _write_memory(files: dict) -> None:
+    path = _memory_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Replaced as a whole, as other runs may read it meanwhile.
+        atomic_files.write_json(path, {"checked_by": _CHECKED_BY, "files": files})
+    except OSError as error:
+        logging.warning("Images will be checked again: %s: %s", path, error)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Returns an image [H, W, 3] as it comes back from a JPEG file.
+
+    Args:
+      image: uint8 [H, W, 3].
+      quality: Quality as libjpeg counts, 1 to 95.
+    """
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
+def central_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns the square [side, side, 3] in the middle of an image [H, W, 3].
+
+    A smaller image is continued by reflection.
+    """
+    missing = [max(0, side - length) for length in image.shape[:2]]
+    margins = [((n + 1) // 2, n // 2) for n in missing]
+    image = np.pad(image, [*margins, (0, 0)], "reflect")
+    top, left = ((length - side + 1) // 2 for length in image.shape[:2])
+    return image[top : top + side, left : left + side]

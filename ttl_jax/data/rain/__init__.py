@@ -1,0 +1,1 @@
+"""Rain drawn on photographs, as a camera sees it, and streaks cut from pairs."""

@@ -1,0 +1,1 @@
+"""Published sets: reading, checking and writing them; protocols; audits."""

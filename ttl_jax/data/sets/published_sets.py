@@ -1,0 +1,336 @@
+"""Table of the published sets that `ttl_jax.prepare` knows.
+
+Numbers of examples are those of the papers, or of their sites. Layouts are those that
+the sets' own code reads, or else code of others, as each note says. "None stated" means
+that neither site nor repository names terms, which is no permission.
+"""
+
+import functools
+
+from ttl_jax.data.sets import raw_sets
+from ttl_jax.data.sets.raw_sets import Pattern, RawSet
+
+
+def _by_patterns(patterns, counts):
+    return functools.partial(
+        raw_sets.find_by_patterns, patterns=patterns, splits=tuple(counts)
+    )
+
+
+_RAIN1200 = {"train": 12_000, "test": 1_200}
+_RAIN14000 = {"whole": 14_000}  # TFDS keeps the name "all" to itself
+_RAIN800 = {"train": 700, "test": 100}
+_MPID = {"test": 200}
+_SPA = {"train": 638_492, "test": 1_000}
+_OUTDOOR = {"train": 9_000, "test": 1_500}
+_REALRAIN = {"train": 1_568, "validation": 224, "test": 448}
+_BERKELEY = (
+    "none stated; its photographs are of the Berkeley segmentation set, "
+    "non-commercial research and education"
+)
+_JORDER_PAPER = "Yang et al., Deep Joint Rain Detection and Removal, CVPR 2017"
+_JORDER_HOME = "www.icst.pku.edu.cn/struct/Projects/joint_rain_removal.html"
+
+# The old distribution of Rain100, the new one, and what restoration code makes of them.
+_RAIN100_PATTERNS = (
+    Pattern(r"rain/X2/norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
+    Pattern(r"rain/norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
+    Pattern(
+        r"(?:rainy|rain)/rain-(?P<n>0*(?P<i>\d+))",
+        ("{at}norain/norain-{n}", "{at}norain-{n}", "{at}rainy/norain-{n}"),
+    ),
+    Pattern(r"rain-(?P<n>0*(?P<i>\d+))", ("{at}norain-{n}",)),
+    Pattern(r"input/(?P<i>\d+)", ("{at}target/{i}",)),
+)
+_RAIN100_TREE = """\
+  rain_data_train_{weight}/
+    norain/norain-1.png ...
+    rain/X2/norain-1x2.png ...   or rain/norain-1x2.png, rain/norain-1.png
+  rain_data_test_{weight}/
+    norain/norain-1.png ...
+    rain/X2/norain-1x2.png ...
+or, of the old distribution,
+  RainTrain{letter}/   {name}/
+    norain-001.png ...
+    rainy/rain-001.png ...       or rain-001.png beside it
+or train/ and test/, each with input/1.png and target/1.png"""
+
+
+def _rain100(name: str, letter: str, counts: dict[str, int], note: str) -> RawSet:
+    title = name[0].upper() + name[1:-1] + letter
+    return RawSet(
+        name=name,
+        kind="pairs",
+        find=_by_patterns(_RAIN100_PATTERNS, counts),
+        counts=counts,
+        paper=_JORDER_PAPER,
+        terms=_BERKELEY,
+        home=_JORDER_HOME,
+        tree=_RAIN100_TREE.format(
+            weight={"L": "Light", "H": "Heavy"}[letter], letter=letter, name=title
+        ),
+        note=note,
+    )
+
+
+_OLD = (
+    "The old distribution, with 100 test pairs, which papers report on. Of its training "
+    "pairs of heavy rain, 546 share their background with the test pairs (PReNet's "
+    "README). The site now has the new one: rain200l, rain200h."
+)
+_NEW = "The new distribution, with 200 test pairs, often still called Rain100."
+
+SETS = {
+    raw_set.name: raw_set
+    for raw_set in (
+        RawSet(
+            name="rain1200",
+            kind="halves",
+            rainy_half="left",
+            find=_by_patterns(
+                (
+                    Pattern(
+                        r"Rain_(?P<density>Heavy|Medium|Light)/train2018new/(?P<i>\d+)",
+                        name="{density}/{i}",
+                    ),
+                    Pattern(r"(?:DID-MDN-test|Test[AB]?|test2018)/(?P<i>\d+)"),
+                ),
+                _RAIN1200,
+            ),
+            counts=_RAIN1200,
+            paper="Zhang, Patel, Density-aware Single Image De-raining, CVPR 2018",
+            terms="none stated",
+            home="github.com/hezhangsprinter/DID-MDN (DID-Data)",
+            tree="""\
+  DID-MDN-training/
+    Rain_Heavy/train2018new/0.jpg ... 3999.jpg     rainy on the left, clean on the right
+    Rain_Medium/train2018new/0.jpg ... 3999.jpg
+    Rain_Light/train2018new/0.jpg ... 3999.jpg
+  DID-MDN-test/0.jpg ...""",
+            note="Files of the same number show the same scene in all three densities.",
+        ),
+        RawSet(
+            name="rain14000",
+            kind="pairs",
+            find=_by_patterns(
+                (
+                    Pattern(
+                        r"rainy[ _]images?/(?P<i>\d+)_(?P<j>\d+)",
+                        tuple(
+                            f"{{at}}ground{gap}truth/{{i}}" for gap in (" ", "_", "")
+                        ),
+                        name="{i}/{j}",
+                    ),
+                ),
+                _RAIN14000,
+            ),
+            counts=_RAIN14000,
+            views={
+                "train1400": ("whole", 1, 900),
+                "test1400": ("whole", 901, 1000),
+                "train2800": ("whole", 1, 800),
+                "test2800": ("whole", 801, 1000),
+            },
+            paper="Fu et al., Removing Rain from Single Images via a Deep Detail "
+            "Network, CVPR 2017",
+            terms="none stated",
+            home="xueyangfu.github.io/projects/cvpr2017.html; "
+            "github.com/jinnovation/rainy-image-dataset",
+            tree="""\
+  ground truth/1.jpg ... 1000.jpg                  or ground_truth/
+  rainy image/1_1.jpg ... 1_14.jpg ... 1000_14.jpg or rainy_image/""",
+            note="Rain1400 is test1400, of 1,400 pairs, beside train1400, of 12,600 "
+            "(PReNet). Test2800 is test2800, of 2,800, beside train2800, of 11,200: "
+            "MSPFN's authors name the first 800 scenes for training (MSPFN issue 2). "
+            "Of the two divisions use one.",
+        ),
+        RawSet(
+            name="rain800",
+            kind="halves",
+            rainy_half="right",
+            find=_by_patterns(
+                (Pattern(r"(?:train|training|val|test|test_syn)/(?P<i>\d+)"),),
+                _RAIN800,
+            ),
+            counts=_RAIN800,
+            paper="Zhang, Sindagi, Patel, Image De-raining Using a Conditional "
+            "Generative Adversarial Network, arXiv 1701.05957",
+            terms="none stated",
+            home="github.com/hezhangsprinter/ID-CGAN",
+            tree="""\
+  training/1.jpg ...      clean on the left, rainy on the right; or train/
+  test_syn/1.jpg ...      or val/, test/""",
+            note="The names of the files are not verified. Real photographs in "
+            "test_nature/ are no pairs and are left out.",
+        ),
+        RawSet(
+            name="mpid_rain_streak",
+            kind="pairs",
+            find=_by_patterns(
+                (
+                    Pattern(
+                        r"(?:rain|rainy|input)/(?P<i>[^/]+)",
+                        tuple(
+                            f"{{at}}{side}/{{i}}"
+                            for side in ("norain", "clean", "clear", "gt", "target")
+                        ),
+                    ),
+                ),
+                _MPID,
+            ),
+            counts=_MPID,
+            paper="Li et al., Single Image Deraining: A Comprehensive Benchmark "
+            "Analysis, CVPR 2019",
+            terms="none stated",
+            home="github.com/panda-lab/Single-Image-Deraining (Baidu drive)",
+            tree="""\
+  rain/1.png ...          or rainy/, input/
+  norain/1.png ...        or clean/, clear/, gt/, target/; the same names""",
+            note="Neither the layout nor the count is verified: rename folders to the "
+            "expected ones.",
+        ),
+        RawSet(
+            name="spa",
+            kind="pairs",
+            find=functools.partial(
+                raw_sets.find_by_lists,
+                lists={"train": "real_world.txt", "test": "real_test_1000.txt"},
+                patterns=(
+                    Pattern(
+                        r"real_world/(?P<i>(?P<scene>[^/]+)/.+)",
+                        ("{at}real_world_gt/{i}",),
+                        scene="{scene}",
+                        split="train",
+                    ),
+                    Pattern(r"rain/(?P<i>\d+)", ("{at}gt/{i}gt", "{at}gt/{i}")),
+                    Pattern(r"rain/norain-(?P<i>\d+)", ("{at}norain/norain-{i}",)),
+                ),
+                splits=tuple(_SPA),
+            ),
+            counts=_SPA,
+            paper="Wang et al., Spatial Attentive Single-Image Deraining with a High "
+            "Quality Real Rain Dataset, CVPR 2019",
+            terms="License.txt of the repository, resembling a BSD licence",
+            home="github.com/stevewongv/SPANet",
+            tree="""\
+  Training/real_world.txt                                lines: rainy clean
+  Training/real_world/000/000-f/000-f_x_y.png ...
+  Training/real_world_gt/000/...
+  Testing/real_test_1000.txt
+  Testing/real_test_1000/rain/000.png ...
+  Testing/real_test_1000/gt/000gt.png ...""",
+            note="Names within real_world_gt/ are not verified; where real_world.txt "
+            "is there, it decides. The training count is of crops, from memory, where "
+            "the paper counts 29,500 pairs. Use it for testing only.",
+        ),
+        RawSet(
+            name="outdoor_rain",
+            kind="pairs",
+            find=_by_patterns(
+                (
+                    Pattern(
+                        r"(?:in|input|data)/im_(?P<i>\d+)_s(?P<s>\d+)_a(?P<a>\d+)",
+                        ("{at}gt/im_{i}",),
+                        name="{i}/s{s}_a{a}",
+                    ),
+                ),
+                _OUTDOOR,
+            ),
+            counts=_OUTDOOR,
+            paper="Li, Cheong, Tan, Heavy Rain Image Restoration, CVPR 2019",
+            terms="none stated",
+            home="github.com/liruoteng/HeavyRainRemoval (Outdoor-Rain)",
+            tree="""\
+  train/in/im_0001_s80_a04.png ...                  15 of each scene
+  train/gt/im_0001.png ...
+  test/in/..., test/gt/...                          or Test1/""",
+            note="Rain with a veil, which also darkens: the rainy side is told by "
+            "the direction of structure alone where the two cues differ.",
+        ),
+        _rain100("rain100l", "L", {"train": 200, "test": 100}, _OLD),
+        _rain100("rain100h", "H", {"train": 1_800, "test": 100}, _OLD),
+        _rain100("rain200l", "L", {"train": 1_800, "test": 200}, _NEW),
+        _rain100("rain200h", "H", {"train": 1_800, "test": 200}, _NEW),
+        RawSet(
+            name="realrain1k",
+            kind="pairs",
+            find=_by_patterns(
+                (
+                    Pattern(
+                        r"RealRain-1k-(?P<level>[LH])/(?P<part>[^/]+)/input/(?P<i>[^/]+)",
+                        ("{at}RealRain-1k-{level}/{part}/target/{i}",),
+                        name="{level}/{i}",
+                    ),
+                ),
+                _REALRAIN,
+            ),
+            counts=_REALRAIN,
+            paper="Li et al., Toward Real-world Single Image Deraining: A New Benchmark "
+            "and Beyond, arXiv 2206.05514",
+            terms="none stated",
+            home="github.com/hiker-lw/RealRain-1k",
+            tree="""\
+  RealRain-1k-L/train/input/1.png ...      likewise val/ and test/
+  RealRain-1k-L/train/target/1.png ...
+  RealRain-1k-H/...""",
+            note="Layout from code of others. Files of the same number are taken to "
+            "show the same scene in L (light) and H (heavy).",
+        ),
+    )
+}
+
+OWN = {
+    "pairs": RawSet(
+        name="pairs",
+        kind="pairs",
+        find=raw_sets.find_pairs,
+        tree="""\
+  rainy/a.png ...         or input/
+  clean/a.png ...         or target/; partners have the same path but for the suffix
+or these within train/, val/, validation/, test/""",
+    ),
+    "photos": RawSet(
+        name="photos",
+        kind="photos",
+        find=raw_sets.find_photos,
+        tree="""\
+  any folders of photographs
+or train/, val/, validation/, test/ with such""",
+    ),
+}
+
+
+def describe() -> str:
+    """All published sets, each with what there is to know before preparing it."""
+    return "\n\n".join(
+        "\n".join(
+            [
+                raw_set.name,
+                f"  paper:  {raw_set.paper}",
+                f"  size:   {_tell_counts(raw_set)}",
+                f"  terms:  {raw_set.terms}",
+                f"  from:   {raw_set.home}",
+                f"  note:   {raw_set.note}",
+                "  folder:",
+                *(f"    {line}" for line in raw_set.tree.splitlines()),
+            ]
+        )
+        for raw_set in SETS.values()
+    )
+
+
+def tabulate() -> str:
+    """All published sets as a table in Markdown."""
+    rows = [
+        f"| `{raw_set.name}` | {raw_set.paper} | {_tell_counts(raw_set)} | "
+        f"{raw_set.terms} | {raw_set.home} |"
+        for raw_set in SETS.values()
+    ]
+    header = "| set | paper | pairs | terms | distributed at |\n|---|---|---|---|---|"
+    return "\n".join([header, *rows])
+
+
+def _tell_counts(raw_set: RawSet) -> str:
+    counts = [f"{split} {count:,}" for split, count in raw_set.counts.items()]
+    views = f" (also as {', '.join(raw_set.views)})" if raw_set.views else ""
+    return ", ".join(counts) + views

@@ -1,0 +1,254 @@
+"""Plans sets of files as they are distributed, or as anybody keeps their own."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ttl_jax import suggestions
+from ttl_jax.data.files import decoding, images
+from ttl_jax.data.sets import pair_checks, published_sets, raw_sets, record_writer
+from ttl_jax.data.sets.pair_checks import Checked, CheckedExample
+from ttl_jax.data.sets.preparation import RENDERED, Plan, require_own_name
+from ttl_jax.data.sets.raw_sets import Found, RawSet
+from ttl_jax.data.sets.record_writer import Contents, Part
+from ttl_jax.data.sources.records import Row
+
+_IMAGES = {
+    "pairs": ("rainy", "clean"),
+    "halves": ("rainy", "clean"),
+    "photos": ("image",),
+}
+
+
+def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
+    """The set to prepare, under the name that it will have.
+
+    Args:
+      what: A published set, or "pairs" or "photos".
+      name: Of a set of one's own; None for published ones.
+      rainy_half: Overrides on which half of side-by-side files the rain is.
+
+    Raises:
+      ValueError: If there is no such set, or it cannot be named so.
+    """
+    published = published_sets.SETS
+    known = {**published, **published_sets.OWN}
+    if what not in known:
+        names = suggestions.known_and_hint(what, [*known, RENDERED])
+        raise ValueError(f"Unknown set {what!r}; known: {names}")
+    raw_set = known[what]
+    if what in published and name:
+        raise ValueError(f"{what} has its name; --name is for sets of your own.")
+    if what not in published:
+        raw_set = dataclasses.replace(raw_set, name=require_own_name(name, what))
+    if rainy_half and raw_set.kind != "halves":
+        raise ValueError(
+            f"--rainy_half is for sets of side-by-side files; {what} has none."
+        )
+    return dataclasses.replace(raw_set, rainy_half=rainy_half or raw_set.rainy_half)
+
+
+def make_plan(
+    raw_set: RawSet, root: pathlib.Path, *, trust_sides: bool = False
+) -> Plan:
+    """The plan of a set of files.
+
+    Its check raises a ValueError if pixels contradict which side is rainy.
+
+    Args:
+      raw_set: What to prepare.
+      root: The folder of the set as distributed.
+      trust_sides: Take pairs as they are where their pixels contradict.
+
+    Raises:
+      ValueError: If the folder is not as expected.
+    """
+    found = raw_set.find(root)
+    raw_sets.require_examples(raw_set, root, found)
+    check = functools.partial(_check, raw_set, root, found, trust_sides)
+    return Plan(raw_set.name, _describe_source(raw_set, root, found), check)
+
+
+def _describe_source(
+    raw_set: RawSet, root: pathlib.Path, found: Found
+) -> dict[str, Any]:
+    """What identifies the files that a set was made from, without reading them."""
+    used = [
+        file
+        for examples in found.splits.values()
+        for example in examples
+        for file in example.files
+    ]
+    stated = []
+    for file in [*used, *(file for file, _ in found.unused)]:
+        try:
+            status = os.stat(root / file)
+            stated.append((file, status.st_size, status.st_mtime_ns))
+        except OSError:
+            stated.append((file, None, None))
+    facts = json.dumps([raw_set.kind, raw_set.rainy_half, sorted(set(stated), key=str)])
+    folder = decoding.printable(root.resolve())
+    return {
+        "description": f"{len(set(stated))} files of {folder}",
+        "digest": hashlib.sha256(facts.encode()).hexdigest(),
+    }
+
+
+def _check(
+    raw_set: RawSet, root: pathlib.Path, found: Found, trust_sides: bool
+) -> Contents:
+    checked = pair_checks.check(raw_set, root, found)
+    _require_usable(checked, root)
+    if not trust_sides:
+        pair_checks.refuse_exchanged_sides(raw_set, checked, root)
+    return Contents(
+        image_names=_IMAGES[raw_set.kind],
+        splits={
+            split: [_make_part(raw_set, root, example) for example in examples]
+            for split, examples in checked.splits.items()
+        },
+        views=_make_views(raw_set, checked),
+        excluded=checked.excluded,
+        summary="\n".join(_summarize(raw_set, checked)),
+        report="\n".join(_report(raw_set, root, checked)),
+    )
+
+
+def _require_usable(checked: Checked, root: pathlib.Path) -> None:
+    for split, examples in checked.splits.items():
+        if not examples:
+            named = [f"{file} {reason}" for file, reason in checked.excluded]
+            raise ValueError(
+                f"{root} has nothing usable for the split {split}: "
+                f"{images.name_some(named, '; ')}."
+            )
+
+
+# What is written
+
+
+def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> Part:
+    num_bytes = sum(example.num_bytes)
+    if raw_set.kind == "halves":
+        num_bytes = 2 * record_writer.estimate_png(example.width, example.height)
+    return Part(1, num_bytes, functools.partial(_make, raw_set, root, example))
+
+
+def _make(
+    raw_set: RawSet, root: pathlib.Path, example: CheckedExample
+) -> list[tuple[Row, list[bytes]]]:
+    encoded = _encode(raw_set, root, example)
+    return [(_make_row(example, encoded), encoded)]
+
+
+def _encode(
+    raw_set: RawSet, root: pathlib.Path, example: CheckedExample
+) -> list[bytes]:
+    """The bytes of each image: as in its file, or PNG where it is half of one."""
+    contents = [(root / file).read_bytes() for file in example.raw.files]
+    for file, content, checksum in zip(
+        example.raw.files, contents, example.checksums, strict=True
+    ):
+        if zlib.crc32(content) != checksum:
+            raise ValueError(
+                f"{root / file} changed while the set was prepared; do it again."
+            )
+    if raw_set.kind != "halves":
+        return contents
+    image = images.decode(contents[0], example.raw.files[0])
+    halves = pair_checks.split_halves(image, raw_set.rainy_half)
+    return [record_writer.encode_png(half) for half in halves]
+
+
+def _make_row(example: CheckedExample, encoded: Sequence[bytes]) -> Row:
+    raw = example.raw
+    # A half has no file of its own.
+    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
+    return Row(
+        decoding.printable(raw.name),
+        decoding.printable(raw.scene),
+        example.width,
+        example.height,
+        [len(data) for data in encoded],
+        last_file,
+    )
+
+
+def _make_views(raw_set: RawSet, checked: Checked) -> dict[str, tuple[str, list[int]]]:
+    return {
+        view: (
+            split,
+            [
+                position
+                for position, example in enumerate(checked.splits[split])
+                if first <= int(example.raw.scene) <= last
+            ],
+        )
+        for view, (split, first, last) in raw_set.views.items()
+    }
+
+
+# What there is to tell
+
+
+def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:
+    """The lines that a person sees: the report but for its long lists."""
+    for split, examples in checked.splits.items():
+        yield f"{split}: {len(examples)} examples"
+    yield from _differing_counts(raw_set, checked)
+    if raw_set.kind != "photos":
+        yield _tell_sides(checked)
+    if checked.excluded:
+        named = [f"{file} {reason}" for file, reason in checked.excluded]
+        yield f"Left out, {len(named)} in all: {images.name_some(named, '; ')}."
+
+
+def _differing_counts(raw_set: RawSet, checked: Checked) -> Iterator[str]:
+    for split, published in raw_set.counts.items():
+        count = len(checked.splits.get(split, ()))
+        if count != published:
+            yield (f"Warning: {split} has {count} examples, published are {published}.")
+
+
+def _tell_sides(checked: Checked) -> str:
+    votes = checked.votes()
+    return (
+        f"The rainy side, told from the pixels: as expected in {votes[1]} pairs, unclear "
+        f"in {votes[0]}, contradicted in {votes[-1]}."
+    )
+
+
+def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[str]:
+    """The lines of report.md."""
+    source = decoding.printable(root.resolve())
+    yield f"# {raw_set.name}\n\nPrepared from `{source}`.\n"
+    for title, text in (
+        ("Paper", raw_set.paper),
+        ("Terms", raw_set.terms),
+        ("Distributed at", raw_set.home),
+        ("Note", raw_set.note),
+    ):
+        if text:
+            yield f"- {title}: {text}"
+    yield "\n| split | examples | published |\n|---|---|---|"
+    for split in dict.fromkeys([*checked.splits, *raw_set.counts]):
+        count = len(checked.splits.get(split, ()))
+        yield f"| {split} | {count} | {raw_set.counts.get(split, '-')} |"
+    yield ""
+    yield from _differing_counts(raw_set, checked)
+    if raw_set.kind != "photos":
+        yield f"\n{_tell_sides(checked)}\n"
+        for file, sides in checked.against():
+            yield f"- contradicted, kept by --trust_sides: {file} ({sides})"
+    yield f"\n## Left out: {len(checked.excluded)}\n"
+    for file, reason in checked.excluded:
+        yield f"- {file} {reason}"
+    yield f"\n## Files without an image suffix, passed over: {len(checked.others)}\n"
+    for file in checked.others:
+        yield f"- {file}"

@@ -1,0 +1,132 @@
+"""Plans sets of pairs whose rain is rendered ahead of time.
+
+Rendered live, a photograph is in another rain each time it is looked at. Rendered ahead
+of time it is in as many as there are variants, and reading one costs no more than
+decoding it.
+"""
+
+import functools
+import hashlib
+import json
+import os
+
+from ttl_jax.data.files import decoding
+from ttl_jax.data.rain import live_rain
+from ttl_jax.data.sets import record_writer
+from ttl_jax.data.sets.preparation import RENDERED, Plan, require_own_name
+from ttl_jax.data.sets.record_writer import Contents, Part
+from ttl_jax.data.sources import source_names
+from ttl_jax.data.sources.photographs import LivePair, NoPairsError, describe
+from ttl_jax.data.sources.records import Row
+
+# Variants that are made together share the encoding of their clean photograph, and are
+# in memory at once.
+_NUM_TOGETHER = 4
+
+
+def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Plan:
+    """The plan of a set of rendered pairs, all of them in its split "train".
+
+    Args:
+      name: Of the set.
+      source: Of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN. Its
+        photographs are opened and checked.
+      num_variants: How often each photograph is rendered, in other rain each time.
+      seed: Of the rain.
+
+    Raises:
+      ValueError: If the source cannot be opened or renders no rain, or if the other
+        arguments are not as they should be.
+    """
+    name = require_own_name(name, RENDERED)
+    if num_variants < 1:
+        raise ValueError(f"--variants is {num_variants}; expected 1 or more.")
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}; expected 0 or more.")
+    pairs = _open(source)
+    description = (
+        f"{decoding.printable(source)}, {len(pairs)} photographs in {num_variants} "
+        f"variants of seed {seed}"
+    )
+    facts = [_describe(pairs), num_variants, seed]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    check = functools.partial(
+        _make_contents, name, description, pairs, num_variants, seed
+    )
+    return Plan(name, {"description": description, "digest": digest}, check)
+
+
+def _open(source: str) -> list[LivePair]:
+    try:
+        pairs = source_names.open_pairs(source)
+    except NoPairsError:
+        pairs = []
+    if not pairs or not all(isinstance(pair, LivePair) for pair in pairs):
+        raise ValueError(
+            f"--source {source!r} renders no rain; expected is one of "
+            f"{', '.join(source_names.KNOWN_RAIN)}, such as rain:folder:/photos/clean."
+        )
+    names = [pair.clean.name for pair in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"--source {source!r} renders several kinds of rain on the same photographs; "
+            "make a set of each kind."
+        )
+    return pairs
+
+
+def _describe(pairs: list[LivePair]) -> list[str]:
+    """Names and sizes of all files that the pairs are made from."""
+    rains = dict.fromkeys(pair.rain for pair in pairs)
+    streaks = [line for rain in rains for line in describe(rain.pairs)]
+    return [*describe(pairs), *(f"streaks {line}" for line in streaks)]
+
+
+def _make_contents(
+    name: str, description: str, pairs: list[LivePair], num_variants: int, seed: int
+) -> Contents:
+    folder = _common_folder([pair.clean.name for pair in pairs])
+    parts = []
+    for pair in pairs:
+        scene = pair.clean.name.removeprefix(folder)
+        image_bytes = record_writer.estimate_png(pair.width, pair.height)
+        for first in range(0, num_variants, _NUM_TOGETHER):
+            variants = range(first, min(first + _NUM_TOGETHER, num_variants))
+            make = functools.partial(_render_part, pair, scene, variants, seed)
+            parts.append(Part(len(variants), 2 * len(variants) * image_bytes, make))
+    num_examples = len(pairs) * num_variants
+    return Contents(
+        image_names=("rainy", "clean"),
+        splits={"train": parts},
+        summary=f"train: {num_examples} examples",
+        report=f"# {name}\n\nRendered from {description}.\n\n"
+        f"| split | examples |\n|---|---|\n| train | {num_examples} |",
+    )
+
+
+def _render_part(
+    pair: LivePair, scene: str, variants: range, seed: int
+) -> list[tuple[Row, list[bytes]]]:
+    """Variants of a pair. Their rain depends on the name, the variant and the seed."""
+    clean = pair.clean.load()
+    if clean.shape != (pair.height, pair.width, 3):
+        raise ValueError(
+            f"{pair.clean.name} changed while the set was prepared; do it again."
+        )
+    encoded_clean = record_writer.encode_png(clean)
+    made = []
+    for variant in variants:
+        rng = live_rain.rng_of(pair.clean.name, variant, seed)
+        rainy = pair.rain.fall(clean, clean, max(clean.shape), rng)
+        encoded = [record_writer.encode_png(rainy), encoded_clean]
+        num_bytes = [len(data) for data in encoded]
+        name = f"{scene}/{variant}"
+        row = Row(name, scene, pair.width, pair.height, num_bytes, scene)
+        made.append((row, encoded))
+    return made
+
+
+def _common_folder(names: list[str]) -> str:
+    """What all names begin with, up to a /."""
+    prefix = os.path.commonprefix(names)
+    return prefix[: prefix.rfind("/") + 1]

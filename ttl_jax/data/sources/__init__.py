@@ -1,0 +1,1 @@
+"""Photographs and pairs by the name of their source."""

@@ -1,0 +1,164 @@
+"""Prepared sets: records of encoded images, and an index of them.
+
+A set lies in "<data folder>/<name>/<version>": ArrayRecord files that
+`tensorflow_datasets` also reads, `index.json` and `report.md`. It is put there whole, by
+one renaming, when all of it is written.
+"""
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ttl_jax import user_paths
+
+VERSION = "1.0.0"  # of the records and the index
+
+_INDEX = "index.json"
+_CLASSES = {
+    f"tensorflow_datasets.core.features.{name}"
+    for name in (
+        "features_dict.FeaturesDict",
+        "image_feature.Image",
+        "text_feature.Text",
+    )
+}
+
+
+class Row(NamedTuple):
+    """What the index knows of one record.
+
+    Attributes:
+      name: Unique within the split.
+      scene: Shared by the records that show the same scene.
+      width: In pixels, upright.
+      height: In pixels, upright.
+      num_bytes: Of each of its images.
+      last_file: Of the source: the clean image of a pair, which several rainy ones may
+        share.
+    """
+
+    name: str
+    scene: str
+    width: int
+    height: int
+    num_bytes: Sequence[int]
+    last_file: str
+
+
+class Index(NamedTuple):
+    """What is known of a prepared set without reading its records.
+
+    Attributes:
+      name: Of the set.
+      image_names: Features of its records: rainy and clean, or image.
+      splits: Row i is of record i.
+      views: Splits that are parts of another one: its name, and the positions in it.
+      source: Where it came from, see `preparation`.
+      excluded: Files that were left out, and why.
+    """
+
+    name: str
+    image_names: Sequence[str]
+    splits: Mapping[str, Sequence[Row]]
+    views: Mapping[str, tuple[str, Sequence[int]]]
+    source: Mapping[str, Any]
+    excluded: Sequence[tuple[str, str]]
+
+
+def default_data_dir() -> pathlib.Path:
+    """$TTL_JAX_DATA_DIR, or the folder ttl_jax/data in the user's cache."""
+    if folder := os.environ.get("TTL_JAX_DATA_DIR"):
+        return user_paths.expand(folder)
+    return user_paths.cache_folder("data")
+
+
+def folder_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+    """Where a set of that name is, once it is prepared."""
+    return data_dir / name / VERSION
+
+
+def read_index(folder: pathlib.Path) -> Index | None:
+    """The index of a prepared set; None where there is none.
+
+    Raises:
+      ValueError: If it cannot be read.
+    """
+    try:
+        content = json.loads((folder / _INDEX).read_bytes())
+        content["splits"] = {
+            split: [Row(*row) for row in rows]
+            for split, rows in content["splits"].items()
+        }
+        index = Index(**content)
+        _check(index)
+        return index
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError,
+            RecursionError) as error:  # fmt: skip
+        raise ValueError(
+            f"{folder / _INDEX} cannot be read ({error!r}); prepare the set again with "
+            "--overwrite."
+        ) from error
+
+
+def _check(index: Index) -> None:
+    """Raises an error where readers would rely on what is not so."""
+    if not isinstance(index.name, str):
+        raise TypeError(f"{index.name!r} is no name")
+    if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
+        raise ValueError(f"{index.image_names} are no images of it")
+    for rows in index.splits.values():
+        for row in rows:
+            texts, sizes = (row.name, row.scene, row.last_file), row[2:4]
+            if (
+                not all(isinstance(text, str) for text in texts)
+                or not all(isinstance(n, int) for n in (*sizes, *row.num_bytes))
+                or len(row.num_bytes) != len(index.image_names)
+            ):
+                raise ValueError(f"{row} is no row of it")
+    for split, positions in index.views.values():
+        for position in positions:
+            index.splits[split][position]
+
+
+def write_index(folder: pathlib.Path, index: Index) -> None:
+    """Puts the index beside its records."""
+    (folder / _INDEX).write_text(json.dumps(index._asdict()))
+
+
+def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> bytes:
+    """The encoded bytes of one image of a record; any thread and process may call it."""
+    # What a forked process inherits of open records is not its own.
+    return _open_split(folder, split, os.getpid())[position][image]
+
+
+@functools.cache
+def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[dict]:
+    import tensorflow_datasets as tfds  # takes half a second
+
+    _check_classes(folder)
+    builder = tfds.builder_from_directory(folder)
+    encoded = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+    return builder.as_data_source(split, decoders=encoded)
+
+
+def _check_classes(folder: pathlib.Path) -> None:
+    """Refuses classes that no prepared set names: TFDS would import their modules."""
+    remaining = [json.loads((folder / "features.json").read_text("utf-8"))]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, dict | list):
+            remaining += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, str) and "." in value and value not in _CLASSES:
+            raise ValueError(
+                f"{folder / 'features.json'} names {value!r}, which no prepared set has; "
+                "prepare the set again with --overwrite."
+            )

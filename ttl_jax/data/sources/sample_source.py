@@ -1,0 +1,107 @@
+"""The source sample: photographs inside installed packages, and rain rendered on them."""
+
+import dataclasses
+import functools
+import importlib.util
+import math
+import pathlib
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from ttl_jax.data.files import images
+from ttl_jax.data.rain import camera, renderer
+from ttl_jax.data.sources.photographs import Pair, Photograph
+
+_PHOTOGRAPHS = {
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "camera": ("skimage", "data/camera.png"),
+    "chelsea": ("skimage", "data/chelsea.png"),
+    "china": ("sklearn", "datasets/images/china.jpg"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+    "motorcycle_left": ("skimage", "data/motorcycle_left.png"),
+    "rocket": ("skimage", "data/rocket.jpg"),
+}
+# Renderings of each photograph. They are kept once rendered: about 75 MB when all are.
+_NUM_VARIANTS = {"train": 15, "test": 3}
+_MAX_PSNR = 24.0  # dB, of rainy against clean
+
+
+class Sample:
+    """All of it, or its split "train" or "test": every fourth photograph is for testing."""
+
+    def __init__(self, split: str | None):
+        self._split = split
+
+    def photographs(self, role: str) -> list[Photograph]:
+        """As `sources.open_photographs`, of this source alone."""
+        if role == "clean":
+            return [self._clean(name) for name, _ in self._names()]
+        return [pair.rainy for pair in self.pairs()]
+
+    def pairs(self) -> list[Pair]:
+        """As `sources.open_pairs`, of this source alone."""
+        return [
+            Pair(self._rainy(name, variant), self._clean(name))
+            for name, split in self._names()
+            for variant in range(_NUM_VARIANTS[split])
+        ]
+
+    def _names(self) -> Iterable[tuple[str, str]]:
+        for i, name in enumerate(_PHOTOGRAPHS):
+            split = "test" if i % 4 == 3 else "train"
+            if self._split in (None, split):
+                yield name, split
+
+    def _clean(self, name: str) -> Photograph:
+        load = functools.partial(_load, name)
+        height, width, _ = load().shape
+        return Photograph(f"sample/{name}", width, height, None, load)
+
+    def _rainy(self, name: str, variant: int) -> Photograph:
+        clean = self._clean(name)
+        load = functools.partial(_render, name, variant)
+        return dataclasses.replace(
+            clean, name=f"{clean.name}/rain{variant:02}", load=load
+        )
+
+
+@functools.cache
+def _load(name: str) -> np.ndarray:
+    package, path = _PHOTOGRAPHS[name]
+    # Found without importing the package, which would take a second.
+    spec = importlib.util.find_spec(package)
+    file = spec and pathlib.Path(spec.submodule_search_locations[0], path)
+    if file is None or not file.is_file():
+        raise ValueError(
+            f"The source 'sample' needs {path} of the package {package}; "
+            "pip install scikit-image scikit-learn, or name a source of your own."
+        )
+    return _read_only(images.load(file))
+
+
+@functools.cache
+def _render(name: str, variant: int) -> np.ndarray:
+    """Heavy rain on a photograph: a pure function of its name and the variant.
+
+    Drawn until it is plain to see, which on dark and on bright scenes it often is not,
+    and without veil and camera: what is hardly there, colors that shift and noise six
+    scenes do not teach.
+    """
+    rng = np.random.default_rng((zlib.crc32(name.encode()), variant))
+    clean = _load(name)
+    while True:
+        parameters = dataclasses.replace(
+            renderer.draw_parameters(rng, "heavy"), veil=0.0, camera=camera.NEUTRAL
+        )
+        rainy = renderer.render(clean, parameters, rng)
+        error = np.mean((rainy.astype(np.float32) - clean) ** 2)
+        if 10 * math.log10(255**2 / max(error, 1e-9)) < _MAX_PSNR:
+            return _read_only(rainy)
+
+
+def _read_only(image: np.ndarray) -> np.ndarray:
+    image.flags.writeable = False  # it is shared between all who load it
+    return image

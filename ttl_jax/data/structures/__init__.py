@@ -1,0 +1,1 @@
+"""Thin structures drawn on photographs that look like rain and are none."""

@@ -1,0 +1,1 @@
+"""What kinds of rain a set of photographs holds."""

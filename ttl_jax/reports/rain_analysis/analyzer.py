@@ -1,0 +1,361 @@
+"""How real rain differs from synthetic rain: the analysis of Fig. 2, as numbers.
+
+The result of `analyze` holds every number of the page and the figures:
+
+    settings            what was chosen, and the constants below
+    sets                name, kind, source and numbers of images, in order
+    forms/<form>        the same for images as they are and equalised (`rain_sets`):
+      sets/<name>       images, scenes, excluded, and summaries of niqe and damage
+      contrasts         real less synthetic, of NIQE and of damage
+      coverage          how far synthetic features cover real ones
+      tsne              places on the map of features
+      images/<name>     each image's scene and NIQE
+
+A summary is {mean, median, low, high, images, scenes}, `low` and `high` being null where
+fewer than `MIN_SCENES` scenes stand behind it.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ttl_jax import atomic_files
+from ttl_jax.metrics import intervals, niqe
+from ttl_jax.reports.rain_analysis import (
+    rain_features,
+    rain_figures,
+    rain_page,
+    rain_scenes,
+    rain_sets,
+)
+from ttl_jax.reports.rain_analysis.rain_sets import (
+    CLEAN,
+    REAL,
+    SYNTHETIC,
+    Embed,
+    ImageSet,
+    SetReadings,
+)
+from ttl_jax.reports.scores import scene_names
+
+PAGE, DATA = "index.html", "analysis.json"
+
+NIQE_FEATURES = "mean over blocks of the 36 features of NIQE"
+
+LEVEL = 0.95  # of intervals
+NUM_RESAMPLES = 2000  # of the bootstrap
+MIN_SCENES = 10  # behind an interval; resampling fewer makes it far too narrow
+OTHER_HALF = "other half"  # of a real set, as a side of it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What can be chosen.
+
+    Attributes:
+      num_images: At most so many of a set are measured; the paper shows 500.
+      side: Width and height of the equalised form, in pixels.
+      quality: Its JPEG quality, as libjpeg counts.
+      seed: Of every draw.
+      features: What the feature space is, in words.
+      scenes: File that names scenes, as `scene_names.read` takes it, or None.
+
+    Raises:
+      ValueError: If the equalised form is too small for NIQE, or the quality is none.
+    """
+
+    num_images: int = 500
+    side: int = 288
+    quality: int = 75
+    seed: int = 0
+    features: str = NIQE_FEATURES
+    scenes: str | None = None
+
+    def __post_init__(self):
+        if self.side < niqe.MIN_SIDE:
+            raise ValueError(
+                f"Images of {self.side} x {self.side} pixels are too small: NIQE needs "
+                f"{niqe.MIN_SIDE} or more."
+            )
+        if not 1 <= self.quality <= 95:
+            raise ValueError(f"A JPEG quality is from 1 to 95, not {self.quality}.")
+
+
+def analyze(
+    sets: Sequence[ImageSet], settings: Settings, embed: Embed | None = None
+) -> dict[str, Any]:
+    """All numbers of the analysis, as JSON can hold them.
+
+    Args:
+      sets: As `rain_sets.open_sets` returns them.
+      settings: What was chosen.
+      embed: Gives the features that `settings.features` names; None for those of NIQE.
+
+    Raises:
+      ValueError: As `scene_names.read` and `rain_sets.measure_all`, or if no
+        image of a set can be measured.
+    """
+    file = settings.scenes
+    named = scene_names.read(file) if file else scene_names.NONE
+    measured = rain_sets.measure_all(
+        sets, side=settings.side, quality=settings.quality, embed=embed
+    )
+    scenes = {s.name: rain_scenes.find_scenes(s, measured, named) for s in sets}
+    forms = {}
+    for form in rain_sets.FORMS:
+        readings = {
+            s.name: rain_sets.read_set(s, measured, scenes[s.name], form) for s in sets
+        }
+        forms[form] = _analyze_form(sets, readings, settings.seed)
+    constants = {
+        "level": LEVEL,
+        "num_resamples": NUM_RESAMPLES,
+        "min_scenes": MIN_SCENES,
+        "num_neighbours": rain_features.NUM_NEIGHBOURS,
+        "num_draws": rain_features.NUM_DRAWS,
+        "min_samples": rain_features.MIN_SAMPLES,
+        "max_points": rain_features.MAX_POINTS,
+    }
+    return {
+        "settings": dataclasses.asdict(settings) | constants,
+        "sets": [
+            {
+                "name": s.name,
+                "kind": s.kind,
+                "source": s.source,
+                "pairs": s.clean is not None,
+                "found": s.num_found,
+                "images": len(s.images),
+                "scenes": len(set(scenes[s.name].tolist())),
+            }
+            for s in sets
+        ],
+        "forms": forms,
+    }
+
+
+def _analyze_form(
+    sets: Sequence[ImageSet],
+    readings: Mapping[str, SetReadings],
+    seed: int,
+) -> dict[str, Any]:
+    summaries = {
+        name: {
+            "images": len(of_set.names),
+            "scenes": len(set(of_set.scenes.tolist())),
+            "excluded": of_set.excluded,
+            "niqe": {
+                side: _summarize(values, of_set.scenes, seed)
+                for side, values in of_set.niqe.items()
+            },
+            "damage": _damage_of_pairs(of_set, seed),
+        }
+        for name, of_set in readings.items()
+    }
+    _add_unpaired_damage(sets, summaries)
+    return {
+        "sets": summaries,
+        "contrasts": _contrasts(sets, summaries),
+        "coverage": _cover(sets, readings, seed),
+        "tsne": _map_features(sets, readings, seed),
+        "images": {name: _list_images(of_set) for name, of_set in readings.items()},
+    }
+
+
+def _list_images(readings: SetReadings) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": name,
+            "scene": int(readings.scenes[i]),
+            "niqe": {
+                side: float(of_side[i]) for side, of_side in readings.niqe.items()
+            },
+        }
+        for i, name in enumerate(readings.names)
+    ]
+
+
+# Summaries
+
+
+def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, Any]:
+    """Mean, with an interval that resamples scenes, and median over images."""
+    mean, low, high = intervals.bootstrap_mean(
+        values, scenes, num_resamples=NUM_RESAMPLES, seed=seed, level=LEVEL
+    )
+    num_scenes = len(np.unique(scenes))
+    enough = num_scenes >= MIN_SCENES
+    return {
+        "mean": float(mean),
+        "median": float(np.median(values)),
+        "low": float(low) if enough else None,
+        "high": float(high) if enough else None,
+        "images": len(values),
+        "scenes": num_scenes,
+    }
+
+
+def _damage_of_pairs(readings: SetReadings, seed: int) -> dict[str, Any] | None:
+    """NIQE(rainy) - NIQE(clean) over pairs; None where there are none."""
+    if len(readings.niqe) < 2:
+        return None
+    damage = readings.niqe["rainy"] - readings.niqe["clean"]
+    return {"from": "pairs", **_summarize(damage, readings.scenes, seed)}
+
+
+def _add_unpaired_damage(sets: Sequence[ImageSet], summaries: Mapping) -> None:
+    """To real sets that are no pairs, where there is a rain-free set to compare with."""
+    for clean, real in itertools.product(_names(sets, CLEAN), _names(sets, REAL)):
+        if summaries[real]["damage"] is None:
+            rainy, free = summaries[real]["niqe"]["rainy"], summaries[clean]["niqe"]
+            damage = difference(rainy, free["clean"])
+            summaries[real]["damage"] = {"from": "unpaired", **damage}
+
+
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The difference of two independent means, with an interval.
+
+    References:
+      Zou and Donner, Construction of confidence limits about effect measures: a general
+      approach, 2008: the limits follow from those of each mean.
+    """
+    mean = first["mean"] - second["mean"]
+    low = high = None
+    if None not in (first["low"], second["low"]):
+        low = mean - np.hypot(
+            first["mean"] - first["low"], second["high"] - second["mean"]
+        )
+        high = mean + np.hypot(
+            first["high"] - first["mean"], second["mean"] - second["low"]
+        )
+        low, high = float(low), float(high)
+    return {"mean": mean, "low": low, "high": high}
+
+
+def _contrasts(sets: Sequence[ImageSet], summaries: Mapping) -> list[dict[str, Any]]:
+    """For each real and each synthetic set, real less synthetic."""
+    contrasts = []
+    for real, synthetic in itertools.product(
+        _names(sets, REAL), _names(sets, SYNTHETIC)
+    ):
+        one, other = summaries[real], summaries[synthetic]
+        contrast = {
+            "real": real,
+            "synthetic": synthetic,
+            "niqe": difference(one["niqe"]["rainy"], other["niqe"]["rainy"]),
+            "damage": None,
+        }
+        if one["damage"] and other["damage"]:
+            contrast["damage"] = difference(one["damage"], other["damage"])
+        contrasts.append(contrast)
+    return contrasts
+
+
+def _names(sets: Sequence[ImageSet], *kinds: str) -> list[str]:
+    return [image_set.name for image_set in sets if image_set.kind in kinds]
+
+
+# Features
+
+
+def _cover(
+    sets: Sequence[ImageSet], readings: Mapping[str, SetReadings], seed: int
+) -> list[dict[str, Any]]:
+    """How far the sides of other sets cover each real set.
+
+    Rain-free photographs are the control: what they cover is not covered by rain.
+    """
+    others = {
+        (name, side): rain_features.FeatureSet(features, readings[name].scenes)
+        for name in _names(sets, SYNTHETIC, CLEAN)
+        for side, features in readings[name].features.items()
+    }
+    covers = []
+    for name in _names(sets, REAL):
+        real = readings[name].features["rainy"], readings[name].scenes
+        cover = rain_features.cover(rain_features.FeatureSet(*real), others, seed)
+        keyed = [
+            [(*(key or (name, OTHER_HALF)), value) for key, value in by_key.items()]
+            for by_key in (cover.rows, cover.too_few)
+        ]
+        covers.append(
+            {
+                "real": name,
+                "samples": cover.samples,
+                "rows": [{"set": s, "side": side, **row} for s, side, row in keyed[0]],
+                "too_few": [
+                    {"set": s, "side": side, "scenes": num} for s, side, num in keyed[1]
+                ],
+            }
+        )
+    return covers
+
+
+def _map_features(
+    sets: Sequence[ImageSet], readings: Mapping[str, SetReadings], seed: int
+) -> dict[str, Any]:
+    """The rainy sides of all sets on one map: names and places by set."""
+    chosen = {
+        name: rain_features.choose_points(len(readings[name].names), seed)
+        for name in _names(sets, REAL, SYNTHETIC)
+    }
+    features = [readings[name].features["rainy"][i] for name, i in chosen.items()]
+    places, perplexity = rain_features.make_map(np.concatenate(features), seed)
+    ends = np.cumsum([len(indices) for indices in chosen.values()])
+    by_set = zip(chosen.items(), np.split(places, ends[:-1]), strict=True)
+    return {
+        "perplexity": perplexity,
+        "points": {
+            name: [
+                {"image": readings[name].names[i], "x": float(x), "y": float(y)}
+                for i, (x, y) in zip(indices, of_set, strict=True)
+            ]
+            for (name, indices), of_set in by_set
+        },
+    }
+
+
+# Files
+
+
+def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) -> str:
+    """Writes `index.html`, `analysis.json` and the figures, each completely or not.
+
+    Args:
+      folder: Where to; made if it is not there. Earlier reports are replaced.
+      analysis: As `analyze` returns it.
+
+    Returns:
+      What was found, in a few lines.
+    """
+    folder = pathlib.Path(folder)
+    figures = rain_figures.draw_all(analysis)
+    contents = {
+        **figures,
+        DATA: (json.dumps(analysis, indent=2, allow_nan=False) + "\n").encode(),
+        PAGE: rain_page.page(analysis, figures).encode(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in contents.items():
+        with atomic_files.atomic_file(folder / name) as stream:
+            stream.write(data)
+    return "\n".join(_report_lines(analysis))
+
+
+def _report_lines(analysis: Mapping[str, Any]) -> Iterator[str]:
+    for form, numbers in analysis["forms"].items():
+        yield f"{form.replace('_', ' ')}:"
+        for name, of_set in numbers["sets"].items():
+            means = [f"{s} {v['mean']:.2f}" for s, v in of_set["niqe"].items()]
+            if of_set["damage"]:
+                means.append(f"damage {of_set['damage']['mean']:+.2f}")
+            yield (
+                f"  {name}: {of_set['images']} images, {of_set['scenes']} scenes, "
+                f"{len(of_set['excluded'])} left out; NIQE {', '.join(means)}"
+            )

@@ -1,0 +1,90 @@
+"""Rows of a comparison sheet from the results of several methods."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ttl_jax.metrics import image_quality
+from ttl_jax.reports.sheets.close_ups import Box
+from ttl_jax.reports.sheets.examples import INPUT, Example
+from ttl_jax.reports.sheets.sheets import SheetRow
+
+TARGET = "target"
+EVERY_IMAGE = ""  # in place of an image's name
+
+
+def make_rows(
+    examples: Iterable[Example],
+    *,
+    close_ups: Mapping[str, Sequence[Box]] | int = 0,
+    protocol: str | None = image_quality.DEFAULT_PROTOCOL,
+    with_names: bool = False,
+) -> list[SheetRow]:
+    """A row for each example: the input, every method's result, and any target.
+
+    Args:
+      examples: Such as `examples.Examples`.
+      close_ups: Boxes by the image's name, those of `EVERY_IMAGE` in every row; or how
+        many to place where the methods' results differ most from each other, a single
+        method's from the input.
+      protocol: Of the PSNR and SSIM under each image that has a target; None for none.
+      with_names: Whether the rows bear the images' names.
+
+    Raises:
+      ValueError: A close-up is of no image, a method is called `TARGET`, or as
+        `SheetRow`.
+    """
+    rows = {}
+    for example in examples:
+        try:
+            rows[example.name] = _make_row(example, close_ups, protocol, with_names)
+        except ValueError as error:
+            raise ValueError(f"{example.name}: {error}") from error
+    if not isinstance(close_ups, int):
+        for name in close_ups:
+            if name not in (EVERY_IMAGE, *rows):
+                raise ValueError(
+                    f"A close-up is of {name!r}, which is none of the images shown: "
+                    f"{', '.join(rows)}."
+                )
+    return list(rows.values())
+
+
+def _make_row(
+    example: Example,
+    close_ups: Mapping[str, Sequence[Box]] | int,
+    protocol: str | None,
+    with_names: bool,
+) -> SheetRow:
+    if not isinstance(close_ups, int):
+        of_row = (close_ups.get(name, ()) for name in (EVERY_IMAGE, example.name))
+        close_ups = [box for boxes in of_row for box in boxes]
+    methods = [method for method in example.restored if method != INPUT]
+    panels, captions = dict(example.restored), {}
+    if example.target is not None:
+        if TARGET in panels:
+            raise ValueError(
+                f"{TARGET!r} is what the clean images are called; name the method "
+                "otherwise."
+            )
+        panels[TARGET] = example.target
+        if protocol:
+            captions = _captions(example, protocol)
+    return SheetRow(
+        panels,
+        captions,
+        name=example.name if with_names else "",
+        close_ups=close_ups,
+        compared=methods if len(methods) > 1 else [INPUT, *methods],
+    )
+
+
+def _captions(example: Example, protocol: str) -> dict[str, str]:
+    """The scores under each image; under the target, which has none, what they are."""
+    captions = {TARGET: "PSNR / SSIM"}
+    for method, restored in example.restored.items():
+        pair = restored[np.newaxis], example.target[np.newaxis]
+        psnr = image_quality.psnr(*pair, protocol).item()
+        ssim = image_quality.ssim(*pair, protocol).item()
+        captions[method] = f"{psnr:.2f} / {ssim:.4f}"
+    return captions

@@ -1,0 +1,168 @@
+"""Writes the steps of a run and restores them: arrays and JSON by Orbax.
+
+A step holds
+
+    params/<module>/<leaf>    the weights of each trainable module
+    ema/<module>/<leaf>       their moving average, where the run keeps one
+    progress/                 step, optimizer state and so on, to go on training
+    metadata                  JSON: config, networks, where modules were loaded from
+
+and nothing else. A leaf is an array of `flat_params`; each is verified when it is read.
+"""
+
+import contextlib
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from ttl_jax.weights import fingerprints, flat_params, saved_runs
+
+
+class _LatestAndBest:
+    """Which steps stay: the last ones, and the best.
+
+    Attributes:
+      best_step: The best one, if any is.
+    """
+
+    def __init__(self, num_latest: int):
+        self.best_step: int | None = None
+        self._num_latest = num_latest
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """For each saved step, ascending, whether it stays; Orbax asks."""
+        del context
+        first_latest = len(checkpoints) - self._num_latest
+        return [
+            i >= first_latest or checkpoint.step == self.best_step
+            for i, checkpoint in enumerate(checkpoints)
+        ]
+
+
+class Checkpointer:
+    """Saves and restores the steps of one run.
+
+    Attributes:
+      run_dir: The run's folder; checkpoints lie in its subfolder `checkpoints`.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, *, keep: int):
+        self.run_dir = run_dir
+        self._folder = run_dir / saved_runs.FOLDER
+        self._kept = _LatestAndBest(keep)
+        if jax.process_index() == 0:
+            self._remove_partial()  # what a kill has left
+        try:
+            self._manager = ocp.CheckpointManager(
+                self._folder.absolute(),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=self._kept, create=True
+                ),
+                item_handlers=saved_runs.make_handlers(),
+            )
+        except OSError:
+            raise
+        except Exception as error:  # Orbax looks into each step.
+            raise ValueError(
+                f"{self._folder.absolute()} cannot be opened: "
+                f"{saved_runs.reason_of(error)}. Move the step that is damaged elsewhere, "
+                "and start again."
+            ) from error
+
+    def latest_step(self) -> int | None:
+        """Returns the last step saved whole, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, items: Mapping[str, Any], metadata: Mapping) -> None:
+        """Begins to write a step in the background; the arrays may be donated after.
+
+        Once it is written whole, those steps go that are neither among the last nor the
+        best.
+
+        Args:
+          step: Updates done.
+          items: Trees of arrays by item, `params` among them.
+          metadata: Values that JSON can hold; "best", where it is not None, has the best
+            "step" so far.
+
+        Raises:
+          OSError: If a step, this one or the one before, cannot be written. The last
+            good one stays.
+        """
+        self._kept.best_step = (metadata.get("best") or {}).get("step")
+        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        checksums = {name: fingerprints.checksum(tree) for name, tree in items.items()}
+        arguments["metadata"] = ocp.args.JsonSave(
+            {**metadata, saved_runs.CHECKSUMS: checksums}
+        )
+        with self._saving():
+            self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+
+    def restore(self, step: int, items: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the items of a step, placed as their templates are.
+
+        Args:
+          step: A step that was saved.
+          items: Trees of arrays or `jax.ShapeDtypeStruct` with sharding, by item.
+
+        Raises:
+          ValueError: If a leaf's name, shape or type is not the template's.
+          CheckpointError: If the step is damaged.
+        """
+        source = f"{self.run_dir} at step {step}"
+        checksums = saved_runs.read_metadata(self.run_dir, step)[saved_runs.CHECKSUMS]
+        with saved_runs.reading(self.run_dir, step, *items):
+            saved = self._manager.item_metadata(step)
+        for name, template in items.items():
+            flat_params.verify_params(
+                fingerprints.flatten(saved[name]),
+                fingerprints.flatten(template),
+                source=source,
+                module=name,
+            )
+        arguments = {
+            name: ocp.args.StandardRestore(jax.tree.map(_as_template, template))
+            for name, template in items.items()
+        }
+        with saved_runs.reading(self.run_dir, step, *items):
+            restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
+        for name in items:
+            with saved_runs.reading(self.run_dir, step, name):
+                fingerprints.verify_checksum(restored[name], checksums.get(name))
+        return {name: restored[name] for name in items}
+
+    def close(self) -> None:
+        """Waits, then releases the run's files.
+
+        Raises:
+          OSError: As `save`.
+        """
+        with self._saving():
+            self._manager.close()
+
+    def _remove_partial(self) -> None:
+        for partial in self._folder.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(partial, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Tells what fails to be written, and leaves nothing of it."""
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore raise nearly anything.
+            self._remove_partial()  # which may have filled the disk
+            last = max(saved_runs.saved_steps(self.run_dir), default=None)
+            stays = "No step was saved" if last is None else f"Step {last} stays"
+            raise OSError(
+                f"{self._folder} could not be written to: {saved_runs.reason_of(error)}. "
+                f"{stays}. Once there is room and permission to write, the same command "
+                "goes on."
+            ) from error
+
+
+def _as_template(leaf):
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

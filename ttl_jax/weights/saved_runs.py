@@ -1,0 +1,284 @@
+"""Reads what runs have saved: their steps, what those tell of themselves, the weights.
+
+Whatever makes a step unreadable is a `CheckpointError`, which tells the way out. To read
+runs no code of whoever wrote it.
+"""
+
+import contextlib
+import itertools
+import math
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ttl_jax.weights import fingerprints
+from ttl_jax.weights.flat_params import Params
+
+FOLDER = "checkpoints"
+BEST = "best"  # runs/derain/best names the best step of runs/derain
+CHECKSUMS = "checksums"  # of each item's arrays, in a step's metadata
+
+# Trained weights hardly compress. Arrays that claim more than so many times what their
+# step has on disk are not read, as sizes that somebody forged would fill the memory.
+_MAX_EXPANSION = 100
+_ALWAYS_READ = 2**28  # bytes
+
+
+class CheckpointError(ValueError):
+    """A saved step that cannot be read; names it, what is wrong, and the way out.
+
+    Attributes:
+      fault: The same without the way out, and no full stop.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, step: int, reason: str):
+        earlier = [saved for saved in saved_steps(run_dir) if saved < step]
+        folder = run_dir / FOLDER
+        way_out = (
+            f"The step before it is {folder / str(earlier[-1])}: name that one, or go on "
+            "training from there by the run's own command with --fallback."
+            if earlier
+            else f"No step is saved before it: remove {run_dir} and train it anew."
+        )
+        self.fault = f"{folder / str(step)} cannot be read: {reason}"
+        super().__init__(f"{self.fault}. {way_out}")
+
+
+def saved_steps(run_dir: pathlib.Path) -> list[int]:
+    """Returns the steps that a run has saved, ascending; none if it never began.
+
+    What was being written when a run was killed has another name.
+    """
+    folder = run_dir / FOLDER
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
+    """Returns what `Checkpointer.save` was given as the metadata of a step.
+
+    And the entry "checksums" by item, which is empty in steps of earlier versions.
+
+    Raises:
+      CheckpointError: If they cannot be read, or are not what training writes.
+    """
+    metadata = _read_item(run_dir, step, "metadata")
+    if not is_metadata(metadata):
+        reason = "its metadata are not those that training writes"
+        raise CheckpointError(run_dir, step, reason)
+    return {CHECKSUMS: {}} | metadata
+
+
+def is_metadata(value) -> bool:
+    """Whether JSON has the form that the readers of metadata rely on."""
+    match value:
+        case {
+            "config": {"num_steps": int()},
+            "modules": dict(modules),
+            "origins": dict(origins),
+            "ema": bool(),
+            "evaluation": dict(evaluation),
+        }:
+            best, checksums = value.get("best"), value.get(CHECKSUMS, {})
+            skipped = value.get("skipped_steps", [])
+            return (
+                all(_has(module, factory=str) for module in modules.values())
+                and all(
+                    _has(origin, run=str, module=str, step=int, digest=str)
+                    for origin in origins.values()
+                )
+                and all(isinstance(v, int | float) for v in evaluation.values())
+                and (best is None or _has(best, step=int, value=int | float))
+                and isinstance(checksums, dict)
+                and isinstance(skipped, list)
+                and all(isinstance(step, int) for step in skipped)
+            )
+    return False
+
+
+def _has(value, /, **types) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kind) for name, kind in types.items()
+    )
+
+
+def find_run(path: pathlib.Path) -> pathlib.Path:
+    """Returns the run's folder for a run, its best step, `checkpoints` or one of them.
+
+    Raises:
+      ValueError: If no checkpoint lies there.
+    """
+    path = pathlib.Path(path)
+    if (path / FOLDER).is_dir():
+        return path
+    if path.name == BEST and (path.parent / FOLDER).is_dir():
+        return path.parent
+    folder = path.parent if path.name.isdigit() else path
+    if folder.name == FOLDER and path.is_dir():
+        return folder.parent
+    raise ValueError(
+        f"{path} holds no checkpoint: expected a run's folder such as runs/derain, with "
+        f"a folder {FOLDER!r} inside, or a file that ttl_jax.pack wrote."
+    )
+
+
+def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
+    """Loads the weights of a run: the moving average where it keeps one.
+
+    Args:
+      path: A run's folder, for its last step; the name "best" inside it, for its best
+        one (`config.best_metric`); or one step's folder inside its `checkpoints`.
+
+    Returns:
+      Params by module, on the host; and the metadata with the entry `step` added.
+
+    Raises:
+      ValueError: If there is no finished checkpoint, or none was chosen as the best.
+      CheckpointError: If the step is damaged.
+    """
+    run_dir, step = find_step(pathlib.Path(path))
+    metadata = read_metadata(run_dir, step)
+    modules = _read_arrays(
+        run_dir, step, "ema" if metadata["ema"] else "params", metadata
+    )
+    del metadata[CHECKSUMS]
+    return modules, {**metadata, "step": step}
+
+
+def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Returns the run's folder and the step that a path names, as `load_modules`."""
+    run_dir = find_run(path)
+    steps = saved_steps(run_dir)
+    step = max(steps, default=None)
+    if path != run_dir and path.name.isdigit():
+        step = int(path.name)
+    if step not in steps:
+        raise ValueError(
+            f"{path} holds no finished checkpoint; steps in {run_dir}: "
+            f"{steps or 'none'}."
+        )
+    if path != run_dir and path.name == BEST:
+        best = read_metadata(run_dir, step).get("best")
+        if best is None:
+            raise ValueError(
+                f"{run_dir} has no best step yet, or was trained without "
+                f"--config.best_metric; name the run itself, for its last step {step}."
+            )
+        step = best["step"]
+    return run_dir, step
+
+
+def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
+    """Renames the last steps of a run that cannot be read, down to the first that can.
+
+    Returns:
+      What was wrong with each of them, and what it is called now.
+
+    Raises:
+      CheckpointError: If none can be read; nothing is renamed then.
+    """
+    faults: dict[int, CheckpointError] = {}
+    for step in reversed(saved_steps(run_dir)):
+        try:
+            metadata = read_metadata(run_dir, step)
+            for item in ("params", "progress", *(["ema"] if metadata["ema"] else [])):
+                _read_arrays(run_dir, step, item, metadata)
+            break
+        except CheckpointError as error:
+            faults[step] = error
+    else:
+        if faults:
+            raise faults[min(faults)]
+    return [f"{e.fault}; it is now {_set_aside(run_dir, s)}" for s, e in faults.items()]
+
+
+def _set_aside(run_dir: pathlib.Path, step: int) -> pathlib.Path:
+    folder = run_dir / FOLDER / str(step)
+    names = (folder.with_name(f"{step}.damaged{i}") for i in itertools.count(1))
+    return folder.rename(next(name for name in names if not name.exists()))
+
+
+def _read_arrays(
+    run_dir: pathlib.Path, step: int, item: str, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An item of arrays, on the host, as it was saved."""
+    arrays = _read_item(run_dir, step, item)
+    with reading(run_dir, step, item):
+        fingerprints.verify_checksum(arrays, metadata[CHECKSUMS].get(item))
+    return arrays
+
+
+def _read_item(run_dir: pathlib.Path, step: int, name: str):
+    """An item as it was saved, arrays on the host."""
+    folder = (run_dir / FOLDER / str(step)).absolute()
+    handler = ocp.CompositeCheckpointHandler(**make_handlers())
+    # Each process reads for itself, whether the others do or not.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
+    )
+    with (
+        reading(run_dir, step, name),
+        ocp.Checkpointer(handler, multiprocessing_options=alone) as reader,
+    ):
+        if name == "metadata":
+            argument = ocp.args.JsonRestore()
+        else:
+            saved = reader.metadata(folder).item_metadata[name]
+            _check_expansion(fingerprints.flatten(saved), folder)
+            # Without a template Orbax asks for the devices that there were in training.
+            template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), saved)
+            argument = ocp.args.StandardRestore(template)
+        return reader.restore(folder, args=ocp.args.Composite(**{name: argument}))[name]
+
+
+def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
+    claimed = sum(
+        math.prod(array.shape) * np.dtype(array.dtype).itemsize
+        for array in arrays.values()
+    )
+    stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if claimed > max(_ALWAYS_READ, _MAX_EXPANSION * stored):
+        raise ValueError(
+            f"they claim {claimed:,} bytes, but the files have {stored:,} in all"
+        )
+
+
+def make_handlers() -> dict[str, ocp.CheckpointHandler]:
+    """Returns how Orbax writes and reads each item of a step."""
+    arrays = ("params", "ema", "progress")
+    return {
+        **{name: ocp.StandardCheckpointHandler() for name in arrays},
+        "metadata": ocp.JsonCheckpointHandler(),
+    }
+
+
+@contextlib.contextmanager
+def reading(run_dir: pathlib.Path, step: int, *items: str) -> Iterator[None]:
+    """Turns what fails in the block into a `CheckpointError`; items have to be there."""
+    folder = run_dir / FOLDER / str(step)
+    if missing := [item for item in items if not (folder / item).is_dir()]:
+        reason = f"it lacks its {' and '.join(missing)}"
+        raise CheckpointError(run_dir, step, reason)
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise nearly anything.
+        where = f"its {items[0]}: " if len(items) == 1 else ""
+        raise CheckpointError(run_dir, step, where + reason_of(error)) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """The first cause of an error, on one line, without TensorStore's settings."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.split(r" \[(?:tensorstore_spec|os_error_code)=", str(error))[0]
+    text = " ".join(text.split())
+    kind = "" if type(error) is ValueError else type(error).__name__
+    return ": ".join(part for part in (kind, text.rstrip(".")) if part)

@@ -1,0 +1,118 @@
+"""Weights of a run as one file to pass on: arrays, and JSON in its header.
+
+The format is safetensors: to read one runs no code of whoever wrote it, and an array that
+claims to be larger than the file is refused.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ttl_jax import atomic_files
+from ttl_jax.weights import fingerprints
+from ttl_jax.weights.flat_params import Params
+
+SUFFIX = ".safetensors"
+
+_METADATA = "ttl_jax"  # the entry of the header that holds the metadata
+_CHECKSUM = "sha256"  # the entry that holds the digest of that one
+_DIGESTS = "digests"  # of the modules, in the metadata
+
+
+def write(
+    path: pathlib.Path,
+    modules: Mapping[str, Params],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Writes weights and what is told of them.
+
+    Args:
+      path: The file; its suffix is `SUFFIX`.
+      modules: Params by module.
+      metadata: JSON values.
+
+    Raises:
+      ValueError: If the file is named otherwise.
+      OSError: If it cannot be written; what was there before still is.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"A file of weights ends in {SUFFIX}, not {path.name!r}.")
+    arrays = {
+        f"{module}/{name}": np.asarray(value, order="C")
+        for module, params in modules.items()
+        for name, value in params.items()
+    }
+    digests = {name: fingerprints.digest(params) for name, params in modules.items()}
+    text = json.dumps({**metadata, _DIGESTS: digests}, sort_keys=True)
+    header = {_METADATA: text, _CHECKSUM: _digest(text)}
+    atomic_files.write_bytes(path, safetensors.numpy.save(arrays, header))
+
+
+def read_metadata(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the metadata that `write` was given.
+
+    Raises:
+      ValueError: If the file is missing, damaged or another program's.
+    """
+    return _read(path)[1]
+
+
+def read_digests(path: pathlib.Path) -> dict[str, str]:
+    """Returns the digest of each module, as `fingerprints.digest` of its params.
+
+    Raises:
+      ValueError: If the file is missing, damaged or another program's.
+    """
+    return _read(path)[2]
+
+
+def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
+    """Returns params by module, on the host, and the metadata that `write` was given.
+
+    Raises:
+      ValueError: If the file is missing, damaged or another program's.
+    """
+    arrays, metadata, digests = _read(path, with_arrays=True)
+    modules: dict[str, Params] = {name: {} for name in digests}
+    for key, value in arrays.items():
+        module, _, name = key.partition("/")
+        modules.setdefault(module, {})[name] = value
+    if {name: fingerprints.digest(of) for name, of in modules.items()} != digests:
+        raise ValueError(
+            f"{path} is damaged: its weights are not those that were saved."
+        )
+    return modules, metadata
+
+
+def _read(
+    path: pathlib.Path, *, with_arrays: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
+    """The arrays where they are wanted, the metadata, and the modules' digests."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            names = file.keys() if with_arrays else ()
+            arrays = {name: file.get_tensor(name) for name in names}
+        text = header[_METADATA]
+        if header[_CHECKSUM] != _digest(text):
+            raise ValueError("its metadata are not those that were saved")
+        metadata = json.loads(text)
+        digests = dict(metadata.pop(_DIGESTS))
+    except KeyError:
+        raise ValueError(f"{path} holds no weights of this program.") from None
+    except (
+        OSError, ValueError, TypeError, AttributeError, RecursionError,
+        safetensors.SafetensorError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    return arrays, metadata, digests
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
