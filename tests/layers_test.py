@@ -21,6 +21,8 @@ DATA = {"numpy", "scipy", "PIL", "absl", "tqdm"}  # no JAX: it runs in worker pr
 FLAGS = {"ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.compilation_cache"}
 ROOMS = {
     "ttl_jax/__init__": {"ttl_jax.inference"},
+    "ttl_jax/__main__": {"ttl_jax"},
+    "ttl_jax/config_files": set(),
     "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "chex", "optax"},
     "ttl_jax/metrics": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.metrics"},
     "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},

@@ -1,0 +1,42 @@
+"""All commands by one name: `ttl-jax COMMAND`, or `python -m ttl_jax COMMAND`.
+
+`ttl-jax COMMAND --help` describes a command. Each is also `python -m ttl_jax.COMMAND`.
+"""
+
+import runpy
+import sys
+
+from ttl_jax import __version__, suggestions
+
+COMMANDS = {
+    "derain": "remove rain from photographs",
+    "main": "train: one stage, all four, an ablation",
+    "evaluate": "score restored photographs",
+    "prepare": "make records of published or own sets; find duplicates",
+    "analyze": "compare the rain of sets of photographs",
+    "sheet": "make comparison sheets",
+    "pack": "write the weights of a run to one file",
+    "benchmark": "measure speed",
+}
+
+
+def main() -> None:
+    """Runs the command that the first argument names; the others are the command's."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = (f"  {name:<10} {what}" for name, what in COMMANDS.items())
+        print("usage: ttl-jax COMMAND [ARGUMENTS]\n\ncommands:", *lines, sep="\n")
+        sys.exit(0 if arguments else 2)
+    command = arguments[0]
+    if command == "--version":
+        print(f"ttl-jax {__version__}")
+    elif command in COMMANDS:
+        sys.argv = sys.argv[1:]
+        runpy.run_module(f"ttl_jax.{command}", run_name="__main__", alter_sys=True)
+    else:
+        known = suggestions.known_and_hint(command, COMMANDS)
+        sys.exit(f"ttl-jax: unknown command {command!r}; choose from {known}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Finds the file of a config by its name, and loads it.
+
+A name is a path to a Python file, or the stem of one of the project's own config files;
+a preset may follow a colon: `configs/derain.py:small`, `derain:small`, `derain`.
+
+The project's own files are those of the checkout that the current folder lies in, or else
+those that are installed inside the package. Config files import each other from the
+package `configs`: that is the folder of the file at hand where it holds a `common.py`, and
+the project's own otherwise. So neither another project's `configs/` nor the way in which
+Python was started has an influence.
+"""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+import sys
+import tomllib
+from typing import Any
+
+from ttl_jax import suggestions, user_paths
+
+_PACKAGE = "configs"
+_HERE = pathlib.Path(__file__).resolve().parent
+
+
+def load(name: str) -> Any:
+    """Returns the `ConfigDict` of a config file.
+
+    Args:
+      name: See the module's docstring.
+
+    Raises:
+      ValueError: If there is no such file, or the file does not know the preset.
+    """
+    path, preset = find(name)
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(preset)
+
+
+def find(name: str) -> tuple[pathlib.Path, str | None]:
+    """Returns the file and the preset that a name means, and binds `configs` for it.
+
+    Raises:
+      ValueError: If there is no such file.
+    """
+    text, colon, preset = name.rpartition(":")
+    if not colon or "/" in preset or preset.endswith(".py"):
+        text, preset = name, ""
+    own = _own_folder()
+    named = user_paths.expand(text)
+    own_file = own / named.with_suffix(".py").name
+    is_own_name = str(named.parent) in (".", _PACKAGE)
+    if named.suffix == ".py" and named.is_file():
+        path = named.resolve()
+    elif is_own_name and own_file.is_file():
+        path = own_file
+    else:
+        known = sorted(file.stem for file in own.glob("*.py") if file.stem != "common")
+        raise ValueError(
+            f"There is no config file {text!r}; name a Python file or one of "
+            f"{suggestions.known_and_hint(named.stem, known)}"
+        )
+    _bind(path.parent if (path.parent / "common.py").is_file() else own)
+    return path, preset or None
+
+
+def resolve_flag(arguments: list[str]) -> list[str]:
+    """Returns command-line arguments in which --config names an absolute path.
+
+    Raises:
+      ValueError: As `find`.
+    """
+    resolved = list(arguments)
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.lstrip("-").partition("=")
+        if flag != "config" or not argument.startswith("-"):
+            continue
+        place = i if equals else i + 1
+        if place == len(arguments):  # absl reports the missing value
+            continue
+        path, preset = find(value if equals else arguments[place])
+        found = f"{path}:{preset}" if preset else str(path)
+        resolved[place] = f"--config={found}" if equals else found
+    return resolved
+
+
+def _own_folder() -> pathlib.Path:
+    """The checkout's config files inside a checkout, the installed ones elsewhere."""
+    current = pathlib.Path.cwd()
+    for folder in (current, *current.parents):
+        if _is_checkout(folder):
+            return folder / _PACKAGE
+    installed = _HERE / _PACKAGE
+    return installed if installed.is_dir() else _HERE.parent / _PACKAGE
+
+
+def _is_checkout(folder: pathlib.Path) -> bool:
+    if not (folder / _PACKAGE / "common.py").is_file():
+        return False
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return project.get("project", {}).get("name") == "ttl_jax"
+
+
+def _bind(folder: pathlib.Path) -> None:
+    """Makes `configs` the package in a folder, whatever `sys.path` holds."""
+    bound = sys.modules.get(_PACKAGE)
+    if bound is not None and list(getattr(bound, "__path__", [])) == [str(folder)]:
+        return
+    for name in list(sys.modules):
+        if name == _PACKAGE or name.startswith(f"{_PACKAGE}."):
+            del sys.modules[name]
+    spec = importlib.machinery.ModuleSpec(_PACKAGE, None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
