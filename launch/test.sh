@@ -16,5 +16,6 @@ if [ "${1:-}" = --slow ]; then
 fi
 ruff check .
 ruff format --check .
+pyright
 # Two processes: most of the time goes into compiling, one thread each.
 python -m pytest -n 2 --dist loadfile "${select[@]}" "$@"

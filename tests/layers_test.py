@@ -20,7 +20,10 @@ COMMON = {
 DATA = {"numpy", "scipy", "PIL", "absl", "tqdm"}  # no JAX: it runs in worker processes
 FLAGS = {"ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.compilation_cache"}
 ROOMS = {
-    "ttl_jax/__init__": {"ttl_jax.inference"},
+    "ttl_jax/__init__": {
+        "ml_collections", "ttl_jax.config_files", "ttl_jax.inference", "ttl_jax.reports",
+        "ttl_jax.training",
+    },
     "ttl_jax/__main__": {"ttl_jax"},
     "ttl_jax/config_files": set(),
     "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "chex", "optax"},
@@ -78,7 +81,8 @@ ROOMS = {
     "ttl_jax/command_line": set(),
     "ttl_jax/compilation_cache": {"jax"},
     # Commands: flags, then one call of a library.
-    "ttl_jax/main": FLAGS | {"absl", "ml_collections", "ttl_jax.training"},
+    "ttl_jax/main": FLAGS
+    | {"absl", "ml_collections", "ttl_jax.config_files", "ttl_jax.training"},
     "ttl_jax/analyze": FLAGS | {"ttl_jax.inference", "ttl_jax.reports"},
     "ttl_jax/derain": FLAGS | {"ttl_jax.inference", "ttl_jax.training.stopping"},
     "ttl_jax/evaluate": FLAGS | {

@@ -1,31 +1,88 @@
 """Task transfer learning for image deraining in JAX.
 
-import ttl_jax
+    import ttl_jax
 
-restorer = ttl_jax.load()
-restored = restorer.restore(image)  # an array, see `Restorer.restore`
+    restorer = ttl_jax.load()
+    restored = restorer.restore(image)
+
+`load` and `load_encoder` give trained networks; `config` and `train` make them; `score`
+measures them. `ttl_jax.models`, `losses`, `metrics` and `data` hold the parts. All of them
+are imported when they are used: `import ttl_jax` does not start JAX.
 """
 
+from __future__ import annotations
+
+import importlib
 import os
-import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from ttl_jax.inference.encoder import Encoder
+    from ttl_jax.inference.restorer import Restorer
 
 __version__ = "0.2.0"
+__all__ = [
+    "config", "data", "load", "load_encoder", "losses", "metrics", "models", "score",
+    "train",
+]  # fmt: skip
+
+_ROOMS = ("data", "losses", "metrics", "models")
 
 
-def load(checkpoint: str | os.PathLike | None = None):
-    """Returns a `ttl_jax.inference.restorer.Restorer`.
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"ttl_jax.{name}")
+    raise AttributeError(f"module 'ttl_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load(checkpoint: str | os.PathLike = "shipped") -> Restorer:
+    """Returns a rain remover: `Restorer.restore` takes and returns arrays.
 
     Args:
-      checkpoint: A run's folder, "best" in it, or a packed run; None and "shipped" mean
-        the weights that come with the package.
+      checkpoint: A run's folder, `best` inside it, a packed file, or weights that come with
+        the package: "shipped", "shipped@0.1".
 
     Raises:
-      ValueError: If there is no checkpoint, or it does not restore images.
+      ValueError: If there are no weights, or they do not restore images.
     """
-    # Imported here, so that `import ttl_jax` alone, as in worker processes that only
-    # decode images, does not start JAX.
-    from ttl_jax.inference import restorer
+    from ttl_jax.inference.restorer import Restorer
 
-    return restorer.Restorer.from_checkpoint(
-        None if checkpoint is None else pathlib.Path(checkpoint)
-    )
+    return Restorer.from_checkpoint(checkpoint)
+
+
+def load_encoder(checkpoint: str | os.PathLike = "shipped") -> Encoder:
+    """Returns a trained encoder: `Encoder.embed` takes an image and returns its features.
+
+    Args:
+      checkpoint: As `load`; the run may be of any stage.
+
+    Raises:
+      ValueError: If there are no weights, or none of an encoder.
+    """
+    from ttl_jax.inference.encoder import Encoder
+
+    return Encoder.from_checkpoint(checkpoint)
+
+
+def config(name: str, /, **fields: Any) -> ConfigDict:
+    """Returns the config of a stage, a pipeline or an ablation.
+
+    Args:
+      name: Name of a config file and, after a colon, of a preset, as "derain:small".
+      **fields: Values of fields. A mapping changes fields within a field:
+        `encoder={"attention_cell": 32}`.
+
+    Raises:
+      ValueError: If the name, the preset or a field is unknown, or a value is of another
+        type than the field's.
+    """
+    from ttl_jax import config_files
+
+    return config_files.load(name, fields)

@@ -15,6 +15,7 @@ import importlib.util
 import pathlib
 import sys
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from ttl_jax import suggestions, user_paths
@@ -23,20 +24,24 @@ _PACKAGE = "configs"
 _HERE = pathlib.Path(__file__).resolve().parent
 
 
-def load(name: str) -> Any:
+def load(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     """Returns the `ConfigDict` of a config file.
 
     Args:
       name: See the module's docstring.
+      fields: Values to set. A mapping sets fields within a field.
 
     Raises:
-      ValueError: If there is no such file, or the file does not know the preset.
+      ValueError: If there is no such file, preset or field, or a value is of another type
+        than the field's.
     """
     path, preset = find(name)
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(preset)
+    config = module.get_config(preset)
+    _set_fields(config, fields or {}, "config")
+    return config
 
 
 def find(name: str) -> tuple[pathlib.Path, str | None]:
@@ -84,6 +89,22 @@ def resolve_flag(arguments: list[str]) -> list[str]:
         found = f"{path}:{preset}" if preset else str(path)
         resolved[place] = f"--config={found}" if equals else found
     return resolved
+
+
+def _set_fields(config, fields: Mapping[str, Any], where: str) -> None:
+    for field, value in fields.items():
+        if field not in config:
+            hint = suggestions.hint(field, config)
+            raise ValueError(f"There is no field {where}.{field}{hint}")
+        if isinstance(value, Mapping):
+            _set_fields(config[field], value, f"{where}.{field}")
+            continue
+        if isinstance(config[field], tuple) and isinstance(value, str | list):
+            value = (value,) if isinstance(value, str) else tuple(value)
+        try:
+            config[field] = value
+        except TypeError as error:
+            raise ValueError(f"{where}.{field}={value!r}: {error}") from error
 
 
 def _own_folder() -> pathlib.Path:

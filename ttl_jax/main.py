@@ -27,7 +27,7 @@ from logging import WARNING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ttl_jax import allocator
+from ttl_jax import allocator, config_files
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -115,7 +115,9 @@ def _telling_mistakes() -> Iterator[None]:
 def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses flags; a mistyped config field ends it with one line, the near name in it."""
     try:
-        return flags.FLAGS(arguments)
+        return flags.FLAGS(config_files.resolve_flag(arguments))
+    except ValueError as error:
+        sys.exit(f"ttl_jax.main: {error}")
     except flags.Error as error:
         # A config that raises, as for an unknown preset: its traceback is in the message.
         sys.exit(f"ttl_jax.main: {str(error).strip().splitlines()[-1]}")
