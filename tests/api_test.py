@@ -1,0 +1,76 @@
+"""The Python front door: names, argument order, docstrings, and what it imports when."""
+
+import ast
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import ttl_jax
+
+PACKAGE = pathlib.Path(ttl_jax.__file__).parent
+
+SIGNATURES = {
+    "load": ["checkpoint"],
+    "load_encoder": ["checkpoint"],
+    "config": ["name", "fields"],
+    "train": ["config", "workdir"],
+    "score": ["methods", "data", "options"],
+    "data.open_pairs": ["sources"],
+    "data.open_photographs": ["sources", "role"],
+    "metrics.psnr": ["image", "reference", "protocol"],
+    "metrics.ssim": ["image", "reference", "protocol"],
+    "metrics.niqe": ["image"],
+    "models.AGLFEncoder.from_preset": ["preset", "rngs"],
+    "models.ImageDecoder.from_preset": ["preset", "rngs"],
+}
+
+
+def find(name):
+    found = ttl_jax
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_arguments_have_their_names_and_their_order(name):
+    parameters = inspect.signature(find(name)).parameters
+    assert list(parameters)[: len(SIGNATURES[name])] == SIGNATURES[name]
+
+
+def public_definitions():
+    """Every public function and class at the top of a module, with its file."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":
+                yield pytest.param(
+                    node, id=f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
+                )
+
+
+@pytest.mark.parametrize("node", public_definitions())
+def test_what_is_public_has_a_docstring(node):
+    text = ast.get_docstring(node)
+    assert text
+    # A sentence that begins so has its noun behind its description.
+    assert not re.search(r"(^|\. )(Of|As of|Those of) ", text)
+
+
+def test_the_import_starts_neither_jax_nor_pandas():
+    code = (
+        "import sys, ttl_jax; ttl_jax.data; ttl_jax.config('derain:tiny'); "
+        "print({'jax', 'pandas'} & sys.modules.keys())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        ttl_jax.laod  # noqa: B018
