@@ -26,19 +26,31 @@ def blocks(document, language):
     return re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
 
 
+def shell_lines(document):
+    """The words of each command line in a document; quoted text may span lines."""
+    for block in blocks(document, "bash"):
+        text = ""
+        for line in block.replace("\\\n", " ").splitlines():
+            text += line + "\n"
+            try:
+                words = shlex.split(text, comments=True)
+            except ValueError:  # within quotes
+                continue
+            text = ""
+            yield words
+
+
 def commands(document):
     """The project's commands in a document, each as a list of words."""
-    for block in blocks(document, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            while words and "=" in words[0]:  # variables of the environment
-                words = words[1:]
-            if words[:1] == ["ttl-jax"]:
-                yield words[1:]
-            elif words[:2] == ["python", "-m"] and words[2].startswith("ttl_jax."):
-                yield [words[2].removeprefix("ttl_jax."), *words[3:]]
-            elif words[:1] == ["python"] and words[1].startswith("launch/"):
-                yield words[1:]
+    for words in shell_lines(document):
+        while words and "=" in words[0]:  # variables of the environment
+            words = words[1:]
+        if words[:1] == ["ttl-jax"]:
+            yield words[1:]
+        elif words[:2] == ["python", "-m"] and words[2].startswith("ttl_jax."):
+            yield [words[2].removeprefix("ttl_jax."), *words[3:]]
+        elif words[:1] == ["python"] and words[1].startswith("launch/"):
+            yield words[1:]
 
 
 def all_commands():
