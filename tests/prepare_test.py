@@ -176,7 +176,7 @@ def test_everything_left_out_is_in_the_report(my_pairs, capsys):
         assert f"- rainy/alone{i}.png has no partner in clean/\n" in report
     assert "- rainy/same.png equals clean/same.png, pixel for pixel\n" in report
     assert "- rainy/0.png cannot be read: it is no PNG" in report
-    assert "passed over: 1\n\n- notes.txt\n" in report
+    assert "skipped: 1\n\n- notes.txt\n" in report
     index = records.read_index(pathlib.Path("data/mine/1.0.0"))
     assert len(index.excluded) == 14
 
@@ -222,20 +222,23 @@ def test_the_rainy_half_can_be_told(here, capsys):
     [
         ("", "name a set and its --source, a --protocol"),
         ("rain1200", "name a set and its --source"),
-        ("rain12 --source raw", "Unknown set 'rain12'; known are rain1200, "),
+        ("rain12 --source raw", "Unknown set 'rain12'; known: rain1200, "),
         ("rain140 --source raw", "did you mean 'rain14000'?"),
         ("spa --source absent", "There is no folder absent;"),
         ("spa --source raw", "raw lacks the folders of spa. Expected is\n"),
         ("spa --source raw --name mine", "spa has its name; --name is for"),
         ("pairs --source raw", "--name gives your own set its name"),
-        ("pairs --source raw --name My-set", "'My-set' is none, or taken"),
-        ("pairs --source raw --name spa", "'spa' is none, or taken"),
+        ("pairs --source raw --name My-set", "got 'My-set'; use lowercase"),
+        ("pairs --source raw --name spa", "got 'spa'; use lowercase"),
         ("spa --source raw --rainy_half left", "spa has none"),
         ("spa --source raw --variants 2", "--variants is for rendered sets; spa is"),
-        ("photos --source raw --name rendered", "'rendered' is none, or taken"),
+        ("photos --source raw --name rendered", "got 'rendered'; use lowercase"),
         ("rendered --source rain:folder:raw", "--name gives your own set its name"),
         ("rendered --source raw --name mine", "such as rain:folder:"),
-        ("rendered --source folder:raw --name mine", "renders no rain; expected is"),
+        (
+            "rendered --source folder:raw --name mine",
+            "renders no rain; expected one of",
+        ),
         ("rendered --source rain:x --name mine --variants 0", "--variants is 0;"),
         ("rendered --source rain:x --name mine --seed -1", "--seed is -1;"),
         ("rendered --source rain:x --name mine --trust_sides", "need neither"),
@@ -308,7 +311,7 @@ def test_an_interrupted_run_leaves_nothing_half_made(
 KILLED = """
 import os, signal, sys
 from ttl_jax import prepare
-from ttl_jax.data import raw_preparation, record_writer
+from ttl_jax.data.sets import raw_preparation, record_writer
 name, last_call, *command = sys.argv[1:]
 module = raw_preparation if name == "_encode" else record_writer
 original, calls = getattr(module, name), []

@@ -159,10 +159,10 @@ def test_live_rain_falls_on_the_finished_crop():
             rng, mirror=True, quarter_turns=True, color_jitter=True
         )
         rows = datasets.make_pair_rows(pair, 32, view)
-        expected = transforms.crop(pair.clean.load(), 32, view)
+        expected = view.crop(pair.clean.load(), 32)
         np.testing.assert_array_equal(rows["clean"][0], expected)
         np.testing.assert_array_equal(pair.rain.given[-1][0], expected)
-        assert np.all(rows["rainy"] == 255) and list(rows["name"]) == ["snow:clean"]
+        assert np.all(rows["rainy"] == 255)
         assert pair.rain.given[-1][2] == 128
 
 
@@ -172,7 +172,7 @@ def test_live_rain_sees_the_whole_photograph_in_the_colors_of_the_crop():
     datasets.make_pair_rows(pair, 16, view)
     surroundings = pair.rain.given[0][1]
     assert 5_000 < surroundings[..., 0].size < 20_000
-    whole = transforms.tint(pair.clean.load(), view)
+    whole = view.tint(pair.clean.load())
     np.testing.assert_allclose(
         surroundings.mean(axis=(0, 1)), whole.mean(axis=(0, 1)), rtol=0.03
     )
@@ -195,7 +195,6 @@ def test_both_sides_of_a_pair_show_the_same_place():
             rows = datasets.make_pair_rows(Pair(rainy, clean), size, view)
             assert rows["rainy"].shape == (1, size, size, 3)
             np.testing.assert_array_equal(rows["rainy"], 255 - rows["clean"])
-            assert list(rows["name"]) == ["rainy"]
 
 
 def test_a_zoomed_pair_covers_as_many_pixels_of_its_files_as_the_zoom_tells():

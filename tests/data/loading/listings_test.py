@@ -76,7 +76,7 @@ def test_more_than_there_are_cannot_be_drawn_nor_none_of_what_has_a_weight(root)
     [
         ((1.0,), r"config.rainy_weights=\(1.0,\) are 1, but config.rainy names 2"),
         ((1.0, 1.0, 1.0), "are 3, but config.rainy names 2 sources; give one"),
-        ((1.0, -1.0), "must be positive numbers; leave out a source"),
+        ((1.0, -1.0), "must be positive numbers; leave out sources"),
         ((1.0, 0.0), "must be positive numbers"),
         ((0.0, 0.0), "must be positive numbers"),
         ((1.0, float("nan")), "must be positive numbers"),

@@ -54,7 +54,7 @@ def test_a_wrong_layout_is_one_error_with_both_trees(touch, name):
         raw_sets.require_examples(raw_set, root, raw_set.find(root))
     message = str(raised.value)
     assert raw_set.tree in message and name in message
-    assert "photographs/a.png is no part of the expected folders" in message
+    assert "photographs/a.png is not part of the expected folders" in message
     assert "notes.txt" in message
 
 
@@ -104,7 +104,7 @@ def test_files_without_a_clean_image_or_a_place_are_told(touch):
     assert list(named(found)) == [("train", "0001/s80_a04")]
     assert dict(found.unused) == {
         "train/in/im_0002_s80_a04.png": "lacks its clean image, train/gt/im_0002",
-        "train/gt/im_0003.png": "is no part of the expected folders",
+        "train/gt/im_0003.png": "is not part of the expected folders",
     }
     assert found.others == ["readme.txt"]
 
@@ -166,7 +166,9 @@ def test_own_pairs_are_one_split_or_those_of_the_subfolders(touch):
         (split, "a"): (f"{split}/rainy/a.png", f"{split}/clean/a.png")
         for split in ("train", "test")
     }
-    assert found.unused == [("other/rainy/a.png", "is no part of the expected folders")]
+    assert found.unused == [
+        ("other/rainy/a.png", "is not part of the expected folders")
+    ]
 
 
 def test_own_pairs_without_a_partner_are_told(touch):

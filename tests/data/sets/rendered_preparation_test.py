@@ -137,7 +137,7 @@ def test_training_batches_are_cut_from_it(here):
     }
 
 
-def test_a_photograph_that_changes_meanwhile_is_told(here):
+def test_a_photograph_that_changes_meanwhile_is_an_error(here):
     plan = rendered_preparation.make_plan("mine", "rain:folder:clean", 1, 0)
     save(here / "clean/b.png", make_pair(0, height=60)[1])
     with pytest.raises(ValueError, match="clean/b.png changed while the set was"):
@@ -150,7 +150,7 @@ def test_a_photograph_that_changes_meanwhile_is_told(here):
     [
         (
             "folder:clean",
-            "'folder:clean' renders no rain; expected is one of rain:CLEAN",
+            "'folder:clean' renders no rain; expected one of rain:CLEAN",
         ),
         ("sample/train", "'sample/train' renders no rain"),
         ("clean", "'clean' renders no rain.* rain:CLEAN"),

@@ -103,11 +103,10 @@ def test_photographs_are_picked_and_hold_no_pairs(tmp_path, pairs):
 
 def test_a_folder_named_by_its_path_alone_is_that_folder(pairs, monkeypatch):
     named = f"folder:{pairs}"
-    assert selections.absolute(str(pairs)) == selections.absolute(named) == named
-    assert selections.root_of(str(pairs)) == selections.root_of(named) == f"{pairs}/"
+    for source in map(source_names.parse, (str(pairs), named)):
+        assert (source.absolute, source.root) == (named, f"{pairs}/")
     monkeypatch.chdir(pairs)
-    assert selections.absolute("rainy") == f"folder:{pairs}/rainy"
-    assert selections.absolute("nowhere") == "nowhere"
+    assert source_names.parse("rainy").absolute == f"folder:{pairs}/rainy"
     (pairs / "sample").mkdir()  # the embedded photographs come first
-    assert selections.absolute("sample") == "sample"
-    assert selections.root_of("sample/test") == ""
+    assert source_names.parse("sample").absolute == "sample"
+    assert source_names.parse("sample/test").root == ""

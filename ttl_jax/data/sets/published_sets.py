@@ -1,8 +1,8 @@
 """Table of the published sets that `ttl_jax.prepare` knows.
 
-Numbers of examples are those of the papers, or of their sites. Layouts are those that
-the sets' own code reads, or else code of others, as each note says. "None stated" means
-that neither site nor repository names terms, which is no permission.
+Numbers of examples come from the papers or their sites, and layouts from the sets' own
+code, or else from code of others, as each note says. "None stated" means that neither
+site nor repository names terms, which is no permission.
 """
 
 import functools
@@ -31,7 +31,7 @@ _BERKELEY = (
 _JORDER_PAPER = "Yang et al., Deep Joint Rain Detection and Removal, CVPR 2017"
 _JORDER_HOME = "www.icst.pku.edu.cn/struct/Projects/joint_rain_removal.html"
 
-# The old distribution of Rain100, the new one, and what restoration code makes of them.
+# The old distribution of Rain100, the new one, and the layout of restoration code.
 _RAIN100_PATTERNS = (
     Pattern(r"rain/X2/norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
     Pattern(r"rain/norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
@@ -161,7 +161,7 @@ SETS = {
   training/1.jpg ...      clean on the left, rainy on the right; or train/
   test_syn/1.jpg ...      or val/, test/""",
             note="The names of the files are not verified. Real photographs in "
-            "test_nature/ are no pairs and are left out.",
+            "test_nature/ have no partners and are left out.",
         ),
         RawSet(
             name="mpid_rain_streak",
@@ -244,8 +244,8 @@ SETS = {
   train/in/im_0001_s80_a04.png ...                  15 of each scene
   train/gt/im_0001.png ...
   test/in/..., test/gt/...                          or Test1/""",
-            note="Rain with a veil, which also darkens: the rainy side is told by "
-            "the direction of structure alone where the two cues differ.",
+            note="Rain with a veil, which also darkens: if the two cues of the rainy "
+            "side differ, the direction of structure decides.",
         ),
         _rain100("rain100l", "L", {"train": 200, "test": 100}, _OLD),
         _rain100("rain100h", "H", {"train": 1_800, "test": 100}, _OLD),
@@ -301,13 +301,13 @@ or train/, val/, validation/, test/ with such""",
 
 
 def describe() -> str:
-    """All published sets, each with what there is to know before preparing it."""
+    """All published sets, with paper, size, terms, origin, note and layout."""
     return "\n\n".join(
         "\n".join(
             [
                 raw_set.name,
                 f"  paper:  {raw_set.paper}",
-                f"  size:   {_tell_counts(raw_set)}",
+                f"  size:   {_format_counts(raw_set)}",
                 f"  terms:  {raw_set.terms}",
                 f"  from:   {raw_set.home}",
                 f"  note:   {raw_set.note}",
@@ -322,7 +322,7 @@ def describe() -> str:
 def tabulate() -> str:
     """All published sets as a table in Markdown."""
     rows = [
-        f"| `{raw_set.name}` | {raw_set.paper} | {_tell_counts(raw_set)} | "
+        f"| `{raw_set.name}` | {raw_set.paper} | {_format_counts(raw_set)} | "
         f"{raw_set.terms} | {raw_set.home} |"
         for raw_set in SETS.values()
     ]
@@ -330,7 +330,7 @@ def tabulate() -> str:
     return "\n".join([header, *rows])
 
 
-def _tell_counts(raw_set: RawSet) -> str:
+def _format_counts(raw_set: RawSet) -> str:
     counts = [f"{split} {count:,}" for split, count in raw_set.counts.items()]
     views = f" (also as {', '.join(raw_set.views)})" if raw_set.views else ""
     return ", ".join(counts) + views

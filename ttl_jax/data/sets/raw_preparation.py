@@ -1,8 +1,9 @@
-"""Plans sets of files as they are distributed, or as anybody keeps their own."""
+"""Plans sets made from files: published sets, and folders of one's own."""
 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -27,15 +28,15 @@ _IMAGES = {
 
 
 def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
-    """The set to prepare, under the name that it will have.
+    """Returns the set to prepare, under the name that it will have.
 
     Args:
-      what: A published set, or "pairs" or "photos".
-      name: Of a set of one's own; None for published ones.
-      rainy_half: Overrides on which half of side-by-side files the rain is.
+      what: Published set, or "pairs" or "photos".
+      name: Name of a set of one's own; None for published ones.
+      rainy_half: Half of side-by-side files with rain; None for the published one.
 
     Raises:
-      ValueError: If there is no such set, or it cannot be named so.
+      ValueError: If the set is unknown, or an argument does not fit it.
     """
     published = published_sets.SETS
     known = {**published, **published_sets.OWN}
@@ -62,9 +63,9 @@ def make_plan(
     Its check raises a ValueError if pixels contradict which side is rainy.
 
     Args:
-      raw_set: What to prepare.
-      root: The folder of the set as distributed.
-      trust_sides: Take pairs as they are where their pixels contradict.
+      raw_set: Set to prepare.
+      root: Folder of the set as distributed.
+      trust_sides: Whether to accept pairs whose pixels contradict.
 
     Raises:
       ValueError: If the folder is not as expected.
@@ -78,13 +79,9 @@ def make_plan(
 def _describe_source(
     raw_set: RawSet, root: pathlib.Path, found: Found
 ) -> dict[str, Any]:
-    """What identifies the files that a set was made from, without reading them."""
-    used = [
-        file
-        for examples in found.splits.values()
-        for example in examples
-        for file in example.files
-    ]
+    """Description and digest of the files that a set is made from, without reading them."""
+    examples = itertools.chain(*found.splits.values())
+    used = [file for example in examples for file in example.files]
     stated = []
     for file in [*used, *(file for file, _ in found.unused)]:
         try:
@@ -104,7 +101,12 @@ def _check(
     raw_set: RawSet, root: pathlib.Path, found: Found, trust_sides: bool
 ) -> Contents:
     checked = pair_checks.check(raw_set, root, found)
-    _require_usable(checked, root)
+    for split, examples in checked.splits.items():
+        if not examples:
+            raise ValueError(
+                f"{root} has nothing usable for the split {split}: "
+                f"{images.name_some(_left_out(checked), '; ')}."
+            )
     if not trust_sides:
         pair_checks.refuse_exchanged_sides(raw_set, checked, root)
     return Contents(
@@ -118,16 +120,6 @@ def _check(
         summary="\n".join(_summarize(raw_set, checked)),
         report="\n".join(_report(raw_set, root, checked)),
     )
-
-
-def _require_usable(checked: Checked, root: pathlib.Path) -> None:
-    for split, examples in checked.splits.items():
-        if not examples:
-            named = [f"{file} {reason}" for file, reason in checked.excluded]
-            raise ValueError(
-                f"{root} has nothing usable for the split {split}: "
-                f"{images.name_some(named, '; ')}."
-            )
 
 
 # What is written
@@ -194,33 +186,36 @@ def _make_views(raw_set: RawSet, checked: Checked) -> dict[str, tuple[str, list[
     }
 
 
-# What there is to tell
+# What the user reads
 
 
 def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:
-    """The lines that a person sees: the report but for its long lists."""
+    """The lines that are printed: the report without its long lists."""
     for split, examples in checked.splits.items():
         yield f"{split}: {len(examples)} examples"
     yield from _differing_counts(raw_set, checked)
     if raw_set.kind != "photos":
-        yield _tell_sides(checked)
-    if checked.excluded:
-        named = [f"{file} {reason}" for file, reason in checked.excluded]
+        yield _describe_sides(checked)
+    if named := _left_out(checked):
         yield f"Left out, {len(named)} in all: {images.name_some(named, '; ')}."
+
+
+def _left_out(checked: Checked) -> list[str]:
+    return [f"{file} {reason}" for file, reason in checked.excluded]
 
 
 def _differing_counts(raw_set: RawSet, checked: Checked) -> Iterator[str]:
     for split, published in raw_set.counts.items():
         count = len(checked.splits.get(split, ()))
         if count != published:
-            yield (f"Warning: {split} has {count} examples, published are {published}.")
+            yield f"Warning: {split} has {count} examples, published are {published}."
 
 
-def _tell_sides(checked: Checked) -> str:
+def _describe_sides(checked: Checked) -> str:
     votes = checked.votes()
     return (
-        f"The rainy side, told from the pixels: as expected in {votes[1]} pairs, unclear "
-        f"in {votes[0]}, contradicted in {votes[-1]}."
+        f"The rainy side, by its pixels: as expected in {votes[1]} pairs, unclear in "
+        f"{votes[0]}, contradicted in {votes[-1]}."
     )
 
 
@@ -243,12 +238,10 @@ def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[s
     yield ""
     yield from _differing_counts(raw_set, checked)
     if raw_set.kind != "photos":
-        yield f"\n{_tell_sides(checked)}\n"
+        yield f"\n{_describe_sides(checked)}\n"
         for file, sides in checked.against():
             yield f"- contradicted, kept by --trust_sides: {file} ({sides})"
     yield f"\n## Left out: {len(checked.excluded)}\n"
-    for file, reason in checked.excluded:
-        yield f"- {file} {reason}"
-    yield f"\n## Files without an image suffix, passed over: {len(checked.others)}\n"
-    for file in checked.others:
-        yield f"- {file}"
+    yield from (f"- {line}" for line in _left_out(checked))
+    yield f"\n## Files without an image suffix, skipped: {len(checked.others)}\n"
+    yield from (f"- {file}" for file in checked.others)

@@ -23,6 +23,7 @@ Paths may begin with ~. In folders, hidden files and files without an image suff
 skipped. If a source holds pairs, its role "rainy" or "clean" is one side of them.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from ttl_jax import suggestions, user_paths
@@ -69,7 +70,7 @@ def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph
     """
     if role not in ROLES:
         raise ValueError(f"A role is one of {ROLES}, not {role!r}.")
-    return sum(open_each(sources, role).values(), [])
+    return list(itertools.chain(*open_each(sources, role).values()))
 
 
 def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
@@ -80,7 +81,7 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
       ValueError: As `open_photographs`; or if an image has no partner, or one of another
         size.
     """
-    return sum(open_each(sources, "pairs").values(), [])
+    return list(itertools.chain(*open_each(sources, "pairs").values()))
 
 
 def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Item]]:
