@@ -296,7 +296,9 @@ def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("<html>404 Not Found</html>")
     write(tmp_path / "other.png", noise(17, 23, 3), format="PCX")
     for name in ("text.jpg", "other.png"):
-        assert "no PNG, JPEG, WebP, TIFF, BMP or GIF image" in refusal(tmp_path / name)
+        assert "not a PNG, JPEG, WebP, TIFF, BMP or GIF image" in refusal(
+            tmp_path / name
+        )
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,6 @@ from ttl_jax.data.loading import held_out, listings
 from ttl_jax.data.loading.listings import Listing
 
 
-@pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """Two folders of pairs, a and b, of which b has one clean side of a's."""

@@ -11,11 +11,6 @@ from tests import pictures
 from ttl_jax.data.loading import listings
 
 
-@pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def root(tmp_path):
     """Two folders of photographs, a and b, and one of pairs."""

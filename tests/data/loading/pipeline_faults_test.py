@@ -12,11 +12,6 @@ from ttl_jax.data.loading import pipeline, transforms
 
 
 @pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(autouse=True)
 def logs_reach_pytest(monkeypatch):
     monkeypatch.setattr(logging.get_absl_logger(), "propagate", True)
 

@@ -17,11 +17,6 @@ ROWS = {"couples": 2, "clean": 1, "rainy": 1, "pairs": 1, "unpaired": 1}
 TWO_SIDES = ("pairs", "unpaired")
 
 
-@pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.mark.parametrize("kind", ROWS)
 def test_batches_have_the_agreed_form(make_config, kind):
     batch = take(make_config(kind, crop_margin=3), 0, 1)[0]

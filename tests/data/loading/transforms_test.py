@@ -1,6 +1,5 @@
 import collections
 import dataclasses
-import io
 
 import numpy as np
 import pytest
@@ -100,13 +99,6 @@ def test_colours_vary_by_the_order_of_channels_and_a_gamma_of_half_to_two(noise)
 def test_a_crop_owns_its_memory(noise, channels):
     part = View(channels=channels).crop(noise, 16)
     assert part.flags.c_contiguous and not np.shares_memory(part, noise)
-
-
-def test_jpeg_is_what_a_file_of_that_quality_holds(noise):
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "JPEG", quality=70)
-    with Image.open(file) as image:
-        np.testing.assert_array_equal(images.jpeg(noise, 70), np.asarray(image))
 
 
 @pytest.mark.parametrize(

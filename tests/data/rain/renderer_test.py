@@ -7,7 +7,7 @@ import scipy.ndimage
 import scipy.stats
 
 from tests import pictures
-from ttl_jax.data.rain import camera, renderer
+from ttl_jax.data.rain import renderer
 from ttl_jax.data.sources import source_names
 
 PARAMETERS = renderer.RainParameters(
@@ -79,15 +79,6 @@ def test_no_rain_and_no_veil_through_a_neutral_camera_return_the_image(photograp
     assert not np.shares_memory(rainy, photograph)
 
 
-def test_no_rain_and_no_veil_return_the_image_through_the_camera_alone(photograph):
-    taken = camera.Camera(full_well=5000, read_noise=4, shoulder=1, jpeg_quality=80)
-    dry = vary(rain_rate=0, veil=0, camera=taken)
-    rainy = renderer.render(photograph, dry, np.random.default_rng(0))
-    expected = taken.photograph(taken.scene_light(photograph), np.random.default_rng(0))
-    np.testing.assert_array_equal(rainy, expected)
-    assert np.any(rainy != photograph)
-
-
 def test_a_pixel_is_composited_in_linear_light():
     # Ambient light 1, a pixel of level 64: light 0.0512695. Veil:
     # 0.0512695 + 0.1 * 0.9487305 = 0.1461425. Streak: 0.75 * 0.1461425 + 0.25 * 1.4
@@ -151,15 +142,6 @@ def test_a_crop_in_the_light_of_its_photograph_is_as_bright(photograph):
         renderer.render(photograph, veiled, rng(0))[:64, :64],
     )
     assert np.any(renderer.ambient_light(crop) != whole)
-
-
-def test_the_additive_form_is_the_streaks_on_the_finished_pixels(photograph):
-    alpha = renderer.cover(192, 256, PARAMETERS, np.random.default_rng(2))
-    layer = 255 * 1.4 * alpha.astype(np.float64)[..., None]
-    added = renderer.add(photograph, PARAMETERS, np.random.default_rng(2))
-    expected = np.clip(photograph + layer, 0, 255)
-    assert np.abs(added - expected).max() < 0.501
-    assert np.any(photograph + layer > 256)
 
 
 # Drops

@@ -5,7 +5,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import pathlib
 import pickle
 
 import numpy as np
@@ -26,7 +25,6 @@ from ttl_jax.data.sources.photographs import ROLES
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("TTL_JAX_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "data"
 
 
@@ -262,23 +260,6 @@ def test_a_record_that_is_gone_is_refused_as_a_file_that_is_gone(
     os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(decoding.ImageError, match=f"mine/train/3.png .* {folder}"):
         photographs[3].load()
-
-
-@pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
-def test_real_photographs_are_the_same_from_records_and_from_folders(
-    data_dir,
-):
-    root = pathlib.Path(os.environ["TTL_DATA"])
-    for what, folder in (("pairs", "paired/Rain1200/test"), ("photos", "clean")):
-        raw_set = raw_preparation.find_set(what, "mine", None)
-        plan = raw_preparation.make_plan(raw_set, root / folder)
-        preparation.prepare(plan, data_dir, overwrite=True)
-        records._open_split.cache_clear()
-        ours = source_names.open_photographs("tfds:mine", "rainy")
-        theirs = source_names.open_photographs(f"folder:{root / folder}", "rainy")
-        assert len(ours) == len(theirs)
-        for photograph, other in list(zip(ours, theirs, strict=True))[::10]:
-            np.testing.assert_array_equal(photograph.load(), other.load())
 
 
 def test_faults_of_the_source_are_named(tmp_path, prepare, data_dir):

@@ -74,10 +74,7 @@ def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
     lines = [(f"rainy/{x}.png", f"clean/{x}.png") for x in "ca"]
     sections = [
         Section(f"folder:{pairs}", lines),
-        Section(
-            f"list:{tmp_path}/list.txt",
-            [("rainy/d.png", "clean/a.png")],
-        ),
+        Section(f"list:{tmp_path}/list.txt", [("rainy/d.png", "clean/a.png")]),
     ]
     source = write(tmp_path, selections.to_text([], sections))
     found = source_names.open_pairs(source)

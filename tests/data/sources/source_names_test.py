@@ -27,11 +27,6 @@ from ttl_jax.data.sources.source import Source
 from ttl_jax.data.structures import drawing
 
 
-@pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def make(tmp_path):
     """Writes images of the given relative paths, each of its own colour."""

@@ -96,15 +96,6 @@ def test_small_and_long_photographs_are_drawn_on(shape):
     assert any(np.any(image != photograph) for image in drawn)
 
 
-def test_parts_of_a_large_photograph_are_all_drawn_on():
-    assert drawing._split(1024) == [slice(0, 1024)]
-    assert drawing._split(2049) == [
-        slice(0, 683),
-        slice(683, 1366),
-        slice(1366, 2049),
-    ]
-
-
 @pytest.mark.parametrize(
     "image",
     [GREY[..., 0], GREY.astype(np.float32), GREY[..., :2], GREY[:7], GREY[:, :7]],
