@@ -180,7 +180,7 @@ def test_a_tiff_becomes_a_png_without_its_layout_tags(tmp_path):
         ("image.png", np.zeros((5, 7, 3), np.float32), "float32"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused(tmp_path, name, array, message):
+def test_unsupported_pixels_are_refused_by_format(tmp_path, name, array, message):
     with pytest.raises(ValueError, match=message):
         encoding.write_image(tmp_path / name, array)
     assert not list(tmp_path.iterdir())
@@ -190,7 +190,7 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, name, array, message):
 
 
 @pytest.mark.parametrize("suffix", encoding.SUFFIXES)
-def test_a_file_for_which_there_is_no_room_is_not_there(suffix, tmp_path):
+def test_a_file_that_exceeds_the_disk_is_not_written(suffix, tmp_path):
     array = noise(60, 70, 3)
     encoding.write_image(tmp_path / f"whole{suffix}", array)
     size = (tmp_path / f"whole{suffix}").stat().st_size

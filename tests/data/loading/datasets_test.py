@@ -182,7 +182,7 @@ def test_both_sides_of_a_pair_show_the_same_place():
             np.testing.assert_array_equal(rows["rainy"], 255 - rows["clean"])
 
 
-def test_a_zoomed_pair_covers_as_many_pixels_of_its_files_as_the_zoom_tells():
+def test_a_zoomed_pair_covers_the_pixels_of_its_files_by_the_zoom():
     # Brightness rises by one from row to row.
     ramp = np.broadcast_to(np.arange(96, dtype=np.uint8)[:, None, None], (96, 128, 3))
     side = Photograph("ramp", 128, 96, None, lambda: ramp)
@@ -204,7 +204,9 @@ def test_a_photograph_in_both_classes_gives_equal_rows():
             assert list(rows["label"]) == [1, 0]
 
 
-def test_padding_does_not_tell_small_rainy_from_large_clean_photographs(monkeypatch):
+def test_padding_does_not_separate_small_rainy_from_large_clean_photographs(
+    monkeypatch,
+):
     # Rainy photographs are the small ones here, as they are in real collections. How
     # much of a crop is padding shows in its distinct rows and columns.
     monkeypatch.setattr(images, "jpeg", lambda image, quality: image)

@@ -52,7 +52,7 @@ def test_test_images_of_a_published_set_are_refused(source):
         "rain:tfds:rain100l/train",
     ],
 )
-def test_training_splits_and_photographs_of_ones_own_are_not(source):
+def test_training_splits_and_own_photographs_are_accepted(source):
     held_out.check_deciding([], named(source))
 
 
@@ -88,13 +88,13 @@ def test_a_photograph_of_both_is_refused_however_it_is_trained_on(
         held_out.check_deciding([training], [evaluation])
 
 
-def test_other_photographs_are_not(root):
+def test_distinct_photographs_are_accepted(root):
     training = listings.open_listing("rainy", ("folder:a",))
     evaluation = listings.open_listing("pairs", ("list:b.txt",))
     held_out.check_deciding([training], [evaluation])
 
 
-def test_what_training_leaves_out_may_choose(root):
+def test_photographs_left_out_of_training_may_choose(root):
     (root / "excluded.txt").write_text(f"{root}/a/clean/1.png\n")
     excluded = listings.read_excluded((str(root / "excluded.txt"),))
     training = listings.open_listing("pairs", ("folder:a",), excluded=excluded)

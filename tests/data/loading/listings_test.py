@@ -53,7 +53,7 @@ def test_drawn_items_are_so_many_and_others_with_each_seed(root):
     assert names(listing.draw(5, 0), root) == names(listing, root)
 
 
-def test_more_than_there_are_cannot_be_drawn_nor_none_of_what_has_a_weight(root):
+def test_drawing_too_many_or_no_items_of_a_weighted_source_is_an_error(root):
     sources = (f"folder:{root}/a", f"folder:{root}/b")
     listing = listings.open_listing("clean", sources)
     with pytest.raises(ValueError, match="config.num_clean=6, but there are 5 in"):
@@ -215,7 +215,7 @@ def test_leaving_out_everything_is_refused(root):
         )
 
 
-def test_a_list_that_cannot_be_read_is_refused(tmp_path):
+def test_an_unreadable_list_is_an_error(tmp_path):
     with pytest.raises(
         ValueError, match="config.exclude names .*none.txt, which cannot"
     ):

@@ -56,7 +56,7 @@ def test_a_pair_whose_sides_differ_in_size_since_the_start_is_replaced(
 
 
 @pytest.mark.parametrize("kind", ["clean", "couples"])
-def test_what_stands_in_is_the_same_on_any_hosts_and_after_resuming(
+def test_replacements_are_the_same_on_any_hosts_and_after_resuming(
     make_config, fragile, kind
 ):
     config = make_config(kind, clean=(f"folder:{fragile}",))
@@ -109,7 +109,7 @@ def test_an_evaluation_of_nothing_is_an_error(make_config, fragile):
         next(data.batches())
 
 
-def test_a_fault_that_is_no_file_s_is_not_hidden(make_config, monkeypatch):
+def test_other_errors_than_those_of_files_are_raised(make_config, monkeypatch):
     data = pipeline.open_training_data(make_config("clean"))
     monkeypatch.setattr(transforms.View, "crop", None)
     with pytest.raises(TypeError):

@@ -158,7 +158,7 @@ def test_views_cover_their_ranges():
         assert values.mean() == pytest.approx((low + high) / 2, rel=0.03)
 
 
-def test_every_other_view_is_resaved_and_all_else_of_it_is_as_without():
+def test_every_other_view_is_resaved_and_otherwise_unchanged():
     views = []
     for seed in range(2000):
         plain = transforms.draw_view(np.random.default_rng(seed))
@@ -194,7 +194,7 @@ def test_a_whole_view_shows_the_shorter_side_where_that_is_larger():
     assert View(zoom=2.0).reach(96, 321, 481) == 48
 
 
-def test_as_many_views_are_whole_as_is_asked_for():
+def test_whole_views_have_the_given_share():
     rng = np.random.default_rng(0)
     views = [transforms.draw_view(rng, whole_share=0.2) for _ in range(3000)]
     assert np.mean([view.is_whole for view in views]) == pytest.approx(0.2, abs=0.03)

@@ -68,13 +68,13 @@ def test_sources_may_be_nested_and_travel_to_other_processes():
         ("rains:sample", "did you mean 'rain:sample'"),
     ],
 )
-def test_live_rain_of_no_source_is_refused(source, fault):
+def test_live_rain_of_unknown_sources_is_refused(source, fault):
     with pytest.raises(ValueError, match=fault):
         source_names.open_pairs(source)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_live_rain_is_no_photograph(role):
+def test_live_rain_has_pairs_alone(role):
     with pytest.raises(
         ValueError, match=f"renders pairs.*; as {role} photographs name"
     ):

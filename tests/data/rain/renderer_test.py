@@ -299,13 +299,13 @@ def test_the_same_generator_state_gives_the_same_rain(photograph):
         np.zeros((0, 8, 3), np.uint8),
     ],
 )
-def test_what_is_no_photograph_is_refused(clean):
+def test_other_arrays_than_photographs_are_refused(clean):
     for apply in (renderer.render, renderer.add):
         with pytest.raises(ValueError, match=r"on uint8 \[H, W, 3\], not on"):
             apply(clean, PARAMETERS, np.random.default_rng(0))
 
 
-def test_light_that_cannot_be_ambient_is_refused(photograph):
+def test_invalid_ambient_light_is_refused(photograph):
     for ambient in ([0.5], [0.5, 0.5, 200], [0.5, np.nan, 0.5]):
         with pytest.raises(ValueError, match=r"\[3\] in \[0, 1\], not"):
             renderer.render(photograph, PARAMETERS, None, ambient=np.array(ambient))
@@ -321,7 +321,7 @@ def test_light_that_cannot_be_ambient_is_refused(photograph):
         ({"exposure": 1, "near": 0.1}, "reach over .* pixels.*; raise near"),
     ],
 )
-def test_rain_that_cannot_be_is_refused(changes, message):
+def test_invalid_parameters_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         vary(**changes)
 

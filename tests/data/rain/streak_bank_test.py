@@ -19,7 +19,7 @@ def test_a_layer_is_what_rain_added(pair):
     np.testing.assert_allclose(layer, (added / 255).repeat(3, axis=2), atol=1e-6)
 
 
-def test_what_darkens_is_left_behind(pair):
+def test_darker_pixels_are_ignored(pair):
     rainy, clean, _ = pair
     np.testing.assert_array_equal(streak_bank.take_layer(clean, rainy), 0)
 

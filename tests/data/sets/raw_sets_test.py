@@ -92,7 +92,7 @@ def test_usual_variants_of_folders_are_taken(touch):
     }
 
 
-def test_files_without_a_clean_image_or_a_place_are_told(touch):
+def test_files_without_a_clean_image_or_a_place_are_reported(touch):
     root = touch(
         "train/in/im_0001_s80_a04.png",
         "train/gt/im_0001.png",
@@ -109,7 +109,7 @@ def test_files_without_a_clean_image_or_a_place_are_told(touch):
     assert found.others == ["readme.txt"]
 
 
-def test_of_two_files_for_one_pair_the_second_is_told(touch):
+def test_the_second_of_two_files_for_one_pair_is_reported(touch):
     root = touch(
         "train/rain/X2/norain-1x2.png",
         "train/rain/norain-1x2.png",
@@ -171,7 +171,7 @@ def test_own_pairs_are_one_split_or_those_of_the_subfolders(touch):
     ]
 
 
-def test_own_pairs_without_a_partner_are_told(touch):
+def test_own_files_without_a_partner_are_reported(touch):
     root = touch("rainy/a.png", "rainy/b.png", "clean/b.png", "clean/c.png")
     touch("rainy/b.jpg")
     found = raw_sets.find_pairs(root)

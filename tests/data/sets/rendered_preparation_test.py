@@ -39,7 +39,7 @@ def rainy_images():
         ("additive:folder:clean", live_rain.Additive()),
     ],
 )
-def test_what_is_read_equals_the_rain_rendered_anew(source, rain):
+def test_records_hold_the_rain_of_name_variant_and_seed(source, rain):
     # Of six variants two parts are made.
     assert prepare(source, variants=6, seed=7).sources == ["tfds:mine/train"]
     clean = source_names.open_photographs("folder:clean", "clean")
@@ -124,12 +124,12 @@ def test_a_photograph_that_changes_meanwhile_is_an_error(here):
         ("rain:folder:absent", "there is no folder absent"),
     ],
 )
-def test_a_source_without_rain_is_refused(source, fault):
+def test_a_source_without_rain_is_an_error(source, fault):
     with pytest.raises(ValueError, match=fault):
         prepare(source)
 
 
-def test_two_kinds_of_rain_on_a_photograph_are_no_one_set(here):
+def test_two_kinds_of_rain_on_a_photograph_are_an_error(here):
     sections = [
         f"[{kind}:folder:clean]\n{kind}:clean/b.png\tclean/b.png"
         for kind in ("rain", "additive")

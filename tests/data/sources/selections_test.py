@@ -38,7 +38,7 @@ def test_select_names_what_is_missing():
         selections.select([photograph("a")], ["a", "x"])
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_written_selection_is_read_back(tmp_path):
     sections = [Section("tfds:a/test", [("a/1", "b/1"), ("a/2", "b/1")])]
     sections.append(Section("folder:/with space", [("x y", "z")]))
     text = selections.to_text(["what it is"], [*sections, Section("folder:/none", [])])
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ("[rain:selection:b]\nx\ty\n", "line 1: .* a selection"),
     ],
 )
-def test_a_file_that_is_no_selection_is_refused(tmp_path, text, message):
+def test_a_malformed_selection_is_an_error(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         source_names.open_photographs(write(tmp_path, text), "clean")
 

@@ -258,7 +258,7 @@ def test_faults_of_lists_are_named(make, text, fault):
         source_names.open_photographs(f"list:{root / 'list.txt'}", "rainy")
 
 
-def test_a_list_that_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_list_is_named(tmp_path):
     with pytest.raises(ValueError, match="absent.txt, which cannot be read"):
         source_names.open_pairs(f"list:{tmp_path / 'absent.txt'}")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")

@@ -345,7 +345,7 @@ def _is_on_its_side(image: Image.Image) -> bool:
 
 
 def _upright_exif(image: Image.Image) -> bytes:
-    """The EXIF data of the upright pixels, b"" if there are none.
+    """The EXIF data of the upright pixels; b"" without EXIF data.
 
     Pillow leaves out the thumbnail, which would show the rain. The image keeps its
     orientation, by which its pixels are turned later.

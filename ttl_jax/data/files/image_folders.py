@@ -80,8 +80,8 @@ def match_stems(
       other: The other folder and the paths of its files.
 
     Returns:
-      The two paths of each pair by their stem, in the order of `one`; and the reason why
-      each file without a partner has none, by path.
+      The two paths of each pair by their stem, in the order of `one`; and a reason for
+      each other file, by path.
     """
     (ones, faults), (others, more) = by_stem(*one), by_stem(*other)
     faults |= more

@@ -30,7 +30,7 @@ class Share:
         """This process's rows of each batch of elements; element i is batch i."""
         return elements.batch(
             self.batch_elements // self.process_count,
-            drop_remainder=True,  # there is none: and Grain rounds endless lengths
+            drop_remainder=True,  # no remainder exists: Grain rounds endless lengths
             batch_fn=datasets.concatenate_rows,
         )[self.process_index :: self.process_count]
 

@@ -27,11 +27,11 @@ class TrainingData:
     another pure function of (seed, index), so a missing file does not end a run.
 
     Attributes:
-      epoch_steps: Updates in which as many elements are drawn as there are photographs
-        (in the longer one of two lists), at least 1. Without weights that is a pass over
-        all of them; with weights some are drawn several times in it and others not.
-      listing: Lines that decide the batches; the line of a file is "<field> <name>
-        <bytes, or embedded, or rendered>". What a run is trained on.
+      epoch_steps: Updates that draw as many elements as there are photographs (in the
+        longer one of two lists), at least 1. Without weights that is a pass over all of
+        them; with weights some are drawn several times in it and others not.
+      listing: Lines that identify the training data; the line of a file is "<field>
+        <name> <bytes, or embedded, or rendered>".
       faults: Sentences about files that could not be read since the start. Those of
         worker processes are only in the log.
     """
@@ -55,7 +55,7 @@ class TrainingData:
             line for listing in listings.values() for line in listing.describe()
         ]
         self.faults: dict[str, object] = {}
-        # Evaluation, of a few images and rarely, has none.
+        # Evaluation reads a few images, rarely, and needs no cache.
         cache = ImageCache(int(config.cache_gib * 2**30))
         cached = {
             field: listing.adapt(lambda items: [cache.attach(item) for item in items])

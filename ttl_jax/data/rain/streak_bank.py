@@ -39,8 +39,8 @@ def lay(clean: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.nd
 def scale(layer: np.ndarray, factor: float) -> np.ndarray:
     """Returns the layer in another size, at least one pixel, with the same mean.
 
-    Each new pixel is a mean over its area, so that thin streaks get fainter but are not
-    lost, and none overshoots.
+    Each new pixel is a mean over its area: thin streaks get fainter without being lost,
+    and no pixel overshoots.
     """
     height, width = (max(1, round(side * factor)) for side in layer.shape[:2])
     channels = [

@@ -131,7 +131,7 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
     """Decodes every example once; unusable ones are left out with a reason.
 
     Args:
-      raw_set: The set, of which `kind` and `rainy_half` are read.
+      raw_set: Set; its `kind` and `rainy_half` are read.
       root: Its folder.
       found: Files in it.
     """
@@ -204,12 +204,9 @@ def _check_one(
             data = decoding.read_bytes(root / file)
             decoded.append(images.decode(data, file))
         except decoding.ImageError as error:
-            is_first = file == raw.files[0]
-            return (
-                error.reason
-                if is_first
-                else f"has a partner, {file}, that {error.reason}"
-            )
+            if file == raw.files[0]:
+                return error.reason
+            return f"has a partner, {file}, that {error.reason}"
         num_bytes.append(len(data))
         checksums.append(zlib.crc32(data))
     if raw_set.kind == "halves":

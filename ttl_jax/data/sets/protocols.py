@@ -30,7 +30,7 @@ Opened = Mapping[str, Sequence[Any]]  # photographs or pairs, by the key of thei
 
 
 class Drawn(NamedTuple):
-    """What a protocol draws.
+    """The draw of a protocol.
 
     Attributes:
       names: Names of photographs or pairs, sorted.
@@ -49,8 +49,8 @@ class Protocol:
       what: Description in one line.
       kind: What it draws: "pairs", "clean" or "rainy".
       sets: Keys of the sets that it draws from.
-      draw: Maps the opened `sets` and `avoided`, and the seed, to what is drawn.
-      avoided: Keys of test sets, of which only the clean sides are opened.
+      draw: Maps the items of `sets` and `avoided`, and the seed, to the draw.
+      avoided: Keys of test sets; only their clean sides are opened.
     """
 
     what: str
@@ -68,7 +68,7 @@ class _Opened(NamedTuple):
 
     Attributes:
       source: The source.
-      prefix: What replaces its `root`.
+      prefix: Replacement for its `root`.
       items: Photographs or pairs under the source's own names.
     """
 
@@ -178,7 +178,7 @@ def draw_some(opened: Opened, seed: int) -> Drawn:
     for key, items in opened.items():
         if len(items) < NUM_PER_SET:
             raise ValueError(f"{key} holds {len(items)} pairs, not {NUM_PER_SET}.")
-        names += _shuffled((item.name for item in items), seed)[:NUM_PER_SET]
+        names += _shuffled(items, seed)[:NUM_PER_SET]
         notes.append(f"{NUM_PER_SET} of the {len(items)} pairs of {key}")
     return Drawn(sorted(names), notes)
 
@@ -186,10 +186,9 @@ def draw_some(opened: Opened, seed: int) -> Drawn:
 def draw_all(opened: Opened, seed: int) -> Drawn:
     """All pairs of all sets; nothing is random."""
     del seed
+    names = sorted(item.name for items in opened.values() for item in items)
     notes = [f"all {len(items)} pairs of {key}" for key, items in opened.items()]
-    return Drawn(
-        sorted(item.name for items in opened.values() for item in items), notes
-    )
+    return Drawn(names, notes)
 
 
 def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
@@ -200,12 +199,13 @@ def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
       seed: Seed of the draw.
       sets: Keys of the sets to draw from; pictures of the others are left out.
     """
-    candidates = [item for key in sets for item in opened[key]]
-    backgrounds = _backgrounds(candidates, _others(opened, sets))
+    candidates, avoided = _divide(opened, sets)
+    backgrounds = _backgrounds(candidates, avoided)
     # The first of each background, in the order of the seed.
     distinct: dict[str, str] = {}
-    for name in _shuffled(backgrounds, seed):
-        distinct.setdefault(backgrounds[name], name)
+    for name in _shuffled(candidates, seed):
+        if name in backgrounds:
+            distinct.setdefault(backgrounds[name], name)
     names = list(distinct.values())[:NUM_CLEAR]
     notes = [
         f"{len(candidates)} clean photographs in {', '.join(sets)}",
@@ -230,16 +230,16 @@ def draw_stratified(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
     Raises:
       ValueError: If a name contains no density, or a density has too few pairs.
     """
-    pairs = [pair for key in sets for pair in opened[key]]
+    pairs, avoided = _divide(opened, sets)
     clean = {pair.clean.name: pair.clean for pair in pairs}
-    backgrounds = _backgrounds(list(clean.values()), _others(opened, sets))
-    usable = {
+    backgrounds = _backgrounds(list(clean.values()), avoided)
+    usable = [pair for pair in pairs if pair.clean.name in backgrounds]
+    strata = {
         pair.name: (density_of(pair.name), backgrounds[pair.clean.name])
-        for pair in pairs
-        if pair.clean.name in backgrounds
+        for pair in usable
     }
-    names = _fill(usable, _shuffled(usable, seed), NUM_PAIRS // len(DENSITIES))
-    num_backgrounds = len({usable[name][1] for name in names})
+    names = _fill(strata, _shuffled(usable, seed), NUM_PAIRS // len(DENSITIES))
+    num_backgrounds = len({strata[name][1] for name in names})
     notes = [
         f"{len(pairs)} pairs in {', '.join(sets)}",
         f"{len(pairs) - len(usable)} of them show backgrounds of test sets",
@@ -250,17 +250,16 @@ def draw_stratified(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
 
 
 def _fill(
-    usable: Mapping[str, tuple[str, str]], order: Sequence[str], num_each: int
+    strata: Mapping[str, tuple[str, str]], order: Sequence[str], num_each: int
 ) -> list[str]:
     """Names in this order until each density has `num_each`; backgrounds in rounds."""
     lacking = dict.fromkeys(DENSITIES, num_each)
-    remaining = list(order)
-    drawn: list[str] = []
+    remaining, drawn = list(order), []
     while any(lacking.values()):
         shown: set[str] = set()  # backgrounds of this round
         later = []
         for name in remaining:
-            density, background = usable[name]
+            density, background = strata[name]
             if background in shown or not lacking[density]:
                 later.append(name)
                 continue
@@ -268,20 +267,21 @@ def _fill(
             lacking[density] -= 1
             drawn.append(name)
         if len(later) == len(remaining):
+            missing = [f"{n} of {density} lack" for density, n in lacking.items()]
             raise ValueError(
                 f"Expected {num_each} pairs of each density; there are too few: "
-                + ", ".join(f"{n} of {density} lack" for density, n in lacking.items())
+                f"{', '.join(missing)}"
             )
         remaining = later
     return drawn
 
 
 def draw_part(opened: Opened, seed: int, is_test: bool) -> Drawn:
-    """The photographs to train on, or to test on, that share no picture.
+    """The photographs to train on, or to test on, which share no picture.
 
     Photographs of the same picture stay together; the first of their names decides.
     """
-    photographs = [item for items in opened.values() for item in items]
+    photographs, _ = _divide(opened, opened)
     backgrounds = _backgrounds(photographs, [])
     names = [
         name
@@ -307,31 +307,37 @@ def density_of(name: str) -> str:
     )
 
 
-def _others(opened: Opened, sets: Sequence[str]) -> list[Photograph]:
-    return [item for key, items in opened.items() if key not in sets for item in items]
+def _divide(opened: Opened, sets: Iterable[str]) -> tuple[list, list]:
+    """The items of some sets, and those of the others."""
+    return (
+        [item for key in sets for item in opened[key]],
+        [item for key in opened if key not in sets for item in opened[key]],
+    )
 
 
 def _backgrounds(
     photographs: Sequence[Photograph], avoided: Sequence[Photograph]
 ) -> dict[str, str]:
-    """The first name of the same picture, by name; without those of avoided pictures."""
-    kept = {item.name: item for item in sorted(photographs, key=lambda item: item.name)}
-    everything = [*kept.values(), *sorted(avoided, key=lambda item: item.name)]
+    """The first name of the same picture, by name, without pictures that are avoided."""
+    kept = sorted({item.name: item for item in photographs}.items())
+    names = [name for name, _ in kept]
+    everything = [item for _, item in kept]
+    everything += sorted(avoided, key=lambda item: item.name)
     fingerprints = audit.fingerprint_all(everything)
-    groups = audit.group(len(everything), audit.find_matches(fingerprints))
-    backgrounds = {name: name for name in kept}
-    for indices in groups:
-        names = [everything[i].name for i in indices if i < len(kept)]
-        for name in names:
-            if indices[-1] >= len(kept):
+    backgrounds = dict(zip(names, names))
+    for indices in audit.group(len(everything), audit.find_matches(fingerprints)):
+        same = [names[i] for i in indices if i < len(names)]
+        for name in same:
+            if indices[-1] >= len(names):
                 del backgrounds[name]
             else:
-                backgrounds[name] = names[0]
+                backgrounds[name] = same[0]
     return backgrounds
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
-    return sorted(names, key=lambda name: _rank(name, seed))
+def _shuffled(items: Iterable[Item], seed: int) -> list[str]:
+    """The names of items in the order of their ranks."""
+    return sorted((item.name for item in items), key=lambda name: _rank(name, seed))
 
 
 def _rank(name: str, seed: int) -> int:

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from ttl_jax import suggestions
@@ -122,7 +122,7 @@ def _check(
     )
 
 
-# What is written
+# Records
 
 
 def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> Part:
@@ -135,19 +135,23 @@ def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> 
 def _make(
     raw_set: RawSet, root: pathlib.Path, example: CheckedExample
 ) -> list[tuple[Row, list[bytes]]]:
-    encoded = _encode(raw_set, root, example)
-    return [(_make_row(example, encoded), encoded)]
+    raw, encoded = example.raw, _encode(raw_set, root, example)
+    # A half has no file of its own.
+    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
+    name, scene = map(decoding.printable, (raw.name, raw.scene))
+    num_bytes = [len(data) for data in encoded]
+    row = Row(name, scene, example.width, example.height, num_bytes, last_file)
+    return [(row, encoded)]
 
 
 def _encode(
     raw_set: RawSet, root: pathlib.Path, example: CheckedExample
 ) -> list[bytes]:
-    """The bytes of each image: as in its file, or PNG where it is half of one."""
-    contents = [(root / file).read_bytes() for file in example.raw.files]
-    for file, content, checksum in zip(
-        example.raw.files, contents, example.checksums, strict=True
-    ):
-        if zlib.crc32(content) != checksum:
+    """The bytes of each image: those of its file, or a PNG of half a file."""
+    contents = []
+    for file, checksum in zip(example.raw.files, example.checksums, strict=True):
+        contents.append((root / file).read_bytes())
+        if zlib.crc32(contents[-1]) != checksum:
             raise ValueError(
                 f"{root / file} changed while the set was prepared; do it again."
             )
@@ -158,35 +162,16 @@ def _encode(
     return [record_writer.encode_png(half) for half in halves]
 
 
-def _make_row(example: CheckedExample, encoded: Sequence[bytes]) -> Row:
-    raw = example.raw
-    # A half has no file of its own.
-    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
-    return Row(
-        decoding.printable(raw.name),
-        decoding.printable(raw.scene),
-        example.width,
-        example.height,
-        [len(data) for data in encoded],
-        last_file,
-    )
-
-
 def _make_views(raw_set: RawSet, checked: Checked) -> dict[str, tuple[str, list[int]]]:
-    return {
-        view: (
-            split,
-            [
-                position
-                for position, example in enumerate(checked.splits[split])
-                if first <= int(example.raw.scene) <= last
-            ],
-        )
-        for view, (split, first, last) in raw_set.views.items()
-    }
+    views = {}
+    for view, (split, first, last) in raw_set.views.items():
+        scenes = [int(example.raw.scene) for example in checked.splits[split]]
+        positions = [i for i, scene in enumerate(scenes) if first <= scene <= last]
+        views[view] = split, positions
+    return views
 
 
-# What the user reads
+# Texts for the user
 
 
 def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Published sets of rainy and clean pairs, and folders of one's own, as they lie on disk.
 
-A set is a value: what is known about it, and how its files belong together. Only the
-names of files are read here. If a layout is known only from the code of others that reads
-the set, or not at all, its `note` says so.
+A set is a value: facts about it, and how its files belong together. Only the names of
+files are read here. If a layout is known only from the code of others that reads the set,
+or not at all, its `note` says so.
 """
 
 import dataclasses
@@ -138,7 +138,7 @@ def find_by_patterns(
 def _fit(
     path: str, patterns: Sequence[Pattern], by_stem: Mapping[str, str]
 ) -> tuple[Pattern, RawExample] | tuple[None, str]:
-    """The first pattern that a rainy file fits and its example, or why there is none."""
+    """The first pattern that a rainy file fits and its example; else None and why."""
     fault = _NO_PART
     for pattern in patterns:
         if (groups := pattern.match(os.path.splitext(path)[0])) is None:

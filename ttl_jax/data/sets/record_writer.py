@@ -92,8 +92,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version(records.VERSION)
-    # Where TFDS looks for checksums of downloads, of which there are none. To find the
-    # place by itself it would need a package that it does not require.
+    # There are no downloads, so no place for their checksums. Without this line TFDS would
+    # import a package that it does not require.
     code_path = None
 
     def __init__(self, name, image_names, splits, data_dir):
@@ -191,7 +191,7 @@ def write(
 
 
 def publish(written: pathlib.Path, data_dir: pathlib.Path) -> None:
-    """Moves a written set to its place, after moving away what was there."""
+    """Moves a written set to its place; a set that is there already is moved away."""
     target = data_dir / written.parent.name
     if target.exists():
         os.rename(target, written.parent.with_name("replaced"))

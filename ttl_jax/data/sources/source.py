@@ -17,7 +17,7 @@ class Source(abc.ABC):
       name: The source as users write it.
       absolute: The source as it is written in other folders.
       root: Folder, with a "/" at its end, that the names of photographs begin with; ""
-        if they begin with none.
+        if the names contain no folder.
       parts: Sources that this one is made from.
       set_name: Name of the prepared set; None if the source is not one.
       split: Split of the prepared set; "" for all of them.

@@ -12,7 +12,7 @@ import numpy as np
 
 from ttl_jax.data.structures import paint
 
-_WIDTHS = 0.7, 6.0  # of lines, as of streaks
+_WIDTHS = 0.7, 6.0  # pixels, as for streaks
 
 
 class _Plane(NamedTuple):
