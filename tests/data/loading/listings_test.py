@@ -85,18 +85,6 @@ def test_weights_at_fault_are_refused(weights, fault):
         listings.normalize_weights("rainy", ("a", "b"), weights)
 
 
-def test_a_listing_is_all_photographs_source_by_source(root):
-    listing = listings.open_listing("clean", (f"folder:{root}/b", f"folder:{root}/a"))
-    assert names(listing, root) == [
-        "b/0.png",
-        "b/1.png",
-        "b/2.png",
-        "a/0.png",
-        "a/1.png",
-    ]
-    assert len(listing) == 5
-
-
 def test_without_weights_the_description_is_one_line_per_file(root):
     listing = listings.open_listing("pairs", (f"folder:{root}/pairs", "sample/test"))
     path = f"{root}/pairs/rainy/0.png"

@@ -250,21 +250,6 @@ def test_with_weights_an_epoch_has_as_many_elements_as_there_are_photographs(
     assert data.listing[0] == f"clean folder:{root}/clean share 0.9"
 
 
-def test_the_listing_names_each_file_and_its_size(make_config, root):
-    config = make_config("couples", clean=("sample/test",))
-    rainy = [f"{root}/rainy/{i}.png" for i in range(5)]
-    assert pipeline.open_training_data(config).listing == [
-        *(f"rainy {path} {os.path.getsize(path)}" for path in rainy),
-        "clean sample/china embedded",
-        "clean sample/rocket embedded",
-    ]
-    listing = pipeline.open_training_data(make_config("pairs")).listing
-    assert [line.split(" ")[1][len(str(root)) :] for line in listing[:2]] == [
-        "/pairs/input/0.png",
-        "/pairs/target/0.png",
-    ]
-
-
 @pytest.mark.parametrize(
     ("kind", "sets"),
     [

@@ -134,18 +134,6 @@ def test_a_folder_gives_all_images_below_it_in_order_of_their_paths(make, monkey
     np.testing.assert_array_equal(found[3].load(), images.load(root / "b.png"))
 
 
-def test_the_path_of_a_folder_names_it_alone(make):
-    root = make("a.png", "b/c.png")
-    alone, named = (
-        [
-            photograph.name
-            for photograph in source_names.open_photographs(source, "rainy")
-        ]
-        for source in (str(root), f"folder:{root}")
-    )
-    assert alone == named and len(alone) == 2
-
-
 def test_linked_folders_are_followed_and_circles_are_not(make, tmp_path):
     root = make("photos/a.png", "elsewhere/b.png") / "photos"
     (root / "link").symlink_to(tmp_path / "elsewhere")

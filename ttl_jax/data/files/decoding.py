@@ -242,7 +242,7 @@ def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
     tags = getattr(image, "tag_v2", {})
     is_planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2
     if is_planar and 16 in tags.get(tiff.BITSPERSAMPLE, ()):
-        raise ValueError("it keeps each 16-bit channel in a plane of its own")
+        raise ValueError("it keeps 16-bit channels in separate planes")
     image.load()
     if image.mode.startswith("I;16"):
         if rawmode not in ("I;16", "I;16B", "I;16N"):

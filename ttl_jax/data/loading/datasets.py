@@ -9,7 +9,7 @@ An element gives one row of a batch, or two; as a dict of arrays with the rows l
   unpaired  rainy and clean, likewise, of different scenes, each as it is in its file
 
 The orders in which elements are drawn are infinite: element i is a pure function of
-(seed, i, the photographs), each epoch in an order of its own.
+(seed, i, the photographs), and each epoch has its own order.
 
 Note: the paper does not say how photographs reach the recognition task. A network would
 recognize rain by any other difference between the two collections: size, sharpness after

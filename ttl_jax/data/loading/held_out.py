@@ -1,4 +1,4 @@
-"""What is held out: sets that are not trained on, or must not choose the best step.
+"""Held-out data: sets for testing only, and sets that must not choose the best step.
 
 Sources and photographs are compared by name; `ttl_jax.prepare audit` compares pixels.
 """

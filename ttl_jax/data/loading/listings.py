@@ -1,4 +1,4 @@
-"""What a run draws from: the photographs or pairs of a field of its config.
+"""Lists of the photographs or pairs of a field of a config, which a run draws from.
 
 A field is "rainy", "clean" or "pairs". Beside its sources a config may name their weights
 (`config.pairs_weights`) and text files of photographs to leave out (`config.exclude`).
@@ -59,7 +59,7 @@ class Listing:
         }
 
     def describe(self) -> list[str]:
-        """A line per file; where there are weights, also a line before each source."""
+        """A line per file; with weights, also a line before each source."""
         lines = []
         for i, (source, items) in enumerate(self.by_source.items()):
             if self.weights:

@@ -1,4 +1,4 @@
-"""How batches are made of elements and read ahead, by threads or worker processes."""
+"""Batches of elements, read ahead by threads or worker processes."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How batches are read ahead of time.
+    """Threads and processes that read batches ahead.
 
     Attributes:
       num_workers: Number of processes; 0 reads in this one.

@@ -1,4 +1,4 @@
-"""What happens to an image between its file and the batch.
+"""Crops, colours and compression of an image between its file and the batch.
 
 Images are uint8 [H, W, 3]. All random choices are made beforehand, as a `View`, whose
 methods are pure: two images under the same view are treated alike.
@@ -14,7 +14,7 @@ from ttl_jax.data.files import images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """How an image is looked at.
+    """A way to look at an image.
 
     Attributes:
       vertical: Place of the crop, from 0 (top) to 1 (bottom).

@@ -23,7 +23,7 @@ class Plan:
     Attributes:
       name: Name of the set.
       source: Origin of the set: "digest", which changes with anything that its examples
-        depend on, and "description", for people.
+        depend on, and "description", a text.
       check: Checks the files, which may take long, and returns what to write. Raises a
         ValueError if nothing can be used.
     """
@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
       folder: Folder of the records.
       is_new: Whether it was written now, not before.
       sources: Sources that name its splits.
-      summary: Text for people.
+      summary: Text for the user.
     """
 
     folder: pathlib.Path
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
 
 
 def require_own_name(name: str | None, what: str) -> str:
-    """Returns the name of a set of one's own.
+    """Returns the name of the user's own set.
 
     Raises:
       ValueError: If it is malformed or taken.

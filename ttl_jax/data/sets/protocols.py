@@ -47,7 +47,7 @@ class Protocol:
 
     Attributes:
       what: Description in one line.
-      kind: What it draws: "pairs", "clean" or "rainy".
+      kind: Field that it draws: "pairs", "clean" or "rainy".
       sets: Keys of the sets that it draws from.
       draw: Maps the items of `sets` and `avoided`, and the seed, to the draw.
       avoided: Keys of test sets; only their clean sides are opened.
@@ -152,7 +152,7 @@ def _open(protocol: str, key: str, names: list[str], index: int, field: str) -> 
         source = source_names.parse(name)
         items = source.open(field)
     except ValueError as error:
-        # A published set is prepared under its name, one's own photographs under any.
+        # A published set is prepared under its name, the user's own photographs under any name.
         what = f"photos --name {key}" if key == _REAL_RAIN else key.partition("/")[0]
         raise ValueError(
             f"{protocol} needs {key}, and {name!r} cannot be opened: {error} Make it "

@@ -1,4 +1,4 @@
-"""Plans sets made from files: published sets, and folders of one's own."""
+"""Plans sets made from files: published sets, and the user's own folders."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
 
     Args:
       what: Published set, or "pairs" or "photos".
-      name: Name of a set of one's own; None for published ones.
+      name: Name of the user's own set; None for published ones.
       rainy_half: Half of side-by-side files with rain; None for the published one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Published sets of rainy and clean pairs, and folders of one's own, as they lie on disk.
+"""Published sets of rainy and clean pairs, and the user's own folders, on disk.
 
 A set is a value: facts about it, and how its files belong together. Only the names of
 files are read here. If a layout is known only from the code of others that reads the set,
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ttl_jax.data.files import image_folders, images
 
-# Splits of one's own folders, by the name of the subfolder.
+# Splits of the user's own folders, by the name of the subfolder.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 _NO_PART = "is not part of the expected folders"
 
@@ -58,7 +58,7 @@ class RawSet:
       name: Name on the command line and in the source "tfds:NAME".
       kind: "pairs" of two files each, "halves" of one file each, or "photos".
       find: Maps the folder of the set to what it holds.
-      tree: Expected folder, for people.
+      tree: Expected folder, as text.
       counts: Published number of examples of each split.
       paper: Paper that published it.
       terms: Terms of its licence, as far as they are stated.
@@ -87,7 +87,7 @@ class RawSet:
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-    """How the path of a rainy image leads to its name, scene and clean image.
+    """Rule from the path of a rainy image to its name, scene and clean image.
 
     Attributes:
       rainy: Regular expression of the path without its suffix, below any folder, which
@@ -215,7 +215,7 @@ def _read_list(
     return list(examples.values())
 
 
-# One's own folders
+# The user's own folders
 
 
 def find_pairs(root: pathlib.Path) -> Found:

@@ -43,15 +43,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What is written to a set.
+    """Contents of a set that is to be written.
 
     Attributes:
       image_names: Names of the images of each example: rainy and clean, or image.
       splits: Parts of each split, in order.
       views: Views, as in `records.Index`.
       excluded: Files left out, as in `records.Index`.
-      summary: Short text for people.
-      report: Full text, in Markdown.
+      summary: Short text for the user.
+      report: Full text for the user, in Markdown.
     """
 
     image_names: Sequence[str]
@@ -148,7 +148,7 @@ def write(
 
     Args:
       name: Name of the set.
-      contents: What to write.
+      contents: Contents of the set.
       source: Origin, for the index.
       folder: Folder in which to write "<name>/<version>".
 

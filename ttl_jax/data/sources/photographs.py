@@ -21,7 +21,7 @@ class NoPairsError(ValueError):
 
 
 class Item(abc.ABC):
-    """What photographs and pairs have in common.
+    """Common base of photographs and pairs.
 
     Attributes:
       sides: The photograph itself, or the rainy and the clean side of the pair.
@@ -58,7 +58,7 @@ class Photograph(Item):
       name: Printable name; no other image of the source has it.
       width: Width of the upright image, in pixels.
       height: Height of the upright image, in pixels.
-      num_bytes: Size of the file; None if there is no file of one's own.
+      num_bytes: Size of the file; None for embedded and rendered images.
       load: Returns uint8 RGB [height, width, 3], which may be read-only. Raises
         `decoding.ImageError` if the image is missing or damaged.
     """

@@ -28,7 +28,7 @@ _CLASSES = {
 
 
 class Row(NamedTuple):
-    """What the index holds of one record.
+    """Entry of the index for one record.
 
     Attributes:
       name: Name, unique within the split.
@@ -49,14 +49,14 @@ class Row(NamedTuple):
 
 
 class Index(NamedTuple):
-    """What is known of a prepared set without reading its records.
+    """Facts about a prepared set, without reading its records.
 
     Attributes:
       name: Name of the set.
       image_names: Image features of its records: rainy and clean, or image.
       splits: Rows of each split, in the order of its records.
       views: Splits that are parts of another one: its name, and the positions in it.
-      source: Where it came from, see `preparation`.
+      source: Origin of the set, see `preparation.Plan`.
       excluded: Files that were left out, and why.
     """
 

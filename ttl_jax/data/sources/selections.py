@@ -1,4 +1,4 @@
-"""The source selection:FILE: what a text file selects from other sources by name.
+"""The source selection:FILE: a text file that selects from other sources by name.
 
 The file has sections. A line `[SOURCE]` begins one; the lines below it name photographs
 of that source, or its pairs: the rainy side's name and the clean one's with a TAB between
@@ -26,7 +26,7 @@ AnyItem = TypeVar("AnyItem")
 
 
 class Section(NamedTuple):
-    """What is selected from one source.
+    """Names that are selected from one source.
 
     Attributes:
       source: Name of the source.
@@ -38,7 +38,7 @@ class Section(NamedTuple):
 
 
 class Selection(Source):
-    """What the sections of a file select."""
+    """The photographs or pairs that the sections of a file select."""
 
     def __init__(self, name, path, parse):
         super().__init__(name)

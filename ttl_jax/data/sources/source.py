@@ -1,4 +1,4 @@
-"""What a source is: a value that opens its photographs and pairs."""
+"""The base class of all sources: values that open their photographs and pairs."""
 
 import abc
 import os

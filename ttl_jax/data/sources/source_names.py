@@ -8,7 +8,7 @@ A source is one of
   list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
     between them; relative to the file's folder. Lines that begin with # are comments.
   tfds:NAME/SPLIT, tfds:NAME: a split, or all, of a set that `ttl_jax.prepare` made.
-  selection:FILE: what a text file selects from other sources, see `selections`.
+  selection:FILE: a text file that selects from other sources, see `selections`.
   structures:CLEAN: photographs of another source, each in four variants, with thin
     structures drawn on them that look like streaks (`structures`): wires, twigs, blinds,
     lettering and so on.
