@@ -56,6 +56,16 @@ def test_training_splits_and_own_photographs_are_accepted(source):
     held_out.check_deciding([], named(source))
 
 
+@pytest.mark.parametrize("form", ["{}", "selection:{}", "rain:{}", "streaks:{} on {}"])
+def test_spa_is_never_trained_on(tmp_path, form):
+    source = "tfds:spa/train"
+    if form == "selection:{}":
+        source = tmp_path / "picked.txt"
+        source.write_text("[tfds:spa/train]\na\tb\n")
+    with pytest.raises(ValueError, match="config.pairs: .* holds tfds:spa/.*testing"):
+        held_out.check_trained_on("pairs", (form.format(source, source),))
+
+
 @pytest.mark.parametrize("source", ["selection:{}", "additive:selection:{}"])
 def test_a_selection_of_test_images_is_refused(tmp_path, source):
     file = tmp_path / "test1.txt"

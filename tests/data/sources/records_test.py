@@ -198,26 +198,6 @@ def test_training_batches_from_records_are_those_from_the_folder(
             np.testing.assert_array_equal(batch[name], other[name])
 
 
-@pytest.mark.parametrize("form", ["{}", "selection:{}", "rain:{}", "streaks:{} on {}"])
-def test_spa_is_tested_on_and_never_trained_on(tmp_path, prepare, form):
-    write_tree(tmp_path / "raw", "spa")
-    prepare("spa")
-    source = "tfds:spa/train"
-    if form == "selection:{}":
-        name = "000/000-1/000-1_0_256"
-        lines = f"[{source}]\nspa/train/rainy/{name}\tspa/train/clean/{name}\n"
-        (tmp_path / "picked.txt").write_text(lines)
-        source = tmp_path / "picked.txt"
-    config = common.get_config("smoke")
-    config.update(dataset="pairs", eval_pairs=("tfds:spa/test",))
-    config.pairs = (form.format(source, source),)
-    with pytest.raises(
-        ValueError, match=r"config\.pairs: .* holds tfds:spa/.*testing only"
-    ):
-        pipeline.open_training_data(config)
-    assert len(pipeline.open_evaluation_data(config)["pairs"]) == 1
-
-
 def test_photographs_load_in_threads_and_in_other_processes(tmp_path, prepare):
     for i in range(6):
         save(tmp_path / f"raw/{i}.png", make_pair(i)[1])

@@ -62,11 +62,13 @@ class View:
         height, width, _ = image.shape
         top = _start(height, size, self.vertical)
         left = _start(width, size, self.horizontal)
-        if height >= size and width >= size:
-            square = image[top : top + size, left : left + size]
-        else:
-            rows, columns = _reflect(top, size, height), _reflect(left, size, width)
-            square = image[rows[:, None], columns]
+        square = image[max(top, 0) :, max(left, 0) :][:size, :size]
+        if square.shape[:2] != (size, size):
+            square = np.pad(
+                square,
+                [_padding(top, height, size), _padding(left, width, size), (0, 0)],
+                "reflect",
+            )
         square = np.rot90(square, self.quarter_turns)
         return self.tint(square[:, ::-1] if self.mirrored else square)
 
@@ -205,8 +207,7 @@ def _start(length: int, size: int, place: float) -> int:
     return offset if length >= size else -offset
 
 
-def _reflect(start: int, size: int, length: int) -> np.ndarray:
-    """Indices start, start + 1, ... folded back into [0, length) at both ends."""
-    period = max(2 * (length - 1), 1)
-    index = np.arange(start, start + size) % period
-    return np.minimum(index, period - index) if length > 1 else np.zeros_like(index)
+def _padding(start: int, length: int, size: int) -> tuple[int, int]:
+    """Pixels that a window of `size` reaches beyond both ends of a side."""
+    before = max(-start, 0)
+    return before, max(size - length - before, 0)
