@@ -45,19 +45,12 @@ def test_a_run_that_goes_on_gets_the_batches_of_one_undisturbed(make_config, kin
 
 
 def test_neither_threads_nor_prefetching_nor_the_cache_change_a_batch(make_config):
+    names = "num_threads", "prefetch", "cache_gib"
+    # 2e-6 GiB hold one image of 20 x 30 pixels.
+    values = (0, 0, 0.0), (4, 8, 0.0), (2, 4, 2e-6), (4, 8, 1)
     one, *others = (
-        take(
-            make_config("pairs", num_threads=threads, prefetch=prefetch, cache_gib=gib),
-            0,
-            6,
-        )
-        # 2e-6 GiB hold one image of 20 x 30 pixels.
-        for threads, prefetch, gib in (
-            (0, 0, 0.0),
-            (4, 8, 0.0),
-            (2, 4, 2e-6),
-            (4, 8, 1),
-        )
+        take(make_config("pairs", **dict(zip(names, row, strict=True))), 0, 6)
+        for row in values
     )
     for other in others:
         assert_same(one, other)

@@ -66,18 +66,16 @@ def write_image(
     # In memory first: on a full disk Pillow writes half a JPEG file without an error.
     encoded = io.BytesIO()
     _encode(encoded, image_format, array, info or {})
-    with atomic_files.atomic_file(path) as stream:
-        stream.write(encoded.getbuffer())
+    atomic_files.write_bytes(path, encoded.getvalue())
 
 
 def _format_of(path: pathlib.Path) -> str:
     """Pillow's name of the format of a suffix."""
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise ValueError(
-            f"{path}: unknown suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}."
-        ) from None
+    if (suffix := path.suffix.lower()) in FORMATS:
+        return FORMATS[suffix]
+    raise ValueError(
+        f"{path}: unknown suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}."
+    )
 
 
 def _encode(
