@@ -34,7 +34,7 @@ ROOMS = {
         "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
     },
     # files <- rain, structures <- sources <- sets <- loading, never back
-    "ttl_jax/data/__init__": set(),
+    "ttl_jax/data/__init__": {"ttl_jax.data.sources"},
     "ttl_jax/data/files": DATA | {"ttl_jax.data.files"},
     "ttl_jax/data/rain": DATA | {"ttl_jax.data.files", "ttl_jax.data.rain"},
     "ttl_jax/data/structures": DATA | {"ttl_jax.data.files", "ttl_jax.data.structures"},
@@ -43,7 +43,7 @@ ROOMS = {
         "ttl_jax.data.rain", "ttl_jax.data.structures", "ttl_jax.data.sources",
     },
     "ttl_jax/data/sets": DATA | {
-        "grain", "tensorflow_datasets", "ttl_jax.data.files", "ttl_jax.data.rain",
+        "tensorflow_datasets", "ttl_jax.data.files", "ttl_jax.data.rain",
         "ttl_jax.data.sources", "ttl_jax.data.sets",
     },
     "ttl_jax/data/loading": DATA | {"grain", "ttl_jax.data"},

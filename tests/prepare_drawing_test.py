@@ -42,12 +42,7 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
 ):
     monkeypatch.chdir(album)
     output = tmp_path / "lists" / "list.txt"  # whose folder is made
-    arguments = [
-        "--protocol",
-        "realrain_train",
-        "--set",
-        "realrain=folder:train",
-    ]
+    arguments = ["--protocol", "realrain_train", "--set", "realrain=folder:train"]
     assert prepare.main([*arguments, "--print", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     assert output.read_text() in printed

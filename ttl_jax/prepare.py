@@ -1,4 +1,4 @@
-"""Makes records out of data sets, renders rain, draws the paper's sets, finds duplicates.
+"""Makes records of data sets, renders rain, draws the paper's sets, finds duplicates.
 
 Examples, sets as they are distributed and folders of your own:
 
@@ -7,9 +7,9 @@ Examples, sets as they are distributed and folders of your own:
   python -m ttl_jax.prepare pairs --name my_pairs --source rain_and_clean
   python -m ttl_jax.prepare photos --name my_photos --source album
 
-Every image is decoded once; what cannot be used is left out and named in report.md
-beside the records. What is prepared is trained on as the source tfds:NAME/SPLIT. A
-command that was interrupted leaves nothing half-made; given again, it finishes.
+Every image is decoded once; unusable ones are left out and named in report.md beside the
+records. A prepared set is trained on as the source tfds:NAME/SPLIT. An interrupted
+command leaves nothing half-made; run it again to finish.
 
 Rain rendered ahead of time, on the photographs of a source of live rain:
 
@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares, draws or compares what the flags name.
 
     Args:
-      arguments: The command line, by default the process's own.
+      arguments: Command line, by default that of the process.
 
     Returns:
-      The exit status 0. A mistake in the command, and whatever keeps it from being
-      carried out, ends the process with status 2 and says what to do.
+      The exit status 0. An invalid command, or one that cannot be carried out, ends the
+      process with status 2 and a line that says what to do.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["audit"]:
@@ -59,11 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return _draw(parser, args)
     if args.list:
-        from ttl_jax.data.sets import published_sets
+        from ttl_jax.data.sets import published_sets as sets
 
-        _print(
-            published_sets.tabulate() if args.markdown else published_sets.describe()
-        )
+        _print(sets.tabulate() if args.markdown else sets.describe())
         return 0
     if not args.what or not args.source:
         parser.error("name a set and its --source, a --protocol, audit, or --list")
@@ -101,7 +99,7 @@ def _make_plan(args: argparse.Namespace):
     """The plan of the set that the flags describe.
 
     Raises:
-      ValueError: If there is no such set, it cannot be made, or flags do not fit it.
+      ValueError: If the set is unknown or cannot be made, or a flag does not fit it.
     """
     from ttl_jax.data.sets import preparation, raw_preparation, rendered_preparation
 
@@ -125,86 +123,46 @@ def _make_plan(args: argparse.Namespace):
 
 
 def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what `_prepare` reads."""
-    what = parser.add_argument_group("what to prepare")
-    what.add_argument(
-        "what",
-        nargs="?",
-        metavar="SET",
+    """Adds the flags of `_prepare`."""
+    add = parser.add_argument_group("what to prepare").add_argument
+    add("what", nargs="?", metavar="SET",
         help="a published set (see --list); pairs or photos for folders of your own; "
-        "or rendered for rain on photographs of your own",
-    )
-    what.add_argument(
-        "--source",
-        metavar="DIR",
+        "or rendered for rain on photographs of your own")  # fmt: skip
+    add("--source", metavar="DIR",
         help="folder of the set as it is distributed, unpacked; for rendered a source "
-        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN",
-    )
-    what.add_argument("--name", help="name of a set of your own, such as my_rain")
-    what.add_argument(
-        "--variants",
-        type=int,
-        metavar="N",
-        help="for rendered: in how many rains each photograph is shown (default: 1)",
-    )
-    what.add_argument(
-        "--list",
-        action="store_true",
-        help="tell each published set's paper, size, terms, origin and folders",
-    )
-    what.add_argument(
-        "--markdown", action="store_true", help="with --list: as a table in Markdown"
-    )
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--rainy_half",
-        choices=["left", "right"],
-        help="where the rain is in side-by-side files, if not where it was published",
-    )
-    how.add_argument(
-        "--trust_sides",
-        action="store_true",
-        help="take pairs as they are where the pixels seem to say the opposite",
-    )
-    where = parser.add_argument_group("where to")
-    where.add_argument(
-        "--data_dir",
-        type=pathlib.Path,
-        metavar="DIR",
+        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN")  # fmt: skip
+    add("--name", help="name of a set of your own, such as my_rain")
+    add("--variants", type=int, metavar="N",
+        help="for rendered: number of renderings of each photograph (default: 1)")  # fmt: skip
+    add("--list", action="store_true",
+        help="print the paper, size, terms, origin and folders of each published set")  # fmt: skip
+    add("--markdown", action="store_true", help="with --list: as a table in Markdown")
+    add = parser.add_argument_group("how").add_argument
+    add("--rainy_half", choices=["left", "right"],
+        help="half of side-by-side files with rain, if not the published one")  # fmt: skip
+    add("--trust_sides", action="store_true",
+        help="accept pairs whose pixels contradict which side is rainy")  # fmt: skip
+    add = parser.add_argument_group("where to").add_argument
+    add("--data_dir", type=pathlib.Path, metavar="DIR",
         help="folder of all prepared sets (default: $TTL_JAX_DATA_DIR, or "
-        "~/.cache/ttl_jax/data)",
-    )
-    where.add_argument(
-        "--overwrite", action="store_true", help="prepare again what is there already"
-    )
+        "~/.cache/ttl_jax/data)")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace a set that is there already")
 
 
 def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what `_draw` reads."""
-    group = parser.add_argument_group("protocols")
-    group.add_argument(
-        "--protocol",
-        metavar="NAME",
+    """Adds the flags of `_draw`."""
+    add = parser.add_argument_group("protocols").add_argument
+    add("--protocol", metavar="NAME",
         help="draw test1 (test1_mspfn, test1_orig), test2, test3, realclear, pairs6000, "
-        "realrain_train or realrain_test",
-    )
-    group.add_argument("--print", action="store_true", help="print the list")
-    group.add_argument("--output", metavar="FILE", help="write the list to a file")
-    group.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of what a protocol draws, and of rendered rain (default: %(default)s)",
-    )
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
+        "realrain_train or realrain_test")  # fmt: skip
+    add("--print", action="store_true", help="print the list")
+    add("--output", metavar="FILE", help="write the list to a file")
+    add("--seed", type=int, default=0,
+        help="seed of a protocol, or of rendered rain (default: %(default)s)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="SET=SOURCE",
         type=command_line.named("SET=SOURCE"),
-        metavar="SET=SOURCE",
-        help="take a set from another source, such as rain1200/test=folder:PATH; repeat "
-        "for more",
-    )
+        help="take a set from another source, such as rain1200/test=folder:PATH; may be "
+        "repeated")  # fmt: skip
 
 
 def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
@@ -222,8 +180,7 @@ def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         comments, sections = protocols.select(args.protocol, args.seed, given)
         text = selections.to_text(comments, sections)
         if args.output:
-            with atomic_files.atomic_file(args.output) as stream:
-                stream.write(text.encode())
+            atomic_files.write_bytes(pathlib.Path(args.output), text.encode())
     except (ValueError, OSError) as error:
         parser.error(str(error))
     _print(text if args.print else "\n".join(comments))
@@ -238,23 +195,13 @@ def _audit(arguments: Sequence[str]) -> int:
         "prepare",
         "Finds photographs that show the same picture, within and between sources.",
     )
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="photographs, or pairs"
-    )
-    parser.add_argument(
-        "--against",
-        nargs="+",
-        default=[],
-        metavar="SOURCE",
-        help="sources that are tested on; what shows one of their pictures is listed "
-        "in exclude.txt",
-    )
-    parser.add_argument(
-        "--output",
-        default="audit",
-        metavar="DIR",
-        help="folder for the report (default: %(default)s)",
-    )
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="photographs, or pairs")
+    add("--against", nargs="+", default=[], metavar="SOURCE",
+        help="sources that are tested on; photographs that show one of their pictures "
+        "are listed in exclude.txt")  # fmt: skip
+    add("--output", default="audit", metavar="DIR",
+        help="folder for the report (default: %(default)s)")  # fmt: skip
     args = parser.parse_args(arguments)
     from ttl_jax.data.sets import audit as audit_lib
     from ttl_jax.reports import duplicates
@@ -269,7 +216,7 @@ def _audit(arguments: Sequence[str]) -> int:
 
 
 def _print(text: str) -> None:
-    """Prints to a reader that may have enough before the end, as `head` does."""
+    """Prints to a reader that may close before the end, as `head` does."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -20,6 +20,12 @@ def assert_same(batches, others):
             np.testing.assert_array_equal(batch[name], other[name])
 
 
+def names_of(config, start, count):
+    """Names of the images of batches, each with the name of its row."""
+    data = pipeline.open_training_data(config)
+    return [np.array(data.names(step)) for step in range(start, start + count)]
+
+
 def join(shares):
     """Global batches from those of each process."""
     return [

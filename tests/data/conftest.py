@@ -4,6 +4,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory, monkeypatch):
+    """The user's cache, in which checked files are recorded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Five rainy photographs, three clean ones and four pairs."""

@@ -217,16 +217,17 @@ def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
 
 UNREADABLE = """
 import dataclasses, runpy
-from ttl_jax.data import pipeline
-make_rows, made = pipeline.TrainingData._make_rows, []
+from ttl_jax.data.files.decoding import ImageError
+from ttl_jax.data.loading.training_data import TrainingData
+make_rows, made = TrainingData._make_rows, []
 def fail(*arguments):
-    raise pipeline.ImageError("a.png", "is gone")
+    raise ImageError("a.png", "is gone")
 def make_some(data, *arguments):
     made.append(1)
     if len(made) > 60:
         data._kind = dataclasses.replace(data._kind, make_rows=fail)
     return make_rows(data, *arguments)
-pipeline.TrainingData._make_rows = make_some
+TrainingData._make_rows = make_some
 runpy.run_module("ttl_jax.main", run_name="__main__")
 """
 

@@ -30,7 +30,7 @@ def restorer():
 
 def middle(image):
     """The middle of an image, for time."""
-    return transforms.crop(image, 224, transforms.CENTRE)
+    return transforms.CENTRE.crop(image, 224)
 
 
 def psnr(image, other):

@@ -222,7 +222,7 @@ def test_as_rgb8_leaves_rgb_and_drops_alpha():
 # Metadata
 
 
-def test_a_png_may_tell_its_orientation_last(tmp_path):
+def test_the_orientation_of_a_png_may_follow_its_pixels(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     chunk = (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
@@ -292,11 +292,13 @@ def test_a_missing_file_is_refused(tmp_path):
     assert "cannot be read: No such file" in refusal(tmp_path / "image.png")
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_other_files_than_images_are_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("<html>404 Not Found</html>")
     write(tmp_path / "other.png", noise(17, 23, 3), format="PCX")
     for name in ("text.jpg", "other.png"):
-        assert "no PNG, JPEG, WebP, TIFF, BMP or GIF image" in refusal(tmp_path / name)
+        assert "not a PNG, JPEG, WebP, TIFF, BMP or GIF image" in refusal(
+            tmp_path / name
+        )
 
 
 @pytest.mark.parametrize(

@@ -151,28 +151,13 @@ def make_live_pair(height=96, width=128):
     return LivePair(rainy, clean, Snow())
 
 
-def test_live_rain_falls_on_the_finished_crop():
-    pair = make_live_pair()
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        view = transforms.draw_view(
-            rng, mirror=True, quarter_turns=True, color_jitter=True
-        )
-        rows = datasets.make_pair_rows(pair, 32, view)
-        expected = transforms.crop(pair.clean.load(), 32, view)
-        np.testing.assert_array_equal(rows["clean"][0], expected)
-        np.testing.assert_array_equal(pair.rain.given[-1][0], expected)
-        assert np.all(rows["rainy"] == 255) and list(rows["name"]) == ["snow:clean"]
-        assert pair.rain.given[-1][2] == 128
-
-
 def test_live_rain_sees_the_whole_photograph_in_the_colors_of_the_crop():
     pair = make_live_pair(300, 500)
     view = transforms.View(channels=(2, 0, 1), gamma=1.7)
     datasets.make_pair_rows(pair, 16, view)
     surroundings = pair.rain.given[0][1]
     assert 5_000 < surroundings[..., 0].size < 20_000
-    whole = transforms.tint(pair.clean.load(), view)
+    whole = view.tint(pair.clean.load())
     np.testing.assert_allclose(
         surroundings.mean(axis=(0, 1)), whole.mean(axis=(0, 1)), rtol=0.03
     )
@@ -195,10 +180,9 @@ def test_both_sides_of_a_pair_show_the_same_place():
             rows = datasets.make_pair_rows(Pair(rainy, clean), size, view)
             assert rows["rainy"].shape == (1, size, size, 3)
             np.testing.assert_array_equal(rows["rainy"], 255 - rows["clean"])
-            assert list(rows["name"]) == ["rainy"]
 
 
-def test_a_zoomed_pair_covers_as_many_pixels_of_its_files_as_the_zoom_tells():
+def test_a_zoomed_pair_covers_the_pixels_of_its_files_by_the_zoom():
     # Brightness rises by one from row to row.
     ramp = np.broadcast_to(np.arange(96, dtype=np.uint8)[:, None, None], (96, 128, 3))
     side = Photograph("ramp", 128, 96, None, lambda: ramp)
@@ -220,25 +204,9 @@ def test_a_photograph_in_both_classes_gives_equal_rows():
             assert list(rows["label"]) == [1, 0]
 
 
-@pytest.mark.parametrize("size", [32, 64, 160])
-def test_sides_of_a_couple_are_scaled_padded_and_encoded_alike(size, monkeypatch):
-    seen = []
-
-    def spy(image, side, size, view):
-        seen.append((side, size, view))
-        return real(image, side, size, view)
-
-    real = transforms.equalize
-    monkeypatch.setattr(transforms, "equalize", spy)
-    small, large = make_photograph("a", 60, 200), make_photograph("b", 300, 200)
-    for view in draw_views(10):
-        for couple in (datasets.Couple(small, large), datasets.Couple(large, small)):
-            rows = datasets.make_couple_rows(couple, size, view)
-            assert rows["image"].shape == (2, size, size, 3)
-            assert seen[-1] == seen[-2]  # same side, size, place and quality
-
-
-def test_padding_does_not_tell_small_rainy_from_large_clean_photographs(monkeypatch):
+def test_padding_does_not_separate_small_rainy_from_large_clean_photographs(
+    monkeypatch,
+):
     # Rainy photographs are the small ones here, as they are in real collections. How
     # much of a crop is padding shows in its distinct rows and columns.
     monkeypatch.setattr(images, "jpeg", lambda image, quality: image)
@@ -274,9 +242,3 @@ def test_matched_couples_hold_every_photograph():
         ["r3", "c1"],
         ["r4", "c0"],
     ]
-
-
-def test_seeds_of_different_purposes_differ():
-    seeds = {datasets.fold(seed, name) for seed in range(50) for name in ("a", "b")}
-    assert len(seeds) == 100
-    assert all(0 <= seed < 2**32 for seed in seeds)

@@ -7,11 +7,6 @@ from ttl_jax.data.loading import held_out, listings
 from ttl_jax.data.loading.listings import Listing
 
 
-@pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """Two folders of pairs, a and b, of which b has one clean side of a's."""
@@ -57,8 +52,18 @@ def test_test_images_of_a_published_set_are_refused(source):
         "rain:tfds:rain100l/train",
     ],
 )
-def test_training_splits_and_photographs_of_ones_own_are_not(source):
+def test_training_splits_and_own_photographs_are_accepted(source):
     held_out.check_deciding([], named(source))
+
+
+@pytest.mark.parametrize("form", ["{}", "selection:{}", "rain:{}", "streaks:{} on {}"])
+def test_spa_is_never_trained_on(tmp_path, form):
+    source = "tfds:spa/train"
+    if form == "selection:{}":
+        source = tmp_path / "picked.txt"
+        source.write_text("[tfds:spa/train]\na\tb\n")
+    with pytest.raises(ValueError, match="config.pairs: .* holds tfds:spa/.*testing"):
+        held_out.check_trained_on("pairs", (form.format(source, source),))
 
 
 @pytest.mark.parametrize("source", ["selection:{}", "additive:selection:{}"])
@@ -93,13 +98,13 @@ def test_a_photograph_of_both_is_refused_however_it_is_trained_on(
         held_out.check_deciding([training], [evaluation])
 
 
-def test_other_photographs_are_not(root):
+def test_distinct_photographs_are_accepted(root):
     training = listings.open_listing("rainy", ("folder:a",))
     evaluation = listings.open_listing("pairs", ("list:b.txt",))
     held_out.check_deciding([training], [evaluation])
 
 
-def test_what_training_leaves_out_may_choose(root):
+def test_photographs_left_out_of_training_may_choose(root):
     (root / "excluded.txt").write_text(f"{root}/a/clean/1.png\n")
     excluded = listings.read_excluded((str(root / "excluded.txt"),))
     training = listings.open_listing("pairs", ("folder:a",), excluded=excluded)

@@ -59,13 +59,13 @@ def test_both_sides_of_a_pair_count(files):
     assert files.reads == ["rainy", "clean"] and cache.num_bytes == 600
 
 
-def test_what_is_no_file_is_left_alone(files):
+def test_a_photograph_without_a_file_is_not_cached(files):
     cache = ImageCache(1000)
     photograph = files.make("embedded", num_bytes=None)
     assert cache.attach(photograph) is photograph
 
 
-def test_what_drawings_are_on_is_kept_once_for_all_of_them(files):
+def test_the_photograph_below_drawings_is_cached_once(files):
     def draw(image, rng):
         return image + rng.integers(100, dtype=np.uint8)
 
@@ -119,7 +119,7 @@ def test_a_failed_read_is_not_kept():
     assert photograph.load()[0, 0, 0] == 1
 
 
-def test_in_another_process_it_is_empty_and_has_the_same_limit(files):
+def test_a_pickled_cache_is_empty_and_has_the_same_limit(files):
     cache = ImageCache(300)
     cache.attach(files.make("a")).load()
     copy = pickle.loads(pickle.dumps(cache))

@@ -83,7 +83,7 @@ def test_cameras_are_drawn_from_the_documented_ranges():
 @pytest.mark.parametrize(
     "fault", [{"full_well": 0}, {"shoulder": -1}, {"jpeg_quality": 100}]
 )
-def test_a_camera_that_cannot_be_is_refused(fault):
+def test_invalid_cameras_are_refused(fault):
     with pytest.raises(ValueError, match=f"{next(iter(fault))} is .*; expected"):
         vary(**fault)
     with pytest.raises(ValueError, match="read_noise is nan"):

@@ -3,12 +3,11 @@ import numpy as np
 import pytest
 
 from tests import pictures
-from ttl_jax.data.rain import live_rain, renderer, streak_bank
+from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import ROLES
 
 CLEAN = pictures.noise(40, 50, 3) // 2
-SURROUNDINGS = pictures.noise(30, 30, 3)
 SOURCES = (
     "rain:sample/test",
     "additive:sample/test",
@@ -16,61 +15,20 @@ SOURCES = (
 )
 
 
-def draw_parameters(rng, longer_side):
-    intensity = renderer.INTENSITIES[rng.integers(3)]
-    return renderer.draw_parameters(rng, intensity, longer_side=longer_side)
-
-
 def test_physical_rain_is_lit_by_the_surroundings():
-    rng = np.random.default_rng(5)
-    expected = renderer.render(
-        CLEAN,
-        draw_parameters(rng, 300),
-        rng,
-        ambient=renderer.ambient_light(SURROUNDINGS),
+    dark, light = (
+        live_rain.Physical().fall(
+            CLEAN, np.full_like(CLEAN, level), 300, np.random.default_rng(5)
+        )
+        for level in (20, 200)
     )
-    rng = np.random.default_rng(5)
-    rainy = live_rain.Physical().fall(CLEAN, SURROUNDINGS, 300, rng)
-    np.testing.assert_array_equal(rainy, expected)
+    assert light.mean() > dark.mean() + 1
 
 
-def test_additive_rain_never_darkens_and_is_that_of_the_control():
+def test_additive_rain_never_darkens():
     rng = np.random.default_rng(5)
-    expected = renderer.add(CLEAN, draw_parameters(rng, 300), rng)
-    rng = np.random.default_rng(5)
-    rainy = live_rain.Additive().fall(CLEAN, SURROUNDINGS, 300, rng)
-    np.testing.assert_array_equal(rainy, expected)
+    rainy = live_rain.Additive().fall(CLEAN, CLEAN, 300, rng)
     assert np.all(rainy >= CLEAN) and np.any(rainy > CLEAN)
-
-
-def test_all_intensities_are_drawn_alike(monkeypatch):
-    drawn = []
-
-    def draw(rng, intensity, longer_side):
-        drawn.append(intensity)
-
-    monkeypatch.setattr(renderer, "draw_parameters", draw)
-    monkeypatch.setattr(renderer, "add", lambda clean, parameters, rng: clean)
-    rng = np.random.default_rng(0)
-    for _ in range(600):
-        live_rain.Additive().fall(CLEAN, SURROUNDINGS, 300, rng)
-    assert set(drawn) == set(renderer.INTENSITIES)
-    assert all(150 < drawn.count(intensity) < 250 for intensity in renderer.INTENSITIES)
-
-
-def test_streaks_are_those_of_all_pairs_alike(monkeypatch):
-    monkeypatch.setattr(streak_bank, "lay", lambda clean, layer, rng: layer)
-    monkeypatch.setattr(streak_bank, "take_layer", lambda rainy, clean: rainy - clean)
-
-    class Pair:
-        def __init__(self, number):
-            self.load = lambda: (number + 1, 1)
-
-    streaks = live_rain.Streaks([Pair(number) for number in range(3)])
-    rng = np.random.default_rng(0)
-    drawn = [streaks.fall(CLEAN, SURROUNDINGS, 300, rng) for _ in range(600)]
-    assert set(drawn) == {0, 1, 2}
-    assert all(150 < drawn.count(number) < 250 for number in range(3))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -110,13 +68,13 @@ def test_sources_may_be_nested_and_travel_to_other_processes():
         ("rains:sample", "did you mean 'rain:sample'"),
     ],
 )
-def test_live_rain_of_no_source_is_refused(source, fault):
+def test_live_rain_of_unknown_sources_is_refused(source, fault):
     with pytest.raises(ValueError, match=fault):
         source_names.open_pairs(source)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_live_rain_is_no_photograph(role):
+def test_live_rain_has_pairs_alone(role):
     with pytest.raises(
         ValueError, match=f"renders pairs.*; as {role} photographs name"
     ):

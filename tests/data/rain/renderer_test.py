@@ -7,7 +7,7 @@ import scipy.ndimage
 import scipy.stats
 
 from tests import pictures
-from ttl_jax.data.rain import camera, renderer
+from ttl_jax.data.rain import renderer
 from ttl_jax.data.sources import source_names
 
 PARAMETERS = renderer.RainParameters(
@@ -79,15 +79,6 @@ def test_no_rain_and_no_veil_through_a_neutral_camera_return_the_image(photograp
     assert not np.shares_memory(rainy, photograph)
 
 
-def test_no_rain_and_no_veil_return_the_image_through_the_camera_alone(photograph):
-    taken = camera.Camera(full_well=5000, read_noise=4, shoulder=1, jpeg_quality=80)
-    dry = vary(rain_rate=0, veil=0, camera=taken)
-    rainy = renderer.render(photograph, dry, np.random.default_rng(0))
-    expected = taken.photograph(taken.scene_light(photograph), np.random.default_rng(0))
-    np.testing.assert_array_equal(rainy, expected)
-    assert np.any(rainy != photograph)
-
-
 def test_a_pixel_is_composited_in_linear_light():
     # Ambient light 1, a pixel of level 64: light 0.0512695. Veil:
     # 0.0512695 + 0.1 * 0.9487305 = 0.1461425. Streak: 0.75 * 0.1461425 + 0.25 * 1.4
@@ -151,15 +142,6 @@ def test_a_crop_in_the_light_of_its_photograph_is_as_bright(photograph):
         renderer.render(photograph, veiled, rng(0))[:64, :64],
     )
     assert np.any(renderer.ambient_light(crop) != whole)
-
-
-def test_the_additive_form_is_the_streaks_on_the_finished_pixels(photograph):
-    alpha = renderer.cover(192, 256, PARAMETERS, np.random.default_rng(2))
-    layer = 255 * 1.4 * alpha.astype(np.float64)[..., None]
-    added = renderer.add(photograph, PARAMETERS, np.random.default_rng(2))
-    expected = np.clip(photograph + layer, 0, 255)
-    assert np.abs(added - expected).max() < 0.501
-    assert np.any(photograph + layer > 256)
 
 
 # Drops
@@ -317,13 +299,13 @@ def test_the_same_generator_state_gives_the_same_rain(photograph):
         np.zeros((0, 8, 3), np.uint8),
     ],
 )
-def test_what_is_no_photograph_is_refused(clean):
+def test_other_arrays_than_photographs_are_refused(clean):
     for apply in (renderer.render, renderer.add):
         with pytest.raises(ValueError, match=r"on uint8 \[H, W, 3\], not on"):
             apply(clean, PARAMETERS, np.random.default_rng(0))
 
 
-def test_light_that_cannot_be_ambient_is_refused(photograph):
+def test_invalid_ambient_light_is_refused(photograph):
     for ambient in ([0.5], [0.5, 0.5, 200], [0.5, np.nan, 0.5]):
         with pytest.raises(ValueError, match=r"\[3\] in \[0, 1\], not"):
             renderer.render(photograph, PARAMETERS, None, ambient=np.array(ambient))
@@ -339,7 +321,7 @@ def test_light_that_cannot_be_ambient_is_refused(photograph):
         ({"exposure": 1, "near": 0.1}, "reach over .* pixels.*; raise near"),
     ],
 )
-def test_rain_that_cannot_be_is_refused(changes, message):
+def test_invalid_parameters_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         vary(**changes)
 

@@ -17,11 +17,9 @@ def test_a_layer_is_what_rain_added(pair):
     layer = streak_bank.take_layer(rainy, clean)
     assert layer.shape == (40, 50, 3) and layer.dtype == np.float32
     np.testing.assert_allclose(layer, (added / 255).repeat(3, axis=2), atol=1e-6)
-    floating = streak_bank.take_layer(rainy / 255.0, np.float32(clean / 255))
-    np.testing.assert_allclose(floating, layer, atol=1e-6)
 
 
-def test_what_darkens_is_left_behind(pair):
+def test_darker_pixels_are_ignored(pair):
     rainy, clean, _ = pair
     np.testing.assert_array_equal(streak_bank.take_layer(clean, rainy), 0)
 
@@ -88,19 +86,3 @@ def test_the_layer_of_rendered_rain_runs_as_the_rain_does(pair):
     laid = streak_bank.lay(np.full((128, 128, 3), 90, np.uint8), layer, rng)
     down, right = np.gradient(laid[..., 0].astype(float))
     assert np.mean(right**2) > 2 * np.mean(down**2)
-
-
-def test_what_is_no_pair_or_layer_is_refused(pair):
-    rainy, clean, _ = pair
-    with pytest.raises(ValueError, match=r"not \[40, 50, 3\] rainy and \[39, 50, 3\]"):
-        streak_bank.take_layer(rainy, clean[1:])
-    with pytest.raises(ValueError, match=r"\[H, W, 3\], not \[40, 50\]"):
-        streak_bank.take_layer(rainy[..., 0], clean[..., 0])
-    with pytest.raises(ValueError, match="not uint16"):
-        streak_bank.take_layer(rainy.astype(np.uint16), clean.astype(np.uint16))
-    with pytest.raises(ValueError, match="0 to 1, not 2.0 to"):
-        streak_bank.take_layer(rainy.astype(np.float32), clean.astype(np.float32))
-    with pytest.raises(ValueError, match=r"Expected an image \[H, W, 3\]"):
-        streak_bank.lay(
-            clean, np.zeros((0, 4, 3), np.float32), np.random.default_rng(0)
-        )

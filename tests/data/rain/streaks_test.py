@@ -28,8 +28,7 @@ def moments(image):
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (30, 0), (25.3, -11.8), (4, 30)])
 def test_a_streak_has_its_area_place_length_direction_and_blur(down, right, blur):
     image = draw(
-        (96, 91),
-        make(y=48.3, x=44.6, down=down, right=right, area=2.5, blur=blur),
+        (96, 91), make(y=48.3, x=44.6, down=down, right=right, area=2.5, blur=blur)
     )
     total, middle, covariance = moments(image)
     assert total == pytest.approx(2.5, rel=1e-4)

@@ -167,7 +167,7 @@ def test_pairs_are_compared_by_their_clean_sides_and_excluded_by_both(folders):
     assert audit.excluded_names(audit.run([train, test])) == []
 
 
-def test_what_leads_to_a_test_picture_in_two_steps_is_excluded():
+def test_pictures_connected_to_a_test_through_others_are_excluded():
     def entry(source, name):
         return audit.Entry(source, photograph(name, noise(8, 8, 3)), (name,))
 
@@ -176,7 +176,7 @@ def test_what_leads_to_a_test_picture_in_two_steps_is_excluded():
     assert audit.excluded_names(found) == ["1", "3"]
 
 
-def test_what_is_in_two_sources_is_excluded_once():
+def test_a_photograph_in_two_sources_is_excluded_once():
     shown = photograph("1", noise(8, 8, 3))
     entries = [audit.Entry(source, shown, ("1",)) for source in "abt"]
     found = audit.Audit(entries, ("t",), [], [[0, 1, 2]])

@@ -27,7 +27,7 @@ def names(checked):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_bright_streaks_tell_the_rainy_side(seed):
+def test_bright_streaks_mark_the_rainy_side(seed):
     rainy, clean = make_pair(seed)
     as_taken = pair_checks.compare_sides(rainy, clean)
     exchanged = pair_checks.compare_sides(clean, rainy)
@@ -58,7 +58,7 @@ def test_downward_structure_is_the_ratio_of_changes_along_rows_and_columns():
 
 
 @pytest.mark.parametrize("change", ["darker", "sideways", "flat", "brighter alone"])
-def test_a_side_is_told_only_where_both_cues_agree(change):
+def test_a_side_counts_only_if_both_cues_agree(change):
     rainy, clean = make_pair()
     if change == "darker":  # a veil under which the streaks remain
         rainy = (rainy * 0.6).astype(np.uint8)
@@ -82,7 +82,7 @@ def test_rendered_rain_is_never_taken_for_clean():
 
 
 @pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
-def test_the_rainy_side_of_the_fields_data_sets_is_told():
+def test_the_rainy_side_is_found_in_public_data_sets():
     root = pathlib.Path(os.environ["TTL_DATA"])
     with open(root / "MANIFEST.csv", newline="") as file:
         paths = {
@@ -107,7 +107,7 @@ def test_the_rainy_side_of_the_fields_data_sets_is_told():
 # What is left out, and what is refused
 
 
-def test_what_cannot_be_used_is_left_out_with_its_reason(tmp_path):
+def test_unusable_files_are_left_out_with_a_reason(tmp_path):
     rainy, clean = make_pair()
     for name in ("good", "cut", "small", "same", "sizes", "empty", "moving", "absent"):
         save(tmp_path / f"rainy/{name}.png", rainy)

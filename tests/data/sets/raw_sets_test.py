@@ -54,7 +54,7 @@ def test_a_wrong_layout_is_one_error_with_both_trees(touch, name):
         raw_sets.require_examples(raw_set, root, raw_set.find(root))
     message = str(raised.value)
     assert raw_set.tree in message and name in message
-    assert "photographs/a.png is no part of the expected folders" in message
+    assert "photographs/a.png is not part of the expected folders" in message
     assert "notes.txt" in message
 
 
@@ -92,7 +92,7 @@ def test_usual_variants_of_folders_are_taken(touch):
     }
 
 
-def test_files_without_a_clean_image_or_a_place_are_told(touch):
+def test_files_without_a_clean_image_or_a_place_are_reported(touch):
     root = touch(
         "train/in/im_0001_s80_a04.png",
         "train/gt/im_0001.png",
@@ -104,12 +104,12 @@ def test_files_without_a_clean_image_or_a_place_are_told(touch):
     assert list(named(found)) == [("train", "0001/s80_a04")]
     assert dict(found.unused) == {
         "train/in/im_0002_s80_a04.png": "lacks its clean image, train/gt/im_0002",
-        "train/gt/im_0003.png": "is no part of the expected folders",
+        "train/gt/im_0003.png": "is not part of the expected folders",
     }
     assert found.others == ["readme.txt"]
 
 
-def test_of_two_files_for_one_pair_the_second_is_told(touch):
+def test_the_second_of_two_files_for_one_pair_is_reported(touch):
     root = touch(
         "train/rain/X2/norain-1x2.png",
         "train/rain/norain-1x2.png",
@@ -166,10 +166,12 @@ def test_own_pairs_are_one_split_or_those_of_the_subfolders(touch):
         (split, "a"): (f"{split}/rainy/a.png", f"{split}/clean/a.png")
         for split in ("train", "test")
     }
-    assert found.unused == [("other/rainy/a.png", "is no part of the expected folders")]
+    assert found.unused == [
+        ("other/rainy/a.png", "is not part of the expected folders")
+    ]
 
 
-def test_own_pairs_without_a_partner_are_told(touch):
+def test_own_files_without_a_partner_are_reported(touch):
     root = touch("rainy/a.png", "rainy/b.png", "clean/b.png", "clean/c.png")
     touch("rainy/b.jpg")
     found = raw_sets.find_pairs(root)

@@ -38,7 +38,7 @@ def test_select_names_what_is_missing():
         selections.select([photograph("a")], ["a", "x"])
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_written_selection_is_read_back(tmp_path):
     sections = [Section("tfds:a/test", [("a/1", "b/1"), ("a/2", "b/1")])]
     sections.append(Section("folder:/with space", [("x y", "z")]))
     text = selections.to_text(["what it is"], [*sections, Section("folder:/none", [])])
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ("[rain:selection:b]\nx\ty\n", "line 1: .* a selection"),
     ],
 )
-def test_a_file_that_is_no_selection_is_refused(tmp_path, text, message):
+def test_a_malformed_selection_is_an_error(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         source_names.open_photographs(write(tmp_path, text), "clean")
 
@@ -74,10 +74,7 @@ def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
     lines = [(f"rainy/{x}.png", f"clean/{x}.png") for x in "ca"]
     sections = [
         Section(f"folder:{pairs}", lines),
-        Section(
-            f"list:{tmp_path}/list.txt",
-            [("rainy/d.png", "clean/a.png")],
-        ),
+        Section(f"list:{tmp_path}/list.txt", [("rainy/d.png", "clean/a.png")]),
     ]
     source = write(tmp_path, selections.to_text([], sections))
     found = source_names.open_pairs(source)
@@ -103,11 +100,10 @@ def test_photographs_are_picked_and_hold_no_pairs(tmp_path, pairs):
 
 def test_a_folder_named_by_its_path_alone_is_that_folder(pairs, monkeypatch):
     named = f"folder:{pairs}"
-    assert selections.absolute(str(pairs)) == selections.absolute(named) == named
-    assert selections.root_of(str(pairs)) == selections.root_of(named) == f"{pairs}/"
+    for source in map(source_names.parse, (str(pairs), named)):
+        assert (source.absolute, source.root) == (named, f"{pairs}/")
     monkeypatch.chdir(pairs)
-    assert selections.absolute("rainy") == f"folder:{pairs}/rainy"
-    assert selections.absolute("nowhere") == "nowhere"
+    assert source_names.parse("rainy").absolute == f"folder:{pairs}/rainy"
     (pairs / "sample").mkdir()  # the embedded photographs come first
-    assert selections.absolute("sample") == "sample"
-    assert selections.root_of("sample/test") == ""
+    assert source_names.parse("sample").absolute == "sample"
+    assert source_names.parse("sample/test").root == ""

@@ -2,6 +2,8 @@ import dataclasses
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import cloudpickle
 import numpy as np
@@ -10,16 +12,19 @@ import skimage.data
 import sklearn.datasets
 from PIL import Image
 
+from ttl_jax import data
 from ttl_jax.data.files import images
 from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import sample_source, source_names
-from ttl_jax.data.sources.photographs import ROLES, NoPairsError, Pair, Photograph
+from ttl_jax.data.sources.photographs import (
+    ROLES,
+    DrawnPhotograph,
+    NoPairsError,
+    Pair,
+    Photograph,
+)
+from ttl_jax.data.sources.source import Source
 from ttl_jax.data.structures import drawing
-
-
-@pytest.fixture(autouse=True)
-def memory(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -39,6 +44,10 @@ def make(tmp_path):
 
 def relative(items, root):
     return [os.path.relpath(item.name, root) for item in items]
+
+
+def bases(source):
+    return [base.name for base in source_names.parse(source).bases()]
 
 
 # sample
@@ -125,18 +134,6 @@ def test_a_folder_gives_all_images_below_it_in_order_of_their_paths(make, monkey
     np.testing.assert_array_equal(found[3].load(), images.load(root / "b.png"))
 
 
-def test_the_path_of_a_folder_names_it_alone(make):
-    root = make("a.png", "b/c.png")
-    alone, named = (
-        [
-            photograph.name
-            for photograph in source_names.open_photographs(source, "rainy")
-        ]
-        for source in (str(root), f"folder:{root}")
-    )
-    assert alone == named and len(alone) == 2
-
-
 def test_linked_folders_are_followed_and_circles_are_not(make, tmp_path):
     root = make("photos/a.png", "elsewhere/b.png") / "photos"
     (root / "link").symlink_to(tmp_path / "elsewhere")
@@ -175,12 +172,18 @@ def test_faults_of_folders_are_errors_of_one_line(make, tmp_path):
     (root / "empty/clean").mkdir()
     assert f"{root}/empty/rainy holds no images; " in message(f"folder:{root}/empty")
     make("lone/rainy/a.png", "lone/rainy/b.png", "lone/clean/b.png")
-    assert "clean/ lacks the partners of a; " in message(f"folder:{root}/lone")
+    assert f"{root}/lone/rainy/a.png has no partner in {root}/lone/clean/. " in message(
+        f"folder:{root}/lone"
+    )
     make("extra/rainy/a.png", "extra/clean/a.png", "extra/clean/b.png")
-    assert "rainy/ lacks the partners of b; " in message(f"folder:{root}/extra")
+    assert (
+        f"{root}/extra/clean/b.png has no partner in {root}/extra/rainy/. "
+        in message(f"folder:{root}/extra")
+    )
     make("twin/rainy/a.png", "twin/rainy/a.bmp", "twin/clean/a.png")
-    assert f"{root}/twin/rainy/a.bmp and {root}/twin/rainy/a.png differ" in message(
-        f"folder:{root}/twin"
+    assert (
+        f"{root}/twin/rainy/a.png differs from {root}/twin/rainy/a.bmp in its suffix only"
+        in message(f"folder:{root}/twin")
     )
     make("sizes/rainy/a.png")
     make("sizes/clean/a.png", size=(10, 11))
@@ -243,7 +246,7 @@ def test_faults_of_lists_are_named(make, text, fault):
         source_names.open_photographs(f"list:{root / 'list.txt'}", "rainy")
 
 
-def test_a_list_that_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_list_is_named(tmp_path):
     with pytest.raises(ValueError, match="absent.txt, which cannot be read"):
         source_names.open_pairs(f"list:{tmp_path / 'absent.txt'}")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
@@ -313,9 +316,7 @@ def test_identity_pairs_each_photograph_with_itself(make):
         np.testing.assert_array_equal(rainy, clean)
     with pytest.raises(ValueError, match="as rainy photographs name folder:"):
         source_names.open_photographs(f"identity:folder:{pictures}", "rainy")
-    assert list(source_names.base_sources(f"identity:folder:{pictures}")) == [
-        f"folder:{pictures}"
-    ]
+    assert bases(f"identity:folder:{pictures}") == [f"folder:{pictures}"]
 
 
 def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
@@ -386,7 +387,7 @@ def test_structures_are_neither_rainy_nor_pairs(tmp_path):
         source_names.open_photographs("structures:sampel", "clean")
     (tmp_path / "picked.txt").write_text("[tfds:a/test]\nx\n[folder:b]\ny\n")
     picked = f"identity:structures:selection:{tmp_path}/picked.txt"
-    assert list(source_names.base_sources(picked)) == ["tfds:a/test", "folder:b"]
+    assert bases(picked) == ["tfds:a/test", "folder:b"]
 
 
 def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
@@ -426,6 +427,38 @@ def test_the_sources_of_a_source_are_those_of_files_records_or_sample(tmp_path):
     text = "[tfds:a/test]\nx\n[folder:b]\ny\n"
     (tmp_path / "picked.txt").write_text(text)
     source = f"streaks:selection:{tmp_path}/picked.txt on sample/train"
-    assert list(source_names.base_sources(f"rain:{source}")) == [
-        "tfds:a/test", "folder:b", "sample/train"
-    ]  # fmt: skip
+    assert bases(f"rain:{source}") == ["tfds:a/test", "folder:b", "sample/train"]
+
+
+class Negatives(Source):
+    """A kind of source that the package does not know."""
+
+    def __init__(self, name, path, parse):
+        super().__init__(name)
+        self.parts = (parse(path),)
+
+    def photographs(self, role):
+        return [
+            DrawnPhotograph.on(base, f"negative:{base.name}", lambda x, rng: 255 - x)
+            for base in self.parts[0].open(role)
+        ]
+
+    def pairs(self):
+        raise NoPairsError("none")
+
+
+def test_a_further_kind_is_a_class_and_a_line(make, monkeypatch):
+    monkeypatch.setitem(source_names.KINDS, "negative:CLEAN", Negatives)
+    pictures = make("a.png")
+    source = f"identity:negative:folder:{pictures}"
+    (pair,) = data.open_pairs(source)
+    base = images.load(pictures / "a.png")
+    np.testing.assert_array_equal(pair.load(), [255 - base] * 2)
+    assert bases(source) == [f"folder:{pictures}"]
+
+
+def test_data_opens_sources_and_imports_nothing_before():
+    code = "import sys; from ttl_jax import data; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (photograph, _) = data.open_photographs("sample/test", "clean")
+    assert photograph.name == "sample/china"

@@ -40,7 +40,7 @@ def test_the_same_state_draws_the_same():
     assert np.any(drawn[0] != other)
 
 
-def test_the_photograph_stays_where_nothing_is_drawn(monkeypatch):
+def test_pixels_without_a_structure_are_unchanged(monkeypatch):
     photograph = pictures.texture(0, 150, 200)
     before = photograph.copy()
     photograph.flags.writeable = False
@@ -69,7 +69,7 @@ def test_most_structures_leave_a_part_of_the_photograph():
     assert np.median(unchanged) > 0.3 and np.min(unchanged) < 0.9
 
 
-def test_lines_are_as_wide_as_they_shall_be():
+def test_bars_have_the_given_width():
     u = np.broadcast_to(np.arange(-40.0, 40.0), (8, 80)).astype(np.float32)
     for width in (0.7, 1.0, 1.5, 4.0):
         coverage, place, number = bars._bars(u, np.ones_like(u), 16, width)
@@ -78,7 +78,7 @@ def test_lines_are_as_wide_as_they_shall_be():
         assert np.all(place[:, 40] == 0)
 
 
-def test_a_stroke_is_as_wide_as_it_shall_be():
+def test_a_stroke_has_the_given_width():
     points = np.array([[[30.0, 5.0], [30.0, 20.0], [30.0, 35.0]]])
     widths, colors = np.full((1, 3), 3.0), np.ones((1, 3))
     coverage = strokes._strokes((40, 60), points, widths, colors)[3]
@@ -96,19 +96,10 @@ def test_small_and_long_photographs_are_drawn_on(shape):
     assert any(np.any(image != photograph) for image in drawn)
 
 
-def test_parts_of_a_large_photograph_are_all_drawn_on():
-    assert drawing._split(1024) == [slice(0, 1024)]
-    assert drawing._split(2049) == [
-        slice(0, 683),
-        slice(683, 1366),
-        slice(1366, 2049),
-    ]
-
-
 @pytest.mark.parametrize(
     "image",
     [GREY[..., 0], GREY.astype(np.float32), GREY[..., :2], GREY[:7], GREY[:, :7]],
 )
-def test_what_is_no_photograph_is_refused(image):
+def test_other_arrays_than_photographs_are_refused(image):
     with pytest.raises(ValueError, match="Expected a photograph|at least 8 pixels"):
         drawing.draw(image, np.random.default_rng(0))

@@ -1,16 +1,16 @@
-"""Decodes photographs: PNG, JPEG, WebP, TIFF, BMP and GIF, whatever the suffix says.
+"""Decodes photographs: PNG, JPEG, WebP, TIFF, BMP and GIF, with any suffix.
 
-Pixels keep what they are: depth (uint8 or uint16), grey or RGB, alpha. In arrays that is
-[H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB, [H, W, 4] RGB and alpha. Palettes,
-CMYK and CIELAB become RGB. Arrays are upright: the orientation of the EXIF data is
+Pixels keep their depth (uint8 or uint16), colour and alpha. Arrays are [H, W] for grey,
+[H, W, 2] for grey and alpha, [H, W, 3] for RGB, [H, W, 4] for RGB and alpha. Palettes,
+CMYK and CIELAB become RGB. Arrays are upright: the orientation in the EXIF data is
 applied to the pixels and reset. They may be read-only.
 
-The codecs are Pillow's, which bounds the size at 179 million pixels. Its images hold no
-colour of 16 bits, which is why such files are decoded twice (`_decode_16_bit_colour`).
+The codecs are Pillow's, which limits images to 179 million pixels. It cannot hold colour
+of 16 bits, so such files are decoded twice (`_decode_16_bit_colour`).
 
-Memory is bounded by what a file has, not by what it claims: its header is refused where
-it claims more pixels than that, or, from 17 million on, more than 256 for each of its
-bytes, which no photograph is compressed to.
+The size of a file limits the memory: a header is refused if it claims more pixels than
+that, or more than 17 million and over 256 for each byte of the file. No photograph is
+compressed that much.
 """
 
 import contextlib
@@ -28,17 +28,17 @@ from absl import logging
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
 
-# The other formats of Pillow are no photographs, and some start other programs.
+# Other formats of Pillow do not hold photographs, and some start other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
 _MAX_FILE_BYTES = 2**31  # no encoding of 179 million pixels of 4 x 16 bits needs more
 _ALWAYS_DECODED = 2**24  # pixels
-_MAX_PIXELS_PER_BYTE = 256  # the least that JPEG needs for flat grey are 2 bits for 64
+_MAX_PIXELS_PER_BYTE = 256  # JPEG needs at least 2 bits for 64 pixels of flat grey
 
 # Pillow's names of 8-bit colour, all of which it converts to RGB.
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
 
-# What a TIFF file says about its own layout; its EXIF data lists it among the rest.
+# Layout of a TIFF file, which its EXIF data contains too.
 _TIFF_LAYOUT_TAGS = frozenset({
     tiff.IMAGEWIDTH, tiff.IMAGELENGTH, tiff.BITSPERSAMPLE, tiff.COMPRESSION,
     tiff.PHOTOMETRIC_INTERPRETATION, tiff.FILLORDER, tiff.STRIPOFFSETS,
@@ -49,9 +49,8 @@ _TIFF_LAYOUT_TAGS = frozenset({
     tiff.REFERENCEBLACKWHITE, tiff.XMP, tiff.ICCPROFILE,
 })  # fmt: skip
 
-# Pillow warns of metadata that it repairs and of sizes that we allow. Ignored for the
-# whole process: threads that decode side by side would undo each other's
-# `warnings.catch_warnings`.
+# Pillow warns about metadata that it repairs and sizes that we allow. The filter is for
+# the whole process: threads would undo each other's `warnings.catch_warnings`.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -59,7 +58,7 @@ class ImageError(ValueError):
     """A file that cannot be used as a photograph; one line that names it.
 
     Attributes:
-      reason: What is wrong with it, to be read after its name: "is empty".
+      reason: Reason, as it follows the name: "is empty".
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
@@ -72,8 +71,8 @@ class Picture(NamedTuple):
 
     Attributes:
       array: Upright pixels, uint8 or uint16, [H, W] or [H, W, 2 to 4].
-      info: What is kept beside them, each where the file had it: "exif" (bytes,
-        orientation reset), "icc_profile" (bytes), "dpi" (x, y).
+      info: Metadata that the file had: "exif" (bytes, with the orientation reset),
+        "icc_profile" (bytes), "dpi" (x, y).
     """
 
     array: np.ndarray
@@ -81,52 +80,52 @@ class Picture(NamedTuple):
 
 
 def read_image(path: str | os.PathLike[str]) -> Picture:
-    """The photograph in a file, upright, with its depth and its metadata.
+    """Reads the photograph in a file, upright, with its depth and its metadata.
 
     Raises:
-      ImageError: The file cannot be read, is empty, damaged, animated or of several
-        pages, or holds pixels that are none of those above.
+      ImageError: If the file cannot be read, is empty, damaged or animated, or has
+        several pages or other pixels than those above.
     """
     return _read(path, with_info=True)
 
 
 def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
-    """As `read_image`, but the pixels alone and `as_rgb8`: metadata take time."""
+    """Reads the pixels of a file as `as_rgb8`, without metadata, which take time."""
     return as_rgb8(_read(path, with_info=False).array)
 
 
 def decode_rgb8(data: bytes, name: str) -> np.ndarray:
-    """As `read_rgb8`, of a file's bytes that are at hand; errors name it so."""
+    """As `read_rgb8`, from the bytes of a file; errors contain the name."""
     return as_rgb8(_read(name, with_info=False, data=data).array)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of an image file.
+    """Reads the bytes of an image file.
 
     Raises:
-      ImageError: It cannot be read, is no file (a pipe has no end), or far too large.
+      ImageError: If it cannot be read, is not a file (a pipe has no end), or too large.
     """
     try:
         num_bytes = os.stat(path).st_size
         if not os.path.isfile(path):
-            raise ImageError(path, "is no file")
+            raise ImageError(path, "is not a file")
         if num_bytes > _MAX_FILE_BYTES:
             raise ImageError(path, f"has {num_bytes:,} bytes, too many to be read")
         return pathlib.Path(path).read_bytes()
     except ImageError:
         raise
-    except (OSError, ValueError) as error:  # the latter for a path that is none
+    except (OSError, ValueError) as error:  # ValueError: not a path at all
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(path, f"cannot be read: {reason}") from error
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the upright photograph in a file.
+    """Reads the height and width of the upright photograph in a file.
 
-    From its header, but for a PNG, whose EXIF data may follow the pixels.
+    They are in the header, but the EXIF data of a PNG may follow the pixels.
 
     Raises:
-      ImageError: As `read_image`, as far as that shows.
+      ImageError: As `read_image`, for damage that is visible there.
     """
     with _opened(path) as (_, image, _):
         width, height = image.size
@@ -137,7 +136,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def count_pixels(path: str | os.PathLike[str]) -> int:
-    """How many pixels a file claims in its first bytes; 0 where it cannot be read."""
+    """Number of pixels that a file claims in its header; 0 if it cannot be read."""
     if not os.path.isfile(path):  # a pipe has no end
         return 0
     try:
@@ -148,7 +147,7 @@ def count_pixels(path: str | os.PathLike[str]) -> int:
 
 
 def as_rgb8(array: np.ndarray) -> np.ndarray:
-    """The picture as uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, no alpha."""
+    """Converts to uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, alpha dropped."""
     if array.dtype == np.uint16:
         array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     array = np.atleast_3d(array)
@@ -158,7 +157,7 @@ def as_rgb8(array: np.ndarray) -> np.ndarray:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """A path as text that any terminal and log file takes: one line of Unicode."""
+    """A path as text for any terminal and log file: one line of Unicode."""
     return "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in os.fspath(path)
     )
@@ -168,9 +167,9 @@ def printable(path: str | os.PathLike[str]) -> str:
 def _opened(
     path: str | os.PathLike[str], data: bytes | None = None
 ) -> Iterator[tuple[bytes, Image.Image, str]]:
-    """The bytes of a file, its image with all metadata at hand, and its `_rawmode`.
+    """Opens the bytes of a file, its image with all metadata, and its `_rawmode`.
 
-    What fails in the block names the file. Bytes that are given are not read again.
+    Errors in the block name the file. Given bytes are not read again.
     """
     try:
         if data is None:
@@ -188,7 +187,7 @@ def _opened(
     except UnidentifiedImageError as error:
         raise ImageError(
             path,
-            "cannot be read: it is no PNG, JPEG, WebP, TIFF, BMP or GIF image, or its "
+            "cannot be read: it is not a PNG, JPEG, WebP, TIFF, BMP or GIF image, or its "
             "beginning is damaged",
         ) from error
     except Image.DecompressionBombError as error:
@@ -200,7 +199,7 @@ def _opened(
 
 
 def _check_claim(image: Image.Image, num_bytes: int) -> None:
-    """Refuses pixels that a file of this size cannot hold; tiles of a TIFF count too."""
+    """Refuses pixels, also in tiles of a TIFF, that a file of this size cannot hold."""
     tags = getattr(image, "tag_v2", {})
     tile = [int(np.max(tags.get(t, 0))) for t in (tiff.TILEWIDTH, tiff.TILELENGTH)]
     num_pixels = max(image.width * image.height, math.prod(tile))
@@ -216,7 +215,7 @@ def _read(
     path: str | os.PathLike[str], with_info: bool, data: bytes | None = None
 ) -> Picture:
     with _opened(path, data) as (encoded, image, rawmode):
-        # A multi-picture object is how cameras add previews to one JPEG photograph.
+        # Cameras add previews to a JPEG photograph as a multi-picture object.
         num_pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         if num_pictures > 1:
             raise ValueError(
@@ -232,18 +231,18 @@ def _read(
 
 
 def _rawmode(image: Image.Image) -> str:
-    """How the file lays out its samples, in Pillow's terms, "" where it does not say."""
+    """Layout of the samples in the file, in Pillow's terms; "" if unknown."""
     args = image.tile[0].args if image.tile else ""
     rawmode = args[0] if isinstance(args, tuple) else args
     return rawmode if isinstance(rawmode, str) else ""
 
 
 def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
-    """`Picture.array` of an image, not turned yet but for a TIFF."""
+    """`Picture.array` of an image before it is turned; a TIFF is turned already."""
     tags = getattr(image, "tag_v2", {})
     is_planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2
     if is_planar and 16 in tags.get(tiff.BITSPERSAMPLE, ()):
-        raise ValueError("it keeps each 16-bit channel in a plane of its own")
+        raise ValueError("it keeps 16-bit channels in separate planes")
     image.load()
     if image.mode.startswith("I;16"):
         if rawmode not in ("I;16", "I;16B", "I;16N"):
@@ -274,15 +273,15 @@ def _decode_8_bit(image: Image.Image) -> np.ndarray:
 def _decode_16_bit_colour(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
     """16-bit colour, from two decodings that each keep one byte of every sample.
 
-    Pillow unpacks 16-bit colour to 8 bits by keeping the high byte. Told that the file
-    has the other byte order, it keeps the low one.
+    Pillow unpacks 16-bit colour to 8 bits by keeping the high byte. With the other byte
+    order it keeps the low one.
     """
     layout, byte_order = rawmode[:-1], rawmode[-1]
     if layout == "LA;16":  # two 16-bit samples are as wide as four bytes
         samples = _unpacked(data, "RGBA")
         return np.ascontiguousarray(samples).view(">u2").astype(np.uint16)
     if layout not in ("RGB;16", "RGBX;16", "RGBA;16"):
-        raise ValueError(f"its pixels ({rawmode}) are none that can be kept at 16 bits")
+        raise ValueError(f"its pixels ({rawmode}) cannot be kept at 16 bits")
     if byte_order == "N":
         byte_order = "L" if sys.byteorder == "little" else "B"
     low = _unpacked(data, layout + ("B" if byte_order == "L" else "L"))
@@ -290,21 +289,18 @@ def _decode_16_bit_colour(data: bytes, image: Image.Image, rawmode: str) -> np.n
 
 
 def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
-    """The pixels as Pillow unpacks them when the samples are laid out so."""
+    """The pixels as Pillow unpacks them from another layout of the samples."""
     with _open(data) as image:
         image.tile = [
-            tile._replace(
-                args=rawmode
-                if isinstance(tile.args, str)
-                else (rawmode, *tile.args[1:])
-            )
+            tile._replace(args=rawmode if is_text else (rawmode, *tile.args[1:]))
             for tile in image.tile
+            for is_text in [isinstance(tile.args, str)]
         ]
         return np.asarray(image)
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels upright, from how EXIF orients their rows and columns."""
+    """Turns the pixels upright from an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -318,9 +314,9 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _metadata(path: str | os.PathLike[str], image: Image.Image) -> dict[str, Any]:
-    """`Picture.info` of an image; what is damaged is left out and costs no photograph."""
+    """`Picture.info` of an image; damaged metadata are left out with a warning."""
     info = {}
-    # EXIF first: of what is damaged, Pillow says so only once.
+    # EXIF first: Pillow reports damage only once.
     for name, read in (
         ("exif", _upright_exif),
         ("dpi", _upright_dpi),
@@ -335,7 +331,7 @@ def _metadata(path: str | os.PathLike[str], image: Image.Image) -> dict[str, Any
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; upright is 1, as is whatever is damaged."""
+    """The EXIF orientation, 1 to 8; 1, upright, if it is damaged."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # noqa: BLE001 (metadata never cost a photograph)
@@ -344,15 +340,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_on_its_side(image: Image.Image) -> bool:
-    """Whether the pixels as stored have the photograph's width as their height."""
+    """Whether width and height are exchanged in the stored pixels."""
     return _orientation(image) >= 5
 
 
 def _upright_exif(image: Image.Image) -> bytes:
-    """The EXIF data for the upright pixels, b"" if there are none.
+    """The EXIF data of the upright pixels; b"" without EXIF data.
 
-    Pillow leaves out the thumbnail, which would show the rain. What is given stays: by
-    its orientation the pixels are yet to be turned.
+    Pillow leaves out the thumbnail, which would show the rain. The image keeps its
+    orientation, by which its pixels are turned later.
     """
     upright = Image.Exif()
     upright.load(image.getexif().tobytes())
@@ -375,5 +371,5 @@ def _upright_dpi(image: Image.Image) -> tuple[float, ...]:
 
 
 def _icc_profile(image: Image.Image) -> bytes | None:
-    # A profile of inks says nothing about the RGB that CMYK is converted to.
+    # A profile of inks does not apply to the RGB that CMYK is converted to.
     return None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")

@@ -1,8 +1,7 @@
 """Writes photographs: PNG, JPEG, WebP, TIFF, by suffix.
 
-Arrays and metadata are those of `data.decoding.Picture`. PNG, TIFF and WebP are written
-without loss, JPEG at full colour resolution. Pillow's images hold no colour of 16 bits,
-which is why this module encodes it itself.
+Arrays and metadata are those of `decoding.Picture`. PNG, TIFF and WebP are lossless, JPEG
+has full colour resolution. Pillow cannot hold colour of 16 bits, so it is encoded here.
 """
 
 import io
@@ -34,21 +33,19 @@ _SAVE_OPTIONS = {
 
 
 def write_image(
-    path: str | os.PathLike[str],
-    array: np.ndarray,
-    info: dict[str, Any] | None = None,
+    path: str | os.PathLike[str], array: np.ndarray, info: dict[str, Any] | None = None
 ) -> None:
     """Writes a photograph in the format of the path's suffix, completely or not at all.
 
     Args:
-      path: Where to; an existing file is replaced.
+      path: Path of the file; an existing one is replaced.
       array: Pixels as `Picture.array`; [H, W, 1] is grey too.
       info: Metadata as `Picture.info`.
 
     Raises:
-      ValueError: The format is unknown or cannot hold this depth or alpha, or the array
-        is no such picture.
-      OSError: The file cannot be written.
+      ValueError: If the format is unknown or cannot hold this depth or alpha, or the
+        array has another shape or type.
+      OSError: If the file cannot be written.
     """
     path = pathlib.Path(path)
     image_format = _format_of(path)
@@ -66,31 +63,29 @@ def write_image(
         raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
     if num_channels in (2, 4) and image_format == "JPEG":
         raise ValueError(f"{path}: JPEG holds no alpha; use PNG, WebP or TIFF.")
-    # In memory first: on a full disk Pillow takes half a JPEG file for a whole one.
+    # In memory first: on a full disk Pillow writes half a JPEG file without an error.
     encoded = io.BytesIO()
     _encode(encoded, image_format, array, info or {})
-    with atomic_files.atomic_file(path) as stream:
-        stream.write(encoded.getbuffer())
+    atomic_files.write_bytes(path, encoded.getvalue())
 
 
 def _format_of(path: pathlib.Path) -> str:
-    """Pillow's name of the format that the suffix stands for."""
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise ValueError(
-            f"{path}: unknown suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}."
-        ) from None
+    """Pillow's name of the format of a suffix."""
+    if (suffix := path.suffix.lower()) in FORMATS:
+        return FORMATS[suffix]
+    raise ValueError(
+        f"{path}: unknown suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}."
+    )
 
 
 def _encode(
     stream: BinaryIO, image_format: str, array: np.ndarray, info: dict[str, Any]
 ) -> None:
-    """Writes the picture at the stream's position; the format is known to hold it."""
+    """Writes a picture that the format can hold."""
     array = np.ascontiguousarray(array)
     if image_format == "TIFF":
         _encode_tiff(stream, array, info)
-    elif array.dtype == np.uint16 and array.ndim == 3:  # PNG, of what can hold it
+    elif array.dtype == np.uint16 and array.ndim == 3:  # as PNG
         _encode_png_16_bit(stream, array, info)
     else:
         image = Image.fromarray(array)
@@ -127,8 +122,8 @@ def _encode_png_16_bit(
 def _encode_tiff(stream: BinaryIO, array: np.ndarray, info: dict[str, Any]) -> None:
     """A deflated TIFF of any picture (TIFF 6.0 with Adobe's supplement).
 
-    Pillow's own encoder holds no 16-bit colour, and compresses nothing that has EXIF
-    data; its directory of tags does what is needed.
+    Pillow's own encoder cannot hold 16-bit colour, and does not compress files with EXIF
+    data; its directory of tags can be used.
     """
     height, width = array.shape[:2]
     num_channels = array.size // (height * width)

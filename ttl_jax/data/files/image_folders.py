@@ -12,7 +12,7 @@ PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 def walk(root: str | os.PathLike[str]) -> list[str]:
     """Paths of all files below a folder, in the order of their relative paths.
 
-    Links are followed; hidden files and folders are passed over.
+    Links are followed; hidden files and folders are skipped.
 
     Raises:
       ValueError: If a folder cannot be read.
@@ -32,8 +32,13 @@ def walk(root: str | os.PathLike[str]) -> list[str]:
     return in_order(found)
 
 
+def find_images(root: str | os.PathLike[str]) -> list[str]:
+    """Paths of all images below a folder, as `walk`."""
+    return [path for path in walk(root) if is_image(path)]
+
+
 def in_order(paths: Iterable[str]) -> list[str]:
-    """Paths as folders are listed everywhere: part by part."""
+    """Paths sorted part by part, as folders are listed."""
     return sorted(paths, key=lambda path: pathlib.PurePath(path).parts)
 
 
@@ -43,8 +48,48 @@ def is_image(path: str) -> bool:
 
 
 def without_suffix(name: str) -> str:
-    """A name less the suffix of an image: what follows a dot is not always one."""
+    """A name without the suffix of an image; other dots in names stay."""
     return os.path.splitext(name)[0] if is_image(name) else name
+
+
+def by_stem(
+    folder: str | os.PathLike[str], paths: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Files of a folder by their path within it without the suffix.
+
+    Returns:
+      The paths by stem, and of several with the same stem the reason why all but the
+      first are left out, by path.
+    """
+    found: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for path in paths:
+        stem = os.path.splitext(os.path.relpath(path, folder))[0]
+        if found.setdefault(stem, path) != path:
+            faults[path] = f"differs from {found[stem]} in its suffix only"
+    return found, faults
+
+
+def match_stems(
+    one: tuple[str, Iterable[str]], other: tuple[str, Iterable[str]]
+) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Matches the files of two folders that have the same path but for the suffix.
+
+    Args:
+      one: A folder and the paths of its files.
+      other: The other folder and the paths of its files.
+
+    Returns:
+      The two paths of each pair by their stem, in the order of `one`; and a reason for
+      each other file, by path.
+    """
+    (ones, faults), (others, more) = by_stem(*one), by_stem(*other)
+    faults |= more
+    for here, there, folder in ((ones, others, other[0]), (others, ones, one[0])):
+        for stem in here.keys() - there.keys():
+            faults[here[stem]] = f"has no partner in {folder}/"
+    pairs = {s: (path, others[s]) for s, path in ones.items() if s in others}
+    return pairs, faults
 
 
 def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:

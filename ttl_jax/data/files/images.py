@@ -1,4 +1,4 @@
-"""The image files of training: read as uint8 RGB [H, W, 3], and checked beforehand."""
+"""Image files of training, read as uint8 RGB [H, W, 3] and checked beforehand."""
 
 import concurrent.futures
 import functools
@@ -19,18 +19,17 @@ from ttl_jax.data.files import decoding
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MIN_SIDE = 8  # pixels
-MAX_NAMED = 10  # of many files with the same fault, an error names so many
+MAX_NAMED = 10  # names in one error message
 
-# Whoever changes what `load` accepts counts up, so that files are checked again.
+# Increase the number when `load` changes, so that files are checked again.
 _CHECKED_BY = f"2, Pillow {PIL.__version__}"
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
-    """The photograph in a file, upright, as uint8 RGB [H, W, 3]; may be read-only.
+    """Reads a photograph, upright, as uint8 RGB [H, W, 3], which may be read-only.
 
-    Alpha is dropped, not blended: the colours under it are what the camera saw, and any
-    background would put edges and shades of our own making into the photograph. Colour
-    profiles are not applied.
+    Alpha is dropped, not blended: the colours under it come from the camera, and any
+    background would add edges and shades. Colour profiles are not applied.
 
     Raises:
       ImageError: If the file cannot be decoded, or has a side under `MIN_SIDE` pixels.
@@ -39,7 +38,7 @@ def load(path: str | os.PathLike) -> np.ndarray:
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """As `load`, of a file's bytes that are at hand; errors name it so."""
+    """As `load`, from the bytes of a file; errors contain the name."""
     return _require_size(decoding.decode_rgb8(data, name), name)
 
 
@@ -53,13 +52,13 @@ def _require_size(image: np.ndarray, path: str | os.PathLike) -> np.ndarray:
 
 
 class FileFacts(NamedTuple):
-    """What is known of an image file that was decoded without fault.
+    """Facts about an image file that was decoded without error.
 
     Attributes:
-      num_bytes: Its size.
-      mtime_ns: When it was changed last, in nanoseconds.
-      width: In pixels, upright.
-      height: In pixels, upright.
+      num_bytes: Size of the file.
+      mtime_ns: Time of the last change, in nanoseconds.
+      width: Width of the upright image, in pixels.
+      height: Height of the upright image, in pixels.
     """
 
     num_bytes: int
@@ -69,13 +68,13 @@ class FileFacts(NamedTuple):
 
 
 def check(paths: Sequence[str]) -> list[FileFacts]:
-    """Facts of each image file, every one of which was decoded fully once.
+    """Decodes each image file fully, and returns facts about it.
 
-    Files that were found good before, and whose size and time of change are the same
-    since, are not decoded again: that is remembered in a file of the user's cache.
+    Files that were good before, with the same size and time of change, are not decoded
+    again: a file in the user's cache records them.
 
     Raises:
-      ValueError: If files cannot be used; names them, and each one's fault.
+      ValueError: If files cannot be used; it names them with their faults.
     """
     distinct = list(dict.fromkeys(paths))
     memory = _read_memory()
@@ -94,7 +93,7 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
         if isinstance(result, FileFacts)
     }
     if any(memory.get(path) != facts for path, facts in found.items()):
-        # Read once more, as another run may have added to it meanwhile.
+        # Read once more: another run may have added files meanwhile.
         _write_memory({**_read_memory(), **found})
     if faults:
         raise ValueError(
@@ -106,7 +105,7 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
 
 
 def name_some(names: Sequence[str], separator: str = ", ") -> str:
-    """The first `MAX_NAMED` names, and how many there are beyond."""
+    """The first `MAX_NAMED` names, and the number of the others."""
     named = separator.join(names[:MAX_NAMED])
     beyond = len(names) - MAX_NAMED
     return named if beyond <= 0 else f"{named}{separator}and {beyond} more"
@@ -115,7 +114,7 @@ def name_some(names: Sequence[str], separator: str = ", ") -> str:
 def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
     try:
         status = os.stat(path)
-    except (OSError, ValueError) as error:  # the latter for a path that is none
+    except (OSError, ValueError) as error:  # ValueError: not a path at all
         reason = getattr(error, "strerror", None) or error
         return decoding.ImageError(path, f"cannot be read: {reason}")
     state = [status.st_size, status.st_mtime_ns]
@@ -142,7 +141,7 @@ def _memory_path() -> pathlib.Path:
 
 
 def _read_memory() -> dict:
-    """`FileFacts` as lists, by real path; nothing where the file is absent, old or damaged."""
+    """`FileFacts` as lists, by real path; empty if the file is missing, old or damaged."""
     try:
         memory = json.loads(_memory_path().read_bytes())
         if memory["checked_by"] == _CHECKED_BY and isinstance(memory["files"], dict):
@@ -158,7 +157,7 @@ def _write_memory(files: dict) -> None:
     path = _memory_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Replaced as a whole, as other runs may read it meanwhile.
+        # Other runs may read it meanwhile.
         atomic_files.write_json(path, {"checked_by": _CHECKED_BY, "files": files})
     except OSError as error:
         logging.warning("Images will be checked again: %s: %s", path, error)

@@ -6,19 +6,18 @@ An element gives one row of a batch, or two; as a dict of arrays with the rows l
   clean     image uint8 [1, S, S, 3]: a rain-free photograph
   rainy     image uint8 [1, S, S, 3]: a rainy photograph
   pairs     rainy and clean, uint8 [1, S, S, 3] each: the same scene
-  unpaired  the same, of different scenes, each as it is in its file
-and name, str [rows], always.
+  unpaired  rainy and clean, likewise, of different scenes, each as it is in its file
 
 The orders in which elements are drawn are infinite: element i is a pure function of
-(seed, i, the photographs), each epoch in an order of its own.
+(seed, i, the photographs), and each epoch has its own order.
 
 Note: the paper does not say how photographs reach the recognition task. A network would
-tell rainy from rain-free by whatever else differs between the two collections: size,
-sharpness after scaling, padding where a photograph is smaller than the crop, traces of
-JPEG. So each rainy photograph is drawn together with a rain-free one, and the couple is
-scaled to one side, cropped, padded and re-encoded alike (`transforms.equalize`): the
-distribution of all these is the same in both classes. What was in the files before
-cannot be undone: a photograph that is scaled less keeps more of its own noise and blur.
+recognize rain by any other difference between the two collections: size, sharpness after
+scaling, padding of photographs smaller than the crop, traces of JPEG. So each rainy
+photograph is drawn together with a rain-free one, and both are scaled to one side,
+cropped, padded and re-encoded alike (`transforms.equalize`): all these have the same
+distribution in both classes. What the files had before cannot be undone: a photograph
+that is scaled less keeps more of its own noise and blur.
 """
 
 import bisect
@@ -35,8 +34,7 @@ import numpy as np
 
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.loading.listings import Listing
-from ttl_jax.data.rain import live_rain
-from ttl_jax.data.sources.photographs import LivePair, Pair, Photograph
+from ttl_jax.data.sources.photographs import Pair, Photograph
 
 Rows = dict[str, np.ndarray]
 
@@ -48,14 +46,18 @@ class Couple:
     rainy: Photograph
     clean: Photograph
 
+    @property
+    def name(self) -> str:
+        return f"{self.rainy.name} and {self.clean.name}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """A kind of dataset.
 
     Attributes:
-      fields: Which lists of sources it draws from: of "rainy", "clean" and "pairs".
-      rows_per_element: 1 or 2.
+      fields: Lists of sources that it draws from: of "rainy", "clean" and "pairs".
+      rows_per_element: Rows that an element gives, 1 or 2.
       make_rows: Maps (element, size of the crop in pixels, view) to rows.
     """
 
@@ -64,66 +66,41 @@ class Kind:
     make_rows: Callable[[Any, int, transforms.View], Rows]
 
     def names_of(self, element: Couple | Pair | Photograph) -> list[str]:
-        """The name of each of an element's rows."""
-        names = _names_of_images(element)
-        return names if self.rows_per_element > 1 else [" and ".join(names)]
+        """The name of each row of an element."""
+        if self.rows_per_element == 1:
+            return [element.name]
+        return [element.rainy.name, element.clean.name]
 
 
 def make_photograph_rows(
     photograph: Photograph, size: int, view: transforms.View
 ) -> Rows:
     """One row of the kinds clean and rainy."""
-    image = transforms.crop(photograph.load(), size, view)
-    return {"image": image[None], "name": np.array([photograph.name])}
+    return {"image": view.crop(photograph.load(), size)[None]}
 
 
 def make_pair_rows(pair: Pair, size: int, view: transforms.View) -> Rows:
     """One row of the kind pairs: the same window of both sides."""
-    reach = view.reach(size, pair.height, pair.width)
-    if isinstance(pair, LivePair):
-        sides = _crop_in_the_rain(pair, reach, view)
-    else:
-        sides = (transforms.crop(side, reach, view) for side in pair.load())
-    rainy, clean = (transforms.resave(side, size, view) for side in sides)
-    return {"rainy": rainy[None], "clean": clean[None], "name": np.array([pair.name])}
-
-
-def _crop_in_the_rain(pair: LivePair, size: int, view: transforms.View):
-    """The rainy and the clean crop: rain falls down in it, however it was turned."""
-    photograph = pair.clean.load()
-    clean = transforms.crop(photograph, size, view)
-    surroundings = transforms.tint(transforms.coarse(photograph), view)
-    if view.rain_seed is None:
-        rng = live_rain.rng_of(pair.name)
-    else:
-        rng = np.random.default_rng(view.rain_seed)
-    longer_side = max(photograph.shape)
-    return pair.rain.fall(clean, surroundings, longer_side, rng), clean
+    rainy, clean = pair.crop(size, view)
+    return {"rainy": rainy[None], "clean": clean[None]}
 
 
 def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
     """Two rows of the kind couples, the rainy one first."""
-    photographs = couple.rainy, couple.clean
-    loaded = [photograph.load() for photograph in photographs]
+    loaded = couple.rainy.load(), couple.clean.load()
     shapes = [image.shape[:2] for image in loaded]
     side = transforms.couple_side(*shapes, size, view.scale)
-    return {
-        "image": np.stack(
-            [transforms.equalize(image, side, size, view) for image in loaded]
-        ),
-        "label": np.array([1, 0], np.float32),
-        "name": np.array(_names_of_images(couple)),
-    }
+    crops = [transforms.equalize(image, side, size, view) for image in loaded]
+    return {"image": np.stack(crops), "label": np.array([1, 0], np.float32)}
 
 
 def make_unpaired_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
     """One row of the kind unpaired."""
     rainy, clean = (
-        transforms.crop(photograph.load(), size, view)
+        view.crop(photograph.load(), size)[None]
         for photograph in (couple.rainy, couple.clean)
     )
-    names = KINDS["unpaired"].names_of(couple)
-    return {"rainy": rainy[None], "clean": clean[None], "name": np.array(names)}
+    return {"rainy": rainy, "clean": clean}
 
 
 KINDS = {
@@ -135,19 +112,13 @@ KINDS = {
 }
 
 
-def _names_of_images(element: Couple | Pair | Photograph) -> list[str]:
-    if isinstance(element, Couple):
-        return [element.rainy.name, element.clean.name]
-    return [element.name]
-
-
 def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
     """Elements in the order in which they are trained on, without end.
 
     Args:
-      listings: By field of the kind. Of two, each is shuffled on its own, so that
+      listings: Listings by field of the kind. Two are shuffled independently, so that
         over the epochs every rainy photograph meets every rain-free one.
-      seed: Of the run.
+      seed: Seed of the run.
     """
     orders = [
         grain.MapDataset.source(_make_order(listing, seed))
@@ -177,8 +148,8 @@ class _Endless(Sequence):
 class _Epochs(_Endless):
     """Items again and again, each time in another random order.
 
-    Grain's own `shuffle().repeat()` finds an index by trial, over at least 65,536 of
-    them: 5 ms for each element of a listing of six, more than all else together.
+    Grain's own `shuffle().repeat()` finds an index by trial among at least 65,536: 5 ms
+    for each element of a listing of six, more than everything else together.
     """
 
     def __init__(self, items: Sequence, seed: int):
@@ -190,12 +161,12 @@ class _Epochs(_Endless):
 
 
 class _Mixture(_Endless):
-    """Elements of several sequences without end, by weight.
+    """Elements of several endless sequences, by weight.
 
-    Each round of elements, in random order, holds of every sequence the share that its
-    weight is of the sum, to the next whole number; each sequence is gone through without
-    a gap. Grain's own `mix` alternates in a fixed rhythm: of two listings that are drawn
-    side by side, as those of couples are, sources would meet the same others forever.
+    Each round of elements, in random order, holds each sequence by its share of the
+    weights, to the next whole number; each sequence continues without a gap. Grain's own
+    `mix` alternates in a fixed rhythm: in two listings drawn together, as for couples,
+    sources would meet the same others forever.
     """
 
     _ROUND = 10_000  # elements
@@ -213,7 +184,7 @@ class _Mixture(_Endless):
         return self._parts[part][rounds * (end - start) + slot - start]
 
 
-# Threads work on batches of neighbouring epochs at most: few per listing.
+# Threads work on batches of neighbouring epochs: few per listing.
 @functools.lru_cache(maxsize=32)
 def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length)
@@ -240,8 +211,8 @@ def concatenate_rows(elements: Sequence[Rows]) -> Rows:
 def fold(seed: int, purpose: str) -> int:
     """A seed of 32 bits for one purpose, unrelated to that of others.
 
-    Seeds are not left to Grain: its own depend on the place of a step in the pipeline,
-    so that adding one would change the data of old seeds.
+    Grain's own seeds depend on the place of a step in the pipeline, so that adding a step
+    would change the data of old seeds.
     """
     entropy = (seed, zlib.crc32(purpose.encode()))
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])

@@ -1,7 +1,6 @@
-"""What is held out: not trained on, and what may not choose the best step of a run.
+"""Held-out data: sets for testing only, and sets that must not choose the best step.
 
-It is known by the names of sources and photographs alone: `ttl_jax.prepare audit`
-compares pixels.
+Sources and photographs are compared by name; `ttl_jax.prepare audit` compares pixels.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from ttl_jax.data.loading.listings import Listing
 from ttl_jax.data.sets.published_sets import SETS
 from ttl_jax.data.sources import source_names
 
-# Splits of published sets, by how their names begin, that scores are not reported on.
+# Splits of published sets, by the beginning of their names, that no scores are reported on.
 _NO_TEST = ("train", "validation")
 # The paper's Test-III shows how well real rain is removed by a network that has never
 # seen that set, in any stage.
@@ -19,22 +18,23 @@ _NEVER_TRAINED_ON = ("spa",)
 
 
 def check_trained_on(field: str, names: Iterable[str]) -> None:
-    """Checks that none of the sources of a field is there to test on, in all its splits.
+    """Checks that no source of a field comes from a set that is for testing only.
 
     Args:
-      field: Of the config: "rainy", "clean" or "pairs".
-      names: Of the sources.
+      field: Field of the config: "rainy", "clean" or "pairs".
+      names: Names of the sources.
 
     Raises:
-      ValueError: If one is, or is made from one.
+      ValueError: If one does.
     """
-    for source in names:
-        for base in source_names.base_sources(source):
-            if (set_name := _prepared_set(base)[0]) in _NEVER_TRAINED_ON:
+    for name in names:
+        for base in source_names.parse(name).bases():
+            if base.set_name in _NEVER_TRAINED_ON:
                 raise ValueError(
-                    f"config.{field}: {source!r} holds {base}, but the set {set_name} is "
-                    "for testing only. To train on it all the same, and claim no "
-                    "transfer to it, prepare its folders as pairs --name of your own."
+                    f"config.{field}: {name!r} holds {base.name}, but the set "
+                    f"{base.set_name} is for testing only. To train on it all the same, "
+                    "and claim no transfer to it, prepare its folders as pairs --name of "
+                    "your own."
                 )
 
 
@@ -45,37 +45,21 @@ def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -
       ValueError: If they do.
     """
     for listing in evaluation:
-        for source in listing.by_source:
-            for base in source_names.base_sources(source):
-                if _is_published_test(base):
+        for name in listing.by_source:
+            for base in source_names.parse(name).bases():
+                if base.set_name in SETS and not base.split.startswith(_NO_TEST):
                     raise ValueError(
-                        f"config.eval_{listing.field}: {source!r} holds test images of a "
-                        f"published set, {base}; a best step that they choose "
+                        f"config.eval_{listing.field}: {name!r} holds test images of a "
+                        f"published set, {base.name}; a best step that they choose "
                         "(config.best_metric) is chosen on the test set. Name a part of "
                         "a training split, or photographs of your own."
                     )
-    trained = [listing.file_names() for listing in training]
+    trained = {key for listing in training for key in listing.file_names()}
     for listing in evaluation:
-        shared = [
-            name
-            for key, name in listing.file_names().items()
-            if any(key in names for names in trained)
-        ]
+        shared = [n for key, n in listing.file_names().items() if key in trained]
         if shared:
             raise ValueError(
                 f"config.eval_{listing.field}: {len(shared)} photographs are trained on "
-                "too, which a best step (config.best_metric) must not be chosen on: "
+                "too, so they must not choose the best step (config.best_metric): "
                 f"{images.name_some(shared)}. Hold them out."
             )
-
-
-def _is_published_test(source: str) -> bool:
-    set_name, split = _prepared_set(source)
-    return set_name in SETS and not split.startswith(_NO_TEST)
-
-
-def _prepared_set(source: str) -> tuple[str | None, str]:
-    """The name of the prepared set that a source is of, None if of none; and the split."""
-    kind, _, path = source.partition(":")
-    name, _, split = path.partition("/")
-    return (name if kind == "tfds" else None), split

@@ -1,4 +1,4 @@
-"""What a run draws from: the photographs or pairs of a field of its config.
+"""Lists of the photographs or pairs of a field of a config, which a run draws from.
 
 A field is "rainy", "clean" or "pairs". Beside its sources a config may name their weights
 (`config.pairs_weights`) and text files of photographs to leave out (`config.exclude`).
@@ -17,11 +17,11 @@ from absl import logging
 from ttl_jax import user_paths
 from ttl_jax.data.rain.live_rain import Rain
 from ttl_jax.data.sources import source_names
-from ttl_jax.data.sources.photographs import LivePair, Pair, Photograph, describe, sides
+from ttl_jax.data.sources.photographs import Item
 
-_MIN_SHARE = 0.001  # less would be drawn too unevenly
+_MIN_SHARE = 0.001  # smaller shares would be drawn too unevenly
 
-Items = Sequence[Photograph] | Sequence[Pair]
+Items = Sequence[Item]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Listing:
 
     Attributes:
       field: "rainy", "clean" or "pairs".
-      by_source: What each source holds.
-      weights: Of each source, the share of the elements that are drawn from it; they
-        sum to 1. Empty: every photograph is drawn as often as any other.
+      by_source: Items of each source, by its name.
+      weights: Share of the elements that are drawn from each source; they sum to 1.
+        Empty: every item is drawn as often as any other.
     """
 
     field: str
@@ -42,43 +42,39 @@ class Listing:
     def __len__(self) -> int:
         return sum(len(items) for items in self.by_source.values())
 
-    def __iter__(self) -> Iterator[Photograph | Pair]:
-        for items in self.by_source.values():
-            yield from items
+    def __iter__(self) -> Iterator[Item]:
+        return itertools.chain(*self.by_source.values())
 
     def file_names(self) -> dict[str, str]:
         """Names of all photographs, by what identifies each.
 
-        Both sides of pairs count, those that live rain takes its streaks from, and
-        those that something is drawn on.
+        They include both sides of pairs, the pairs that live rain takes its streaks
+        from, and the photographs below drawings.
         """
+        streaks = [pair for rain in _rains(self) for pair in rain.pairs]
         return {
-            _key(name): name
-            for items in self.by_source.values()
-            for item in [
-                *items,
-                *(pair for rain in _rains(items) for pair in rain.pairs),
-            ]
-            for name in _names(item)
+            _key(origin.name): origin.name
+            for item in [*self, *streaks]
+            for origin in item.origins
         }
 
     def describe(self) -> list[str]:
-        """A line per file, and where there are weights, per source before its files."""
+        """A line per file; with weights, also a line before each source."""
         lines = []
         for i, (source, items) in enumerate(self.by_source.items()):
             if self.weights:
                 lines.append(f"{self.field} {source} share {self.weights[i]:.6g}")
-            lines += [f"{self.field} {file}" for file in describe(items)]
+            lines += [f"{self.field} {file}" for file in _describe(items)]
             for rain in _rains(items):
-                lines += [f"streaks {file}" for file in describe(rain.pairs)]
+                lines += [f"streaks {file}" for file in _describe(rain.pairs)]
         return lines
 
     def draw(self, count: int, seed: int) -> "Listing":
-        """The listing of `count` of its items, drawn by the seed; fewer are among more.
+        """Draws `count` of the items; with the same seed, fewer are a subset of more.
 
         Raises:
-          ValueError: If there are fewer, or a source that has a weight loses all; or if
-            rain is rendered, on whose pairs no number is a limit.
+          ValueError: If there are fewer items, or a source with a weight loses all; or
+            if rain is rendered, which makes new pairs without end.
         """
         if rendered := [s for s, items in self.by_source.items() if _rains(items)]:
             raise ValueError(
@@ -106,19 +102,11 @@ class Listing:
         return dataclasses.replace(self, by_source=by_source)
 
     def adapt(self, function: Callable[[Items], Items]) -> "Listing":
-        """The listing of `function(items)` of each source.
-
-        And of the pairs that live rain takes its streaks from.
-        """
-        # All pairs of a source have the same rain, and shall have the same again.
+        """The listing of `function(items)` of each source, and of the pairs of its rain."""
+        # All pairs of a source share one rain, before and after.
         adapt_rain = functools.cache(lambda rain: rain.adapt(function))
         by_source = {
-            source: [
-                dataclasses.replace(item, rain=adapt_rain(item.rain))
-                if isinstance(item, LivePair)
-                else item
-                for item in function(items)
-            ]
+            source: [item.map_rains(adapt_rain) for item in function(items)]
             for source, items in self.by_source.items()
         }
         return dataclasses.replace(self, by_source=by_source)
@@ -134,13 +122,13 @@ def open_listing(
 
     Args:
       field: "rainy", "clean" or "pairs".
-      names: Of the sources.
-      weights: As `normalize_weights` returns them.
-      excluded: As `read_excluded` returns it. Pairs go with either of their sides, and
-        drawings with the photograph that they are on.
+      names: Names of the sources.
+      weights: Shares, as `normalize_weights` returns them.
+      excluded: Photographs to leave out, as `read_excluded` returns them. Pairs are left
+        out with either of their sides, and drawings with the photograph below.
 
     Raises:
-      ValueError: As `sources.open_each`; or if nothing is left.
+      ValueError: As `source_names.open_each`; or if nothing is left.
     """
     listing = Listing(field, source_names.open_each(names, field), weights)
     for file, left_out in excluded:
@@ -149,26 +137,30 @@ def open_listing(
 
 
 def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
-    """Each file that lists photographs to leave out, and their names.
+    """Returns each file that lists photographs to leave out, and their names.
 
     Args:
-      files: Text files with one name per line, as `Photograph.name` has it; lines that
-        begin with # are comments.
+      files: Text files with one `Photograph.name` per line; lines that begin with # are
+        comments.
 
     Raises:
-      ValueError: If one cannot be read.
+      ValueError: If a file cannot be read.
     """
-    return [(file, frozenset(_read_names(file))) for file in files]
+    return [
+        (file, frozenset(_key(line.strip()) for _, line in lines))
+        for file in files
+        for lines in [user_paths.read_text_lines(file, "config.exclude names")]
+    ]
 
 
 def normalize_weights(
     field: str, names: Sequence[str], weights: Sequence[float]
 ) -> tuple[float, ...]:
-    """Weights as shares of the whole.
+    """Weights as shares of their sum.
 
     Raises:
-      ValueError: If there are some but not one per source, or one is not positive, or
-        next to nothing beside the others.
+      ValueError: If there are weights, but not one per source, or one is not positive,
+        or negligible beside the others.
     """
     if not weights:
         return ()
@@ -181,8 +173,8 @@ def normalize_weights(
         isinstance(weight, int | float) and 0 < weight < math.inf for weight in weights
     ):
         raise ValueError(
-            f"config.{field}_weights={weights} must be positive numbers; leave out a "
-            "source that nothing is to be drawn from."
+            f"config.{field}_weights={weights} must be positive numbers; leave out "
+            "sources that nothing is to be drawn from."
         )
     shares = tuple(weight / sum(weights) for weight in weights)
     if min(shares) < _MIN_SHARE:
@@ -195,14 +187,17 @@ def normalize_weights(
 
 def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
     def keep(items: Items) -> Items:
-        return [item for item in items if names.isdisjoint(map(_key, _names(item)))]
+        return [
+            item
+            for item in items
+            if names.isdisjoint(_key(origin.name) for origin in item.origins)
+        ]
 
     kept = listing.adapt(keep)
-    level = logging.INFO if len(kept) < len(listing) else logging.WARNING
-    logging.log(
-        level, "%s leaves out %d of %d %s", file, len(listing) - len(kept), len(listing),
-        listing.field,
-    )  # fmt: skip
+    num_left_out = len(listing) - len(kept)
+    level = logging.INFO if num_left_out else logging.WARNING
+    message = "%s leaves out %d of %d %s"
+    logging.log(level, message, file, num_left_out, len(listing), listing.field)
     empty = [source for source, items in kept.by_source.items() if not items]
     if not len(kept) or (kept.weights and empty):
         raise ValueError(
@@ -212,21 +207,15 @@ def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
     return kept
 
 
+def _describe(items: Items) -> list[str]:
+    return [line for item in items for line in item.describe()]
+
+
 def _rains(items: Items) -> list[Rain]:
     """Each live rain of some items once."""
-    return list(dict.fromkeys(i.rain for i in items if isinstance(i, LivePair)))
-
-
-def _names(item: Photograph | Pair) -> tuple[str, ...]:
-    """The names of both sides, and of what they are drawn on."""
-    return tuple(origin.name for side in sides(item) for origin in side.origins)
+    return list(dict.fromkeys(rain for item in items for rain in item.rains))
 
 
 def _key(name: str) -> str:
     """The same for a relative and an absolute path to a file."""
     return os.path.abspath(name)
-
-
-def _read_names(file: str) -> Iterator[str]:
-    for _, line in user_paths.read_text_lines(file, "config.exclude names"):
-        yield _key(line.strip())

@@ -1,6 +1,6 @@
 """From the pixels of a photograph to the light of its scene, and back as a camera does it.
 
-Photographs are uint8 sRGB [H, W, 3]; light is linear, float32, 1 what comes out white.
+Photographs are uint8 sRGB [H, W, 3]; light is linear, float32, with white at 1.
 """
 
 import dataclasses
@@ -13,15 +13,15 @@ from ttl_jax.data.files import images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Camera:
-    """What lies between light and file.
+    """The steps between light and file.
 
     Attributes:
-      full_well: Electrons of a pixel that comes out white; the fewer, the more shot
-        noise: its variance, in electrons, is their number. Infinite: no noise at all.
-      read_noise: Standard deviation, in electrons, of what reading a pixel adds.
-      shoulder: Strength of the tone curve, which compresses bright light: light x comes
-        out as (1 - exp(-s x)) / (1 - exp(-s)); 0 is linear.
-      jpeg_quality: 1 to 95, with color at half the resolution;
+      full_well: Electrons of a white pixel. The variance of shot noise, in electrons, is
+        their number. Infinite: no noise.
+      read_noise: Standard deviation of the noise of reading a pixel, in electrons.
+      shoulder: Strength of the tone curve, which compresses bright light: light x becomes
+        (1 - exp(-s x)) / (1 - exp(-s)); 0 is linear.
+      jpeg_quality: Quality of compression, 1 to 95, with colour at half the resolution;
         None does not compress.
     """
 
@@ -32,20 +32,18 @@ class Camera:
 
     def __post_init__(self):
         for name, low, high in (
-            ("full_well", 1, math.inf),
-            ("read_noise", 0, 1000),
-            ("shoulder", 0, 10),
-            ("jpeg_quality", 1, 95),
-        ):
+            ("full_well", 1, math.inf), ("read_noise", 0, 1000),
+            ("shoulder", 0, 10), ("jpeg_quality", 1, 95),
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name} is {value}; expected {low} to {high}.")
 
     def scene_light(self, photograph: np.ndarray) -> np.ndarray:
-        """Light of the scene, float32 [H, W, 3] in [0, 1], which this camera took.
+        """Light of the scene that this camera took, float32 [H, W, 3] in [0, 1].
 
-        The tone curve is undone, so that a photograph without rain comes out as it was,
-        whichever camera is drawn for it.
+        The tone curve is undone, so that a photograph without rain is unchanged by any
+        camera.
         """
         return self.untone(_LINEAR_OF_SRGB).astype(np.float32)[photograph]
 
@@ -56,17 +54,16 @@ class Camera:
         return -np.log1p(toned * math.expm1(-self.shoulder)) / self.shoulder
 
     def photograph(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The photograph of a scene, uint8 [H, W, 3]; light above 1 is overexposed."""
+        """Photograph of a scene, uint8 [H, W, 3]; light above 1 is overexposed."""
         light = np.clip(self._read(light, rng), 0, 1)
         if self.shoulder > 0:
             light = np.expm1(-self.shoulder * light) / math.expm1(-self.shoulder)
         pixels = np.rint(encode(light) * 255).astype(np.uint8)
-        if self.jpeg_quality is None:
-            return pixels
-        return images.jpeg(pixels, self.jpeg_quality)
+        quality = self.jpeg_quality
+        return pixels if quality is None else images.jpeg(pixels, quality)
 
     def _read(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Adds noise; Poisson's is near enough to normal at the counts of a photograph."""
+        """Adds noise; at the counts of a photograph Poisson noise is nearly normal."""
         if math.isinf(self.full_well):
             return light
         electrons = light * np.float32(self.full_well)
@@ -79,11 +76,7 @@ NEUTRAL = Camera(full_well=math.inf, read_noise=0, shoulder=0, jpeg_quality=None
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """A camera as photographs of the web were taken with and scaled down from.
-
-    Its full well is 2,000 to 20,000 electrons, evenly in the logarithm, its read noise 2
-    to 10 electrons, its shoulder 0 to 2, its JPEG quality 70 to 95.
-    """
+    """A random camera, as photographs on the web were taken and scaled down."""
     return Camera(
         full_well=2000 * 10 ** rng.uniform(),
         read_noise=rng.uniform(2, 10),

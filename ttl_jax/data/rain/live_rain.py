@@ -1,7 +1,8 @@
-"""Rain that falls anew each time a photograph is looked at."""
+"""Rain that is rendered anew each time a photograph is looked at."""
 
 import abc
 import dataclasses
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ class Rain(abc.ABC):
     """A kind of rain.
 
     Attributes:
-      pairs: Where it takes its streaks from.
+      pairs: Pairs that it takes its streaks from.
     """
 
     pairs: Sequence[Any] = ()
@@ -28,26 +29,24 @@ class Rain(abc.ABC):
         longer_side: int,
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """A clean crop in the rain.
+        """Returns a clean crop in the rain, uint8 [H, W, 3].
 
         Args:
           clean: uint8 [H, W, 3].
           surroundings: The whole photograph, or a coarse copy of it, in the same
-            colors: a crop alone does not show how light it is around the drops.
-          longer_side: Of the whole photograph, in pixels.
-          rng: Of the drops and of how hard it rains.
-
-        Returns:
-          uint8 [H, W, 3].
+            colours: a crop alone does not show how light it is around the drops.
+          longer_side: Longer side of the whole photograph, in pixels.
+          rng: Random generator for the drops and the intensity.
         """
 
     def adapt(self, function: Callable[[Sequence], Sequence]) -> "Rain":
         """The same kind of rain from `function(pairs)`."""
+        del function
         return self
 
 
 class Physical(Rain):
-    """Rain as a camera sees it, of all intensities alike."""
+    """Rain as a camera sees it, with all intensities equally likely."""
 
     def fall(self, clean, surroundings, longer_side, rng):
         parameters = _draw_parameters(rng, longer_side)
@@ -64,7 +63,7 @@ class Additive(Rain):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Streaks(Rain):
-    """Streaks taken from pairs, all pairs alike.
+    """Streaks taken from pairs, with all pairs equally likely.
 
     Raises:
       ValueError: If there are no pairs.
@@ -85,8 +84,14 @@ class Streaks(Rain):
 
 
 def rng_of(name: str, *numbers: int) -> np.random.Generator:
-    """Chance for the rain that a name, with these numbers, always has."""
+    """The random generator of a name with these numbers, always the same."""
     return np.random.default_rng((zlib.crc32(name.encode()), *numbers))
+
+
+def coarse(image: np.ndarray, num_pixels: int = 10_000) -> np.ndarray:
+    """About `num_pixels` pixels of an image, evenly spaced; all if there are fewer."""
+    stride = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / num_pixels)))
+    return image[::stride, ::stride]
 
 
 def _draw_parameters(

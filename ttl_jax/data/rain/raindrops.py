@@ -1,4 +1,4 @@
-"""Drops in the air: how many, how large, how fast.
+"""Drops in the air: number, size and speed.
 
 Diameters are in mm, speeds in m/s, rain rates in mm/h; counts are per cubic metre of air.
 
@@ -7,8 +7,7 @@ References:
     N(D) = 8000 exp(-4.1 R^-0.21 D) drops per m3 and mm of diameter.
   Atlas, Srivastava and Sekhon, Doppler radar characteristics of precipitation at
     vertical incidence, Rev. Geophys. 11, 1973: the fall speed, fitted to the
-    measurements of Gunn and Kinzer, The terminal velocity of fall for water droplets in
-    stagnant air, J. Meteorology 6, 1949.
+    measurements of Gunn and Kinzer, J. Meteorology 6, 1949.
 """
 
 import math
@@ -16,8 +15,8 @@ import math
 import numpy as np
 import scipy.special
 
-# Below, the distribution has more drops than are measured, and the fit of the speed ends;
-# above, drops break up.
+# Smaller drops are fewer than the distribution says, and outside the fit of the speed;
+# larger ones break up.
 MIN_DIAMETER, MAX_DIAMETER = 0.5, 6.0
 _INTERCEPT = 8000.0  # drops per m3 and mm
 
@@ -36,14 +35,14 @@ def moment(rain_rate: float, order: int) -> float:
 
 
 def extinction(rain_rate: float) -> float:
-    """Share of the light that the silhouettes of drops hide, per metre of way."""
+    """Share of the light that drops hide, per metre of way."""
     return math.pi / 4 * moment(rain_rate, 2) * 1e-6
 
 
 def draw_diameters(
     rng: np.random.Generator, count: int, rain_rate: float
 ) -> np.ndarray:
-    """Diameters of `count` drops of a volume of air: float64 [count]."""
+    """Random diameters of `count` drops in a volume of air: float64 [count]."""
     slope = _slope(rain_rate)
     # Inverse of the truncated exponential distribution.
     lost = -np.expm1(-slope * (MAX_DIAMETER - MIN_DIAMETER))
@@ -51,7 +50,7 @@ def draw_diameters(
 
 
 def fall_speed(diameter: np.ndarray | float) -> np.ndarray:
-    """Terminal speed of drops of the diameters that `draw_diameters` gives, in m/s."""
+    """Terminal speed of drops between the two diameters above, in m/s."""
     return 9.65 - 10.3 * np.exp(-0.6 * np.asarray(diameter))
 
 

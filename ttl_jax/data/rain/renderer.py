@@ -1,21 +1,19 @@
 """Renders rain on clean photographs.
 
-A streak is what a falling drop leaves while the shutter is open: at every moment the
-drop hides its silhouette and shows the light that it refracts instead. Both happen
-before the camera makes a picture of it, so everything here is composited in linear
-light and photographed at the end. Rain that is added to finished pixels instead (`add`)
-damages a photograph too little; "Removing Rain Streaks via Task Transfer Learning"
-finds this the reason why networks trained on it do not transfer (Fig. 2).
+A streak is the trace of a falling drop while the shutter is open: at every moment the
+drop hides its silhouette and shows the light that it refracts instead. Both happen before
+the camera takes the picture, so everything is composited in linear light and photographed
+at the end. Rain that is added to finished pixels (`add`) damages a photograph too little;
+"Removing Rain Streaks via Task Transfer Learning" finds this the reason why networks
+trained on it do not transfer (Fig. 2).
 
-Drops have the sizes and speeds of `raindrops`. Seen through a lens of focal length f
-pixels, a drop of diameter D at depth z is D f / z wide and falls v t f / z far in the
-exposure time t. Near drops are drawn one by one; those behind, too many to be told
-apart, layer by layer as a random field of the same mean, variance, streak and blur; what
-lies behind these is veil.
+Drops have the sizes and speeds of `raindrops`. Through a lens of focal length f pixels, a
+drop of diameter D at depth z is D f / z wide and falls v t f / z far in the exposure time
+t. Near drops are drawn one by one. Farther ones are drawn layer by layer, as a random
+field of the same mean, variance, streak and blur. Beyond these there is only veil.
 
-Photographs are uint8 RGB [H, W, 3]; light is linear, 1 what comes out white. Nothing
-depends on where in a larger photograph a crop was, but for its ambient light, which
-may be given.
+Photographs are uint8 RGB [H, W, 3]; light is linear, with white at 1. Nothing depends on
+the place of a crop in a larger photograph, except its ambient light, which may be given.
 
 References:
   Garg and Nayar, Vision and rain, IJCV 75, 2007: geometry and light of streaks.
@@ -32,31 +30,30 @@ import scipy.fft
 from ttl_jax.data.rain import camera as cameras
 from ttl_jax.data.rain import raindrops, streaks
 
+Real = np.ndarray | float
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RainParameters:
-    """How it rains in one photograph, and how it is taken.
+    """Rain of one photograph, and how it is taken. `_BOUNDS` has the valid ranges.
 
     Attributes:
-      rain_rate: In mm/h; 0 to 500.
-      wind: Horizontal speed of the drops across the view, in m/s; -30 to 30. Positive
-        wind carries them to the right.
-      gust: Standard deviation of the wind from drop to drop, in m/s; 0 to 10.
-      roll: Tilt of the camera, in degrees; -90 to 90. Positive roll turns the streaks
-        towards falling to the right.
-      exposure: Time the shutter is open, in s; 0.0001 to 1.
-      focal_length: In pixels: that in mm over the sensor's width in mm, times the width
-        of the whole photograph in pixels; 10 to 100,000.
-      aperture: Diameter of the lens's opening, in mm (focal length over f-number); 0 to
-        100. The larger, the more is out of focus.
-      focus: Distance that is sharp, in m; 0.1 to 10,000.
-      near: Distance from which on it rains, in m; 0.1 to 10,000.
-      distance: Distance up to which drops are drawn, in m; `near` to 10,000.
-      brightness: Light of a drop relative to the ambient light of the scene (see
-        `ambient_light`); 0 to 10. Above 1 the sky is brighter than the photograph shows.
-      veil: Share of the scene's light that is replaced by ambient light on its way
-        through the rain behind `distance` and through mist; 0 to 1.
-      camera: What makes a file of the light.
+      rain_rate: Rain rate, in mm/h.
+      wind: Horizontal speed of the drops across the view, in m/s; positive to the right.
+      gust: Standard deviation of the wind from drop to drop, in m/s.
+      roll: Tilt of the camera, in degrees; positive turns streaks towards falling right.
+      exposure: Time the shutter is open, in s.
+      focal_length: Focal length in pixels: that in mm over the width of the sensor in mm,
+        times the width of the whole photograph in pixels.
+      aperture: Diameter of the lens's opening, in mm; larger means more defocus.
+      focus: Distance that is sharp, in m.
+      near: Distance at which rain begins, in m.
+      distance: Distance up to which drops are drawn, in m.
+      brightness: Light of a drop over the ambient light of the scene (`ambient_light`);
+        above 1 the sky is brighter than the photograph shows.
+      veil: Share of the scene's light that ambient light replaces on its way through mist
+        and the rain beyond `distance`.
+      camera: Camera that turns light into a file.
     """
 
     rain_rate: float
@@ -91,28 +88,20 @@ class RainParameters:
 
 
 _BOUNDS = {
-    "rain_rate": (0, 500),
-    "wind": (-30, 30),
-    "gust": (0, 10),
-    "roll": (-90, 90),
-    "exposure": (1e-4, 1),
-    "focal_length": (10, 100_000),
-    "aperture": (0, 100),
-    "focus": (0.1, 10_000),
-    "near": (0.1, 10_000),
-    "distance": (0.1, 10_000),
-    "brightness": (0, 10),
-    "veil": (0, 1),
-}
+    "rain_rate": (0, 500), "wind": (-30, 30), "gust": (0, 10), "roll": (-90, 90),
+    "exposure": (1e-4, 1), "focal_length": (10, 100_000), "aperture": (0, 100),
+    "focus": (0.1, 10_000), "near": (0.1, 10_000), "distance": (0.1, 10_000),
+    "brightness": (0, 10), "veil": (0, 1),
+}  # fmt: skip
 _MAX_REACH = 8000  # pixels; more would fill the memory
 
 INTENSITIES = ("light", "medium", "heavy")
 
-# Bounds in mm/h of the rain rate, and in m of the way through rain and mist behind the
-# drops that are drawn. Chosen by eye beside real photographs, as were all the ranges
-# that `draw_parameters` names. What is photographed as rain is a shower: by the terms of
-# meteorology all of it is moderate to violent. The mean PSNR of rainy against clean is
-# then about 27 dB in light, 23 dB in medium and 18 dB in heavy rain, give or take 8 dB.
+# Rain rates in mm/h, and ways through rain and mist beyond the drawn drops in m. These and
+# all ranges in `draw_parameters` were chosen by eye beside real photographs. Rain that
+# people photograph is a shower: meteorology calls all of it moderate to violent. The mean
+# PSNR of rainy against clean is about 27 dB in light, 23 dB in medium and 18 dB in heavy
+# rain, with a spread of 8 dB.
 _RAIN_RATES = {"light": (12, 35), "medium": (35, 80), "heavy": (80, 220)}
 _VEILED_WAYS = {"light": (1, 15), "medium": (3, 25), "heavy": (5, 40)}
 
@@ -125,25 +114,16 @@ def draw_parameters(
 ) -> RainParameters:
     """Random parameters of "light", "medium" or "heavy" rain.
 
-    The intensity decides the rain rate, 12 to 35, 35 to 80 or 80 to 220 mm/h, and the way
-    through the veil, 1 to 15, 3 to 25 or 5 to 40 m. Everything else is as likely in all:
-
-    | exposure | 1/600 to 1/60 s | focal length | 50 to 200 mm on film 36 mm wide |
-    | aperture | 2 to 12 mm | focus | 3 to 30 m |
-    | near | 1 to 4 m | distance | 5 to 12 m |
-    | wind | normal, deviation 1.2 m/s | gust | 0.1 to 0.6 m/s |
-    | roll | normal, deviation 3, at most 10 degrees | brightness | 1.5 to 5 |
-
-    and the camera of `camera.draw_camera`.
+    The intensity decides the rain rate and the veil; the rest is independent of it.
 
     Args:
-      rng: State of the draw.
+      rng: Random generator.
       intensity: One of `INTENSITIES`.
-      longer_side: Of the whole photograph, in pixels: streaks grow with it, from 64 to
-        8000 pixels.
+      longer_side: Longer side of the whole photograph, in pixels: streaks grow with it,
+        from 64 to 8000 pixels.
 
     Raises:
-      ValueError: For any other intensity.
+      ValueError: If the intensity is unknown.
     """
     if intensity not in INTENSITIES:
         raise ValueError(f"Rain is one of {', '.join(INTENSITIES)}, not {intensity!r}.")
@@ -155,6 +135,7 @@ def draw_parameters(
         gust=rng.uniform(0.1, 0.6),
         roll=float(np.clip(rng.normal(0, 3), -10, 10)),
         exposure=_log_uniform(rng, 1 / 600, 1 / 60),
+        # 50 to 200 mm on film 36 mm wide.
         focal_length=_log_uniform(rng, 50, 200) / 36 * np.clip(longer_side, 64, 8000),
         aperture=_log_uniform(rng, 2, 12),
         focus=_log_uniform(rng, 3, 30),
@@ -173,21 +154,20 @@ def render(
     *,
     ambient: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The photograph as it would have come out in the rain.
+    """Returns the photograph in the rain, a new uint8 array [H, W, 3].
+
+    Without drops and veil the result is `clean` through the camera, and `clean` itself if
+    the camera is neutral.
 
     Args:
-      clean: uint8 [H, W, 3].
-      parameters: How it rains and how it is taken. Without drops and veil the result is
-        `clean` through the camera alone, and `clean` itself if that is neutral.
-      rng: Where each drop is, and the noise; the same state gives the same rain.
-      ambient: `ambient_light` of the whole photograph where `clean` is a part of it;
-        that of `clean` by default.
-
-    Returns:
-      A new uint8 array [H, W, 3].
+      clean: Photograph, uint8 [H, W, 3].
+      parameters: Rain and camera.
+      rng: Random generator for drops and noise; the same state gives the same rain.
+      ambient: `ambient_light` of the whole photograph, if `clean` is a part of it; by
+        default that of `clean`.
 
     Raises:
-      ValueError: If `clean` is no such array, or `ambient` no light [3] in [0, 1].
+      ValueError: If `clean` is not such an array, or `ambient` not light [3] in [0, 1].
     """
     _check(clean)
     ambient = ambient_light(clean) if ambient is None else np.asarray(ambient)
@@ -200,12 +180,10 @@ def render(
 def add(
     clean: np.ndarray, parameters: RainParameters, rng: np.random.Generator
 ) -> np.ndarray:
-    """The plain additive form, as Rain100 and Rain1200 have it: the control.
+    """Returns the plain additive form, as in Rain100 and Rain1200: the control.
 
     The streaks of the same rain, `255 brightness cover(...)`, are added to the finished
-    pixels, whatever is behind them, and clipped: no veil, no camera.
-
-    Args, Returns, Raises: As `render`.
+    pixels and clipped, without veil and camera. Arguments are those of `render`.
     """
     _check(clean)
     layer = 255 * parameters.brightness * cover(*clean.shape[:2], parameters, rng)
@@ -219,17 +197,14 @@ def composite(
     rng: np.random.Generator,
     ambient: np.ndarray,
 ) -> np.ndarray:
-    """Puts the veil and, before it, drops that hide `alpha` of the light, on a scene.
+    """Returns a scene behind veil and drops, uint8 [H, W, 3].
 
     Args:
-      clean: uint8 [H, W, 3].
-      alpha: float32 [H, W] in [0, 1].
-      parameters: Of these, `veil`, `brightness` and `camera`.
-      rng: The camera's noise.
-      ambient: As of `ambient_light`.
-
-    Returns:
-      uint8 [H, W, 3].
+      clean: Photograph of the scene, uint8 [H, W, 3].
+      alpha: Share of the light that drops hide, float32 [H, W] in [0, 1].
+      parameters: `veil`, `brightness` and `camera` are read.
+      rng: Random generator for the camera's noise.
+      ambient: Light as `ambient_light` returns it.
     """
     light = parameters.camera.scene_light(clean)
     ambient = parameters.camera.untone(ambient.astype(np.float32))
@@ -239,15 +214,15 @@ def composite(
 
 
 def ambient_light(photograph: np.ndarray) -> np.ndarray:
-    """Light that comes from everywhere at once, through a neutral camera: float32 [3].
+    """Returns the light from all directions, through a neutral camera: float32 [3].
 
-    A drop refracts nearly the whole surroundings, of which the sky is most of the light:
-    the mean of the brightest tenth, three quarters of the way to grey, stands in for it.
+    A drop refracts nearly the whole surroundings, and most of their light is sky. The
+    mean of the brightest tenth, three quarters of the way to grey, approximates it.
 
     Args:
       photograph: uint8 [H, W, 3].
     """
-    # A subset of the pixels is enough for a mean and several times faster.
+    # A subset of the pixels suffices for a mean, and is several times faster.
     pixels = cameras.NEUTRAL.scene_light(photograph[::3, ::3]).reshape(-1, 3)
     brightness = pixels.mean(axis=1)
     num_brightest = max(1, len(pixels) // 10)
@@ -266,8 +241,7 @@ def cover(
     """
     if parameters.rain_rate == 0:
         return np.zeros((height, width), np.float32)
-    # Blurs by spectra wrap around; the frame holds what would reach in from the other
-    # side.
+    # Blurs by spectra wrap around: a frame takes what reaches in from the other side.
     frame = math.ceil(3 * _widest_blur(parameters))
     canvas = tuple(
         scipy.fft.next_fast_len(side + 2 * frame, real=True) for side in (height, width)
@@ -283,7 +257,7 @@ def cover(
 
 
 def _split_depth(parameters: RainParameters) -> float:
-    """Depth in m that parts drops drawn one by one from those behind.
+    """Depth in m up to which drops are drawn one by one.
 
     A pixel sees z ** 3 / (3 f ** 2) of the air up to depth z.
     """
@@ -342,24 +316,19 @@ def _far_fields(parameters: RainParameters, split: float) -> Iterator[streaks.Fi
         )
 
 
-def _silhouette(
-    parameters: RainParameters, depth: np.ndarray, diameter: np.ndarray
-) -> np.ndarray:
+def _silhouette(parameters: RainParameters, depth: Real, diameter: Real) -> Real:
     """Area of drops in the photograph, in pixels.
 
-    A drop hides its silhouette at every moment, so this is also the sum of what its
-    streak hides: diameter over way fallen, times the area that the streak sweeps.
+    It is also the sum of what a streak hides: diameter over trail, times the area of the
+    trail.
     """
     return math.pi / 4 * (1e-3 * parameters.focal_length * diameter / depth) ** 2
 
 
 def _trail(
-    parameters: RainParameters,
-    depth: np.ndarray | float,
-    fall: np.ndarray | float,
-    wind: np.ndarray | float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far drops move, down and right, in pixels while the shutter is open."""
+    parameters: RainParameters, depth: Real, fall: Real, wind: Real
+) -> tuple[Real, Real]:
+    """Way of drops, down and right, in pixels, while the shutter is open."""
     roll = math.radians(parameters.roll)
     cos, sin = math.cos(roll), math.sin(roll)
     scale = parameters.exposure * parameters.focal_length / depth
@@ -367,24 +336,19 @@ def _trail(
 
 
 def _longest_trail(parameters: RainParameters) -> tuple[float, float]:
-    """Bounds of what `_trail` gives, both positive; gusts of 4 deviations pass them."""
-    fall = raindrops.fall_speed(raindrops.MAX_DIAMETER)
-    winds = (
-        parameters.wind - 4 * parameters.gust,
-        parameters.wind + 4 * parameters.gust,
-    )
-    trails = [_trail(parameters, parameters.near, fall, wind) for wind in (*winds, 0)]
+    """Largest trail, down and right, both positive, for gusts up to 4 deviations."""
+    fall, gust = raindrops.fall_speed(raindrops.MAX_DIAMETER), 4 * parameters.gust
+    winds = parameters.wind - gust, parameters.wind + gust, 0
+    trails = [_trail(parameters, parameters.near, fall, wind) for wind in winds]
     return tuple(np.abs(trails).max(axis=0))
 
 
-def _blur(
-    parameters: RainParameters, depth: np.ndarray | float, diameter: np.ndarray | float
-) -> np.ndarray:
+def _blur(parameters: RainParameters, depth: Real, diameter: Real) -> Real:
     """Standard deviation in pixels of a drop, defocus and lens together.
 
-    That of a disc, along any line, is a quarter of its diameter. The circle of confusion
-    of a thin lens is aperture * focal length * |1 / depth - 1 / focus|, far beyond the
-    focal length.
+    For a disc it is a quarter of the diameter, along any line. The circle of confusion of
+    a thin lens is aperture * focal length * |1 / depth - 1 / focus|, far beyond the focal
+    length.
     """
     confusion = parameters.aperture * np.abs(1 / depth - 1 / parameters.focus)
     quarter = 1e-3 * parameters.focal_length / 4
@@ -401,12 +365,7 @@ def _widest_blur(parameters: RainParameters) -> float:
 
 
 def _check(clean: np.ndarray) -> None:
-    if (
-        clean.dtype != np.uint8
-        or clean.ndim != 3
-        or clean.shape[2] != 3
-        or not clean.size
-    ):
+    if clean.dtype != np.uint8 or clean.shape[2:] != (3,) or not clean.size:
         raise ValueError(
             f"Rain falls on uint8 [H, W, 3], not on {clean.dtype} {list(clean.shape)}; "
             "repeat the channel of a grey photograph."

@@ -1,7 +1,7 @@
-"""Draws streaks: from places, lengths and blurs in pixels to what is hidden of each pixel.
+"""Draws streaks: from places, lengths and blurs in pixels to the hidden share of pixels.
 
-Sums and blurs are made of spectra (`scipy.fft.rfft2` of a canvas [H, W]), where any
-number of blurs costs one transform back.
+Sums and blurs are made of spectra (`scipy.fft.rfft2` of a canvas [H, W]), so that any
+number of blurs costs one inverse transform.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ import math
 import numpy as np
 import scipy.fft
 
-LENS_BLUR = 0.5  # standard deviation in pixels of what is in focus: no blur is less
-_BLUR_RATIO = 1.5  # between the blurs to which those of streaks are rounded
-_SPREAD = math.sqrt(1 / 6)  # deviation, on average, of a point spread over four pixels
+LENS_BLUR = 0.5  # standard deviation in pixels in focus, the least blur
+_BLUR_RATIO = 1.5  # between the blurs to which the blurs of streaks are rounded
+_SPREAD = math.sqrt(1 / 6)  # mean deviation of a point spread over four pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Streaks:
       x: Column of the middle.
       down: Rows from one end to the other.
       right: Columns from one end to the other.
-      area: Sum over the pixels of the share that the streak hides.
-      blur: Standard deviation of its profile, at least `LENS_BLUR`.
+      area: Hidden share, summed over the pixels.
+      blur: Standard deviation of the profile, at least `LENS_BLUR`.
     """
 
     y: np.ndarray
@@ -36,12 +36,12 @@ class Streaks:
     blur: np.ndarray
 
     def select(self, chosen: np.ndarray) -> "Streaks":
-        """Those where `chosen`, bool [num_streaks], holds."""
+        """The streaks where `chosen`, bool [num_streaks], is true."""
         fields = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Streaks(*(values[chosen] for values in fields))
 
     def reaching(self, canvas: tuple[int, int]) -> "Streaks":
-        """Those with a part, before blur, on a canvas [H, W]."""
+        """The streaks with a part, before blur, on a canvas [H, W]."""
         height, width = canvas
         return self.select(
             (np.abs(2 * self.y - height + 1) <= height + 1 + np.abs(self.down))
@@ -51,11 +51,11 @@ class Streaks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Field:
-    """Streaks too many to be told apart: a random field, the same everywhere.
+    """Many streaks as a random field, the same everywhere.
 
     Attributes:
-      mean: Sum of what the streaks hide, per pixel.
-      variance: Sum of the squares of what each streak hides, per pixel.
+      mean: Sum of the shares that streaks hide, per pixel.
+      variance: Sum of the squares of these shares, per pixel.
       down: Rows from one end of a streak to the other.
       right: Columns from one end to the other.
       blur: Standard deviation of the streaks' profile, in pixels.
@@ -69,7 +69,7 @@ class Field:
 
 
 def draw_streaks(canvas: tuple[int, int], streaks: Streaks) -> np.ndarray:
-    """Spectrum of the sum of streaks, complex64, their blurs rounded to few."""
+    """Spectrum of the sum of streaks, complex64, with blurs rounded to a few levels."""
     levels = np.rint(np.log(streaks.blur / LENS_BLUR) / math.log(_BLUR_RATIO))
     spectrum = np.zeros((canvas[0], canvas[1] // 2 + 1), np.complex64)
     for level in np.unique(levels):
@@ -87,8 +87,8 @@ def draw_field(
     """Spectrum of a random field of streaks, complex64.
 
     Streaks of many sizes are replaced by streaks of one size whose sum has the same mean
-    and the same variance: a compound Poisson variable by a scaled one. Its points lie on
-    the grid, so they are blurred by what spreading over four pixels adds on average.
+    and variance: a compound Poisson variable by a scaled one. Its points lie on the grid,
+    so they get the blur that spreading over four pixels adds on average.
     """
     area = field.variance / field.mean
     points = rng.poisson(field.mean / area, canvas).astype(np.float32)
@@ -106,11 +106,11 @@ def _frequencies(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gaussian(canvas: tuple[int, int], deviation: float) -> np.ndarray:
-    """Spectrum of a Gaussian blur, of the kind whose kernel is positive on any grid.
+    """Spectrum of a Gaussian blur whose kernel is positive on any grid.
 
     The discrete analog of the Gaussian, exp(-v) I_n(v) of the variance v (Lindeberg,
-    Scale-space for discrete signals, PAMI 12, 1990); the sampled Gaussian's spectrum
-    would ring at deviations this small.
+    Scale-space for discrete signals, PAMI 12, 1990). The spectrum of a sampled Gaussian
+    would ring at such small deviations.
     """
     rows, columns = (
         np.exp(np.float32(deviation**2) * (np.cos(2 * np.pi * frequencies) - 1))
@@ -128,9 +128,9 @@ def _motion(canvas: tuple[int, int], down: float, right: float) -> np.ndarray:
 def _splat(canvas: tuple[int, int], streaks: Streaks, step: int) -> np.ndarray:
     """Streaks as lines of points, `step` rows or columns apart: float32 canvas.
 
-    Each point is spread over four pixels, what falls outside the canvas is lost. Whole
-    steps, as nearly as the length allows, spread all points of a streak alike, so that
-    it does not beat against the grid.
+    Each point is spread over four pixels; parts outside the canvas are lost. Steps are
+    nearly whole, so that all points of a streak are spread alike and it does not beat
+    against the grid.
     """
     lengths = np.maximum(np.abs(streaks.down), np.abs(streaks.right))
     counts = np.maximum(1, np.rint(lengths / step)).astype(int)
@@ -147,7 +147,7 @@ def _splat_points(
 ) -> np.ndarray:
     """Adds each weight to the four pixels around (y, x)."""
     height, width = canvas
-    # One pixel of frame on each side takes what reaches in from outside by half.
+    # A frame of one pixel takes points just outside, which reach in by half.
     inside = (y >= -1) & (y < height) & (x >= -1) & (x < width)
     y, x, weights = y[inside], x[inside], weights[inside]
     row, column = np.floor(y).astype(int), np.floor(x).astype(int)

@@ -1,20 +1,19 @@
 """Finds photographs that show the same picture, within and between sources.
 
 Two fingerprints are compared, one after the other:
-1. Hashes of 143 bits: the signs of the lowest 12 x 12 coefficients, but the mean, of the
-   discrete cosine transform of a thumbnail. A photograph has one as a whole, and one for
-   each of 15 windows, which are narrower, lower or both. Where the hash of one's window
-   is close to that of the whole other one, the two are a candidate.
+1. Hashes of 143 bits: the signs of the lowest 12 x 12 coefficients, without the mean, of
+   the discrete cosine transform of a thumbnail. A photograph has one hash as a whole, and
+   one for each of 15 windows that are narrower, lower or both. Two photographs are a
+   candidate if the hash of a window of one is close to that of the whole other one.
    (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010,
    section 3.2, compares with the median of 8 x 8 coefficients instead. With signs,
-   mirroring the picture flips the bits of odd horizontal frequency and no others, so
-   that mirrored copies need no hashes of their own.)
+   mirroring the picture flips only the bits of odd horizontal frequency, so mirrored
+   copies need no hashes of their own.)
 2. The correlation of thumbnails, with the window moved and resized until it is largest.
-   It tells copies from pictures of the same layout, such as two skies over two seas.
+   It separates copies from pictures of the same layout, such as two skies over two seas.
 
 This survives scaling, re-encoding, changes of tone, mirroring, crops to 85 % of the width
-and height, and most rain. Two views of one scene are not the same picture and are not
-found.
+and height, and most rain. Two views of one scene are different pictures.
 """
 
 import concurrent.futures
@@ -35,16 +34,16 @@ from ttl_jax.data.sources.photographs import NoPairsError, Photograph
 
 NUM_FREQUENCIES = 12  # per axis
 NUM_BITS = NUM_FREQUENCIES**2 - 1
-# Measured on 667 photographs of different scenes. Of 200 of them 98 to 100 % are found
-# again from a crop to 85 % of the width and height or more, wherever it is, two thirds
-# from one to 80 %, and 98 % in heavy rendered rain. No two photographs match; of 5.6
-# million couples of these and their quadrants, 3 do, which are all but plain.
+# Measured on 667 photographs of different scenes. For 200 of them, 98 to 100 % of crops to
+# 85 % or more of the width and height are found, two thirds of crops to 80 %, and 98 % in
+# heavy rendered rain. No two photographs match; among 5.6 million couples of these and
+# their quadrants, 3 do, which are nearly flat.
 MAX_DISTANCE = 40  # bits
 MIN_CORRELATION = 0.95
 
 _SIDE = 64  # pixels of a thumbnail, width and height
-_COMPARED = 32  # pixels to which windows of it are reduced, likewise
-_MIN_CONTRAST = 1.0  # standard deviation in levels; below it nothing can be told
+_COMPARED = 32  # pixels of a reduced window, width and height
+_MIN_CONTRAST = 1.0  # standard deviation in levels; flatter pictures match nothing
 _BLOCK = 1024  # rows of the distance matrix at once: 50 MB for 12,000 columns
 
 # Windows as (left, top, right, bottom) in shares of the width and height; the whole first.
@@ -60,11 +59,11 @@ _MIRRORED = (-1.0) ** (np.arange(1, NUM_BITS + 1) % NUM_FREQUENCIES)
 
 
 class Fingerprints(NamedTuple):
-    """What is compared of N photographs.
+    """Fingerprints of N photographs.
 
     Attributes:
-      signs: int8 [N, 16, NUM_BITS], -1 or 1; the hashes of the whole and its windows.
-      thumbnails: uint8 grey [N, 64, 64], whatever the aspect was.
+      signs: Hashes of the whole and its windows, int8 [N, 16, NUM_BITS], -1 or 1.
+      thumbnails: Grey thumbnails, uint8 [N, 64, 64], of any aspect.
     """
 
     signs: np.ndarray
@@ -76,9 +75,9 @@ class Match(NamedTuple):
 
     Attributes:
       first: Index of one.
-      second: Index of the other, the larger one.
-      distance: Between their closest hashes, in bits.
-      correlation: Of their thumbnails, up to 1.
+      second: Index of the other, which is larger.
+      distance: Distance of their closest hashes, in bits.
+      correlation: Correlation of their thumbnails, up to 1.
       mirrored: Whether one is the other's mirror image.
     """
 
@@ -90,12 +89,12 @@ class Match(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A picture of a source, and all that shows it there.
+    """A picture of a source, and the photographs that show it there.
 
     Attributes:
       source: Name of the source.
-      photograph: What is compared: of pairs the clean side, as rain hides the scene.
-      names: Of the photograph and of the rainy sides of its pairs.
+      photograph: Photograph to compare; the clean side of pairs, as rain hides the scene.
+      names: Names of the photograph and of the rainy sides of its pairs.
     """
 
     source: str
@@ -104,11 +103,11 @@ class Entry(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What was found among the entries of some sources.
+    """Matches among the entries of some sources.
 
     Attributes:
-      entries: All that was compared.
-      test_sources: Those of the sources that are tested on.
+      entries: All entries.
+      test_sources: Names of the sources that are tested on.
       matches: Couples of entries, by index.
       groups: Indices of entries that matches connect, at least two in each.
     """
@@ -123,11 +122,11 @@ def run(names: Sequence[str], test_names: Sequence[str] = ()) -> Audit:
     """Compares all photographs of all sources with each other.
 
     Args:
-      names: Sources, each once.
-      test_names: Further sources, which are tested on.
+      names: Names of sources, each once.
+      test_names: Names of further sources, which are tested on.
 
     Raises:
-      ValueError: As `sources.open_photographs`, or if a source is named twice.
+      ValueError: As `source_names.open_each`, or if a source is named twice.
     """
     every = (*names, *test_names)
     if repeated := sorted({name for name in every if every.count(name) > 1}):
@@ -141,7 +140,7 @@ def open_entries(source: str) -> list[Entry]:
     """The entries of one source.
 
     Raises:
-      ValueError: As `sources.open_photographs`.
+      ValueError: As `source_names.open_each`.
     """
     shown: dict[str, tuple[Photograph, list[str]]] = {}
     try:
@@ -157,10 +156,10 @@ def open_entries(source: str) -> list[Entry]:
 
 
 def excluded_names(audit: Audit) -> list[str]:
-    """Names of all photographs that show a picture of a test source, outside of those.
+    """Names of all photographs of other sources that show a picture of a test source.
 
-    Pictures that are connected through others count as the same, so that none is left
-    which leads to the test source in two steps.
+    Pictures that are connected through others count as the same, so that none remains
+    that leads to a test source in two steps.
     """
     excluded = set()  # a photograph may be in several sources
     for indices in audit.groups:
@@ -179,7 +178,7 @@ def excluded_names(audit: Audit) -> list[str]:
 
 
 def fingerprint_all(photographs: Sequence[Photograph]) -> Fingerprints:
-    """Fingerprints of photographs, which are loaded in threads behind a progress bar."""
+    """Fingerprints of photographs, loaded in threads with a progress bar."""
 
     def fingerprint(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
         thumbnail = make_thumbnail(photograph.load())
@@ -251,7 +250,7 @@ def find_candidates(signs: np.ndarray) -> list[list[int]]:
       signs: As `Fingerprints.signs`.
 
     Returns:
-      Rows (index of the one whose window is meant, index of the other, distance, index
+      Rows (index of the photograph with the window, index of the other, distance, index
       of the window, 1 if mirrored).
     """
     whole = signs[:, 0].astype(np.float32)
@@ -273,14 +272,13 @@ def find_candidates(signs: np.ndarray) -> list[list[int]]:
 
 
 def group(num: int, matches: Sequence[Match]) -> list[list[int]]:
-    """Indices below `num` that matches connect, without those that are alone."""
+    """Groups of indices below `num` that matches connect, at least two in each."""
     couples = ([match.first for match in matches], [match.second for match in matches])
     links = scipy.sparse.coo_array((np.ones(len(matches)), couples), shape=(num, num))
     _, labels = scipy.sparse.csgraph.connected_components(links, directed=False)
-    groups: dict[int, list[int]] = {}
-    for i, label in enumerate(labels):
-        groups.setdefault(label, []).append(i)
-    return [members for members in groups.values() if len(members) > 1]
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return [members.tolist() for members in groups if len(members) > 1]
 
 
 def _close(rows: np.ndarray, columns: np.ndarray, mirrored: int) -> np.ndarray:
@@ -301,8 +299,7 @@ def _close(rows: np.ndarray, columns: np.ndarray, mirrored: int) -> np.ndarray:
 def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> float:
     """The largest correlation of a thumbnail's window with a target [32, 32].
 
-    The window is moved and resized by the simplex method of Nelder and Mead, unless it
-    is good enough as it is.
+    The window is moved and resized by the Nelder-Mead method, unless it matches already.
     """
 
     def loss(window: np.ndarray) -> float:
@@ -325,9 +322,7 @@ def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> flo
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's correlation of two pictures; -1 if either is all but flat."""
-    contrasts = one.std(), other.std()
-    if min(contrasts) < _MIN_CONTRAST:
+    """Pearson's correlation of two pictures; -1 if either is nearly flat."""
+    if min(one.std(), other.std()) < _MIN_CONTRAST:
         return -1.0
-    covariance = np.mean((one - one.mean()) * (other - other.mean()))
-    return float(covariance / np.prod(contrasts))
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

@@ -1,13 +1,13 @@
-"""Checks of raw examples: what can be used, and which side is the rainy one.
+"""Checks of raw examples: which can be used, and which side is the rainy one.
 
-Rain tells itself by two cues. It brightens: streaks add light, and so does most veil.
-And it gives the picture structure that runs downwards, so that neighbours within a row
-differ more than neighbours within a column, compared with the same scene without rain.
-The second holds even where a veil darkens or flattens a scene. Either alone can fail, by
-an exposure that changed or by rain blown flat; a side is told only where both agree.
+Rain has two cues. It brightens: streaks add light, and so does most veil. And it gives
+the picture vertical structure, so that neighbours within a row differ more than
+neighbours within a column, compared with the same scene without rain; this holds even if
+a veil darkens or flattens a scene. Either cue alone can fail, because of a changed
+exposure or overexposed rain. A side counts as rainy only if both agree.
 
-Measured on 194 pairs of nine sets, all but two of them synthetic: the rainy side is told
-right in 192, and in two it stays unclear; exchanged, the same 192 are found.
+Measured on 194 pairs of nine sets, all but two of them synthetic: the rainy side is found
+in 192, and unclear in two. With exchanged sides, the same 192 are found.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ import functools
 import os
 import pathlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,18 +25,17 @@ import tqdm
 from ttl_jax.data.files import decoding, images
 from ttl_jax.data.sets.raw_sets import Found, RawExample, RawSet
 
-# What either cue has to reach before it counts: noise and recompression stay below.
+# Least values that count: noise and recompression stay below.
 _MIN_BRIGHTER = 1.0  # levels of 255
 _MIN_DOWNWARD = 0.02  # natural logarithm of a ratio
 
 
 class Sides(NamedTuple):
-    """What the pixels say about which of two images is the rainy one.
+    """Which of two images is the rainy one, by their pixels.
 
     Attributes:
-      brighter: By how many levels (of 255) the side taken for rainy is brighter.
-      downward: How much stronger its downward structure is, as the natural logarithm
-        of a ratio: 0.1 is a tenth more.
+      brighter: Brightness of the side taken for rainy minus the other's, in levels of 255.
+      downward: Natural logarithm of its vertical structure over the other's.
     """
 
     brighter: float
@@ -44,7 +43,7 @@ class Sides(NamedTuple):
 
     @property
     def vote(self) -> int:
-        """1 where the sides are as taken, -1 where exchanged, 0 where it is unclear."""
+        """1 if the sides are as taken, -1 if exchanged, 0 if it is unclear."""
         if self.brighter > _MIN_BRIGHTER and self.downward > _MIN_DOWNWARD:
             return 1
         if self.brighter < -_MIN_BRIGHTER and self.downward < -_MIN_DOWNWARD:
@@ -81,11 +80,11 @@ class CheckedExample:
 
     Attributes:
       raw: Its files and names.
-      width: In pixels, upright; of one half where a file holds two.
-      height: In pixels, upright.
+      width: Width of the upright image, or of one half of a file, in pixels.
+      height: Height of the upright image, in pixels.
       num_bytes: Size of each file.
-      checksums: Of each file's bytes (CRC-32).
-      sides: Of pairs and halves.
+      checksums: CRC-32 of each file.
+      sides: Cues of pairs and halves.
     """
 
     raw: RawExample
@@ -98,11 +97,11 @@ class CheckedExample:
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What can be used of a set, and what cannot.
+    """The files of a set, after decoding.
 
     Attributes:
-      splits: Examples of each split.
-      excluded: What is left out: "file, reason".
+      splits: Usable examples of each split.
+      excluded: Files that are left out, each with its reason.
       others: Files without an image suffix.
     """
 
@@ -114,48 +113,46 @@ class Checked:
         """Rainy files of pairs whose sides seem to be exchanged."""
         return [
             (decoding.printable(example.raw.files[0]), example.sides)
-            for examples in self.splits.values()
-            for example in examples
-            if example.sides and example.sides.vote < 0
+            for example in self._pairs()
+            if example.sides.vote < 0
         ]
 
     def votes(self) -> dict[int, int]:
-        """Number of pairs by their vote, of which see `Sides.vote`."""
-        votes = {1: 0, 0: 0, -1: 0}
+        """Number of pairs by `Sides.vote`."""
+        votes = [example.sides.vote for example in self._pairs()]
+        return {vote: votes.count(vote) for vote in (1, 0, -1)}
+
+    def _pairs(self) -> Iterator[CheckedExample]:
         for examples in self.splits.values():
-            for example in examples:
-                if example.sides:
-                    votes[example.sides.vote] += 1
-        return votes
+            yield from (example for example in examples if example.sides)
 
 
 def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
-    """Decodes every example once; what cannot be used is left out with its reason.
+    """Decodes every example once; unusable ones are left out with a reason.
 
     Args:
-      raw_set: Of which `kind` and `rainy_half` count.
+      raw_set: Set; its `kind` and `rainy_half` are read.
       root: Its folder.
-      found: What it holds.
+      found: Files in it.
     """
-    names = [split for split, examples in found.splits.items() for _ in examples]
-    raws = [raw for examples in found.splits.values() for raw in examples]
+    raws = [(s, raw) for s, examples in found.splits.items() for raw in examples]
     splits: dict[str, list[CheckedExample]] = {split: [] for split in found.splits}
     excluded = list(found.unused)
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
-        results = pool.map(functools.partial(_check_one, raw_set, root), raws)
+        check_one = functools.partial(_check_one, raw_set, root)
         progress = tqdm.tqdm(
-            zip(names, results, strict=True),
+            pool.map(check_one, [raw for _, raw in raws]),
             desc="checking",
             total=len(raws),
             unit="example",
             disable=None,  # shown in a terminal only
         )
-        for split, result in progress:
-            if isinstance(result, CheckedExample):
-                splits[split].append(result)
+        for (split, raw), result in zip(raws, progress, strict=True):
+            if isinstance(result, str):
+                excluded.append((raw.files[0], result))
             else:
-                excluded.append(result)
+                splits[split].append(result)
     finally:
         pool.shutdown(cancel_futures=True)
     return Checked(
@@ -168,7 +165,7 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
 def refuse_exchanged_sides(
     raw_set: RawSet, checked: Checked, root: pathlib.Path
 ) -> None:
-    """Raises a ValueError where the pixels of a pair contradict which side is rainy."""
+    """Raises a ValueError if the pixels of a pair contradict which side is rainy."""
     against = checked.against()
     if not against:
         return
@@ -180,10 +177,11 @@ def refuse_exchanged_sides(
     else:
         taken = "the first of the two folders is taken for the rainy one"
         remedy = "exchange the files"
+    votes = checked.votes()
     raise ValueError(
-        f"Of {sum(checked.votes().values())} pairs, {len(against)} seem to have their "
+        f"Of {sum(votes.values())} pairs, {len(against)} seem to have their "
         f"sides exchanged: {taken}, but it is darker and has the weaker downward "
-        f"structure in {images.name_some(named, '; ')}. {checked.votes()[1]} pairs are "
+        f"structure in {images.name_some(named, '; ')}. {votes[1]} pairs are "
         f"as expected. If these are wrong, {remedy}; if they are right, --trust_sides "
         "takes them as they are."
     )
@@ -198,35 +196,31 @@ def split_halves(image: np.ndarray, rainy_half: str) -> tuple[np.ndarray, np.nda
 
 def _check_one(
     raw_set: RawSet, root: pathlib.Path, raw: RawExample
-) -> CheckedExample | tuple[str, str]:
+) -> CheckedExample | str:
+    """The checked example, or the reason why it cannot be used."""
     decoded, num_bytes, checksums = [], [], []
     for file in raw.files:
         try:
             data = decoding.read_bytes(root / file)
             decoded.append(images.decode(data, file))
         except decoding.ImageError as error:
-            return _exclude(raw, file, error.reason)
+            if file == raw.files[0]:
+                return error.reason
+            return f"has a partner, {file}, that {error.reason}"
         num_bytes.append(len(data))
         checksums.append(zlib.crc32(data))
     if raw_set.kind == "halves":
         width = decoded[0].shape[1]
         if width % 2 or width < 2 * images.MIN_SIDE:
-            return raw.files[0], f"is {width} pixels wide, which gives no equal halves"
+            return f"is {width} pixels wide, which gives no equal halves"
         decoded = split_halves(decoded[0], raw_set.rainy_half)
     sides = None
     if len(decoded) == 2:
         if fault := _find_fault(raw, *decoded):
-            return raw.files[0], fault
+            return fault
         sides = compare_sides(*decoded)
     height, width, _ = decoded[0].shape
     return CheckedExample(raw, width, height, tuple(num_bytes), tuple(checksums), sides)
-
-
-def _exclude(raw: RawExample, file: str, reason: str) -> tuple[str, str]:
-    """What to say of an example one file of which cannot be used."""
-    if file == raw.files[0]:
-        return file, reason
-    return raw.files[0], f"has a partner, {file}, that {reason}"
 
 
 def _find_fault(raw: RawExample, rainy: np.ndarray, clean: np.ndarray) -> str | None:

@@ -1,4 +1,4 @@
-"""Prepares a set: writes what its plan says, unless it is there already."""
+"""Prepares a set: writes what its plan describes, unless it is there already."""
 
 import dataclasses
 import pathlib
@@ -18,14 +18,14 @@ RENDERED = "rendered"  # the kind of set that is made, not found
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A set that is wanted.
+    """A set that is to be prepared.
 
     Attributes:
-      name: That it is to have.
-      source: What it is made from: "digest", which differs where anything does that its
-        examples depend on, and "description", for people.
-      check: Finds out what there is to write, which may take long. Raises a ValueError
-        if there is nothing usable.
+      name: Name of the set.
+      source: Origin of the set: "digest", which changes with anything that its examples
+        depend on, and "description", a text.
+      check: Checks the files, which may take long, and returns what to write. Raises a
+        ValueError if nothing can be used.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Prepared(NamedTuple):
     """A set that is ready to be read.
 
     Attributes:
-      folder: Where it is.
-      is_new: Whether it was made now, not before.
-      sources: What it can be trained on as.
-      summary: What there is to tell about it, for people.
+      folder: Folder of the records.
+      is_new: Whether it was written now, not before.
+      sources: Sources that name its splits.
+      summary: Text for the user.
     """
 
     folder: pathlib.Path
@@ -50,16 +50,16 @@ class Prepared(NamedTuple):
 
 
 def require_own_name(name: str | None, what: str) -> str:
-    """The name of a set of one's own.
+    """Returns the name of the user's own set.
 
     Raises:
-      ValueError: If it cannot be that.
+      ValueError: If it is malformed or taken.
     """
     taken = {*published_sets.SETS, *published_sets.OWN, RENDERED}
     if not name or not re.fullmatch("[a-z][a-z0-9_]*", name) or name in taken:
         raise ValueError(
-            f"--name gives your own set its name, of small letters, digits and _, "
-            f"for example my_{what}; {name!r} is none, or taken by a known set."
+            f"--name gives your own set its name, for example my_{what}; got {name!r}; "
+            "use lowercase letters, digits and _, and no known set's name."
         )
     return name
 
@@ -67,17 +67,17 @@ def require_own_name(name: str | None, what: str) -> str:
 def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> Prepared:
     """Makes the records of a set, unless they are there already.
 
-    Nothing is put into its place before all is written. A process that was killed has
-    left nothing but a hidden folder, which the next one removes.
+    The set appears when all is written. A killed process leaves only a hidden folder,
+    which the next one removes.
 
     Args:
-      plan: What to prepare.
-      data_dir: Where prepared sets are kept.
-      overwrite: Make the set again where it is there already.
+      plan: Set to prepare.
+      data_dir: Folder of the prepared sets.
+      overwrite: Whether to replace a set that is there already.
 
     Raises:
-      ValueError: If there is nothing usable; if a set of that name was made from
-        something else; or if the disk is too small.
+      ValueError: If nothing can be used; if a set of that name was made from something
+        else; or if the disk is too small.
       OSError: If the records cannot be written.
     """
     folder = records.folder_of(data_dir, plan.name)
@@ -97,8 +97,8 @@ def _keep(folder: pathlib.Path, source: Mapping[str, Any]) -> Prepared:
     index = records.read_index(folder)
     if index is None:
         raise ValueError(
-            f"{folder.parent} was made by another version of ttl_jax, or is no prepared "
-            "set; --overwrite replaces it."
+            f"{folder.parent} was made by another version of ttl_jax, or is not a "
+            "prepared set; --overwrite replaces it."
         )
     if index.source["digest"] != source["digest"]:
         raise ValueError(

@@ -1,10 +1,9 @@
 """Which photographs and pairs the paper trains and tests on.
 
 The paper (section "Experiments", Datasets) draws its sets at random and publishes no
-lists. Each protocol here is a rule that draws them from opened sources. What it draws
-depends on the names of the photographs within their set and on the seed alone: names are
-ordered by their SHA-256 together with the seed. Backgrounds are told apart by `audit`,
-not by names.
+lists. Each protocol here is a rule that draws from opened sources. The result depends
+only on the names of the photographs within their set and on the seed: names are ordered
+by their SHA-256 together with the seed. Backgrounds are compared by `audit`, not by name.
 """
 
 import dataclasses
@@ -18,23 +17,24 @@ from typing import Any, NamedTuple
 from ttl_jax import suggestions
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import selections, source_names
-from ttl_jax.data.sources.photographs import Pair, Photograph
+from ttl_jax.data.sources.photographs import Item, Photograph
+from ttl_jax.data.sources.source import Source
 
 NUM_PER_SET = 100  # pairs of each set of Test-I
 NUM_CLEAR = 10_000  # photographs of RealClear
 NUM_PAIRS = 6_000  # pairs for the last stage, over all densities
 DENSITIES = ("heavy", "light", "medium")  # of Rain1200
-HELD_OUT_SHARE = 4  # of RealRain, one group of photographs in four is tested on
+HELD_OUT_SHARE = 4  # one group of RealRain photographs in four is tested on
 
 Opened = Mapping[str, Sequence[Any]]  # photographs or pairs, by the key of their set
 
 
 class Drawn(NamedTuple):
-    """What a protocol draws.
+    """The draw of a protocol.
 
     Attributes:
-      names: Of photographs or pairs, sorted.
-      notes: What was counted, for people.
+      names: Names of photographs or pairs, sorted.
+      notes: Counts, as text.
     """
 
     names: list[str]
@@ -46,11 +46,11 @@ class Protocol:
     """A rule that draws photographs or pairs from sets.
 
     Attributes:
-      what: It in one line.
-      kind: Of what it draws: "pairs", "clean" or "rainy".
-      sets: The sets drawn from, by their keys.
-      draw: Maps what is opened of `sets` and `avoided`, and the seed, to what is drawn.
-      avoided: Test sets, of which only the clean sides are opened.
+      what: Description in one line.
+      kind: Field that it draws: "pairs", "clean" or "rainy".
+      sets: Keys of the sets that it draws from.
+      draw: Maps the items of `sets` and `avoided`, and the seed, to the draw.
+      avoided: Keys of test sets; only their clean sides are opened.
     """
 
     what: str
@@ -60,6 +60,40 @@ class Protocol:
     avoided: tuple[str, ...] = ()
 
 
+class _Opened(NamedTuple):
+    """A source that a protocol draws from.
+
+    Its photographs are drawn by names that do not depend on where its files lie: the
+    folder in their names is replaced.
+
+    Attributes:
+      source: The source.
+      prefix: Replacement for its `root`.
+      items: Photographs or pairs under the source's own names.
+    """
+
+    source: Source
+    prefix: str
+    items: Sequence[Item]
+
+    def rename(self, item: Item) -> Item:
+        """The item under the name that it is drawn by."""
+        return item.map_sides(
+            lambda side: dataclasses.replace(
+                side, name=f"{self.prefix}{side.name.removeprefix(self.source.root)}"
+            )
+        )
+
+    def section(self, names: frozenset[str]) -> selections.Section:
+        """The part of the source that is drawn, given all names that are drawn."""
+        lines = [
+            tuple(side.name.removeprefix(self.source.root) for side in item.sides)
+            for item in self.items
+            if self.rename(item).name in names
+        ]
+        return selections.Section(self.source.absolute, sorted(lines))
+
+
 def select(
     name: str, seed: int = 0, given: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[list[str], list[selections.Section]]:
@@ -67,37 +101,39 @@ def select(
 
     Args:
       name: One of `PROTOCOLS`.
-      seed: Of what is drawn at random.
-      given: Sources in place of the prepared sets, by the key of the set.
+      seed: Seed of the random choices.
+      given: Sources that replace prepared sets, by the key of the set.
 
     Returns:
-      Comments that say what it is, and the sections of the selection.
+      Comments that describe the draw, and the sections of the selection.
 
     Raises:
-      ValueError: If a name or key is unknown, a set cannot be opened, or it holds less
-        than is to be drawn, or nothing is.
+      ValueError: If a name or key is unknown, a set cannot be opened or is too small, or
+        nothing is drawn.
     """
-    protocol, given = _find(name), given or {}
-    if unknown := given.keys() - {*protocol.sets, *protocol.avoided}:
+    if name not in PROTOCOLS:
+        known = suggestions.known_and_hint(name, PROTOCOLS)
+        raise ValueError(f"Unknown protocol {name!r}; known: {known}")
+    protocol, given = PROTOCOLS[name], given or {}
+    keys = *protocol.sets, *protocol.avoided
+    if unknown := given.keys() - {*keys}:
         raise ValueError(
-            f"{name} has no set {', '.join(sorted(unknown))}; it has "
-            f"{', '.join((*protocol.sets, *protocol.avoided))}."
+            f"{name} has no set {', '.join(sorted(unknown))}; it has {', '.join(keys)}."
         )
-
-    def open_set(key: str, kind: str) -> list[_Source]:
-        named = given.get(key, (f"tfds:{key}",))
-        return [
-            _Source(source, _prefix(key, source, named), _open(name, key, source, kind))
-            for source in named
+    opened = {}
+    for key in keys:
+        field = protocol.kind if key in protocol.sets else "clean"
+        sources = list(given.get(key, (f"tfds:{key}",)))
+        opened[key] = [
+            _open(name, key, sources, index, field) for index in range(len(sources))
         ]
-
-    drawn_from = {key: open_set(key, protocol.kind) for key in protocol.sets}
-    avoided = {key: open_set(key, "clean") for key in protocol.avoided}
-    opened = {
-        key: [item for source in found for item in source.renamed()]
-        for key, found in {**drawn_from, **avoided}.items()
-    }
-    drawn = protocol.draw(opened, seed)
+    drawn = protocol.draw(
+        {
+            key: [s.rename(i) for s in found for i in s.items]
+            for key, found in opened.items()
+        },
+        seed,
+    )
     if not drawn.names:
         raise ValueError(
             f"{name} draws nothing from {', '.join(protocol.sets)} ({drawn.notes[0]}); "
@@ -105,86 +141,28 @@ def select(
         )
     comments = [f"Protocol {name}, seed {seed}: {protocol.what}", *drawn.notes]
     names = frozenset(drawn.names)
-    sections = [s.section(names) for found in drawn_from.values() for s in found]
+    sections = [s.section(names) for key in protocol.sets for s in opened[key]]
     return comments, sections
 
 
-class _Source(NamedTuple):
-    """A source that a protocol draws from.
-
-    Its photographs are drawn by names that are the same wherever its files lie: what
-    their names begin with, their folder, is replaced.
-
-    Attributes:
-      name: Of the source.
-      prefix: In place of `selections.root_of` the source.
-      items: Photographs or pairs under the source's own names.
-    """
-
-    name: str
-    prefix: str
-    items: list
-
-    def renamed(self) -> list:
-        """The items under the names that they are drawn by."""
-        return [self._rename(item) for item in self.items]
-
-    def section(self, names: frozenset[str]) -> selections.Section:
-        """What is drawn of this source, given the names of all that is drawn."""
-        root = selections.root_of(self.name)
-        lines = [
-            tuple(side.name.removeprefix(root) for side in _sides(item))
-            for item in self.items
-            if self._rename(item).name in names
-        ]
-        return selections.Section(selections.absolute(self.name), sorted(lines))
-
-    def _rename(self, item: Photograph | Pair) -> Photograph | Pair:
-        if isinstance(item, Pair):
-            return Pair(self._rename(item.rainy), self._rename(item.clean))
-        root = selections.root_of(self.name)
-        name = f"{self.prefix}{item.name.removeprefix(root)}"
-        return dataclasses.replace(item, name=name)
-
-
-def _prefix(key: str, source: str, named: Sequence[str]) -> str:
-    """What the photographs of a source are drawn by, before their name within it."""
-    root = selections.root_of(source)
-    if not root:
-        return ""
-    if len(named) == 1:
-        return f"{key}/"
-    # Of several folders, which may be named for densities of rain.
-    return f"{key}/{list(named).index(source)}-{pathlib.PurePath(root).name}/"
-
-
-def _sides(item: Photograph | Pair) -> tuple[Photograph, ...]:
-    return (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
-
-
-def _find(name: str) -> Protocol:
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    known = suggestions.known_and_hint(name, PROTOCOLS)
-    raise ValueError(f"Unknown protocol {name!r}; known: {known}")
-
-
-def _open(protocol: str, key: str, source: str, kind: str) -> list:
+def _open(protocol: str, key: str, names: list[str], index: int, field: str) -> _Opened:
+    """Opens one of the sources that make up a set."""
+    name = names[index]
     try:
-        if kind == "pairs":
-            return source_names.open_pairs(source)
-        return source_names.open_photographs(source, kind)
+        source = source_names.parse(name)
+        items = source.open(field)
     except ValueError as error:
+        # A published set is prepared under its name, the user's own photographs under any name.
+        what = f"photos --name {key}" if key == _REAL_RAIN else key.partition("/")[0]
         raise ValueError(
-            f"{protocol} needs {key}, and {source!r} cannot be opened: {error} Make it "
-            f"by python -m ttl_jax.prepare {_how_to_prepare(key)} --source DIR, or name "
-            f"another source by --set {key}=SOURCE."
+            f"{protocol} needs {key}, and {name!r} cannot be opened: {error} Make it "
+            f"by python -m ttl_jax.prepare {what} --source DIR, or name another source "
+            f"by --set {key}=SOURCE."
         ) from error
-
-
-def _how_to_prepare(key: str) -> str:
-    # A published set is prepared under its name, one's own photographs under any.
-    return f"photos --name {key}" if key == _REAL_RAIN else key.partition("/")[0]
+    prefix = f"{key}/" if source.root else ""
+    if prefix and len(names) > 1:  # several folders, perhaps named for densities
+        prefix += f"{index}-{pathlib.PurePath(source.root).name}/"
+    return _Opened(source, prefix, items)
 
 
 # Rules
@@ -200,7 +178,7 @@ def draw_some(opened: Opened, seed: int) -> Drawn:
     for key, items in opened.items():
         if len(items) < NUM_PER_SET:
             raise ValueError(f"{key} holds {len(items)} pairs, not {NUM_PER_SET}.")
-        names += _shuffled((item.name for item in items), seed)[:NUM_PER_SET]
+        names += _shuffled(items, seed)[:NUM_PER_SET]
         notes.append(f"{NUM_PER_SET} of the {len(items)} pairs of {key}")
     return Drawn(sorted(names), notes)
 
@@ -208,26 +186,26 @@ def draw_some(opened: Opened, seed: int) -> Drawn:
 def draw_all(opened: Opened, seed: int) -> Drawn:
     """All pairs of all sets; nothing is random."""
     del seed
+    names = sorted(item.name for items in opened.values() for item in items)
     notes = [f"all {len(items)} pairs of {key}" for key, items in opened.items()]
-    return Drawn(
-        sorted(item.name for items in opened.values() for item in items), notes
-    )
+    return Drawn(names, notes)
 
 
 def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
     """`NUM_CLEAR` photographs of different pictures, or as many as there are.
 
     Args:
-      opened: Clean photographs.
-      seed: Of which are drawn.
-      sets: Keys of those drawn from; pictures of the others are left out.
+      opened: Clean photographs by key.
+      seed: Seed of the draw.
+      sets: Keys of the sets to draw from; pictures of the others are left out.
     """
-    candidates = [item for key in sets for item in opened[key]]
-    backgrounds = _backgrounds(candidates, _others(opened, sets))
+    candidates, avoided = _divide(opened, sets)
+    backgrounds = _backgrounds(candidates, avoided)
     # The first of each background, in the order of the seed.
     distinct: dict[str, str] = {}
-    for name in _shuffled(backgrounds, seed):
-        distinct.setdefault(backgrounds[name], name)
+    for name in _shuffled(candidates, seed):
+        if name in backgrounds:
+            distinct.setdefault(backgrounds[name], name)
     names = list(distinct.values())[:NUM_CLEAR]
     notes = [
         f"{len(candidates)} clean photographs in {', '.join(sets)}",
@@ -239,29 +217,29 @@ def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
 
 
 def draw_stratified(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
-    """`NUM_PAIRS` pairs, as many of each density; backgrounds as different as may be.
+    """`NUM_PAIRS` pairs, equally many of each density, of as many backgrounds as possible.
 
-    No background is drawn a second time while one that was not drawn would do for a
-    density that still lacks pairs, and so on for the third time.
+    No background is drawn a second time while an unused one has a pair of a density that
+    still lacks pairs; likewise for a third time.
 
     Args:
       opened: Pairs by key for `sets`, else clean photographs.
-      seed: Of which are drawn.
-      sets: Keys of those drawn from; backgrounds of the others are left out.
+      seed: Seed of the draw.
+      sets: Keys of the sets to draw from; backgrounds of the others are left out.
 
     Raises:
-      ValueError: If a name tells no density, or there are too few of one.
+      ValueError: If a name contains no density, or a density has too few pairs.
     """
-    pairs = [pair for key in sets for pair in opened[key]]
+    pairs, avoided = _divide(opened, sets)
     clean = {pair.clean.name: pair.clean for pair in pairs}
-    backgrounds = _backgrounds(list(clean.values()), _others(opened, sets))
-    usable = {
+    backgrounds = _backgrounds(list(clean.values()), avoided)
+    usable = [pair for pair in pairs if pair.clean.name in backgrounds]
+    strata = {
         pair.name: (density_of(pair.name), backgrounds[pair.clean.name])
-        for pair in pairs
-        if pair.clean.name in backgrounds
+        for pair in usable
     }
-    names = _fill(usable, _shuffled(usable, seed), NUM_PAIRS // len(DENSITIES))
-    num_backgrounds = len({usable[name][1] for name in names})
+    names = _fill(strata, _shuffled(usable, seed), NUM_PAIRS // len(DENSITIES))
+    num_backgrounds = len({strata[name][1] for name in names})
     notes = [
         f"{len(pairs)} pairs in {', '.join(sets)}",
         f"{len(pairs) - len(usable)} of them show backgrounds of test sets",
@@ -272,17 +250,16 @@ def draw_stratified(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
 
 
 def _fill(
-    usable: Mapping[str, tuple[str, str]], order: Sequence[str], num_each: int
+    strata: Mapping[str, tuple[str, str]], order: Sequence[str], num_each: int
 ) -> list[str]:
-    """Names in this order until each density has its number, backgrounds in rounds."""
+    """Names in this order until each density has `num_each`; backgrounds in rounds."""
     lacking = dict.fromkeys(DENSITIES, num_each)
-    remaining = list(order)
-    drawn: list[str] = []
+    remaining, drawn = list(order), []
     while any(lacking.values()):
         shown: set[str] = set()  # backgrounds of this round
         later = []
         for name in remaining:
-            density, background = usable[name]
+            density, background = strata[name]
             if background in shown or not lacking[density]:
                 later.append(name)
                 continue
@@ -290,21 +267,21 @@ def _fill(
             lacking[density] -= 1
             drawn.append(name)
         if len(later) == len(remaining):
+            missing = [f"{n} of {density} lack" for density, n in lacking.items()]
             raise ValueError(
-                f"Wanted are {num_each} pairs of each density; there are too few: "
-                + ", ".join(f"{n} of {density} lack" for density, n in lacking.items())
+                f"Expected {num_each} pairs of each density; there are too few: "
+                f"{', '.join(missing)}"
             )
         remaining = later
     return drawn
 
 
 def draw_part(opened: Opened, seed: int, is_test: bool) -> Drawn:
-    """The photographs to train on, or to test on, that share no picture.
+    """The photographs to train on, or to test on, which share no picture.
 
-    A group of photographs of the same picture is tested on as a whole, which its first
-    name decides.
+    Photographs of the same picture stay together; the first of their names decides.
     """
-    photographs = [item for items in opened.values() for item in items]
+    photographs, _ = _divide(opened, opened)
     backgrounds = _backgrounds(photographs, [])
     names = [
         name
@@ -317,10 +294,10 @@ def draw_part(opened: Opened, seed: int, is_test: bool) -> Drawn:
 
 
 def density_of(name: str) -> str:
-    """The density of rain that a folder in a name tells: "heavy", "light" or "medium".
+    """The density of rain that a folder is named for: "heavy", "light" or "medium".
 
     Raises:
-      ValueError: If no folder does.
+      ValueError: If no folder is.
     """
     for folder in reversed(re.split(r"[/\\]", name)[:-1]):
         if (word := re.split(r"[_-]", folder.lower())[-1]) in DENSITIES:
@@ -330,31 +307,37 @@ def density_of(name: str) -> str:
     )
 
 
-def _others(opened: Opened, sets: Sequence[str]) -> list[Photograph]:
-    return [item for key, items in opened.items() if key not in sets for item in items]
+def _divide(opened: Opened, sets: Iterable[str]) -> tuple[list, list]:
+    """The items of some sets, and those of the others."""
+    return (
+        [item for key in sets for item in opened[key]],
+        [item for key in opened if key not in sets for item in opened[key]],
+    )
 
 
 def _backgrounds(
     photographs: Sequence[Photograph], avoided: Sequence[Photograph]
 ) -> dict[str, str]:
-    """The first name of the same picture, by name; without those of avoided pictures."""
-    kept = {item.name: item for item in sorted(photographs, key=lambda item: item.name)}
-    everything = [*kept.values(), *sorted(avoided, key=lambda item: item.name)]
+    """The first name of the same picture, by name, without pictures that are avoided."""
+    kept = sorted({item.name: item for item in photographs}.items())
+    names = [name for name, _ in kept]
+    everything = [item for _, item in kept]
+    everything += sorted(avoided, key=lambda item: item.name)
     fingerprints = audit.fingerprint_all(everything)
-    groups = audit.group(len(everything), audit.find_matches(fingerprints))
-    backgrounds = {name: name for name in kept}
-    for indices in groups:
-        names = [everything[i].name for i in indices if i < len(kept)]
-        for name in names:
-            if indices[-1] >= len(kept):
+    backgrounds = dict(zip(names, names))
+    for indices in audit.group(len(everything), audit.find_matches(fingerprints)):
+        same = [names[i] for i in indices if i < len(names)]
+        for name in same:
+            if indices[-1] >= len(names):
                 del backgrounds[name]
             else:
-                backgrounds[name] = names[0]
+                backgrounds[name] = same[0]
     return backgrounds
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
-    return sorted(names, key=lambda name: _rank(name, seed))
+def _shuffled(items: Iterable[Item], seed: int) -> list[str]:
+    """The names of items in the order of their ranks."""
+    return sorted((item.name for item in items), key=lambda name: _rank(name, seed))
 
 
 def _rank(name: str, seed: int) -> int:

@@ -1,8 +1,8 @@
 """Table of the published sets that `ttl_jax.prepare` knows.
 
-Numbers of examples are those of the papers, or of their sites. Layouts are those that
-the sets' own code reads, or else code of others, as each note says. "None stated" means
-that neither site nor repository names terms, which is no permission.
+Numbers of examples come from the papers or their sites, and layouts from the sets' own
+code, or else from code of others, as each note says. "None stated" means that neither
+site nor repository names terms, which is no permission.
 """
 
 import functools
@@ -11,19 +11,14 @@ from ttl_jax.data.sets import raw_sets
 from ttl_jax.data.sets.raw_sets import Pattern, RawSet
 
 
-def _by_patterns(patterns, counts):
-    return functools.partial(
+def _by_patterns(name, kind, counts, *patterns, **facts) -> RawSet:
+    """A set whose files are found by patterns, with the splits of `counts`."""
+    find = functools.partial(
         raw_sets.find_by_patterns, patterns=patterns, splits=tuple(counts)
     )
+    return RawSet(name=name, kind=kind, counts=counts, find=find, **facts)
 
 
-_RAIN1200 = {"train": 12_000, "test": 1_200}
-_RAIN14000 = {"whole": 14_000}  # TFDS keeps the name "all" to itself
-_RAIN800 = {"train": 700, "test": 100}
-_MPID = {"test": 200}
-_SPA = {"train": 638_492, "test": 1_000}
-_OUTDOOR = {"train": 9_000, "test": 1_500}
-_REALRAIN = {"train": 1_568, "validation": 224, "test": 448}
 _BERKELEY = (
     "none stated; its photographs are of the Berkeley segmentation set, "
     "non-commercial research and education"
@@ -31,7 +26,7 @@ _BERKELEY = (
 _JORDER_PAPER = "Yang et al., Deep Joint Rain Detection and Removal, CVPR 2017"
 _JORDER_HOME = "www.icst.pku.edu.cn/struct/Projects/joint_rain_removal.html"
 
-# The old distribution of Rain100, the new one, and what restoration code makes of them.
+# The old distribution of Rain100, the new one, and the layout of restoration code.
 _RAIN100_PATTERNS = (
     Pattern(r"rain/X2/norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
     Pattern(r"rain/norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
@@ -58,11 +53,11 @@ or train/ and test/, each with input/1.png and target/1.png"""
 
 def _rain100(name: str, letter: str, counts: dict[str, int], note: str) -> RawSet:
     title = name[0].upper() + name[1:-1] + letter
-    return RawSet(
-        name=name,
-        kind="pairs",
-        find=_by_patterns(_RAIN100_PATTERNS, counts),
-        counts=counts,
+    return _by_patterns(
+        name,
+        "pairs",
+        counts,
+        *_RAIN100_PATTERNS,
         paper=_JORDER_PAPER,
         terms=_BERKELEY,
         home=_JORDER_HOME,
@@ -83,21 +78,16 @@ _NEW = "The new distribution, with 200 test pairs, often still called Rain100."
 SETS = {
     raw_set.name: raw_set
     for raw_set in (
-        RawSet(
-            name="rain1200",
-            kind="halves",
-            rainy_half="left",
-            find=_by_patterns(
-                (
-                    Pattern(
-                        r"Rain_(?P<density>Heavy|Medium|Light)/train2018new/(?P<i>\d+)",
-                        name="{density}/{i}",
-                    ),
-                    Pattern(r"(?:DID-MDN-test|Test[AB]?|test2018)/(?P<i>\d+)"),
-                ),
-                _RAIN1200,
+        _by_patterns(
+            "rain1200",
+            "halves",
+            {"train": 12_000, "test": 1_200},
+            Pattern(
+                r"Rain_(?P<density>Heavy|Medium|Light)/train2018new/(?P<i>\d+)",
+                name="{density}/{i}",
             ),
-            counts=_RAIN1200,
+            Pattern(r"(?:DID-MDN-test|Test[AB]?|test2018)/(?P<i>\d+)"),
+            rainy_half="left",
             paper="Zhang, Patel, Density-aware Single Image De-raining, CVPR 2018",
             terms="none stated",
             home="github.com/hezhangsprinter/DID-MDN (DID-Data)",
@@ -109,22 +99,15 @@ SETS = {
   DID-MDN-test/0.jpg ...""",
             note="Files of the same number show the same scene in all three densities.",
         ),
-        RawSet(
-            name="rain14000",
-            kind="pairs",
-            find=_by_patterns(
-                (
-                    Pattern(
-                        r"rainy[ _]images?/(?P<i>\d+)_(?P<j>\d+)",
-                        tuple(
-                            f"{{at}}ground{gap}truth/{{i}}" for gap in (" ", "_", "")
-                        ),
-                        name="{i}/{j}",
-                    ),
-                ),
-                _RAIN14000,
+        _by_patterns(
+            "rain14000",
+            "pairs",
+            {"whole": 14_000},  # TFDS keeps the name "all" to itself
+            Pattern(
+                r"rainy[ _]images?/(?P<i>\d+)_(?P<j>\d+)",
+                tuple(f"{{at}}ground{gap}truth/{{i}}" for gap in (" ", "_", "")),
+                name="{i}/{j}",
             ),
-            counts=_RAIN14000,
             views={
                 "train1400": ("whole", 1, 900),
                 "test1400": ("whole", 901, 1000),
@@ -144,15 +127,12 @@ SETS = {
             "MSPFN's authors name the first 800 scenes for training (MSPFN issue 2). "
             "Of the two divisions use one.",
         ),
-        RawSet(
-            name="rain800",
-            kind="halves",
+        _by_patterns(
+            "rain800",
+            "halves",
+            {"train": 700, "test": 100},
+            Pattern(r"(?:train|training|val|test|test_syn)/(?P<i>\d+)"),
             rainy_half="right",
-            find=_by_patterns(
-                (Pattern(r"(?:train|training|val|test|test_syn)/(?P<i>\d+)"),),
-                _RAIN800,
-            ),
-            counts=_RAIN800,
             paper="Zhang, Sindagi, Patel, Image De-raining Using a Conditional "
             "Generative Adversarial Network, arXiv 1701.05957",
             terms="none stated",
@@ -161,24 +141,19 @@ SETS = {
   training/1.jpg ...      clean on the left, rainy on the right; or train/
   test_syn/1.jpg ...      or val/, test/""",
             note="The names of the files are not verified. Real photographs in "
-            "test_nature/ are no pairs and are left out.",
+            "test_nature/ have no partners and are left out.",
         ),
-        RawSet(
-            name="mpid_rain_streak",
-            kind="pairs",
-            find=_by_patterns(
-                (
-                    Pattern(
-                        r"(?:rain|rainy|input)/(?P<i>[^/]+)",
-                        tuple(
-                            f"{{at}}{side}/{{i}}"
-                            for side in ("norain", "clean", "clear", "gt", "target")
-                        ),
-                    ),
+        _by_patterns(
+            "mpid_rain_streak",
+            "pairs",
+            {"test": 200},
+            Pattern(
+                r"(?:rain|rainy|input)/(?P<i>[^/]+)",
+                tuple(
+                    f"{{at}}{side}/{{i}}"
+                    for side in ("norain", "clean", "clear", "gt", "target")
                 ),
-                _MPID,
             ),
-            counts=_MPID,
             paper="Li et al., Single Image Deraining: A Comprehensive Benchmark "
             "Analysis, CVPR 2019",
             terms="none stated",
@@ -205,9 +180,9 @@ SETS = {
                     Pattern(r"rain/(?P<i>\d+)", ("{at}gt/{i}gt", "{at}gt/{i}")),
                     Pattern(r"rain/norain-(?P<i>\d+)", ("{at}norain/norain-{i}",)),
                 ),
-                splits=tuple(_SPA),
+                splits=("train", "test"),
             ),
-            counts=_SPA,
+            counts={"train": 638_492, "test": 1_000},
             paper="Wang et al., Spatial Attentive Single-Image Deraining with a High "
             "Quality Real Rain Dataset, CVPR 2019",
             terms="License.txt of the repository, resembling a BSD licence",
@@ -223,20 +198,15 @@ SETS = {
             "is there, it decides. The training count is of crops, from memory, where "
             "the paper counts 29,500 pairs. Use it for testing only.",
         ),
-        RawSet(
-            name="outdoor_rain",
-            kind="pairs",
-            find=_by_patterns(
-                (
-                    Pattern(
-                        r"(?:in|input|data)/im_(?P<i>\d+)_s(?P<s>\d+)_a(?P<a>\d+)",
-                        ("{at}gt/im_{i}",),
-                        name="{i}/s{s}_a{a}",
-                    ),
-                ),
-                _OUTDOOR,
+        _by_patterns(
+            "outdoor_rain",
+            "pairs",
+            {"train": 9_000, "test": 1_500},
+            Pattern(
+                r"(?:in|input|data)/im_(?P<i>\d+)_s(?P<s>\d+)_a(?P<a>\d+)",
+                ("{at}gt/im_{i}",),
+                name="{i}/s{s}_a{a}",
             ),
-            counts=_OUTDOOR,
             paper="Li, Cheong, Tan, Heavy Rain Image Restoration, CVPR 2019",
             terms="none stated",
             home="github.com/liruoteng/HeavyRainRemoval (Outdoor-Rain)",
@@ -244,27 +214,22 @@ SETS = {
   train/in/im_0001_s80_a04.png ...                  15 of each scene
   train/gt/im_0001.png ...
   test/in/..., test/gt/...                          or Test1/""",
-            note="Rain with a veil, which also darkens: the rainy side is told by "
-            "the direction of structure alone where the two cues differ.",
+            note="Rain with a veil, which also darkens: if the two cues of the rainy "
+            "side differ, the direction of structure decides.",
         ),
         _rain100("rain100l", "L", {"train": 200, "test": 100}, _OLD),
         _rain100("rain100h", "H", {"train": 1_800, "test": 100}, _OLD),
         _rain100("rain200l", "L", {"train": 1_800, "test": 200}, _NEW),
         _rain100("rain200h", "H", {"train": 1_800, "test": 200}, _NEW),
-        RawSet(
-            name="realrain1k",
-            kind="pairs",
-            find=_by_patterns(
-                (
-                    Pattern(
-                        r"RealRain-1k-(?P<level>[LH])/(?P<part>[^/]+)/input/(?P<i>[^/]+)",
-                        ("{at}RealRain-1k-{level}/{part}/target/{i}",),
-                        name="{level}/{i}",
-                    ),
-                ),
-                _REALRAIN,
+        _by_patterns(
+            "realrain1k",
+            "pairs",
+            {"train": 1_568, "validation": 224, "test": 448},
+            Pattern(
+                r"RealRain-1k-(?P<level>[LH])/(?P<part>[^/]+)/input/(?P<i>[^/]+)",
+                ("{at}RealRain-1k-{level}/{part}/target/{i}",),
+                name="{level}/{i}",
             ),
-            counts=_REALRAIN,
             paper="Li et al., Toward Real-world Single Image Deraining: A New Benchmark "
             "and Beyond, arXiv 2206.05514",
             terms="none stated",
@@ -301,13 +266,13 @@ or train/, val/, validation/, test/ with such""",
 
 
 def describe() -> str:
-    """All published sets, each with what there is to know before preparing it."""
+    """All published sets, with paper, size, terms, origin, note and layout."""
     return "\n\n".join(
         "\n".join(
             [
                 raw_set.name,
                 f"  paper:  {raw_set.paper}",
-                f"  size:   {_tell_counts(raw_set)}",
+                f"  size:   {_format_counts(raw_set)}",
                 f"  terms:  {raw_set.terms}",
                 f"  from:   {raw_set.home}",
                 f"  note:   {raw_set.note}",
@@ -322,7 +287,7 @@ def describe() -> str:
 def tabulate() -> str:
     """All published sets as a table in Markdown."""
     rows = [
-        f"| `{raw_set.name}` | {raw_set.paper} | {_tell_counts(raw_set)} | "
+        f"| `{raw_set.name}` | {raw_set.paper} | {_format_counts(raw_set)} | "
         f"{raw_set.terms} | {raw_set.home} |"
         for raw_set in SETS.values()
     ]
@@ -330,7 +295,7 @@ def tabulate() -> str:
     return "\n".join([header, *rows])
 
 
-def _tell_counts(raw_set: RawSet) -> str:
+def _format_counts(raw_set: RawSet) -> str:
     counts = [f"{split} {count:,}" for split, count in raw_set.counts.items()]
     views = f" (also as {', '.join(raw_set.views)})" if raw_set.views else ""
     return ", ".join(counts) + views

@@ -1,13 +1,14 @@
-"""Plans sets of files as they are distributed, or as anybody keeps their own."""
+"""Plans sets made from files: published sets, and the user's own folders."""
 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from ttl_jax import suggestions
@@ -27,15 +28,15 @@ _IMAGES = {
 
 
 def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
-    """The set to prepare, under the name that it will have.
+    """Returns the set to prepare, under the name that it will have.
 
     Args:
-      what: A published set, or "pairs" or "photos".
-      name: Of a set of one's own; None for published ones.
-      rainy_half: Overrides on which half of side-by-side files the rain is.
+      what: Published set, or "pairs" or "photos".
+      name: Name of the user's own set; None for published ones.
+      rainy_half: Half of side-by-side files with rain; None for the published one.
 
     Raises:
-      ValueError: If there is no such set, or it cannot be named so.
+      ValueError: If the set is unknown, or an argument does not fit it.
     """
     published = published_sets.SETS
     known = {**published, **published_sets.OWN}
@@ -62,9 +63,9 @@ def make_plan(
     Its check raises a ValueError if pixels contradict which side is rainy.
 
     Args:
-      raw_set: What to prepare.
-      root: The folder of the set as distributed.
-      trust_sides: Take pairs as they are where their pixels contradict.
+      raw_set: Set to prepare.
+      root: Folder of the set as distributed.
+      trust_sides: Whether to accept pairs whose pixels contradict.
 
     Raises:
       ValueError: If the folder is not as expected.
@@ -78,13 +79,9 @@ def make_plan(
 def _describe_source(
     raw_set: RawSet, root: pathlib.Path, found: Found
 ) -> dict[str, Any]:
-    """What identifies the files that a set was made from, without reading them."""
-    used = [
-        file
-        for examples in found.splits.values()
-        for example in examples
-        for file in example.files
-    ]
+    """Description and digest of the files that a set is made from, without reading them."""
+    examples = itertools.chain(*found.splits.values())
+    used = [file for example in examples for file in example.files]
     stated = []
     for file in [*used, *(file for file, _ in found.unused)]:
         try:
@@ -104,7 +101,12 @@ def _check(
     raw_set: RawSet, root: pathlib.Path, found: Found, trust_sides: bool
 ) -> Contents:
     checked = pair_checks.check(raw_set, root, found)
-    _require_usable(checked, root)
+    for split, examples in checked.splits.items():
+        if not examples:
+            raise ValueError(
+                f"{root} has nothing usable for the split {split}: "
+                f"{images.name_some(_left_out(checked), '; ')}."
+            )
     if not trust_sides:
         pair_checks.refuse_exchanged_sides(raw_set, checked, root)
     return Contents(
@@ -120,17 +122,7 @@ def _check(
     )
 
 
-def _require_usable(checked: Checked, root: pathlib.Path) -> None:
-    for split, examples in checked.splits.items():
-        if not examples:
-            named = [f"{file} {reason}" for file, reason in checked.excluded]
-            raise ValueError(
-                f"{root} has nothing usable for the split {split}: "
-                f"{images.name_some(named, '; ')}."
-            )
-
-
-# What is written
+# Records
 
 
 def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> Part:
@@ -143,19 +135,23 @@ def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> 
 def _make(
     raw_set: RawSet, root: pathlib.Path, example: CheckedExample
 ) -> list[tuple[Row, list[bytes]]]:
-    encoded = _encode(raw_set, root, example)
-    return [(_make_row(example, encoded), encoded)]
+    raw, encoded = example.raw, _encode(raw_set, root, example)
+    # A half has no file of its own.
+    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
+    name, scene = map(decoding.printable, (raw.name, raw.scene))
+    num_bytes = [len(data) for data in encoded]
+    row = Row(name, scene, example.width, example.height, num_bytes, last_file)
+    return [(row, encoded)]
 
 
 def _encode(
     raw_set: RawSet, root: pathlib.Path, example: CheckedExample
 ) -> list[bytes]:
-    """The bytes of each image: as in its file, or PNG where it is half of one."""
-    contents = [(root / file).read_bytes() for file in example.raw.files]
-    for file, content, checksum in zip(
-        example.raw.files, contents, example.checksums, strict=True
-    ):
-        if zlib.crc32(content) != checksum:
+    """The bytes of each image: those of its file, or a PNG of half a file."""
+    contents = []
+    for file, checksum in zip(example.raw.files, example.checksums, strict=True):
+        contents.append((root / file).read_bytes())
+        if zlib.crc32(contents[-1]) != checksum:
             raise ValueError(
                 f"{root / file} changed while the set was prepared; do it again."
             )
@@ -166,61 +162,45 @@ def _encode(
     return [record_writer.encode_png(half) for half in halves]
 
 
-def _make_row(example: CheckedExample, encoded: Sequence[bytes]) -> Row:
-    raw = example.raw
-    # A half has no file of its own.
-    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
-    return Row(
-        decoding.printable(raw.name),
-        decoding.printable(raw.scene),
-        example.width,
-        example.height,
-        [len(data) for data in encoded],
-        last_file,
-    )
-
-
 def _make_views(raw_set: RawSet, checked: Checked) -> dict[str, tuple[str, list[int]]]:
-    return {
-        view: (
-            split,
-            [
-                position
-                for position, example in enumerate(checked.splits[split])
-                if first <= int(example.raw.scene) <= last
-            ],
-        )
-        for view, (split, first, last) in raw_set.views.items()
-    }
+    views = {}
+    for view, (split, first, last) in raw_set.views.items():
+        scenes = [int(example.raw.scene) for example in checked.splits[split]]
+        positions = [i for i, scene in enumerate(scenes) if first <= scene <= last]
+        views[view] = split, positions
+    return views
 
 
-# What there is to tell
+# Texts for the user
 
 
 def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:
-    """The lines that a person sees: the report but for its long lists."""
+    """The lines that are printed: the report without its long lists."""
     for split, examples in checked.splits.items():
         yield f"{split}: {len(examples)} examples"
     yield from _differing_counts(raw_set, checked)
     if raw_set.kind != "photos":
-        yield _tell_sides(checked)
-    if checked.excluded:
-        named = [f"{file} {reason}" for file, reason in checked.excluded]
+        yield _describe_sides(checked)
+    if named := _left_out(checked):
         yield f"Left out, {len(named)} in all: {images.name_some(named, '; ')}."
+
+
+def _left_out(checked: Checked) -> list[str]:
+    return [f"{file} {reason}" for file, reason in checked.excluded]
 
 
 def _differing_counts(raw_set: RawSet, checked: Checked) -> Iterator[str]:
     for split, published in raw_set.counts.items():
         count = len(checked.splits.get(split, ()))
         if count != published:
-            yield (f"Warning: {split} has {count} examples, published are {published}.")
+            yield f"Warning: {split} has {count} examples, published are {published}."
 
 
-def _tell_sides(checked: Checked) -> str:
+def _describe_sides(checked: Checked) -> str:
     votes = checked.votes()
     return (
-        f"The rainy side, told from the pixels: as expected in {votes[1]} pairs, unclear "
-        f"in {votes[0]}, contradicted in {votes[-1]}."
+        f"The rainy side, by its pixels: as expected in {votes[1]} pairs, unclear in "
+        f"{votes[0]}, contradicted in {votes[-1]}."
     )
 
 
@@ -243,12 +223,10 @@ def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[s
     yield ""
     yield from _differing_counts(raw_set, checked)
     if raw_set.kind != "photos":
-        yield f"\n{_tell_sides(checked)}\n"
+        yield f"\n{_describe_sides(checked)}\n"
         for file, sides in checked.against():
             yield f"- contradicted, kept by --trust_sides: {file} ({sides})"
     yield f"\n## Left out: {len(checked.excluded)}\n"
-    for file, reason in checked.excluded:
-        yield f"- {file} {reason}"
-    yield f"\n## Files without an image suffix, passed over: {len(checked.others)}\n"
-    for file in checked.others:
-        yield f"- {file}"
+    yield from (f"- {line}" for line in _left_out(checked))
+    yield f"\n## Files without an image suffix, skipped: {len(checked.others)}\n"
+    yield from (f"- {file}" for file in checked.others)

@@ -1,10 +1,8 @@
-"""The published sets of rainy and clean pairs, as they are distributed.
+"""Published sets of rainy and clean pairs, and the user's own folders, on disk.
 
-A set is a value: what is known about it, and how its files belong together. Nothing is
-read here but the names of files.
-
-Where a layout has been seen only in others' code that reads the set, or not at all, its
-`note` says so.
+A set is a value: facts about it, and how its files belong together. Only the names of
+files are read here. If a layout is known only from the code of others that reads the set,
+or not at all, its `note` says so.
 """
 
 import dataclasses
@@ -15,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ttl_jax.data.files import image_folders, images
 
-# Splits of anybody's own folders, by the name of the subfolder.
+# Splits of the user's own folders, by the name of the subfolder.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
-_NO_PART = "is no part of the expected folders"
+_NO_PART = "is not part of the expected folders"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +23,10 @@ class RawExample:
     """A pair, or a photograph, of a set as distributed.
 
     Attributes:
-      name: Unique within its split.
-      scene: Shared by all examples of the split that show the same scene.
+      name: Name, unique within its split.
+      scene: Name shared by all examples of the split that show the same scene.
       files: Paths relative to the folder of the set: the rainy and the clean image, or
-        the one that holds both side by side, or the photograph.
+        the file that holds both side by side, or the photograph.
     """
 
     name: str
@@ -38,13 +36,13 @@ class RawExample:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder holds of a set.
+    """The examples of a set that a folder holds.
 
     Attributes:
       splits: Examples of each split, in the order in which they are listed.
-      unused: Image files that belong to no example, or lines of the set's own lists
-        that name none, and why.
-      others: Files that have no image suffix.
+      unused: Image files that belong to no example, or invalid lines of the set's own
+        lists, and the reason for each.
+      others: Files without an image suffix.
     """
 
     splits: Mapping[str, Sequence[RawExample]]
@@ -57,18 +55,18 @@ class RawSet:
     """A set as it is distributed.
 
     Attributes:
-      name: As the command line and the source "tfds:NAME" call it.
+      name: Name on the command line and in the source "tfds:NAME".
       kind: "pairs" of two files each, "halves" of one file each, or "photos".
       find: Maps the folder of the set to what it holds.
-      tree: The expected folder, for people.
+      tree: Expected folder, as text.
       counts: Published number of examples of each split.
-      paper: Where it was published.
-      terms: Of its licence, as far as they are stated.
-      home: Where it is distributed.
-      note: What is uncertain.
-      rainy_half: Of halves, "left" or "right".
-      views: Splits that are parts of another: their name, the split, and the first and
-        the last number of the scenes that belong to them.
+      paper: Paper that published it.
+      terms: Terms of its licence, as far as they are stated.
+      home: Place of distribution.
+      note: Uncertainties.
+      rainy_half: Half with rain, "left" or "right".
+      views: Splits that are parts of another: name, split, and the first and the last
+        number of the scenes that belong to them.
     """
 
     name: str
@@ -89,16 +87,16 @@ class RawSet:
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-    """How the path of a rainy image leads to its name, scene and clean image.
+    """Rule from the path of a rainy image to its name, scene and clean image.
 
     Attributes:
       rainy: Regular expression of the path without its suffix, below any folder, which
-        the group `at` is.
-      clean: Where the clean image may be, without its suffix, in terms of the groups;
-        none for files that hold both halves.
-      name: Of the example, in terms of the groups.
-      scene: Likewise.
-      split: Where the pattern, not the folders' names, tells it.
+        becomes the group `at`.
+      clean: Possible paths of the clean image without its suffix, in terms of the
+        groups; empty for files that hold both halves.
+      name: Name of the example, in terms of the groups.
+      scene: Name of the scene, in terms of the groups.
+      split: Split, if the pattern decides it and not the names of folders.
     """
 
     rainy: str
@@ -108,7 +106,7 @@ class Pattern:
     split: str | None = None
 
     def match(self, stem: str) -> dict[str, str] | None:
-        """The groups of a path that fits, "" where they took no part."""
+        """The groups of a path that fits, "" for those that took no part."""
         match = re.fullmatch(f"(?P<at>(?:.*/)?){self.rainy}", stem, re.IGNORECASE)
         return match and {key: text or "" for key, text in match.groupdict().items()}
 
@@ -116,10 +114,10 @@ class Pattern:
 def find_by_patterns(
     root: pathlib.Path, patterns: Sequence[Pattern], splits: Sequence[str]
 ) -> Found:
-    """Examples whose paths fit a pattern; of several patterns the first.
+    """Finds examples whose paths fit a pattern; of several patterns the first counts.
 
-    The split is the one that the last of the path's folders with "train", "val" or
-    "test" in its name says; without such, or where there is no such split, the last.
+    The split is named by the last folder with "train", "val" or "test" in its name. It
+    is the last split if no folder has such a name, or there is no such split.
     """
     paths, others = _list_files(root)
     by_stem = {os.path.splitext(path)[0]: path for path in reversed(paths)}
@@ -133,18 +131,14 @@ def find_by_patterns(
         split = pattern.split or _split_of(os.path.dirname(path), splits)
         if examples[split].setdefault(found.name, found) != found:
             faults[path] = f"is {found.name} a second time"
-    return _make_found(
-        {split: list(named.values()) for split, named in examples.items() if named},
-        paths,
-        faults,
-        others,
-    )
+    by_split = {s: list(named.values()) for s, named in examples.items() if named}
+    return _make_found(by_split, paths, faults, others)
 
 
 def _fit(
     path: str, patterns: Sequence[Pattern], by_stem: Mapping[str, str]
 ) -> tuple[Pattern, RawExample] | tuple[None, str]:
-    """The first pattern that a rainy file fits and its example, or why there is none."""
+    """The first pattern that a rainy file fits and its example; else None and why."""
     fault = _NO_PART
     for pattern in patterns:
         if (groups := pattern.match(os.path.splitext(path)[0])) is None:
@@ -178,32 +172,31 @@ def find_by_lists(
     patterns: Sequence[Pattern],
     splits: Sequence[str],
 ) -> Found:
-    """As `find_by_patterns`, but pairs that a text file of the set names come from it.
+    """As `find_by_patterns`, but text files of the set decide which files are pairs.
 
     Args:
-      root: The folder of the set.
+      root: Folder of the set.
       lists: Name of the text file of each split that may have one; its lines are a
-        rainy and a clean path with a space between, relative to its folder.
-      patterns: For splits whose text file is not there.
+        rainy and a clean path with a space between them, relative to its folder.
+      patterns: Patterns for splits without a text file.
       splits: All splits.
     """
     found = find_by_patterns(root, patterns, splits)
     by_list: dict[str, list[RawExample]] = {}
-    passed_over: list[tuple[str, str]] = []
+    invalid: list[tuple[str, str]] = []
     for split, name in lists.items():
         for file in sorted(root.rglob(name)):
-            if examples := _read_list(root, file, passed_over):
+            if examples := _read_list(root, file, invalid):
                 by_list[split] = examples
     if by_list:
         paths, others = _list_files(root)
-        found = _make_found(
-            {**found.splits, **by_list}, paths, dict(found.unused), others
-        )
-    return dataclasses.replace(found, unused=[*found.unused, *passed_over])
+        by_split = {**found.splits, **by_list}
+        found = _make_found(by_split, paths, dict(found.unused), others)
+    return dataclasses.replace(found, unused=[*found.unused, *invalid])
 
 
 def _read_list(
-    root: pathlib.Path, file: pathlib.Path, passed_over: list[tuple[str, str]]
+    root: pathlib.Path, file: pathlib.Path, invalid: list[tuple[str, str]]
 ) -> list[RawExample]:
     folder = file.parent.relative_to(root).as_posix()
     examples = {}
@@ -218,21 +211,43 @@ def _read_list(
             examples[name] = RawExample(name, video, (rainy, clean))
         elif columns:
             where = f"{folder}/{file.name}, line {number}"
-            passed_over.append((where, f"holds {len(columns)} paths, not two"))
+            invalid.append((where, f"holds {len(columns)} paths, not two"))
     return list(examples.values())
 
 
-# Anybody's own folders
+# The user's own folders
 
 
 def find_pairs(root: pathlib.Path) -> Found:
-    """Pairs of the same path within rainy/ and clean/, or input/ and target/."""
-    return _find_own(root, _pairs_below, image_folders.find_pair_layout)
+    """Finds pairs of the same path within rainy/ and clean/, or input/ and target/."""
+
+    def pairs_below(folder: str, paths: Sequence[str], faults: dict[str, str]):
+        if (layout := image_folders.find_pair_layout(root / folder)) is None:
+            return []
+        sides = [
+            (side, [path for path in paths if path.startswith(f"{side}/")])
+            for side in (f"{folder}{name}" for name in layout)
+        ]
+        pairs, found = image_folders.match_stems(*sides)
+        faults |= found
+        return [RawExample(stem, stem, files) for stem, files in pairs.items()]
+
+    return _find_own(root, pairs_below, image_folders.find_pair_layout)
 
 
 def find_photos(root: pathlib.Path) -> Found:
-    """All photographs below a folder."""
-    return _find_own(root, _photos_below, lambda folder: None)
+    """Finds all photographs below a folder."""
+
+    def photos_below(folder: str, paths: Sequence[str], faults: dict[str, str]):
+        del faults
+        return [
+            RawExample(name, name, (path,))
+            for path in paths
+            if path.startswith(folder)
+            for name in [path.removeprefix(folder)]
+        ]
+
+    return _find_own(root, photos_below, lambda folder: None)
 
 
 def _find_own(
@@ -240,56 +255,18 @@ def _find_own(
 ) -> Found:
     """The examples of the folder, its split "train", or of subfolders named as splits."""
     paths, others = _list_files(root)
-    if is_split(root):
+    names = [name for name in SPLIT_FOLDERS if (root / name).is_dir()]
+    if is_split(root) or not names:
         folders = {"train": ""}
     else:
-        names = [name for name in SPLIT_FOLDERS if (root / name).is_dir()]
-        folders = {name: f"{name}/" for name in names} or {"train": ""}
+        folders = {name: f"{name}/" for name in names}
     faults: dict[str, str] = {}
     splits = {
-        split: examples_below(root, folder, paths, faults)
+        split: examples
         for split, folder in folders.items()
+        if (examples := examples_below(folder, paths, faults))
     }
-    splits = {split: examples for split, examples in splits.items() if examples}
     return _make_found(splits, paths, faults, others)
-
-
-def _photos_below(
-    root: pathlib.Path, folder: str, paths: Iterable[str], faults: dict[str, str]
-) -> list[RawExample]:
-    return [
-        RawExample(path[len(folder) :], path[len(folder) :], (path,))
-        for path in paths
-        if path.startswith(folder)
-    ]
-
-
-def _pairs_below(
-    root: pathlib.Path, folder: str, paths: Iterable[str], faults: dict[str, str]
-) -> list[RawExample]:
-    layout = image_folders.find_pair_layout(root / folder)
-    if layout is None:
-        return []
-    rainy, clean = (_by_stem(f"{folder}{side}/", paths, faults) for side in layout)
-    for here, there, side in ((rainy, clean, layout[1]), (clean, rainy, layout[0])):
-        for stem in here.keys() - there.keys():
-            faults[here[stem]] = f"has no partner in {folder}{side}/"
-    return [
-        RawExample(stem, stem, (rainy[stem], clean[stem]))
-        for stem in rainy
-        if stem in clean
-    ]
-
-
-def _by_stem(side: str, paths: Iterable[str], faults: dict[str, str]) -> dict[str, str]:
-    """Paths below one side by their path within it, less the suffix."""
-    by_stem: dict[str, str] = {}
-    for path in paths:
-        if path.startswith(side):
-            stem = os.path.splitext(path[len(side) :])[0]
-            if by_stem.setdefault(stem, path) != path:
-                faults[path] = f"differs from {by_stem[stem]} in its suffix only"
-    return by_stem
 
 
 def _list_files(root: pathlib.Path) -> tuple[list[str], list[str]]:
@@ -326,15 +303,12 @@ def _make_found(
 
 
 def require_examples(raw_set: RawSet, root: pathlib.Path, found: Found) -> None:
-    """Raises a ValueError that shows both trees where a folder holds nothing usable."""
+    """Raises a ValueError that shows both trees if a folder holds no example."""
     if any(found.splits.values()):
         return
-    faults = [f"  {path} {why}" for path, why in found.unused[: images.MAX_NAMED]]
-    others = [f"  {path}" for path in found.others[: images.MAX_NAMED - len(faults)]]
-    beyond = len(found.unused) + len(found.others) - len(faults) - len(others)
-    shown = "\n".join(faults + others) or "  no files"
+    files = [f"{path} {why}" for path, why in found.unused] + [*found.others]
+    shown = images.name_some(files, "\n  ") or "no files"
     raise ValueError(
         f"{root} lacks the folders of {raw_set.name}. Expected is\n"
-        f"{raw_set.tree}\nand found was\n{shown}"
-        + (f"\n  and {beyond} files more" if beyond else "")
+        f"{raw_set.tree}\nand found was\n  {shown}"
     )

@@ -1,4 +1,4 @@
-"""Writes the records of a set and their index, to appear all at once."""
+"""Writes the records of a set by TensorFlow Datasets, and their index, all at once."""
 
 import collections
 import concurrent.futures
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 import tqdm
 from PIL import Image
 
@@ -21,8 +22,7 @@ from ttl_jax.data.sources import records
 from ttl_jax.data.sources.records import Index, Row
 
 _MAX_SHARD_BYTES = 2**28  # TFDS holds as much in memory
-# A PNG of a photograph takes about so many bytes for each of its pixels' bytes.
-_PNG_SHARE = 0.75
+_PNG_SHARE = 0.75  # bytes of a PNG of a photograph per byte of its pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Part:
     """Examples that are made together.
 
     Attributes:
-      num_examples: How many.
-      num_bytes: About the size of their records.
+      num_examples: Number of examples.
+      num_bytes: Approximate size of their records.
       make: Returns the row and the encoded images of each; any thread may call it.
         Raises a ValueError if they cannot be made.
     """
@@ -43,15 +43,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What is written of a set.
+    """Contents of a set that is to be written.
 
     Attributes:
-      image_names: Of the images of each example: rainy and clean, or image.
-      splits: What makes the examples of each split, in order.
-      views: As `records.Index`.
-      excluded: As `records.Index`.
-      summary: What there is to tell, for people.
-      report: All of it, in Markdown.
+      image_names: Names of the images of each example: rainy and clean, or image.
+      splits: Parts of each split, in order.
+      views: Views, as in `records.Index`.
+      excluded: Files left out, as in `records.Index`.
+      summary: Short text for the user.
+      report: Full text for the user, in Markdown.
     """
 
     image_names: Sequence[str]
@@ -64,14 +64,59 @@ class Contents:
     report: str
 
     @property
+    def parts(self) -> list[Part]:
+        """The parts of all splits."""
+        return [part for parts in self.splits.values() for part in parts]
+
+    @property
     def num_bytes(self) -> int:
-        """About the size of all records."""
-        return sum(part.num_bytes for parts in self.splits.values() for part in parts)
+        """Approximate size of all records."""
+        return sum(part.num_bytes for part in self.parts)
+
+
+class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Writes examples as they are given, in order, as ArrayRecord without TensorFlow.
+
+    Images are kept as the bytes they come as. TFDS does not read them, so any format
+    can be written, though TFDS itself decodes pixels that are not 8 bits deep, not grey
+    or RGB, or not upright in another way than we do.
+
+    Note: `tfds.core.GeneratorBasedBuilder` needs TensorFlow for splits over 1 GB. This
+    class holds the examples of one file in memory, and writes them in the order given.
+
+    Args:
+      name: Name of the set.
+      image_names: Names of the features that are images.
+      splits: Generators of each file's examples, by split.
+      data_dir: Folder in which to write "<name>/<version>".
+    """
+
+    VERSION = tfds.core.Version(records.VERSION)
+    # There are no downloads, so no place for their checksums. Without this line TFDS would
+    # import a package that it does not require.
+    code_path = None
+
+    def __init__(self, name, image_names, splits, data_dir):
+        self.name = name  # of the instance: the class serves all sets
+        self._image_names, self._splits = image_names, splits
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {name: tfds.features.Image() for name in self._image_names}
+        features |= {name: tfds.features.Text() for name in ("name", "scene")}
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+        )
+
+    def _shard_iterators_per_split(self, dl_manager):
+        return self._splits
 
 
 @contextlib.contextmanager
 def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
-    """An empty folder beside the prepared sets, to itself and removed in the end.
+    """An empty folder beside the prepared sets, removed at the end.
 
     What a killed process left is removed first.
 
@@ -102,25 +147,23 @@ def write(
     """Writes the records of a set, their index and the report.
 
     Args:
-      name: Of the set.
-      contents: What to write.
-      source: To be kept in the index.
-      folder: Where to write "<name>/<version>".
+      name: Name of the set.
+      contents: Contents of the set.
+      source: Origin, for the index.
+      folder: Folder in which to write "<name>/<version>".
 
     Returns:
       The folder "<name>/<version>".
 
     Raises:
       ValueError: If an example cannot be made.
-      OSError: If the records cannot be written.
+      OSError: If the records cannot be written, for example if the disk is full.
     """
-    from ttl_jax.data.sets import record_builder
-
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
     with _made_ahead() as make_all, _progress(contents) as progress:
 
         def generate(split: str, parts: Sequence[Part]):
-            """What `record_builder` writes of each example, whose row is kept."""
+            """Yields the key and the record of each example, and keeps its row."""
             for row, encoded in make_all(parts):
                 images = dict(zip(contents.image_names, encoded, strict=True))
                 key = len(rows[split])
@@ -129,15 +172,16 @@ def write(
                 progress.update()
 
         splits = {
-            split: [
-                functools.partial(generate, split, shard) for shard in _group(parts)
-            ]
+            split: [functools.partial(generate, split, file) for file in _group(parts)]
             for split, parts in contents.splits.items()
         }
-        builder = record_builder.RecordBuilder(
-            name, contents.image_names, splits, folder
-        )
-        written = builder.write()
+        builder = _Builder(name, contents.image_names, splits, folder)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints unknown sizes
+                builder.download_and_prepare()
+        except RuntimeError as error:  # ArrayRecord's kind of OSError
+            raise OSError(f"Records cannot be written: {error}") from error
+    written = pathlib.Path(builder.data_dir)
     index = Index(
         name, contents.image_names, rows, contents.views, source, contents.excluded
     )
@@ -146,14 +190,12 @@ def write(
     return written
 
 
-def publish(written: pathlib.Path, data_dir: pathlib.Path) -> pathlib.Path:
-    """Moves a written set to its place, and what was there out of the way."""
-    name = written.parent.name
-    target = data_dir / name
+def publish(written: pathlib.Path, data_dir: pathlib.Path) -> None:
+    """Moves a written set to its place; a set that is there already is moved away."""
+    target = data_dir / written.parent.name
     if target.exists():
         os.rename(target, written.parent.with_name("replaced"))
     os.rename(written.parent, target)
-    return records.folder_of(data_dir, name)
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -164,7 +206,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def estimate_png(width: int, height: int) -> int:
-    """About how many bytes `encode_png` makes of a photograph."""
+    """Approximate number of bytes that `encode_png` makes of a photograph."""
     return int(_PNG_SHARE * 3 * width * height)
 
 
@@ -185,9 +227,9 @@ def _group(parts: Sequence[Part]) -> list[list[Part]]:
 def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
     """A function that yields the examples of parts in order, made by threads.
 
-    No more parts than threads are made ahead of what is taken, as memory is bounded.
-    Threads do: reading files waits for the disk, and of the time that rendering takes,
-    nine tenths leave Python's lock to others.
+    No more parts than threads are made ahead, which bounds the memory. Threads suffice:
+    reading files waits for the disk, and rendering releases Python's lock for nine tenths
+    of its time.
     """
     num_threads = os.cpu_count()
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
@@ -208,11 +250,6 @@ def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
 
 
 def _progress(contents: Contents) -> tqdm.tqdm:
-    return tqdm.tqdm(
-        desc="writing",
-        total=sum(
-            part.num_examples for parts in contents.splits.values() for part in parts
-        ),
-        unit="example",
-        disable=None,  # shown in a terminal only
-    )
+    total = sum(part.num_examples for part in contents.parts)
+    # None shows it in a terminal only.
+    return tqdm.tqdm(desc="writing", total=total, unit="example", disable=None)

@@ -1,8 +1,7 @@
 """Plans sets of pairs whose rain is rendered ahead of time.
 
-Rendered live, a photograph is in another rain each time it is looked at. Rendered ahead
-of time it is in as many as there are variants, and reading one costs no more than
-decoding it.
+With live rain, a photograph gets new rain each time it is read. Rendered ahead of time it
+has a fixed number of variants, and reading one costs no more than decoding it.
 """
 
 import functools
@@ -16,11 +15,11 @@ from ttl_jax.data.sets import record_writer
 from ttl_jax.data.sets.preparation import RENDERED, Plan, require_own_name
 from ttl_jax.data.sets.record_writer import Contents, Part
 from ttl_jax.data.sources import source_names
-from ttl_jax.data.sources.photographs import LivePair, NoPairsError, describe
+from ttl_jax.data.sources.photographs import LivePair, NoPairsError
 from ttl_jax.data.sources.records import Row
 
-# Variants that are made together share the encoding of their clean photograph, and are
-# in memory at once.
+# Variants that are made together share the encoded clean photograph, and are in memory
+# at once.
 _NUM_TOGETHER = 4
 
 
@@ -28,15 +27,15 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
     """The plan of a set of rendered pairs, all of them in its split "train".
 
     Args:
-      name: Of the set.
-      source: Of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN. Its
-        photographs are opened and checked.
-      num_variants: How often each photograph is rendered, in other rain each time.
-      seed: Of the rain.
+      name: Name of the set.
+      source: Source of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN.
+        Its photographs are opened and checked.
+      num_variants: Number of renderings of each photograph.
+      seed: Seed of the rain.
 
     Raises:
-      ValueError: If the source cannot be opened or renders no rain, or if the other
-        arguments are not as they should be.
+      ValueError: If the source cannot be opened or renders no rain, or if another
+        argument is invalid.
     """
     name = require_own_name(name, RENDERED)
     if num_variants < 1:
@@ -61,10 +60,10 @@ def _open(source: str) -> list[LivePair]:
         pairs = source_names.open_pairs(source)
     except NoPairsError:
         pairs = []
-    if not pairs or not all(isinstance(pair, LivePair) for pair in pairs):
+    if not pairs or not all(pair.rains for pair in pairs):
         raise ValueError(
-            f"--source {source!r} renders no rain; expected is one of "
-            f"{', '.join(source_names.KNOWN_RAIN)}, such as rain:folder:/photos/clean."
+            f"--source {source!r} renders no rain; expected one of "
+            f"{source_names.KNOWN_RAIN}, such as rain:folder:/photos/clean."
         )
     names = [pair.clean.name for pair in pairs]
     if len(set(names)) < len(names):
@@ -78,8 +77,9 @@ def _open(source: str) -> list[LivePair]:
 def _describe(pairs: list[LivePair]) -> list[str]:
     """Names and sizes of all files that the pairs are made from."""
     rains = dict.fromkeys(pair.rain for pair in pairs)
-    streaks = [line for rain in rains for line in describe(rain.pairs)]
-    return [*describe(pairs), *(f"streaks {line}" for line in streaks)]
+    streaks = [pair for rain in rains for pair in rain.pairs]
+    lines = [line for pair in pairs for line in pair.describe()]
+    return lines + [f"streaks {line}" for pair in streaks for line in pair.describe()]
 
 
 def _make_contents(
@@ -127,6 +127,6 @@ def _render_part(
 
 
 def _common_folder(names: list[str]) -> str:
-    """What all names begin with, up to a /."""
+    """The common beginning of all names, up to a /."""
     prefix = os.path.commonprefix(names)
     return prefix[: prefix.rfind("/") + 1]

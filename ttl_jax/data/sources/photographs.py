@@ -1,8 +1,12 @@
-"""What every source gives: photographs and pairs of them, read when asked for."""
+"""Photographs and pairs: named images that are read when asked for.
 
+Both are items of a source. Whoever uses items asks them, and never for their class.
+"""
+
+import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,17 +20,47 @@ class NoPairsError(ValueError):
     """A source holds photographs, but no pairs."""
 
 
+class Item(abc.ABC):
+    """Common base of photographs and pairs.
+
+    Attributes:
+      sides: The photograph itself, or the rainy and the clean side of the pair.
+      rains: Rains that are rendered anew for each crop.
+    """
+
+    sides: "tuple[Photograph, ...]"
+    rains: tuple[live_rain.Rain, ...] = ()
+
+    @property
+    def origins(self) -> "list[Photograph]":
+        """The sides, and the photographs that they are drawn on."""
+        return [origin for side in self.sides for origin in side.layers]
+
+    def describe(self) -> list[str]:
+        """Returns a line for each side: its name, and the size of its file."""
+        return [f"{side.name} {side.size}" for side in self.sides]
+
+    @abc.abstractmethod
+    def map_sides(self, function: "Callable[[Photograph], Photograph]") -> "Item":
+        """Returns the same item with `function` applied to each side."""
+
+    def map_rains(self, function: Callable[[live_rain.Rain], live_rain.Rain]) -> "Item":
+        """Returns the same item with `function` applied to each rain."""
+        del function
+        return self
+
+
 @dataclasses.dataclass(frozen=True)
-class Photograph:
+class Photograph(Item):
     """One image, read when asked for.
 
     Attributes:
-      name: Printable; no other image has it.
-      width: In pixels, upright.
-      height: In pixels, upright.
-      num_bytes: Size as encoded; None for what comes with an installed package.
-      load: Returns uint8 RGB [height, width, 3], which may be read-only; raises
-        `decoding.ImageError` where the image is gone or damaged.
+      name: Printable name; no other image of the source has it.
+      width: Width of the upright image, in pixels.
+      height: Height of the upright image, in pixels.
+      num_bytes: Size of the file; None for embedded and rendered images.
+      load: Returns uint8 RGB [height, width, 3], which may be read-only. Raises
+        `decoding.ImageError` if the image is missing or damaged.
     """
 
     name: str
@@ -36,19 +70,38 @@ class Photograph:
     load: Callable[[], np.ndarray]
 
     @property
-    def origins(self) -> "tuple[Photograph, ...]":
-        """The photograph itself and those that it is made from."""
+    def sides(self):
         return (self,)
+
+    @property
+    def layers(self) -> "tuple[Photograph, ...]":
+        """The photograph and, from top to bottom, those that it is drawn on."""
+        return (self,)
+
+    @property
+    def size(self) -> str:
+        """Size of the file in bytes, as text, or what there is instead of a file."""
+        return "embedded" if self.num_bytes is None else str(self.num_bytes)
+
+    def map_sides(self, function):
+        return function(self)
+
+    def read_by(self, read: Callable[[str, Callable], np.ndarray]) -> "Photograph":
+        """Returns the same photograph with its file, if any, read by `read(name, load)`."""
+        if self.num_bytes is None:
+            return self
+        load = functools.partial(read, self.name, self.load)
+        return dataclasses.replace(self, load=load)
 
 
 @dataclasses.dataclass(frozen=True)
 class DrawnPhotograph(Photograph):
-    """A photograph with something drawn on it when it is loaded, the same each time.
+    """A photograph with a drawing on it, which is the same each time it is loaded.
 
     Attributes:
       base: Photograph below the drawing.
-      draw: Returns uint8 RGB [height, width, 3] from such an image, which it leaves as it
-        is, and a random generator.
+      draw: Maps an image, which it does not change, and a random generator to uint8 RGB
+        [height, width, 3].
     """
 
     base: Photograph
@@ -56,17 +109,20 @@ class DrawnPhotograph(Photograph):
 
     @classmethod
     def on(cls, base: Photograph, name: str, draw: Callable) -> "DrawnPhotograph":
-        """What `draw` draws on a photograph for the random generator of a name."""
+        """Returns the drawing that belongs to a name, on a photograph."""
         load = functools.partial(_load_drawn, base, name, draw)
         return cls(name, base.width, base.height, None, load, base, draw)
 
-    def with_base(self, base: Photograph) -> "DrawnPhotograph":
-        """The same drawing on the same photograph, read in another way."""
-        return self.on(base, self.name, self.draw)
+    @property
+    def layers(self):
+        return (self, *self.base.layers)
 
     @property
-    def origins(self) -> tuple[Photograph, ...]:
-        return (self, *self.base.origins)
+    def size(self):
+        return f"rendered on {self.layers[-1].size}"
+
+    def read_by(self, read):
+        return self.on(self.base.read_by(read), self.name, self.draw)
 
 
 def _load_drawn(base: Photograph, name: str, draw: Callable) -> np.ndarray:
@@ -75,7 +131,7 @@ def _load_drawn(base: Photograph, name: str, draw: Callable) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class Pair(Item):
     """The same scene with and without rain, of the same size."""
 
     rainy: Photograph
@@ -93,11 +149,19 @@ class Pair:
     def height(self) -> int:
         return self.rainy.height
 
+    @property
+    def sides(self):
+        return (self.rainy, self.clean)
+
+    def map_sides(self, function):
+        rainy, clean = map(function, self.sides)
+        return dataclasses.replace(self, rainy=rainy, clean=clean)
+
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rainy and the clean image, each uint8 RGB [height, width, 3].
+        """Returns the rainy and the clean image, each uint8 RGB [height, width, 3].
 
         Raises:
-          ImageError: If either is gone, damaged, or no longer of the other's size.
+          ImageError: If a side is missing or damaged, or their sizes differ.
         """
         rainy = self.rainy.load()
         if self.clean.name == self.rainy.name:  # the same image: decoded or drawn once
@@ -109,37 +173,64 @@ class Pair:
             )
         return rainy, clean
 
+    def crop(self, size: int, view) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rainy and the clean crop, uint8 [size, size, 3], of one place.
+
+        Args:
+          size: Side of the crops, in pixels.
+          view: A `loading.transforms.View`.
+        """
+        side = view.reach(size, self.height, self.width)
+        rainy, clean = self._cut(side, view)
+        return view.resave(rainy, size), view.resave(clean, size)
+
+    def _cut(self, side: int, view) -> tuple[np.ndarray, np.ndarray]:
+        rainy, clean = self.load()
+        return view.crop(rainy, side), view.crop(clean, side)
+
 
 @dataclasses.dataclass(frozen=True)
 class LivePair(Pair):
-    """A clean photograph, and rain that falls anew each time it is trained on.
+    """A clean photograph, with new rain on each crop.
 
-    Its rainy side is the photograph in one rain, always the same, for evaluation.
+    Its rainy side is the whole photograph in rain that is always the same.
 
     Attributes:
-      rain: A kind of `live_rain`.
+      rain: Kind of rain.
     """
 
     rain: live_rain.Rain
 
+    @classmethod
+    def on(cls, clean: Photograph, name: str, rain: live_rain.Rain) -> "LivePair":
+        """Returns the pair of a name, with rain on a photograph."""
+        load = functools.partial(_load_in_rain, clean, name, rain)
+        rainy = Photograph(name, clean.width, clean.height, None, load)
+        return cls(rainy, clean, rain)
 
-def sides(item: Photograph | Pair) -> tuple[Photograph, ...]:
-    """Returns a photograph by itself, or the rainy and the clean side of a pair."""
-    return (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
+    @property
+    def rains(self):
+        return (self.rain,)
+
+    def describe(self):
+        return [f"{self.name} rendered", *self.clean.describe()]
+
+    def map_rains(self, function):
+        return dataclasses.replace(self, rain=function(self.rain))
+
+    def _cut(self, side, view):
+        """Rain is rendered on the finished crop: it falls down, however that is turned."""
+        photograph = self.clean.load()
+        clean = view.crop(photograph, side)
+        surroundings = view.tint(live_rain.coarse(photograph))
+        if view.rain_seed is None:
+            rng = live_rain.rng_of(self.name)
+        else:
+            rng = np.random.default_rng(view.rain_seed)
+        longer_side = max(photograph.shape)
+        return self.rain.fall(clean, surroundings, longer_side, rng), clean
 
 
-def describe(items: Sequence[Photograph | Pair]) -> Iterator[str]:
-    """Yields the name and the size of each file that some items are read from."""
-    for item in items:
-        for file in sides(item):
-            if isinstance(item, LivePair) and file is item.rainy:
-                yield f"{file.name} rendered"
-            elif isinstance(file, DrawnPhotograph):
-                # The photograph below is known by its size, as a file by itself is.
-                yield f"{file.name} rendered on {_size(file.origins[-1])}"
-            else:
-                yield f"{file.name} {_size(file)}"
-
-
-def _size(file: Photograph) -> str:
-    return "embedded" if file.num_bytes is None else str(file.num_bytes)
+def _load_in_rain(clean: Photograph, name: str, rain: live_rain.Rain) -> np.ndarray:
+    image = clean.load()
+    return rain.fall(image, image, max(image.shape), live_rain.rng_of(name))

@@ -1,4 +1,4 @@
-"""The source tfds:NAME/SPLIT: photographs and pairs out of prepared records."""
+"""The source tfds:NAME/SPLIT: photographs and pairs from prepared records."""
 
 import functools
 import pathlib
@@ -11,6 +11,7 @@ from ttl_jax.data.files import image_folders, images
 from ttl_jax.data.files.decoding import ImageError
 from ttl_jax.data.sources import records
 from ttl_jax.data.sources.photographs import NoPairsError, Pair, Photograph
+from ttl_jax.data.sources.source import Source
 
 
 class _Record(NamedTuple):
@@ -19,92 +20,89 @@ class _Record(NamedTuple):
     row: records.Row
 
 
-class Records:
+class Records(Source):
     """A split of a prepared set, or all of them.
 
     Photographs are named "NAME/SPLIT/NAME OF THE EXAMPLE", the sides of pairs
     "NAME/SPLIT/rainy/NAME OF THE EXAMPLE" and likewise clean. They come in the order of
     the folder that the set was made from.
-
-    Args:
-      path: "NAME/SPLIT" or "NAME".
-
-    Raises:
-      ValueError: If no such set is prepared, or it has no such split.
     """
 
-    def __init__(self, path: str):
-        name, _, split = path.partition("/")
-        data_dir = records.default_data_dir().absolute()  # wherever it is loaded
-        self._source = f"tfds:{path}"
-        self._folder = records.folder_of(data_dir, name)
-        index = records.read_index(self._folder)
-        if index is None:
-            raise ValueError(
-                f"{self._source!r}: {data_dir} holds no prepared set {name!r}; make it "
-                "by python -m ttl_jax.prepare, or set TTL_JAX_DATA_DIR to the folder "
-                "where it is."
-            )
-        self._index = index
-        self._records = self._find(split)
+    def __init__(self, name, path, parse):
+        del parse
+        super().__init__(name)
+        self.set_name, _, self.split = path.partition("/")
 
     def photographs(self, role: str) -> list[Photograph]:
-        """As `sources.open_photographs`, of this source alone."""
-        if "image" in self._index.image_names:
-            return [self._photograph(record, "image") for record in self._records]
+        opened = self._open()
+        if "image" in opened.index.image_names:
+            return [opened.photograph(record, "image") for record in opened.records]
         if role == "rainy":
-            return [self._photograph(record, "rainy") for record in self._records]
-        clean = self._clean_sides()
+            return [opened.photograph(record, "rainy") for record in opened.records]
+        clean = opened.clean_sides()
         return [clean[path] for path in image_folders.in_order(clean)]
 
     def pairs(self) -> list[Pair]:
-        """As `sources.open_pairs`, of this source alone."""
-        if "rainy" not in self._index.image_names:
+        opened = self._open()
+        if "rainy" not in opened.index.image_names:
             raise NoPairsError(
-                f"{self._source!r} holds photographs, no pairs; prepare a folder of "
+                f"{self.name!r} holds photographs, no pairs; prepare a folder of "
                 "pairs by python -m ttl_jax.prepare pairs."
             )
-        clean = self._clean_sides()
+        clean = opened.clean_sides()
         return [
-            Pair(self._photograph(record, "rainy"), clean[_clean_path(record)])
-            for record in self._records
+            Pair(opened.photograph(record, "rainy"), clean[_clean_path(record)])
+            for record in opened.records
         ]
 
-    def _clean_sides(self) -> dict[str, Photograph]:
-        """By path: several rainy photographs may share one, which counts once."""
-        first = {_clean_path(record): record for record in reversed(self._records)}
-        return {path: self._photograph(r, "clean") for path, r in first.items()}
-
-    def _find(self, split: str) -> list[_Record]:
-        index = self._index
-        if split in index.views:
-            stored, positions = index.views[split]
-            return [_Record(stored, i, index.splits[stored][i]) for i in positions]
-        known = [*index.splits, *index.views]
-        if split and split not in index.splits:
+    def _open(self) -> "_Opened":
+        data_dir = records.default_data_dir().absolute()  # wherever it is loaded
+        folder = records.folder_of(data_dir, self.set_name)
+        index = records.read_index(folder)
+        if index is None:
             raise ValueError(
-                f"{self._source!r}: {index.name} has the splits "
-                f"{suggestions.known_and_hint(split, known)}"
+                f"{self.name!r}: {data_dir} holds no prepared set {self.set_name!r}; "
+                "make it by python -m ttl_jax.prepare, or set TTL_JAX_DATA_DIR to the "
+                "folder where it is."
+            )
+        return _Opened(folder, index, self._select(index))
+
+    def _select(self, index: records.Index) -> list[_Record]:
+        if self.split in index.views:
+            stored, positions = index.views[self.split]
+            return [_Record(stored, i, index.splits[stored][i]) for i in positions]
+        if self.split and self.split not in index.splits:
+            known = [*index.splits, *index.views]
+            raise ValueError(
+                f"{self.name!r}: {index.name} has the splits "
+                f"{suggestions.known_and_hint(self.split, known)}"
             )
         return [
-            _Record(name, position, row)
-            for name in ([split] if split else index.splits)
-            for position, row in enumerate(index.splits[name])
+            _Record(split, position, row)
+            for split in ([self.split] if self.split else index.splits)
+            for position, row in enumerate(index.splits[split])
         ]
 
-    def _photograph(self, record: _Record, image: str) -> Photograph:
-        row = record.row
+
+class _Opened(NamedTuple):
+    """The folder of a prepared set, its index, and the records of a source."""
+
+    folder: pathlib.Path
+    index: records.Index
+    records: list[_Record]
+
+    def clean_sides(self) -> dict[str, Photograph]:
+        """By path: several rainy photographs may share one, which counts once."""
+        first = {_clean_path(record): record for record in reversed(self.records)}
+        return {path: self.photograph(r, "clean") for path, r in first.items()}
+
+    def photograph(self, record: _Record, image: str) -> Photograph:
+        split, position, row = record
         side = "" if image == "image" else f"{image}/"
-        name = f"{self._index.name}/{record.split}/{side}{row.name}"
-        return Photograph(
-            name,
-            row.width,
-            row.height,
-            row.num_bytes[self._index.image_names.index(image)],
-            functools.partial(
-                _load, name, self._folder, record.split, record.position, image
-            ),
-        )
+        name = f"{self.index.name}/{split}/{side}{row.name}"
+        num_bytes = row.num_bytes[self.index.image_names.index(image)]
+        load = functools.partial(_load, name, self.folder, split, position, image)
+        return Photograph(name, row.width, row.height, num_bytes, load)
 
 
 def _clean_path(record: _Record) -> str:
@@ -120,5 +118,5 @@ def _load(
         reason = " ".join(str(error).split())
         raise ImageError(name, f"cannot be read from {folder}: {reason}") from error
     if not data:
-        raise ImageError(name, f"is no more in {folder}, whose records are cut off")
+        raise ImageError(name, f"is no longer in {folder}, whose records are truncated")
     return images.decode(data, name)

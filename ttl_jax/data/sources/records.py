@@ -1,8 +1,8 @@
 """Prepared sets: records of encoded images, and an index of them.
 
 A set lies in "<data folder>/<name>/<version>": ArrayRecord files that
-`tensorflow_datasets` also reads, `index.json` and `report.md`. It is put there whole, by
-one renaming, when all of it is written.
+`tensorflow_datasets` also reads, `index.json` and `report.md`. The folder appears by one
+renaming when all of it is written.
 """
 
 import functools
@@ -28,16 +28,16 @@ _CLASSES = {
 
 
 class Row(NamedTuple):
-    """What the index knows of one record.
+    """Entry of the index for one record.
 
     Attributes:
-      name: Unique within the split.
-      scene: Shared by the records that show the same scene.
-      width: In pixels, upright.
-      height: In pixels, upright.
-      num_bytes: Of each of its images.
-      last_file: Of the source: the clean image of a pair, which several rainy ones may
-        share.
+      name: Name, unique within the split.
+      scene: Name shared by the records that show the same scene.
+      width: Width of the upright image, in pixels.
+      height: Height of the upright image, in pixels.
+      num_bytes: Size of each of its images.
+      last_file: Last file of the example: the clean image of a pair, which several rainy
+        ones may share.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Row(NamedTuple):
 
 
 class Index(NamedTuple):
-    """What is known of a prepared set without reading its records.
+    """Facts about a prepared set, without reading its records.
 
     Attributes:
-      name: Of the set.
-      image_names: Features of its records: rainy and clean, or image.
-      splits: Row i is of record i.
+      name: Name of the set.
+      image_names: Image features of its records: rainy and clean, or image.
+      splits: Rows of each split, in the order of its records.
       views: Splits that are parts of another one: its name, and the positions in it.
-      source: Where it came from, see `preparation`.
+      source: Origin of the set, see `preparation.Plan`.
       excluded: Files that were left out, and why.
     """
 
@@ -76,12 +76,12 @@ def default_data_dir() -> pathlib.Path:
 
 
 def folder_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-    """Where a set of that name is, once it is prepared."""
+    """Folder of the prepared set of that name."""
     return data_dir / name / VERSION
 
 
 def read_index(folder: pathlib.Path) -> Index | None:
-    """The index of a prepared set; None where there is none.
+    """Returns the index of a prepared set, or None if there is no index.
 
     Raises:
       ValueError: If it cannot be read.
@@ -106,11 +106,11 @@ def read_index(folder: pathlib.Path) -> Index | None:
 
 
 def _check(index: Index) -> None:
-    """Raises an error where readers would rely on what is not so."""
+    """Raises an error for values that readers could not use."""
     if not isinstance(index.name, str):
-        raise TypeError(f"{index.name!r} is no name")
+        raise TypeError(f"invalid name {index.name!r}")
     if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
-        raise ValueError(f"{index.image_names} are no images of it")
+        raise ValueError(f"invalid image names {index.image_names}")
     for rows in index.splits.values():
         for row in rows:
             texts, sizes = (row.name, row.scene, row.last_file), row[2:4]
@@ -119,20 +119,20 @@ def _check(index: Index) -> None:
                 or not all(isinstance(n, int) for n in (*sizes, *row.num_bytes))
                 or len(row.num_bytes) != len(index.image_names)
             ):
-                raise ValueError(f"{row} is no row of it")
+                raise ValueError(f"invalid row {row}")
     for split, positions in index.views.values():
         for position in positions:
             index.splits[split][position]
 
 
 def write_index(folder: pathlib.Path, index: Index) -> None:
-    """Puts the index beside its records."""
+    """Writes the index beside its records."""
     (folder / _INDEX).write_text(json.dumps(index._asdict()))
 
 
 def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> bytes:
-    """The encoded bytes of one image of a record; any thread and process may call it."""
-    # What a forked process inherits of open records is not its own.
+    """Returns the encoded bytes of one image; safe in any thread and process."""
+    # A forked process must not use the open records that it inherits.
     return _open_split(folder, split, os.getpid())[position][image]
 
 

@@ -6,13 +6,14 @@ import importlib.util
 import math
 import pathlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 
 from ttl_jax.data.files import images
 from ttl_jax.data.rain import camera, renderer
 from ttl_jax.data.sources.photographs import Pair, Photograph
+from ttl_jax.data.sources.source import Source
 
 _PHOTOGRAPHS = {
     "astronaut": ("skimage", "data/astronaut.png"),
@@ -24,48 +25,48 @@ _PHOTOGRAPHS = {
     "motorcycle_left": ("skimage", "data/motorcycle_left.png"),
     "rocket": ("skimage", "data/rocket.jpg"),
 }
-# Renderings of each photograph. They are kept once rendered: about 75 MB when all are.
+# Renderings of each photograph. They are kept once rendered: about 75 MB for all.
 _NUM_VARIANTS = {"train": 15, "test": 3}
 _MAX_PSNR = 24.0  # dB, of rainy against clean
 
 
-class Sample:
+class Sample(Source):
     """All of it, or its split "train" or "test": every fourth photograph is for testing."""
 
-    def __init__(self, split: str | None):
-        self._split = split
+    def __init__(self, name, path, parse):
+        del path, parse
+        super().__init__(name)
+        self._split = name.partition("/")[2]
 
     def photographs(self, role: str) -> list[Photograph]:
-        """As `sources.open_photographs`, of this source alone."""
         if role == "clean":
-            return [self._clean(name) for name, _ in self._names()]
+            return [_clean(name) for name, _ in self._names()]
         return [pair.rainy for pair in self.pairs()]
 
     def pairs(self) -> list[Pair]:
-        """As `sources.open_pairs`, of this source alone."""
         return [
-            Pair(self._rainy(name, variant), self._clean(name))
+            Pair(_rainy(name, variant), _clean(name))
             for name, split in self._names()
             for variant in range(_NUM_VARIANTS[split])
         ]
 
-    def _names(self) -> Iterable[tuple[str, str]]:
+    def _names(self) -> Iterator[tuple[str, str]]:
         for i, name in enumerate(_PHOTOGRAPHS):
             split = "test" if i % 4 == 3 else "train"
-            if self._split in (None, split):
+            if self._split in ("", split):
                 yield name, split
 
-    def _clean(self, name: str) -> Photograph:
-        load = functools.partial(_load, name)
-        height, width, _ = load().shape
-        return Photograph(f"sample/{name}", width, height, None, load)
 
-    def _rainy(self, name: str, variant: int) -> Photograph:
-        clean = self._clean(name)
-        load = functools.partial(_render, name, variant)
-        return dataclasses.replace(
-            clean, name=f"{clean.name}/rain{variant:02}", load=load
-        )
+def _clean(name: str) -> Photograph:
+    load = functools.partial(_load, name)
+    height, width, _ = load().shape
+    return Photograph(f"sample/{name}", width, height, None, load)
+
+
+def _rainy(name: str, variant: int) -> Photograph:
+    clean = _clean(name)
+    load = functools.partial(_render, name, variant)
+    return dataclasses.replace(clean, name=f"{clean.name}/rain{variant:02}", load=load)
 
 
 @functools.cache
@@ -86,9 +87,9 @@ def _load(name: str) -> np.ndarray:
 def _render(name: str, variant: int) -> np.ndarray:
     """Heavy rain on a photograph: a pure function of its name and the variant.
 
-    Drawn until it is plain to see, which on dark and on bright scenes it often is not,
-    and without veil and camera: what is hardly there, colors that shift and noise six
-    scenes do not teach.
+    Drawn until it is plainly visible, which on dark and on bright scenes it often is
+    not, and without veil and camera: six scenes do not suffice to learn faint rain,
+    shifted colours and noise.
     """
     rng = np.random.default_rng((zlib.crc32(name.encode()), variant))
     clean = _load(name)

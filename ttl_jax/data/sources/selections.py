@@ -1,79 +1,97 @@
-"""Photographs and pairs by their names: what a text file picks out of sources.
+"""The source selection:FILE: a text file that selects from other sources by name.
 
-A selection is a text file in sections. A line `[SOURCE]` begins one; the lines below it
-name photographs of that source, or its pairs, the rainy side's name and the clean one's
-with a TAB between them. Files of a folder: or list: are named by their path within that
-folder, or that of the list. Lines that begin with # are comments. For example
+The file has sections. A line `[SOURCE]` begins one; the lines below it name photographs
+of that source, or its pairs: the rainy side's name and the clean one's with a TAB between
+them. Photographs of folder: and list: are named by their path within the folder, or the
+folder of the list. Lines that begin with # are comments. For example
 
   # Protocol test1, seed 0
   [tfds:rain1200/test]
   rain1200/test/rainy/17<TAB>rain1200/test/clean/17
-
-As the source `selection:FILE` it is read by whatever reads sources.
 """
 
+import functools
 import os
-import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 from ttl_jax import user_paths
-from ttl_jax.data.files import decoding, images
+from ttl_jax.data.files import images
+from ttl_jax.data.sources.photographs import NoPairsError
+from ttl_jax.data.sources.source import Source
 
-PREFIX = "selection:"
-_FILES = ("folder", "list")  # kinds of sources whose photographs are named by paths
+_KIND = "selection:"
 
-Item = TypeVar("Item")  # a Photograph or a Pair
+AnyItem = TypeVar("AnyItem")
 
 
 class Section(NamedTuple):
-    """What is picked out of one source.
+    """Names that are selected from one source.
 
     Attributes:
-      source: Its name.
-      lines: The photographs' names, one in each, or the pairs', rainy and clean.
+      source: Name of the source.
+      lines: Names of a photograph each, or of the rainy and the clean side of a pair.
     """
 
     source: str
     lines: list[tuple[str, ...]]
 
 
-def absolute(source: str) -> str:
-    """The same source by a path that holds wherever it is read."""
-    kind, path = _split(source)
-    return source if path is None else f"{kind}:{path.absolute()}"
+class Selection(Source):
+    """The photographs or pairs that the sections of a file select."""
+
+    def __init__(self, name, path, parse):
+        super().__init__(name)
+        self._file, self._parse = path, parse
+
+    @functools.cached_property
+    def _sections(self) -> list[Section]:
+        return read(self._file)
+
+    @functools.cached_property
+    def parts(self):
+        return [self._parse(section.source) for section in self._sections]
+
+    @property
+    def _holds_pairs(self) -> bool:
+        return len(self._sections[0].lines[0]) == 2
+
+    def photographs(self, role):
+        if not self._holds_pairs:
+            return self._select(role)
+        sides = [getattr(pair, role) for pair in self.pairs()]
+        # Several rainy photographs may share a clean one, which still counts once.
+        return list({side.name: side for side in sides}.values())
+
+    def pairs(self):
+        if not self._holds_pairs:
+            raise NoPairsError(
+                f"{self.name!r} has one column, of photographs; pairs need two."
+            )
+        return self._select("pairs")
+
+    def _select(self, field: str) -> list:
+        return [
+            item
+            for section, source in zip(self._sections, self.parts, strict=True)
+            for item in select(
+                source.open(field), (names[0] for names in section.lines), source.root
+            )
+        ]
 
 
-def _split(source: str) -> tuple[str, pathlib.Path | None]:
-    """The kind of a source and its path, None if it has none."""
-    kind, _, path = source.partition(":")
-    if kind in _FILES:
-        return kind, user_paths.expand(path)
-    if kind.partition("/")[0] != "sample" and user_paths.expand(source).is_dir():
-        return "folder", user_paths.expand(source)
-    return kind, None
-
-
-def root_of(source: str) -> str:
-    """The folder that the names of a source's photographs begin with, "" if none."""
-    kind, path = _split(source)
-    if path is None:
-        return ""
-    folder = str(path if kind == "folder" else path.parent)
-    # A list in the current folder names its files without it; a folder "." does not.
-    return "" if kind == "list" and folder == "." else f"{decoding.printable(folder)}/"
-
-
-def select(items: Iterable[Item], names: Iterable[str], root: str = "") -> list[Item]:
-    """The items of these names, in the order of the names, each once.
+def select(
+    items: Iterable[AnyItem], names: Iterable[str], root: str = ""
+) -> list[AnyItem]:
+    """Returns the items of these names, in the order of the names, each once.
 
     Args:
-      items: What is selected from.
-      names: As a selection has them.
-      root: What `root_of` the source is.
+      items: Photographs or pairs to select from.
+      names: Names as a section has them.
+      root: `Source.root` of the source.
 
     Raises:
-      ValueError: If there is none of some name.
+      ValueError: If a name is missing among the items.
     """
     by_name = {item.name: item for item in items}
     wanted = list(dict.fromkeys(os.path.join(root, name) for name in names))
@@ -87,48 +105,39 @@ def select(items: Iterable[Item], names: Iterable[str], root: str = "") -> list[
 
 
 def read(file: str | os.PathLike[str]) -> list[Section]:
-    """The sections of a text file, which all hold photographs or all hold pairs.
+    """Returns the sections of a file, which all hold photographs or all hold pairs.
 
     Raises:
-      ValueError: If it cannot be read, or a line is at fault.
+      ValueError: If the file cannot be read, or a line is invalid.
     """
-    lines = user_paths.read_text_lines(file, "The selection is")
     sections: list[Section] = []
-    for number, line in lines:
+    for number, line in user_paths.read_text_lines(file, "The selection is"):
         line = line.strip()
         if line.startswith("[") and line.endswith("]"):
-            sections.append(Section(_source(file, number, line[1:-1]), []))
+            sections.append(Section(line[1:-1], []))
+            if _KIND in line:  # also within another source, as rain:selection:FILE
+                raise ValueError(
+                    f"{file}, line {number}: a selection of a selection, {line}; name "
+                    "the sources of that file."
+                )
         elif not sections:
             raise ValueError(
-                f"{file}, line {number}: {line!r} is in no section; a line [SOURCE] is "
-                "to name its source."
+                f"{file}, line {number}: {line!r} is in no section; a line [SOURCE] "
+                "names the source of the lines below it."
             )
         else:
             sections[-1].lines.append(tuple(name.strip() for name in line.split("\t")))
-    _check_columns(file, sections)
-    return [section for section in sections if section.lines]
-
-
-def _source(file: str | os.PathLike[str], number: int, name: str) -> str:
-    if PREFIX in name:  # also within another source, as rain:selection:FILE
-        raise ValueError(
-            f"{file}, line {number}: a selection of {name!r} would be one of a "
-            "selection; name the sources of that file."
-        )
-    return name
-
-
-def _check_columns(file: str | os.PathLike[str], sections: Sequence[Section]) -> None:
     columns = {len(line) for section in sections for line in section.lines}
     if columns not in ({1}, {2}):
         raise ValueError(
-            f"{file}: expected is a name in every line, or the two of a pair with a TAB "
-            f"between in every line; there are lines of {sorted(columns) or 'none'}."
+            f"{file}: expected a name in every line, or two names with a TAB between "
+            f"them in every line; there are lines of {sorted(columns) or 'none'}."
         )
+    return [section for section in sections if section.lines]
 
 
 def to_text(comments: Iterable[str], sections: Iterable[Section]) -> str:
-    """The text file of some sections; those without lines are left out."""
+    """Returns the text file of some sections; those without lines are left out."""
     lines = [f"# {comment}" for comment in comments]
     for section in sections:
         if section.lines:

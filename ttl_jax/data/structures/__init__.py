@@ -1,1 +1,1 @@
-"""Thin structures drawn on photographs that look like rain and are none."""
+"""Thin structures that look like rain, drawn on photographs."""

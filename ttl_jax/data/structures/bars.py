@@ -1,8 +1,8 @@
 """Structures of bars at equal distances in a plane: grids, fences, blinds, walls.
 
-The public functions expect the height and the width of a picture, in pixels, and a random
-generator. They return a layer, see `structure_paint`. Coordinates in a plane are in pixels
-at the centre of the picture, where the plane has its true size.
+The public functions map the height and the width of a picture, in pixels, and a random
+generator to a layer, see `paint`. Coordinates in a plane are in pixels at the centre of
+the picture, where the plane has its true size.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from ttl_jax.data.structures import paint
 
-_WIDTHS = 0.7, 6.0  # of lines, as of streaks
+_WIDTHS = 0.7, 6.0  # pixels, as for streaks
 
 
 class _Plane(NamedTuple):
@@ -32,14 +32,9 @@ class _Plane(NamedTuple):
 def _plane(
     height: int, width: int, rng: np.random.Generator, angle: float, bend: float = 0.0
 ) -> _Plane:
-    """A plane whose bars have an angle to the vertical, in random perspective.
+    """A plane with bars at an angle to the vertical, in random perspective.
 
-    Args:
-      height: Height of the picture.
-      width: Width of the picture.
-      rng: Random generator for the perspective.
-      angle: Angle of the bars to the vertical, at the centre.
-      bend: Largest deflection of the bars, in parts of half a diagonal.
+    `bend` is the largest deflection of the bars, over half a diagonal.
     """
     radius = math.hypot(height, width) / 2
     x = np.arange(width, dtype=np.float32)[None] - width / 2
@@ -62,17 +57,10 @@ def _slope(u: np.ndarray) -> np.ndarray:
 def _bars(
     u: np.ndarray, step: np.ndarray, period: float, width: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bars at every multiple of a period.
+    """Bars at every multiple of a period; `period` and `width` have the unit of `u`.
 
-    Args:
-      u: Coordinate across, [H, W].
-      step: Change of `u` per pixel, [H, W].
-      period: Distance between the middles of neighbouring bars, in the unit of `u`.
-      width: Width of a bar, in the same unit.
-
-    Returns:
-      Coverage [H, W]; place across the bar from -1 to 1, [H, W]; and the number of the
-      nearest bar, int [H, W].
+    Returns coverage [H, W]; the place across the bar from -1 to 1, [H, W]; and the number
+    of the nearest bar, int [H, W].
     """
     number = np.rint(u / period)
     offset = u - number * period
@@ -84,16 +72,7 @@ def _bars(
 def _lit_bars(
     plane: _Plane, axis: str, period: float, width: float, color, rng
 ) -> np.ndarray:
-    """The layer of bars in a plane, flat, round or lit from a side, each a little apart.
-
-    Args:
-      plane: Plane of the bars.
-      axis: Coordinate across them: "u" or "v".
-      period: Distance between the middles of neighbouring bars.
-      width: Width of a bar.
-      color: Colour of the bars.
-      rng: Random generator for their shift and light.
-    """
+    """The layer of bars across the axis "u" or "v": flat, round or lit from a side."""
     across = getattr(plane, axis) + rng.uniform(0, period)
     step = plane.step if axis == "u" else _slope(plane.v)
     coverage, place, number = _bars(across, step, period, width)
@@ -109,10 +88,7 @@ def _lit_bars(
 
 
 def _patch(plane: _Plane, rng: np.random.Generator) -> list[float]:
-    """The four bounds of a part of a plane: left, right, top and bottom.
-
-    A bound that is left out is infinite: each by a chance of 0.4, all of them by 0.2.
-    """
+    """Bounds of a part of a plane: left, right, top and bottom, some of them infinite."""
     whole = 1.0 if rng.random() < 0.2 else 0.4
     bounds = []
     for coordinate in (plane.u, plane.v):
@@ -130,9 +106,8 @@ def _inside(plane: _Plane, bounds, margin: float = 0.0) -> np.ndarray:
     """Coverage [H, W] of a part of a plane, wider by a margin."""
     left, right, top, bottom = bounds
     covered = np.ones_like(plane.u)
-    for distance in (
-        plane.u - left, right - plane.u, plane.v - top, bottom - plane.v
-    ):  # fmt: skip
+    distances = plane.u - left, right - plane.u, plane.v - top, bottom - plane.v
+    for distance in distances:
         covered *= np.clip(distance + (margin + 0.5), 0, 1)
     return covered
 
@@ -140,7 +115,7 @@ def _inside(plane: _Plane, bounds, margin: float = 0.0) -> np.ndarray:
 def _framed(
     layer: np.ndarray, plane: _Plane, rng: np.random.Generator, frame: float
 ) -> np.ndarray:
-    """A part of a layer, with a frame or posts at its ends by a chance of `frame`."""
+    """A part of a layer, with a frame or posts at its ends with probability `frame`."""
     bounds = _patch(plane, rng)
     part = layer * _inside(plane, bounds)
     if rng.random() >= frame:
@@ -252,7 +227,7 @@ def wall(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         relief = 0.3 - 1.3 * inside
     else:
         relief = np.clip(np.sin(2 * math.pi * phase) * rng.uniform(1.5, 4), -1, 1)
-    # Ribs finer than a pixel are seen as their mean.
+    # Ribs finer than a pixel average out.
     relief *= np.clip(0.5 / soft - 1, 0, 1)
     light = 1 + math.copysign(rng.uniform(0.08, 0.5), rng.normal()) * relief
     light *= paint.unevenness(height, width, rng, 0.2)

@@ -1,9 +1,8 @@
 """Hard negatives: thin structures that look like streaks of rain, drawn on photographs.
 
-A network that removes rain may also remove the wires of a grid, twigs and hairs. It learns
-to keep them from photographs that show many of them and that it must not change. Drawn
-are grids, wire fences, railings, blinds, ribbed walls, stripes, power lines, twigs, grass,
-hair and lettering. Most lines are near the vertical, as streaks are.
+A network that removes rain may also remove wires, twigs and hairs. It learns to keep them
+from photographs that show many of them and that it must not change. Most lines are nearly
+vertical, as streaks are.
 """
 
 import itertools
@@ -37,12 +36,11 @@ def draw(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Returns the photograph with one to three kinds of structures drawn on it.
 
     Args:
-      image: Photograph, uint8 [H, W, 3], at least 8 pixels on each side. It stays as it is.
+      image: Photograph, uint8 [H, W, 3], at least 8 pixels on each side.
       rng: Random generator; the same state draws the same structures.
 
     Returns:
-      Array uint8 [H, W, 3]. Pixels that no structure or its shadow reaches are those of
-      `image`.
+      A new array uint8 [H, W, 3]. Pixels without a structure or a shadow are unchanged.
 
     Raises:
       ValueError: If `image` is not such an array.
@@ -84,8 +82,8 @@ def _draw_part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _lay(pixels: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Pixels [3, H, W] from 0 to 255 with a layer on them.
 
-    The layer may be out of focus and may cast a shadow. It gets grain, as photographs
-    have: a network could tell smooth layers from the photograph by its absence.
+    The layer may be out of focus and may cast a shadow. It gets the grain of photographs:
+    a network could recognize smooth layers by its absence.
     """
     if rng.random() < 0.3:
         layer = np.stack([paint.blur(plane, 1.0) for plane in layer])
@@ -97,11 +95,11 @@ def _lay(pixels: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _shadow(coverage: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Share of the light that a shadow of the coverage [H, W] takes away, [H, W]."""
+    """Share of the light that is lost in a shadow of the coverage, both [H, W]."""
     farthest = np.minimum(12, np.array(coverage.shape) - 1)
     down, right = np.rint(rng.uniform(-farthest, farthest)).astype(int)
     shifted = np.roll(coverage, (down, right), axis=(0, 1))
-    # np.roll brings in on one side what leaves on the other.
+    # np.roll wraps around.
     shifted[slice(down, None) if down < 0 else slice(down)] = 0
     shifted[:, slice(right, None) if right < 0 else slice(right)] = 0
     return rng.uniform(0.2, 0.6) * paint.blur(shifted, rng.uniform(0.8, 3))

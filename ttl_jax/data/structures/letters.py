@@ -1,4 +1,4 @@
-"""Lettering on signs or on the scene itself, as a layer, see `structure_paint`."""
+"""Lettering on signs or on the scene itself, as a layer, see `paint`."""
 
 import functools
 import math
@@ -33,14 +33,10 @@ def letters(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _place(sheet, box, shape, how, rng):
-    """Coverage [H, W] of the letters on a sheet and of the sign around them.
+    """Coverage [H, W] of the letters on a sheet of twice the size, and of their sign.
 
-    Args:
-      sheet: Letters at twice the size.
-      box: Left, top, right and bottom of the text.
-      shape: Height and width of the picture.
-      how: Stretch across, lean and turn of the lettering.
-      rng: Random generator for its place.
+    `box` is the left, top, right and bottom of the text, `shape` the height and width of
+    the picture, `how` the stretch across, lean and turn of the lettering.
     """
     (height, width), (stretch, lean, turn) = shape, how
     cos, sin = math.cos(turn), math.sin(turn)

@@ -34,12 +34,12 @@ def blur(plane: np.ndarray, radius: float) -> np.ndarray:
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two positive ones, in each octave as often as in any other."""
+    """A log-uniform number between two positive ones."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def slant(rng: np.random.Generator) -> float:
-    """Angle of lines to the vertical: rain falls, so most of them are near it."""
+    """Random angle of lines to the vertical: small for most, as for rain."""
     kind = rng.random()
     if kind < 0.6:
         return rng.normal(0, 0.08)
@@ -52,12 +52,12 @@ _LEVELS = {"dark": (0.02, 0.25), "bright": (0.7, 1.0), "any": (0.1, 0.95)}
 
 
 def color(rng: np.random.Generator, levels: str = "dark bright any") -> np.ndarray:
-    """A colour of a random brightness, in most cases nearly grey.
+    """A colour of random brightness, nearly grey in most cases.
 
     Args:
       rng: Random generator.
-      levels: Ranges of brightness to choose from: "dark", "bright" and "any", with blanks
-        between; named twice, a range is twice as probable.
+      levels: Ranges of brightness to choose from: "dark", "bright" and "any", separated
+        by blanks; a range named twice is twice as probable.
     """
     low, high = _LEVELS[str(rng.choice(levels.split()))]
     saturation = rng.choice((0.03, 0.15, 0.5), p=(0.55, 0.35, 0.1))

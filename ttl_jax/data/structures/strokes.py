@@ -1,8 +1,8 @@
 """Structures of single strokes: power lines, twigs, grass and hair.
 
-The public functions expect the height and the width of a picture, in pixels, and a random
-generator. They return a layer, see `structure_paint`. Points are x to the right and y
-down, in pixels; a positive angle to the vertical leans to the right.
+The public functions map the height and the width of a picture, in pixels, and a random
+generator to a layer, see `paint`. Points are x to the right and y down, in pixels; a
+positive angle to the vertical leans to the right.
 """
 
 import math
@@ -24,20 +24,16 @@ def _strokes(
 ) -> np.ndarray:
     """The layer of curves drawn one over the other.
 
-    Args:
-      shape: Height and width of the picture.
-      points: Points x and y of each curve, [N, P, 2].
-      widths: Width of each curve at each point, [N, P].
-      colors: Colour of each curve, [N, 3].
-      light: Gain in brightness along the right side of each curve, from -1 to 1.
+    A curve has points x, y [P, 2], a width at each, and a colour. `light` brightens or
+    darkens its right side, from -1 to 1.
     """
     if light:  # after each curve comes its light, so that nearer curves cover both
         beside = points + np.stack([0.25 * widths, 0 * widths], axis=-1)
         points = _alternate(points, beside)
         widths = _alternate(widths, 0.4 * widths)
         colors = _alternate(colors, colors * (1 + light))
-    # Pillow averages each band of CMYK by itself; of RGBA it would divide by the fourth,
-    # which takes four times as long.
+    # Pillow averages each band of CMYK by itself. In RGBA it would divide by alpha, which
+    # takes four times as long.
     image = Image.new("CMYK", (shape[1] * _FINE, shape[0] * _FINE))
     pen = ImageDraw.Draw(image)
     fills = np.rint(np.clip(colors, 0, 1) * 255).astype(int).tolist()
@@ -117,7 +113,7 @@ def twigs(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _grow(root, angle, thick, length, rng, most: int = 130):
-    """Branches of a tree, (points [8, 2], widths [8]) each, the thickest first."""
+    """Branches of a tree as (points [8, 2], widths [8]), the thickest first."""
     waiting, branches = [(root, angle, thick, length)], []
     while waiting and len(branches) < most:
         start, angle, thick, length = waiting.pop(0)
@@ -128,7 +124,7 @@ def _grow(root, angle, thick, length, rng, most: int = 130):
         branches.append((points, widths))
         if thick < 0.9 or length < 10:
             continue
-        # It goes on at its end, and some come out at its sides.
+        # One branch continues at the end, others leave at the sides.
         waiting.append((points[7], turns[6], widths[7], 0.8 * length))
         for _ in range(rng.integers(1, 5)):
             at = rng.integers(2, 8)
@@ -191,7 +187,7 @@ def hair(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     count, length, _ = points.shape
     taper = 1 - 0.6 * np.linspace(-0.8, 1, length) ** 2
     widths = thick * rng.uniform(0.7, 1.3, (count, 1)) * taper
-    # Single bright strands could be rain indeed: few of them.
+    # Single bright strands could really be rain, so they are rare.
     levels = "dark dark dark any" if kind == "strands" else "dark any bright"
     color = paint.color(rng, levels) * (1.1, 1.0, 0.88)  # brown
     colors = _varied(color, count, rng, rng.uniform(0.15, 0.4))
@@ -204,13 +200,7 @@ def hair(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _coat(centre, thick, rng) -> np.ndarray:
-    """Curves of fur [N, 7, 2] so close that little is seen between them.
-
-    Args:
-      centre: Middle of the patch, x and y.
-      thick: Width of a hair.
-      rng: Random generator.
-    """
+    """Dense curves of fur [N, 7, 2] around a centre, of hairs `thick` pixels wide."""
     count, length = rng.integers(400, 700), rng.uniform(10, 40)
     radius = math.sqrt(0.5 * count * length * thick) * rng.uniform(0.6, 1.6, 2)
     reach = np.sqrt(rng.random(count)) * rng.normal(1, 0.05, count)
@@ -243,7 +233,7 @@ def _lock(centre, thick, rng) -> np.ndarray:
 
 
 def _loose(centre, _, rng) -> np.ndarray:
-    """Single curves [N, 9, 2] here and there, however thick."""
+    """Single curves [N, 9, 2] here and there."""
     count = rng.integers(8, 40)
     start = centre + rng.normal(0, 90, (count, 2))
     lean = paint.slant(rng) + rng.normal(0, 0.3, count)

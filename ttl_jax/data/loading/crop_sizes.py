@@ -1,0 +1,95 @@
+"""Sizes of crops by step, from a config."""
+
+import dataclasses
+
+import numpy as np
+
+from ttl_jax.data.files.images import MIN_SIDE
+from ttl_jax.data.loading import datasets
+
+
+@dataclasses.dataclass(frozen=True)
+class CropSizes:
+    """Sides of the crops that a step trains on, in pixels, with the stage's margin.
+
+    Attributes:
+      phases: Pairs of a first step and the side of the crops from then on.
+      mix: Pairs of a side and the share of the steps that train on such crops. If it is
+        not empty, `phases` is ignored.
+    """
+
+    phases: tuple[tuple[int, int], ...]
+    mix: tuple[tuple[int, float], ...]
+
+    def at(self, step: int, seed: int) -> int:
+        """The side of a step's crops, a pure function of the seed and the step."""
+        if not self.mix:
+            return [side for first_step, side in self.phases if first_step <= step][-1]
+        sides, shares = zip(*self.mix)
+        rng = np.random.default_rng((datasets.fold(seed, "sizes of crops"), step))
+        return int(rng.choice(sides, p=np.array(shares) / sum(shares)))
+
+
+def find_crop_sizes(config) -> CropSizes:
+    """The sizes that `crop_size`, `crop_sizes`, `crop_mix` and `crop_margin` describe.
+
+    Raises:
+      ValueError: If they are malformed, contradict each other or are too small.
+    """
+    phases, mix = _find_phases(config), _find_mix(config)
+    if config.crop_mix and config.crop_sizes:
+        raise ValueError(
+            "config.crop_mix and config.crop_sizes both give the sizes of the crops; "
+            "leave one of them empty."
+        )
+    sides = [side for _, side in phases] + [side for side, _ in mix]
+    smallest = min(config.crop_size, *sides)
+    if smallest < MIN_SIDE:
+        raise ValueError(
+            f"Crops of {smallest} pixels are too small; set config.crop_size, crop_sizes "
+            f"and crop_mix to at least {MIN_SIDE}."
+        )
+    margin = 2 * find_margin(config)
+    return CropSizes(
+        tuple((first_step, side + margin) for first_step, side in phases),
+        tuple((side + margin, share) for side, share in mix),
+    )
+
+
+def find_margin(config) -> int:
+    """Pixels around each crop that some stages need and cut off again."""
+    return config.crop_margin if "crop_margin" in config else 0
+
+
+def _find_mix(config) -> tuple[tuple[int, float], ...]:
+    """Pairs of a size of crops and the share of the steps that train on them."""
+    mix = config.crop_mix
+    try:
+        are_valid = all(isinstance(side, int) and share > 0 for side, share in mix)
+    except (TypeError, ValueError):
+        are_valid = False
+    if not are_valid:
+        raise ValueError(
+            f"config.crop_mix={mix} must be pairs of a size in pixels and a positive "
+            "share of the steps, for example ((96, 0.7), (192, 0.3))."
+        )
+    return tuple((side, share) for side, share in mix)
+
+
+def _find_phases(config) -> tuple[tuple[int, int], ...]:
+    """Pairs of the first step and the size of the crops from then on."""
+    sizes = config.crop_sizes or ((0, config.crop_size),)
+    try:
+        first_steps, pixels = zip(*sizes, strict=True)
+        if not all(isinstance(number, int) for number in first_steps + pixels):
+            raise TypeError
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"config.crop_sizes={sizes} must be pairs of a first step and a size, whole "
+            "numbers both, for example ((0, 64), (1000, 128))."
+        ) from error
+    if first_steps[0] != 0 or sorted(set(first_steps)) != list(first_steps):
+        raise ValueError(
+            f"config.crop_sizes={sizes} must start at step 0 and go on with later ones."
+        )
+    return tuple(sizes)

@@ -1,0 +1,72 @@
+"""The base class of all sources: values that open their photographs and pairs."""
+
+import abc
+import os
+from collections.abc import Iterable, Sequence
+
+from ttl_jax.data.sources.photographs import Item, Pair, Photograph
+
+
+class Source(abc.ABC):
+    """Photographs or pairs under one name; nothing is read until they are opened.
+
+    A kind of source is a subclass and a line in the table `source_names.KINDS`, which
+    calls it with the whole name, what follows the colon, and `source_names.parse`.
+
+    Attributes:
+      name: The source as users write it.
+      absolute: The source as it is written in other folders.
+      root: Folder, with a "/" at its end, that the names of photographs begin with; ""
+        if the names contain no folder.
+      parts: Sources that this one is made from.
+      set_name: Name of the prepared set; None if the source is not one.
+      split: Split of the prepared set; "" for all of them.
+    """
+
+    root: str = ""
+    parts: "Sequence[Source]" = ()
+    set_name: str | None = None
+    split: str = ""
+
+    def __init__(self, name: str):
+        self.name = self.absolute = name
+
+    @abc.abstractmethod
+    def photographs(self, role: str) -> list[Photograph]:
+        """Opens the photographs of a role, as `source_names.open_photographs`."""
+
+    @abc.abstractmethod
+    def pairs(self) -> list[Pair]:
+        """Opens the pairs, as `source_names.open_pairs`."""
+
+    def open(self, field: str) -> list[Item]:
+        """Opens "rainy" or "clean" photographs, or "pairs".
+
+        Raises:
+          ValueError: As `source_names.open_each`.
+        """
+        items = self.pairs() if field == "pairs" else self.photographs(field)
+        check_distinct([(self.name, items)])
+        return items
+
+    def bases(self) -> "list[Source]":
+        """The sources of files, records or packages that this one is made from.
+
+        Raises:
+          ValueError: If a selection cannot be read.
+        """
+        return [base for part in self.parts for base in part.bases()] or [self]
+
+
+def check_distinct(opened: Iterable[tuple[str, Sequence[Item]]]) -> None:
+    """Raises a ValueError if an item occurs twice among sources and their items."""
+    origin: dict[str, str] = {}
+    for name, items in opened:
+        for item in items:
+            key = os.path.abspath(item.name)  # however the path is spelt
+            if key in origin:
+                raise ValueError(
+                    f"{item.name} is in {origin[key]!r} and again in {name!r}; "
+                    "name each photograph once."
+                )
+            origin[key] = name
