@@ -8,17 +8,7 @@ preset: small. A stage's config starts from `get_config(preset)` and changes fie
 
 from ml_collections import ConfigDict
 
-DEFAULT_PRESET = "small"
-
-# Network: channels, AGLF-ViT blocks, stride of the stem. README, "Networks", has their
-# sizes.
-_NETWORKS = {
-    "smoke": {"width": 16, "num_blocks": 1, "stem_stride": 2},  # for tests only
-    "tiny": {"width": 32, "num_blocks": 9, "stem_stride": 2},
-    "small": {"width": 48, "num_blocks": 9, "stem_stride": 2},
-    "base": {"width": 96, "num_blocks": 9, "stem_stride": 2},
-    "paper": {"width": 48, "num_blocks": 9, "stem_stride": 1},
-}
+from ttl_jax.presets import DEFAULT_PRESET, PRESETS
 
 
 def get_config(preset: str | None = None) -> ConfigDict:
@@ -31,8 +21,8 @@ def get_config(preset: str | None = None) -> ConfigDict:
       ValueError: If the preset is unknown.
     """
     preset = preset or DEFAULT_PRESET
-    if preset not in _NETWORKS:
-        raise ValueError(f"Unknown preset {preset!r}; choose from {list(_NETWORKS)}.")
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; choose from {list(PRESETS)}.")
     config = ConfigDict()
     config.preset = preset
     config.stage = ""  # a file of ttl_jax/stages, or a dotted module of your own
@@ -92,38 +82,12 @@ def _set_data(config: ConfigDict) -> None:
 
 def _set_networks(config: ConfigDict) -> None:
     """Arguments of the factories in ttl_jax.models."""
-    config.encoder = ConfigDict(
-        {
-            **_NETWORKS[config.preset],
-            "final_norm": True,
-            "spatial_attention_kernel": 7,
-            "global_branch": "channel",  # channel, window or dense
-            "head_width": 16,
-            # Sums of channel attention: over a box of (2 radius + 1)^2 cells.
-            "attention_cell": 64,  # pixels of the image; 0: over the whole image
-            "attention_radius": 1,  # cells
-            "window": 8,  # pixels
-            "dense_pool": 4,  # pixels
-            "local_kernel": 7,
-            "local_expansion": 2,
-            "feed_forward_ratio": 2,
-            "per_channel_scale": False,  # alpha and beta per channel
-            "alpha_init": 1.0,
-            "beta_init": 1.0,
-            "remat": False,  # recompute blocks in the backward pass: less memory
-        }
-    )
-    config.decoder = ConfigDict(  # D_dr; its SPP is the classifier's too
-        {
-            "pools": (32, 16, 8, 4),  # pixels
-            "pool_width": 1,
-            "skip_width": 16,  # channels; 0: none
-            "residual": True,
-            "local_kernel": 7,
-            "local_expansion": 2,
-        }
-    )
-    config.recon_decoder = ConfigDict(config.decoder.to_dict())  # D_recon
+    preset = PRESETS[config.preset]
+    config.encoder = ConfigDict(preset["encoder"])
+    config.decoder = ConfigDict(
+        preset["decoder"]
+    )  # D_dr; its SPP is the classifier's too
+    config.recon_decoder = ConfigDict(preset["decoder"])  # D_recon
 
 
 def _set_optimizer(config: ConfigDict) -> None:
@@ -149,16 +113,10 @@ def _as_in_the_paper(config: ConfigDict) -> None:
     """Section Training details; what it leaves open is a `Note:` where it is coded."""
     config.crop_size = 256
     config.mirror = False
-    for decoder in (config.decoder, config.recon_decoder):
-        decoder.skip_width = 0
-        decoder.residual = False
     config.learning_rate = 4e-4
     config.schedule = "plateau"
     config.clip_norm = 0.0
     config.ema_decay = 0.0
-    config.encoder.final_norm = False
-    config.encoder.attention_cell = 0
-    config.encoder.remat = True  # 5.7 GB of activations per crop without it
 
 
 def _for_tests(config: ConfigDict) -> None:

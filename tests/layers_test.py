@@ -69,6 +69,7 @@ ROOMS = {
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/allocator": set(),
+    "ttl_jax/presets": set(),
     "ttl_jax/atomic_files": set(),
     "ttl_jax/slurm": set(),
     "ttl_jax/suggestions": set(),
@@ -86,7 +87,7 @@ ROOMS = {
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks"},
     "ttl_jax/prepare": FLAGS | {"ttl_jax.data", "ttl_jax.reports"},
-    "configs": {"ml_collections", "configs"},
+    "configs": {"ml_collections", "configs", "ttl_jax.presets"},
 }  # fmt: skip
 
 FILES = sorted(
