@@ -26,7 +26,6 @@ def get_config(preset=None):
     # Weights that remove rain already, to go on with: shipped, a run, or a file that
     # ttl_jax.pack wrote. The run is then named tuned. Empty: the student.
     config.start_from = ""
-    config.decoder_init = ""  # empty: random; or recon: D_dr starts as D_recon
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
     config.learning_rate = 1e-3  # of the decoder

@@ -23,7 +23,6 @@ def get_config(preset=None):
     config.teachers = ("recog", "recon")
     config.student_init = ""  # empty: random; or a teacher whose encoder it starts as
     config.feature_loss = "mse"  # Eqs. 3 and 4; l2, l1 or charbonnier
-    config.normalize_features = False  # over the channels, before Eq. 3
     config.projections = False  # a 1x1 conv per teacher between student and Eqs. 3, 4
     config.term_weights = dict.fromkeys(
         ("direct_recog", "direct_recon", "indirect_recog", "indirect_recon"), 1.0

@@ -39,7 +39,7 @@ def get_config(preset=None):
     config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
     config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
     config.tuned = derain.get_config(preset)
-    common.follow(config.tuned, config, pipeline.SHARED)
+    common.follow(config.tuned, config, but=("preset",))
     # With one teacher, the run that `tuned` starts from would have another name.
     del config.teachers
     config.tuned.start_from = "derain"

@@ -21,7 +21,7 @@ DATA = {"numpy", "scipy", "PIL", "absl", "tqdm"}  # no JAX: it runs in worker pr
 FLAGS = {"ttl_jax.allocator", "ttl_jax.command_line", "ttl_jax.compilation_cache"}
 ROOMS = {
     "ttl_jax/__init__": {"ttl_jax.inference"},
-    "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "chex", "optax"},
+    "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "optax"},
     "ttl_jax/metrics": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.metrics"},
     "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},
     "ttl_jax/stages": {
@@ -49,7 +49,7 @@ ROOMS = {
     # No stage, model or loss; what is on disk is the business of `weights`.
     "ttl_jax/training": {
         "jax", "flax", "numpy", "optax", "einops", "absl", "tqdm", "tensorboardX",
-        "ttl_jax.data.loading", "ttl_jax.stages.stage",
+        "ttl_jax.config_fields", "ttl_jax.data.loading", "ttl_jax.stages.stage",
         "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/inference": {
@@ -69,6 +69,7 @@ ROOMS = {
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/allocator": set(),
+    "ttl_jax/config_fields": set(),
     "ttl_jax/presets": set(),
     "ttl_jax/atomic_files": set(),
     "ttl_jax/slurm": set(),
@@ -87,7 +88,9 @@ ROOMS = {
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks"},
     "ttl_jax/prepare": FLAGS | {"ttl_jax.data", "ttl_jax.reports"},
-    "configs": {"ml_collections", "configs", "ttl_jax.presets"},
+    "configs": {
+        "ml_collections", "configs", "ttl_jax.config_fields", "ttl_jax.presets",
+    },
 }  # fmt: skip
 
 FILES = sorted(

@@ -240,9 +240,9 @@ def test_evaluation_sets_the_weights_beside_what_they_were(config, batch, key):
 @pytest.mark.parametrize(
     ("field", "value", "fault"),
     [
-        ("streak_gain", (1.5, 0.5), "least and the greatest"),
-        ("streak_gain", (0.0, 1.0), "least and the greatest"),
-        ("streak_gain", (1.0,), "least and the greatest"),
+        ("streak_gain", (1.5, 0.5), "smallest and the largest"),
+        ("streak_gain", (0.0, 1.0), "smallest and the largest"),
+        ("streak_gain", (1.0,), "smallest and the largest"),
         ("streak_zoom", 0.5, "streak_zoom=0.5 must be at least 1"),
         ("clean_weight", -1.0, "clean_weight=-1.0 must not be negative"),
     ],

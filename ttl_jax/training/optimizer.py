@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import optax
 
-KINDS = ("plateau", "cosine", "constant")
+from ttl_jax.config_fields import SCHEDULES
 
 # The smallest relative decrease that float32 can tell: "when the losses do not decrease".
 _SMALLEST_DECREASE = 1e-6
@@ -41,8 +41,8 @@ class Schedule:
     min_learning_rate: float
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"Unknown schedule {self.kind!r}; choose from {KINDS}.")
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"Unknown schedule {self.kind!r}; choose from {SCHEDULES}.")
 
     def of_step(self, rate: float) -> optax.Schedule:
         """Returns the rate by step, as far as the step alone decides it."""

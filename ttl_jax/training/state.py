@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -99,10 +99,9 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
       workdir: Folder of all runs.
 
     Raises:
-      ValueError: If a run is missing; all that are missing are named, with the commands
-        that make them.
+      ValueError: If a run is missing or lacks a module.
     """
-    _check_present(stage, workdir)
+    check_present(stage, workdir)
     runs = {
         run: weight_sources.load_modules(weight_sources.locate(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
@@ -184,15 +183,29 @@ def _without_unused_sums(description: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in description.items() if k not in dropped}
 
 
-def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
+def check_present(
+    stage: Stage, workdir: pathlib.Path, earlier: Collection[pathlib.Path] = ()
+) -> None:
+    """Checks that the runs that a stage starts from are there.
+
+    Args:
+      stage: The stage.
+      workdir: Folder of all runs.
+      earlier: Folders of runs that will be there when the stage starts.
+
+    Raises:
+      ValueError: Naming all missing runs, with the commands that make them.
+    """
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        if not weight_sources.exist(weight_sources.locate(workdir, source.run)):
+        path = weight_sources.locate(workdir, source.run)
+        is_coming = any(path.is_relative_to(run_dir) for run_dir in earlier)
+        if not is_coming and not weight_sources.exist(path):
             missing[source.run] = source
     if unknown := [run for run, source in missing.items() if not source.command]:
         raise ValueError(
-            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}: neither a "
-            f"run in {workdir}, nor the path of one or of a packed one."
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}: there is "
+            f"no such run in {workdir}, and no run or packed file at that path."
         )
     if missing:
         commands = "\n".join(
@@ -200,9 +213,9 @@ def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
             for source in missing.values()
         )
         raise ValueError(
-            f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, which "
-            f"{workdir} does not hold. Make what is missing, with the data fields that "
-            f"you use here:\n{commands}"
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, missing "
+            f"in {workdir}. Train them first, with the data fields that you use "
+            f"here:\n{commands}"
         )
 
 
