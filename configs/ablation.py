@@ -25,7 +25,8 @@ Time: with n seeds and the default rows, 3 n distillations, 4 n trainings on the
 the two teachers; each network is compiled once, not once per run.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 from configs import common, pipeline, scratch
 from ttl_jax import suggestions
@@ -33,7 +34,8 @@ from ttl_jax import suggestions
 TEACHERS = ("recog", "recon")
 
 
-class Row(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Row:
     """A row of the ablation; by default V1.
 
     Attributes:
@@ -49,8 +51,8 @@ class Row(NamedTuple):
 
     description: str
     tables: tuple[int, ...] = ()
-    distill: dict[str, Any] = {}
-    derain: dict[str, Any] = {}
+    distill: dict[str, Any] = dataclasses.field(default_factory=dict)
+    derain: dict[str, Any] = dataclasses.field(default_factory=dict)
     student: str = ""
     scratch: dict[str, Any] | None = None
     reference: str = "both"

@@ -24,7 +24,7 @@ def test_all_runs_of_a_config_are_checked_and_built(name, preset):
         stage = make_stage(run)
         assert run.preset == (preset or "small")
         assert set(stage.trainable) <= set(stage.modules)
-        if preset == "smoke" and "rows" not in config:
+        if preset == "smoke" and "planner" not in config:
             assert run.num_steps <= 2 and run.crop_size <= 32
 
 

@@ -98,7 +98,9 @@ FIELDS = {
     "num_threads": Field(4, NOT_NEGATIVE, SAFE),  # decoding threads of each worker
     "num_workers": Field(0, NOT_NEGATIVE, SAFE),  # decoding processes; 0: main process
     "prefetch": Field(16, NOT_NEGATIVE, SAFE),  # batches
-    "cache_gib": Field(2.0, NOT_NEGATIVE, SAFE),  # decoded images, per worker; 0.0: none
+    "cache_gib": Field(
+        2.0, NOT_NEGATIVE, SAFE
+    ),  # decoded images, per worker; 0.0: none
     "max_replaced": Field(0.01, NOT_NEGATIVE, SAFE),  # share of unreadable images
     # Networks: keyword arguments of ttl_jax.models, filled in from ttl_jax.presets.
     "encoder": Field({}),

@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training import killing
+from tests.training import killing, toy_stage
 from tests.training.loop_test import all_arrays, rows_of
-from ttl_jax.training import loop
 from ttl_jax.weights import saved_runs
 
 
@@ -87,7 +86,9 @@ def test_killed_run_ends_with_exactly_the_state_of_an_undisturbed_one(
         lambda: start(photographs, tmp_path / "killed", num_steps), aims, 0, num_kills
     )
     print(f"{count} kills: {dict(hits)}")  # for --capture=no
-    loop.train(killing.make_config(photographs, num_steps), tmp_path / "undisturbed")
+    toy_stage.train(
+        killing.make_config(photographs, num_steps), tmp_path / "undisturbed"
+    )
     assert_same_run(tmp_path / "killed" / "toy", tmp_path / "undisturbed" / "toy")
 
 

@@ -14,6 +14,7 @@ from configs import common
 from ttl_jax import losses
 from ttl_jax.models import layers
 from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.training import run
 
 
 class Dimmer(nnx.Module):
@@ -53,6 +54,11 @@ def get_config(photographs, **changes):
     config.patience = 1
     config.update(changes)
     return config
+
+
+def train(config, workdir) -> dict[str, float]:
+    """Trains a run; returns its last evaluation."""
+    return run.open_run(config, workdir).train().evaluation
 
 
 def make_stage(config) -> Stage:

@@ -44,7 +44,9 @@ def projection(config) -> functools.partial:
     return functools.partial(models.make_projection, width=config.encoder.width)
 
 
-def restore(modules: Mapping[str, Any], image: jax.Array, prefix: str = "") -> jax.Array:
+def restore(
+    modules: Mapping[str, Any], image: jax.Array, prefix: str = ""
+) -> jax.Array:
     """Returns the decoder's output for an image [N, H, W, 3], of the same shape.
 
     Args:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,9 +10,15 @@ from absl import logging
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import best, config_check, optimizer, sharding, stopping
+from ttl_jax.training import (
+    best,
+    config_check,
+    optimizer,
+    sharding,
+    stopping,
+    train_log,
+)
 from ttl_jax.training import state as train_state
-from ttl_jax.training import train_log
 from ttl_jax.training.evaluation import make_evaluator
 from ttl_jax.training.step import make_train_step
 from ttl_jax.training.train_log import TrainLog
@@ -154,7 +159,9 @@ class Trainer:
             self._evaluate(0, state)
         updated = updates(self._computation, run.mesh, state, batches, self._log)
         agree = sharding.LargestOfAll(run.mesh)
-        for step in _show_progress(run.first_step, config.num_steps, run.directory.name):
+        for step in _show_progress(
+            run.first_step, config.num_steps, run.directory.name
+        ):
             state = next(updated)
             done = step + 1
             is_last = done == config.num_steps

@@ -42,7 +42,9 @@ class Schedule:
 
     def __post_init__(self):
         if self.kind not in SCHEDULES:
-            raise ValueError(f"Unknown schedule {self.kind!r}; choose from {SCHEDULES}.")
+            raise ValueError(
+                f"Unknown schedule {self.kind!r}; choose from {SCHEDULES}."
+            )
 
     def of_step(self, rate: float) -> optax.Schedule:
         """Returns the rate by step, as far as the step alone decides it."""

@@ -161,9 +161,7 @@ def open_run(
     if first_step < config.num_steps:
         training = _open_training(config, directory, is_new=not saved)
         evaluation = _open_evaluation(config, stage)
-    return Run(
-        config, stage, mesh, directory, first_step, saved, training, evaluation
-    )
+    return Run(config, stage, mesh, directory, first_step, saved, training, evaluation)
 
 
 def fall_back(directory: pathlib.Path) -> None:

@@ -191,7 +191,7 @@ def check_present(
     Args:
       stage: The stage.
       workdir: Folder of all runs.
-      earlier: Folders of runs that will be there when the stage starts.
+      earlier: Folders of runs that will be trained before the stage starts.
 
     Raises:
       ValueError: Naming all missing runs, with the commands that make them.
