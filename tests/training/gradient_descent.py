@@ -22,11 +22,12 @@ NUM_STEPS = 20
 def train(*, fsdp):
     """Losses and params of updates with a batch of eight rows each."""
     mesh = sharding.make_mesh()
-    stage = toy_stage.make_stage(toy_stage.get_config("", hidden=1024))
-    tx = optax.with_extra_args_support(optax.sgd(0.002))
-    networks, current = state.create(
-        stage, tx, state.Loaded({}, {}, {}), mesh, seed=0, keep_ema=True, fsdp=fsdp
+    config = toy_stage.get_config(
+        "", hidden=1024, compute_dtype="float64", ema_decay=0.9, fsdp=fsdp
     )
+    stage = toy_stage.make_stage(config)
+    tx = optax.with_extra_args_support(optax.sgd(0.002))
+    networks, current = state.create(config, stage, tx, state.Loaded({}, {}, {}), mesh)
     placement = current.placement
     widen = jax.jit(
         lambda tree: jax.tree.map(
@@ -35,17 +36,7 @@ def train(*, fsdp):
         out_shardings=placement,
     )
     current = widen(current)
-    train_step = step.make_train_step(
-        stage,
-        networks,
-        tx,
-        mesh,
-        placement,
-        seed=0,
-        compute_dtype="float64",
-        num_micro_batches=1,
-        ema_decay=0.9,
-    )
+    train_step = step.make_train_step(config, stage, networks, tx, mesh, placement)
     losses = []
     rows = 8 // sharding.process_count()
     for i in range(NUM_STEPS):

@@ -24,13 +24,7 @@ def make_evaluator(
       mesh: Mesh of all devices.
       sets: `pipeline.EvaluationData` by name.
     """
-    eval_step = make_eval_step(
-        stage,
-        networks,
-        mesh,
-        compute_dtype=config.compute_dtype,
-        num_samples=config.num_samples,
-    )
+    eval_step = make_eval_step(config, stage, networks, mesh)
     # Every evaluation draws the same random numbers, for example the same blur.
     key = jax.random.key(config.seed)
 

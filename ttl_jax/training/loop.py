@@ -64,26 +64,8 @@ def make_computation(
     tx = optimizer.make_optimizer(
         stage.learning_rates, schedule, clip_norm=config.clip_norm
     )
-    networks, state = train_state.create(
-        stage,
-        tx,
-        loaded,
-        mesh,
-        seed=config.seed,
-        keep_ema=config.ema_decay > 0,
-        fsdp=config.fsdp,
-    )
-    train_step = make_train_step(
-        stage,
-        networks,
-        tx,
-        mesh,
-        state.placement,
-        seed=config.seed,
-        compute_dtype=config.compute_dtype,
-        num_micro_batches=config.num_micro_batches,
-        ema_decay=config.ema_decay,
-    )
+    networks, state = train_state.create(config, stage, tx, loaded, mesh)
+    train_step = make_train_step(config, stage, networks, tx, mesh, state.placement)
     return Computation(networks, schedule, train_step), state
 
 
