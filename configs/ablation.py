@@ -163,37 +163,36 @@ def _list_runs_of_row(config, rows: dict[str, Row], name: str, seed: int) -> lis
         run.update(run=run_name, seed=seed, **fields)
         return run
 
+    last = _last_run(rows, name, seed)
     if row.scratch is not None:
-        return [change("scratch", f"{name}_seed{seed}", row.scratch)]
+        return [change("scratch", last, row.scratch)]
     student = row.student or name
     student_run = f"distill_{student}_seed{seed}"
-    last = {"student_run": student_run, **row.derain}
     return [
         change("distill", student_run, rows[student].distill),
-        change("derain", f"derain_{name}_seed{seed}", last),
+        change("derain", last, {"student_run": student_run, **row.derain}),
     ]
+
+
+def _last_run(rows: dict[str, Row], name: str, seed: int) -> str:
+    """Folder of a row's run that removes rain."""
+    stage = "derain_" if rows[name].scratch is None else ""
+    return f"{stage}{name}_seed{seed}"
 
 
 def list_rows(config) -> list[dict[str, Any]]:
     """Returns the entries of `ablation.json` for the config's rows and seeds."""
     rows = make_rows(config)
-    entries = []
-    for name in config.rows:
-        runs = {
-            str(seed): _list_runs_of_row(config, rows, name, seed)[-1].run
-            for seed in config.seeds
+    return [
+        {
+            "name": name,
+            "description": rows[name].description,
+            "tables": list(rows[name].tables),
+            "reference": rows[name].reference,
+            "runs": {str(seed): _last_run(rows, name, seed) for seed in config.seeds},
         }
-        row = rows[name]
-        entries.append(
-            {
-                "name": name,
-                "description": row.description,
-                "tables": list(row.tables),
-                "reference": row.reference,
-                "runs": runs,
-            }
-        )
-    return entries
+        for name in config.rows
+    ]
 
 
 def _check(config) -> None:

@@ -26,7 +26,7 @@ ROOMS = {
     "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},
     "ttl_jax/stages": {
         "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.stages.networks",
-        "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
+        "ttl_jax.stages.teachers", "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
     },
     # files <- rain, structures <- sources <- sets <- loading, never back
     "ttl_jax/data/__init__": set(),

@@ -38,13 +38,12 @@ def train(*, fsdp):
     current = widen(current)
     train_step = step.make_train_step(config, stage, networks, tx, mesh, placement)
     losses = []
-    rows = 8 // sharding.process_count()
+    index, count = sharding.process_share()
+    rows = 8 // count
     for i in range(NUM_STEPS):
         image = np.random.default_rng(i).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8)
         batch = {"image": image, "replaced": np.zeros(8, np.float32)}
-        own = slice(
-            rows * sharding.process_index(), rows * (sharding.process_index() + 1)
-        )
+        own = slice(rows * index, rows * (index + 1))
         placed = sharding.place_batch(mesh, {k: v[own] for k, v in batch.items()})
         current, scalars = train_step(current, networks.frozen, placed)
         losses.append(float(scalars["loss"]))

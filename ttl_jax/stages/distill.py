@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
+from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.stages.teachers import check_teachers, run_name
 
 
 def make_stage(config) -> Stage:

@@ -7,7 +7,6 @@ from typing import Any
 from jax.sharding import Mesh
 
 from ttl_jax import config_fields
-from ttl_jax.training import sharding
 
 
 def check(config) -> None:
@@ -25,17 +24,18 @@ def check_batches(config, mesh: Mesh) -> None:
     """Checks that training and evaluation batches divide over the devices.
 
     Raises:
-      ValueError: If one does not.
+      ValueError: If one of them does not.
     """
-    sharding.check_batch_size(
-        mesh,
-        config.batch_size,
-        field="config.batch_size",
-        multiple=config.num_micro_batches,
-    )
-    sharding.check_batch_size(
-        mesh, config.eval_batch_size, field="config.eval_batch_size"
-    )
+    for field, parts in (
+        ("batch_size", config.num_micro_batches),
+        ("eval_batch_size", 1),
+    ):
+        if config[field] % (mesh.size * parts):
+            in_parts = f" in {parts} parts each" if parts > 1 else ""
+            raise ValueError(
+                f"config.{field}={config[field]} does not divide over {mesh.size} "
+                f"devices{in_parts}; choose a multiple of {mesh.size * parts}."
+            )
 
 
 def as_json(config) -> dict[str, Any]:

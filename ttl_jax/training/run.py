@@ -189,7 +189,7 @@ def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]
 
 def _open_training(config, directory: pathlib.Path, *, is_new: bool):
     """Opens the training images, which must be those that the run started with."""
-    training = pipeline.open_training_data(config, *_own_share())
+    training = pipeline.open_training_data(config, *sharding.process_share())
     sharding.check_same("The training images", "\n".join(training.listing))
     if not is_new:
         saved = atomic_files.read_json(directory / LISTING)
@@ -201,7 +201,7 @@ def _open_training(config, directory: pathlib.Path, *, is_new: bool):
 
 def _open_evaluation(config, stage: Stage):
     """Opens the evaluation sets, and checks that they can choose the best step."""
-    sets = pipeline.open_evaluation_data(config, *_own_share())
+    sets = pipeline.open_evaluation_data(config, *sharding.process_share())
     if config.best_metric:
         known = []
         for set_name, dataset in sets.items():
@@ -211,7 +211,3 @@ def _open_evaluation(config, stage: Stage):
         best.check_metric(config.best_metric, known)
         pipeline.check_held_out(config)
     return sets
-
-
-def _own_share() -> tuple[int, int]:
-    return sharding.process_index(), sharding.process_count()

@@ -1,19 +1,10 @@
-"""Trains all runs that a config asks for: one, a pipeline's, or those of a planner.
+"""Trains all runs of a config: one, a pipeline's stages, or those of a planner.
 
 A pipeline's config names its runs' configs in `stages`. A config with a `planner` names a
 module with two functions: `list_runs(config)` returns the configs to train, and
-`list_rows(config)` describes them for whoever tabulates them, by an entry per row in
-`ablation.json` of the working directory:
-
-    {"rows": [{"name": "recog_only",
-               "description": "the recognition teacher alone",
-               "tables": [3],                     of the paper; [] for further rows
-               "reference": "both",               the row to compare it with
-               "runs": {"1": "derain_recog_only_seed1", ...}},     folders by seed
-              ...]}
-
-A row is in that file from the time its training starts. Rows stay in the order in which
-commands first asked for them.
+`list_rows(config)` describes them for tables. Each row, {"name", "description", "tables",
+"reference", "runs": {seed: folder}}, is in `ablation.json` of the working directory from
+the time its training starts, in the order in which commands first asked for it.
 """
 
 import importlib

@@ -165,27 +165,6 @@ def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
     return jax.tree.map(place, state)
 
 
-def check_batch_size(mesh: Mesh, batch_size: int, *, field: str, multiple: int = 1):
-    """Checks that a batch divides over the devices.
-
-    Args:
-      mesh: Mesh of all devices.
-      batch_size: Rows of the global batch.
-      field: Name of the config field, for the message.
-      multiple: Number by which the rows of each device must be divisible.
-
-    Raises:
-      ValueError: If it does not divide.
-    """
-    unit = mesh.size * multiple
-    if batch_size < 1 or batch_size % unit:
-        raise ValueError(
-            f"{field}={batch_size} does not divide over {mesh.size} devices"
-            + (f" in {multiple} parts each" if multiple > 1 else "")
-            + f"; choose a multiple of {unit}."
-        )
-
-
 def drop_text(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the arrays of a batch that devices can hold."""
     return {name: values for name, values in rows.items() if values.dtype.kind != "U"}
@@ -239,14 +218,9 @@ class LargestOfAll:
         return int(self._pending.popleft())
 
 
-def process_index() -> int:
-    """Returns the number of this process, 0 for the one that writes."""
-    return jax.process_index()
-
-
-def process_count() -> int:
-    """Returns the number of processes."""
-    return jax.process_count()
+def process_share() -> tuple[int, int]:
+    """Returns the number of this process, from 0, and the number of processes."""
+    return jax.process_index(), jax.process_count()
 
 
 def is_writer() -> bool:
