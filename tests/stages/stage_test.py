@@ -1,4 +1,4 @@
-"""Stages as values: what they refuse, and what each loss trains."""
+"""Stages as values: invalid ones are refused, and each loss trains its modules."""
 
 import functools
 
@@ -201,7 +201,7 @@ def test_student_starts_from_no_encoder_but_a_teachers(name):
         make_stage(config)
 
 
-def test_weights_that_remove_rain_already_are_gone_on_with_in_a_run_of_its_own():
+def test_training_weights_further_is_a_run_of_its_own():
     config = derain.get_config("smoke")
     config.start_from = "shipped"
     stage = make_stage(config)

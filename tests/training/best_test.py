@@ -1,4 +1,4 @@
-"""The best of a run's evaluations: its rule, and the run that keeps it."""
+"""The best step of a run: the rule, and runs that keep it."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Damaged and hostile checkpoints: named, never obeyed, and the way on from there."""
+"""Damaged and hostile checkpoints are named and never executed; runs fall back."""
 
 import builtins
 import json

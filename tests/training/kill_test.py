@@ -32,12 +32,12 @@ def kill_until_hit(start, aims, seed, num_kills):
 
     Args:
       start: Starts a trainer.
-      aims: Phases, as often as each is to be hit at least.
-      seed: Of the moments.
-      num_kills: The fewest kills; three times as many are the most, as some miss.
+      aims: Phases to hit; one that is listed n times must be hit n times.
+      seed: Seed of the moments.
+      num_kills: Smallest number of kills; the largest is three times that, as some miss.
 
     Returns:
-      How many were killed, and how often each phase was hit.
+      Number of kills, and the number of hits by phase.
     """
     chance = random.Random(seed)
     hits, missing = collections.Counter(), collections.Counter(aims)
@@ -55,7 +55,7 @@ def kill_until_hit(start, aims, seed, num_kills):
 
 
 def assert_same_run(one, other):
-    """Same arrays, numbers and saved steps, the best one among them."""
+    """Checks for equal arrays, numbers and saved steps, including the best one."""
     for run_dir in (one, other):
         names = {path.name for path in (run_dir / saved_runs.FOLDER).iterdir()}
         assert names == set(map(str, saved_runs.saved_steps(run_dir)))  # nothing else

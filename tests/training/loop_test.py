@@ -1,4 +1,4 @@
-"""The loop: interrupted and resumed, refused, stopped by a value that is not finite."""
+"""The loop: runs interrupted and resumed, refused, stopped by non-finite values."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def all_arrays(run_dir):
 
 
 def rows_of(run_dir):
-    """What was logged, without what depends on the clock."""
+    """Logged rows without values that depend on the clock."""
     rows = metric_writer.read(run_dir / metric_writer.FILE)
     return [{k: v for k, v in row.items() if "per_second" not in k} for row in rows]
 

@@ -1,4 +1,4 @@
-"""Images that an evaluation shows, and what TensorBoard is given of them."""
+"""Images of evaluations, side by side and in TensorBoard."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""One update: where arrays go, how batches are split, what is thrown away."""
+"""One update: placement of arrays, micro-batches, discarded updates."""
 
 import dataclasses
 

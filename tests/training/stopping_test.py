@@ -1,4 +1,4 @@
-"""A run that a signal stops, and the command that goes on with it."""
+"""A run stopped by a signal, and resumed by the same command."""
 
 import os
 import pathlib
