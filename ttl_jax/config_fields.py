@@ -1,4 +1,4 @@
-"""The fields of every run's config: default, check, and who may change them when.
+"""The fields of every run's config: default, check, sharing, and change on resume.
 
 `configs.common` builds configs from this table, pipelines share its fields between their
 stages, and `ttl_jax.training.config_check` checks values against it. Fields of a single
@@ -92,7 +92,7 @@ FIELDS = {
     "crop_mix": Field(()),
     "whole_share": Field(0.0, SHARE),  # of pairs shown whole, reduced to the crop size
     "mirror": Field(True),  # left to right
-    "quarter_turns": Field(False),  # real rain falls: turned rain is not realistic
+    "quarter_turns": Field(False),  # unrealistic for rain, which falls
     "color_jitter": Field(False),  # channel order and gamma; for few photographs
     "resave_pairs": Field(False),  # half of the pairs scaled by 0.5 to 2 and compressed
     "num_threads": Field(4, NOT_NEGATIVE, SAFE),  # decoding threads of each worker
@@ -113,7 +113,7 @@ FIELDS = {
     "warmup_steps": Field(50, NOT_NEGATIVE, shared=False),  # cosine
     "final_fraction": Field(0.01, shared=False),  # last rate over first (cosine)
     "patience": Field(5, POSITIVE, shared=False),  # windows (plateau)
-    # Least updates of a window, which is an epoch otherwise (plateau).
+    # Smallest window in updates; a window is an epoch if that is longer (plateau).
     "min_window": Field(1000, POSITIVE, shared=False),
     "min_learning_rate": Field(1e-6, shared=False),  # plateau
     "clip_norm": Field(1.0, NOT_NEGATIVE),  # largest gradient norm; 0.0: no clipping
