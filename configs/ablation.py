@@ -1,176 +1,213 @@
-"""Tables 3 and 4, and rows beyond them: what each part of the method brings.
+"""Tables 3 and 4, and further rows: what each part of the method contributes.
 
     python -m ttl_jax.main --config=configs/ablation.py:small --workdir=runs/ablation \\
         --config.rainy=folder:/photos/rain --config.clean=folder:/photos/clean \\
         --config.pairs=folder:/photos/pairs
 
-trains both teachers once, then every row of `rows` with every seed of `seeds`, one seed
-after the other: distillation and fine-tuning, or `scratch` for V2. All rows of a seed see
-the same pairs in the same order for as many updates, except where their description
-says otherwise; the workdir's `ablation.json` lists them. Given again with other rows or
-seeds, the command adds those. One stage's field is set as in the pipeline
-(--config.derain.num_steps=500; `scratch` follows `derain` until it is set itself), other
-rows are chosen by --config.rows="('both','direct_only')".
+trains both teachers once, then every row of `rows` with every seed of `seeds`, seed by
+seed: distillation and fine-tuning, or `scratch` for V2. All rows of a seed see the same
+pairs in the same order for the same number of updates, unless their description says
+otherwise. The workdir's `ablation.json` lists them. Called again with other rows or
+seeds, the command adds those. --config.rows="('both','projections')" chooses rows of
+`make_rows`. A field of one stage is set as in the pipeline
+(--config.derain.num_steps=500); `scratch` follows `derain` until it is set itself.
 
-Few pairs are where transfer should help most: the rows `both_10`, `scratch_10`,
-`both_50` and `scratch_50` train on so many of them, others with each seed.
+Transfer should help most with few pairs: the rows `both_10`, `scratch_10`, `both_50` and
+`scratch_50` train on that many, drawn anew for each seed.
 
-The teachers are shared: the spread over seeds holds that of distillation and fine-tuning,
-not that of training the teachers, and is too small by it.
+Note: all seeds share the teachers, so the spread over seeds leaves out theirs and is too
+small.
 
 Paper: section Ablation Study, Tables 3 and 4.
 Expect: in the paper, on Test-I, 35.01 dB for `both`, 34.34 for `recog_only`, 33.92 for
-`recon_only`, 34.26 for `scratch`, of one run each.
+`recon_only`, 34.26 for `scratch`, each from one run.
 Time: with n seeds and the default rows, 3 n distillations, 4 n trainings on the pairs and
-the two teachers; a network is compiled once and not once a run.
+the two teachers; each network is compiled once, not once per run.
 """
 
+import dataclasses
+from typing import Any
+
 from configs import common, pipeline, scratch
+from ttl_jax import suggestions
+
+TEACHERS = ("recog", "recon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the ablation; by default V1.
+
+    Attributes:
+      description: One line for tables.
+      tables: Tables of the paper that have this row.
+      distill: Fields of the distillation that differ from the config.
+      derain: Fields of the fine-tuning that differ.
+      student: Row whose distillation it starts from; empty: its own.
+      scratch: Fields of the training from random weights that differ; None: the row
+        fine-tunes a student.
+      reference: Row that tables compare it with.
+    """
+
+    description: str
+    tables: tuple[int, ...] = ()
+    distill: dict[str, Any] = dataclasses.field(default_factory=dict)
+    derain: dict[str, Any] = dataclasses.field(default_factory=dict)
+    student: str = ""
+    scratch: dict[str, Any] | None = None
+    reference: str = "both"
 
 
 def get_config(preset=None):
     config = pipeline.get_config(preset)
-    del config.stages, config.teachers
-    config.rows = ("both", "recog_only", "recon_only", "scratch")  # of variants
-    # Not the teachers' seed, config.seed: a student of the same starts from the random
-    # values that its teachers started from, and others do not.
+    del config.teachers
+    config.planner = "configs.ablation"  # the module with list_runs and list_rows
+    config.stages = (*config.stages, "scratch")
+    config.rows = ("both", "recog_only", "recon_only", "scratch")
+    # Not config.seed, the teachers' seed: with it a student would start from the random
+    # values that its teachers started from.
     config.seeds = (1, 2, 3)
     config.scratch = scratch.get_config(preset)
     own = ("stage", "run", "from_student", "encoder_learning_rate")
-    common.follow(config.scratch, config.derain, tuple(set(config.derain) - set(own)))
-    all_steps = sum(
-        config[stage].get_oneway_ref("num_steps")
-        for stage in ("recog", "recon", "distill", "derain")
-    )
-    config.variants = {
-        **_of_the_paper(all_steps),
-        **_with_other_rates(config.derain.get_oneway_ref("learning_rate")),
-        **_with_few_pairs(10),
-        **_with_few_pairs(50),
-        **_with_other_distillations(),
-    }
+    common.follow(config.scratch, config.derain, but=own)
     return config
 
 
-def _of_the_paper(all_steps):
-    """Tables 3 and 4, and V2 for as many updates as V1 takes in all its stages."""
-    return {
-        "both": _from_student("V1: both teachers", tables=(3, 4)),
-        "recog_only": _from_student(
-            "the recognition teacher alone",
-            tables=(3,),
-            distill={"teachers": ("recog",)},
-            derain={"teachers": ("recog",)},
+def make_rows(config) -> dict[str, Row]:
+    """Returns all rows by name."""
+    rate = config.derain.learning_rate
+    v2_rate = config.scratch.learning_rate
+    all_steps = sum(config[name].num_steps for name in (*TEACHERS, "distill", "derain"))
+    rows = {
+        "both": Row("V1: both teachers", (3, 4)),
+        "recog_only": _with_teacher("recog", "the recognition teacher alone"),
+        "recon_only": _with_teacher("recon", "the reconstruction teacher alone"),
+        "scratch": Row("V2: random weights, pairs alone", (4,), scratch={}),
+        "scratch_total": Row(
+            "V2 for as many updates as the four stages of V1 together",
+            (4,),
+            scratch={"num_steps": all_steps},
         ),
-        "recon_only": _from_student(
-            "the reconstruction teacher alone",
-            tables=(3,),
-            distill={"teachers": ("recon",)},
-            derain={"teachers": ("recon",)},
-        ),
-        "scratch": _from_scratch("V2: random weights, pairs alone"),
-        "scratch_total": _from_scratch(
-            "V2 for as many updates as the four stages of V1 take together",
-            num_steps=all_steps,
-        ),
-    }
-
-
-def _with_other_rates(rate):
-    """V2 and V1 with other learning rates than the config's, which is `rate`."""
-    return {
-        "scratch_twice": _from_scratch(
+        "scratch_twice": Row(
             "V2 at twice the learning rate",
-            tables=(),
+            scratch=_rates(2 * v2_rate, 2 * v2_rate),
             reference="scratch",
-            **_rates(2 * rate, 2 * rate),
         ),
-        "scratch_half": _from_scratch(
+        "scratch_half": Row(
             "V2 at half the learning rate",
-            tables=(),
+            scratch=_rates(0.5 * v2_rate, 0.5 * v2_rate),
             reference="scratch",
-            **_rates(0.5 * rate, 0.5 * rate),
         ),
-        "encoder_equal": _from_student(
+        "encoder_equal": Row(
             "V1, the encoder at the decoder's learning rate",
-            student="both",
             derain=_rates(rate, rate),
-        ),
-        "encoder_tenth": _from_student(
-            "V1, the encoder at a tenth of the decoder's learning rate, as in the paper",
             student="both",
+        ),
+        "encoder_tenth": Row(
+            "V1, the encoder at a tenth of the decoder's learning rate, as in the paper",
             derain=_rates(rate, 0.1 * rate),
+            student="both",
         ),
-    }
-
-
-def _with_other_distillations():
-    """V1 with other forms of the stage before the last, or another decoder after it."""
-    return {
-        "direct_only": _from_student(
-            "Eq. 3 without Eq. 4",
-            distill={"term_weights": {"indirect_recog": 0.0, "indirect_recon": 0.0}},
-        ),
-        "indirect_only": _from_student(
-            "Eq. 4 without Eq. 3",
-            distill={"term_weights": {"direct_recog": 0.0, "direct_recon": 0.0}},
-        ),
-        "normalized": _from_student(
-            "features normalised over the channels before Eq. 3",
-            distill={"normalize_features": True},
-        ),
-        "projections": _from_student(
+        "projections": Row(
             "a 1x1 projection per teacher between the student and Eqs. 3 and 4",
             distill={"projections": True},
         ),
-        "student_from_recog": _from_student(
+        "student_from_recog": Row(
             "the student starts from E_recog, not from random weights",
             distill={"student_init": "recog"},
         ),
-        "decoder_from_recon": _from_student(
-            "D_dr starts from D_recon, not from random weights",
-            student="both",
-            derain={"decoder_init": "recon"},
-        ),
     }
+    for count in (10, 50):
+        fields = {"num_pairs": count}
+        rows[f"both_{count}"] = Row(
+            f"V1 on {count} pairs", derain=fields, student="both"
+        )
+        rows[f"scratch_{count}"] = Row(
+            f"V2 on {count} pairs", scratch=fields, reference=f"both_{count}"
+        )
+    return rows
 
 
-def _from_student(
-    description, tables=(), distill=(), derain=(), student="", reference="both"
-):
-    """A row that fine-tunes a student, and the fields in which it differs from V1."""
-    return {
-        "description": description,
-        "tables": tables,  # of the paper
-        "student": student,  # the row whose distillation it starts from; empty: its own
-        "reference": reference,  # the row that tables compare it with
-        "stages": {"distill": dict(distill), "derain": dict(derain)},
-    }
+def _with_teacher(name: str, description: str) -> Row:
+    fields = {"teachers": (name,)}
+    return Row(description, (3,), distill=fields, derain=fields)
 
 
-def _from_scratch(description, tables=(4,), reference="both", **fields):
-    """A row that trains on the pairs alone."""
-    return {
-        "description": description,
-        "tables": tables,
-        "student": "",
-        "reference": reference,
-        "stages": {"scratch": fields},
-    }
-
-
-def _rates(decoder, encoder):
+def _rates(decoder: float, encoder: float) -> dict[str, float]:
     return {"learning_rate": decoder, "encoder_learning_rate": encoder}
 
 
-def _with_few_pairs(count):
-    """V1 and V2 on so many of the pairs, the same ones with the same seed."""
-    fields = {"num_pairs": count}
-    return {
-        f"both_{count}": _from_student(
-            f"V1 on {count} pairs", student="both", derain=fields
-        ),
-        f"scratch_{count}": _from_scratch(
-            f"V2 on {count} pairs", tables=(), reference=f"both_{count}", **fields
-        ),
+def list_runs(config) -> list:
+    """Returns the configs to train: the teachers that rows need, then each seed's runs.
+
+    Raises:
+      ValueError: If `rows` or `seeds` are invalid.
+    """
+    _check(config)
+    rows, runs = make_rows(config), {}
+    for seed in config.seeds:
+        for name in config.rows:
+            for run in _list_runs_of_row(config, rows, name, seed):
+                runs[run.run] = run
+    needed = {
+        name for run in runs.values() if run.stage == "distill" for name in run.teachers
     }
+    return [*(config[name] for name in TEACHERS if name in needed), *runs.values()]
+
+
+def _list_runs_of_row(config, rows: dict[str, Row], name: str, seed: int) -> list:
+    row = rows[name]
+
+    def change(stage, run_name, fields):
+        run = config[stage].copy_and_resolve_references()
+        run.update(run=run_name, seed=seed, **fields)
+        return run
+
+    last = _last_run(rows, name, seed)
+    if row.scratch is not None:
+        return [change("scratch", last, row.scratch)]
+    student = row.student or name
+    student_run = f"distill_{student}_seed{seed}"
+    return [
+        change("distill", student_run, rows[student].distill),
+        change("derain", last, {"student_run": student_run, **row.derain}),
+    ]
+
+
+def _last_run(rows: dict[str, Row], name: str, seed: int) -> str:
+    """Folder of a row's run that removes rain."""
+    stage = "derain_" if rows[name].scratch is None else ""
+    return f"{stage}{name}_seed{seed}"
+
+
+def list_rows(config) -> list[dict[str, Any]]:
+    """Returns the entries of `ablation.json` for the config's rows and seeds."""
+    rows = make_rows(config)
+    return [
+        {
+            "name": name,
+            "description": rows[name].description,
+            "tables": list(rows[name].tables),
+            "reference": rows[name].reference,
+            "runs": {str(seed): _last_run(rows, name, seed) for seed in config.seeds},
+        }
+        for name in config.rows
+    ]
+
+
+def _check(config) -> None:
+    for field in ("rows", "seeds"):
+        values = config[field]
+        if not isinstance(values, tuple) or not values:
+            raise ValueError(f"config.{field}={values!r} must be a tuple, not empty.")
+        if len(set(values)) < len(values):
+            raise ValueError(f"config.{field}={values!r} has the same value twice.")
+    if not all(isinstance(seed, int) and seed >= 0 for seed in config.seeds):
+        raise ValueError(f"config.seeds={config.seeds!r} must be whole numbers from 0.")
+    rows = make_rows(config)
+    for name in config.rows:
+        if name not in rows:
+            known = suggestions.known_and_hint(name, rows)
+            raise ValueError(
+                f"config.rows={config.rows!r}: {name!r} is unknown; choose from {known}"
+            )

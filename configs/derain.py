@@ -3,13 +3,13 @@
     python -m ttl_jax.main --config=configs/derain.py:small \\
         --config.pairs=folder:/photos/pairs
 
-It reads the run `distill` of the same --workdir and preset; with
---config.teachers="('recog',)" the run distill_recog, and is then named derain_recog.
+It starts from the run `distill` of the same --workdir and preset. With
+--config.teachers="('recog',)" it starts from distill_recog and is named derain_recog.
 
-Paper: section Guiding Student Network to Remove Rain, Eq. 2; 6000 of Rain1200's pairs,
-4e-5 for the student and 4e-4 for the decoder.
-Expect: +9.2 dB on Rain100H and +3.4 dB on Rain100L after 1000 steps; after those of
-`configs/shipped.py`, README, "What was measured".
+Paper: section Guiding Student Network to Remove Rain, Eq. 2; 6000 pairs of Rain1200,
+learning rates 4e-5 for the student and 4e-4 for the decoder.
+Expect: +9.2 dB on Rain100H and +3.4 dB on Rain100L after 1000 steps. For the steps of
+`configs/shipped.py`: README, "What was measured".
 Time: 0.75 s a step on 2 CPU cores (small, crops of 64, batch 8).
 """
 
@@ -20,13 +20,12 @@ def get_config(preset=None):
     config = common.get_config(preset)
     config.stage = "derain"
     config.dataset = "pairs"
-    config.teachers = ("recog", "recon")  # those of the distillation it starts from
-    config.student_run = ""  # the run it starts from; empty: as distill names it
+    config.teachers = ("recog", "recon")  # of the distillation to start from
+    config.student_run = ""  # run to start from; empty: the default name of distill
     config.from_student = True
-    # Weights that remove rain already, to go on with: shipped, a run, or a file that
-    # ttl_jax.pack wrote. The run is then named tuned. Empty: the student.
+    # Weights to go on with that already remove rain: shipped, a run, or a file written by
+    # ttl_jax.pack. The run is then named tuned. Empty: the student.
     config.start_from = ""
-    config.decoder_init = ""  # empty: random; or recon: D_dr starts as D_recon
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
     config.learning_rate = 1e-3  # of the decoder

@@ -1,4 +1,4 @@
-"""Weights with local sums go on with what they harmed most where there is no rain.
+"""Weights with local sums go on with the rain-free regions that they harmed most.
 
     python launch/hard_negatives.py --checkpoint runs/shipped/local_sums \\
         --clean list:runs/lists/clean_train.txt --output runs/hard
@@ -6,11 +6,12 @@
     python launch/average_weights.py runs/shipped/hard_negatives shipped@0.1 \\
         --output mine.safetensors
 
-The squares that the first command found come back more often than other rain-free
-photographs, under streaks and without; the learning rate falls to its end. So few updates
-cost rain removal, of which the mean with the weights that all began from keeps most.
+The first command finds square regions, which are trained on more often than other
+rain-free photographs, with streaks and without. The learning rate falls to its end. These
+few updates weaken the removal of rain; the average with the original weights keeps most
+of it.
 
-Paper: none; it does not say what rain removal does to photographs without rain.
+Paper: none; it does not mention the effect on photographs without rain.
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures".
 Time: as `configs/local_sums.py`.
 """

@@ -1,21 +1,21 @@
-"""The earlier shipped weights go on with local sums, so that they work at camera size.
+"""The weights of 0.1 go on with local sums, so that they work at camera size.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/local_sums.py --workdir=runs/shipped
 
-Their channel attention summed over the whole image: on a large photograph these are other
-sums than on a training crop. Here sums run over a box of cells, and the crops differ in
-size from step to step. Most are smaller than the box, so that small photographs work too;
-some exceed it by two cells, so that the network learns the sums that it will be used with.
-Rain-free photographs with thin structures drawn on them are to stay as they are, with rain
-on top and without. `configs/hard_negatives.py` goes on from here.
+The channel attention of 0.1 sums over the whole image, and the sums of a large photograph
+differ from those of a training crop. Here sums run over a box of cells, and the size of
+the crops changes from step to step. Most crops are smaller than the box, so that small
+photographs work too. Some exceed it by two cells, so that the network learns the sums of
+large photographs. Rain-free photographs with thin structures drawn on them teach it to
+keep such structures, with rain and without. `configs/hard_negatives.py` goes on from here.
 
 --config.encoder.attention_cell=32 --config.encoder.attention_radius=2 --config.run=sums_160
-trains another row of the comparison of sums, ttl_jax/weights/MODEL_CARD.md.
+trains another row of the comparison of sums in ttl_jax/weights/MODEL_CARD.md.
 
-Paper: none; it says nothing about sums or about large photographs.
+Paper: none; it does not mention large photographs.
 Expect: ttl_jax/weights/MODEL_CARD.md, "Sums".
-Time: 3 s a step on one CPU core (small), after 6 minutes of compiling four sizes of crops.
+Time: 3 s a step on one CPU core (small), after compiling four crop sizes for 6 minutes.
 """
 
 from configs import derain

@@ -1,4 +1,4 @@
-"""Stage 1: an encoder and a classifier tell rainy photographs from rain-free ones.
+"""Stage 1: an encoder and a classifier distinguish rainy from rain-free photographs.
 
     python -m ttl_jax.main --config=configs/recog.py:small \\
         --config.rainy=folder:/photos/rain --config.clean=folder:/photos/clean

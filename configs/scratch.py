@@ -1,10 +1,11 @@
-"""V2 of Table 4: the network of stage 4 from random weights, on the pairs alone.
+"""V2 of Table 4: the network of stage 4, trained from random weights on the pairs only.
 
     python -m ttl_jax.main --config=configs/scratch.py:small \\
         --config.pairs=folder:/photos/pairs
 
-All params learn at the decoder's rate: fine-tuning's rate for the encoder would cripple
-a random one. Compare with `derain` at its steps, and at the steps of all four stages.
+All params learn at the decoder's rate, as the rate for fine-tuning an encoder is too low
+for a random one. Compare it with `derain` at equal steps, and at the steps of all four
+stages together.
 
 Paper: section Ablation Study, "Effectiveness of transfer tasks".
 Expect: README, "What was measured".

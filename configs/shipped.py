@@ -1,20 +1,20 @@
-"""The recipe of the shipped weights up to 0.1: `configs/pipeline.py` on a collection's lists.
+"""Recipe of the shipped weights up to 0.1: `configs/pipeline.py` on lists of a collection.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \\
         --config.encoder.attention_cell=0
 
 A fifth run, `tuned`, goes on from `derain` with the same rain larger, smaller and
-compressed. Without the last flag the same recipe trains with local sums from the start,
-which nobody has done. Today's weights go on from those of 0.1: `configs/local_sums.py`.
-What was tried beside these choices stands in ttl_jax/weights/MODEL_CARD.md; only training
-scenes are trained on, and the validation scenes chose.
+compressed. Without the last flag, the recipe trains with local sums from the start; this
+is untested. Current weights go on from those of 0.1: `configs/local_sums.py`. Other choices
+that were tried are in ttl_jax/weights/MODEL_CARD.md. Training uses training scenes only;
+choices were made on validation scenes.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures".
-Time: the first three stages an hour on 2 CPU cores; derain 7 minutes on a shared H200 (15 to
-30 ms a step, with --config.derain.num_workers=7), over a day on 2 CPU cores; tuned half an hour
-on a core.
+Time: the first three stages an hour on 2 CPU cores; derain 7 minutes on a shared H200 (15
+to 30 ms a step, with --config.derain.num_workers=7), over a day on 2 CPU cores; tuned half
+an hour on one core.
 """
 
 from configs import common, derain, pipeline
@@ -39,8 +39,8 @@ def get_config(preset=None):
     config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
     config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
     config.tuned = derain.get_config(preset)
-    common.follow(config.tuned, config, pipeline.SHARED)
-    # With one teacher, the run that `tuned` starts from would have another name.
+    common.follow(config.tuned, config, but=("preset",))
+    # With a single teacher, the run that `tuned` starts from would have another name.
     del config.teachers
     config.tuned.start_from = "derain"
     config.tuned.resave_pairs = True

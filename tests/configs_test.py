@@ -24,13 +24,13 @@ def test_all_runs_of_a_config_are_checked_and_built(name, preset):
         stage = make_stage(run)
         assert run.preset == (preset or "small")
         assert set(stage.trainable) <= set(stage.modules)
-        if preset == "smoke" and "rows" not in config:
+        if preset == "smoke" and "planner" not in config:
             assert run.num_steps <= 2 and run.crop_size <= 32
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_config_says_which_command_reads_it_and_what_to_expect(name):
-    told = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
-    assert f"python -m ttl_jax.main --config=configs/{name}.py" in told
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    assert f"python -m ttl_jax.main --config=configs/{name}.py" in docstring
     for heading in ("Paper:", "Expect:", "Time:"):
-        assert f"\n{heading}" in told, heading
+        assert f"\n{heading}" in docstring, heading

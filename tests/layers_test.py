@@ -26,12 +26,12 @@ ROOMS = {
     },
     "ttl_jax/__main__": {"ttl_jax"},
     "ttl_jax/config_files": set(),
-    "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "chex", "optax"},
+    "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "optax"},
     "ttl_jax/metrics": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.metrics"},
     "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},
     "ttl_jax/stages": {
         "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.stages.networks",
-        "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
+        "ttl_jax.stages.teachers", "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
     },
     # files <- rain, structures <- sources <- sets <- loading, never back
     "ttl_jax/data/__init__": {"ttl_jax.data.sources"},
@@ -54,7 +54,7 @@ ROOMS = {
     # No stage, model or loss; what is on disk is the business of `weights`.
     "ttl_jax/training": {
         "jax", "flax", "numpy", "optax", "einops", "absl", "tqdm", "tensorboardX",
-        "ttl_jax.data.loading", "ttl_jax.stages.stage",
+        "ttl_jax.config_fields", "ttl_jax.data.loading", "ttl_jax.stages.stage",
         "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/inference": {
@@ -74,6 +74,8 @@ ROOMS = {
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/allocator": set(),
+    "ttl_jax/config_fields": set(),
+    "ttl_jax/presets": set(),
     "ttl_jax/atomic_files": set(),
     "ttl_jax/slurm": set(),
     "ttl_jax/suggestions": set(),
@@ -92,7 +94,9 @@ ROOMS = {
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks"},
     "ttl_jax/prepare": FLAGS | {"ttl_jax.data", "ttl_jax.reports"},
-    "configs": {"ml_collections", "configs"},
+    "configs": {
+        "ml_collections", "configs", "ttl_jax.config_fields", "ttl_jax.presets",
+    },
 }  # fmt: skip
 
 FILES = sorted(

@@ -1,14 +1,11 @@
-"""The commands as a user starts them: whole chain, mistakes, a kill."""
+"""The commands as a user starts them: the whole chain, and mistakes."""
 
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-import time
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -16,7 +13,6 @@ from PIL import Image
 
 from configs import common, derain
 from ttl_jax import models
-from ttl_jax.training import metric_writer
 from ttl_jax.weights import fingerprints, flat_params, saved_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -127,10 +123,10 @@ def test_weights_are_packed_adapted_and_restored_with(chain, photographs, tmp_pa
         f"--config.eval_clean={clean}",
     )
     before, _ = saved_runs.load_modules(chain / "derain")
-    after, told = saved_runs.load_modules(tmp_path / "adapt")
+    after, metadata = saved_runs.load_modules(tmp_path / "adapt")
     assert set(after) == {"encoder", "decoder"}  # the frozen ones are not stored
     for module in ("encoder", "decoder", "frozen_encoder", "frozen_decoder"):
-        origin = told["origins"][module]
+        origin = metadata["origins"][module]
         of = before[module.removeprefix("frozen_")]
         assert (origin["run"], origin["step"]) == (str(packed), 2)
         assert origin["digest"] == fingerprints.digest(of)
@@ -138,7 +134,7 @@ def test_weights_are_packed_adapted_and_restored_with(chain, photographs, tmp_pa
         before["encoder"]
     )
     assert {"photographs/clean_psnr", "photographs/opacity_before"} < set(
-        told["evaluation"]
+        metadata["evaluation"]
     )
     flags = ["--checkpoint", tmp_path / "adapt", "--output", tmp_path / "restored"]
     run("derain", rainy / "0.png", *flags)
@@ -169,42 +165,6 @@ def test_fifth_stage_is_one_stage_file_and_one_config(photographs, tmp_path):
     modules, metadata = saved_runs.load_modules(tmp_path / "denoise")
     assert set(modules) == {"encoder", "decoder"}
     assert metadata["evaluation"]["photographs/mse"] > 0
-
-
-def test_killed_run_ends_with_exactly_the_weights_of_an_undisturbed_one(
-    photographs, tmp_path
-):
-    def arguments(name):
-        return (
-            "--config=configs/scratch.py:smoke",
-            f"--workdir={tmp_path / name}",
-            "--config.num_steps=12",
-            "--config.eval_every=12",
-            *data_flags(photographs),
-        )
-
-    run("main", *arguments("undisturbed"))
-    killed = tmp_path / "killed" / "scratch"
-    process = subprocess.Popen(
-        command("main", *arguments("killed")), cwd=ROOT, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    rows = []
-    while not any(row["step"] >= 5 for row in rows):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-        path = killed / metric_writer.FILE
-        rows = metric_writer.read(path) if path.exists() else []
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert saved_runs.load_modules(killed)[1]["step"] < 12
-    run("main", *arguments("killed"))
-    ours, theirs = (
-        saved_runs.load_modules(tmp_path / name / "scratch")
-        for name in ("killed", "undisturbed")
-    )
-    assert ours[1]["step"] == theirs[1]["step"] == 12
-    jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
 
 
 def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(

@@ -1,4 +1,4 @@
-"""Damaged and hostile files, the same at every call."""
+"""Damaged and hostile files, reproducible from a seed."""
 
 import io
 import random
@@ -40,7 +40,7 @@ def _flip_bits(data, rng):
 
 
 def _flip_early_bits(data, rng):
-    """Where headers are."""
+    """Flips bits of the header."""
     for _ in range(rng.randint(1, 4)):
         data[rng.randrange(min(len(data), 64))] ^= 1 << rng.randrange(8)
     return bytes(data)
@@ -59,7 +59,7 @@ def _zero_range(data, rng):
 
 
 def _set_number(data, rng):
-    """A size, an offset or a count that is none."""
+    """Overwrites bytes with an invalid size, offset or count."""
     number = rng.choice([0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
     start = rng.randrange(min(len(data), 256))
     data[start : start + 4] = struct.pack(rng.choice("<>") + "I", number)
@@ -78,7 +78,7 @@ _DAMAGES = (
 
 
 def images() -> dict[str, bytes]:
-    """Sound image files of every format and kind, by name."""
+    """Valid image files of every format and kind, by name."""
     colour, grey = Image.fromarray(noise(24, 33, 3)), Image.fromarray(noise(24, 33))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -126,7 +126,7 @@ def _deep_tiff():
 
 
 def png(width, height, pixels: bytes, *chunks, bit_depth=8, colour_type=2) -> bytes:
-    """A PNG with these deflated rows, whatever they hold."""
+    """A PNG with the given deflated rows, valid or not."""
     header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
     body = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -137,7 +137,7 @@ def png(width, height, pixels: bytes, *chunks, bit_depth=8, colour_type=2) -> by
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files that claim or hold far more than they are, by name."""
+    """Small files that claim or decompress to huge sizes, by name."""
     zeros = zlib.compress(bytes(50_000_000), 9)  # a thousandth of that
     bits = zlib.compress(bytes(14_000 * (1 + 12_000 // 8)), 9)
     rows = zlib.compress(bytes(24 * (1 + 33 * 3)))
@@ -154,7 +154,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def _with_huge_sizes() -> dict[str, bytes]:
-    """Sound files, the width and height in their headers replaced."""
+    """Valid files with huge sizes put into their headers."""
     sound = images()
     jpeg, gif, bmp = (sound[f"colour.{suffix}"] for suffix in ("jpg", "gif", "bmp"))
     frame = jpeg.index(b"\xff\xc0") + 5  # SOF0: marker, length, depth, height, width
@@ -181,7 +181,7 @@ def _with_huge_sizes() -> dict[str, bytes]:
 
 
 def _tiff(changes: dict[int, int]) -> bytes:
-    """A grey TIFF of 33 x 24 pixels, tags of its directory replaced."""
+    """A grey TIFF of 33 x 24 pixels with some tags replaced."""
     tags = {256: 33, 257: 24, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 24}
     tags[279] = 33 * 24
     entries = sorted((tags | changes).items())

@@ -9,7 +9,6 @@ squares over all elements is the default here; the unsquared norm is one of `DIS
 
 from collections.abc import Mapping
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -62,16 +61,21 @@ def distance(a: jax.Array, b: jax.Array, kind: str = "mse") -> jax.Array:
       kind: A key of `DISTANCES`.
 
     Raises:
-      ValueError: If the kind is unknown.
-      AssertionError: If the shapes differ.
+      ValueError: If the kind is unknown or the shapes differ.
     """
-    chex.assert_equal_shape([a, b])
+    _check_shapes(a, b)
     check_kind(kind, "kind")
     return DISTANCES[kind](a, b)
 
 
+def _check_shapes(a: jax.Array, b: jax.Array) -> None:
+    # Otherwise one of them would be broadcast silently.
+    if a.shape != b.shape:
+        raise ValueError(f"got shapes {a.shape} and {b.shape}; they must be equal.")
+
+
 def recognition(scores: jax.Array, labels: jax.Array, kind: str = "mse") -> jax.Array:
-    """Loss of the rain classifier, Eq. 1.
+    """Returns the loss of the rain classifier, Eq. 1.
 
     Args:
       scores: Output of D_recog [N], unbounded.
@@ -79,13 +83,13 @@ def recognition(scores: jax.Array, labels: jax.Array, kind: str = "mse") -> jax.
       kind: A key of `DISTANCES`, or "cross_entropy", which takes the scores as logits.
     """
     if kind == "cross_entropy":
-        chex.assert_equal_shape([scores, labels])
+        _check_shapes(scores, labels)
         return jnp.mean(optax.losses.sigmoid_binary_cross_entropy(scores, labels))
     return distance(scores, labels, kind)
 
 
 def sobel_gradients(images: jax.Array) -> jax.Array:
-    """Horizontal and vertical Sobel gradients per channel, [N, H, W, C] to [..., 2C].
+    """Returns horizontal and vertical Sobel gradients, [N, H, W, C] to [N, H, W, 2C].
 
     Note: the paper says "horizontal and vertical gradients". The kernels are divided by
     8, so that a ramp of slope 1 per pixel has gradient 1; borders are reflected.
@@ -115,7 +119,7 @@ def reconstruction(
     kind: str = "mse",
     gradient_weight: float = 1.0,
 ) -> jax.Array:
-    """Distance of images plus that of their gradients, Eq. 2.
+    """Returns the distance of images plus that of their gradients, Eq. 2.
 
     Args:
       restored: Output of D_recon or D_dr [N, H, W, 3].
@@ -127,37 +131,32 @@ def reconstruction(
     return distance(restored, clean, kind) + gradient_weight * gradients
 
 
-def standardize(features: jax.Array) -> jax.Array:
-    """Features with zero mean and unit variance over the channels of each pixel."""
-    return jax.nn.standardize(features, axis=-1, epsilon=1e-6)
-
-
 def distillation(
     student: Mapping[str, jax.Array],
     teachers: Mapping[str, jax.Array],
     *,
     kind: str = "mse",
 ) -> dict[str, jax.Array]:
-    """Terms of Eq. 3 or Eq. 4, a scalar per teacher; the equation is their sum.
+    """Returns the terms of Eq. 3 or Eq. 4, a scalar per teacher; their sum is the equation.
 
     Args:
-      student: For Eq. 3 E_stu(I), or its projection for that teacher; for Eq. 4 what
-        each teacher's frozen decoder makes of it. By teacher.
-      teachers: For Eq. 3 E_recog(I) and E_recon(I); for Eq. 4 what their decoders make
-        of them. By teacher, of the same shapes.
+      student: Student's features by teacher: E_stu(I), or its projection for that
+        teacher, for Eq. 3; the output of each teacher's decoder for them for Eq. 4.
+      teachers: Features E_recog(I) and E_recon(I) by teacher for Eq. 3, the output of
+        their decoders for Eq. 4. Same shapes.
       kind: A key of `DISTANCES`.
     """
     return {name: distance(student[name], teachers[name], kind) for name in teachers}
 
 
 def direct_floor(teachers: Mapping[str, jax.Array]) -> jax.Array:
-    """The least value of Eq. 3 that a single feature can reach, as mean squares.
+    """Returns the smallest value of Eq. 3 that one student can reach, as mean squares.
 
-    One feature cannot equal several teachers: the optimum is their mean. For two
-    teachers, it is half the mean squared distance between them.
+    One feature cannot equal several teachers; the optimum is their mean. With two
+    teachers the floor is half the mean squared distance between them.
 
     Args:
-      teachers: Features of equal shape, by teacher.
+      teachers: Features by teacher, of equal shape.
     """
     stacked = jnp.stack([teachers[name] for name in sorted(teachers)])
     spread = stacked - stacked.mean(axis=0, keepdims=True)

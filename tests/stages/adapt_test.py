@@ -1,4 +1,4 @@
-"""Adaptation without pairs: what counts as a streak, what is laid, what is wanted."""
+"""Adaptation without pairs: finding streaks, laying them, and the loss."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def modules_that(restore, restore_frozen):
 
 
 def back_to(scene):
-    """Restores images of the scene's size, and leaves those of half of it alone."""
+    """Returns the scene for images of its size, and other images unchanged."""
     return lambda image: scene if image.shape == scene.shape else image
 
 
@@ -71,7 +71,7 @@ def test_opacity_of_streaks_is_found_by_a_white_top_hat(batch, opacity):
     np.testing.assert_allclose(shown[inside], top_hat[inside], atol=1e-5)
 
 
-def test_veils_colours_noise_and_darkening_are_no_streaks(batch, key):
+def test_veils_colours_noise_and_darkening_are_not_streaks(batch, key):
     scene = batch["scene"]
     noise = 2.9 / 255 * jax.random.uniform(key, scene.shape[:-1])[..., None]
     tinted = scene.at[:, :, 4::8, 0].add(0.3)
@@ -82,7 +82,7 @@ def test_veils_colours_noise_and_darkening_are_no_streaks(batch, key):
 
     for image in (scene + 0.1, tinted, scene + noise):
         assert opacity_in(image).max() == 0
-    # Beside what got darker nothing got brighter.
+    # Pixels beside the darker columns are unchanged.
     assert opacity_in(darker)[:, :, 4::8].max() == 0
 
 
@@ -95,7 +95,7 @@ def test_streaks_on_white_stay_in_range(opacity):
 
 
 def remove_thin_streaks(images):
-    """An opening: takes off what is narrower than five pixels."""
+    """Opening that removes what is narrower than five pixels."""
     return jnp.asarray(ndimage.grey_opening(np.asarray(images), size=(1, 1, 5, 1)))
 
 
@@ -143,7 +143,7 @@ def test_streaks_are_drawn_by_how_much_was_found(key):
     np.testing.assert_array_equal(nothing, 0 * opacity)
 
 
-def test_who_changes_nothing_leaves_all_that_is_laid(config, batch, key, opacity):
+def test_loss_of_an_identity_is_the_streaks_that_were_laid(config, batch, key, opacity):
     loss, scalars = loss_of(config, batch, key)
     left = np.asarray(opacity * (1 - batch["clean"]))
     # The floor of three levels is taken off the streaks as they were.
@@ -152,7 +152,7 @@ def test_who_changes_nothing_leaves_all_that_is_laid(config, batch, key, opacity
     assert scalars["clean"] == 0 and loss == scalars["laid"]
 
 
-def test_who_takes_the_streaks_off_has_no_error_but_on_clean_photographs(
+def test_removing_the_streaks_leaves_only_the_error_on_clean_photographs(
     config, batch, key
 ):
     found = adapt.opacity_between(
@@ -222,7 +222,7 @@ def test_no_gradient_reaches_the_frozen_weights(config, batch, key):
     assert jax.grad(loss)(0.5) == 0
 
 
-def test_evaluation_sets_the_weights_beside_what_they_were(config, batch, key):
+def test_evaluation_compares_the_weights_with_the_frozen_ones(config, batch, key):
     modules = modules_that(back_to(batch["scene"]), lambda image: image)
     clean = {**batch, "clean": batch["scene"]}
     scores = adapt.make_stage(config).eval_fn(modules, clean, key)
@@ -240,14 +240,14 @@ def test_evaluation_sets_the_weights_beside_what_they_were(config, batch, key):
 @pytest.mark.parametrize(
     ("field", "value", "fault"),
     [
-        ("streak_gain", (1.5, 0.5), "least and the greatest"),
-        ("streak_gain", (0.0, 1.0), "least and the greatest"),
-        ("streak_gain", (1.0,), "least and the greatest"),
+        ("streak_gain", (1.5, 0.5), "smallest and the largest"),
+        ("streak_gain", (0.0, 1.0), "smallest and the largest"),
+        ("streak_gain", (1.0,), "smallest and the largest"),
         ("streak_zoom", 0.5, "streak_zoom=0.5 must be at least 1"),
         ("clean_weight", -1.0, "clean_weight=-1.0 must not be negative"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(config, field, value, fault):
+def test_invalid_values_are_refused(config, field, value, fault):
     config[field] = value
     with pytest.raises(ValueError, match=fault):
         adapt.make_stage(config)

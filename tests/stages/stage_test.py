@@ -1,4 +1,4 @@
-"""Stages as values: what they refuse, and what each loss trains."""
+"""Stages as values: invalid ones are refused, and each loss trains its modules."""
 
 import functools
 
@@ -88,9 +88,11 @@ def test_unknown_module_name_is_an_error(field):
         make(**{field: wrong[field]})
 
 
-def test_each_trained_module_needs_a_learning_rate():
+def test_each_trained_module_needs_a_learning_rate_above_zero():
     with pytest.raises(ValueError, match="give one to each"):
         make(learning_rates={})
+    with pytest.raises(ValueError, match="'encoder' is 0.0; it must be greater"):
+        make(learning_rates={"encoder": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -199,32 +201,7 @@ def test_student_starts_from_no_encoder_but_a_teachers(name):
         make_stage(config)
 
 
-def test_decoder_starts_from_that_of_the_reconstruction():
-    config = derain.get_config("smoke")
-    config.decoder_init = "recon"
-    sources = make_stage(config).init_from
-    assert sources["decoder"] == Source("recon", "decoder", "")
-    assert sources["encoder"] == Source("distill", "encoder", "")
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({"decoder_init": "recog"}, "decoder_init='recog'"),
-        ({"from_student": False}, "where the encoder starts from a student"),
-        ({"recon_decoder": {"skip_width": 0}}, "needs the same fields"),
-    ],
-)
-def test_decoder_that_cannot_start_from_that_of_the_reconstruction_is_refused(
-    changes, fault
-):
-    config = derain.get_config("smoke")
-    config.update({"decoder_init": "recon"} | changes)
-    with pytest.raises(ValueError, match=fault):
-        make_stage(config)
-
-
-def test_weights_that_remove_rain_already_are_gone_on_with_in_a_run_of_its_own():
+def test_training_weights_further_is_a_run_of_its_own():
     config = derain.get_config("smoke")
     config.start_from = "shipped"
     stage = make_stage(config)
@@ -236,7 +213,7 @@ def test_weights_that_remove_rain_already_are_gone_on_with_in_a_run_of_its_own()
 
 @pytest.mark.parametrize(
     "changes",
-    [{"decoder_init": "recon"}, {"student_run": "distill"}, {"from_student": False}],
+    [{"student_run": "distill"}, {"from_student": False}],
 )
 def test_two_origins_of_the_same_weights_are_refused(changes):
     config = derain.get_config("smoke")
@@ -263,7 +240,7 @@ def test_fine_tuning_has_two_learning_rates_and_scratch_has_one():
 @pytest.mark.parametrize(
     ("changes", "has_floor"),
     [
-        ({"normalize_features": True}, True),
+        ({}, True),
         ({"projections": True}, False),
         ({"feature_loss": "l1"}, False),
     ],

@@ -1,16 +1,15 @@
-"""The best of a run's evaluations: its rule, and the run that keeps it."""
+"""The best step of a run: the rule, and runs that keep it."""
 
 import math
 import os
 
-import chex
 import jax
 import numpy as np
 import pytest
 
 from tests.training import toy_stage
 from tests.training.loop_test import Interruption, all_arrays, interrupt_at
-from ttl_jax.training import best, loop, metric_writer
+from ttl_jax.training import best, metric_writer
 from ttl_jax.weights import saved_runs
 
 
@@ -71,7 +70,7 @@ def expected(config, tmp_path):
     """The best step by the log of a run that keeps all steps, and its weights."""
     config = config.copy_and_resolve_references()
     config.update({"checkpoint_every": 1, "keep_checkpoints": 8})
-    loop.train(config, tmp_path / "all")
+    toy_stage.train(config, tmp_path / "all")
     run_dir = tmp_path / "all" / "toy"
     values = {
         row["step"]: row["photographs/mean"]
@@ -97,7 +96,7 @@ def assert_holds(run_dir, expected):
 
 
 def test_best_step_is_kept_beside_the_last_one(config, expected, tmp_path):
-    loop.train(with_best(config), tmp_path)
+    toy_stage.train(with_best(config), tmp_path)
     assert_holds(tmp_path / "toy", expected)
 
 
@@ -109,29 +108,27 @@ def test_interrupted_run_keeps_the_best_step_of_an_undisturbed_one(
     with monkeypatch.context() as context:
         interrupt_at(context, "place_batch", call)
         with pytest.raises(Interruption):
-            loop.train(with_best(config), tmp_path)
-    loop.train(with_best(config), tmp_path)
+            toy_stage.train(with_best(config), tmp_path)
+    toy_stage.train(with_best(config), tmp_path)
     assert_holds(tmp_path / "toy", expected)
 
 
 def test_choosing_changes_nothing_of_the_training(config, tmp_path):
-    loop.train(config, tmp_path / "without")
-    loop.train(with_best(config), tmp_path / "with")
-    chex.assert_trees_all_equal(
-        all_arrays(tmp_path / "without" / "toy"), all_arrays(tmp_path / "with" / "toy")
-    )
+    toy_stage.train(config, tmp_path / "without")
+    toy_stage.train(with_best(config), tmp_path / "with")
+    runs = [tmp_path / name / "toy" for name in ("without", "with")]
+    jax.tree.map(np.testing.assert_array_equal, *map(all_arrays, runs))
 
 
 def test_unknown_metric_and_no_evaluation_set_are_refused_before_training(
     config, tmp_path
 ):
     config.best_metric = "photographs/psnr"
-    for start in (loop.check, loop.train):
-        with pytest.raises(ValueError, match="the evaluations give photographs/mean"):
-            start(config, tmp_path)
+    with pytest.raises(ValueError, match="the evaluations give photographs/mean"):
+        toy_stage.train(config, tmp_path)
     config.eval_clean = ()
     with pytest.raises(ValueError, match="give nothing, without evaluation sets"):
-        loop.train(config, tmp_path)
+        toy_stage.train(config, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -140,5 +137,5 @@ def test_photographs_that_are_trained_on_choose_no_best_step(config, tmp_path):
     with pytest.raises(
         ValueError, match="config.eval_clean: 4 photographs are trained"
     ):
-        loop.train(with_best(config), tmp_path)
+        toy_stage.train(with_best(config), tmp_path)
     assert not list(tmp_path.iterdir())

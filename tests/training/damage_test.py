@@ -1,4 +1,4 @@
-"""Damaged and hostile checkpoints: named, never obeyed, and the way on from there."""
+"""Damaged and hostile checkpoints are named and never executed; runs fall back."""
 
 import builtins
 import json
@@ -19,7 +19,7 @@ import tensorstore
 from tests import mutations
 from tests.training import metadata, toy_stage
 from tests.training.loop_test import all_arrays
-from ttl_jax.training import loop
+from ttl_jax.training.run import fall_back
 from ttl_jax.weights import checkpoint, rebuild, saved_runs
 
 STEP = f"{saved_runs.FOLDER}/2"
@@ -290,18 +290,18 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(photographs, tmp_path)
         photographs, schedule="constant", checkpoint_every=2, num_steps=4
     )
     for name in ("damaged", "undisturbed"):
-        loop.train(config, tmp_path / name)
+        toy_stage.train(config, tmp_path / name)
     run_dir = tmp_path / "damaged" / "toy"
     assert saved_runs.saved_steps(run_dir) == [2, 4]
     for path in (run_dir / saved_runs.FOLDER / "4" / "progress").rglob("d/*"):
         path.write_bytes(b"")
     config.num_steps = 6
     with pytest.raises(saved_runs.CheckpointError, match="toy/checkpoints/4 cannot"):
-        loop.train(config, tmp_path / "damaged")
-    loop.fall_back(config, tmp_path / "damaged")
+        toy_stage.train(config, tmp_path / "damaged")
+    fall_back(tmp_path / "damaged" / "toy")
     assert saved_runs.saved_steps(run_dir) == [2]
     for name in ("damaged", "undisturbed"):
-        loop.train(config, tmp_path / name)
+        toy_stage.train(config, tmp_path / name)
     ours, theirs = (
         all_arrays(tmp_path / name / "toy") for name in ("damaged", "undisturbed")
     )
@@ -310,12 +310,13 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(photographs, tmp_path)
 
 
 TWO_PROCESSES = """
-import pathlib, sys, types
+import pathlib, sys
 import jax
 number, port, run_dir = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
-from ttl_jax.training import checkpoint, loop, saved_runs, sharding
-loop.fall_back(types.SimpleNamespace(run=run_dir.name), run_dir.parent)
+from ttl_jax.training.run import fall_back
+from ttl_jax.weights import saved_runs
+fall_back(run_dir)
 print(saved_runs.saved_steps(run_dir), saved_runs.load_modules(run_dir)[1]["step"])
 """
 
@@ -364,19 +365,19 @@ def test_on_a_full_disk_the_last_step_stays_and_the_run_goes_on_later(
     config = toy_stage.get_config(
         photographs, schedule="constant", checkpoint_every=2, num_steps=2
     )
-    loop.train(config, small_disk)
+    toy_stage.train(config, small_disk)
     before = all_arrays(small_disk / "toy")
     config.num_steps = 6
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 40_000))
     with pytest.raises(OSError, match="No space left on device") as caught:
-        loop.train(config, small_disk)
+        toy_stage.train(config, small_disk)
     assert str(small_disk / "toy") in str(caught.value)
     found = all_arrays(small_disk / "toy")
     jax.tree.map(np.testing.assert_array_equal, found, before)
     ballast.unlink()
     for workdir in (small_disk, tmp_path / "undisturbed"):
-        loop.train(config, workdir)
+        toy_stage.train(config, workdir)
     ours, theirs = (
         all_arrays(workdir / "toy")
         for workdir in (small_disk, tmp_path / "undisturbed")

@@ -22,11 +22,12 @@ NUM_STEPS = 20
 def train(*, fsdp):
     """Losses and params of updates with a batch of eight rows each."""
     mesh = sharding.make_mesh()
-    stage = toy_stage.make_stage(toy_stage.get_config("", hidden=1024))
-    tx = optax.with_extra_args_support(optax.sgd(0.002))
-    networks, current = state.create(
-        stage, tx, state.Loaded({}, {}, {}), mesh, seed=0, keep_ema=True, fsdp=fsdp
+    config = toy_stage.get_config(
+        "", hidden=1024, compute_dtype="float64", ema_decay=0.9, fsdp=fsdp
     )
+    stage = toy_stage.make_stage(config)
+    tx = optax.with_extra_args_support(optax.sgd(0.002))
+    networks, current = state.create(config, stage, tx, state.Loaded({}, {}, {}), mesh)
     placement = current.placement
     widen = jax.jit(
         lambda tree: jax.tree.map(
@@ -35,25 +36,14 @@ def train(*, fsdp):
         out_shardings=placement,
     )
     current = widen(current)
-    train_step = step.make_train_step(
-        stage,
-        networks,
-        tx,
-        mesh,
-        placement,
-        seed=0,
-        compute_dtype="float64",
-        num_micro_batches=1,
-        ema_decay=0.9,
-    )
+    train_step = step.make_train_step(config, stage, networks, tx, mesh, placement)
     losses = []
-    rows = 8 // sharding.process_count()
+    index, count = sharding.process_share()
+    rows = 8 // count
     for i in range(NUM_STEPS):
         image = np.random.default_rng(i).integers(0, 255, (8, 4, 4, 3), dtype=np.uint8)
         batch = {"image": image, "replaced": np.zeros(8, np.float32)}
-        own = slice(
-            rows * sharding.process_index(), rows * (sharding.process_index() + 1)
-        )
+        own = slice(rows * index, rows * (index + 1))
         placed = sharding.place_batch(mesh, {k: v[own] for k, v in batch.items()})
         current, scalars = train_step(current, networks.frozen, placed)
         losses.append(float(scalars["loss"]))

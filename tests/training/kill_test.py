@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training import killing
+from tests.training import killing, toy_stage
 from tests.training.loop_test import all_arrays, rows_of
-from ttl_jax.training import loop
 from ttl_jax.weights import saved_runs
 
 
@@ -33,12 +32,12 @@ def kill_until_hit(start, aims, seed, num_kills):
 
     Args:
       start: Starts a trainer.
-      aims: Phases, as often as each is to be hit at least.
-      seed: Of the moments.
-      num_kills: The fewest kills; three times as many are the most, as some miss.
+      aims: Phases to hit; one that is listed n times must be hit n times.
+      seed: Seed of the moments.
+      num_kills: Smallest number of kills; the largest is three times that, as some miss.
 
     Returns:
-      How many were killed, and how often each phase was hit.
+      Number of kills, and the number of hits by phase.
     """
     chance = random.Random(seed)
     hits, missing = collections.Counter(), collections.Counter(aims)
@@ -56,7 +55,7 @@ def kill_until_hit(start, aims, seed, num_kills):
 
 
 def assert_same_run(one, other):
-    """Same arrays, numbers and saved steps, the best one among them."""
+    """Checks for equal arrays, numbers and saved steps, including the best one."""
     for run_dir in (one, other):
         names = {path.name for path in (run_dir / saved_runs.FOLDER).iterdir()}
         assert names == set(map(str, saved_runs.saved_steps(run_dir)))  # nothing else
@@ -87,7 +86,9 @@ def test_killed_run_ends_with_exactly_the_state_of_an_undisturbed_one(
         lambda: start(photographs, tmp_path / "killed", num_steps), aims, 0, num_kills
     )
     print(f"{count} kills: {dict(hits)}")  # for --capture=no
-    loop.train(killing.make_config(photographs, num_steps), tmp_path / "undisturbed")
+    toy_stage.train(
+        killing.make_config(photographs, num_steps), tmp_path / "undisturbed"
+    )
     assert_same_run(tmp_path / "killed" / "toy", tmp_path / "undisturbed" / "toy")
 
 

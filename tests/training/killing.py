@@ -1,7 +1,6 @@
-"""Kills a trainer of the toy stage while it is at something in particular.
+"""Kills a trainer of the toy stage in a chosen phase.
 
-What a process is at shows in what it has written; what it was at when it died, in what
-is left of that.
+The files that a process has written show its phase, also after its death.
 """
 
 import os
@@ -19,8 +18,8 @@ from ttl_jax.weights import saved_runs
 ROOT = pathlib.Path(__file__).parents[2]
 PARTIAL = ".orbax-checkpoint-tmp"  # ends the name of a step that is being written
 
-# What a trainer does, and how long the longest of it takes, roughly, in seconds. A kill
-# comes at any time within it.
+# Phases of a trainer with their approximate duration in seconds. A kill comes at any time
+# within its phase.
 PHASES = {
     "import": 1.5,
     "compilation": 0.3,
@@ -57,7 +56,7 @@ def make_flags(photographs, workdir, num_steps):
 
 
 class Trainer:
-    """A command that trains, goes on or has nothing left to do.
+    """A command that trains, resumes or is finished.
 
     Attributes:
       process: The command.
@@ -80,7 +79,7 @@ class Trainer:
             )
 
     def phases(self) -> set[str]:
-        """What the process is at, or was at when it ended; a save runs beside steps."""
+        """Current phases of the process, or its last ones; a save runs beside steps."""
         log = self._read_log()
         if "params, trained" not in log:
             return {"import"}
@@ -108,7 +107,7 @@ class Trainer:
         """Kills the process within a phase, once it has done some steps.
 
         Returns:
-          What it was at; nothing if it was through before.
+          Phases in which it was killed; empty if it finished before.
         """
         is_early = phase in ("import", "compilation")
         while self.process.poll() is None:
@@ -141,7 +140,7 @@ class Trainer:
 
 
 class LocalProcesses(Trainer):
-    """What launch/local.sh starts: one of them is killed, and the script kills the rest."""
+    """Processes of launch/local.sh: one is killed, and the script ends the others."""
 
     def _victim(self, random) -> int:
         script = self.process.pid

@@ -1,8 +1,7 @@
-"""The loop: interrupted and resumed, refused, stopped by a value that is not finite."""
+"""The loop: runs interrupted and resumed, refused, stopped by non-finite values."""
 
 import dataclasses
 import json
-import pathlib
 
 import jax
 import numpy as np
@@ -10,8 +9,8 @@ import optax
 import pytest
 from PIL import Image
 
-from configs import derain
 from tests.training import toy_stage
+from ttl_jax.data.loading import pipeline
 from ttl_jax.training import loop, metric_writer, sharding, train_log
 from ttl_jax.weights import checkpoint, saved_runs
 
@@ -36,20 +35,8 @@ def all_arrays(run_dir):
     return step, jax.tree.map(np.asarray, items)
 
 
-def test_a_run_has_the_name_it_is_given_or_its_stage_s():
-    config = derain.get_config("smoke")
-    for change, name in (
-        ({}, "derain"),
-        ({"teachers": ("recog",)}, "derain_recog"),
-        ({"start_from": "shipped"}, "tuned"),
-        ({"run": "mine"}, "mine"),
-    ):
-        config.update(change)
-        assert loop.directory_of(config, "runs") == pathlib.Path("runs", name)
-
-
 def rows_of(run_dir):
-    """What was logged, without what depends on the clock."""
+    """Logged rows without values that depend on the clock."""
     rows = metric_writer.read(run_dir / metric_writer.FILE)
     return [{k: v for k, v in row.items() if "per_second" not in k} for row in rows]
 
@@ -59,8 +46,8 @@ class Interruption(Exception):
 
 
 def interrupt_at(monkeypatch, function_name, call):
-    """Makes the nth call of a function of `loop.sharding` raise."""
-    function, calls = getattr(loop.sharding, function_name), [0]
+    """Makes the nth call of a function of `sharding` raise."""
+    function, calls = getattr(sharding, function_name), [0]
 
     def interrupted(*args, **kwargs):
         calls[0] += 1
@@ -68,7 +55,7 @@ def interrupt_at(monkeypatch, function_name, call):
             raise Interruption
         return function(*args, **kwargs)
 
-    monkeypatch.setattr(loop.sharding, function_name, interrupted)
+    monkeypatch.setattr(sharding, function_name, interrupted)
 
 
 # Batches are placed for the first evaluation (1), steps 1-3 before step 1 (2-4), step 4
@@ -81,12 +68,12 @@ def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
     call, mix, photographs, tmp_path, monkeypatch
 ):
     config = toy_stage.get_config(photographs, crop_mix=mix)
-    undisturbed = loop.train(config, tmp_path / "undisturbed")
+    undisturbed = toy_stage.train(config, tmp_path / "undisturbed")
     with monkeypatch.context() as context:
         interrupt_at(context, "place_batch", call)
         with pytest.raises(Interruption):
-            loop.train(config, tmp_path / "interrupted")
-    resumed = loop.train(config, tmp_path / "interrupted")
+            toy_stage.train(config, tmp_path / "interrupted")
+    resumed = toy_stage.train(config, tmp_path / "interrupted")
     assert resumed == undisturbed
     (step, ours), (other_step, theirs) = (
         all_arrays(tmp_path / name / "toy") for name in ("interrupted", "undisturbed")
@@ -99,7 +86,7 @@ def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
 
 
 def test_reading_ends_with_the_run(photographs, tmp_path, monkeypatch):
-    batches, ended = loop.pipeline.TrainingData.batches, []
+    batches, ended = pipeline.TrainingData.batches, []
 
     def watched(*args):
         try:
@@ -107,10 +94,10 @@ def test_reading_ends_with_the_run(photographs, tmp_path, monkeypatch):
         finally:
             ended.append(True)
 
-    monkeypatch.setattr(loop.pipeline.TrainingData, "batches", watched)
+    monkeypatch.setattr(pipeline.TrainingData, "batches", watched)
     interrupt_at(monkeypatch, "place_batch", 3)
     with pytest.raises(Interruption) as raised:
-        loop.train(toy_stage.get_config(photographs), tmp_path)
+        toy_stage.train(toy_stage.get_config(photographs), tmp_path)
     assert raised.tb and ended  # though its frames still hold the batches
 
 
@@ -119,29 +106,29 @@ def test_resumed_run_goes_on_at_its_checkpoint(photographs, tmp_path, monkeypatc
     with monkeypatch.context() as context:
         interrupt_at(context, "place_batch", 10)  # before step 6; step 4 is saved
         with pytest.raises(Interruption):
-            loop.train(config, tmp_path)
+            toy_stage.train(config, tmp_path)
     placed = []
-    place = loop.sharding.place_batch
+    place = sharding.place_batch
     monkeypatch.setattr(
-        loop.sharding, "place_batch", lambda *a: placed.append(1) or place(*a)
+        sharding, "place_batch", lambda *a: placed.append(1) or place(*a)
     )
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     assert len(placed) == 2 + 2 + 1  # two steps, two batches ahead, and an evaluation
 
 
 def test_finished_run_is_not_trained_again(photographs, tmp_path, monkeypatch):
     config = toy_stage.get_config(photographs)
-    first = loop.train(config, tmp_path)
-    monkeypatch.setattr(loop.sharding, "place_batch", None)
-    assert loop.train(config, tmp_path) == first
+    first = toy_stage.train(config, tmp_path)
+    monkeypatch.setattr(sharding, "place_batch", None)
+    assert toy_stage.train(config, tmp_path) == first
 
 
 def test_more_steps_go_on_from_the_end(photographs, tmp_path):
     config = toy_stage.get_config(photographs, schedule="constant")
-    loop.train(config, tmp_path / "in two parts")
+    toy_stage.train(config, tmp_path / "in two parts")
     config.num_steps = 8
-    loop.train(config, tmp_path / "in two parts")
-    loop.train(config, tmp_path / "at once")
+    toy_stage.train(config, tmp_path / "in two parts")
+    toy_stage.train(config, tmp_path / "at once")
     for name in ("in two parts", "at once"):
         assert all_arrays(tmp_path / name / "toy")[0] == 8
     jax.tree.map(
@@ -161,17 +148,17 @@ def test_training_learns(photographs, tmp_path):
         eval_every=100,
         checkpoint_every=100,
     )
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     rows = rows_of(tmp_path / "toy")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < losses[0] / 5
 
 
 def test_changed_config_is_named(photographs, tmp_path):
-    loop.train(toy_stage.get_config(photographs), tmp_path)
+    toy_stage.train(toy_stage.get_config(photographs), tmp_path)
     config = toy_stage.get_config(photographs, num_steps=8, learning_rate=0.5)
     with pytest.raises(ValueError, match="learning_rate was 0.001, is 0.5"):
-        loop.train(config, tmp_path)
+        toy_stage.train(config, tmp_path)
 
 
 def test_changed_images_are_named(photographs, tmp_path):
@@ -179,38 +166,38 @@ def test_changed_images_are_named(photographs, tmp_path):
     folder.mkdir()
     for i in range(3):
         Image.new("RGB", (20, 20), (i, 0, 0)).save(folder / f"{i}.png")
-    loop.train(toy_stage.get_config(folder), tmp_path)
+    toy_stage.train(toy_stage.get_config(folder), tmp_path)
     Image.new("RGB", (20, 20)).save(folder / "added.png")
     with pytest.raises(ValueError, match="new: clean .*added.png"):
-        loop.train(toy_stage.get_config(folder, num_steps=8), tmp_path)
+        toy_stage.train(toy_stage.get_config(folder, num_steps=8), tmp_path)
 
 
 @pytest.mark.parametrize("num_steps", [6, 8])  # of a finished run, of one to go on
 def test_teacher_trained_again_stops_a_run(num_steps, photographs, tmp_path):
     teacher = toy_stage.get_config(photographs, run="teacher")
-    loop.train(teacher, tmp_path)
+    toy_stage.train(teacher, tmp_path)
     config = toy_stage.get_config(photographs, frozen_teacher=True)
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     teacher.num_steps = 8
-    loop.train(teacher, tmp_path)
+    toy_stage.train(teacher, tmp_path)
     config.num_steps = num_steps
     with pytest.raises(ValueError, match="teacher came from .*'step': 6.*'step': 8"):
-        loop.train(config, tmp_path)
+        toy_stage.train(config, tmp_path)
 
 
 def test_teacher_of_another_function_with_the_same_shapes_is_refused(
     photographs, tmp_path
 ):
     teacher = toy_stage.get_config(photographs, run="teacher", brightness=1.0)
-    loop.train(teacher, tmp_path)
+    toy_stage.train(teacher, tmp_path)
     config = toy_stage.get_config(photographs, frozen_teacher=True, brightness=2.0)
     with pytest.raises(ValueError, match="brightness was 1.0, is 2.0"):
-        loop.train(config, tmp_path)
+        toy_stage.train(config, tmp_path)
 
 
 def test_frozen_module_is_neither_saved_nor_optimized(photographs, tmp_path):
-    loop.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
-    loop.train(toy_stage.get_config(photographs, frozen_teacher=True), tmp_path)
+    toy_stage.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    toy_stage.train(toy_stage.get_config(photographs, frozen_teacher=True), tmp_path)
     _, items = all_arrays(tmp_path / "toy")
     names = [
         jax.tree_util.keystr(path)
@@ -223,7 +210,7 @@ def test_frozen_module_is_neither_saved_nor_optimized(photographs, tmp_path):
 def test_missing_teacher_is_named_with_its_command_before_images_are_read(tmp_path):
     config = toy_stage.get_config("nowhere", frozen_teacher=True)
     with pytest.raises(ValueError, match="starts from 'teacher'") as error:
-        loop.train(config, tmp_path)
+        toy_stage.train(config, tmp_path)
     assert toy_stage.SOURCE.command in str(error.value)
 
 
@@ -231,7 +218,7 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     photographs, tmp_path
 ):
     config = toy_stage.get_config(photographs, num_steps=2, clip_norm=0.0)
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     before = all_arrays(tmp_path / "toy")
     # Metadata of a run that would overflow, put beside weights that are still finite.
     for path in (tmp_path / "toy" / saved_runs.FOLDER).rglob("metadata"):
@@ -243,7 +230,7 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
         photographs, num_steps=8, clip_norm=0.0, learning_rate=1e30
     )
     with pytest.raises(FloatingPointError, match="step 3 is not finite") as error:
-        loop.train(config, tmp_path)
+        toy_stage.train(config, tmp_path)
     assert ".png" in str(error.value)
     step, arrays = all_arrays(tmp_path / "toy")
     assert step == 2
@@ -300,10 +287,10 @@ def test_skipped_batch_is_as_if_its_update_had_done_nothing(
     config = toy_stage.get_config(photographs, schedule=schedule, num_steps=8)
     with monkeypatch.context() as context:
         doing_nothing_at(3, context)
-        loop.train(config, tmp_path / "gap")
+        toy_stage.train(config, tmp_path / "gap")
     config.update(bad_steps=(3,), skip_bad_batches=1)
     config.update(log_every=every, eval_every=every, checkpoint_every=every)
-    loop.train(config, tmp_path / "skipped")
+    toy_stage.train(config, tmp_path / "skipped")
     (step, ours), (other_step, theirs) = (
         all_arrays(tmp_path / name / "toy") for name in ("skipped", "gap")
     )
@@ -325,12 +312,12 @@ def test_run_that_skips_batches_ends_alike_where_it_was_interrupted(
     call, photographs, tmp_path, monkeypatch
 ):
     config = toy_stage.get_config(photographs, bad_steps=(2, 4), skip_bad_batches=2)
-    loop.train(config, tmp_path / "undisturbed")
+    toy_stage.train(config, tmp_path / "undisturbed")
     with monkeypatch.context() as context:
         interrupt_at(context, "place_batch", call)
         with pytest.raises(Interruption):
-            loop.train(config, tmp_path / "interrupted")
-    loop.train(config, tmp_path / "interrupted")
+            toy_stage.train(config, tmp_path / "interrupted")
+    toy_stage.train(config, tmp_path / "interrupted")
     runs = [tmp_path / name / "toy" for name in ("interrupted", "undisturbed")]
     jax.tree.map(np.testing.assert_array_equal, *map(all_arrays, runs))
     (_, ours), (_, theirs) = map(saved_runs.load_modules, runs)
@@ -345,17 +332,17 @@ def test_batches_skipped_before_an_interruption_count(
     with monkeypatch.context() as context:
         interrupt_at(context, "place_batch", 7)  # step 2 is saved
         with pytest.raises(Interruption):
-            loop.train(config, tmp_path)
+            toy_stage.train(config, tmp_path)
     fault = (
         r"step 4 is not finite \(fault and loss; distance 0.*fault nan.*\). Its images"
     )
     with pytest.raises(FloatingPointError, match=fault) as error:
-        loop.train(config, tmp_path)
-    assert "So were steps [1]" in str(error.value)
+        toy_stage.train(config, tmp_path)
+    assert "Steps [1] were skipped before." in str(error.value)
     assert "--config.skip_bad_batches=11" in str(error.value)
     assert saved_runs.saved_steps(tmp_path / "toy") == [2, 4]
     config.skip_bad_batches = 2
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     metadata = saved_runs.load_modules(tmp_path / "toy")[1]
     assert metadata["skipped_steps"] == [1, 4]
 
@@ -373,20 +360,20 @@ def fragile(tmp_path):
 
 
 def break_after_opening(monkeypatch, path):
-    opening = loop.pipeline.open_training_data
+    opening = pipeline.open_training_data
 
     def open_and_break(*args):
         data = opening(*args)
         path.unlink()
         return data
 
-    monkeypatch.setattr(loop.pipeline, "open_training_data", open_and_break)
+    monkeypatch.setattr(pipeline, "open_training_data", open_and_break)
 
 
 def test_share_of_replaced_images_is_logged(fragile, tmp_path, monkeypatch):
     break_after_opening(monkeypatch, tmp_path / "photographs" / "3.png")
     fragile.max_replaced = 0.5
-    loop.train(fragile, tmp_path)
+    toy_stage.train(fragile, tmp_path)
     rows = rows_of(tmp_path / "toy")
     shares = [row[key] for row in rows if (key := "train/replaced_images") in row]
     assert shares == pytest.approx([0.2, 0.2])  # each epoch has one of five
@@ -397,8 +384,8 @@ def test_too_many_replaced_images_stop_the_run_and_are_named(
 ):
     break_after_opening(monkeypatch, tmp_path / "photographs" / "3.png")
     fragile.max_replaced = 0.1
-    with pytest.raises(ValueError, match=r"20.0% of the images could not be") as error:
-        loop.train(fragile, tmp_path)
+    with pytest.raises(ValueError, match=r"20.0% of the images can no") as error:
+        toy_stage.train(fragile, tmp_path)
     assert "photographs/3.png cannot be read: No such file" in str(error.value)
     assert "--config.max_replaced=0.1" in str(error.value)
     assert rows_of(tmp_path / "toy")[-1]["step"] == 5  # was written before

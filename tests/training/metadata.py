@@ -1,8 +1,8 @@
-"""What a saved step tells of itself, for tests that save one by hand."""
+"""Metadata of a saved step, for tests that save one by hand."""
 
 
 def make(**entries):
-    """Metadata in the form that training writes, with these entries instead."""
+    """Returns metadata in the form that training writes, with some entries replaced."""
     return {
         "config": {"num_steps": 1},
         "modules": {},

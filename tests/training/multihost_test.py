@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.training import gradient_descent, toy_stage
-from ttl_jax.training import loop, metric_writer, sharding
+from ttl_jax.training import metric_writer, sharding
 from ttl_jax.weights import fingerprints, saved_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def assert_same_end(one, other):
 def alone(photographs, tmp_path_factory):
     """Twenty steps of this process, which has four devices."""
     workdir = tmp_path_factory.mktemp("alone")
-    loop.train(of_steps(photographs, 20)[0], workdir)
+    toy_stage.train(of_steps(photographs, 20)[0], workdir)
     return workdir
 
 
@@ -149,14 +149,14 @@ def test_run_of_two_processes_goes_on_in_one(fsdp, alone, photographs, tmp_path)
     checksums = saved_runs.read_metadata(tmp_path / "toy", 10)[saved_runs.CHECKSUMS]
     assert set(checksums) == {"params", "ema", "progress"}
     assert {type(value) for value in checksums.values()} == {str if fsdp else int}
-    loop.train(of_steps(photographs, 20)[0], tmp_path)
+    toy_stage.train(of_steps(photographs, 20)[0], tmp_path)
     assert_same_training(alone, tmp_path)
 
 
 def test_run_of_one_process_goes_on_in_two_with_other_devices(
     alone, photographs, tmp_path
 ):
-    loop.train(of_steps(photographs, 10)[0], tmp_path)
+    toy_stage.train(of_steps(photographs, 10)[0], tmp_path)
     _, flags = of_steps(photographs, 20, fsdp=True)
     finish(start_two(tmp_path, photographs, *flags, devices=1))
     assert_same_training(alone, tmp_path)
@@ -255,8 +255,8 @@ def test_processes_end_soon_when_one_of_them_finds_no_photograph(
         (("a:1", None, None), "--num_processes and --process_id missing"),
         ((None, None, 0), "--coordinator and --num_processes missing"),
         (("node1", 2, 0), "--coordinator=node1 must be HOST:PORT"),
-        (("node1:1", 2, 2), "--process_id=2 of --num_processes=2 is none"),
-        (("node1:1", 0, 0), "--process_id=0 of --num_processes=0 is none"),
+        (("node1:1", 2, 2), "--process_id=2 is out of range for"),
+        (("node1:1", 0, 0), "--process_id=0 is out of range for"),
     ],
 )
 def test_processes_that_contradict_each_other_are_refused(given, fault):
@@ -329,7 +329,7 @@ def test_one_process_joins_nothing(joined, monkeypatch):
 def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
     config, flags = of_steps(photographs, 20, bad_steps=(3, 15), skip_bad_batches=2)
     finish(start_two(tmp_path / "two", photographs, *flags))
-    loop.train(config, tmp_path / "one")
+    toy_stage.train(config, tmp_path / "one")
     assert_same_end(tmp_path / "one", tmp_path / "two")
     for name in ("one", "two"):
         metadata = saved_runs.load_modules(tmp_path / name / "toy")[1]

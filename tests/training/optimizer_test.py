@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from ttl_jax.config_fields import SCHEDULES
 from ttl_jax.training import optimizer
 
 RATES = {"encoder": 4e-5, "decoder": 4e-4}
@@ -75,7 +76,7 @@ def test_plateau_stops_at_the_floor_of_each_group():
 
 
 def test_logged_rate_is_the_one_updates_are_made_with():
-    for kind in optimizer.KINDS:
+    for kind in SCHEDULES:
         schedule = make_schedule(
             kind, window=1, patience=1, num_steps=8, warmup_steps=3
         )

@@ -1,4 +1,4 @@
-"""Weights go on in the network that they were trained in, or in one with other sums."""
+"""Weights fit the network that they were trained in, or one with other sums."""
 
 import pytest
 

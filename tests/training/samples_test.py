@@ -1,4 +1,4 @@
-"""Images that an evaluation shows, and what TensorBoard is given of them."""
+"""Images of evaluations, side by side and in TensorBoard."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
-from ttl_jax.training import loop, samples
+from ttl_jax.training import samples
 from ttl_jax.weights import saved_runs
 
 
@@ -69,7 +69,7 @@ def config(photographs):
 def test_each_evaluation_shows_the_same_crops_as_the_network_then_maps_them(
     config, tmp_path
 ):
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     shown = images_of(tmp_path / "toy")
     tags = [f"photographs/input_dark/{i}" for i in range(2)]
     assert set(shown) == {(step, tag) for step in (0, 3, 6) for tag in tags}
@@ -86,5 +86,5 @@ def test_each_evaluation_shows_the_same_crops_as_the_network_then_maps_them(
 
 def test_without_samples_none_are_shown(config, tmp_path):
     config.num_samples = 0
-    loop.train(config, tmp_path)
+    toy_stage.train(config, tmp_path)
     assert not images_of(tmp_path / "toy")

@@ -1,4 +1,4 @@
-"""Batches on their way to the devices, and how the state lies on them."""
+"""Placement of batches and of the state on the devices."""
 
 import jax
 import jax.numpy as jnp

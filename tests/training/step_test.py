@@ -1,4 +1,4 @@
-"""One update: where arrays go, how batches are split, what is thrown away."""
+"""One update: placement of arrays, micro-batches, discarded updates."""
 
 import dataclasses
 
@@ -22,28 +22,14 @@ def stage(photographs):
     return toy_stage.make_stage(toy_stage.get_config(photographs))
 
 
-def make(stage, *, tx=None, devices=4, ema_decay=0.0, fsdp=False, **changes):
+def make(stage, *, tx=None, devices=4, ema_decay=0.0, **changes):
     """Networks, state and train step on some of the devices."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
     tx = optax.with_extra_args_support(tx or optax.sgd(0.1))
-    networks, initial = state.create(
-        stage,
-        tx,
-        state.Loaded({}, {}, {}),
-        mesh,
-        seed=0,
-        keep_ema=ema_decay > 0,
-        fsdp=fsdp,
-    )
-    options = {"seed": 0, "compute_dtype": "float32", "num_micro_batches": 1}
+    config = toy_stage.get_config("", ema_decay=ema_decay, **changes)
+    networks, initial = state.create(config, stage, tx, state.Loaded({}, {}, {}), mesh)
     train_step = step.make_train_step(
-        stage,
-        networks,
-        tx,
-        mesh,
-        initial.placement,
-        ema_decay=ema_decay,
-        **{**options, **changes},
+        config, stage, networks, tx, mesh, initial.placement
     )
 
     def run(current, batch=BATCH):
@@ -225,17 +211,11 @@ def test_another_module_leaves_the_initial_values_of_the_rest_unchanged(stage):
 
 def test_evaluation_returns_per_image_values_the_mask_and_images(stage):
     mesh = sharding.make_mesh()
+    config = toy_stage.get_config("", ema_decay=0.0, num_samples=3)
     networks, initial = state.create(
-        stage,
-        optax.sgd(0.1),
-        state.Loaded({}, {}, {}),
-        mesh,
-        seed=0,
-        keep_ema=False,
+        config, stage, optax.sgd(0.1), state.Loaded({}, {}, {}), mesh
     )
-    eval_step = step.make_eval_step(
-        stage, networks, mesh, compute_dtype="float32", num_samples=3
-    )
+    eval_step = step.make_eval_step(config, stage, networks, mesh)
     mask = np.array([1] * 7 + [0], np.float32)
     batch = sharding.place_batch(mesh, {**BATCH, "mask": mask})
     out, images = eval_step(initial.weights, {}, batch, jax.random.key(0))

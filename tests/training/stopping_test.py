@@ -1,4 +1,4 @@
-"""A run that a signal stops, and the command that goes on with it."""
+"""A run stopped by a signal, and resumed by the same command."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.training import toy_stage
-from ttl_jax.training import loop, metric_writer, stopping
+from ttl_jax.training import metric_writer, stopping
 from ttl_jax.weights import saved_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     config = toy_stage.get_config(
         photographs, num_steps=num_steps, schedule="constant", checkpoint_every=MANY
     )
-    loop.train(config, tmp_path / "undisturbed")
+    toy_stage.train(config, tmp_path / "undisturbed")
     ours, theirs = (
         saved_runs.load_modules(tmp_path / name / "toy")
         for name in ("stopped", "undisturbed")

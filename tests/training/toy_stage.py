@@ -1,7 +1,7 @@
 """The smallest stage: a 1x1 projection of the image learns to darken it.
 
-It compiles in a second, for tests of the loop and not of a network. The file is a config
-too, as --config=tests/training/toy_stage.py:FOLDER of photographs.
+It compiles in a second, for tests of the loop and not of a network. The file is also a
+config: --config=tests/training/toy_stage.py:FOLDER, with photographs in FOLDER.
 """
 
 import functools
@@ -14,6 +14,7 @@ from configs import common
 from ttl_jax import losses
 from ttl_jax.models import layers
 from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.training import run
 
 
 class Dimmer(nnx.Module):
@@ -38,7 +39,7 @@ SOURCE = Source("teacher", "encoder", "--config=teacher.py")
 def get_config(photographs, **changes):
     """The stage's config, on a folder of photographs."""
     config = common.get_config("smoke")
-    config.stage = "tests.training.toy_stage"  # whoever loads this file
+    config.stage = "tests.training.toy_stage"  # the name under any loader of this file
     config.dataset = "clean"
     config.clean = config.eval_clean = (f"folder:{photographs}",)
     config.crop_size = 8
@@ -47,12 +48,17 @@ def get_config(photographs, **changes):
     config.frozen_teacher = False
     config.brightness = 1.0
     config.hidden = 0  # channels
-    config.bad_steps = ()  # whose loss is not a number
+    config.bad_steps = ()  # steps with a loss of NaN
     config.schedule = "plateau"
     config.min_window = 2
     config.patience = 1
     config.update(changes)
     return config
+
+
+def train(config, workdir) -> dict[str, float]:
+    """Trains a run; returns its last evaluation."""
+    return run.open_run(config, workdir).train().evaluation
 
 
 def make_stage(config) -> Stage:

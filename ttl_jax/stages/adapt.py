@@ -1,4 +1,4 @@
-"""Weights that remove rain, adapted to photographs of one's own, of which none are pairs."""
+"""Adapt weights that remove rain to one's own photographs, without pairs."""
 
 import math
 from collections.abc import Callable
@@ -13,38 +13,35 @@ from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Stage, sources_at
 
 _TRAINED = ("encoder", "decoder")
-_SURE = 0.05  # opacity of a wide streak that is surely one
+_SURE = 0.05  # opacity above which a wide streak certainly is one
 
 
 def make_stage(config) -> Stage:
     """Returns the adaptation of trained weights, those of `config.start_from`.
 
-    The weights as they were, frozen, take the rain off one's own rainy photographs. The
-    streaks among what they took off are rain of the place and the camera without a scene:
-    laid on one's own clean photographs, stronger and larger than they were, they make
-    pairs (Eq. 2). The clean photographs are wanted of themselves too, with the weight
+    A frozen copy of the weights removes the rain from the rainy photographs. The streaks
+    in what it removed show the rain of this place and camera without a scene. They are
+    made stronger and larger and laid on the clean photographs, which gives pairs for
+    Eq. 2. The clean photographs themselves must stay as they are too, with the weight
     `config.clean_weight`.
-    Note: the paper adapts nothing. What the frozen weights see as rain in neither size
-    (see `find_streaks`) is never laid, and what they wrongly take for it, such as a
+    Note: the paper adapts nothing. Rain that the frozen weights do not find at either size
+    (see `find_streaks`) is never laid, and what they take for rain by mistake, such as a
     lamp post, is.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     _check(config)
 
-    def distance(modules, image, wanted):
-        return losses.reconstruction(
-            _restore(modules, image),
-            wanted,
-            kind=config.image_loss,
-            gradient_weight=config.gradient_weight,
-        )
-
     def loss_fn(modules, batch, key):
-        """Eq. 2 of clean photographs under streaks, and of the same without."""
+        """Eq. 2 for clean photographs under streaks, and for the same without."""
+
+        def distance(image):
+            restored = networks.restore(modules, image)
+            return networks.image_loss(config, restored, batch["clean"])
+
         opacity = lax.stop_gradient(_find_streaks(modules, batch["rainy"], "frozen_"))
         streaks = vary(key, opacity, gain=config.streak_gain, zoom=config.streak_zoom)
-        laid = distance(modules, lay(streaks, batch["clean"]), batch["clean"])
-        clean = distance(modules, batch["clean"], batch["clean"])
+        laid = distance(lay(streaks, batch["clean"]))
+        clean = distance(batch["clean"])
         scalars = {"laid": laid, "clean": clean, "opacity": opacity.mean()}
         return laid + config.clean_weight * clean, scalars
 
@@ -66,15 +63,15 @@ def make_stage(config) -> Stage:
 
 
 def _evaluate(modules, batch, key):
-    """How far clean photographs stay, and the streaks taken off rainy ones.
+    """PSNR of clean photographs that should not change, and opacity of removed streaks.
 
-    Each also as the frozen weights do it, "_before". More streaks may be more rain, or
-    damage: look at the images.
+    Each also for the frozen weights, "_before". More streaks may be more rain, or damage:
+    look at the images.
     """
     del key
     scores = {}
     for prefix, suffix in (("frozen_", "_before"), ("", "")):
-        clean = jnp.clip(_restore(modules, batch["clean"], prefix), 0, 1)
+        clean = jnp.clip(networks.restore(modules, batch["clean"], prefix), 0, 1)
         opacity = _find_streaks(modules, batch["rainy"], prefix)
         scores[f"clean_psnr{suffix}"] = image_quality.psnr(clean, batch["clean"])
         scores[f"opacity{suffix}"] = opacity.mean(axis=(1, 2, 3))
@@ -83,19 +80,14 @@ def _evaluate(modules, batch, key):
 
 def _show(modules, batch, key):
     del key
-    before = _restore(modules, batch["rainy"], "frozen_")
-    restored = _restore(modules, batch["rainy"])
+    before = networks.restore(modules, batch["rainy"], "frozen_")
+    restored = networks.restore(modules, batch["rainy"])
     return {"rainy": batch["rainy"], "before": before, "restored": restored}
-
-
-def _restore(modules, image, prefix=""):
-    features = modules[f"{prefix}encoder"](image)
-    return modules[f"{prefix}decoder"](features, image)
 
 
 def _find_streaks(modules, rainy, prefix):
     def restore(image):
-        return jnp.clip(_restore(modules, image, prefix), 0, 1)
+        return jnp.clip(networks.restore(modules, image, prefix), 0, 1)
 
     return find_streaks(rainy, restore)
 
@@ -107,18 +99,18 @@ def find_streaks(
     thickness: int = 11,
     noise: float = 3 / 255,
 ) -> jax.Array:
-    """Streaks in rainy images, thin and wide: how much each hides of the scene.
+    """Returns the opacity of streaks in rainy images: how much each hides of the scene.
 
-    Those that are taken off the images, and those that are taken off the images at half
-    their size: a network that was trained on thin streaks leaves wide ones, which are
-    thin there.
+    Streaks are what `restore` removes from the images, and from the images at half their
+    size: a network that was trained on thin streaks leaves wide ones, which are thin at
+    half the size.
 
     Args:
       rainy: Images [N, H, W, 3] in [0, 1].
-      restore: Takes rain off images of any size, into [0, 1].
-      thickness: In pixels, of either size; what is as thick in both directions is no
-        streak.
-      noise: Of less nothing is a streak.
+      restore: Removes rain from images of any size; its output is in [0, 1].
+      thickness: Side in pixels, at either size, from which an object is no streak if it
+        has it in both directions.
+      noise: Differences at or below this value are ignored, in [0, 1].
 
     Returns:
       Opacities [N, H, W, 1] in [0, 1].
@@ -128,8 +120,9 @@ def find_streaks(
     small = _resize(rainy, height // 2, width // 2)
     restored = restore(small)
     wide = opacity_between(small, restored, thickness=thickness, noise=noise)
-    # Enlarged again, what was found is blurred. What the image has more than the enlarged
-    # scene is sharp, but detail of the scene too where no streak is near.
+    # Enlarged again, these streaks are blurred. The difference of the image to the
+    # enlarged scene is sharp, but holds detail of the scene too, so it counts only where
+    # a streak is near.
     near = _resize(_windowed(lax.max, wide, 3), height, width) / _SURE
     wide = opacity_between(
         rainy,
@@ -143,34 +136,38 @@ def find_streaks(
 def opacity_between(
     rainy: jax.Array, restored: jax.Array, *, thickness: int, noise: float
 ) -> jax.Array:
-    """Opacities [N, H, W, 1] in [0, 1] of the streaks that images had before.
+    """Returns opacities [N, H, W, 1] in [0, 1] of the streaks that were removed.
 
-    Of what all three channels lost, for rain has no colour of its own, the parts that are
-    bright and thin: a white top-hat leaves veils and changed exposure out. A streak that
-    hides the share a of a scene x shows x + a (1 - x).
+    Rain has no colour of its own, so only what all three channels lost counts. A white
+    top-hat keeps its bright and thin parts, without veils or changed exposure. A streak
+    that hides the share a of a scene x shows x + a (1 - x).
     """
     taken = jnp.maximum((rainy - restored).min(axis=-1, keepdims=True), 0)
     opened = _windowed(lax.max, _windowed(lax.min, taken, thickness), thickness)
     streaks = jnp.maximum(taken - opened - noise, 0)
     room = 1 - restored.mean(axis=-1, keepdims=True)
-    # On white nothing can be told: a streak there hides as little as it shows.
+    # On white a streak is invisible and its opacity unknown: bound the quotient.
     return jnp.minimum(streaks / jnp.maximum(room, 0.1), 1)
 
 
 def vary(
     key: jax.Array, opacity: jax.Array, *, gain: tuple[float, float], zoom: float
 ) -> jax.Array:
-    """Streaks [N, H, W, 1] to lay, of those that were found in as many images.
+    """Returns streaks [N, H, W, 1] to lay, drawn from those found in N images.
 
-    Images are drawn with replacement, by how much was found in them: many a photograph of
-    a rainy day has rain in a part of it only, and streaks that are not there teach to
-    leave rain alone. With few images there is little to choose from, as in micro-batches.
-    Each is multiplied by a factor of `gain`, evenly between the two, and enlarged by one of
-    1 to `zoom`, evenly in the logarithm.
+    Images are drawn with replacement, in proportion to the streaks found in them. Many
+    photographs of a rainy day show rain in a part only, and empty streaks would teach to
+    leave rain alone. Small batches, such as micro-batches, leave little choice.
+
+    Args:
+      key: PRNG key.
+      opacity: Streaks found [N, H, W, 1].
+      gain: Smallest and largest factor of the opacity, drawn uniformly per image.
+      zoom: Largest enlargement, drawn per image from 1 on, uniformly in the logarithm.
     """
     keys = jax.random.split(key, 3)
     count = len(opacity)
-    amounts = opacity.mean(axis=(1, 2, 3)) + 1e-6  # none may be found in any
+    amounts = opacity.mean(axis=(1, 2, 3)) + 1e-6  # all images may be without streaks
     drawn = jax.random.categorical(keys[0], jnp.log(amounts), shape=(count,))
     factors = jax.random.uniform(keys[1], (count,), minval=gain[0], maxval=gain[1])
     zooms = 2 ** jax.random.uniform(keys[2], (count,), maxval=math.log2(zoom))
@@ -178,7 +175,7 @@ def vary(
 
 
 def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
-    """The middles of images [N, H, W, C], each enlarged to the whole by a factor [N]."""
+    """Returns the centres of images [N, H, W, C], enlarged to full size by factors [N]."""
 
     def enlarge_one(image, factor):
         sides = jnp.array(image.shape[:2], image.dtype)
@@ -195,7 +192,7 @@ def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
 
 
 def lay(opacity: jax.Array, clean: jax.Array) -> jax.Array:
-    """Clean images [N, H, W, 3] under streaks of an opacity [N, H, W, 1]."""
+    """Returns clean images [N, H, W, 3] under streaks of an opacity [N, H, W, 1]."""
     return clean + jnp.minimum(opacity, 1) * (1 - clean)
 
 
@@ -204,12 +201,12 @@ def _resize(images, height, width):
     return jax.image.resize(images, shape, "linear")
 
 
-def _windowed(least_or_greatest, images, size):
-    """The least or greatest value of a square window around each pixel."""
-    start = {lax.min: jnp.inf, lax.max: -jnp.inf}[least_or_greatest]
+def _windowed(extremum, images, size):
+    """Minimum or maximum (lax.min, lax.max) of a square window around each pixel."""
+    start = {lax.min: jnp.inf, lax.max: -jnp.inf}[extremum]
     for window in ((1, size, 1, 1), (1, 1, size, 1)):
         images = lax.reduce_window(
-            images, start, least_or_greatest, window, (1, 1, 1, 1), "SAME"
+            images, start, extremum, window, (1, 1, 1, 1), "SAME"
         )
     return images
 
@@ -218,13 +215,13 @@ def _check(config) -> None:
     gain = config.streak_gain
     if len(gain) != 2 or not 0 < gain[0] <= gain[1]:
         raise ValueError(
-            f"config.streak_gain={gain!r} must be the least and the greatest factor of "
-            "the streaks, for example (0.5, 1.5)."
+            f"config.streak_gain={gain!r} must be the smallest and the largest factor "
+            "of the streaks, for example (0.5, 1.5)."
         )
     if config.streak_zoom < 1:
         raise ValueError(
-            f"config.streak_zoom={config.streak_zoom} must be at least 1: up to so much "
-            "larger streaks are laid."
+            f"config.streak_zoom={config.streak_zoom} must be at least 1; it is the "
+            "largest enlargement of streaks."
         )
     if config.clean_weight < 0:
         raise ValueError(

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage, check_teachers, run_name
+from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.stages.teachers import check_teachers, run_name
 
 
 def make_stage(config) -> Stage:
     """Returns the distillation: E_stu learns on rainy photographs from frozen teachers.
 
-    `config.teachers` names the teachers; one alone gives a row of Table 3. The student
+    `config.teachers` names the teachers; a single one gives a row of Table 3. The student
     starts from random weights, or from the encoder of the teacher `config.student_init`.
     With `config.projections`, it is compared through a 1x1 projection per teacher, and
     Eq. 4 decodes the projected features.
@@ -23,45 +24,20 @@ def make_stage(config) -> Stage:
     if config.student_init not in ("", *teachers):
         raise ValueError(
             f"config.student_init={config.student_init!r}: leave it empty for random "
-            f"weights, or name a teacher of this distillation, of {teachers}."
+            f"weights, or name a teacher of this distillation, one of {teachers}."
         )
-    terms_of = functools.partial(_compare, config, teachers)
-
-    def loss_of(terms):
-        return sum(config.term_weights[name] * term for name, term in terms.items())
 
     def loss_fn(modules, batch, key):
         del key
         image = batch["image"]
         targets = _teach(modules, teachers, image)
-        terms = terms_of(modules, modules["encoder"](image), image, targets)
-        return loss_of(terms), terms  # Eq. 5
-
-    def eval_image(modules, image):
-        """Terms, floor, sizes and gradients for one image [1, H, W, 3]."""
-        targets = _teach(modules, teachers, image)
-        features = modules["encoder"](image)
-        terms = terms_of(modules, features, image, targets)
-        scalars = {**terms, "loss": loss_of(terms), "rms_student": _rms(features)}
-        for name in teachers:
-            scalars[f"rms_{name}"] = _rms(targets["features"][name])
-        for name in terms:
-            gradient = jax.grad(
-                lambda x, name=name: terms_of(modules, x, image, targets)[name]
-            )(features)
-            scalars[f"feature_gradient_{name}"] = jnp.linalg.norm(gradient)
-        # A student of its own for each teacher, or another distance, has another optimum.
-        if config.feature_loss == "mse" and not config.projections:
-            scalars["direct_floor"] = losses.direct_floor(
-                _standardized(config, targets["features"])
-            )
-        return scalars
+        terms = _compare(config, modules, modules["encoder"](image), image, targets)
+        return _sum_terms(config, terms), terms  # Eq. 5
 
     def eval_fn(modules, batch, key):
         del key
-        return jax.lax.map(
-            lambda image: eval_image(modules, image[None]), batch["image"]
-        )
+        evaluate = functools.partial(_evaluate, config, teachers, modules)
+        return jax.lax.map(lambda image: evaluate(image[None]), batch["image"])
 
     modules, init_from = _make_modules(config, teachers)
     trainable = tuple(name for name in modules if name not in init_from)
@@ -79,7 +55,7 @@ def make_stage(config) -> Stage:
 
 
 def _make_modules(config, teachers):
-    """Factories of all modules, and the sources of the teachers' ones."""
+    """Factories of all modules, and the sources of those of the teachers."""
     encoder = networks.encoder(config)
     decoders = {
         "recog": networks.classifier(config),
@@ -97,40 +73,57 @@ def _make_modules(config, teachers):
 
 
 def _teach(modules, teachers, image):
-    """What the frozen teachers make of an image, without gradient."""
+    """Features and decoded features of the frozen teachers, without gradient."""
     features = {name: modules[f"{name}_encoder"](image) for name in teachers}
     decoded = {name: _decode(modules, name, features[name], image) for name in teachers}
     return jax.lax.stop_gradient({"features": features, "decoded": decoded})
 
 
-def _compare(config, teachers, modules, features, image, targets):
+def _compare(config, modules, features, image, targets):
     """Terms of Eqs. 3 and 4 for the student's features, by name."""
     student = {
         name: modules[f"{name}_projection"](features)
         if config.projections
         else features
-        for name in teachers
+        for name in targets["features"]
     }
-    decoded = {name: _decode(modules, name, student[name], image) for name in teachers}
-    direct = losses.distillation(
-        _standardized(config, student),
-        _standardized(config, targets["features"]),
-        kind=config.feature_loss,
-    )
-    indirect = losses.distillation(
-        decoded, targets["decoded"], kind=config.feature_loss
-    )
+    decoded = {name: _decode(modules, name, x, image) for name, x in student.items()}
+    kind = config.feature_loss
+    direct = losses.distillation(student, targets["features"], kind=kind)
+    indirect = losses.distillation(decoded, targets["decoded"], kind=kind)
     return {
         **{f"direct_{name}": term for name, term in direct.items()},
         **{f"indirect_{name}": term for name, term in indirect.items()},
     }
 
 
-def _standardized(config, features):
-    """Features as they are compared in Eq. 3, by teacher."""
-    if not config.normalize_features:
-        return features
-    return {name: losses.standardize(x) for name, x in features.items()}
+def _sum_terms(config, terms):
+    return sum(config.term_weights[name] * term for name, term in terms.items())
+
+
+def _evaluate(config, teachers, modules, image):
+    """Terms, their floor, feature sizes and gradients for one image [1, H, W, 3]."""
+    targets = _teach(modules, teachers, image)
+    features = modules["encoder"](image)
+
+    def compare(features):
+        return _compare(config, modules, features, image, targets)
+
+    terms = compare(features)
+    scalars = {
+        **terms,
+        "loss": _sum_terms(config, terms),
+        "rms_student": _rms(features),
+    }
+    for name in teachers:
+        scalars[f"rms_{name}"] = _rms(targets["features"][name])
+    for name in terms:
+        gradient = jax.grad(lambda x, name=name: compare(x)[name])(features)
+        scalars[f"feature_gradient_{name}"] = jnp.linalg.norm(gradient)
+    # With a projection per teacher, or another distance, the optimum is another one.
+    if config.feature_loss == "mse" and not config.projections:
+        scalars["direct_floor"] = losses.direct_floor(targets["features"])
+    return scalars
 
 
 def _decode(modules, name, features, image):

@@ -1,11 +1,11 @@
-"""Stage 1: tell rainy photographs from rain-free ones (Eq. 1)."""
+"""Stage 1: distinguish rainy from rain-free photographs (Eq. 1)."""
 
 from ttl_jax import losses
 from ttl_jax.metrics import classification
 from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Stage
 
-# A couple's rainy side is even, its clean one odd.
+# In a couple, the rainy row is even and the clean row odd.
 _SUMMARIES = {
     "auc": lambda m: classification.roc_auc(m["score"], m["label"]),
     "paired_accuracy": lambda m: classification.paired_accuracy(
@@ -19,8 +19,8 @@ _SUMMARIES = {
 def make_stage(config) -> Stage:
     """Returns the recognition task: E_recog and D_recog from random weights.
 
-    Batches are couples of a rainy and a rain-free photograph: rows 2k and 2k + 1 of a
-    whole batch, as evaluation sees it. (Micro-batches take rows further apart.)
+    Batches hold couples of a rainy and a rain-free photograph, in rows 2k and 2k + 1 of a
+    whole batch, as in evaluation. (Micro-batches separate them.)
     """
     if config.recognition_loss != "cross_entropy":
         losses.check_kind(config.recognition_loss, "config.recognition_loss")

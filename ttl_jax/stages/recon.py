@@ -17,14 +17,14 @@ def make_stage(config) -> Stage:
     losses.check_kind(config.image_loss, "config.image_loss")
     if not 0 < config.min_sigma <= config.max_sigma:
         raise ValueError(
-            f"config.min_sigma={config.min_sigma} must lie above zero and not above "
+            f"config.min_sigma={config.min_sigma} must be greater than zero and not above "
             f"config.max_sigma={config.max_sigma}."
         )
     margin = blur_margin(config.max_sigma)
     if config.crop_margin != margin:
         raise ValueError(
-            f"A blur of up to {config.max_sigma} pixels reaches {margin} pixels far; "
-            f"set crop_margin to that, not to {config.crop_margin}."
+            f"config.crop_margin={config.crop_margin}: a blur of up to {config.max_sigma} "
+            f"pixels reaches {margin} pixels far; set crop_margin to that."
         )
 
     def blur(batch, key):
@@ -35,37 +35,13 @@ def make_stage(config) -> Stage:
 
     def loss_fn(modules, batch, key):
         clean, blurred = blur(batch, key)
-        restored = modules["decoder"](modules["encoder"](blurred), blurred)
-        loss = losses.reconstruction(
-            restored,
-            clean,
-            kind=config.image_loss,
-            gradient_weight=config.gradient_weight,
-        )
+        restored = networks.restore(modules, blurred)
+        loss = networks.image_loss(config, restored, clean)
         return loss, {"blurred_mse": losses.distance(blurred, clean)}
-
-    def eval_fn(modules, batch, key):
-        """PSNR (y_uint8) before and after, and the gains, per image."""
-        clean, blurred = blur(batch, key)
-        features = modules["encoder"](blurred)
-
-        def psnr_of(decoded):
-            return image_quality.psnr(jnp.clip(decoded, 0, 1), clean)
-
-        before = psnr_of(blurred)
-        after = psnr_of(modules["decoder"](features, blurred))
-        # A decoder that sees the image can deblur alone; this tells by how much.
-        alone = psnr_of(modules["decoder"](jnp.zeros_like(features), blurred))
-        return {
-            "psnr_input": before,
-            "psnr": after,
-            "psnr_gain": after - before,
-            "psnr_gain_without_features": alone - before,
-        }
 
     def images_fn(modules, batch, key):
         clean, blurred = blur(batch, key)
-        restored = modules["decoder"](modules["encoder"](blurred), blurred)
+        restored = networks.restore(modules, blurred)
         return {"blurred": blurred, "restored": restored, "clean": clean}
 
     return Stage(
@@ -77,9 +53,28 @@ def make_stage(config) -> Stage:
         trainable=("encoder", "decoder"),
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
         loss_fn=loss_fn,
-        eval_fn=eval_fn,
+        eval_fn=lambda modules, batch, key: _evaluate(modules, *blur(batch, key)),
         images_fn=images_fn,
     )
+
+
+def _evaluate(modules, clean, blurred):
+    """PSNR (y_uint8) before and after, and the gains, per image."""
+    features = modules["encoder"](blurred)
+
+    def psnr_of(decoded):
+        return image_quality.psnr(jnp.clip(decoded, 0, 1), clean)
+
+    before = psnr_of(blurred)
+    after = psnr_of(modules["decoder"](features, blurred))
+    # The decoder sees the image and can deblur alone; this measures how much it does.
+    alone = psnr_of(modules["decoder"](jnp.zeros_like(features), blurred))
+    return {
+        "psnr_input": before,
+        "psnr": after,
+        "psnr_gain": after - before,
+        "psnr_gain_without_features": alone - before,
+    }
 
 
 def blur_margin(sigma: float) -> int:
@@ -90,14 +85,15 @@ def blur_margin(sigma: float) -> int:
 def random_blur(
     images: jax.Array, key: jax.Array, min_sigma: float, max_sigma: float
 ) -> jax.Array:
-    """Blurs each image by a Gaussian of its own width and rounds it to 8 bits.
+    """Returns images blurred by a Gaussian of random width each, rounded to 8 bits.
 
     Note: the paper says "a Gaussian kernel"; the range of its widths is our choice.
 
     Args:
       images: Float [N, H + 2m, W + 2m, C] in [0, 1], m = `blur_margin(max_sigma)`.
       key: PRNG key.
-      min_sigma: Least standard deviation in pixels, uniform up to `max_sigma`.
+      min_sigma: Smallest standard deviation in pixels; drawn uniformly up to
+        `max_sigma`.
       max_sigma: Largest standard deviation in pixels.
 
     Returns:

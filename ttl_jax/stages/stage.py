@@ -1,7 +1,7 @@
-"""A training stage as a value: what is trained, from what, on which loss.
+"""A training stage as a value: which modules learn, where they start, on which loss.
 
-The training loop knows nothing else of a task. A new task is one module with a function
-`make_stage(config) -> Stage` and one config that names it.
+The training loop knows nothing else about a task. A new task is one module with a
+function `make_stage(config) -> Stage` and one config that names it.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ Batch = Mapping[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the initial values of a module come from.
+    """Origin of a module's initial values.
 
     Attributes:
-      run: Name of the earlier run's folder in the working directory, or another path of
-        trained weights.
+      run: Folder of the earlier run in the working directory, or another path of trained
+        weights.
       module: Name of the module in that run.
-      command: Flags of `ttl_jax.main` that make the run, for the message when it is
-        missing; empty for weights that no command makes.
+      command: Flags of `ttl_jax.main` that train the run, for the message if it is
+        missing; empty if no command is known.
     """
 
     run: str
@@ -35,41 +35,18 @@ class Source:
     command: str = dataclasses.field(compare=False)
 
 
-TEACHERS = ("recog", "recon")
-
-
-def check_teachers(teachers: Sequence[str]) -> tuple[str, ...]:
-    """Returns the teachers of `config.teachers` in their fixed order.
-
-    Raises:
-      ValueError: If there is none, or an unknown one.
-    """
-    unknown = sorted(set(teachers) - set(TEACHERS))
-    if unknown or not teachers:
-        raise ValueError(
-            f"config.teachers={teachers!r}: name one or both of {TEACHERS}, for example "
-            "--config.teachers=\"('recog',)\"."
-        )
-    return tuple(name for name in TEACHERS if name in teachers)
-
-
 def sources_at(path: str, modules: Sequence[str]) -> dict[str, Source]:
-    """Where modules start from weights at a path, which no command is known to make."""
+    """Returns sources for modules that start from the weights at a path."""
     return {module: Source(path, module, command="") for module in modules}
-
-
-def run_name(base: str, teachers: Sequence[str]) -> str:
-    """Returns the name of a run, with its teacher's where it has but one (Table 3)."""
-    return base if len(teachers) > 1 else f"{base}_{teachers[0]}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One task of the chain, complete.
+    """One complete task.
 
     Attributes:
       run: Default name of the run's folder.
-      modules: Factories `make(rngs=...)` by module name, as `functools.partial` of a
+      modules: Factories `make(rngs=...)` by module name, each a `functools.partial` of a
         function of `ttl_jax.models`; the names are the top level of the checkpoint.
       trainable: Names of the modules that learn. The others are frozen: no gradient, no
         optimizer state, not saved.
@@ -77,15 +54,15 @@ class Stage:
       loss_fn: `(modules, batch, key) -> (loss, scalars)`; images arrive as float in
         [0, 1], other arrays as they are.
       eval_fn: `(modules, batch, key) -> {metric: [N] per image}`.
-      init_from: Earlier runs' modules to start from, by module name.
-      summaries: Numbers of a whole evaluation set by name, each a function of its
+      init_from: Modules of earlier runs to start from, by module name.
+      summaries: Metrics of a whole evaluation set by name, each a function of the
         per-image metrics; empty: the mean of each metric.
-      images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], shown side by
-        side in this order, of the batch and key that `eval_fn` gets; or None.
+      images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], to be shown
+        side by side in this order, for the batch and key that `eval_fn` gets; or None.
 
     Raises:
-      ValueError: If the names contradict each other, a frozen module has no source, or
-        a factory is none that a checkpoint can describe.
+      ValueError: If the names contradict each other, a frozen module has no source, a
+        learning rate is not positive, or a checkpoint cannot describe a factory.
     """
 
     run: str
@@ -113,7 +90,13 @@ class Stage:
                 f"Stage {self.run!r} trains {sorted(self.trainable)} but has learning "
                 f"rates for {sorted(self.learning_rates)}; give one to each."
             )
-        # Distilling from random teachers is this method's silent failure.
+        for name, rate in self.learning_rates.items():
+            if not rate > 0:
+                raise ValueError(
+                    f"Stage {self.run!r}: the learning rate of {name!r} is {rate}; it "
+                    "must be greater than zero."
+                )
+        # Otherwise a student would silently be distilled from random teachers.
         orphans = sorted(set(self.frozen) - set(self.init_from))
         if orphans:
             raise ValueError(
@@ -141,7 +124,7 @@ class Stage:
         return json.loads(json.dumps(description))
 
     def _check_describable(self, name: str) -> None:
-        # Else the first checkpoint would fail, after hours of training.
+        # Otherwise the first checkpoint would fail, perhaps after hours of training.
         try:
             self.describe_module(name)
         except (AttributeError, TypeError) as error:
@@ -152,6 +135,10 @@ class Stage:
             ) from error
 
 
+# Stages whose file has another name, so that ttl_jax.derain is the command alone.
+_FILES = {"derain": "rain_removal"}
+
+
 def make_stage(config) -> Stage:
     """Returns the stage that `config.stage` names.
 
@@ -160,9 +147,11 @@ def make_stage(config) -> Stage:
         the dotted path of any importable module with a `make_stage(config)`.
 
     Raises:
-      ValueError: If there is no such module, or nothing in it makes a stage.
+      ValueError: If there is no such module, or it has no `make_stage`.
     """
-    path = config.stage if "." in config.stage else f"{__package__}.{config.stage}"
+    path = config.stage
+    if "." not in path:
+        path = f"{__package__}.{_FILES.get(path, path)}"
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:

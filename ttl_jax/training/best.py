@@ -1,7 +1,7 @@
-"""Which step of a run is the best, by a metric of its evaluations.
+"""The best step of a run, by a metric of its evaluations.
 
-The metric is named as it is logged, "<set>/<metric>": more of it is better, or less with
-a minus sign before its name.
+The metric has its name in the log, "<set>/<metric>". Larger is better; with a minus sign
+before the name, smaller is.
 """
 
 import math
@@ -12,19 +12,18 @@ from ttl_jax import suggestions
 
 
 def check_metric(metric: str, known: Sequence[str]) -> None:
-    """Checks that an evaluation gives the metric.
+    """Checks that the evaluations have the metric.
 
     Raises:
-      ValueError: If it does not, naming those that it gives.
+      ValueError: Naming the metrics that they have.
     """
     name = metric.removeprefix("-")
-    if name in known:
-        return
-    raise ValueError(
-        f"config.best_metric={metric!r}: the evaluations give "
-        f"{', '.join(known) or 'nothing, without evaluation sets'}"
-        f"{suggestions.hint(name, known)}"
-    )
+    if name not in known:
+        raise ValueError(
+            f"config.best_metric={metric!r}: the evaluations give "
+            f"{', '.join(known) or 'nothing, without evaluation sets'}"
+            f"{suggestions.hint(name, known)}"
+        )
 
 
 def update(
@@ -33,17 +32,17 @@ def update(
     evaluation: Mapping[str, float],
     metric: str,
 ) -> Mapping[str, Any] | None:
-    """The best of the evaluations so far, as a checkpoint's metadata tell it.
+    """Returns the best evaluation so far, in the form of a checkpoint's metadata.
 
     Args:
-      best: The one before: {"metric", "step", "value"}, or None.
-      step: Updates that were done before this evaluation.
-      evaluation: Its metrics.
-      metric: The one that decides; empty: there is no best.
+      best: Best evaluation before this one, {"metric", "step", "value"}, or None.
+      step: Number of updates before this evaluation.
+      evaluation: Metrics of this evaluation.
+      metric: Metric that decides; empty: there is no best step.
 
     Returns:
-      `best`, unless this one is better. Of equal ones the first stays, and a value that
-      is not finite is never the best.
+      `best`, unless this evaluation is better. The first of equal ones stays; a value
+      that is not finite is never the best.
     """
     if not metric:
         return None

@@ -1,7 +1,7 @@
-"""Processes that train together fail together, and tell why.
+"""Processes that train together fail together, each with the reason.
 
-One that fails would be waited for: by the devices of the others for ever, by JAX until
-its heartbeat is missed for minutes.
+If one process fails, the devices of the others hang in collectives for ever, until JAX
+misses its heartbeat after minutes.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from collections.abc import Iterator
 import jax
 
 _KEY = "ttl_jax/failure"
-_SECONDS = 1.0  # between two looks at it
+_SECONDS = 1.0  # between two looks at the key
 
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Lets an error inside end this process at once where there are others, and them."""
+    """Ends all processes at once on an error inside, if there are several."""
     try:
         yield
     except BaseException as error:
@@ -29,35 +29,34 @@ def failing_together() -> Iterator[None]:
         code = error.code if isinstance(error, SystemExit) else None
         if code is None:
             traceback.print_exc()
-            _tell(f"{type(error).__name__}: {error}")
+            _report(f"{type(error).__name__}: {error}")
         elif isinstance(code, str):
             print(code, file=sys.stderr)
-            _tell(code)
+            _report(code)
         elif code:
-            _tell(f"exit status {code}")
+            _report(f"exit status {code}")
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
 
 
 def watch_others() -> None:
-    """Ends this process, from now on, soon after another one has told why it failed."""
+    """Ends this process, from now on, soon after another one has reported a failure."""
     if jax.process_count() > 1:
         client = _client()
         threading.Thread(target=_watch, args=(client,), daemon=True).start()
 
 
-def _tell(reason: str) -> None:
-    """Tells the other processes, unless one of them was first."""
-    told = f"{_own_name()} has failed: {reason}"
+def _report(reason: str) -> None:
+    """Reports a failure to the other processes, unless another one was first."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        _client().key_value_set(_KEY, told)
-    if jax.process_index() == 0:  # with it what was told goes
+        _client().key_value_set(_KEY, f"{_own_name()} has failed: {reason}")
+    if jax.process_index() == 0:  # the key-value store ends with process 0
         time.sleep(2 * _SECONDS)
 
 
 def _client():
-    """Holds the values that processes share."""
-    from jax._src import distributed  # it has no other name
+    """The key-value store that the processes share."""
+    from jax._src import distributed  # there is no public name
 
     return distributed.global_state.client
 
@@ -68,10 +67,10 @@ def _own_name() -> str:
 
 def _watch(client) -> None:
     while True:
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is none
-            told = client.key_value_try_get(_KEY)
-            if told.startswith(f"{_own_name()} "):
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # no failure yet
+            report = client.key_value_try_get(_KEY)
+            if report.startswith(f"{_own_name()} "):
                 return
-            print(told, file=sys.stderr, flush=True)
+            print(report, file=sys.stderr, flush=True)
             os._exit(1)
         time.sleep(_SECONDS)

@@ -1,9 +1,8 @@
-"""Where a run's numbers and images go: the log, `metrics.jsonl` and TensorBoard."""
+"""Writes a run's numbers and images: to the log, `metrics.jsonl` and TensorBoard."""
 
 import contextlib
 import json
 import math
-import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,25 +10,27 @@ from typing import Any
 import tensorboardX
 from absl import logging
 
+from ttl_jax import atomic_files
+
 FILE = "metrics.jsonl"
 
 
 class MetricWriter:
-    """Writes scalars by step; does nothing on processes that are not to write.
+    """Writes scalars and images by step; does nothing on processes that do not write.
 
     Attributes:
       path: The JSON-lines file, one object {"step": ..., name: value, ...} per line.
     """
 
     def __init__(self, run_dir: pathlib.Path, *, first_step: int, enabled: bool):
-        """Opens the run's files and cuts back what lies at or beyond `first_step`.
+        """Opens the run's files and drops the rows after `first_step`.
 
-        A run that was killed has written numbers past its last checkpoint; they are
-        written again as it goes on.
+        A killed run has written rows after its last checkpoint, which are written again
+        when it resumes.
 
         Args:
           run_dir: The run's folder.
-          first_step: The step restored; rows up to it stay. 0 starts anew.
+          first_step: Step that was restored; rows up to it stay. 0 starts anew.
           enabled: Whether this process writes.
         """
         self.path = run_dir / FILE
@@ -43,20 +44,14 @@ class MetricWriter:
         )
 
     def _cut_back(self, last_step: int) -> None:
-        if not self.path.exists():
-            return
-        kept = [row for row in read(self.path) if 0 < last_step >= row["step"]]
-        temporary = self.path.with_name(f".{FILE}.tmp")
-        with temporary.open("w") as file:
-            for row in kept:
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        if self.path.exists():
+            kept = [row for row in read(self.path) if 0 < last_step >= row["step"]]
+            lines = "".join(json.dumps(row) + "\n" for row in kept)
+            atomic_files.write_bytes(self.path, lines.encode())
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars of one step; values that are not finite become null in JSON."""
-        if not self._enabled or not scalars:  # no evaluation sets, nothing to say
+        if not self._enabled or not scalars:  # there may be no evaluation sets
             return
         values = {name: float(value) for name, value in scalars.items()}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -86,12 +81,12 @@ class MetricWriter:
     def _naming_file(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:  # of an open file, as on a full disk, it names none
+        except OSError as error:  # an open file's error, as on a full disk, has no name
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def read(path: pathlib.Path) -> list[dict]:
-    """Returns the rows of a `metrics.jsonl`, up to a line that is cut off or damaged."""
+    """Returns the rows of a `metrics.jsonl`, up to the first damaged line."""
     rows = []
     for line in path.read_text("utf-8", "replace").splitlines():
         try:

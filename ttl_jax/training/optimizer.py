@@ -1,4 +1,4 @@
-"""Adam with one learning rate per module, and how the rates fall."""
+"""Adam with a learning rate and a schedule per module."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,25 +7,25 @@ from typing import Any
 import jax
 import optax
 
-KINDS = ("plateau", "cosine", "constant")
+from ttl_jax.config_fields import SCHEDULES
 
-# The smallest relative decrease that float32 can tell: "when the losses do not decrease".
+# Smallest relative decrease that counts as one, about the resolution of float32.
 _SMALLEST_DECREASE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How learning rates fall over a run.
+    """Schedule of the learning rates of a run.
 
     Attributes:
       kind: "plateau" halves each rate when the mean loss over a window has not decreased
         for `patience` windows (section Training details); "cosine" warms up linearly,
-        then falls to `final_fraction` of the rate; "constant".
-      num_steps: Updates of the run (cosine).
-      warmup_steps: Updates of linear warm-up (cosine).
+        then falls to `final_fraction` of the rate; "constant" keeps the rate.
+      num_steps: Number of updates of the run (cosine).
+      warmup_steps: Number of updates of linear warm-up (cosine).
       final_fraction: Last rate over first (cosine).
       patience: Windows without decrease before a rate is halved (plateau).
-      window: Updates in a window (plateau).
+      window: Number of updates of a window (plateau).
       min_learning_rate: Floor of each rate (plateau).
 
     Raises:
@@ -41,11 +41,13 @@ class Schedule:
     min_learning_rate: float
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"Unknown schedule {self.kind!r}; choose from {KINDS}.")
+        if self.kind not in SCHEDULES:
+            raise ValueError(
+                f"Unknown schedule {self.kind!r}; choose from {SCHEDULES}."
+            )
 
     def of_step(self, rate: float) -> optax.Schedule:
-        """Returns the rate by step, as far as the step alone decides it."""
+        """Returns the rate as a function of the step, without halvings."""
         if self.kind != "cosine":
             return optax.constant_schedule(rate)
         return optax.warmup_cosine_decay_schedule(
@@ -80,7 +82,7 @@ def make_optimizer(
 
     Args:
       learning_rates: Initial rate by module.
-      schedule: How the rates fall.
+      schedule: Schedule of the rates.
       clip_norm: Largest global norm of the gradient; 0 does not clip.
     """
 
@@ -101,12 +103,12 @@ def make_optimizer(
 def current_learning_rates(
     learning_rates: Mapping[str, float], schedule: Schedule, step: int, opt_state: Any
 ) -> dict[str, float]:
-    """Returns the rate of each module in a run's last update, halvings included.
+    """Returns the rate of each module in the last update, with halvings.
 
     Args:
       learning_rates: Initial rate by module.
-      schedule: How the rates fall.
-      step: Updates done, at least 1.
+      schedule: Schedule of the rates.
+      step: Number of updates done, at least 1.
       opt_state: State of the optimizer after them.
     """
     rates = {

@@ -1,21 +1,20 @@
-"""What an evaluation shows: images of one scene side by side."""
+"""Images of an evaluation, side by side for each scene."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-MAX_SIDE = 128  # pixels of each image shown, for the size of the event files
+MAX_SIDE = 128  # pixels of each image, to keep event files small
 
 
 def side_by_side(
     images: Mapping[str, np.ndarray], is_real: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The images of each row beside each other, in their order, cut to the centre.
+    """Returns the images of each row side by side, cut to the centre.
 
     Args:
-      images: By name, [N, H, W, 3] of one shape, in [0, 1] and clipped to it; may be
-        empty.
-      is_real: Of at least N rows, whether they are of the set and no filling.
+      images: Images [N, H, W, 3] of equal shape by name, clipped to [0, 1]; may be empty.
+      is_real: Whether each of at least N rows belongs to the set, not to its padding.
 
     Returns:
       uint8 [h, k * w, 3] by "<names>/<row>", for example "rainy_restored_clean/0".

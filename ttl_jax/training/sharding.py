@@ -1,4 +1,4 @@
-"""Devices, processes and where arrays live on them."""
+"""Processes, devices, and the placement of arrays on them."""
 
 import collections
 import hashlib
@@ -26,18 +26,18 @@ def initialize_distributed(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins the processes that train together; to be called before devices are used.
+    """Joins the processes that train together; call it before devices are used.
 
-    Without arguments: under Slurm the tasks of `srun`, where it started more than one;
-    else this process is the only one and nothing is done.
+    Without arguments it joins the tasks of Slurm's `srun` if there are several, and does
+    nothing otherwise.
 
     Args:
-      coordinator: "HOST:PORT" of process 0, which listens there.
-      num_processes: How many processes there are.
-      process_id: Which of them this one is, from 0.
+      coordinator: Address "HOST:PORT" where process 0 listens.
+      num_processes: Number of processes.
+      process_id: Number of this process, from 0.
 
     Raises:
-      ValueError: If some arguments are missing or wrong, or process 0 does not answer.
+      ValueError: If an argument is missing or invalid, or process 0 does not answer.
     """
     given = coordinator, num_processes, process_id
     is_by_flags = any(value is not None for value in given)
@@ -46,7 +46,7 @@ def initialize_distributed(
         _check_contact(coordinator, is_first=process_id == 0)
     elif slurm.find_step() is None:
         return
-    # JAX would take SIGTERM for itself, from here on and not just while training.
+    # Otherwise JAX handles SIGTERM itself from here on.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         *given, local_device_ids=[] if is_by_flags else _slurm_devices()
@@ -74,7 +74,7 @@ def _check_processes(coordinator, num_processes, process_id) -> None:
 
 
 def _check_contact(coordinator: str, *, is_first: bool) -> None:
-    """Waits until process 0 listens; JAX would end with a trace where it never does."""
+    """Waits until process 0 listens; if it never does, JAX would end with a traceback."""
     host, port = coordinator.rsplit(":", 1)
     deadline = time.monotonic() + _CONTACT_SECONDS
     while True:
@@ -100,7 +100,7 @@ def _check_contact(coordinator: str, *, is_first: bool) -> None:
 
 
 def _slurm_devices() -> list[int] | None:
-    """The devices of a Slurm task: all that it sees ([]), or one by its number (None)."""
+    """Devices of a Slurm task: all that it sees ([]), or one by its number (None)."""
     sees_one = "CUDA_VISIBLE_DEVICES" in os.environ and (
         "," not in os.environ["CUDA_VISIBLE_DEVICES"]
     )
@@ -108,14 +108,14 @@ def _slurm_devices() -> list[int] | None:
 
 
 def check_same(what: str, value: str) -> None:
-    """Checks that all processes have the same.
+    """Checks that all processes have the same value.
 
     Args:
-      what: Name of the value, for the message.
-      value: This process's.
+      what: Name of the value, in the plural, for the message.
+      value: Value of this process.
 
     Raises:
-      ValueError: In all processes, naming those whose value is not that of process 0.
+      ValueError: In all processes, naming those that differ from process 0.
     """
     if jax.process_count() == 1:
         return
@@ -125,8 +125,7 @@ def check_same(what: str, value: str) -> None:
     if others:
         raise ValueError(
             f"{what} of process 0 and of {others} are not the same. Start all processes "
-            "with the same flags, on the same files; --workdir must be a folder that all "
-            "of them share."
+            "with the same flags and files; --workdir must be a folder that they share."
         )
 
 
@@ -136,24 +135,24 @@ def make_mesh() -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the placement of an array that every device holds whole."""
+    """Returns the sharding of an array that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
-    """Returns the placement of an array whose rows are spread over the devices."""
+    """Returns the sharding of an array whose rows are spread over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
-    """The placement of each array of a training state, as a tree like it.
+    """Returns the sharding of each array of a training state, as a tree of its structure.
 
     Args:
-      mesh: The mesh of all devices.
-      state: A tree of arrays, or of their shapes and types.
+      mesh: Mesh of all devices.
+      state: Tree of arrays, or of their shapes and types.
       fsdp: Whether each array is spread over the devices, along the longest dimension
-        that divides by their number; small ones are not, nor those without such a
-        dimension. Else every device holds all of them.
+        that is a multiple of their number. Small arrays, and those without such a
+        dimension, stay whole on every device, as all do without fsdp.
     """
 
     def place(leaf):
@@ -166,34 +165,13 @@ def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
     return jax.tree.map(place, state)
 
 
-def check_batch_size(mesh: Mesh, batch_size: int, *, field: str, multiple: int = 1):
-    """Checks that a batch divides over the devices.
-
-    Args:
-      mesh: The mesh of all devices.
-      batch_size: Rows of the global batch.
-      field: Name of the config field, for the message.
-      multiple: What the rows of one device must be a multiple of.
-
-    Raises:
-      ValueError: If it does not divide.
-    """
-    unit = mesh.size * multiple
-    if batch_size < 1 or batch_size % unit:
-        raise ValueError(
-            f"{field}={batch_size} does not divide over {mesh.size} devices"
-            + (f" in {multiple} parts each" if multiple > 1 else "")
-            + f"; choose a multiple of {unit}."
-        )
-
-
 def drop_text(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the rows that devices can hold."""
+    """Returns the arrays of a batch that devices can hold."""
     return {name: values for name, values in rows.items() if values.dtype.kind != "U"}
 
 
 def place_batch(mesh: Mesh, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's rows of a global batch on its devices, but for text."""
+    """Puts this process's rows of a global batch on its devices, without text."""
     placement = over_batch(mesh)
     return {
         name: jax.make_array_from_process_local_data(placement, values)
@@ -204,9 +182,9 @@ def place_batch(mesh: Mesh, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Arr
 def place_ahead(
     mesh: Mesh, batches: Iterator[Mapping[str, np.ndarray]], num_ahead: int = 2
 ) -> Iterator[dict[str, jax.Array]]:
-    """Batches on the devices, each `num_ahead` before it is asked for.
+    """Yields batches on the devices, each placed `num_ahead` batches in advance.
 
-    So a batch travels while the devices compute on those before it.
+    A batch travels while the devices compute on those before it.
     """
     placed = collections.deque()
     for rows in batches:
@@ -217,9 +195,10 @@ def place_ahead(
 
 
 class LargestOfAll:
-    """The largest number that any process gives, which all learn at the same call.
+    """The largest number over all processes, known to all of them at the same call.
 
-    With several processes it is that of a few calls before: nobody waits for the devices.
+    With several processes it is `num_behind` calls late, so that no process waits for
+    the devices.
     """
 
     def __init__(self, mesh: Mesh, num_behind: int = 2):
@@ -228,7 +207,7 @@ class LargestOfAll:
         self._pending = collections.deque()
 
     def __call__(self, number: int) -> int:
-        """Returns the largest of the numbers, at first 0; all processes call it alike."""
+        """Returns the largest number, 0 at first; every process must make each call."""
         if jax.process_count() == 1:
             return number
         rows = np.full(jax.local_device_count(), number, np.int32)
@@ -239,21 +218,16 @@ class LargestOfAll:
         return int(self._pending.popleft())
 
 
-def process_index() -> int:
-    """Returns the number of this process, 0 for the one that writes."""
-    return jax.process_index()
-
-
-def process_count() -> int:
-    """Returns the number of processes."""
-    return jax.process_count()
+def process_share() -> tuple[int, int]:
+    """Returns the number of this process, from 0, and the number of processes."""
+    return jax.process_index(), jax.process_count()
 
 
 def is_writer() -> bool:
-    """Whether this process writes the run's files: the first one does."""
+    """Returns whether this process writes the run's files, as the first one does."""
     return jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Returns once every process has called it with the same text."""
+    """Waits until every process has called it with the same text."""
     multihost_utils.sync_global_devices(what)

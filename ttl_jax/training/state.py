@@ -1,9 +1,9 @@
-"""The state of a run: built from random weights or earlier runs, then trained."""
+"""The state of a run, and the weights that it starts from."""
 
 import dataclasses
 import pathlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -21,14 +21,14 @@ from ttl_jax.weights.flat_params import Params
 
 @struct.dataclass
 class TrainState:
-    """What a train step reads and returns, and a checkpoint holds.
+    """State that a train step updates and a checkpoint holds.
 
     Attributes:
-      step: Batches done, int32 scalar.
+      step: Number of batches done, int32 scalar.
       params: Weights of the trainable modules, float32, by module.
-      ema: Their moving average, or None.
-      opt_state: State of the optimizer, that of the plateau rule included.
-      bad_step: Last step whose loss or gradient was not finite, int32; -1 for none.
+      ema: Moving average of the weights, or None.
+      opt_state: State of the optimizer, with that of the plateau rule.
+      bad_step: Last step with a non-finite loss or gradient, int32; -1 if there is none.
     """
 
     step: jax.Array
@@ -49,12 +49,12 @@ class TrainState:
 
     @classmethod
     def from_items(cls, items: Mapping[str, Any]) -> "TrainState":
-        """Returns the state whose `items` these are."""
+        """Returns the state that has these `items`."""
         return cls(params=items["params"], ema=items.get("ema"), **items["progress"])
 
     @property
     def placement(self) -> "TrainState":
-        """Where each array lives."""
+        """Sharding of each array."""
         return jax.tree.map(lambda leaf: leaf.sharding, self)
 
     @property
@@ -65,7 +65,7 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """The modules of a stage, taken apart.
+    """The modules of a stage, split into structure and params.
 
     Attributes:
       graphs: Structure by module.
@@ -78,12 +78,12 @@ class Networks:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """Params from earlier runs, by the module they initialise.
+    """Params from earlier runs, for the modules that they initialise.
 
     Attributes:
       params: Params by module.
-      networks: What the run's checkpoint says of the module: factory and arguments.
-      origins: For each module the run's name, module, step and digest: JSON values.
+      networks: Factory and arguments of each module, as the run's checkpoint has them.
+      origins: Run, module, step and digest of each module, as JSON values.
     """
 
     params: dict[str, Params]
@@ -92,21 +92,29 @@ class Loaded:
 
 
 def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
-    """Loads what a stage starts from.
+    """Loads the modules of earlier runs that a stage starts from.
 
     Args:
       stage: The stage.
       workdir: Folder of all runs.
 
     Raises:
-      ValueError: If a run is missing; all that are missing are named, with the commands
-        that make them.
+      ValueError: If a run is missing or lacks a module.
     """
-    _check_present(stage, workdir)
+    check_present(stage, workdir)
     runs = {
         run: weight_sources.load_modules(weight_sources.locate(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
     }
+    for run, (_, metadata) in runs.items():
+        step, num_steps = metadata["step"], metadata["config"]["num_steps"]
+        if step < num_steps:
+            logging.warning(
+                "Run %r stopped at step %d of %d and is used as it is.",
+                run,
+                step,
+                num_steps,
+            )
     params, networks, origins = {}, {}, {}
     for name, source in stage.init_from.items():
         modules, metadata = runs[source.run]
@@ -115,28 +123,20 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
                 f"The run {source.run!r} holds {sorted(modules)}, not the "
                 f"{source.module!r} that stage {stage.run!r} starts {name!r} from."
             )
-        if metadata["step"] < metadata["config"]["num_steps"]:
-            logging.warning(
-                "Run %r has stopped at step %d of %d; its %s is used as it is.",
-                source.run,
-                metadata["step"],
-                metadata["config"]["num_steps"],
-                source.module,
-            )
         params[name] = modules[source.module]
         networks[name] = metadata["modules"][source.module]
         origins[name] = {
-            **dataclasses.asdict(source),
+            "run": source.run,
+            "module": source.module,
             "step": metadata["step"],
             "digest": fingerprints.digest(params[name]),
         }
-        del origins[name]["command"]
     return Loaded(params, networks, origins)
 
 
-# What a module that is trained further may change: it learns the other sums.
+# Fields that may change in a module that is trained further: it learns the other sums.
 _SUMS = {"attention_cell", "attention_radius"}
-# What changes nothing once weights are loaded.
+# Fields that change nothing once weights are loaded.
 _WITHOUT_EFFECT = {"remat", "alpha_init", "beta_init"}
 
 
@@ -148,9 +148,9 @@ def _check_same_network(
     module: str,
     is_trained: bool,
 ) -> None:
-    """Refuses params whose shapes fit, but not the function they were trained in.
+    """Refuses params that were trained in another function of the same shapes.
 
-    A module that is trained further may take other sums, which is logged.
+    A module that is trained further may use other sums; the change is logged.
     """
     saved, wanted = _without_unused_sums(saved), _without_unused_sums(wanted)
     fields = {
@@ -166,16 +166,17 @@ def _check_same_network(
         logging.warning("%s is trained further: %s.", source, "; ".join(changes))
     elif changes:
         raise ValueError(
-            f"{source} was trained as another network than {module!r} is here: "
+            f"{source} is another network than {module!r} here: "
             f"{'; '.join(changes)}. Use the preset and the network's fields of that run, "
             "or train it again."
         )
 
 
 def _without_unused_sums(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's description; where sums run over the image, none are named.
+    """A network's description without fields of sums that have no effect.
 
-    So it was before there were others. Attention of other kinds has no sums.
+    That is where sums run over the whole image, as in descriptions from before these
+    fields existed, and in attention of other kinds.
     """
     is_local = description.get("attention_cell") and (
         description.get("global_branch") == "channel"
@@ -184,15 +185,29 @@ def _without_unused_sums(description: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in description.items() if k not in dropped}
 
 
-def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
+def check_present(
+    stage: Stage, workdir: pathlib.Path, earlier: Collection[pathlib.Path] = ()
+) -> None:
+    """Checks that the runs that a stage starts from are there.
+
+    Args:
+      stage: The stage.
+      workdir: Folder of all runs.
+      earlier: Folders of runs that will be trained before the stage starts.
+
+    Raises:
+      ValueError: Naming all missing runs, with the commands that make them.
+    """
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        if not weight_sources.exist(weight_sources.locate(workdir, source.run)):
+        path = weight_sources.locate(workdir, source.run)
+        is_coming = any(path.is_relative_to(run_dir) for run_dir in earlier)
+        if not is_coming and not weight_sources.exist(path):
             missing[source.run] = source
     if unknown := [run for run, source in missing.items() if not source.command]:
         raise ValueError(
-            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}: neither a "
-            f"run in {workdir}, nor the path of one or of a packed one."
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}: there is "
+            f"no such run in {workdir}, and no run or packed file at that path."
         )
     if missing:
         commands = "\n".join(
@@ -200,65 +215,41 @@ def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
             for source in missing.values()
         )
         raise ValueError(
-            f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, which "
-            f"{workdir} does not hold. Make what is missing, with the data fields that "
-            f"you use here:\n{commands}"
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, missing "
+            f"in {workdir}. Train them first, with the data fields that you use "
+            f"here:\n{commands}"
         )
 
 
 def create(
+    config,
     stage: Stage,
     tx: optax.GradientTransformation,
     loaded: Loaded,
     mesh: Mesh,
-    *,
-    seed: int,
-    keep_ema: bool,
-    fsdp: bool = False,
 ) -> tuple[Networks, TrainState]:
     """Builds a stage's networks and the state before its first update.
 
-    The order of initialisation: a module in `loaded`, else random. (A run that resumes
-    overwrites both.) Random values depend on the seed and the module's name alone, so
-    that another module beside it changes nothing.
-    Note: so both teachers and the student, all called "encoder" in their stages, start
-    from the same random values. The paper is silent on this.
+    A module starts from `loaded` if it is there, else from random values. (A run that
+    resumes overwrites both.) Random values depend only on the seed and the module's name,
+    so another module beside it changes nothing.
+    Note: therefore both teachers and the student, which are all called "encoder" in their
+    stages, start from the same random values. The paper is silent on this.
 
     Args:
-      stage: The stage.
-      tx: Its optimizer.
+      config: Run's config: seed, ema_decay (0: no moving average) and fsdp (whether the
+        state is spread over the devices; frozen params never are).
+      stage: Stage to train.
+      tx: Optimizer.
       loaded: Params from earlier runs.
-      mesh: The mesh of all devices.
-      seed: Seed of the random values.
-      keep_ema: Whether the state holds a moving average.
-      fsdp: Whether the state is spread over the devices; frozen params never are.
+      mesh: Mesh of all devices.
 
     Raises:
-      ValueError: If a loaded leaf's name, shape or type is not the network's.
+      ValueError: If a loaded module is not the network that the stage makes.
     """
     graphs, params = {}, {}
-    for name, make in stage.modules.items():
-        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-        graphs[name], params[name] = flat_params.split_module(
-            make(rngs=nnx.Rngs(params=key))
-        )
-        if name in loaded.params:
-            origin = loaded.origins[name]
-            source = f"The {origin['module']} of run {origin['run']!r}"
-            flat_params.verify_params(
-                loaded.params[name], params[name], source=source, module=name
-            )
-            _check_same_network(
-                loaded.networks[name],
-                stage.describe_module(name),
-                source,
-                module=name,
-                is_trained=name in stage.trainable,
-            )
-            params[name] = loaded.params[name]
-        num_params = sum(leaf.size for leaf in params[name].values())
-        kind = "trained" if name in stage.trainable else "frozen"
-        logging.info("%s: %s params, %s", name, f"{num_params:,}", kind)
+    for name in stage.modules:
+        graphs[name], params[name] = _create_module(name, stage, loaded, config.seed)
     params = jax.device_put(params, sharding.replicated(mesh))
     trained = {name: params.pop(name) for name in stage.trainable}
 
@@ -266,13 +257,40 @@ def create(
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=trained,
-            ema=jax.tree.map(jnp.copy, trained) if keep_ema else None,
+            ema=jax.tree.map(jnp.copy, trained) if config.ema_decay else None,
             opt_state=tx.init(trained),
             bad_step=jnp.full((), -1, jnp.int32),
         )
 
     placement = sharding.place_state(
-        mesh, jax.eval_shape(initial_state, trained), fsdp=fsdp
+        mesh, jax.eval_shape(initial_state, trained), fsdp=config.fsdp
     )
     state = jax.jit(initial_state, out_shardings=placement)(trained)
     return Networks(graphs, params), state
+
+
+def _create_module(name: str, stage: Stage, loaded: Loaded, seed: int):
+    """Structure and params of a module, loaded or random."""
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    graph, params = flat_params.split_module(
+        stage.modules[name](rngs=nnx.Rngs(params=key))
+    )
+    is_trained = name in stage.trainable
+    if name in loaded.params:
+        origin = loaded.origins[name]
+        source = f"The {origin['module']} of run {origin['run']!r}"
+        flat_params.verify_params(
+            loaded.params[name], params, source=source, module=name
+        )
+        _check_same_network(
+            loaded.networks[name],
+            stage.describe_module(name),
+            source,
+            module=name,
+            is_trained=is_trained,
+        )
+        params = loaded.params[name]
+    num_params = sum(leaf.size for leaf in params.values())
+    kind = "trained" if is_trained else "frozen"
+    logging.info("%s: %s params, %s", name, f"{num_params:,}", kind)
+    return graph, params

@@ -19,117 +19,90 @@ from ttl_jax.weights import flat_params
 
 
 def make_train_step(
+    config,
     stage: Stage,
     networks: Networks,
     tx: optax.GradientTransformationExtraArgs,
     mesh: Mesh,
     placement: TrainState,
-    *,
-    seed: int,
-    compute_dtype: str,
-    num_micro_batches: int,
-    ema_decay: float,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `train_step(state, frozen, batch) -> (state, scalars)`.
 
-    Random numbers depend on the seed and the state's step. An update whose loss or
-    gradient is not finite is discarded and its step noted in `bad_step`, without a word
-    to the host: its batch is skipped, and the step and the schedules of the learning
-    rates go on, so that later batches meet what they would have met. The batch's
-    `replaced` (1 for images that stand in for others) is for the scalars alone, as
-    `replaced_images`, its mean.
+    Random numbers depend on the seed and the state's step. An update with a non-finite
+    loss or gradient is discarded on the devices and its step recorded in `bad_step`. The
+    step and the learning rate schedules advance nevertheless, so later updates are the
+    same as without it. The batch's `replaced` (1 for images that stand in for others) only
+    gives the scalar `replaced_images`, its mean.
 
     Args:
-      stage: What is trained.
-      networks: Its modules.
-      tx: Its optimizer.
-      mesh: The mesh of all devices; batches are spread over it.
-      placement: Where each array of the state lives. Params that are spread over the
+      config: Run's config: seed, compute_dtype, num_micro_batches and ema_decay. Params,
+        losses and the optimizer are float32 whatever the networks compute in.
+      stage: Stage to train.
+      networks: The stage's modules.
+      tx: Optimizer.
+      mesh: Mesh of all devices, over which batches are spread.
+      placement: Sharding of each array of the state. Params that are spread over the
         devices are gathered for the computation, and their gradients spread again.
-      seed: Seed of the run.
-      compute_dtype: Type the networks compute in; params, losses and the optimizer stay
-        in float32.
-      num_micro_batches: Parts a batch is computed in, one after the other.
-      ema_decay: Decay of the moving average once warm, used where the state has one.
     """
-
-    replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    replicated = sharding.replicated(mesh)
 
     def loss_of(params, frozen, batch, key):
-        modules = _build_modules(networks, params, frozen, compute_dtype)
+        modules = _build_modules(networks, params, frozen, config.compute_dtype)
         return stage.loss_fn(modules, _to_unit_range(batch), key)
 
-    def train_step(state: TrainState, frozen, batch):
-        """The next state, and scalars of this update."""
-        replaced = batch["replaced"].mean()
-        batch = {name: rows for name, rows in batch.items() if name != "replaced"}
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-        whole = lax.with_sharding_constraint(state.params, replicated)
+    def gradient_of(params, frozen, batch, key):
+        whole = lax.with_sharding_constraint(params, replicated)
         (loss, scalars), grads = _mean_over_micro_batches(
-            lambda rows, key: gradient_of(whole, frozen, rows, key),
+            lambda *part: jax.value_and_grad(loss_of, has_aux=True)(
+                whole, frozen, *part
+            ),
             batch,
             key,
-            num_micro_batches,
+            config.num_micro_batches,
         )
-        grads = lax.with_sharding_constraint(grads, placement.params)
-        grad_norm = optax.tree.norm(grads)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
-        params = optax.apply_updates(state.params, updates)
-        ema = _update_ema(state.ema, params, state.step, ema_decay)
+        return loss, scalars, lax.with_sharding_constraint(grads, placement.params)
 
+    def train_step(state: TrainState, frozen, batch):
+        batch = dict(batch)
+        replaced = batch.pop("replaced").mean()
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        loss, scalars, grads = gradient_of(state.params, frozen, batch, key)
+        grad_norm = optax.tree.norm(grads)
         is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        params, ema, opt_state = _update_if(
-            is_finite,
-            (params, ema, opt_state),
-            (state.params, state.ema, state.opt_state),
-        )
-        new_state = TrainState(
-            step=state.step + 1,
-            params=params,
-            ema=ema,
-            opt_state=opt_state,
-            bad_step=jnp.where(is_finite, state.bad_step, state.step),
-        )
+        new_state = _update(state, tx, grads, loss, is_finite, config.ema_decay)
         own = {"loss": loss, "grad_norm": grad_norm, "replaced_images": replaced}
         return new_state, {**scalars, **own}
 
     return jax.jit(
         train_step,
-        in_shardings=(placement, replicated, over_batch),
+        in_shardings=(placement, replicated, sharding.over_batch(mesh)),
         out_shardings=(placement, replicated),
         donate_argnums=0,
     )
 
 
 def make_eval_step(
-    stage: Stage,
-    networks: Networks,
-    mesh: Mesh,
-    *,
-    compute_dtype: str,
-    num_samples: int,
+    config, stage: Stage, networks: Networks, mesh: Mesh
 ) -> Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
     """Returns `eval_step(weights, frozen, batch, key) -> (metrics, images)`.
 
-    The metrics are [N], per image, with the batch's `mask` (1 for rows that count) among
-    them. The images are those of the stage's `images_fn`, of the first `num_samples`
-    rows; XLA computes what both functions have in common once.
+    Metrics are per image, [N]; the batch's `mask` (1 for rows that count) is one of them.
+    Images are those of the stage's `images_fn` for the first `config.num_samples` rows.
+    XLA computes only once what both functions share.
     """
-
     replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
 
     def eval_step(weights, frozen, batch, key):
         weights = lax.with_sharding_constraint(weights, replicated)
-        modules = _build_modules(networks, weights, frozen, compute_dtype)
+        modules = _build_modules(networks, weights, frozen, config.compute_dtype)
         batch = _to_unit_range(batch)
         metrics = {**stage.eval_fn(modules, batch, key), "mask": batch["mask"]}
-        if not (stage.images_fn and num_samples):
+        if not (stage.images_fn and config.num_samples):
             return metrics, {}
         images = stage.images_fn(modules, batch, key)
-        # A plain dict would come back sorted.
+        # jit sorts a plain dict by key; an OrderedDict keeps its order.
         return metrics, collections.OrderedDict(
-            (name, rows[:num_samples]) for name, rows in images.items()
+            (name, rows[: config.num_samples]) for name, rows in images.items()
         )
 
     return jax.jit(
@@ -140,7 +113,7 @@ def make_eval_step(
 
 
 def metric_names(stage: Stage, batch: Mapping[str, Any]) -> list[str]:
-    """Returns what an evaluation gives numbers of, without computing them.
+    """Returns the names of a stage's evaluation metrics, without computing them.
 
     Args:
       stage: The stage.
@@ -165,10 +138,10 @@ def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callab
 
 
 def _in_compute_dtype(module, dtype) -> Callable:
-    """A module that computes in `dtype` and returns float32.
+    """Wraps a module to compute in `dtype` and return float32.
 
-    Its first input decides the type. A decoder's second one, the image that it adds its
-    residual to, keeps its precision.
+    The first input decides the type. A decoder's second input, the image to which it adds
+    a residual, keeps its precision.
     """
 
     def apply(x, *others):
@@ -178,7 +151,7 @@ def _in_compute_dtype(module, dtype) -> Callable:
 
 
 def _to_unit_range(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Images from 8 bits to float in [0, 1]; they travel to the device as bytes."""
+    """Converts 8-bit images to float in [0, 1]; they travel to the device as bytes."""
     return {
         name: value.astype(jnp.float32) / 255 if value.dtype == jnp.uint8 else value
         for name, value in batch.items()
@@ -186,7 +159,7 @@ def _to_unit_range(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
-    """Means of what `gradient_of(rows, key)` returns for equal parts of the batch."""
+    """Mean of `gradient_of(rows, key)` over equal parts of the batch."""
     if num_micro_batches == 1:
         return gradient_of(batch, key)
     # Rows stay on their device: each micro-batch takes its share of every device's rows.
@@ -207,8 +180,25 @@ def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
     return jax.tree.map(lambda value: value / num_micro_batches, total)
 
 
+def _update(state: TrainState, tx, grads, loss, is_finite, ema_decay) -> TrainState:
+    """The next state; only its step advances if the loss or a gradient is not finite."""
+    updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+    params = optax.apply_updates(state.params, updates)
+    ema = _update_ema(state.ema, params, state.step, ema_decay)
+    params, ema, opt_state = _update_if(
+        is_finite, (params, ema, opt_state), (state.params, state.ema, state.opt_state)
+    )
+    return TrainState(
+        step=state.step + 1,
+        params=params,
+        ema=ema,
+        opt_state=opt_state,
+        bad_step=jnp.where(is_finite, state.bad_step, state.step),
+    )
+
+
 def _update_if(condition: jax.Array, new: Any, old: Any) -> Any:
-    """One tree or the other; the schedules, which go by steps, are always new."""
+    """Chooses a tree; schedules, which count steps, are always those of the new one."""
 
     def is_schedule(node):
         return isinstance(node, optax.ScaleByScheduleState)
@@ -222,6 +212,6 @@ def _update_if(condition: jax.Array, new: Any, old: Any) -> Any:
 def _update_ema(ema, params, step, decay):
     if ema is None:
         return None
-    # The decay warms up, or a short run would evaluate its initial weights.
+    # The decay warms up; otherwise a short run would evaluate its initial weights.
     decay = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), ema, params)

@@ -1,4 +1,4 @@
-"""Stopping between two steps when a signal asks for it: SIGTERM, or Ctrl-C."""
+"""Stopping between two steps on a signal: SIGTERM or Ctrl-C."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """What is done is saved, and the rest was left as a signal had asked.
+    """Work was saved and stopped on a signal.
 
     Attributes:
-      exit_status: What a shell makes of a program that the signal ended: 143, or 130.
+      exit_status: Exit status of a program that the signal ended: 143 or 130.
     """
 
     def __init__(self, message: str, number: int):
@@ -21,13 +21,13 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Within it the first signal is only noted, and the second ends the process.
+    """Context in which the first signal is only recorded; a second ends the process.
 
     Args:
-      notice: What is done on the first, as the line printed then begins.
+      notice: First words of the line printed on the first signal.
 
     Attributes:
-      signal: The signal's number; 0 until there is one.
+      signal: Number of the signal; 0 until there is one.
     """
 
     def __init__(self, notice: str = "Saving after this step"):
@@ -35,7 +35,9 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         self.signal, self._handlers = 0, {}
-        if threading.current_thread() is threading.main_thread():  # others get none
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # only it gets signals
             for number in _SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     self._handlers[number] = signal.signal(number, self._note)
@@ -45,11 +47,11 @@ class StopRequest:
         self.signal = number
         for each in self._handlers:
             signal.signal(each, signal.SIG_DFL)
-        # A print may be at work already.
+        # print is not reentrant: the signal may interrupt one.
         os.write(2, self._line)
 
     def __exit__(self, kind, error, trace) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self.signal and kind is None:  # it came after the last step
+        if self.signal and kind is None:  # the signal came after the last step
             signal.raise_signal(self.signal)

@@ -1,4 +1,4 @@
-"""What updates told since the log was last written, kept on the device till then."""
+"""Scalars of the updates since the log was last written."""
 
 import math
 import time
@@ -9,29 +9,29 @@ import numpy as np
 
 
 class TrainLog:
-    """Means of the scalars since the last summary; they stay on the device till then.
+    """Collects the scalars of updates, on the device until the next summary.
 
     Attributes:
-      replaced_share: Of all images up to the last summary, or of an epoch if that has
-        more: the first few would weigh too much.
+      replaced_share: Share of replaced images among all images up to the last summary, or
+        among an epoch's if those are more, as the first few would weigh too much.
     """
 
     def __init__(self, first_step: int, batch_size: int, epoch_steps: int):
         self.replaced_share = 0.0
-        self._first_step = first_step  # of those since the last summary
+        self._first_step = first_step
         self._num_steps, self._replaced_steps = 0, 0.0
         self._batch_size, self._epoch_steps = batch_size, epoch_steps
         self._scalars: list[dict[str, jax.Array]] = []
         self._start = 0.0
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
-        # From the first step's end on, so that compiling and evaluating do not count.
+        # Starts after the first step, so that compiling and evaluating do not count.
         if not self._scalars:
             self._start = time.monotonic()
         self._scalars.append(scalars)
 
     def bad_steps(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Steps since the last summary whose updates were discarded, and their scalars."""
+        """Yields discarded steps since the last summary, and their scalars."""
         for step, scalars in enumerate(self._values(), self._first_step):
             if not _is_finite(scalars):
                 yield step, scalars
@@ -40,7 +40,7 @@ class TrainLog:
         return jax.tree.map(float, jax.device_get(self._scalars))
 
     def summary(self) -> dict[str, float]:
-        """Returns the means over what was not skipped and the speed, and begins anew."""
+        """Returns the means over steps not discarded, and the speed; then starts afresh."""
         values = self._values()
         trained = list(filter(_is_finite, values))
         means = {
@@ -64,12 +64,12 @@ class TrainLog:
 
 
 def _is_finite(scalars: Mapping[str, float]) -> bool:
-    """As the train step decides it."""
+    """Whether the train step keeps the update."""
     return math.isfinite(scalars["loss"]) and math.isfinite(scalars["grad_norm"])
 
 
 def explain(scalars: Mapping[str, float]) -> str:
-    """Which of a step's terms is not finite, and the values of all."""
+    """Returns which terms of a step are not finite, and the values of all."""
     terms = {name: v for name, v in scalars.items() if name != "replaced_images"}
     faults = [name for name, value in terms.items() if not math.isfinite(value)]
     shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())

@@ -1,0 +1,56 @@
+"""A run is prepared once, and returns what it has trained."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training import toy_stage
+from ttl_jax.data.loading import pipeline
+from ttl_jax.training import run, runs
+from ttl_jax.weights import saved_runs
+
+
+def test_a_run_makes_its_stage_and_opens_its_images_once(
+    photographs, tmp_path, monkeypatch
+):
+    calls = []
+
+    def count(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a: calls.append(name) or function(*a))
+
+    count(run, "make_stage")
+    count(pipeline, "open_training_data")
+    count(pipeline, "open_evaluation_data")
+    runs.train(toy_stage.get_config(photographs), tmp_path)
+    expected = ["make_stage", "open_training_data", "open_evaluation_data"]
+    assert calls == expected
+    runs.train(toy_stage.get_config(photographs), tmp_path)  # it is finished
+    assert calls == [*expected, "make_stage"]
+
+
+def test_trained_modules_have_the_saved_weights(photographs, tmp_path, key):
+    (trained,) = runs.train(toy_stage.get_config(photographs), tmp_path)
+    assert trained.directory == tmp_path / "toy"
+    assert set(trained.evaluation) == {"photographs/mean"}
+    image = jax.random.uniform(key, (2, 4, 4, 3))
+    weights = saved_runs.load_modules(tmp_path / "toy")[0]["encoder"]
+    expected = np.asarray(image) @ weights["linear.kernel"] + weights["linear.bias"]
+    modules = trained.load_modules()
+    assert set(modules) == {"encoder"}
+    np.testing.assert_allclose(
+        modules["encoder"](image), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
+    photographs, tmp_path
+):
+    config = toy_stage.get_config(photographs, frozen_teacher=True)
+    with pytest.raises(ValueError, match="starts from 'teacher'"):
+        run.open_run(config, tmp_path)
+    later = run.open_run(config, tmp_path, earlier=[tmp_path / "teacher"])
+    assert not list(tmp_path.iterdir())
+    toy_stage.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    later.train()
+    assert saved_runs.saved_steps(tmp_path / "toy")[-1] == 6

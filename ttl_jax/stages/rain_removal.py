@@ -1,0 +1,93 @@
+"""Stage 4, `derain`: remove rain, fine-tuned on a minority of synthetic pairs (Eq. 2)."""
+
+import jax.numpy as jnp
+
+from ttl_jax import losses
+from ttl_jax.metrics import image_quality
+from ttl_jax.stages import networks
+from ttl_jax.stages.stage import Source, Stage, sources_at
+from ttl_jax.stages.teachers import check_teachers, run_name
+
+
+def make_stage(config) -> Stage:
+    """Returns the deraining task: the student E_stu and a new decoder D_dr.
+
+    The encoder learns at `config.encoder_learning_rate`, the decoder at
+    `config.learning_rate`. With `config.from_student` false, both start from random
+    weights: variant V2 of Table 4. With `config.start_from`, both start from weights that
+    already remove rain.
+    """
+    losses.check_kind(config.image_loss, "config.image_loss")
+    if config.crop_size < image_quality.SSIM_WINDOW:
+        raise ValueError(
+            f"config.crop_size={config.crop_size}: the SSIM of a crop needs at least "
+            f"{image_quality.SSIM_WINDOW} pixels."
+        )
+
+    def loss_fn(modules, batch, key):
+        del key
+        restored = networks.restore(modules, batch["rainy"])
+        return networks.image_loss(config, restored, batch["clean"]), {}
+
+    return Stage(
+        run=_name_run(config),
+        modules={
+            "encoder": networks.encoder(config),
+            "decoder": networks.image_decoder(config, config.decoder),
+        },
+        trainable=("encoder", "decoder"),
+        learning_rates={
+            "encoder": config.encoder_learning_rate,
+            "decoder": config.learning_rate,
+        },
+        init_from=_find_sources(config),
+        loss_fn=loss_fn,
+        eval_fn=_evaluate,
+        images_fn=_show,
+    )
+
+
+def _evaluate(modules, batch, key):
+    """PSNR and SSIM (y_uint8) before and after, and the gains, per image."""
+    del key
+    restored = jnp.clip(networks.restore(modules, batch["rainy"]), 0, 1)
+    scores = {}
+    for name in ("psnr", "ssim"):
+        metric = getattr(image_quality, name)
+        before = metric(batch["rainy"], batch["clean"])
+        after = metric(restored, batch["clean"])
+        scores |= {f"{name}_input": before, name: after, f"{name}_gain": after - before}
+    return scores
+
+
+def _show(modules, batch, key):
+    del key
+    restored = networks.restore(modules, batch["rainy"])
+    return {"rainy": batch["rainy"], "restored": restored, "clean": batch["clean"]}
+
+
+def _name_run(config) -> str:
+    if config.start_from:
+        return "tuned"
+    teachers = check_teachers(config.teachers)
+    return run_name("derain", teachers) if config.from_student else "scratch"
+
+
+def _find_sources(config) -> dict[str, Source]:
+    """Weights that the encoder and the decoder start from, unless they are random."""
+    if config.start_from:
+        if config.student_run or not config.from_student:
+            raise ValueError(
+                f"config.start_from={config.start_from!r} gives the encoder and the "
+                "decoder their weights: leave student_run empty and from_student true, "
+                "or leave start_from empty."
+            )
+        return sources_at(config.start_from, ("encoder", "decoder"))
+    if not config.from_student:
+        return {}
+    teachers = check_teachers(config.teachers)
+    command = f"--config=configs/distill.py:{config.preset}"
+    if len(teachers) == 1:
+        command += f" --config.teachers=\"('{teachers[0]}',)\""
+    run = config.student_run or run_name("distill", teachers)
+    return {"encoder": Source(run, "encoder", command)}

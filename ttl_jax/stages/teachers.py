@@ -1,0 +1,25 @@
+"""The two teachers of the method, and how runs are named by them."""
+
+from collections.abc import Sequence
+
+TEACHERS = ("recog", "recon")
+
+
+def check_teachers(teachers: Sequence[str]) -> tuple[str, ...]:
+    """Returns the teachers of `config.teachers` in their fixed order.
+
+    Raises:
+      ValueError: If no teacher is named, or an unknown one.
+    """
+    unknown = sorted(set(teachers) - set(TEACHERS))
+    if unknown or not teachers:
+        raise ValueError(
+            f"config.teachers={teachers!r}: name one or both of {TEACHERS}, for example "
+            "--config.teachers=\"('recog',)\"."
+        )
+    return tuple(name for name in TEACHERS if name in teachers)
+
+
+def run_name(base: str, teachers: Sequence[str]) -> str:
+    """Returns a run's name; with a single teacher (Table 3) it ends with the teacher's."""
+    return base if len(teachers) > 1 else f"{base}_{teachers[0]}"

@@ -1,0 +1,213 @@
+"""A run: one stage's config, checked and opened once, then trained."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from absl import logging
+from flax import nnx
+from jax.sharding import Mesh
+
+from ttl_jax import atomic_files
+from ttl_jax.data.loading import pipeline
+from ttl_jax.stages.stage import Stage, make_stage
+from ttl_jax.training import best, config_check, loop, sharding, stopping
+from ttl_jax.training import state as train_state
+from ttl_jax.training.metric_writer import MetricWriter
+from ttl_jax.training.step import metric_names
+from ttl_jax.weights import checkpoint, flat_params, saved_runs
+
+LISTING = "images.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run that is trained to its end.
+
+    Attributes:
+      directory: The run's folder.
+      evaluation: Metrics of the last evaluation, by "<set>/<metric>".
+    """
+
+    directory: pathlib.Path
+    evaluation: dict[str, float]
+    _stage: Stage
+
+    def load_modules(self) -> dict[str, nnx.Module]:
+        """Returns the trained modules by name, with the weights that were evaluated."""
+        params, _ = saved_runs.load_modules(self.directory)
+        modules = {}
+        for name in self._stage.trainable:
+            make = self._stage.modules[name]
+            graph, _ = flat_params.split_module(
+                nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0)))
+            )
+            modules[name] = flat_params.merge_module(graph, params[name])
+        return modules
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A checked run with its images opened; `train` may be called once.
+
+    Attributes:
+      config: Config of the run.
+      stage: Stage of the config.
+      mesh: Mesh of all devices.
+      directory: The run's folder.
+      first_step: Last saved step; 0 for a new run.
+      saved: Metadata of that step; empty for a new run.
+      training: Training images; None if the run is finished.
+      evaluation: Evaluation sets by name; empty if the run is finished.
+    """
+
+    config: Any
+    stage: Stage
+    mesh: Mesh
+    directory: pathlib.Path
+    first_step: int
+    saved: Mapping[str, Any]
+    training: pipeline.TrainingData | None
+    evaluation: Mapping[str, pipeline.EvaluationData]
+
+    def train(self) -> Trained:
+        """Trains the run to its end, from its last saved step.
+
+        Raises:
+          ValueError: If an earlier run is missing, has changed or does not fit; or if
+            too many images can no longer be read.
+          FloatingPointError: If more losses or gradients are not finite than
+            `config.skip_bad_batches`, which counts over the whole run. The last
+            checkpoint stays.
+          stopping.Stopped: On SIGTERM or Ctrl-C, once the current step is saved.
+        """
+        loaded = train_state.load_sources(self.stage, self.directory.parent)
+        if self.saved:
+            config_check.check_same_origins(
+                loaded.origins, self.saved["origins"], run=str(self.directory)
+            )
+        if self.training is None:
+            logging.info("%s is finished, at step %d", self.directory, self.first_step)
+            evaluation = self.saved["evaluation"]
+        else:
+            evaluation = self._fit(loaded)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
+        logging.info("%s: %s", self.directory.name, shown or "no evaluation sets")
+        return Trained(self.directory, evaluation, self.stage)
+
+    def _fit(self, loaded: train_state.Loaded) -> dict[str, float]:
+        """Restores or starts the state, and runs the loop."""
+        computation, state = loop.make_computation(
+            self.config, self.stage, self.mesh, loaded, self.training.epoch_steps
+        )
+        checkpointer = checkpoint.Checkpointer(
+            self.directory, keep=self.config.keep_checkpoints
+        )
+        with stopping.StopRequest() as request, contextlib.closing(checkpointer):
+            if self.first_step:
+                items = checkpointer.restore(self.first_step, state.items())
+                state = train_state.TrainState.from_items(items)
+                logging.info("%s goes on at step %d", self.directory, self.first_step)
+            elif sharding.is_writer():
+                listing = list(self.training.listing)
+                atomic_files.write_json(self.directory / LISTING, listing)
+            writer = MetricWriter(
+                self.directory,
+                first_step=self.first_step,
+                enabled=sharding.is_writer(),
+            )
+            batches = self.training.batches(self.first_step)
+            with contextlib.closing(writer), contextlib.closing(batches):
+                trainer = loop.Trainer(
+                    self, computation, loaded.origins, checkpointer, writer
+                )
+                return trainer.fit(state, batches, request)
+
+
+def open_run(
+    config,
+    workdir: str | pathlib.Path,
+    *,
+    earlier: Collection[pathlib.Path] = (),
+    fallback: bool = False,
+) -> Run:
+    """Checks a config, makes its stage and opens its images, before anything is written.
+
+    Args:
+      config: A `ConfigDict` of one stage, as `configs/*.py` return it.
+      workdir: Folder of all runs. The run's own folder in it is `config.run`, or the
+        stage's name for it.
+      earlier: Folders of runs that will be trained before this one, which may start from
+        them.
+      fallback: Whether to set a damaged last checkpoint aside and resume before it.
+
+    Raises:
+      ValueError: For whatever would make the run fail or mislead: config values, missing
+        earlier runs, missing or changed images.
+    """
+    sharding.check_same("The configs", str(config_check.as_json(config)))
+    mesh = sharding.make_mesh()
+    config_check.check(config)
+    config_check.check_batches(config, mesh)
+    stage = make_stage(config)
+    directory = pathlib.Path(workdir) / (config.run or stage.run)
+    if fallback:
+        fall_back(directory)
+    first_step, saved = _read_progress(config, directory)
+    train_state.check_present(stage, directory.parent, earlier)
+    training, evaluation = None, {}
+    if first_step < config.num_steps:
+        training = _open_training(config, directory, is_new=not saved)
+        evaluation = _open_evaluation(config, stage)
+    return Run(config, stage, mesh, directory, first_step, saved, training, evaluation)
+
+
+def fall_back(directory: pathlib.Path) -> None:
+    """Sets aside the last steps of a run that are damaged, and logs them.
+
+    Raises:
+      ValueError: If no step of the run can be read.
+    """
+    if sharding.is_writer():
+        for line in saved_runs.set_aside_damaged(directory):
+            logging.warning("%s", line)
+    sharding.wait_for_all("damaged steps are set aside")
+
+
+def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    """The last saved step of a run and its metadata; 0 and {} for a new run."""
+    step = max(saved_runs.saved_steps(directory), default=0)
+    sharding.check_same(f"The last saved steps in {directory}", str(step))
+    if not step:
+        return 0, {}
+    saved = saved_runs.read_metadata(directory, step)
+    config_check.check_unchanged(config, saved["config"], run=str(directory))
+    return step, saved
+
+
+def _open_training(config, directory: pathlib.Path, *, is_new: bool):
+    """Opens the training images, which must be those that the run started with."""
+    training = pipeline.open_training_data(config, *sharding.process_share())
+    sharding.check_same("The training images", "\n".join(training.listing))
+    if not is_new:
+        saved = atomic_files.read_json(directory / LISTING)
+        config_check.check_same_listing(
+            list(training.listing), saved, run=str(directory)
+        )
+    return training
+
+
+def _open_evaluation(config, stage: Stage):
+    """Opens the evaluation sets, and checks that they can choose the best step."""
+    sets = pipeline.open_evaluation_data(config, *sharding.process_share())
+    if config.best_metric:
+        known = []
+        for set_name, dataset in sets.items():
+            with contextlib.closing(dataset.batches()) as batches:
+                rows = sharding.drop_text(next(batches))
+            known += [f"{set_name}/{name}" for name in metric_names(stage, rows)]
+        best.check_metric(config.best_metric, known)
+        pipeline.check_held_out(config)
+    return sets
