@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from ttl_jax.weights import fingerprints, flat_params, weight_files, weight_sources
+from ttl_jax.weights import fingerprints, flat_params, packed_files, trained
 
 
 def average(first, second, share: float, *, source: str) -> dict:
@@ -57,18 +57,17 @@ def main() -> None:
         parser.error(f"--share {args.share} is out of range; use 0 to 1")
     try:
         paths = [
-            weight_sources.locate(pathlib.Path(), text)
-            for text in (args.first, args.second)
+            trained.locate(pathlib.Path(), text) for text in (args.first, args.second)
         ]
-        (first, metadata), (second, _) = map(weight_sources.load_modules, paths)
+        (first, metadata), (second, _) = map(trained.load, paths)
         modules = average(first, second, args.share, source=args.second)
-        ancestors = [weight_sources.find_ancestors(path) for path in paths]
+        ancestors = [trained.find_ancestors(path) for path in paths]
         digests = [
             fingerprints.digest(params)
             for params in (*first.values(), *second.values())
         ]
         metadata["averaged_with"] = {
-            "name": weight_sources.find_name(paths[1]),
+            "name": trained.find_name(paths[1]),
             "share": 1 - args.share,
             "digests": {m: fingerprints.digest(params) for m, params in second.items()},
         }
@@ -76,7 +75,7 @@ def main() -> None:
             "digests": sorted({*digests, *ancestors[0].digests, *ancestors[1].digests}),
             "are_all": all(one.are_all for one in ancestors),
         }
-        weight_files.write(args.output, modules, metadata)
+        packed_files.write(args.output, modules, metadata)
     except (ValueError, OSError) as error:
         sys.exit(f"average_weights: {error}")
     print(f"{args.output}: {args.share} of {args.first}, the rest of {args.second}")

@@ -27,7 +27,7 @@ from ttl_jax.inference import file_jobs
 from ttl_jax.reports.scores import ablation
 from ttl_jax.reports.sheets import examples
 from ttl_jax.training import metric_writer
-from ttl_jax.weights import weight_files, weight_sources
+from ttl_jax.weights import packed_files, trained
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_SEEDS = 40
@@ -73,16 +73,16 @@ def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path):
         "step": 3,
         "ancestors": {"digests": [], "are_all": True},
     }
-    weight_files.write(path, modules, told)
+    packed_files.write(path, modules, told)
     sound = path.read_bytes()
-    assert refusal(weight_sources.load_modules, path) is None
+    assert refusal(trained.load, path) is None
     num_refused = 0
     for seed in range(4 * NUM_SEEDS):
         path.write_bytes(mutations.damage(sound, seed))
-        message = refusal(weight_sources.load_modules, path)
+        message = refusal(trained.load, path)
         num_refused += message is not None
         if message is None:  # the damage undid itself, or lies in what nobody reads
-            loaded, _ = weight_sources.load_modules(path)
+            loaded, _ = trained.load(path)
             np.testing.assert_array_equal(
                 loaded["encoder"]["kernel"], modules["encoder"]["kernel"]
             )

@@ -43,7 +43,7 @@ ROOMS = {
     },
     "ttl_jax/data/loading": DATA | {"grain", "ttl_jax.data"},
     "ttl_jax/weights": {
-        "jax", "flax", "numpy", "orbax", "safetensors", 
+        "jax", "flax", "numpy", "orbax", "safetensors",
         "ttl_jax.models", "ttl_jax.weights",
     },
     # No stage, model or loss; what is on disk is the business of `weights`.

@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output.exists() and not args.overwrite:
         parser.error(f"{output} is there already; --overwrite replaces it")
     # Imported once the flags are read: --help is quick.
-    from ttl_jax.weights import weight_sources
+    from ttl_jax.weights import trained
 
     try:
-        metadata = weight_sources.pack(pathlib.Path(args.run), output)
+        metadata = trained.pack(pathlib.Path(args.run), output)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(_describe(metadata, args.run, output))

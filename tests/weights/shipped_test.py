@@ -17,9 +17,9 @@ from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.metrics import agreement, image_quality
-from ttl_jax.weights import shipped, weight_files
+from ttl_jax.weights import packed_files, shipped
 
-FILES = (shipped.DERAIN, shipped.find_derain("shipped@0.1"), shipped.RECOG)
+FILES = (shipped.DERAIN, shipped.find("shipped@0.1"), shipped.RECOG)
 CARD = shipped.DERAIN.with_name("MODEL_CARD.md")
 
 
@@ -137,5 +137,5 @@ def test_the_card_is_of_these_very_files(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_they_tell_names_nobody_s_folders(file):
     assert not re.search(
-        r"[\"':](/|~|[A-Z]:)", json.dumps(weight_files.read_metadata(file))
+        r"[\"':](/|~|[A-Z]:)", json.dumps(packed_files.read_metadata(file))
     )

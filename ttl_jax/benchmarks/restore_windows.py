@@ -12,8 +12,7 @@ from ttl_jax.data.sources import source_names
 from ttl_jax.inference import programs
 from ttl_jax.inference.restorer import Restorer
 from ttl_jax.metrics import agreement
-from ttl_jax.weights import rebuild
-from ttl_jax.weights.shipped import find_derain
+from ttl_jax.weights import trained
 
 TABLES = "benchmark_windows.json"
 
@@ -67,11 +66,8 @@ def run(
       ValueError: If the weights or the photographs cannot be opened, or no photograph has
         several windows.
     """
-    modules, _ = rebuild.load(
-        find_derain(checkpoint),
-        ("encoder", "decoder"),
-        factory="make_image_decoder",
-        purpose="restoring takes a run of the stage derain",
+    modules, _ = trained.rebuild(
+        checkpoint, Restorer.factories, purpose=Restorer.purpose
     )
     images = [
         photograph.load()

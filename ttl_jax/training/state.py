@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Source, Stage
 from ttl_jax.training import sharding
-from ttl_jax.weights import fingerprints, flat_params, weight_sources
+from ttl_jax.weights import fingerprints, flat_params, trained
 from ttl_jax.weights.flat_params import Params
 
 
@@ -104,7 +104,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
     """
     _check_present(stage, workdir)
     runs = {
-        run: weight_sources.load_modules(weight_sources.locate(workdir, run))
+        run: trained.load(trained.locate(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
     }
     params, networks, origins = {}, {}, {}
@@ -187,7 +187,7 @@ def _without_unused_sums(description: Mapping[str, Any]) -> dict[str, Any]:
 def _check_present(stage: Stage, workdir: pathlib.Path) -> None:
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        if not weight_sources.exist(weight_sources.locate(workdir, source.run)):
+        if not trained.exist(trained.locate(workdir, source.run)):
             missing[source.run] = source
     if unknown := [run for run, source in missing.items() if not source.command]:
         raise ValueError(
