@@ -23,7 +23,9 @@ ROOMS = {
     "ttl_jax/__init__": {"ttl_jax.inference"},
     "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "chex", "optax"},
     "ttl_jax/metrics": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.metrics"},
-    "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},
+    "ttl_jax/models": {
+        "jax", "flax", "numpy", "scipy", "einops", "ttl_jax.presets", "ttl_jax.models",
+    },
     "ttl_jax/stages": {
         "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.stages.networks",
         "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
@@ -64,12 +66,13 @@ ROOMS = {
         "ttl_jax.weights",
     },
     "ttl_jax/benchmarks": {
-        "jax", "flax", "numpy", "PIL", "tqdm", "torch", "configs", 
+        "jax", "flax", "numpy", "PIL", "tqdm", "configs", 
         "ttl_jax.benchmarks", "ttl_jax.data", "ttl_jax.inference", "ttl_jax.metrics",
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/allocator": set(),
     "ttl_jax/atomic_files": set(),
+    "ttl_jax/presets": set(),
     "ttl_jax/slurm": set(),
     "ttl_jax/suggestions": set(),
     "ttl_jax/user_paths": set(),

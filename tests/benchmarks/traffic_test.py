@@ -6,7 +6,7 @@ from flax import nnx
 
 from configs import scratch
 from ttl_jax import models
-from ttl_jax.models import traffic
+from ttl_jax.benchmarks import traffic
 from ttl_jax.stages.stage import make_stage
 
 # A block of 2 channels, expansion 2, ratio 1, by hand: numbers read + written.
@@ -69,6 +69,12 @@ def test_other_global_branches_move_what_was_counted_by_hand(branch, moved):
     assert difference == sum(moved) - sum(GLOBAL)
 
 
+def test_local_sums_move_maps_for_each_row_of_pixels():
+    local = encoder(attention_cell=8, head_width=2).inference()
+    # A map of 2 x 2 numbers for each of 8 pixels of a row, written and read.
+    assert local - encoder().inference() == 2 * (2 * 2) / 8
+
+
 def test_decoders_move_what_was_counted_by_hand():
     description = {
         "factory": "make_image_decoder",
@@ -104,9 +110,11 @@ def test_the_papers_network_moves_80_kilobytes_per_pixel_and_update():
     assert 2 * numbers == pytest.approx(80_000, rel=0.1)  # in bfloat16
 
 
-@pytest.mark.parametrize("branch", ["channel", "window", "dense"])
+@pytest.mark.parametrize("branch", ["channel", "local", "window", "dense"])
 def test_a_compiled_program_moves_more_than_the_floor(branch):
-    arguments = {**ENCODER, "width": 16, "global_branch": branch}
+    cell = {"local": 8}.get(branch, 0)
+    kind = "channel" if branch == "local" else branch
+    arguments = {**ENCODER, "width": 16, "global_branch": kind, "attention_cell": cell}
     encoder = models.FACTORIES[arguments.pop("factory")](**arguments, rngs=nnx.Rngs(0))
     graph, params = nnx.split(encoder)
     side = 32  # one strip of the depthwise loops, whose bodies XLA counts once

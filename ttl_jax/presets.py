@@ -1,0 +1,62 @@
+"""Presets of the networks: tiny, small, base, paper, and smoke for tests.
+
+`PRESETS[name]["encoder"]` holds all arguments of `ttl_jax.models.AGLFEncoder`, and
+`PRESETS[name]["decoder"]` those of `ttl_jax.models.ImageDecoder` that the encoder does not
+fix. `paper` follows the paper; the others are networks for use, by size. README,
+"Networks", lists their sizes.
+
+This module imports nothing, so that configs start quickly.
+"""
+
+DEFAULT_PRESET = "small"
+
+_ENCODER = {
+    "final_norm": True,
+    "spatial_attention_kernel": 7,
+    "global_branch": "channel",  # channel, window or dense
+    "head_width": 16,  # channels
+    # Channel attention sums over a box of (2 radius + 1)^2 cells.
+    "attention_cell": 64,  # pixels of the image; 0: over the whole image
+    "attention_radius": 1,  # cells
+    "window": 8,  # pixels
+    "dense_pool": 4,  # pixels
+    "local_kernel": 7,
+    "local_expansion": 2,
+    "feed_forward_ratio": 2,
+    "per_channel_scale": False,  # alpha and beta per channel
+    "alpha_init": 1.0,
+    "beta_init": 1.0,
+    "remat": False,  # recompute blocks in the backward pass: less memory
+}
+
+_DECODER = {
+    "pools": (32, 16, 8, 4),  # pixels
+    "pool_width": 1,  # channels
+    "skip_width": 16,  # channels; 0: no skip connection
+    "residual": True,
+    "local_kernel": 7,
+    "local_expansion": 2,
+}
+
+
+def _preset(width: int, num_blocks: int = 9) -> dict[str, dict]:
+    size = {"width": width, "num_blocks": num_blocks, "stem_stride": 2}
+    return {"encoder": size | _ENCODER, "decoder": _DECODER}
+
+
+PRESETS = {
+    "smoke": _preset(16, num_blocks=1),  # for tests only
+    "tiny": _preset(32),
+    "small": _preset(48),
+    "base": _preset(96),
+    "paper": {
+        "encoder": _preset(48)["encoder"]
+        | {
+            "stem_stride": 1,
+            "final_norm": False,
+            "attention_cell": 0,
+            "remat": True,  # 5.7 GB of activations per crop without it
+        },
+        "decoder": _DECODER | {"skip_width": 0, "residual": False},
+    },
+}
