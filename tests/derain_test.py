@@ -73,7 +73,7 @@ def test_a_photograph_too_large_for_a_network_is_named(tmp_path, monkeypatch, ca
     restorer_test.save_run(tmp_path / "derain")
     photograph("small.png")
     encoding.write_image("large.png", pictures.noise(50, 60, 3))
-    monkeypatch.setattr(restorer, "_MEMORY_LIMIT", 2**18)
+    monkeypatch.setattr(restorer, "MAX_WHOLE_PIXELS", 2000)
     flags = ["--checkpoint", "derain", "--output", "out"]
     assert derain.main(["large.png", "small.png", *flags]) == 1
     assert "large.png: 3,000 pixels are more than" in capsys.readouterr().err
@@ -238,7 +238,7 @@ def test_speed_is_told_apart_from_the_start(
     "arguments, message",
     [
         (["nowhere"], "nowhere does not exist"),
-        (["film.mp4"], "film.mp4 is no photograph; supported are .png"),
+        (["film.mp4"], "film.mp4 is not a photograph; supported are .png"),
         (["in", "--checkpoint", "missing"], "missing holds no checkpoint"),
         (["in", "--strength", "1.5"], "expected a number from 0 to 1, not '1.5'"),
         (["in", "--strength", "nan"], "expected a number from 0 to 1, not 'nan'"),

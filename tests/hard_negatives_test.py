@@ -128,11 +128,11 @@ def test_a_folder_of_other_files_is_refused_before_anything_is_loaded(
             run("--clean", f"folder:{clean}", "--output", output)
         return str(stopped.value)
 
-    assert f"{clean} holds 10 files that are not of an earlier run, such as 0" in (
+    assert f"{clean} holds 10 files that this script did not write, such as 0" in (
         message(clean)
     )
     assert len(list(clean.iterdir())) == 10
-    assert "is no folder" in message(clean / "0.png")
+    assert "is not a folder" in message(clean / "0.png")
     hard = tmp_path / "hard"
     run("--clean", f"folder:{clean}", "--output", hard)
     (hard / "mine.png").write_bytes(b"")

@@ -98,8 +98,8 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("nowhere", "nowhere does not exist"),
         ("empty", "empty holds no photographs.*webp"),
         ("empty/*.png", "holds no photographs"),
-        ("film.mp4", r"film.mp4 is no photograph.*\.png, \.jpg"),
-        ("scan.bmp", "scan.bmp is no photograph; supported are .*webp"),
+        ("film.mp4", r"film.mp4 is not a photograph.*\.png, \.jpg"),
+        ("scan.bmp", "scan.bmp is not a photograph; supported are .*webp"),
     ],
 )
 def test_inputs_without_photographs_are_refused(here, text, message):

@@ -371,7 +371,7 @@ def test_a_network_that_gives_no_numbers_is_refused(tmp_path):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, nnx.state(decoder))
     nnx.update(decoder, broken)
     network = restorer.Restorer(encoder, decoder, name="derain", step=3)
-    with pytest.raises(ValueError, match="restores is not a number"):
+    with pytest.raises(ValueError, match="network returned NaN"):
         network.restore(random_image((8, 8, 3), np.uint8))
 
 
