@@ -13,7 +13,6 @@ squares do not show their scene. A second run replaces the folder.
 
 import argparse
 import csv
-import io
 import math
 import os
 import pathlib
@@ -110,16 +109,6 @@ def find_squares(
         yield square._replace(psnr=psnr_of(square.cut(errors, side)))
 
 
-def choose(
-    squares: Iterable[Square], share: float, below: float | None
-) -> tuple[list[Square], int]:
-    """Returns all squares, the worst first, and the number of squares to write."""
-    ordered = sorted(squares, key=lambda square: (square.psnr, square.photograph.name))
-    if below is None:
-        return ordered, math.ceil(share * len(ordered))
-    return ordered, sum(square.psnr < below for square in ordered)
-
-
 def check_replaceable(folder: pathlib.Path) -> None:
     """Raises ValueError unless a folder is absent, empty, or written by this script."""
     if not folder.exists():
@@ -151,7 +140,13 @@ def write(
             Image.fromarray(square.cut(square.photograph.load(), side)).save(
                 made / square.file
             )
-        (made / REPORT).write_text(to_report(squares, count), newline="")
+        with (made / REPORT).open("w", newline="") as report:
+            writer = csv.writer(report)
+            writer.writerow(COLUMNS)
+            for i, square in enumerate(squares):
+                figures = f"{square.psnr:.2f}", f"{square.psnr_whole:.2f}"
+                place = square.photograph.name, square.top, square.left
+                writer.writerow((square.file if i < count else "", *place, *figures))
         earlier = pathlib.Path(staging, "earlier")
         if folder.exists():
             folder.rename(earlier)
@@ -163,19 +158,6 @@ def write(
             raise
     finally:
         shutil.rmtree(staging)
-
-
-def to_report(squares: Sequence[Square], count: int) -> str:
-    """Returns the text of report.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for i, square in enumerate(squares):
-        figures = f"{square.psnr:.2f}", f"{square.psnr_whole:.2f}"
-        name = square.photograph.name
-        file = square.file if i < count else ""
-        writer.writerow((file, name, square.top, square.left, *figures))
-    return text.getvalue()
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -208,11 +190,13 @@ def main() -> None:
         check_replaceable(arguments.output)
         photographs = source_names.open_photographs(arguments.clean, "clean")
         restorer = ttl_jax.load(arguments.checkpoint)
-        squares, count = choose(
-            find_squares(tqdm.tqdm(photographs), restorer.restore, arguments.side),
-            arguments.share,
-            arguments.below,
+        found = find_squares(tqdm.tqdm(photographs), restorer.restore, arguments.side)
+        squares = sorted(
+            found, key=lambda square: (square.psnr, square.photograph.name)
         )
+        count = math.ceil(arguments.share * len(squares))
+        if arguments.below is not None:
+            count = sum(square.psnr < arguments.below for square in squares)
         write(arguments.output, squares, count, arguments.side)
     except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -81,7 +81,7 @@ def _restore(
         )
         _report(outcome, share, args.output, started)
         num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
-        left = f"{num_left} photographs are left; the same command goes on"
+        left = f"{num_left} photographs are left; the same command resumes"
         left += ", without --overwrite." if args.overwrite else "."
         if outcome.ended_by:
             print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)

@@ -262,39 +262,6 @@ def test_what_is_restored_when_asked_to_stop_is_written():
     assert len(outcome.restored) == 1 and written() == ["00.png"]
 
 
-class Bar:
-    """A progress bar that notes what it would show."""
-
-    def __init__(self, unit, disable):
-        assert unit == "window" and disable is None
-        self.total, self.done, self.shown = None, 0, []
-
-    def update(self, number):
-        self.done += number
-        self.shown.append((self.done, self.total))
-
-    def close(self):
-        self.shown.append("closed")
-
-
-def test_the_bar_counts_windows_and_takes_the_rest_to_be_like_those_begun(monkeypatch):
-    bars = []
-    monkeypatch.setattr(file_jobs, "_NUM_THREADS", 1)
-    monkeypatch.setattr(
-        file_jobs.tqdm, "tqdm", lambda **flags: bars.append(Bar(**flags)) or bars[0]
-    )
-
-    def restore(array, progress):
-        total = 2 if array.max() == 0 else 4
-        for done in range(total + 1):
-            progress(done, total)
-        return array
-
-    file_jobs.restore_files(make_jobs(2), restore)
-    first, second = [(n, 4) for n in range(3)], [(2 + n, 6) for n in range(5)]
-    assert bars[0].shown == [*first, *second, "closed"]
-
-
 def test_rates_are_those_after_the_first_has_left_the_network():
     times = [(14.0, 18.0, 300), (10.0, 13.0, 999), (12.0, 12.5, 100)]
     outcome = file_jobs.Outcome([file_jobs.Restored(*each) for each in times])

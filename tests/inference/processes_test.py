@@ -44,7 +44,7 @@ def test_flags_go_before_slurm(slurm):
     [
         ((2, None), "both of --num_processes and --process_id"),
         ((None, 0), "both of --num_processes and --process_id"),
-        ((2, 2), "--process_id=2 of --num_processes=2 is none"),
+        ((2, 2), "--process_id=2 is out of range for --num_processes=2"),
     ],
 )
 def test_shares_that_are_none_are_refused(given, message):

@@ -57,23 +57,7 @@ def run(
     seconds: float,
     output: str | None,
 ) -> str:
-    """Measures crops per second and step times; returns Markdown tables.
-
-    Args:
-      clean: Source of photographs in files; None for the embedded ones, written as PNG
-        and as JPEG.
-      pairs: Source of pairs in files; given if and only if `clean` is.
-      preset: Preset of the networks whose steps are timed.
-      crop_size: Side of the crops, in pixels.
-      threads: Numbers of reading threads.
-      rounds: Turns of every case.
-      seconds: Seconds of a turn.
-      output: Folder for the figures as JSON, or None.
-
-    Raises:
-      ValueError: If one source is given without the other, or cannot be opened.
-      OSError: If files cannot be written.
-    """
+    """Measures crops per second and step times."""
     if (clean is None) != (pairs is None):
         raise ValueError("Name both photographs and pairs, or neither of them.")
     with tempfile.TemporaryDirectory() as folder:
@@ -134,9 +118,6 @@ def measure_crops(
       threads: Numbers of reading threads.
       rounds: Turns of every case.
       seconds: Seconds of a turn.
-
-    Raises:
-      ValueError: If a source cannot be opened.
     """
     cases: dict[tuple, Callable[[], int]] = {}
     for task, files in itertools.product(TASKS, data):
@@ -163,18 +144,7 @@ def measure_crops(
 def measure_steps(
     sources: Mapping[str, str], preset: str, crop_size: int, threads: int, rounds: int
 ) -> list[dict]:
-    """Measures updates of every task, with and without input.
-
-    Args:
-      sources: Sources by field.
-      preset: Preset of the networks.
-      crop_size: Side of the crops, in pixels.
-      threads: Number of reading threads.
-      rounds: Turns of every case.
-
-    Raises:
-      ValueError: If the preset is unknown, or a source cannot be opened.
-    """
+    """Measures updates of every task, with and without input; `sources` by field."""
     cases = {}
     for task in TASKS:
         config = _make_config(task, sources, preset, crop_size)

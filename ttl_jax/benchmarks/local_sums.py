@@ -30,21 +30,7 @@ def run(
     rounds: int,
     output: str | None,
 ) -> str:
-    """Measures windows and updates with all kinds of sums; returns a Markdown table.
-
-    Args:
-      preset: Preset of `configs/common.py`.
-      sums: Cell and radius of each kind; ratios are over the first.
-      side: Side of the window, in pixels.
-      crop_size: Side of the crops of an update, in pixels.
-      batch_size: Number of crops of a batch.
-      rounds: Turns of every case.
-      output: Folder for the figures as JSON, or None.
-
-    Raises:
-      ValueError: If a value is invalid.
-      OSError: If the file cannot be written.
-    """
+    """Measures windows and updates with all kinds of sums."""
     cases = {}
     for kind in sums:
         fields = dict(zip(("attention_cell", "attention_radius"), kind))

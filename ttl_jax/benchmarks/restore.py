@@ -50,18 +50,7 @@ class _Case:
 def run(
     *, presets: Sequence[str], sides: Sequence[int], rounds: int, output: str | None
 ) -> str:
-    """Measures all presets at all sizes; returns Markdown tables.
-
-    Args:
-      presets: Presets of `configs/common.py`.
-      sides: Sides of the square images, in pixels.
-      rounds: Turns of every case.
-      output: Folder for the figures as JSON, or None.
-
-    Raises:
-      ValueError: If a preset is unknown.
-      OSError: If the file cannot be written.
-    """
+    """Measures all presets at all sizes."""
     latencies = _measure(presets, sides, rounds)
     device = jax.devices()[0].device_kind
     title = f"Restoring one image on one {device}, float32, {rounds} turns each"

@@ -46,22 +46,7 @@ def run(
     rounds: int,
     output: str | None,
 ) -> str:
-    """Measures all numbers of devices, with and without FSDP; returns a Markdown table.
-
-    Args:
-      preset: Preset of `configs/common.py`.
-      stage: recog, recon, distill or derain.
-      dtype: "float32" or "bfloat16".
-      crop_size: Side of the crops, in pixels.
-      batch_size: Number of crops on each device.
-      devices: Numbers of devices; one device is always measured.
-      rounds: Turns of every case.
-      output: Folder for the figures as JSON, or None.
-
-    Raises:
-      ValueError: If a value is invalid, or there are fewer devices.
-      OSError: If the file cannot be written.
-    """
+    """Measures all numbers of devices, with and without FSDP."""
     counts = sorted({1, *devices})
     with _Workers(counts) as workers:
         kinds = {workers.call(count, _check_devices, count) for count in counts}

@@ -7,13 +7,12 @@ sums), paddings and rearrangements belong to the pass that reads them. The backw
 of a pass reads its inputs and the gradient of its result once, and writes the gradient of
 its inputs.
 
-Weights (but see `WEIGHT_ACCESSES`), maps per cell or per image, the image that a residual
+Attention over channels is counted, which all presets have. Weights (but see `WEIGHT_ACCESSES`), maps per cell or per image, the image that a residual
 is added to, and losses are left out.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ttl_jax import models
 
@@ -29,16 +28,14 @@ WEIGHT_ACCESSES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """One pass over the pixels, in numbers per pixel of the image.
 
     Attributes:
       layer: Name of the computation.
       reads: Numbers of its inputs.
       writes: Numbers of its result.
-      adds: Numbers summed with its result; the gradient of the sum is read once more for
-        each summand.
+      adds: Numbers summed with its result; the backward pass reads their gradient too.
       is_first: Whether it reads the image, which needs no gradient.
     """
 
@@ -48,23 +45,17 @@ class Pass:
     adds: float = 0.0
     is_first: bool = False
 
-    @property
     def forward(self) -> float:
         return self.reads + self.writes + self.adds
 
-    @property
-    def backward(self) -> float:
-        """Numbers moved for the gradients of weights and inputs."""
-        return self.forward if self.is_first else self.forward + self.reads
-
-    @property
-    def backward_to_inputs(self) -> float:
-        """Numbers moved for the gradients of the inputs alone."""
-        return 0.0 if self.is_first else self.forward
+    def backward(self, *, is_frozen: bool = False) -> float:
+        """Returns the numbers moved for gradients of inputs and, if not frozen, weights."""
+        if is_frozen:
+            return 0.0 if self.is_first else self.forward()
+        return self.forward() + (0.0 if self.is_first else self.reads)
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """Passes of a network; the methods count numbers per pixel of the image.
 
     Attributes:
@@ -77,16 +68,16 @@ class Network:
 
     def inference(self) -> float:
         """Returns the numbers that the forward pass moves."""
-        return sum(each.forward for each in self.passes)
+        return sum(each.forward() for each in self.passes)
 
     def update(self) -> float:
         """Returns the numbers that forward and backward pass move."""
-        backward = sum(each.backward for each in self.passes)
-        return self.inference() + backward + sum(each.forward for each in self.again)
+        backward = sum(each.backward() for each in self.passes)
+        return self.inference() + backward + sum(each.forward() for each in self.again)
 
     def passed_through(self) -> float:
         """Returns the same where the weights are frozen and only features learn."""
-        backward = sum(each.backward_to_inputs for each in self.passes)
+        backward = sum(each.backward(is_frozen=True) for each in self.passes)
         return self.inference() + backward
 
 
@@ -111,7 +102,7 @@ def describe(description: Mapping[str, Any], stem_stride: int) -> Network:
         case "make_projection":
             width = arguments["width"]
             return Network([_at_stride(stem_stride)("projection", width, width)])
-    raise ValueError(f"No passes are known for {description['factory']}.")
+    raise ValueError(f"The passes of {description['factory']} are unknown.")
 
 
 def _at_stride(stride: int) -> Callable[..., Pass]:
@@ -126,11 +117,10 @@ def _at_stride(stride: int) -> Callable[..., Pass]:
 
 def _encoder(config: models.EncoderConfig) -> Network:
     make, c = _at_stride(config.stem_stride), config.width
-    branch, summand = _global_branch(make, config)
     hidden = config.feed_forward_ratio * c
     block = [
-        *branch,
-        *_local_branch(make, c, config.local_expansion, adds=c + summand),
+        *_channel_attention(make, config),
+        *_local_branch(make, c, config.local_expansion, adds=2 * c),
         make("feed-forward: norm, expand", c, 2 * hidden),
         make("feed-forward: gate, project, sum", 2 * hidden, c, c),
     ]
@@ -147,32 +137,20 @@ def _encoder(config: models.EncoderConfig) -> Network:
     return Network(passes, again)
 
 
-def _global_branch(make, config: models.EncoderConfig) -> tuple[list[Pass], float]:
-    """Returns the passes of the attention, and the numbers of its result."""
+def _channel_attention(make, config: models.EncoderConfig) -> list[Pass]:
     c = config.width
-    if config.global_branch == "dense":
-        coarse = c / config.dense_pool**2
-        return [
-            make("attention: norm, pool", c, coarse),
-            make("attention: query, key, value", coarse, 3 * coarse),
-            make("attention: sums of values", 3 * coarse, coarse),
-            make("attention: project", coarse, coarse),
-        ], coarse
-    passes = [make("attention: norm, query, key, value", c, 3 * c)]
-    if config.global_branch == "window":
-        passes.append(make("attention: sums of values in windows", 3 * c, c))
-    else:
-        # Local sums: each row of pixels has a map [head width, head width] per head for
-        # each cell that it crosses.
-        cell = config.attention_cell // config.stem_stride
-        rows = c * config.head_width / cell if cell else 0
-        passes += [
-            make("attention: depthwise conv", 3 * c, 3 * c),
-            make("attention: products and lengths of query, key", 2 * c, 0),
-            *([make("attention: maps of the rows", 0, rows)] if cell else []),
-            make("attention: sums of values", c + rows, c),
-        ]
-    return [*passes, make("attention: project", c, c)], c
+    # With local sums each row of pixels has a map [head width, head width] per head for
+    # each cell that it crosses.
+    cell = config.attention_cell // config.stem_stride
+    rows = c * config.head_width / cell if cell else 0
+    return [
+        make("attention: norm, query, key, value", c, 3 * c),
+        make("attention: depthwise conv", 3 * c, 3 * c),
+        make("attention: products and lengths of query, key", 2 * c, 0),
+        *([make("attention: maps of the rows", 0, rows)] if cell else []),
+        make("attention: sums of values", c + rows, c),
+        make("attention: project", c, c),
+    ]
 
 
 def _local_branch(make, c: int, expansion: int, adds: float) -> list[Pass]:

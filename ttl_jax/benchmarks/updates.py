@@ -65,22 +65,7 @@ def run(
     profile: str | None,
     output: str | None,
 ) -> str:
-    """Measures updates of all presets, stages and types; returns a Markdown table.
-
-    Args:
-      presets: Presets of `configs/common.py`.
-      stages: Names among recog, recon, distill and derain.
-      dtypes: Names among "float32" and "bfloat16".
-      crop_size: Side of the crops, in pixels.
-      batch_size: Number of crops of a batch.
-      rounds: Turns of every case.
-      profile: Folder for a trace of one turn of each case, or None.
-      output: Folder for the figures as JSON, or None.
-
-    Raises:
-      ValueError: If a value is invalid.
-      OSError: If a file cannot be written.
-    """
+    """Measures updates of all presets, stages and types."""
     programs = {
         case: compile_update(*case, crop_size, batch_size)
         for case in itertools.product(presets, stages, dtypes)

@@ -29,20 +29,7 @@ def run(
     overlaps: Sequence[int],
     output: str | None,
 ) -> str:
-    """Restores photographs with all sides and overlaps; returns a Markdown table.
-
-    Args:
-      checkpoint: Weights with local sums, see `Restorer.from_checkpoint`.
-      photographs: Source of rainy photographs larger than one window.
-      sides: Largest sides of windows, in pixels.
-      overlaps: Pixels that neighbours share.
-      output: Folder for the figures as JSON, or None.
-
-    Raises:
-      ValueError: If weights or photographs cannot be opened, or no photograph is larger
-        than a window.
-      OSError: If the file cannot be written.
-    """
+    """Restores photographs with all sides and overlaps."""
     networks, _ = trained.rebuild(
         checkpoint, Restorer.factories, purpose=Restorer.purpose
     )
