@@ -1,4 +1,4 @@
-"""The benchmarks: what they compare, and the command."""
+"""The benchmarks and their command."""
 
 import itertools
 import json
@@ -101,7 +101,7 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert figures["growth"] == [{"preset": "smoke", "exponent": pytest.approx(1.5)}]
     assert large["ms"] == pytest.approx(1000 * (128 * 128 * 3 / 1000) ** 1.5)
     assert large["over_yardstick"] == pytest.approx(1)
-    # Of a quarter of the pixels an eighth of the time, and the yardstick's a quarter.
+    # A quarter of the pixels takes an eighth of the time, a quarter for the yardstick.
     assert small["over_yardstick"] == pytest.approx(1 / 2)
     assert large["floor_ms"] / small["floor_ms"] == pytest.approx(4)
     assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
@@ -131,7 +131,7 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
 
 
-def test_the_first_kind_of_sums_is_what_others_are_compared_with(tmp_path, capsys):
+def test_ratios_are_over_the_first_kind_of_sums(tmp_path, capsys):
     command = ["sums", "--preset", "smoke", "--sums", "0,0", "16,1", "--side", "32"]
     command += ["--crop_size", "32", "--batch_size", "4", "--rounds", "1"]
     assert benchmark.main([*command, "--output", str(tmp_path)]) == 0

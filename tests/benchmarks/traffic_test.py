@@ -1,4 +1,4 @@
-"""The floor of what must move through memory, against counts by hand and by XLA."""
+"""Bytes that must move through memory, against counts by hand and by XLA."""
 
 import jax
 import pytest
@@ -20,7 +20,7 @@ GLOBAL = [
 LOCAL = [2 + 2, 2 + 4, 4 + 2 + 2 + 2]  # depthwise, expand, project with two summands
 FEED_FORWARD = [2 + 4, 4 + 2 + 2]  # expand to gate and value, project with one summand
 FORWARD = GLOBAL + LOCAL + FEED_FORWARD
-# The same, and what each read a second time: its inputs' gradients.
+# The same, plus the gradients of the inputs.
 BACKWARD = sum(FORWARD) + (2 + 6 + 4 + 2 + 2) + (2 + 2 + 4) + (2 + 4)
 STEM = [3 + 2, 2 + 2, 2 + 1, 3 + 2]  # conv, mean and maximum, conv of them, product
 STEM_BACKWARD = sum(STEM) + 2 + 2 + 3  # the image needs no gradient
@@ -43,7 +43,7 @@ def encoder(**changes):
     return traffic.describe({**ENCODER, **changes}, stem_stride=1)
 
 
-def test_an_encoder_moves_what_was_counted_by_hand():
+def test_encoder_matches_counts_by_hand():
     assert encoder().inference() == sum(STEM) + sum(FORWARD)
     update = sum(STEM) + sum(FORWARD) + STEM_BACKWARD + BACKWARD
     assert encoder().update() == update
@@ -60,7 +60,7 @@ def test_local_sums_move_maps_for_each_row_of_pixels():
     assert local - encoder().inference() == 2 * (2 * 2) / 8
 
 
-def test_decoders_move_what_was_counted_by_hand():
+def test_decoders_match_counts_by_hand():
     description = {
         "factory": "make_image_decoder",
         "width": 8,

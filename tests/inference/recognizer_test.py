@@ -32,7 +32,7 @@ def save_run(run_dir, factory="make_classifier", origins=None):
     params = {}
     for name, module in modules.items():
         graph, params[name] = flat_params.split_module(module)
-        # A new classifier gives the same score for whatever image.
+        # A new classifier gives the same score for every image.
         params[name] = {k: v + 0.1 * draw(k, v.shape) for k, v in params[name].items()}
         modules[name] = flat_params.merge_module(graph, params[name])
     described = {
@@ -107,7 +107,7 @@ def test_a_run_that_recognizes_nothing_is_refused(tmp_path):
         Recognizer.from_checkpoint(tmp_path / "derain")
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_other_types_and_shapes_are_refused(tmp_path):
     save_run(tmp_path / "recog")
     recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
     with pytest.raises(ValueError, match="not float64 of shape"):

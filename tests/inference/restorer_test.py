@@ -70,7 +70,7 @@ def random_image(shape, dtype):
 
 
 def expected_for(networks, rgb):
-    """What the networks that were saved make of RGB in [0, 1]."""
+    """Result of the saved networks for RGB in [0, 1]."""
     image = np.asarray(rgb, np.float32)
     return tiny_networks.restore(networks["encoder"], networks["decoder"], image)
 
@@ -123,7 +123,7 @@ def test_any_size_keeps_its_size(run, size):
         (np.zeros((4, 4, 3), np.int32), "not int32"),
     ],
 )
-def test_what_is_no_image_is_refused(run, image, fault):
+def test_other_types_and_shapes_are_refused(run, image, fault):
     with pytest.raises(ValueError, match=fault):
         run[1].restore(image)
 

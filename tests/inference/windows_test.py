@@ -1,4 +1,4 @@
-"""Windows cover an image, add up to it, and cost what is promised."""
+"""Windows cover an image, blend to it, and keep their cost bounds."""
 
 import itertools
 

@@ -97,7 +97,7 @@ def test_a_flipped_bit_in_an_array_or_the_metadata_is_found(tmp_path, modules):
     ],
     ids=range(8),
 )
-def test_headers_of_others_are_refused_by_the_file_s_name(tmp_path, text):
+def test_foreign_headers_are_refused_with_the_file_s_name(tmp_path, text):
     path = tmp_path / "x.safetensors"
     header = {}
     if text is not None:

@@ -1,4 +1,4 @@
-"""Saved steps: what is read back, by which names, and where it came from."""
+"""Saved steps: reading, naming and refusing them."""
 
 import pathlib
 import subprocess

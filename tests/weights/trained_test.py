@@ -1,4 +1,4 @@
-"""Weights by the path of a run or of a packed file; what they came from."""
+"""Trained weights: loading by path, ancestors, packing."""
 
 import jax.numpy as jnp
 import pytest
@@ -19,7 +19,7 @@ def params():
 
 
 def save_descendant(run_dir, params, *origins, step=1, modules=None):
-    """A run that says it came from others: run, step and digest."""
+    """Saves a run with origins: run, step and digest."""
     saver = checkpoint.Checkpointer(run_dir, keep=3)
     told = {
         f"module{i}": {"run": run, "module": "encoder", "step": s, "digest": digest}
