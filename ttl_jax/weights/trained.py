@@ -78,6 +78,7 @@ def rebuild(
     Raises:
       ValueError: As `load`, or if the run has other modules.
     """
+    path = shipped.find(path)
     params, metadata = load(path)
     if not factories.keys() <= params.keys():
         raise ValueError(
@@ -90,13 +91,16 @@ def rebuild(
                 f"The {name} of {path} comes from {found}, not {factory}; {purpose}."
             )
     networks = {
-        name: _build(metadata["modules"][name], params[name], f"{path}: {name!r}")
+        name: _build(metadata["modules"][name], params[name], path, name)
         for name in factories
     }
     return networks, metadata
 
 
-def _build(description: Mapping[str, Any], params: Params, name: str) -> nnx.Module:
+def _build(
+    description: Mapping[str, Any], params: Params, path: pathlib.Path, name: str
+) -> nnx.Module:
+    fault = f"{path}: {name!r} cannot be built as its checkpoint says"
     arguments = dict(description)
     factory = models.FACTORIES[arguments.pop("factory")]
     for field in ("num_blocks", "pools"):  # building a forged number takes forever
@@ -104,8 +108,8 @@ def _build(description: Mapping[str, Any], params: Params, name: str) -> nnx.Mod
         count = len(value) if isinstance(value, list) else value
         if isinstance(count, int) and count > len(params):
             raise ValueError(
-                f"{name} cannot be built as its checkpoint says: {field} has {count} "
-                f"parts, more than the {len(params)} arrays that are saved."
+                f"{fault}: {field} has {count} parts, more than the {len(params)} arrays "
+                "that are saved."
             )
     try:
         # Shapes alone: sizes that do not fit the params must not need memory.
@@ -113,10 +117,8 @@ def _build(description: Mapping[str, Any], params: Params, name: str) -> nnx.Mod
             nnx.eval_shape(lambda: factory(**arguments, rngs=nnx.Rngs(0)))
         )
     except Exception as error:  # The arguments may be anything.
-        raise ValueError(
-            f"{name} cannot be built as its checkpoint says, from {description}: {error}"
-        ) from error
-    flat_params.verify_params(params, initial, source=name, module=name)
+        raise ValueError(f"{fault}, from {description}: {error}") from error
+    flat_params.verify_params(params, initial, source=str(path), module=name)
     return flat_params.merge_module(graph, jax.tree.map(jnp.asarray, params))
 
 
