@@ -3,18 +3,16 @@
     python launch/hard_negatives.py --checkpoint runs/x/derain \\
         --clean list:runs/lists/clean_train.txt --output runs/hard --share 0.15
 
-Each rain-free photograph is restored, and in each the square that changes most is found.
-The worst of these squares are written to the folder as PNG files, with report.csv, a row
-for every photograph, the worst first: file (empty where none was written), photograph, top
-and left of the square in pixels, and in dB the PSNR of the square and of the whole. The
-folder is a source: train on identity:folder:runs/hard besides the rest. Name photographs
-for training alone: squares do not show which scene they are of. Doing it again replaces
-what was found before.
+Each rain-free photograph is restored, and the square that changes most is found. The worst
+squares are written to the folder as PNG files, with report.csv, a row for each photograph,
+the worst first: file (empty if not written), photograph, top and left of the square in
+pixels, and the PSNR of the square and of the whole in dB. The folder is a source: train on
+identity:folder:runs/hard besides other pairs. Use photographs for training alone, since
+squares do not show their scene. A second run replaces the folder.
 """
 
 import argparse
 import csv
-import io
 import math
 import os
 import pathlib
@@ -40,14 +38,14 @@ COLUMNS = ("file", "photograph", "top", "left", "psnr_square", "psnr_whole")
 
 
 class Square(NamedTuple):
-    """The part of a photograph that changes most.
+    """The square of a photograph that changes most.
 
     Attributes:
-      photograph: The whole.
+      photograph: The whole photograph.
       top: First row, in pixels.
-      left: First column.
-      psnr: Of the restored square against the photograph, in dB; inf: no change.
-      psnr_whole: Of the whole.
+      left: First column, in pixels.
+      psnr: PSNR of the restored square against the photograph, in dB; inf: no change.
+      psnr_whole: PSNR of the whole photograph, in dB.
     """
 
     photograph: Photograph
@@ -57,23 +55,23 @@ class Square(NamedTuple):
     psnr_whole: float
 
     def cut(self, array: np.ndarray, side: int) -> np.ndarray:
-        """The square of an array [H, W, ...] of the photograph's size."""
+        """Returns the square of an array [H, W, ...] of the photograph's size."""
         return array[self.top : self.top + side, self.left : self.left + side]
 
     @property
     def file(self) -> str:
-        """Name of the file that it is written to, wherever the photograph's folder lies."""
+        """Name of its file, independent of the location of the photograph's folder."""
         path = pathlib.PurePath(self.photograph.name)
         stem = re.sub(r"\W+", "_", path.name)[-60:]
         return f"{stem}-{zlib.crc32('/'.join(path.parts[-3:]).encode()):08x}.png"
 
 
 def find_worst(errors: np.ndarray, side: int) -> tuple[int, int]:
-    """Returns top and left of the square whose errors sum to the most.
+    """Returns top and left of the square with the largest sum of errors.
 
     Args:
-      errors: Of each pixel, [H, W], whole numbers: sums are exact.
-      side: In pixels; where the picture is smaller, its own height or width.
+      errors: Errors of each pixel, [H, W], integers: sums are exact.
+      side: Side of the square, in pixels; at most the height and width.
     """
     height, width = (min(side, length) for length in errors.shape)
     sums = np.zeros((errors.shape[0] + 1, errors.shape[1] + 1), np.int64)
@@ -85,7 +83,7 @@ def find_worst(errors: np.ndarray, side: int) -> tuple[int, int]:
 
 
 def psnr_of(errors: np.ndarray) -> float:
-    """PSNR in dB of squared errors of 8-bit levels, summed over three channels."""
+    """Returns the PSNR in dB from squared errors of 8-bit levels, summed over channels."""
     mean = errors.mean() / 3
     return 10 * math.log10(255**2 / mean) if mean else math.inf
 
@@ -95,12 +93,12 @@ def find_squares(
     restore: Callable[[np.ndarray], np.ndarray],
     side: int,
 ) -> Iterator[Square]:
-    """The worst square of each photograph.
+    """Yields the worst square of each photograph.
 
     Args:
-      photographs: Rain-free ones.
-      restore: From uint8 [H, W, 3] to the same.
-      side: Of the squares, in pixels.
+      photographs: Rain-free photographs.
+      restore: Function from uint8 [H, W, 3] to the same.
+      side: Side of the squares, in pixels.
     """
     for photograph in photographs:
         image = photograph.load()
@@ -111,26 +109,12 @@ def find_squares(
         yield square._replace(psnr=psnr_of(square.cut(errors, side)))
 
 
-def choose(
-    squares: Iterable[Square], share: float, below: float | None
-) -> tuple[list[Square], int]:
-    """All squares, the worst first, and how many of them are to be written."""
-    ordered = sorted(squares, key=lambda square: (square.psnr, square.photograph.name))
-    if below is None:
-        return ordered, math.ceil(share * len(ordered))
-    return ordered, sum(square.psnr < below for square in ordered)
-
-
 def check_replaceable(folder: pathlib.Path) -> None:
-    """Checks that a folder is absent, empty, or what this script wrote.
-
-    Raises:
-      ValueError: If it holds anything else.
-    """
+    """Raises ValueError unless a folder is absent, empty, or written by this script."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise ValueError(f"--output {folder} is no folder; name another.")
+        raise ValueError(f"--output {folder} is not a folder; name another.")
     own = {REPORT}
     report = folder / REPORT
     if report.is_file():
@@ -138,15 +122,15 @@ def check_replaceable(folder: pathlib.Path) -> None:
             own.update(row.get("file") for row in csv.DictReader(file))
     if others := sorted(set(os.listdir(folder)) - own):
         raise ValueError(
-            f"--output {folder} holds {len(others)} files that are not of an earlier "
-            f"run, such as {others[0]}; name another."
+            f"--output {folder} holds {len(others)} files that this script did not "
+            f"write, such as {others[0]}; name another."
         )
 
 
 def write(
     folder: pathlib.Path, squares: Sequence[Square], count: int, side: int
 ) -> None:
-    """Writes `count` squares and the report of all; the folder is replaced as a whole."""
+    """Writes `count` squares and the report of all, and replaces the folder at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
     try:
@@ -156,7 +140,13 @@ def write(
             Image.fromarray(square.cut(square.photograph.load(), side)).save(
                 made / square.file
             )
-        (made / REPORT).write_text(to_report(squares, count), newline="")
+        with (made / REPORT).open("w", newline="") as report:
+            writer = csv.writer(report)
+            writer.writerow(COLUMNS)
+            for i, square in enumerate(squares):
+                figures = f"{square.psnr:.2f}", f"{square.psnr_whole:.2f}"
+                place = square.photograph.name, square.top, square.left
+                writer.writerow((square.file if i < count else "", *place, *figures))
         earlier = pathlib.Path(staging, "earlier")
         if folder.exists():
             folder.rename(earlier)
@@ -170,19 +160,6 @@ def write(
         shutil.rmtree(staging)
 
 
-def to_report(squares: Sequence[Square], count: int) -> str:
-    """The text of report.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for i, square in enumerate(squares):
-        figures = f"{square.psnr:.2f}", f"{square.psnr_whole:.2f}"
-        name = square.photograph.name
-        file = square.file if i < count else ""
-        writer.writerow((file, name, square.top, square.left, *figures))
-    return text.getvalue()
-
-
 def parse_arguments() -> argparse.Namespace:
     """Returns the checked flags."""
     parser = argparse.ArgumentParser(
@@ -194,15 +171,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=pathlib.Path, required=True, help="folder to write")
     add("--side", type=int, default=320, help="pixels; default: %(default)s")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--share",
-        type=float,
-        default=0.15,
-        help="of the photographs whose squares are written; default: %(default)s",
-    )
-    which.add_argument(
-        "--below", type=float, help="dB; write all squares with a PSNR below it"
-    )
+    text = "share of photographs whose squares are written; default: %(default)s"
+    which.add_argument("--share", type=float, default=0.15, help=text)
+    text = "write all squares with a PSNR below this, in dB"
+    which.add_argument("--below", type=float, help=text)
     arguments = parser.parse_args()
     if arguments.side < 8:
         parser.error(f"--side is {arguments.side}; expected 8 or more.")
@@ -218,11 +190,13 @@ def main() -> None:
         check_replaceable(arguments.output)
         photographs = source_names.open_photographs(arguments.clean, "clean")
         restorer = ttl_jax.load(arguments.checkpoint)
-        squares, count = choose(
-            find_squares(tqdm.tqdm(photographs), restorer.restore, arguments.side),
-            arguments.share,
-            arguments.below,
+        found = find_squares(tqdm.tqdm(photographs), restorer.restore, arguments.side)
+        squares = sorted(
+            found, key=lambda square: (square.psnr, square.photograph.name)
         )
+        count = math.ceil(arguments.share * len(squares))
+        if arguments.below is not None:
+            count = sum(square.psnr < arguments.below for square in squares)
         write(arguments.output, squares, count, arguments.side)
     except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.main_test import ROOT, command, data_flags, run
 from ttl_jax.training import metric_writer
-from ttl_jax.weights import fingerprints, saved_runs
+from ttl_jax.weights import fingerprints, trained
 
 RUNS = {
     f"{name}_seed{seed}"
@@ -41,12 +41,12 @@ def ablation(photographs, tmp_path_factory):
 
 
 def origins_of(run_dir):
-    return saved_runs.load_modules(run_dir)[1]["origins"]
+    return trained.load(run_dir)[1]["origins"]
 
 
 def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
     assert set(os.listdir(ablation)) == RUNS | {"recog", "ablation.json"}
-    weights = {name: saved_runs.load_modules(ablation / name) for name in RUNS}
+    weights = {name: trained.load(ablation / name) for name in RUNS}
     digests = [fingerprints.digest(weights[name][0]["encoder"]) for name in RUNS]
     assert len(set(digests)) == len(RUNS)
     teachers = [
@@ -67,7 +67,7 @@ def test_index_leads_to_runs_that_restore(ablation):
     assert [row["name"] for row in rows] == ["recog_only", "scratch"]
     for row in rows:
         for seed, name in row["runs"].items():
-            modules, metadata = saved_runs.load_modules(ablation / name)
+            modules, metadata = trained.load(ablation / name)
             assert set(modules) == {"encoder", "decoder"}
             assert metadata["config"]["seed"] == int(seed)
             assert metadata["evaluation"]["pairs/psnr"] > 0
@@ -96,7 +96,7 @@ def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
     assert kept.stat().st_mtime_ns == time_of_finished
     for name in RUNS:
         ours, theirs = (
-            saved_runs.load_modules(workdir / name) for workdir in (tmp_path, ablation)
+            trained.load(workdir / name) for workdir in (tmp_path, ablation)
         )
         assert ours[1]["step"] == theirs[1]["step"] == 2
         jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])

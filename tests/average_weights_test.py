@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from launch import average_weights
-from ttl_jax.weights import shipped, weight_sources
+from ttl_jax.weights import shipped, trained
 
 FIRST, SECOND = "shipped", "shipped@0.1"
 
@@ -15,16 +15,13 @@ def average(monkeypatch, output, share):
     arguments = [FIRST, SECOND, "--share", str(share), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["average_weights.py", *arguments])
     average_weights.main()
-    return weight_sources.load_modules(output)
+    return trained.load(output)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_each_param_lies_between_the_two(monkeypatch, tmp_path, share):
     mean, metadata = average(monkeypatch, tmp_path / "mean.safetensors", share)
-    first, second = (
-        weight_sources.load_modules(shipped.find_derain(name))[0]
-        for name in (FIRST, SECOND)
-    )
+    first, second = (trained.load(shipped.find(name))[0] for name in (FIRST, SECOND))
     for module, params in mean.items():
         for name, value in params.items():
             expected = share * first[module][name] + (1 - share) * second[module][name]
@@ -35,10 +32,10 @@ def test_each_param_lies_between_the_two(monkeypatch, tmp_path, share):
 
 def test_both_are_ancestors_of_the_mean(monkeypatch, tmp_path):
     average(monkeypatch, tmp_path / "mean.safetensors", 0.5)
-    ancestors = weight_sources.find_ancestors(tmp_path / "mean.safetensors")
+    ancestors = trained.find_ancestors(tmp_path / "mean.safetensors")
     for name in (FIRST, SECOND):
-        path = shipped.find_derain(name)
-        assert weight_sources.find_ancestors(path).digests <= ancestors.digests
+        path = shipped.find(name)
+        assert trained.find_ancestors(path).digests <= ancestors.digests
 
 
 def test_other_networks_are_refused():

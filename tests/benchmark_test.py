@@ -1,4 +1,4 @@
-"""The benchmarks: what they compare, and the command."""
+"""The benchmarks and their command."""
 
 import itertools
 import json
@@ -10,16 +10,16 @@ from flax import nnx
 
 from tests.inference import tiny_networks
 from ttl_jax import benchmark
+from ttl_jax.benchmarks import input as input_benchmark
 from ttl_jax.benchmarks import (
-    block,
+    local_sums,
     restore,
-    restore_windows,
     scaling,
-    step,
     timing,
+    updates,
+    window_sizes,
     yardstick,
 )
-from ttl_jax.benchmarks import input as input_benchmark
 from ttl_jax.data.files import encoding
 from ttl_jax.models import complexity
 from ttl_jax.training import sharding
@@ -36,7 +36,7 @@ def test_rates_are_of_every_reader_over_the_loop_on_the_same_files(data, monkeyp
         input_benchmark, "_rate", lambda read, seconds: read() * next(numbers)
     )
     rates = input_benchmark.measure_crops(data, 16, [1, 2], rounds=1, seconds=0.0)
-    cases = [(rate.task, rate.reader, rate.threads) for rate in rates]
+    cases = [(rate["task"], rate["reader"], rate["threads"]) for rate in rates]
     read = [("Pillow loop", 1), ("files", 1), ("files", 2), ("cache", 1), ("cache", 2)]
     rain = [("live rain", 1), ("live rain", 2)]
     assert cases == [
@@ -44,8 +44,8 @@ def test_rates_are_of_every_reader_over_the_loop_on_the_same_files(data, monkeyp
         *[("derain", *reader) for reader in read + rain],
     ]
     crops = 8  # of a batch
-    assert [rate.crops_per_second / crops for rate in rates] == [*range(2, 14)]
-    assert [rate.over_loop for rate in rates] == pytest.approx(
+    assert [rate["crops_per_second"] / crops for rate in rates] == [*range(2, 14)]
+    assert [rate["over_loop"] for rate in rates] == pytest.approx(
         [i / 2 for i in range(2, 7)] + [i / 7 for i in range(7, 14)]
     )
 
@@ -89,10 +89,10 @@ def test_the_yardstick_is_of_ten_billion_multiply_adds():
 
 def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     # Time as the pixels to the power of 1.5.
-    def seconds(run):
-        return (np.size(run()) / 1000) ** 1.5
+    def take_turns(cases, rounds):
+        return {case: (np.size(run()) / 1000) ** 1.5 for case, run in cases.items()}
 
-    monkeypatch.setattr(restore, "_seconds", seconds)
+    monkeypatch.setattr(restore.timing, "take_turns", take_turns)
     monkeypatch.setattr(restore.yardstick, "SIDE", 128)
     command = "restore --presets smoke --sides 64 128 --rounds 1 --output"
     assert benchmark.main([*command.split(), str(tmp_path)]) == 0
@@ -101,7 +101,7 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert figures["growth"] == [{"preset": "smoke", "exponent": pytest.approx(1.5)}]
     assert large["ms"] == pytest.approx(1000 * (128 * 128 * 3 / 1000) ** 1.5)
     assert large["over_yardstick"] == pytest.approx(1)
-    # Of a quarter of the pixels an eighth of the time, and the yardstick's a quarter.
+    # A quarter of the pixels takes an eighth of the time, a quarter for the yardstick.
     assert small["over_yardstick"] == pytest.approx(1 / 2)
     assert large["floor_ms"] / small["floor_ms"] == pytest.approx(4)
     assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
@@ -115,27 +115,27 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     command = "step --presets smoke --crop_size 32 --batch_size 4 --rounds 1 --profile"
     arguments = [*command.split(), str(tmp_path / "trace"), "--output", str(tmp_path)]
     assert benchmark.main(arguments) == 0
-    updates = json.loads((tmp_path / step.TABLES).read_text())["updates"]
-    assert [row["stage"] for row in updates] == ["recog", "recon", "distill", "derain"]
-    for row in updates:
+    rows = json.loads((tmp_path / updates.TABLES).read_text())["updates"]
+    assert [row["stage"] for row in rows] == ["recog", "recon", "distill", "derain"]
+    for row in rows:
         assert row["images_per_s"] == pytest.approx(4 * 1000 / row["ms"])
         assert 0 < row["share_of_peak"] < 1
         assert row["share_of_floor"] == pytest.approx(row["floor_ms"] / row["ms"])
     # A decoder for images moves more than one for a number, three encoders more yet.
-    floors = {row["stage"]: row["floor_ms"] for row in updates}
+    floors = {row["stage"]: row["floor_ms"] for row in rows}
     assert floors["recog"] < floors["recon"] == floors["derain"] < floors["distill"]
     # The encoder learns once in each stage, in recog with the smallest decoder.
-    params = {row["stage"]: row["params_m"] for row in updates}
+    params = {row["stage"]: row["params_m"] for row in rows}
     assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
 
 
-def test_the_first_kind_of_sums_is_what_others_are_compared_with(tmp_path, capsys):
+def test_ratios_are_over_the_first_kind_of_sums(tmp_path, capsys):
     command = ["sums", "--preset", "smoke", "--sums", "0,0", "16,1", "--side", "32"]
     command += ["--crop_size", "32", "--batch_size", "4", "--rounds", "1"]
     assert benchmark.main([*command, "--output", str(tmp_path)]) == 0
-    whole, local = json.loads((tmp_path / "benchmark_sums.json").read_text())["sums"]
+    whole, local = json.loads((tmp_path / local_sums.TABLES).read_text())["sums"]
     assert (whole["cell"], local["cell"], local["radius"]) == (0, 16, 1)
     assert whole["forward_ratio"] == whole["update_ratio"] == 1
     ratio = local["update_ms"] / whole["update_ms"]
@@ -150,46 +150,14 @@ def test_wider_overlaps_cost_more_arithmetic(tmp_path, capsys, monkeypatch):
     )
     encoder, decoder = tiny_networks.make(attention_cell=8)
     modules = {"encoder": encoder, "decoder": decoder}
-    monkeypatch.setattr(
-        restore_windows.networks, "load", lambda *_, **__: (modules, {})
-    )
+    monkeypatch.setattr(window_sizes.trained, "rebuild", lambda *_, **__: (modules, {}))
     command = ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
     command += ["--sides", "96", "--overlaps", "16", "32", "--output", str(tmp_path)]
     assert benchmark.main(command) == 0
-    narrow, wide = json.loads((tmp_path / restore_windows.TABLES).read_text())[
-        "windows"
-    ]
+    narrow, wide = json.loads((tmp_path / window_sizes.TABLES).read_text())["windows"]
     assert 1 < narrow["arithmetic"] < wide["arithmetic"]
     assert narrow["seam_high"] >= narrow["seam"] > 0
     assert "| side | overlap |" in capsys.readouterr().out
-
-
-def test_pytorchs_block_is_ours():
-    pytest.importorskip("torch", reason="PyTorch is not among the dependencies")
-    from ttl_jax.benchmarks import torch_block
-
-    ours = block.make_block("smoke")
-    features = block.make_features(ours, 2, 12)
-    (forward, update), (their_forward, their_update) = (
-        make(ours, features) for make in (block.make_jax, torch_block.make)
-    )
-    np.testing.assert_allclose(their_forward(), forward(), atol=1e-5)
-    (weights, x), (their_weights, their_x) = update(), their_update()
-    np.testing.assert_allclose(their_x, x, atol=1e-4)
-    assert their_weights.keys() == weights.keys()
-    for name, gradient in weights.items():
-        np.testing.assert_allclose(
-            their_weights[name], gradient, atol=1e-4 * abs(gradient).max(), err_msg=name
-        )
-
-
-def test_without_pytorch_the_block_is_measured_alone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(block.importlib.util, "find_spec", lambda name: None)
-    command = "block --presets smoke --sides 8 --rounds 1 --output"
-    assert benchmark.main([*command.split(), str(tmp_path)]) == 0
-    (row,) = json.loads((tmp_path / block.TABLES).read_text())["blocks"]
-    assert (row["library"], row["forward_over_jax"]) == ("jax", 1)
-    assert "PyTorch is not installed (pip install torch)" in capsys.readouterr().out
 
 
 @pytest.mark.slow

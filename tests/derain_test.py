@@ -23,7 +23,7 @@ from ttl_jax.inference import restorer
 
 @pytest.fixture
 def loaded(tmp_path, monkeypatch, replace_network):
-    """Runs in an empty folder, with a network that inverts; lists what was loaded."""
+    """Runs in an empty folder, with a network that inverts; lists the loaded weights."""
     monkeypatch.chdir(tmp_path)
     return replace_network(lambda array: np.iinfo(array.dtype).max - array)
 
@@ -73,14 +73,14 @@ def test_a_photograph_too_large_for_a_network_is_named(tmp_path, monkeypatch, ca
     restorer_test.save_run(tmp_path / "derain")
     photograph("small.png")
     encoding.write_image("large.png", pictures.noise(50, 60, 3))
-    monkeypatch.setattr(restorer, "_MEMORY_LIMIT", 2**18)
+    monkeypatch.setattr(restorer, "MAX_WHOLE_PIXELS", 2000)
     flags = ["--checkpoint", "derain", "--output", "out"]
     assert derain.main(["large.png", "small.png", *flags]) == 1
     assert "large.png: 3,000 pixels are more than" in capsys.readouterr().err
     assert list(levels("out")) == ["small.png"]
 
 
-def test_what_exists_is_skipped_and_counted(loaded, capsys):
+def test_existing_targets_are_skipped_and_counted(loaded, capsys):
     photograph("in/a.png", 1)
     photograph("in/b.png", 1)
     photograph("out/a.png", 77)
@@ -121,7 +121,7 @@ def test_processes_restore_each_photograph_once_and_as_one_does(
     assert restored.sort() or restored == list(range(9))
     restored.clear()
     shares = []
-    for number in "102":  # one after the other: none may take what another left
+    for number in "102":  # one after another: none may take the share of another
         share = ["--num_processes=3", f"--process_id={number}"]
         assert derain.main(["in", "--output", "out", *share]) == 0
         assert f"Process {number} of 3 restores 3 of 9" in capsys.readouterr().out
@@ -131,11 +131,11 @@ def test_processes_restore_each_photograph_once_and_as_one_does(
     assert levels("out") == levels("alone")
 
 
-def test_a_share_counts_what_was_there_before(loaded, capsys):
+def test_a_share_includes_existing_targets(loaded, capsys):
     for name in "abcd":
         photograph(f"in/{name}.png", 1)
     photograph("out/a.png", 77)
-    share = ["--num_processes=2", "--process_id=0"]  # a and c, whatever is left
+    share = ["--num_processes=2", "--process_id=0"]  # a and c, in any case
     assert derain.main(["in", "--output", "out", *share]) == 0
     assert levels("out") == {"a.png": 77, "c.png": 254}
     assert "Skipping 1 of 2" in capsys.readouterr().out
@@ -209,7 +209,7 @@ def test_a_full_disk_ends_it_with_one_line(loaded, capsys, monkeypatch):
     assert len(levels("out")) == 30
 
 
-def test_speed_is_told_apart_from_the_start(
+def test_speed_is_reported_without_the_start(
     tmp_path, monkeypatch, replace_network, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -238,7 +238,7 @@ def test_speed_is_told_apart_from_the_start(
     "arguments, message",
     [
         (["nowhere"], "nowhere does not exist"),
-        (["film.mp4"], "film.mp4 is no photograph; supported are .png"),
+        (["film.mp4"], "film.mp4 is not a photograph; supported are .png"),
         (["in", "--checkpoint", "missing"], "missing holds no checkpoint"),
         (["in", "--strength", "1.5"], "expected a number from 0 to 1, not '1.5'"),
         (["in", "--strength", "nan"], "expected a number from 0 to 1, not 'nan'"),

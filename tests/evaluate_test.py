@@ -228,7 +228,7 @@ def write_ablation(monkeypatch, **progress):
     pathlib.Path("runs").mkdir()
     pathlib.Path("runs/ablation.json").write_text(json.dumps({"rows": rows}))
     monkeypatch.setattr(
-        "ttl_jax.weights.rebuild.read_progress",
+        "ttl_jax.weights.saved_runs.read_progress",
         lambda run_dir: (progress[run_dir.name], 5 if progress[run_dir.name] else None),
     )
 

@@ -26,7 +26,7 @@ def script():
 
 @pytest.fixture
 def run(script, monkeypatch):
-    """Runs the script with a restorer that brightens what is green by its red level."""
+    """Runs the script with a restorer that brightens green pixels by their red level."""
 
     def restore(image):
         restored = image.copy()
@@ -111,7 +111,7 @@ def test_all_squares_below_a_psnr_are_written(run, clean, tmp_path):
     assert stems == [*"98765"]
 
 
-def test_doing_it_again_replaces_what_was_found(run, clean, tmp_path):
+def test_a_second_run_replaces_the_folder(run, clean, tmp_path):
     flags = "--clean", f"folder:{clean}", "--output", tmp_path / "hard", "--side", 16
     run(*flags, "--share", 1)
     assert len(list((tmp_path / "hard").iterdir())) == 11
@@ -128,18 +128,18 @@ def test_a_folder_of_other_files_is_refused_before_anything_is_loaded(
             run("--clean", f"folder:{clean}", "--output", output)
         return str(stopped.value)
 
-    assert f"{clean} holds 10 files that are not of an earlier run, such as 0" in (
+    assert f"{clean} holds 10 files that this script did not write, such as 0" in (
         message(clean)
     )
     assert len(list(clean.iterdir())) == 10
-    assert "is no folder" in message(clean / "0.png")
+    assert "is not a folder" in message(clean / "0.png")
     hard = tmp_path / "hard"
     run("--clean", f"folder:{clean}", "--output", hard)
     (hard / "mine.png").write_bytes(b"")
     assert f"{hard} holds 1 files" in message(hard) and "mine.png" in message(hard)
 
 
-def test_a_run_that_fails_leaves_what_was_found_before(
+def test_a_failed_run_keeps_the_earlier_folder(
     run, script, clean, tmp_path, monkeypatch
 ):
     flags = "--clean", f"folder:{clean}", "--output", tmp_path / "hard", "--side", 16

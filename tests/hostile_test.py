@@ -27,7 +27,7 @@ from ttl_jax.inference import file_jobs
 from ttl_jax.reports.scores import ablation
 from ttl_jax.reports.sheets import examples
 from ttl_jax.training import metric_writer
-from ttl_jax.weights import weight_files, weight_sources
+from ttl_jax.weights import packed_files, trained
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_SEEDS = 40
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 @contextlib.contextmanager
 def time_limit(seconds=20):
-    """Raises what no reader catches when the block takes longer."""
+    """Raises SystemExit, which no reader catches, when the block takes longer."""
 
     def stop(*_):
         raise SystemExit(f"not done after {seconds} s")
@@ -73,16 +73,16 @@ def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path):
         "step": 3,
         "ancestors": {"digests": [], "are_all": True},
     }
-    weight_files.write(path, modules, told)
+    packed_files.write(path, modules, told)
     sound = path.read_bytes()
-    assert refusal(weight_sources.load_modules, path) is None
+    assert refusal(trained.load, path) is None
     num_refused = 0
     for seed in range(4 * NUM_SEEDS):
         path.write_bytes(mutations.damage(sound, seed))
-        message = refusal(weight_sources.load_modules, path)
+        message = refusal(trained.load, path)
         num_refused += message is not None
-        if message is None:  # the damage undid itself, or lies in what nobody reads
-            loaded, _ = weight_sources.load_modules(path)
+        if message is None:  # the damage undid itself, or lies in unused bytes
+            loaded, _ = trained.load(path)
             np.testing.assert_array_equal(
                 loaded["encoder"]["kernel"], modules["encoder"]["kernel"]
             )
@@ -140,7 +140,7 @@ def test_flat_pictures_are_no_bombs(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pipe.png", "folder.png", "endless.png", "\0.png"])
-def test_what_is_no_file_is_refused(name, tmp_path):
+def test_pipes_and_folders_are_refused(name, tmp_path):
     path = f"{tmp_path}/{name}"
     if name == "pipe.png":
         os.mkfifo(path)
@@ -186,7 +186,7 @@ def test_damaged_metadata_cost_no_photograph(suffix, tmp_path):
 
 
 def write_folder(folder):
-    """Sound photographs, and what only looks like some: returns both names."""
+    """Writes sound and broken photographs, and returns the names of both."""
     folder.mkdir()
     sound, broken = [], []
     for name in ("colour.png", "colour.jpg", "lossless.webp", "deflated.tif"):
@@ -212,7 +212,7 @@ def test_a_folder_is_restored_but_for_its_broken_files(
 ):
     replace_network(np.copy)
     sound, broken = write_folder(tmp_path / "in")
-    os.mkfifo(tmp_path / "in" / "pipe.png")  # no file, so passed over
+    os.mkfifo(tmp_path / "in" / "pipe.png")  # not a file, so skipped
     output = tmp_path / "out"
     with time_limit():
         status = derain.main([str(tmp_path / "in"), "--output", str(output)])
@@ -229,7 +229,7 @@ def test_results_that_are_broken_are_named_before_scoring(tmp_path, capsys):
     for name in (*sound, *broken):
         path = tmp_path / "clean" / pathlib.Path(name).with_suffix(".png")
         path.parent.mkdir(exist_ok=True)
-        # Of each kind one, as partners differ in more than their suffix.
+        # One of each kind: partners must differ in more than their suffix.
         if name in (*sound[:1], *broken[:4]):
             path.write_bytes(SOUND["colour.png"])
         else:
@@ -306,7 +306,7 @@ TEXTS = (
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_text_that_is_none_is_refused_or_read(name, tmp_path, monkeypatch):
+def test_malformed_texts_are_refused_or_read(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TTL_JAX_DATA_DIR", str(tmp_path))
     sound, read = READERS[name]
     damaged = [mutations.damage(sound, seed) for seed in range(NUM_SEEDS)]
@@ -322,7 +322,7 @@ def test_a_text_that_is_none_is_refused_or_read(name, tmp_path, monkeypatch):
     assert num_refused >= 5 or name == "metrics.jsonl"
 
 
-def test_names_of_users_that_are_none_are_names_of_files(tmp_path):
+def test_unknown_users_are_names_of_files(tmp_path):
     (tmp_path / "~nobody-here").mkdir()
     Image.fromarray(noise(9, 9, 3)).save(tmp_path / "~nobody-here" / "a.png")
     (tmp_path / "list.txt").write_text("~nobody-here/a.png\n")

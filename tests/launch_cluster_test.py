@@ -17,7 +17,7 @@ import ttl_jax.main  # whose flags these are
 from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.training import metric_writer, sharding
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import trained
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -57,7 +57,7 @@ def test_local_processes_train_one_run(photographs, tmp_path):
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 0, printed
     assert printed.count("step 6: train") == 1
-    assert saved_runs.load_modules(tmp_path / "toy")[1]["step"] == 6
+    assert trained.load(tmp_path / "toy")[1]["step"] == 6
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_local_processes_are_saved_by_a_signal(number, status, photographs, tmp_
     os.killpg(process.pid, number)  # as a terminal does
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == status, printed
-    step = saved_runs.load_modules(tmp_path / "toy")[1]["step"]
+    step = trained.load(tmp_path / "toy")[1]["step"]
     assert f"is saved at step {step} of 100000" in printed
 
 

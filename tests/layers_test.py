@@ -28,7 +28,9 @@ ROOMS = {
     "ttl_jax/config_files": set(),
     "ttl_jax/losses": {"jax", "flax", "numpy", "scipy", "einops", "optax"},
     "ttl_jax/metrics": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.metrics"},
-    "ttl_jax/models": {"jax", "flax", "numpy", "scipy", "einops", "ttl_jax.models"},
+    "ttl_jax/models": {
+        "jax", "flax", "numpy", "scipy", "einops", "ttl_jax.presets", "ttl_jax.models",
+    },
     "ttl_jax/stages": {
         "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.stages.networks",
         "ttl_jax.stages.teachers", "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
@@ -48,7 +50,7 @@ ROOMS = {
     },
     "ttl_jax/data/loading": DATA | {"grain", "ttl_jax.data"},
     "ttl_jax/weights": {
-        "jax", "flax", "numpy", "orbax", "safetensors", 
+        "jax", "flax", "numpy", "orbax", "safetensors",
         "ttl_jax.models", "ttl_jax.weights",
     },
     # No stage, model or loss; what is on disk is the business of `weights`.
@@ -69,7 +71,7 @@ ROOMS = {
         "ttl_jax.weights",
     },
     "ttl_jax/benchmarks": {
-        "jax", "flax", "numpy", "PIL", "tqdm", "torch", "configs", 
+        "jax", "flax", "numpy", "PIL", "tqdm", "configs", 
         "ttl_jax.benchmarks", "ttl_jax.data", "ttl_jax.inference", "ttl_jax.metrics",
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
@@ -77,6 +79,7 @@ ROOMS = {
     "ttl_jax/config_fields": set(),
     "ttl_jax/presets": set(),
     "ttl_jax/atomic_files": set(),
+    "ttl_jax/presets": set(),
     "ttl_jax/slurm": set(),
     "ttl_jax/suggestions": set(),
     "ttl_jax/user_paths": set(),

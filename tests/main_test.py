@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import common, derain
 from ttl_jax import models
-from ttl_jax.weights import fingerprints, flat_params, saved_runs
+from ttl_jax.weights import fingerprints, flat_params, saved_runs, trained
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -52,12 +52,10 @@ def chain(photographs, tmp_path_factory):
 
 def test_pipeline_trains_the_four_stages_and_hands_their_weights_on(chain):
     for stage in ("recog", "recon", "distill", "derain"):
-        _, metadata = saved_runs.load_modules(chain / stage)
+        _, metadata = trained.load(chain / stage)
         assert metadata["step"] == 2
         assert metadata["evaluation"]
-    weights = {
-        name: saved_runs.load_modules(chain / name) for name in os.listdir(chain)
-    }
+    weights = {name: trained.load(chain / name) for name in os.listdir(chain)}
     assert set(weights["distill"][0]) == {"encoder"}  # no teacher is stored
     for stage, module, source, name in (
         ("distill", "recog_encoder", "recog", "encoder"),
@@ -75,8 +73,7 @@ def test_fine_tuning_starts_from_the_student(chain):
     # Adam moves a value by about its rate per update; two random networks lie further
     # apart than that nearly everywhere.
     student, tuned = (
-        saved_runs.load_modules(chain / name)[0]["encoder"]
-        for name in ("distill", "derain")
+        trained.load(chain / name)[0]["encoder"] for name in ("distill", "derain")
     )
     _, random = flat_params.split_module(
         models.make_encoder(**common.get_config("smoke").encoder, rngs=nnx.Rngs(9))
@@ -122,8 +119,8 @@ def test_weights_are_packed_adapted_and_restored_with(chain, photographs, tmp_pa
         f"--config.eval_rainy={rainy}",
         f"--config.eval_clean={clean}",
     )
-    before, _ = saved_runs.load_modules(chain / "derain")
-    after, metadata = saved_runs.load_modules(tmp_path / "adapt")
+    before, _ = trained.load(chain / "derain")
+    after, metadata = trained.load(tmp_path / "adapt")
     assert set(after) == {"encoder", "decoder"}  # the frozen ones are not stored
     for module in ("encoder", "decoder", "frozen_encoder", "frozen_decoder"):
         origin = metadata["origins"][module]
@@ -149,9 +146,9 @@ def test_one_teacher_trains_runs_of_its_own_from_the_same_teachers(chain, photog
         "--config.teachers=('recog',)",
         *data_flags(photographs),
     )
-    _, metadata = saved_runs.load_modules(chain / "derain_recog")
+    _, metadata = trained.load(chain / "derain_recog")
     assert metadata["origins"]["encoder"]["run"] == "distill_recog"
-    _, metadata = saved_runs.load_modules(chain / "distill_recog")
+    _, metadata = trained.load(chain / "distill_recog")
     assert set(metadata["origins"]) == {"recog_encoder", "recog_decoder"}
 
 
@@ -162,7 +159,7 @@ def test_fifth_stage_is_one_stage_file_and_one_config(photographs, tmp_path):
         f"--workdir={tmp_path}",
         *data_flags(photographs),
     )
-    modules, metadata = saved_runs.load_modules(tmp_path / "denoise")
+    modules, metadata = trained.load(tmp_path / "denoise")
     assert set(modules) == {"encoder", "decoder"}
     assert metadata["evaluation"]["photographs/mse"] > 0
 
@@ -191,7 +188,7 @@ def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(
     assert f"{damaged} cannot be read: " in printed
     assert f"it is now {damaged}.damaged1" in printed
     assert "goes on at step 2" in printed
-    assert saved_runs.load_modules(tmp_path / "scratch")[1]["step"] == 6
+    assert trained.load(tmp_path / "scratch")[1]["step"] == 6
 
 
 def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_path):
@@ -280,7 +277,7 @@ def test_every_preset_trains_all_stages(preset, photographs, tmp_path):
         *data_flags(photographs),
     )
     for stage in stages:
-        assert saved_runs.load_modules(tmp_path / stage)[1]["step"] == 2
+        assert trained.load(tmp_path / stage)[1]["step"] == 2
 
 
 @pytest.mark.slow
@@ -309,5 +306,5 @@ def test_short_training_gains_three_decibels_on_held_out_pairs_of_rain100h(
         f"--config.pairs=list:{tmp_path}/train.txt",
         f"--config.eval_pairs=list:{tmp_path}/test.txt",
     )
-    evaluation = saved_runs.load_modules(tmp_path / "scratch")[1]["evaluation"]
+    evaluation = trained.load(tmp_path / "scratch")[1]["evaluation"]
     assert evaluation["pairs/psnr_gain"] > 3

@@ -54,7 +54,7 @@ def refusal(capsys, *arguments):
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_mistakes_are_told_in_one_line(run_dir, tmp_path, capsys):
+def test_mistakes_are_reported_in_one_line(run_dir, tmp_path, capsys):
     there = tmp_path / "there.safetensors"
     there.write_bytes(b"mine")
     assert "--overwrite" in refusal(capsys, run_dir, "--output", there)

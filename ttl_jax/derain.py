@@ -6,16 +6,15 @@ Examples, the last on two GPUs:
   python -m ttl_jax.derain 'album/**/*.png' --output restored --checkpoint runs/derain
   bash launch/local.sh 2 derain photographs --output restored
 
-A photograph keeps its name, format, depth and metadata, a folder its tree. The same
-command goes on where a run stopped. On SIGTERM or Ctrl-C the run ends after the current
-window, and photographs that are not restored by then are left; a second signal ends it at
-once.
+A photograph keeps its name, format, depth and metadata, a folder its tree. The same command
+resumes a run that stopped. SIGTERM or Ctrl-C ends the run after the current window;
+unfinished photographs are left. A second signal ends it at once.
 
-Several processes, one per GPU, divide the photographs without speaking to each other:
-by --num_processes and --process_id, or as srun numbers them.
+Several processes, one per GPU, divide the photographs without communication, by
+--num_processes and --process_id or by the task numbers of srun.
 
-Exit status: 0, everything is restored; 1, some photographs could not be, or the disk is
-full; 2, a mistake in the command; 143, SIGTERM, and 130, Ctrl-C.
+Exit status: 0, all photographs are restored; 1, some failed, or the disk is full; 2, a
+mistake in the command; 143, SIGTERM; 130, Ctrl-C.
 """
 
 import argparse
@@ -29,13 +28,13 @@ from ttl_jax.training import stopping
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Restores what the flags name.
+    """Restores the photographs that the flags name.
 
     Args:
-      arguments: The command line, by default the process's own.
+      arguments: Command line, by default the process's own.
 
     Returns:
-      The exit status, as above; a mistake in the command ends the process.
+      The exit status; a mistake in the command ends the process.
     """
     started = time.monotonic()
     parser = _make_parser()
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _restore(
     parser: argparse.ArgumentParser, args: argparse.Namespace, started: float
 ) -> int:
-    # Imported once the flags are read: --help is quick.
+    # Imported after parsing, so that --help is quick.
     from ttl_jax.inference import file_jobs, job_lists, processes
 
     try:
@@ -82,7 +81,7 @@ def _restore(
         )
         _report(outcome, share, args.output, started)
         num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
-        left = f"{num_left} photographs are left; the same command goes on"
+        left = f"{num_left} photographs are left; the same command resumes"
         left += ", without --overwrite." if args.overwrite else "."
         if outcome.ended_by:
             print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
@@ -92,10 +91,10 @@ def _restore(
 
 
 def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
-    """The jobs that this process is to do; prints why where those are not all."""
+    """Returns the jobs of this process; prints which others are skipped."""
     from ttl_jax.inference import job_lists
 
-    # Of all jobs: which are left depends on when a process starts.
+    # Divide all jobs: the missing ones depend on when a process starts.
     num_all, jobs = len(jobs), jobs[share.index :: share.count]
     if share.count > 1:
         print(
@@ -126,7 +125,7 @@ def _report(outcome, share, output: str, started: float) -> None:
 
 
 def _fraction(text: str) -> float:
-    """The type of an argument that is a number in [0, 1]."""
+    """Parses a number in [0, 1]."""
     try:
         value = float(text)
     except ValueError:
@@ -138,59 +137,44 @@ def _fraction(text: str) -> float:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("derain", __doc__)
-    what = parser.add_argument_group("what to restore")
-    what.add_argument(
+    add = parser.add_argument
+    add(
         "inputs",
         nargs="+",
         metavar="INPUT",
         help="photograph, folder, or quoted pattern (PNG, JPEG, WebP, TIFF)",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument(
+    text = "folder for the restored photographs; created if it is missing"
+    add("--output", metavar="DIR", required=True, help=text)
+    text = "restore photographs again that are in the output folder already"
+    add("--overwrite", action="store_true", help=text)
+    add(
         "--checkpoint",
         metavar="DIR",
         help="run folder of a trained network, DIR/best for the best step of a run with "
-        "config.best_metric, or a packed run (default: the weights that come with the "
-        "package)",
+        "config.best_metric, or a packed run (default: the shipped weights)",
     )
-    how.add_argument(
+    add(
         "--strength",
         type=_fraction,
         default=1.0,
         metavar="S",
-        help="share of the change that is made, from 0 to 1 (default: %(default)s)",
+        help="share of the change to apply, from 0 to 1 (default: %(default)s)",
     )
-    how.add_argument(
+    add(
         "--ensemble",
         action="store_true",
-        help="take the mean with the restoration of the mirrored photograph: a little "
-        "better, in twice the time",
+        help="average with the restoration of the mirrored photograph: a little better, "
+        "in twice the time",
     )
-    how.add_argument(
+    add(
         "--num_processes",
         type=command_line.count(1),
         metavar="N",
-        help="how many processes divide the photographs; each is started with the same "
-        "inputs",
+        help="number of processes that divide the photographs; all get the same inputs",
     )
-    how.add_argument(
-        "--process_id",
-        type=command_line.count(0),
-        metavar="I",
-        help="which of them this one is, from 0",
-    )
-    where = parser.add_argument_group("where to")
-    where.add_argument(
-        "--output",
-        metavar="DIR",
-        required=True,
-        help="folder for the restored photographs; made if it is not there",
-    )
-    where.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="restore again what is in the output folder already",
-    )
+    text = "number of this process, from 0"
+    add("--process_id", type=command_line.count(0), metavar="I", help=text)
     return parser
 
 

@@ -5,10 +5,10 @@ Example:
   python -m ttl_jax.pack runs/mine/derain --output mine.safetensors
   python -m ttl_jax.derain photo.jpg --checkpoint mine.safetensors --output restored
 
-The file holds the weights that the run would restore with (the moving average where it
-keeps one), the config and what the weights came from, and nothing to go on training with.
-It is read wherever a run's folder is. What it tells of your files is printed: the names of
-the data sources and of the runs that it came from.
+The file holds the weights that the run would restore with (the moving average where the
+run keeps one), the config and the origins of the weights. It cannot resume training. It
+can be used wherever a run's folder can. Names in the file that may be private are printed:
+data sources, and the runs that the weights started from.
 """
 
 import argparse
@@ -19,21 +19,15 @@ from collections.abc import Sequence
 from ttl_jax import command_line
 
 _SOURCES = (
-    "rainy",
-    "clean",
-    "pairs",
-    "eval_rainy",
-    "eval_clean",
-    "eval_pairs",
-    "exclude",
-)
+    "rainy", "clean", "pairs", "eval_rainy", "eval_clean", "eval_pairs", "exclude",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Packs what the flags name.
+    """Packs the weights that the flags name.
 
     Args:
-      arguments: The command line, by default the process's own.
+      arguments: Command line, by default the process's own.
 
     Returns:
       The exit status 0; a mistake ends the process with status 2 and one line.
@@ -42,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     output = pathlib.Path(args.output)
     if output.exists() and not args.overwrite:
-        parser.error(f"{output} is there already; --overwrite replaces it")
-    # Imported once the flags are read: --help is quick.
-    from ttl_jax.weights import weight_sources
+        parser.error(f"{output} exists already; --overwrite replaces it")
+    # Imported after parsing, so that --help is quick.
+    from ttl_jax.weights import trained
 
     try:
-        metadata = weight_sources.pack(pathlib.Path(args.run), output)
+        metadata = trained.pack(args.run, output)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(_describe(metadata, args.run, output))
@@ -55,17 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _describe(metadata: dict, run: str, output: pathlib.Path) -> str:
-    """What was packed, and what the file tells of where it came from."""
     modules = " and ".join(metadata["modules"])
     config, step = metadata["config"], metadata["step"]
     size = output.stat().st_size
     lines = [
         f"Packed {modules} of {run}, step {step}, into {output}: {size:,} bytes.",
-        "It tells:",
+        "The file records:",
         f"  preset: {config.get('preset') or 'none'}",
     ]
     if step < config["num_steps"]:
-        lines.append(f"  that training stopped there, before {config['num_steps']}")
+        lines.append(f"  the end of training before step {config['num_steps']}")
     lines += [
         f"  {field}: {', '.join(config[field])}"
         for field in _SOURCES
@@ -83,18 +76,13 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "run",
         metavar="RUN",
-        help="a run's folder, for its last step; RUN/best for its best one; or one "
+        help="a run's folder, for its last step; RUN/best for its best step; or one "
         "step's folder inside its checkpoints",
     )
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help="the file to write, FILE.safetensors",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the file where it is there"
-    )
+    text = "file to write, FILE.safetensors"
+    parser.add_argument("--output", required=True, metavar="FILE", help=text)
+    text = "replace an existing file"
+    parser.add_argument("--overwrite", action="store_true", help=text)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Rain removers without training, against what is known of their filters."""
+"""Baselines, against known properties of their filters."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_streaks_of_one_pixel_vanish_from_a_flat_image(make):
     np.testing.assert_array_equal(restored, np.full_like(restored, 90))
 
 
-def test_the_opening_takes_what_is_narrower_than_its_row_and_never_brightens():
+def test_the_opening_removes_narrow_streaks_and_never_brightens():
     opening = baselines.make_opening(width=5)
     assert opening.restore(streaks(4)).max() == 90
     np.testing.assert_array_equal(opening.restore(streaks(5)), streaks(5))
@@ -140,6 +140,6 @@ def test_the_guided_filter_keeps_strong_edges_and_smooths_weak_ones():
     "image",
     [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), "u1")],
 )
-def test_what_is_no_8_bit_rgb_is_refused(name, image):
+def test_other_types_and_shapes_are_refused(name, image):
     with pytest.raises(ValueError, match=rf"{name} restores uint8 RGB.*{image.dtype}"):
         baselines.BASELINES[name]().restore(image)

@@ -45,7 +45,7 @@ def test_results_come_in_order_and_are_each_array_s_own(network):
     assert {shape[0] for shape in network.shapes} <= {1, 4}
 
 
-def test_what_several_threads_wait_for_shares_a_batch_of_one_shape(network):
+def test_threads_share_batches_of_one_shape(network):
     batches = Batches(network, 3)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         futures = [
@@ -82,7 +82,7 @@ def test_arrays_are_drawn_as_results_are_asked_for(network):
     assert len(drawn) == 4  # two batches
 
 
-def test_a_check_that_fails_ends_the_waiting_and_drops_what_is_not_begun(network):
+def test_a_failing_check_ends_the_waiting_and_cancels_the_rest(network):
     batches = Batches(network, 1)
     calls = []
 
@@ -98,7 +98,7 @@ def test_a_check_that_fails_ends_the_waiting_and_drops_what_is_not_begun(network
     assert network.shapes == [(1, 2), (1, 3)]  # the first was at work already
 
 
-def test_an_error_reaches_those_whose_batch_it_was():
+def test_an_error_reaches_the_callers_of_its_batch():
     def compute(batch):
         if batch.shape[1] == 3:
             raise ValueError("no memory")

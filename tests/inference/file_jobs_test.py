@@ -40,7 +40,7 @@ def to_out(source):
 
 
 def plain(function):
-    """A network that restores without telling its progress."""
+    """A network that reports no progress."""
     return lambda array, progress: function(array)
 
 
@@ -69,7 +69,7 @@ def test_each_file_keeps_depth_and_alpha():
     np.testing.assert_allclose(info["dpi"], 300, atol=0.1)
 
 
-def test_a_still_gif_under_another_name_becomes_what_it_is_named():
+def test_a_still_gif_with_another_suffix_is_written_by_its_suffix():
     Image.new("L", (5, 4), 100).save("a.jpg", format="GIF")
     assert not file_jobs.restore_files([to_out("a.jpg")], plain(np.flipud)).failures
     with Image.open("out/a.jpg") as image:
@@ -229,7 +229,7 @@ def test_a_full_disk_ends_the_run(watch):
     assert len(tried) <= 2 + file_jobs._NUM_THREADS  # those that were at work
 
 
-def test_asked_to_stop_it_leaves_what_is_not_restored_after_the_current_window():
+def test_a_stop_leaves_unfinished_photographs_after_the_current_window():
     stop, windows = threading.Event(), []
 
     def restore(array, progress):
@@ -248,7 +248,7 @@ def test_asked_to_stop_it_leaves_what_is_not_restored_after_the_current_window()
     assert 0 < len(written()) < 40 and len(outcome.restored) == len(written())
 
 
-def test_what_is_restored_when_asked_to_stop_is_written():
+def test_a_photograph_restored_at_a_stop_is_written():
     stop = threading.Event()
 
     def restore(array, progress):
@@ -260,39 +260,6 @@ def test_what_is_restored_when_asked_to_stop_is_written():
     jobs = make_jobs(1)
     outcome = file_jobs.restore_files(jobs, restore, must_stop=stop.is_set)
     assert len(outcome.restored) == 1 and written() == ["00.png"]
-
-
-class Bar:
-    """A progress bar that notes what it would show."""
-
-    def __init__(self, unit, disable):
-        assert unit == "window" and disable is None
-        self.total, self.done, self.shown = None, 0, []
-
-    def update(self, number):
-        self.done += number
-        self.shown.append((self.done, self.total))
-
-    def close(self):
-        self.shown.append("closed")
-
-
-def test_the_bar_counts_windows_and_takes_the_rest_to_be_like_those_begun(monkeypatch):
-    bars = []
-    monkeypatch.setattr(file_jobs, "_NUM_THREADS", 1)
-    monkeypatch.setattr(
-        file_jobs.tqdm, "tqdm", lambda **flags: bars.append(Bar(**flags)) or bars[0]
-    )
-
-    def restore(array, progress):
-        total = 2 if array.max() == 0 else 4
-        for done in range(total + 1):
-            progress(done, total)
-        return array
-
-    file_jobs.restore_files(make_jobs(2), restore)
-    first, second = [(n, 4) for n in range(3)], [(2 + n, 6) for n in range(5)]
-    assert bars[0].shown == [*first, *second, "closed"]
 
 
 def test_rates_are_those_after_the_first_has_left_the_network():

@@ -1,4 +1,4 @@
-"""What a command line's inputs become."""
+"""Lists of jobs from the inputs of a command line."""
 
 import os
 import pathlib
@@ -57,7 +57,7 @@ def test_brackets_in_the_name_of_a_file_are_no_pattern(here):
     assert planned(["a[1].png"]) == {"a[1].png": "out/a[1].png"}
 
 
-def test_hidden_files_are_passed_over(here):
+def test_hidden_files_are_skipped(here):
     photographs("in/a.png", "in/.trash/b.png")
     pathlib.Path("in/._a.png").write_bytes(b"what macOS leaves behind")
     assert planned(["in"]) == {"in/a.png": "out/a.png"}
@@ -98,8 +98,8 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("nowhere", "nowhere does not exist"),
         ("empty", "empty holds no photographs.*webp"),
         ("empty/*.png", "holds no photographs"),
-        ("film.mp4", r"film.mp4 is no photograph.*\.png, \.jpg"),
-        ("scan.bmp", "scan.bmp is no photograph; supported are .*webp"),
+        ("film.mp4", r"film.mp4 is not a photograph.*\.png, \.jpg"),
+        ("scan.bmp", "scan.bmp is not a photograph; supported are .*webp"),
     ],
 )
 def test_inputs_without_photographs_are_refused(here, text, message):
@@ -116,7 +116,7 @@ def test_a_file_as_output_is_refused(here):
         job_lists.plan(["in"], "out.png")
 
 
-def test_links_to_files_are_photographs_and_what_they_lead_to_is_kept(here):
+def test_links_to_files_are_photographs_and_their_targets_are_kept(here):
     photographs("elsewhere/a.png", "in/b.png")
     pathlib.Path("in/a.png").symlink_to(here / "elsewhere" / "a.png")
     pathlib.Path("in/gone.png").symlink_to(here / "nowhere.png")
@@ -170,7 +170,7 @@ def test_no_single_file_of_a_folder_is_asked_for(here, monkeypatch):
     assert count("many") == count("few")
 
 
-def test_what_is_there_is_not_missing(here):
+def test_existing_targets_are_not_missing(here):
     photographs("in/a.png", "in/b/a.png", "in/b/c.png", "out/b/a.png")
     jobs = job_lists.plan(["in"], "out")
     assert [job.target for job in job_lists.list_missing(jobs)] == [
@@ -179,7 +179,7 @@ def test_what_is_there_is_not_missing(here):
     ]
 
 
-def test_in_a_file_that_takes_a_folders_place_all_is_missing(here):
+def test_all_targets_are_missing_where_a_file_replaces_their_folder(here):
     photographs("in/b/a.png")
     pathlib.Path("out").mkdir()
     pathlib.Path("out/b").touch()

@@ -1,4 +1,4 @@
-"""What each of several processes takes."""
+"""Shares and GPUs of several processes."""
 
 import os
 
@@ -9,7 +9,7 @@ from ttl_jax.inference import processes
 
 @pytest.fixture
 def slurm(monkeypatch):
-    """Sets what srun tells one of several tasks."""
+    """Sets the variables that srun gives to a task."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def start(num_tasks, num_nodes, task, local_task):
@@ -44,10 +44,10 @@ def test_flags_go_before_slurm(slurm):
     [
         ((2, None), "both of --num_processes and --process_id"),
         ((None, 0), "both of --num_processes and --process_id"),
-        ((2, 2), "--process_id=2 of --num_processes=2 is none"),
+        ((2, 2), "--process_id=2 is out of range for --num_processes=2"),
     ],
 )
-def test_shares_that_are_none_are_refused(given, message):
+def test_invalid_shares_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         processes.find_share(*given)
 

@@ -32,7 +32,7 @@ def save_run(run_dir, factory="make_classifier", origins=None):
     params = {}
     for name, module in modules.items():
         graph, params[name] = flat_params.split_module(module)
-        # A new classifier gives the same score for whatever image.
+        # A new classifier gives the same score for every image.
         params[name] = {k: v + 0.1 * draw(k, v.shape) for k, v in params[name].items()}
         modules[name] = flat_params.merge_module(graph, params[name])
     described = {
@@ -58,7 +58,7 @@ def test_the_score_of_one_full_window_is_the_network_s_output(tmp_path):
 
 def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(tmp_path):
     encoder, decoder = save_run(tmp_path / "recog")
-    recognizer = Recognizer(encoder, decoder, tmp_path / "recog", side=24, overlap=8)
+    recognizer = Recognizer(encoder, decoder, name="recog", step=1, side=24, overlap=8)
     image = pictures.noise(21, 37, 3)
     padded = np.pad(image, ((0, 3), (0, 3), (0, 0)), mode="reflect") / np.float32(255)
     total, total_weight = 0, 0
@@ -84,7 +84,7 @@ def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(tmp
 
 def test_pixels_beyond_the_image_count_nothing(tmp_path):
     encoder, decoder = save_run(tmp_path / "recog")
-    recognizer = Recognizer(encoder, decoder, tmp_path / "recog")
+    recognizer = Recognizer(encoder, decoder, name="recog", step=1)
     flat = np.full((10, 13, 3), 90, np.uint8)
     flat[:, :, 1] = 200
     # Reflection continues a flat image by itself: the score is that of the full window.
@@ -101,11 +101,13 @@ def test_pixels_beyond_the_image_count_nothing(tmp_path):
 
 def test_a_run_that_recognizes_nothing_is_refused(tmp_path):
     save_run(tmp_path / "derain", "make_image_decoder")
-    with pytest.raises(ValueError, match="make_classifier; to tell rain takes a run"):
+    with pytest.raises(
+        ValueError, match="make_classifier; recognizing rain takes a run"
+    ):
         Recognizer.from_checkpoint(tmp_path / "derain")
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_other_types_and_shapes_are_refused(tmp_path):
     save_run(tmp_path / "recog")
     recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
     with pytest.raises(ValueError, match="not float64 of shape"):

@@ -9,6 +9,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from tests.models import reference
+from ttl_jax import models
 from ttl_jax.models import attention, layers
 from ttl_jax.weights import flat_params
 
@@ -169,17 +170,7 @@ def test_channel_attention_ignores_where_pixels_are_but_for_its_convolution(key)
 
 def test_unknown_global_branch_names_the_choices():
     with pytest.raises(ValueError, match="'dense'"):
-        attention.make_global_branch(
-            "full",
-            8,
-            block_index=0,
-            head_width=4,
-            cell=0,
-            radius=1,
-            window=4,
-            dense_pool=2,
-            rngs=nnx.Rngs(0),
-        )
+        models.make_encoder(global_branch="full", rngs=nnx.Rngs(0))
 
 
 def test_head_width_must_divide_the_width():

@@ -11,9 +11,9 @@ from configs import common
 from tests.models import reference
 from tests.models.layers_test import randomized
 from ttl_jax import models
-from ttl_jax.models import aglf_vit, complexity
+from ttl_jax.models import complexity
 from ttl_jax.stages import networks
-from ttl_jax.weights import flat_params
+from ttl_jax.weights import fingerprints, flat_params
 
 SMALL = {"width": 16, "num_blocks": 2, "head_width": 8, "local_kernel": 3}
 
@@ -121,7 +121,7 @@ def test_classifier_matches_numpy(key):
 
 
 def test_alpha_zero_leaves_exactly_the_local_branch(key):
-    block = aglf_vit.AGLFEncoder(**SMALL, rngs=nnx.Rngs(0)).blocks[0]
+    block = models.make_encoder(**SMALL, rngs=nnx.Rngs(0)).blocks[0]
     block.alpha[...] = jnp.zeros(())
     x = jax.random.normal(key, (1, 6, 6, 16))
     y = x + block.beta[...] * block.local_branch(block.norm(x))
@@ -130,7 +130,7 @@ def test_alpha_zero_leaves_exactly_the_local_branch(key):
 
 
 def test_beta_zero_leaves_exactly_the_global_branch(key):
-    block = aglf_vit.AGLFEncoder(**SMALL, rngs=nnx.Rngs(0)).blocks[0]
+    block = models.make_encoder(**SMALL, rngs=nnx.Rngs(0)).blocks[0]
     block.beta[...] = jnp.zeros(())
     x = jax.random.normal(key, (1, 6, 6, 16))
     y = x + block.alpha[...] * block.global_branch(block.norm(x))
@@ -261,11 +261,6 @@ def test_preset_stays_within_its_budget(preset, max_params, max_giga_multiply_ad
     assert 0.8 * max_giga_multiply_adds < count / 1e9 <= max_giga_multiply_adds
 
 
-def test_every_practical_preset_has_nine_blocks():
-    for preset in ("tiny", "small", "base", "paper"):
-        assert common.get_config(preset).encoder.num_blocks == 9
-
-
 @pytest.mark.parametrize("per_channel_scale", [False, True])
 def test_params_are_float32_and_not_weakly_typed(per_channel_scale):
     # An update returns them strongly typed, so the train step would compile twice.
@@ -275,3 +270,16 @@ def test_params_are_float32_and_not_weakly_typed(per_channel_scale):
         _, params = flat_params.split_module(network)
         for name, value in params.items():
             assert (value.dtype, value.weak_type) == (jnp.float32, False), name
+
+
+def test_networks_of_a_preset_are_those_of_its_config():
+    config = common.get_config("smoke")
+    for seed, (network, expected) in enumerate(
+        zip((models.AGLFEncoder, models.ImageDecoder), make_networks(config))
+    ):
+        ours = network.from_preset("smoke", rngs=nnx.Rngs(seed))
+        assert fingerprints.digest(flat_params.split_module(ours)[1]) == (
+            fingerprints.digest(flat_params.split_module(expected)[1])
+        )
+    classifier = models.RainClassifier.from_preset("smoke", rngs=nnx.Rngs(0))
+    assert classifier(jnp.zeros((2, 8, 8, 16))).shape == (2,)

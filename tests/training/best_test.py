@@ -10,7 +10,7 @@ import pytest
 from tests.training import toy_stage
 from tests.training.loop_test import Interruption, all_arrays, interrupt_at
 from ttl_jax.training import best, metric_writer
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 
 def best_step(values, metric="pairs/psnr"):
@@ -79,13 +79,13 @@ def expected(config, tmp_path):
     }
     step = max(values, key=values.get)
     assert 1 < step < 8 and step != 4  # of no checkpoint that would be there anyway
-    modules, _ = saved_runs.load_modules(run_dir / saved_runs.FOLDER / str(step))
+    modules, _ = trained.load(run_dir / saved_runs.FOLDER / str(step))
     return step, values[step], modules
 
 
 def assert_holds(run_dir, expected):
     step, value, modules = expected
-    ours, metadata = saved_runs.load_modules(run_dir / "best")
+    ours, metadata = trained.load(run_dir / "best")
     assert metadata["step"] == step
     assert metadata["best"] == {
         "metric": "photographs/mean", "step": step, "value": value

@@ -20,7 +20,7 @@ from tests import mutations
 from tests.training import metadata, toy_stage
 from tests.training.loop_test import all_arrays
 from ttl_jax.training.run import fall_back
-from ttl_jax.weights import checkpoint, rebuild, saved_runs
+from ttl_jax.weights import checkpoint, rebuild, saved_runs, trained
 
 STEP = f"{saved_runs.FOLDER}/2"
 WEIGHTS = {
@@ -99,7 +99,7 @@ def test_a_step_with_a_damaged_file_is_refused_by_name_or_read_exactly(name, run
         data = path.read_bytes()
         damaged = DAMAGES[name](data, i)
         path.unlink() if damaged is None else path.write_bytes(damaged)
-        num_refused += is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
+        num_refused += is_refused_or_exact(lambda: trained.load(run)[0], run)
         path.write_bytes(data)
     assert num_refused >= 4  # much of what Orbax writes is there twice, or never read
 
@@ -122,7 +122,7 @@ def test_a_flipped_bit_of_the_weights_is_found(run):
     data, found = largest.read_bytes(), 0
     for seed in range(12):
         largest.write_bytes(mutations.flip_bit(data, seed))
-        found += is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
+        found += is_refused_or_exact(lambda: trained.load(run)[0], run)
     assert found > 6
 
 
@@ -133,19 +133,19 @@ def test_a_step_without_an_item_says_which(item, replaced, run):
     if replaced:
         (run / STEP / item).write_text("a file")
     with pytest.raises(saved_runs.CheckpointError, match=f"it lacks its {item}"):
-        saved_runs.load_modules(run)
+        trained.load(run)
 
 
 def test_a_step_that_is_a_file_is_damaged_and_not_passed_over(run):
     shutil.rmtree(run / STEP)
     (run / STEP).write_text("a file")
     with pytest.raises(saved_runs.CheckpointError, match="checkpoints/2 cannot be"):
-        saved_runs.load_modules(run)
+        trained.load(run)
 
 
 def test_what_a_kill_left_is_passed_over_and_removed_by_the_run_that_goes_on(run):
     partial = (run / STEP).rename(run / f"{STEP}.orbax-checkpoint-tmp")
-    assert saved_runs.load_modules(run)[1]["step"] == 1
+    assert trained.load(run)[1]["step"] == 1
     assert partial.exists()
     restore(run, 1)
     assert not partial.exists()
@@ -154,7 +154,7 @@ def test_what_a_kill_left_is_passed_over_and_removed_by_the_run_that_goes_on(run
 def test_the_only_step_leaves_no_way_but_to_begin_anew(run):
     shutil.rmtree(run / saved_runs.FOLDER / "1")
     shutil.rmtree(run / STEP / "params")
-    for read in (saved_runs.load_modules, saved_runs.set_aside_damaged):
+    for read in (trained.load, saved_runs.set_aside_damaged):
         with pytest.raises(saved_runs.CheckpointError, match="remove .*run and train"):
             read(run)
     assert saved_runs.saved_steps(run) == [2]
@@ -178,7 +178,7 @@ def test_metadata_of_another_form_are_refused(told, run):
     path = run / STEP / "metadata" / "metadata"
     path.write_text(json.dumps(metadata.make(**told)))
     with pytest.raises(saved_runs.CheckpointError, match="not those that training"):
-        saved_runs.load_modules(run)
+        trained.load(run)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_metadata_of_another_form_are_refused(told, run):
 def test_metadata_that_are_none_are_refused(text, run):
     (run / STEP / "metadata" / "metadata").write_text(text)
     with pytest.raises(saved_runs.CheckpointError, match="metadata"):
-        saved_runs.load_modules(run)
+        trained.load(run)
 
 
 def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
@@ -199,7 +199,7 @@ def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
     store["encoder.kernel/.zarray"] = json.dumps(form).encode()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(saved_runs.CheckpointError, match="claim 4,398,0.* bytes, but"):
-        saved_runs.load_modules(run)
+        trained.load(run)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 100_000  # kilobytes
 
@@ -207,13 +207,13 @@ def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"width": "wide"}, "cannot be made as its checkpoint says"),
-        ({"wdith": 8}, "cannot be made as its checkpoint says"),
+        ({"width": "wide"}, "cannot be built as its checkpoint says"),
+        ({"wdith": 8}, "cannot be built as its checkpoint says"),
         # 4 TB of weights, of which no byte is allocated.
         ({"width": 2**20, "num_blocks": 1}, "wanted .*1048576"),
         # Hours to build.
-        ({"num_blocks": 10**9}, "1000000000 blocks have more than the 2 arrays"),
-        ({"pools": [8] * 10**6}, "1000000 pools have more than the 2 arrays"),
+        ({"num_blocks": 10**9}, "has 1000000000 parts, more than the 2 arrays"),
+        ({"pools": [8] * 10**6}, "has 1000000 parts, more than the 2 arrays"),
     ],
 )
 def test_a_network_that_cannot_be_that_of_the_weights_is_refused(
@@ -222,7 +222,7 @@ def test_a_network_that_cannot_be_that_of_the_weights_is_refused(
     described = {"factory": "make_encoder", **arguments}
     save(tmp_path, 2, modules={"encoder": described})
     with pytest.raises(ValueError, match=fault):
-        rebuild.load(tmp_path, ["encoder"], factory="make_encoder", purpose="a test")
+        trained.rebuild(tmp_path, {"encoder": "make_encoder"}, purpose="a test")
 
 
 class _Malicious:
@@ -246,7 +246,7 @@ def test_reading_unpickles_nothing(run, tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="unpickled"):
         pickle.loads(b"")
     jax.tree.map(np.testing.assert_array_equal, restore(run), ITEMS)
-    assert not is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
+    assert not is_refused_or_exact(lambda: trained.load(run)[0], run)
     saved_runs.set_aside_damaged(run)
 
 
@@ -257,11 +257,11 @@ def test_a_pickle_in_a_step_does_nothing(run, tmp_path):
     for folder in (run / STEP, *folders):
         for name in ("checkpoint", "state.pkl", "data.npy", "arrays.msgpack"):
             (folder / name).write_bytes(malicious)
-    is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
+    is_refused_or_exact(lambda: trained.load(run)[0], run)
     for path in parts(run):
         data = path.read_bytes()
         path.write_bytes(malicious)
-        is_refused_or_exact(lambda: saved_runs.load_modules(run)[0], run)
+        is_refused_or_exact(lambda: trained.load(run)[0], run)
         path.write_bytes(data)
     assert not trace.exists()
     pickle.loads(malicious).close()
@@ -315,9 +315,9 @@ import jax
 number, port, run_dir = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
 from ttl_jax.training.run import fall_back
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 fall_back(run_dir)
-print(saved_runs.saved_steps(run_dir), saved_runs.load_modules(run_dir)[1]["step"])
+print(saved_runs.saved_steps(run_dir), trained.load(run_dir)[1]["step"])
 """
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.training import killing, toy_stage
 from tests.training.loop_test import all_arrays, rows_of
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 
 def start(photographs, workdir, num_steps):
@@ -62,12 +62,11 @@ def assert_same_run(one, other):
     assert saved_runs.saved_steps(one) == saved_runs.saved_steps(other)
     assert rows_of(one) == rows_of(other)
     jax.tree.map(np.testing.assert_array_equal, all_arrays(one), all_arrays(other))
-    (_, ours), (_, theirs) = map(saved_runs.load_modules, (one, other))
+    (_, ours), (_, theirs) = map(trained.load, (one, other))
     assert ours == theirs
     if ours["best"]:
         (ours, _), (theirs, _) = (
-            saved_runs.load_modules(run_dir / saved_runs.BEST)
-            for run_dir in (one, other)
+            trained.load(run_dir / saved_runs.BEST) for run_dir in (one, other)
         )
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import loop, metric_writer, sharding, train_log
-from ttl_jax.weights import checkpoint, saved_runs
+from ttl_jax.weights import checkpoint, saved_runs, trained
 
 
 def all_arrays(run_dir):
@@ -298,7 +298,7 @@ def test_skipped_batch_is_as_if_its_update_had_done_nothing(
     assert ours["progress"].pop("bad_step") == 3
     assert theirs["progress"].pop("bad_step") == -1
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    metadata = saved_runs.load_modules(tmp_path / "skipped" / "toy")[1]
+    metadata = trained.load(tmp_path / "skipped" / "toy")[1]
     assert metadata["skipped_steps"] == [3]
     rows = rows_of(tmp_path / "skipped" / "toy")
     (row,) = (row for row in rows if "train/skipped_steps" in row)
@@ -320,7 +320,7 @@ def test_run_that_skips_batches_ends_alike_where_it_was_interrupted(
     toy_stage.train(config, tmp_path / "interrupted")
     runs = [tmp_path / name / "toy" for name in ("interrupted", "undisturbed")]
     jax.tree.map(np.testing.assert_array_equal, *map(all_arrays, runs))
-    (_, ours), (_, theirs) = map(saved_runs.load_modules, runs)
+    (_, ours), (_, theirs) = map(trained.load, runs)
     assert ours == theirs and ours["skipped_steps"] == [2, 4]
     assert rows_of(runs[0]) == rows_of(runs[1])
 
@@ -343,7 +343,7 @@ def test_batches_skipped_before_an_interruption_count(
     assert saved_runs.saved_steps(tmp_path / "toy") == [2, 4]
     config.skip_bad_batches = 2
     toy_stage.train(config, tmp_path)
-    metadata = saved_runs.load_modules(tmp_path / "toy")[1]
+    metadata = trained.load(tmp_path / "toy")[1]
     assert metadata["skipped_steps"] == [1, 4]
 
 

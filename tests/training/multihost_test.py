@@ -14,7 +14,7 @@ import pytest
 
 from tests.training import gradient_descent, toy_stage
 from ttl_jax.training import metric_writer, sharding
-from ttl_jax.weights import fingerprints, saved_runs
+from ttl_jax.weights import fingerprints, saved_runs, trained
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -116,7 +116,7 @@ def assert_same_training(one, other):
 def assert_same_end(one, other):
     """Same last evaluation and params, but for the order of float32 sums."""
     (weights, ours), (other_weights, theirs) = (
-        saved_runs.load_modules(workdir / "toy") for workdir in (one, other)
+        trained.load(workdir / "toy") for workdir in (one, other)
     )
     assert ours["step"] == theirs["step"] == 20
     assert ours["evaluation"] == pytest.approx(theirs["evaluation"], rel=1e-5)
@@ -166,9 +166,9 @@ def test_two_processes_start_from_an_earlier_run_of_two(photographs, tmp_path):
     flags = ("--config.hidden=1024", "--config.fsdp=True")
     finish(start_two(tmp_path, photographs, *flags, "--config.run=teacher"))
     finish(start_two(tmp_path, photographs, *flags, "--config.frozen_teacher=True"))
-    _, metadata = saved_runs.load_modules(tmp_path / "toy")
+    _, metadata = trained.load(tmp_path / "toy")
     assert metadata["step"] == 6
-    teacher = saved_runs.load_modules(tmp_path / "teacher")[0]["encoder"]
+    teacher = trained.load(tmp_path / "teacher")[0]["encoder"]
     assert metadata["origins"]["teacher"]["digest"] == fingerprints.digest(teacher)
 
 
@@ -332,7 +332,7 @@ def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
     toy_stage.train(config, tmp_path / "one")
     assert_same_end(tmp_path / "one", tmp_path / "two")
     for name in ("one", "two"):
-        metadata = saved_runs.load_modules(tmp_path / name / "toy")[1]
+        metadata = trained.load(tmp_path / name / "toy")[1]
         assert metadata["skipped_steps"] == [3, 15]
 
 
@@ -342,6 +342,6 @@ def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path
     wait_for_steps(tmp_path)
     processes[1].send_signal(signal.SIGTERM)
     printed = finish(processes, statuses=(143, 143), timeout=60)
-    step = saved_runs.load_modules(tmp_path / "toy")[1]["step"]
+    step = trained.load(tmp_path / "toy")[1]["step"]
     assert f"is saved at step {step} of 100000" in printed[0]
     assert step <= max(losses_of(tmp_path)) <= step + 1

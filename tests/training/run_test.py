@@ -7,7 +7,7 @@ import pytest
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import run, runs
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 
 def test_a_run_makes_its_stage_and_opens_its_images_once(
@@ -34,7 +34,7 @@ def test_trained_modules_have_the_saved_weights(photographs, tmp_path, key):
     assert trained.directory == tmp_path / "toy"
     assert set(trained.evaluation) == {"photographs/mean"}
     image = jax.random.uniform(key, (2, 4, 4, 3))
-    weights = saved_runs.load_modules(tmp_path / "toy")[0]["encoder"]
+    weights = trained.load(tmp_path / "toy")[0]["encoder"]
     expected = np.asarray(image) @ weights["linear.kernel"] + weights["linear.bias"]
     modules = trained.load_modules()
     assert set(modules) == {"encoder"}

@@ -11,7 +11,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import samples
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 
 def images_of(run_dir):
@@ -74,7 +74,7 @@ def test_each_evaluation_shows_the_same_crops_as_the_network_then_maps_them(
     tags = [f"photographs/input_dark/{i}" for i in range(2)]
     assert set(shown) == {(step, tag) for step in (0, 3, 6) for tag in tags}
     crops = next(pipeline.open_evaluation_data(config)["photographs"].batches())
-    weights, _ = saved_runs.load_modules(tmp_path / "toy")
+    weights, _ = trained.load(tmp_path / "toy")
     kernel, bias = (weights["encoder"][f"linear.{n}"] for n in ("kernel", "bias"))
     for i, tag in enumerate(tags):
         bright, dark = np.split(shown[6, tag], 2, axis=1)

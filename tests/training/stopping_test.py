@@ -13,7 +13,7 @@ import pytest
 
 from tests.training import toy_stage
 from ttl_jax.training import metric_writer, stopping
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 ROOT = pathlib.Path(__file__).parents[2]
 MANY = 100_000  # steps, more than a test waits for
@@ -64,7 +64,7 @@ def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     os.killpg(process.pid, number)  # with its workers, as a terminal or Slurm does
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == status, printed
-    _, metadata = saved_runs.load_modules(tmp_path / "stopped" / "toy")
+    _, metadata = trained.load(tmp_path / "stopped" / "toy")
     step = metadata["step"]
     logged = metric_writer.read(tmp_path / "stopped" / "toy" / metric_writer.FILE)
     assert step == logged[-1]["step"]  # each step is logged: no other one was done
@@ -79,8 +79,7 @@ def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     )
     toy_stage.train(config, tmp_path / "undisturbed")
     ours, theirs = (
-        saved_runs.load_modules(tmp_path / name / "toy")
-        for name in ("stopped", "undisturbed")
+        trained.load(tmp_path / name / "toy") for name in ("stopped", "undisturbed")
     )
     assert ours[1]["step"] == theirs[1]["step"] == num_steps
     jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])

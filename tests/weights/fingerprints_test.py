@@ -9,7 +9,7 @@ from ttl_jax.training import sharding
 from ttl_jax.weights import fingerprints
 
 
-def test_digest_tells_values_names_shapes_and_types():
+def test_digest_depends_on_values_names_shapes_and_types():
     params = {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
     digests = {
         fingerprints.digest(params),

@@ -1,4 +1,4 @@
-"""Saved steps: what is read back, by which names, and where it came from."""
+"""Saved steps: reading, naming and refusing them."""
 
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from tests.training import metadata
 from ttl_jax.training import sharding
-from ttl_jax.weights import checkpoint, fingerprints, saved_runs
+from ttl_jax.weights import checkpoint, fingerprints, saved_runs, trained
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def save(run_dir, params, *, step=1, ema=None, best=None):
 def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
     weights = {"encoder": {"w": jax.random.normal(key, (3, 4))}}
     save(tmp_path, weights, step=7)
-    loaded, told = saved_runs.load_modules(tmp_path)
+    loaded, told = trained.load(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["w"], weights["encoder"]["w"])
     assert told == metadata.make(evaluation={"x": 0.1}) | {"step": 7}
 
@@ -41,7 +41,7 @@ def test_weights_and_metadata_are_read_back_exactly(tmp_path, key):
 def test_moving_average_is_read_where_the_run_keeps_one(tmp_path, params):
     ema = jax.tree.map(lambda x: x + 5, {"encoder": params})
     save(tmp_path, {"encoder": params}, ema=ema)
-    loaded, _ = saved_runs.load_modules(tmp_path)
+    loaded, _ = trained.load(tmp_path)
     np.testing.assert_array_equal(loaded["encoder"]["a.bias"], np.full(3, 5.0))
 
 
@@ -50,8 +50,8 @@ def test_weights_of_many_devices_are_read_where_there_is_one(tmp_path, key):
     everywhere = sharding.replicated(sharding.make_mesh())
     save(tmp_path, jax.device_put(weights, everywhere))
     code = (
-        "import pathlib, sys, jax; from ttl_jax.weights import fingerprints, saved_runs; "
-        "modules, _ = saved_runs.load_modules(pathlib.Path(sys.argv[1])); "
+        "import pathlib, sys, jax; from ttl_jax.weights import fingerprints, trained; "
+        "modules, _ = trained.load(pathlib.Path(sys.argv[1])); "
         "print(jax.device_count(), fingerprints.digest(modules['encoder']))"
     )
     result = subprocess.run(
@@ -68,8 +68,8 @@ def test_weights_of_many_devices_are_read_where_there_is_one(tmp_path, key):
 def test_a_step_can_be_named(tmp_path, params):
     save(tmp_path, {"encoder": params}, step=1)
     save(tmp_path, {"encoder": jax.tree.map(jnp.add, params, params)}, step=2)
-    named, _ = saved_runs.load_modules(tmp_path / saved_runs.FOLDER / "1")
-    latest, _ = saved_runs.load_modules(tmp_path / saved_runs.FOLDER)
+    named, _ = trained.load(tmp_path / saved_runs.FOLDER / "1")
+    latest, _ = trained.load(tmp_path / saved_runs.FOLDER)
     assert named["encoder"]["a.kernel"][0, 0] == 1
     assert latest["encoder"]["a.kernel"][0, 0] == 2
 
@@ -83,7 +83,7 @@ def test_best_step_stays_beside_the_last_ones_and_can_be_named(tmp_path, params)
     saver.close()
     assert saved_runs.saved_steps(tmp_path) == [2, 4, 5]
     for path, step in ((tmp_path, 5), (tmp_path / "best", 2)):
-        modules, told = saved_runs.load_modules(path)
+        modules, told = trained.load(path)
         assert told["step"] == modules["encoder"]["a"][0] == step
         assert saved_runs.find_run(path) == tmp_path
 
@@ -91,23 +91,23 @@ def test_best_step_stays_beside_the_last_ones_and_can_be_named(tmp_path, params)
 def test_a_run_without_a_best_step_says_so(tmp_path, params):
     save(tmp_path, {"encoder": params})
     with pytest.raises(ValueError, match="no best step yet.*config.best_metric"):
-        saved_runs.load_modules(tmp_path / "best")
+        trained.load(tmp_path / "best")
 
 
 @pytest.mark.parametrize("name", [saved_runs.FOLDER, "7", "best"])
 def test_a_run_may_be_named_as_folders_of_checkpoints_are(tmp_path, params, name):
     save(tmp_path / name / "recog", {"encoder": params})
     save(tmp_path / name, {"encoder": params}, step=3)
-    assert saved_runs.load_modules(tmp_path / name / "recog")[1]["step"] == 1
-    assert saved_runs.load_modules(tmp_path / name)[1]["step"] == 3
+    assert trained.load(tmp_path / name / "recog")[1]["step"] == 1
+    assert trained.load(tmp_path / name)[1]["step"] == 3
 
 
 def test_a_folder_without_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no checkpoint"):
-        saved_runs.load_modules(tmp_path)
+        trained.load(tmp_path)
     (tmp_path / saved_runs.FOLDER).mkdir()
     with pytest.raises(ValueError, match="no finished checkpoint"):
-        saved_runs.load_modules(tmp_path)
+        trained.load(tmp_path)
     assert not saved_runs.saved_steps(tmp_path)
 
 
@@ -118,3 +118,13 @@ def test_restoring_into_another_shape_is_refused(tmp_path, params):
     with pytest.raises(ValueError, match=r"\(3,\) float32, wanted \(4,\)"):
         saver.restore(1, {"params": wider})
     saver.close()
+
+
+def test_progress_is_the_last_saved_step_of_those_to_do(tmp_path):
+    assert saved_runs.read_progress(tmp_path) == (0, None)
+    saver = checkpoint.Checkpointer(tmp_path, keep=2)
+    params = {"params": {"encoder": {"bias": np.zeros(2, np.float32)}}}
+    for step in (3, 12):
+        saver.save(step, params, metadata.make(config={"num_steps": 20}))
+    saver.close()
+    assert saved_runs.read_progress(tmp_path) == (12, 20)

@@ -1,4 +1,4 @@
-"""The weights that come with the package do what their card says."""
+"""The shipped weights keep the promises of their model card."""
 
 import json
 import pathlib
@@ -17,9 +17,9 @@ from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.metrics import agreement, image_quality
-from ttl_jax.weights import shipped, weight_files
+from ttl_jax.weights import packed_files, shipped
 
-FILES = (shipped.DERAIN, shipped.find_derain("shipped@0.1"), shipped.RECOG)
+FILES = (shipped.DERAIN, shipped.find("shipped@0.1"), shipped.RECOG)
 CARD = shipped.DERAIN.with_name("MODEL_CARD.md")
 
 
@@ -89,7 +89,6 @@ def test_windows_of_a_large_scene_meet_without_steps(restorer, large_scene):
 
 @pytest.mark.slow  # compiles whole images
 def test_earlier_weights_change_less_of_the_whole_than_of_crops(large_scene):
-    """What local sums cure: the measure tells it."""
     earlier = ttl_jax.load("shipped@0.1")
     whole = earlier.restore(large_scene)
     found = agreement.measure(large_scene, whole, earlier.restore)
@@ -108,11 +107,11 @@ def test_the_rain_score_is_higher_with_rain_than_without():
         assert recognizer.score(rainy) > recognizer.score(clean), pair.rainy.name
 
 
-def test_the_judge_took_no_part_in_training_the_rain_remover():
+def test_the_recognizer_did_not_train_the_rain_remover():
     assert Recognizer.from_checkpoint(shipped.SHIPPED).taught(shipped.SHIPPED) is False
 
 
-def test_they_are_what_is_scored_where_no_method_is_named(tmp_path, monkeypatch):
+def test_they_are_scored_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rainy, clean = source_names.open_pairs("sample/test")[0].load()
     for side, image in (("rainy", rainy), ("clean", clean)):
@@ -135,7 +134,7 @@ def test_the_card_is_of_these_very_files(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_what_they_tell_names_nobody_s_folders(file):
+def test_metadata_name_no_private_folders(file):
     assert not re.search(
-        r"[\"':](/|~|[A-Z]:)", json.dumps(weight_files.read_metadata(file))
+        r"[\"':](/|~|[A-Z]:)", json.dumps(packed_files.read_metadata(file))
     )

@@ -1,12 +1,17 @@
-"""How fast crops reach the trainer, and whether its steps wait for them.
+"""Speed of the input pipeline, and how long training steps wait for it.
 
-Crops per second are measured from open files to finished batches, in one process,
-beside a plain Pillow loop on the same files: open, decode, crop, mirror, one photograph
-after another. The cases take turns, so that whatever else the machine does touches all
-alike; the median of the rounds counts. A pair is one crop, of both of its sides.
+Crops per second are measured from open files to finished batches, in one process, beside a
+plain Pillow loop on the same files: open, decode, crop, mirror, one photograph after
+another. All cases take turns. A pair counts as one crop. The readers are `LOOP`; `FILES`,
+which decodes for every crop; `CACHE`; and `RAIN`, which renders rain on crops of cached
+photographs instead of reading pairs.
+
+Updates are measured in milliseconds: `resident`, with one batch that lies on the device;
+`fed`, in the training loop with batches from the cache; `host`, the CPU time of the loop's
+own thread. A ratio of 1 means that loop and input cost nothing. While `host` is less than
+`resident`, an accelerator need not wait for it.
 """
 
-import dataclasses
 import functools
 import itertools
 import pathlib
@@ -27,62 +32,18 @@ from ttl_jax.data.sources.photographs import Pair
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import loop, sharding, state, train_log
 
-# The config of each task, and the field that names what it reads. The rain remover
-# starts from random weights: its input and its updates are those of fine-tuning.
+# Config of each task, and the field of its source. The task derain starts from random
+# weights, with the input and updates of fine-tuning.
 TASKS = {"recon": (recon, "clean"), "derain": (scratch, "pairs")}
 LOOP, FILES, CACHE, RAIN = "Pillow loop", "files", "cache", "live rain"
 TABLES = "benchmark_input.json"
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg"}
 _JPEG_QUALITY = 90
-_NUM_PAIRS = 24  # of the embedded ones, evenly spaced
+_NUM_PAIRS = 24  # embedded pairs, evenly spaced
 _BATCHES_AHEAD = 8
 _NO_LIMIT = 1024.0  # GiB
 _TIMED_STEPS = 10  # in a turn
-
-
-@dataclasses.dataclass(frozen=True)
-class CropRate:
-    """Crops per second of one way to read one set of files.
-
-    Attributes:
-      task: Key of `TASKS`.
-      files: What is read, as "PNG".
-      reader: `LOOP`, `FILES` (decoded for every crop), `CACHE`, or `RAIN` (rendered on
-        each crop of the cached photographs, instead of reading pairs).
-      threads: That read.
-      crops_per_second: Median of the rounds.
-      over_loop: The same over that of the Pillow loop on these files.
-    """
-
-    task: str
-    files: str
-    reader: str
-    threads: int
-    crops_per_second: float
-    over_loop: float
-
-
-@dataclasses.dataclass(frozen=True)
-class StepTime:
-    """Milliseconds of an update, medians of the rounds.
-
-    Attributes:
-      task: Key of `TASKS`.
-      resident: With one batch that lies on the device already.
-      fed: By the training loop, with the batches of the input pipeline, from its cache.
-      ratio: `fed` over `resident`; at 1 the loop and its input cost nothing.
-      host: For which the loop's own thread computes, beside the device's work. As long
-        as this is less than `resident`, an accelerator need not wait for it.
-      host_share: `host` over `resident`.
-    """
-
-    task: str
-    resident: float
-    fed: float
-    ratio: float
-    host: float
-    host_share: float
 
 
 def run(
@@ -96,26 +57,7 @@ def run(
     seconds: float,
     output: str | None,
 ) -> str:
-    """Measures crops per second and step times.
-
-    Args:
-      clean: Source of photographs in files; None for the embedded ones, written as PNG
-        and as JPEG.
-      pairs: Source of pairs in files; as `clean`, and both are given or none.
-      preset: Of the networks whose steps are timed.
-      crop_size: In pixels.
-      threads: Numbers of threads to read with.
-      rounds: Turns of every case.
-      seconds: Of a turn.
-      output: Folder for the figures as JSON; None for none.
-
-    Returns:
-      The figures as Markdown tables.
-
-    Raises:
-      ValueError: If only one source is given, or as `pipeline.open_training_data`.
-      OSError: If files cannot be written.
-    """
+    """Measures crops per second and step times."""
     if (clean is None) != (pairs is None):
         raise ValueError("Name both photographs and pairs, or neither of them.")
     with tempfile.TemporaryDirectory() as folder:
@@ -124,19 +66,15 @@ def run(
         else:
             data = {"given": {"clean": clean, "pairs": pairs}}
         rates = measure_crops(data, crop_size, threads, rounds, seconds)
-        named = next(iter(data.values()))
-        times = measure_steps(named, preset, crop_size, max(threads), rounds)
-    if output is not None:
-        timing.write_json(output, TABLES, {"crops": rates, "steps": times})
-    device = jax.devices()[0].device_kind
-    return "\n".join(
-        [
-            f"Crops of {crop_size} pixels, {rounds} turns of {seconds:g} s each:\n",
-            timing.tabulate(CropRate, rates),
-            f"\nMilliseconds per update of {preset} on {jax.device_count()} x {device}:\n",
-            timing.tabulate(StepTime, times),
-        ]
+        sources = next(iter(data.values()))
+        times = measure_steps(sources, preset, crop_size, max(threads), rounds)
+    crops = f"Crops of {crop_size} pixels, {rounds} turns of {seconds:g} s each"
+    steps = (
+        f"Milliseconds per update of {preset} on {jax.device_count()} x "
+        f"{jax.devices()[0].device_kind}"
     )
+    tables = {"crops": timing.Table(crops, rates), "steps": timing.Table(steps, times)}
+    return timing.report(tables, output, TABLES)
 
 
 def write_sample(folder: pathlib.Path) -> dict[str, dict[str, str]]:
@@ -171,18 +109,15 @@ def measure_crops(
     threads: Sequence[int],
     rounds: int,
     seconds: float,
-) -> list[CropRate]:
-    """Crops per second of every task, set of files and reader.
+) -> list[dict]:
+    """Measures every task, set of files and reader.
 
     Args:
       data: Sources by name of the file set and by field.
-      crop_size: In pixels.
-      threads: Numbers of threads to read with.
+      crop_size: Side of the crops, in pixels.
+      threads: Numbers of reading threads.
       rounds: Turns of every case.
-      seconds: Of a turn.
-
-    Raises:
-      ValueError: As `pipeline.open_training_data`.
+      seconds: Seconds of a turn.
     """
     cases: dict[tuple, Callable[[], int]] = {}
     for task, files in itertools.product(TASKS, data):
@@ -197,29 +132,22 @@ def measure_crops(
             cases[task, files, reader, count] = _make_reader(config)
     rates = timing.take_turns(cases, rounds, functools.partial(_rate, seconds=seconds))
     return [
-        CropRate(*case, rate, rate / rates[(*case[:2], LOOP, 1)])
+        {
+            **dict(zip(("task", "files", "reader", "threads"), case)),
+            "crops_per_second": rate,
+            "over_loop": rate / rates[(*case[:2], LOOP, 1)],
+        }
         for case, rate in rates.items()
     ]
 
 
 def measure_steps(
-    named: Mapping[str, str], preset: str, crop_size: int, threads: int, rounds: int
-) -> list[StepTime]:
-    """Milliseconds per update of every task, with and without input.
-
-    Args:
-      named: Sources by field.
-      preset: Of the networks.
-      crop_size: In pixels.
-      threads: That read.
-      rounds: Turns of every case.
-
-    Raises:
-      ValueError: If the preset is unknown, or as `pipeline.open_training_data`.
-    """
+    sources: Mapping[str, str], preset: str, crop_size: int, threads: int, rounds: int
+) -> list[dict]:
+    """Measures updates of every task, with and without input; `sources` by field."""
     cases = {}
     for task in TASKS:
-        config = _make_config(task, named, preset, crop_size)
+        config = _make_config(task, sources, preset, crop_size)
         config.num_threads, config.cache_gib = threads, _NO_LIMIT
         cases |= {(task, kind): f for kind, f in _make_turns(config).items()}
     times = timing.take_turns(cases, rounds, lambda turn: turn())
@@ -227,24 +155,31 @@ def measure_steps(
     for task in TASKS:
         resident, fed, host = (times[task, k] for k in ("resident", "fed", "host"))
         rows.append(
-            StepTime(task, resident, fed, fed / resident, host, host / resident)
+            {
+                "task": task,
+                "resident": resident,
+                "fed": fed,
+                "ratio": fed / resident,
+                "host": host,
+                "host_share": host / resident,
+            }
         )
     return rows
 
 
-def _make_config(task: str, named: Mapping[str, str], preset: str, crop_size: int):
+def _make_config(task: str, sources: Mapping[str, str], preset: str, crop_size: int):
     module, field = TASKS[task]
     config = module.get_config(preset)
-    config.crop_size, config[field] = crop_size, (named[field],)
+    config.crop_size, config[field] = crop_size, (sources[field],)
     config.prefetch = _BATCHES_AHEAD
     return config
 
 
 def _make_reader(config) -> Callable[[], int]:
-    """A function that takes a batch and returns its number of crops."""
+    """Returns a function that takes a batch and returns its number of crops."""
     data = pipeline.open_training_data(config)
     batches = data.batches(0)
-    for _ in range(2 * data.epoch_steps):  # every image is in the cache then
+    for _ in range(2 * data.epoch_steps):  # fills the cache
         next(batches)
 
     def read() -> int:
@@ -255,12 +190,11 @@ def _make_reader(config) -> Callable[[], int]:
 
 
 def _make_loop(config, field: str) -> Callable[[], int]:
-    """A function that makes a batch the plain way and returns its number of crops."""
+    """Returns a function that makes a batch with Pillow and returns its crops."""
     elements = source_names.open_each(config[field], field)[config[field][0]]
     rng = np.random.default_rng(0)
 
     def read() -> int:
-        """Reads, crops and stacks a batch."""
         rows = []
         for i in rng.integers(len(elements), size=config.batch_size):
             item, where, is_mirrored = elements[i], rng.random(2), rng.random() < 0.5
@@ -287,7 +221,7 @@ def _crop(path: str, size: int, where: np.ndarray, is_mirrored: bool) -> np.ndar
 
 
 def _make_turns(config) -> dict[str, Callable[[], float]]:
-    """Functions that update some times and return milliseconds of one, by kind."""
+    """Returns functions that update some times and return milliseconds of one, by kind."""
     mesh = sharding.make_mesh()
     data = pipeline.open_training_data(config)
     stage = make_stage(config)
@@ -322,7 +256,7 @@ def _make_turns(config) -> dict[str, Callable[[], float]]:
 
 
 def _rate(read: Callable[[], int], *, seconds: float) -> float:
-    for _ in range(2 * _BATCHES_AHEAD):  # made while others had their turn
+    for _ in range(2 * _BATCHES_AHEAD):  # batches made during the turns of others
         read()
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:

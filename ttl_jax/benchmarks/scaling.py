@@ -1,20 +1,23 @@
-"""How updates keep their pace as devices, and with them the batch, become more.
+"""Speed of updates on more and more devices, with the same batch on each.
 
-Each number of devices has a process of its own; all take turns. Real devices are
-compared with one of them and its share of the batch. On a CPU the devices are virtual
-and share the cores, so that they are compared with one device and the whole batch: what
-is told is the cost of working apart.
+Each number of devices has a process of its own; all take turns. Real devices are compared
+with one device and its share of the batch. Virtual devices of a CPU share the cores; they
+are compared with one device and the whole batch, which shows the overhead of working
+apart.
+
+Columns: number of devices; fsdp, whether they share weights and optimizer state; images of
+the whole batch; milliseconds of an update, median of the rounds; images per second;
+efficiency, the milliseconds of one device over these; bytes of the results of the update's
+collectives on each device.
 """
 
 import concurrent.futures
-import dataclasses
 import functools
 import itertools
 import math
 import multiprocessing
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -24,35 +27,12 @@ from ttl_jax.benchmarks import timing, updates
 
 TABLES = "benchmark_scaling.json"
 
-# In a program's text: the result of a collective, where it is done, and its arrays.
+# Patterns in a compiled program's text: results of collectives, and their arrays.
 _COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
     r"(?:-done)?\("
 )
 _ARRAY = re.compile(r"[a-z](\d+)\[([\d,]*)\]")  # bits and sizes
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaling:
-    """Updates on some devices.
-
-    Attributes:
-      devices: How many.
-      fsdp: Whether they share weights and optimizer state, or each holds all of them.
-      batch_size: Images of the batch, over all devices.
-      ms: Milliseconds of an update, median of the rounds.
-      images_per_s: Of the same.
-      efficiency: Milliseconds of one device over `ms`; at 1 working apart is free.
-      collectives_mib: Results of the collectives of an update, on each device.
-    """
-
-    devices: int
-    fsdp: bool
-    batch_size: int
-    ms: float
-    images_per_s: float
-    efficiency: float
-    collectives_mib: float
 
 
 def run(
@@ -66,30 +46,12 @@ def run(
     rounds: int,
     output: str | None,
 ) -> str:
-    """Measures updates on all numbers of devices, weights replicated and spread.
-
-    Args:
-      preset: Of `configs/common.py`.
-      stage: recog, recon, distill or derain.
-      dtype: "float32" or "bfloat16".
-      crop_size: In pixels.
-      batch_size: Images of each device.
-      devices: Numbers of devices; one is measured too.
-      rounds: Turns of every case.
-      output: Folder for the figures as JSON; None for none.
-
-    Returns:
-      The figures as a Markdown table.
-
-    Raises:
-      ValueError: If a value is at fault, or there are not so many devices.
-      OSError: If the file cannot be written.
-    """
+    """Measures all numbers of devices, with and without FSDP."""
     counts = sorted({1, *devices})
     with _Workers(counts) as workers:
         kinds = {workers.call(count, _check_devices, count) for count in counts}
-        if len(kinds) > 1:  # JAX takes the CPU where there are not so many GPUs
-            raise ValueError(f"--devices {counts[-1]}: there are not so many GPUs.")
+        if len(kinds) > 1:  # JAX falls back to the CPU where GPUs are missing
+            raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
         is_virtual = "cpu" in kinds
         cases = [(1, False, batch_size)]
         for count, fsdp in itertools.product(counts[1:], (False, True)):
@@ -107,45 +69,39 @@ def run(
             for case in measured
         }
         seconds = timing.take_turns(turns, rounds, lambda turn: turn())
-    rows = [
-        _describe(case, seconds[case], seconds[references[case]], compiled[case])
-        for case in cases
-    ]
-    if output is not None:
-        timing.write_json(output, TABLES, {"scaling": rows})
+    rows = []
+    for case in cases:
+        count, fsdp, num_images = case
+        rows.append(
+            {
+                "devices": count,
+                "fsdp": fsdp,
+                "batch_size": num_images,
+                "ms": 1000 * seconds[case],
+                "images_per_s": num_images / seconds[case],
+                "efficiency": seconds[references[case]] / seconds[case],
+                "collectives_mib": compiled[case] / 2**20,
+            }
+        )
     compared = (
         "virtual devices share the cores; efficiency is over one device with the whole "
         "batch"
         if is_virtual
         else "efficiency is over one device with its share of the batch"
     )
-    return (
+    title = (
         f"Updates of {preset}, {stage}, {dtype}, {batch_size} crops of {crop_size} "
         f"pixels on each {'/'.join(sorted(kinds))}, {rounds} turns of {updates.STEPS}; "
-        f"{compared}:\n\n{timing.tabulate(Scaling, rows)}"
+        f"{compared}"
     )
-
-
-def _describe(
-    case: tuple[int, bool, int], seconds: float, alone: float, collective_bytes: int
-) -> Scaling:
-    count, fsdp, batch_size = case
-    return Scaling(
-        devices=count,
-        fsdp=fsdp,
-        batch_size=batch_size,
-        ms=1000 * seconds,
-        images_per_s=batch_size / seconds,
-        efficiency=alone / seconds,
-        collectives_mib=collective_bytes / 2**20,
-    )
+    return timing.report({"scaling": timing.Table(title, rows)}, output, TABLES)
 
 
 class _Workers:
-    """A process for each number of devices, which keeps what it has compiled."""
+    """A process for each number of devices, which keeps its compiled programs."""
 
     def __init__(self, counts: Sequence[int]):
-        # A copy of this process would have its devices.
+        # A fork would inherit the devices of this process.
         context = multiprocessing.get_context("spawn")
         self._processes = {
             count: concurrent.futures.ProcessPoolExecutor(
@@ -162,16 +118,16 @@ class _Workers:
             process.shutdown()
 
     def call(self, count: int, function: Callable, *arguments):
-        """Returns what a function returns in the process of `count` devices."""
+        """Returns the result of a function in the process of `count` devices."""
         return self._processes[count].submit(function, *arguments).result()
 
 
-# What follows runs in the processes. A case is devices, FSDP or not, and batch size.
+# The rest runs in the worker processes. A case is (devices, FSDP or not, batch size).
 _programs: dict[tuple[int, bool, int], updates.Program] = {}
 
 
 def _set_devices(count: int) -> None:
-    """Restricts a process, before it uses devices, to the first ones."""
+    """Restricts a process to its first devices, before it uses any."""
     jax.config.update("jax_num_cpu_devices", count)
     jax.config.update("jax_cuda_visible_devices", ",".join(map(str, range(count))))
     # Several processes share the memory of the first devices.
@@ -179,17 +135,17 @@ def _set_devices(count: int) -> None:
 
 
 def _check_devices(count: int) -> str:
-    """Returns the kind of the devices."""
+    """Returns the kind of the devices; raises ValueError for another number."""
     kind = jax.devices()[0].device_kind
     if jax.device_count() != count:
         raise ValueError(
-            f"--devices {count}: there are {jax.device_count()} of {kind}; name fewer."
+            f"--devices {count}: there are {jax.device_count()} of {kind}."
         )
     return kind
 
 
 def _compile(preset, stage, dtype, crop_size: int, case: tuple[int, bool, int]) -> int:
-    """Compiles a case; returns the bytes that its collectives make."""
+    """Compiles a case; returns the `collective_bytes` of its program."""
     _, fsdp, batch_size = case
     _programs[case] = updates.compile_update(
         preset, stage, dtype, crop_size, batch_size, fsdp=fsdp
@@ -198,14 +154,12 @@ def _compile(preset, stage, dtype, crop_size: int, case: tuple[int, bool, int]) 
 
 
 def _seconds(case: tuple[int, bool, int]) -> float:
-    """Seconds of an update."""
-    start = time.perf_counter()
-    _programs[case].run()
-    return (time.perf_counter() - start) / updates.STEPS
+    """Returns the seconds of an update."""
+    return timing.seconds(_programs[case].run) / updates.STEPS
 
 
 def collective_bytes(text: str) -> int:
-    """Bytes of the results of all collectives in a compiled program's text."""
+    """Returns the bytes of the results of all collectives in a compiled program's text."""
     total = 0
     for result in _COLLECTIVE.findall(text):
         for bits, shape in _ARRAY.findall(result):

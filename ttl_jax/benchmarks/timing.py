@@ -1,13 +1,14 @@
-"""What all benchmarks share: cases that take turns, and figures as tables and JSON."""
+"""Common parts of all benchmarks: cases that take turns; figures as tables and JSON."""
 
-import dataclasses
 import json
 import os
 import pathlib
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import jax
 import tqdm
 
 from ttl_jax import atomic_files
@@ -15,12 +16,26 @@ from ttl_jax import atomic_files
 Case = TypeVar("Case")
 
 
-def take_turns(
-    cases: Mapping[tuple, Case], rounds: int, measure: Callable[[Case], float]
-) -> dict[tuple, float]:
-    """The median of `rounds` measures of each case.
+class Table(NamedTuple):
+    """Figures under a title; each row has the same keys, the names of the columns."""
 
-    The cases alternate, so that whatever else the machine does touches all alike.
+    title: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Runs a function, waits for its result, and returns the seconds."""
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
+def take_turns(
+    cases: Mapping[tuple, Case], rounds: int, measure: Callable[[Case], float] = seconds
+) -> dict[tuple, float]:
+    """Returns the median of `rounds` measurements of each case.
+
+    The cases alternate, so that other load on the machine affects all of them alike.
     """
     found = {case: [] for case in cases}
     for case in tqdm.tqdm([*cases] * rounds, unit="turn", disable=None):
@@ -28,26 +43,35 @@ def take_turns(
     return {case: statistics.median(measures) for case, measures in found.items()}
 
 
-def tabulate(kind: type, rows: Sequence) -> str:
-    """Dataclass instances as a Markdown table, a column for each field."""
-    names = [field.name.replace("_", " ") for field in dataclasses.fields(kind)]
+def report(
+    tables: Mapping[str, Table], output: str | os.PathLike[str] | None, file: str
+) -> str:
+    """Returns Markdown tables, and writes their rows as JSON.
+
+    Args:
+      tables: Tables by their name in the JSON file.
+      output: Folder of the JSON file; None writes no file.
+      file: Name of the JSON file.
+
+    Raises:
+      OSError: If the file cannot be written.
+    """
+    if output is not None:
+        folder = pathlib.Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = {name: table.rows for name, table in tables.items()}
+        text = f"{json.dumps(figures, indent=2)}\n"
+        atomic_files.write_bytes(folder / file, text.encode())
+    return "\n\n".join(
+        f"{table.title}:\n\n{_tabulate(table.rows)}" for table in tables.values()
+    )
+
+
+def _tabulate(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = [name.replace("_", " ") for name in rows[0]]
     lines = [names, ["---"] * len(names)]
-    lines += [map(_format, dataclasses.astuple(row)) for row in rows]
+    lines += [map(_format, row.values()) for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def write_json(
-    folder: str | os.PathLike[str], name: str, tables: Mapping[str, Sequence]
-) -> None:
-    """Writes tables of dataclass instances, by name, into a file of a folder."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        table: [dataclasses.asdict(row) for row in rows]
-        for table, rows in tables.items()
-    }
-    with atomic_files.atomic_file(folder / name) as stream:
-        stream.write(f"{json.dumps(figures, indent=2)}\n".encode())
 
 
 def _format(value) -> str:

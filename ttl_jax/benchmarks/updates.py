@@ -1,40 +1,41 @@
-"""Compiled updates of the stages, with random weights and batches of noise."""
+"""Time of an update of each stage, with a batch that lies on the device.
+
+Networks have random weights and batches are noise: values do not change the time.
+
+Columns: preset, stage and type of the computation; millions of trainable parameters; 10^9
+multiply-adds of the update per image; seconds to compile; milliseconds, median of the
+rounds; images per second; memory beside weights and batch, by the compiler's account;
+operations per second over those of a large matrix product; milliseconds to move the bytes
+of `traffic` at the speed of changing a large array (the floor), and their share of the
+time.
+"""
 
 import dataclasses
 import importlib
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
+from ttl_jax.benchmarks import timing, traffic, yardstick
 from ttl_jax.data.loading import datasets
-from ttl_jax.models import complexity, traffic
+from ttl_jax.models import complexity
 from ttl_jax.stages.stage import Stage, make_stage
 from ttl_jax.training import config_check, loop, sharding
 from ttl_jax.training.state import Loaded
 from ttl_jax.weights import flat_params
 
-STEPS = 4  # in a turn
+TABLES = "benchmark_step.json"
+STEPS = 4  # updates in a turn
 
 
 @dataclasses.dataclass
 class Program:
-    """A compiled update with what is known of it, and the state that it goes on with.
-
-    Attributes:
-      step: The compiled update.
-      state: Before the next one.
-      frozen: Weights that do not learn.
-      batch: On the devices.
-      num_params: That learn.
-      multiply_adds: Of an update.
-      floor_bytes: That an update must move, see `traffic`.
-      compile_seconds: That compiling took.
-      temporary_bytes: Of memory beside state and batch, by the compiler's account.
-    """
+    """A compiled update, its arguments (`state` is the next one), and its sizes."""
 
     step: Callable
     state: object
@@ -53,6 +54,58 @@ class Program:
         jax.block_until_ready(self.state)
 
 
+def run(
+    *,
+    presets: Sequence[str],
+    stages: Sequence[str],
+    dtypes: Sequence[str],
+    crop_size: int,
+    batch_size: int,
+    rounds: int,
+    profile: str | None,
+    output: str | None,
+) -> str:
+    """Measures updates of all presets, stages and types."""
+    programs = {
+        case: compile_update(*case, crop_size, batch_size)
+        for case in itertools.product(presets, stages, dtypes)
+    }
+    mesh = sharding.make_mesh()
+    products = {dtype: yardstick.matrix_product(dtype, mesh) for dtype in dtypes}
+    copy, copied_bytes = yardstick.copy(mesh)
+    cases = {case: program.run for case, program in programs.items()}
+    cases |= {(dtype,): product for dtype, (product, _) in products.items()}
+    seconds = timing.take_turns(cases | {("copy",): copy}, rounds)
+    if profile is not None:
+        with jax.profiler.trace(profile):
+            for program in programs.values():
+                program.run()
+    rows = []
+    for case, program in programs.items():
+        elapsed, (_, operations) = seconds[case] / STEPS, products[case[2]]
+        floor_seconds = program.floor_bytes * seconds[("copy",)] / copied_bytes
+        peak = operations / seconds[case[2:]]
+        rows.append(
+            {
+                **dict(zip(("preset", "stage", "dtype"), case)),
+                "params_m": program.num_params / 1e6,
+                "gmacs_per_image": program.multiply_adds / batch_size / 1e9,
+                "compile_s": program.compile_seconds,
+                "ms": 1000 * elapsed,
+                "images_per_s": batch_size / elapsed,
+                "peak_mib": program.temporary_bytes / 2**20,
+                "share_of_peak": 2 * program.multiply_adds / elapsed / peak,
+                "floor_ms": 1000 * floor_seconds,
+                "share_of_floor": floor_seconds / elapsed,
+            }
+        )
+    title = (
+        f"Updates with {batch_size} crops of {crop_size} pixels on {jax.device_count()} x "
+        f"{jax.devices()[0].device_kind}, {rounds} turns of {STEPS}"
+    )
+    return timing.report({"updates": timing.Table(title, rows)}, output, TABLES)
+
+
 def compile_update(
     preset: str,
     stage_name: str,
@@ -66,16 +119,16 @@ def compile_update(
     """Compiles the update of a stage over all devices, and runs a turn.
 
     Args:
-      preset: Of `configs/common.py`.
-      stage_name: recog, recon, distill or derain.
+      preset: Preset of `configs/common.py`.
+      stage_name: recog, recon, distill, derain or scratch.
       dtype: "float32" or "bfloat16".
-      crop_size: In pixels.
-      batch_size: Images of a batch.
+      crop_size: Side of the crops, in pixels.
+      batch_size: Number of crops of a batch.
       fsdp: Whether the devices share weights and optimizer state.
-      encoder: Fields of `config.encoder` to change.
+      encoder: Changed fields of `config.encoder`.
 
     Raises:
-      ValueError: If a value is at fault.
+      ValueError: If a value is invalid.
     """
     config = importlib.import_module(f"configs.{stage_name}").get_config(preset)
     config.compute_dtype, config.batch_size = dtype, batch_size
@@ -91,18 +144,15 @@ def compile_update(
     )
     frozen = computation.networks.frozen
     batch = sharding.place_batch(mesh, _make_batch(config))
+    arguments = state, frozen, batch
     start = time.perf_counter()
-    step = computation.train_step.lower(state, frozen, batch).compile()
+    step = computation.train_step.lower(*arguments).compile()
     compile_seconds = time.perf_counter() - start
     program = Program(
         step,
-        state,
-        frozen,
-        batch,
+        *arguments,
         num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        multiply_adds=complexity.multiply_adds(
-            computation.train_step, state, frozen, batch
-        ),
+        multiply_adds=complexity.multiply_adds(computation.train_step, *arguments),
         floor_bytes=_floor_bytes(config, stage, state),
         compile_seconds=compile_seconds,
         temporary_bytes=step.memory_analysis().temp_size_in_bytes,
@@ -112,7 +162,7 @@ def compile_update(
 
 
 def _floor_bytes(config, stage: Stage, state) -> float:
-    """Bytes that an update must move at least."""
+    """Returns the bytes that an update must move at least."""
     numbers = 0.0
     for name in stage.modules:
         network = traffic.describe(
@@ -121,8 +171,8 @@ def _floor_bytes(config, stage: Stage, state) -> float:
         if name in stage.trainable:
             numbers += network.update()
             continue
-        numbers += network.inference()  # the teacher
-        if name.endswith("decoder"):  # which the student's features pass too
+        numbers += network.inference()  # features of the teacher
+        if name.endswith("decoder"):  # also reads features of the student
             numbers += network.passed_through()
     pixels = config.batch_size * config.crop_size**2
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
@@ -133,7 +183,7 @@ def _floor_bytes(config, stage: Stage, state) -> float:
 
 
 def _load_random(stage: Stage) -> Loaded:
-    """Random weights in place of those of earlier runs."""
+    """Returns random weights in place of those of earlier runs."""
     params = {
         name: flat_params.split_module(stage.modules[name](rngs=nnx.Rngs(i)))[1]
         for i, name in enumerate(stage.init_from)
@@ -144,7 +194,7 @@ def _load_random(stage: Stage) -> Loaded:
 
 
 def _make_batch(config) -> dict[str, np.ndarray]:
-    """A batch of noise, of the form that the stage reads."""
+    """Returns a batch of noise in the form that the stage reads."""
     rng = np.random.default_rng(0)
     size = config.crop_size + 2 * config.get("crop_margin", 0)
     rows, kind = config.batch_size, datasets.KINDS[config.dataset]

@@ -1,6 +1,8 @@
-"""What any machine can do: the measure that networks are held against."""
+"""Programs that any machine runs well: the measure for the times of networks."""
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +14,17 @@ from ttl_jax.training import sharding
 
 _WIDTH = 64  # channels
 _NUM_HIDDEN = 4  # layers of 64 x 64 x 9 multiply-adds per pixel
-SIDE = 256  # pixels: there the stack is 9.9 G multiply-adds
+SIDE = 256  # pixels: there the stack has 9.9 G multiply-adds
 _MATRIX_SIDE = 2048
-_COPY_BYTES = 2**28  # caches hold less
+_COPY_BYTES = 2**28  # more than caches hold
 _COPIES = 4  # in a turn
 
 
 class PlainStack(nnx.Module):
     """Six 3x3 convolutions, image [N, H, W, 3] to the same shape.
 
-    9.9 G multiply-adds at 256 x 256: a network that every framework runs as well as it
-    can, so that a latency in units of it says something on another machine.
+    9.9 G multiply-adds at 256 x 256. Every framework runs it well, so that latencies in
+    units of its time can be compared between machines.
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
@@ -39,10 +41,19 @@ class PlainStack(nnx.Module):
         return last(image)
 
 
-def matrix_product(dtype: str, mesh: Mesh | None = None):
-    """A compiled product of square matrices: the function, and its operations.
+def run_stack() -> Callable[[], jax.Array]:
+    """Returns a compiled function that runs the stack on an image of its side."""
+    graph, weights = nnx.split(PlainStack(rngs=nnx.Rngs(0)))
+    image = jax.random.uniform(jax.random.key(0), (1, SIDE, SIDE, 3))
+    forward = jax.jit(lambda weights, image: nnx.merge(graph, weights)(image))
+    forward(weights, image).block_until_ready()
+    return functools.partial(forward, weights, image)
 
-    With a mesh every device computes one, else the first device alone.
+
+def matrix_product(dtype: str, mesh: Mesh | None = None):
+    """Returns a compiled product of square matrices, and its number of operations.
+
+    With a mesh every device computes a product, else the first device alone.
     """
     matrices = _on_each_device((_MATRIX_SIDE, _MATRIX_SIDE), dtype, mesh)
     product = jax.jit(jnp.matmul).lower(matrices, matrices).compile()
@@ -51,13 +62,13 @@ def matrix_product(dtype: str, mesh: Mesh | None = None):
 
 
 def copy(mesh: Mesh | None = None):
-    """A compiled change of a large array in place: the function, and the bytes moved.
+    """Returns a compiled change of a large array in place, and the bytes it moves.
 
     Every number is read once and written once. With a mesh every device holds such an
     array, else the first device alone.
     """
     numbers = _on_each_device((_COPY_BYTES // 4,), "float32", mesh)
-    # A new array would cost the time to get memory from the system.
+    # Without donation, the time to get memory from the system would count.
     negate = jax.jit(jnp.negative, donate_argnums=0).lower(numbers).compile()
     size = numbers.nbytes
 
@@ -71,7 +82,7 @@ def copy(mesh: Mesh | None = None):
 
 
 def _on_each_device(shape: tuple[int, ...], dtype: str, mesh: Mesh | None) -> jax.Array:
-    """Ones, [devices, *shape], a row on each."""
+    """Returns ones [devices, *shape], one row on each device."""
     if mesh is None:
         return jnp.ones((1, *shape), dtype)
     return jnp.ones((mesh.size, *shape), dtype, device=sharding.over_batch(mesh))

@@ -1,8 +1,8 @@
-"""Rain removers without training: what any network has to beat.
+"""Rain removers without training, as a baseline for networks.
 
-The default settings are those that gained most PSNR on sample/train, the one set that
-every installation holds and nobody reports: a wide search on crops of twelve pairs, then
-two to six settings of each on every third pair, whole. No other set chose any of them.
+The default settings gained most PSNR on sample/train, which is part of every installation
+and of no report: a wide search on crops of twelve pairs, then two to six settings of each
+on every third pair, whole. No other set was used.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from ttl_jax import suggestions
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A rain remover as `inference.restorer.Restorer`: `baseline.restore(image)`.
+    """A rain remover with the method of `Restorer`: `baseline.restore(image)`.
 
     Attributes:
-      name: Its name in tables, without the settings.
-      filter: From float64 [H, W, 3] in [0, 1] to the same without rain.
+      name: Name in tables, without the settings.
+      filter: Function from float64 [H, W, 3] in [0, 1] to the same without rain.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Baseline:
           image: uint8 RGB [H, W, 3].
 
         Raises:
-          ValueError: If the shape or type is another.
+          ValueError: If the shape or type is invalid.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(
@@ -46,10 +46,10 @@ class Baseline:
 
 
 def make_median(*, width: int = 3) -> Baseline:
-    """The median of each channel over a row of pixels: thin streaks cannot shift it.
+    """Median of each channel over a row of pixels.
 
     Args:
-      width: Of the row, in pixels, odd; streaks of less than half of it vanish.
+      width: Odd length of the row, in pixels; streaks of less than half of it vanish.
     """
     return Baseline(
         "median", lambda image: scipy.ndimage.median_filter(image, (1, width, 1))
@@ -57,15 +57,10 @@ def make_median(*, width: int = 3) -> Baseline:
 
 
 def make_opening(*, width: int = 7) -> Baseline:
-    """The image less what is bright and narrow: the opening of each channel by a row.
-
-    Of these the only one that knows rain to brighten.
+    """Opening of each channel by a row: removes what is bright and narrow (Serra, 1982).
 
     Args:
-      width: Of the row, in pixels; bright stretches of fewer vanish.
-
-    References:
-      Serra, Image analysis and mathematical morphology, 1982.
+      width: Length of the row, in pixels; shorter bright stretches vanish.
     """
     return Baseline(
         "opening", lambda image: scipy.ndimage.grey_opening(image, (1, width, 1))
@@ -73,28 +68,19 @@ def make_opening(*, width: int = 7) -> Baseline:
 
 
 def make_guided(*, radius: int = 3, eps: float = 0.003) -> Baseline:
-    """The image smoothed where it is nearly flat, each channel its own guide.
+    """`guided_filter` with each channel as its own guide.
 
-    Args:
-      radius: Of the square window, in pixels.
-      eps: Variance in the window, of levels in [0, 1], up to which it is smoothed.
-
-    References:
-      He, Sun and Tang, Guided image filtering, ECCV 2010.
-      Xu et al., Removing rain and snow in a single image using guided filter, CSAE 2012,
-      with another guide.
+    Note: Xu et al., Removing rain and snow in a single image using guided filter, CSAE
+    2012, use another guide.
     """
     return Baseline("guided", lambda image: guided_filter(image, image, radius, eps))
 
 
 def make_tv(*, weight: float = 0.03) -> Baseline:
-    """The image of least total variation near the rainy one.
+    """Image of least total variation near the rainy one (Chambolle, 2004).
 
     Args:
-      weight: Of the total variation against the distance.
-
-    References:
-      Chambolle, An algorithm for total variation minimization and applications, 2004.
+      weight: Weight of the total variation against the distance.
     """
     return Baseline(
         "tv",
@@ -105,14 +91,10 @@ def make_tv(*, weight: float = 0.03) -> Baseline:
 
 
 def make_nlm(*, h: float = 0.05) -> Baseline:
-    """Non-local means: each pixel becomes the mean of those with a like surrounding.
+    """Non-local means: the mean over pixels with similar patches (Buades et al., 2005).
 
     Args:
-      h: Distance of surroundings, of levels in [0, 1], up to which they are alike.
-
-    References:
-      Buades, Coll and Morel, A non-local algorithm for image denoising, CVPR 2005.
-      Darbon et al., Fast nonlocal filtering applied to electron cryomicroscopy, 2008.
+      h: Distance of similar patches, in levels of [0, 1].
     """
     return Baseline(
         "nlm",
@@ -125,13 +107,13 @@ def make_nlm(*, h: float = 0.05) -> Baseline:
 def guided_filter(
     guide: np.ndarray, image: np.ndarray, radius: int, eps: float
 ) -> np.ndarray:
-    """The image smoothed where its guide is flat, [H, W, C], channel by channel.
+    """Smooths an image where its guide is flat, [H, W, C], channel by channel.
 
     Args:
       guide: Float [H, W, C].
       image: Float [H, W, C].
-      radius: Of the square window, in pixels.
-      eps: Variance of the guide up to which a window is flat.
+      radius: Radius of the square window, in pixels.
+      eps: Variance of the guide below which a window counts as flat.
 
     References:
       He, Sun and Tang, Guided image filtering, ECCV 2010, Eqs. (5), (6) and (8).
@@ -149,7 +131,7 @@ def guided_filter(
     return mean(a) * guide + mean(b)
 
 
-# By name; beside each, the mean gain over the input on those pairs, of 21.2 dB.
+# Baselines by name, with their mean gain on those pairs, whose input has 21.2 dB.
 BASELINES: dict[str, Callable[[], Baseline]] = {
     "median": make_median,  # 0.15 dB
     "opening": make_opening,  # 2.06 dB
@@ -160,10 +142,10 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
 
 
 def make_baseline(name: str) -> Baseline:
-    """A rain remover of `BASELINES`, with its own settings.
+    """Returns the baseline of a name, with default settings.
 
     Raises:
-      ValueError: If there is none of this name.
+      ValueError: If the name is unknown.
     """
     if name in BASELINES:
         return BASELINES[name]()

@@ -1,4 +1,4 @@
-"""Batches of arrays that several threads wait for, computed one batch after the other."""
+"""Batches of arrays from several threads, computed one after another."""
 
 import collections
 import concurrent.futures
@@ -12,12 +12,12 @@ _POLL_SECONDS = 0.1
 
 
 class Batches:
-    """A function on batches, for callers that have single arrays.
+    """Lets threads call a function of batches with single arrays.
 
-    One thread computes. It takes what waits when it is free, of one shape, and never
-    waits for more. A single array is a batch of one; another batch that is not full
-    repeats its last array: so a shape has two programs at most. Results depend on an
-    array alone, but for rounding.
+    One thread computes. When it is free, it takes the waiting arrays of one shape, and
+    never waits for more. A single array is a batch of one; any other batch is filled up by
+    repeating its last array: so each shape has at most two programs. Results depend on
+    their own array alone, up to rounding.
 
     Args:
       compute: Function from [B, ...] to an array of B results.
@@ -28,20 +28,20 @@ class Batches:
         self._compute, self._size = compute, size
         self._waiting: list[tuple[np.ndarray, Future]] = []
         self._lock = threading.Lock()
-        # Ends with this object or with the process, whichever is first.
+        # Ends with this object or with the process.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
     def map(
         self, arrays: Iterable[np.ndarray], check: Callable[[], None] = lambda: None
     ) -> Iterator[np.ndarray]:
-        """Results of arrays, in their order.
+        """Yields the results of arrays, in their order.
 
-        At most two batches of this caller wait at once, so that memory stays flat.
+        At most two batches of a caller wait at once, so that memory stays flat.
 
         Args:
-          arrays: Drawn from as results are asked for.
-          check: Called a few times a second while a result is waited for; an exception
-            of it leaves the rest.
+          arrays: Arrays, drawn as results are asked for.
+          check: Function called several times a second while waiting; its exceptions
+            cancel the rest.
         """
         pending = collections.deque()
         try:
@@ -65,7 +65,7 @@ class Batches:
         return future
 
     def _compute_next(self) -> None:
-        """Computes one batch, if an earlier one has not taken all that waited."""
+        """Computes one batch, unless earlier batches have taken all waiting arrays."""
         taken = self._take()
         if not taken:
             return
@@ -74,7 +74,7 @@ class Batches:
             arrays += arrays[-1:] * (self._size - len(arrays))
         try:
             results = self._compute(np.stack(arrays))
-        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+        except BaseException as error:  # noqa: BLE001 (raised by `map`)
             for future in futures:
                 future.set_exception(error)
         else:
@@ -82,7 +82,7 @@ class Batches:
                 future.set_result(result)
 
     def _take(self) -> list[tuple[np.ndarray, Future]]:
-        """Up to a batch of what waits, of the first one's shape; drops the cancelled."""
+        """Takes up to a batch of waiting arrays of one shape; drops cancelled ones."""
         taken, left = [], []
         with self._lock:
             for array, future in self._waiting:
@@ -96,7 +96,7 @@ class Batches:
 
 
 def _wait(future: Future, check: Callable[[], None]) -> None:
-    """Returns when the future is done; `check` may end the waiting."""
+    """Waits until the future is done, or `check` raises."""
     while not future.done():
         check()
         concurrent.futures.wait([future], _POLL_SECONDS)

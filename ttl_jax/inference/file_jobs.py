@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +17,14 @@ from absl import logging
 
 from ttl_jax.data.files import decoding, encoding
 
-# Reading and writing take one core for each photograph, and there is some waiting.
+# Reading and writing a photograph take one core each; some threads wait for the network.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
-# In memory at once. A pixel takes up to 20 bytes here, while it is decoded or encoded,
-# and of 16 bits and alpha 54.
+# Pixels in memory at once. While a photograph is decoded or encoded, a pixel takes up to
+# 20 bytes; with 16 bits and alpha 54.
 _MOST_PIXELS = 2**26
-# Photographs begun, done or waiting behind the one that is reported next.
-_MOST_PENDING = 4096
+_MOST_PENDING = 4096  # photographs in work, or waiting for an earlier one's report
 
-# Of writing one photograph; the next ones would fail as well.
+# Errors of writing that would meet every later photograph too.
 _ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -33,8 +32,8 @@ class Job(NamedTuple):
     """One photograph to restore.
 
     Attributes:
-      source: The file to read.
-      target: The file to write, in the same format.
+      source: Path of the file to read.
+      target: Path of the file to write, in the same format.
     """
 
     source: str
@@ -42,12 +41,12 @@ class Job(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """When a photograph was restored, in seconds of `time.monotonic`.
+    """A restored photograph; times are seconds of `time.monotonic`.
 
     Attributes:
-      computed: When the network was done with it.
-      written: When its file was there.
-      num_pixels: How many pixels it has.
+      computed: Time when the network finished.
+      written: Time when the file was complete.
+      num_pixels: Number of pixels.
     """
 
     computed: float
@@ -57,13 +56,13 @@ class Restored(NamedTuple):
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of photographs.
+    """Results of a run.
 
     Attributes:
-      restored: Those that were restored.
-      failures: One line for each that failed, with its name, in the order of the jobs.
-      ended_by: Why no photograph could be written from some time on, with the name of
-        one, such as a full disk, or None. What was left then is no failure.
+      restored: Restored photographs.
+      failures: One line for each failed photograph, with its name, in the order of jobs.
+      ended_by: Reason why writing became impossible, such as a full disk, or None.
+        Photographs that were left then are not failures.
     """
 
     restored: list[Restored] = dataclasses.field(default_factory=list)
@@ -71,14 +70,14 @@ class Outcome:
     ended_by: str | None = None
 
     def first_written(self) -> float:
-        """When the first photograph was there; there must be one."""
+        """Returns the time when the first photograph was written; there must be one."""
         return min(one.written for one in self.restored)
 
     def rates(self) -> tuple[float, float] | None:
-        """Photographs and pixels per second, None of fewer than two.
+        """Returns photographs and pixels per second, None for fewer than two photographs.
 
-        Counted from the first that the network was done with, as until then its program
-        is compiled.
+        The time before the network finished the first one is not counted: programs are
+        compiled then.
         """
         if len(self.restored) < 2:
             return None
@@ -95,51 +94,58 @@ def restore_files(
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
 ) -> Outcome:
-    """Restores each photograph; one that fails does not keep the rest from being done.
+    """Restores each photograph; failures do not stop the rest.
 
-    Threads take a photograph each from file to file, so that some are read and written
+    Each thread takes a photograph from file to file, so that some are read and written
     while the network restores windows of others.
 
     Args:
-      jobs: What to restore and where to; existing targets are replaced.
-      restore: Function from pixels to restored pixels, with the argument `progress`, as
-        `Restorer.restore`.
-      check_pixels: Raises where a photograph has too many pixels, as
-        `Restorer.check_pixels`; called before it is decoded.
-      must_stop: Asked before each photograph is begun and several times a second while
-        it is restored. From the first yes on, photographs that are not restored yet are
-        left.
-      shows_progress: Whether there is a progress bar where a person watches.
+      jobs: Photographs to restore; existing targets are replaced.
+      restore: Function from pixels to restored pixels, with the argument `progress`, such
+        as `Restorer.restore`.
+      check_pixels: Function that raises if a photograph has too many pixels, such as
+        `Restorer.check_pixels`; called before decoding.
+      must_stop: Whether to stop; asked before each photograph and several times a second
+        while one is restored. After that, unfinished photographs are left.
+      shows_progress: Whether to show a progress bar in a terminal.
     """
     bar = _Bar(len(jobs), shows_progress)
-    line = _Line(restore, check_pixels, must_stop, bar)
-    outcome = Outcome()
+    worker = _Worker(restore, check_pixels, must_stop, bar)
+    outcome, pending = Outcome(), collections.deque()
+
+    def collect() -> None:
+        match pending.popleft().result():
+            case Restored() as restored:
+                outcome.restored.append(restored)
+            case str() as failure:
+                outcome.failures.append(failure)
+
     pool = concurrent.futures.ThreadPoolExecutor(_NUM_THREADS)
     try:
-        for future in _submit(pool, line, jobs):
-            match future.result():
-                case Restored() as restored:
-                    outcome.restored.append(restored)
-                case str() as failure:
-                    outcome.failures.append(failure)
-                case None:  # left
-                    pass
+        for job in jobs:
+            if worker.is_over():
+                break
+            pending.append(pool.submit(worker.run, job))
+            if len(pending) == _MOST_PENDING:
+                collect()
+        while pending:
+            collect()
     finally:
         pool.shutdown(cancel_futures=True)
         bar.close()
-    outcome.ended_by = line.ended_by
+    outcome.ended_by = worker.ended_by
     return outcome
 
 
-class _Left(Exception):
-    """A photograph is not restored because the run ends."""
+class _LeftError(Exception):
+    """A photograph is left unrestored because the run ends."""
 
 
 class _Bar:
-    """A progress bar of windows that threads share; only in a terminal.
+    """A progress bar of windows that threads share; shown in a terminal only.
 
-    The number of all windows counts the photographs begun, and takes the rest to have as
-    many on average: to read the size of each file first would delay the first one.
+    The total is extrapolated from the photographs in work: reading the sizes of all files
+    first would delay the first photograph.
     """
 
     def __init__(self, num_photographs: int, is_shown: bool):
@@ -149,7 +155,7 @@ class _Bar:
         self._bar = tqdm.tqdm(unit="window", disable=None if is_shown else True)
 
     def begin(self, num_windows: int) -> None:
-        """Counts a photograph, restored by so many windows."""
+        """Counts a photograph with so many windows."""
         with self._lock:
             self._num_begun += 1
             self._num_windows += num_windows
@@ -157,20 +163,20 @@ class _Bar:
             self._bar.total = round(mean * self._num_photographs)
 
     def advance(self, num_windows: int) -> None:
-        """Counts windows that are done."""
+        """Counts finished windows."""
         with self._lock:
             self._bar.update(num_windows)
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Ends the bar."""
         self._bar.close()
 
 
-class _Line:
-    """What happens to one photograph after the other, in several threads at once.
+class _Worker:
+    """Restores one photograph after another; threads share it.
 
     Attributes:
-      ended_by: As of an `Outcome`.
+      ended_by: As in `Outcome`.
     """
 
     def __init__(
@@ -183,30 +189,32 @@ class _Line:
         self.ended_by: str | None = None
         self._restore, self._check_pixels = restore, check_pixels
         self._must_stop, self._bar = must_stop, bar
-        self._memory = _Memory(_MOST_PIXELS)
+        self._held_pixels, self._released = 0, threading.Condition()
 
     def is_over(self) -> bool:
-        """Whether no further photograph is to be begun."""
+        """Whether no further photograph may begin."""
         return self.ended_by is not None or self._must_stop()
 
     def run(self, job: Job) -> Restored | str | None:
-        """Restores one photograph; a line where that fails, None where it is left.
+        """Restores a photograph; returns a line if that fails, None if it is left.
 
-        An exception would keep the photograph in memory until its turn to be reported.
+        An exception would keep the photograph in memory until it is reported.
         """
         try:
             return self._restore_file(job)
-        except _Left:
+        except _LeftError:
             return None
-        except Exception as error:  # noqa: BLE001 (whatever it is, the rest goes on)
+        except Exception as error:  # noqa: BLE001 (the rest goes on after any error)
             logging.debug("Restoring %s failed:", job.source, exc_info=True)
-            return _describe(job, error)
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            name = decoding.printable(job.source)
+            return reason if name in reason else f"{name}: {reason}"
 
     def _restore_file(self, job: Job) -> Restored:
         self._check_going_on()
         num_pixels = decoding.count_pixels(job.source)
         self._check_pixels(num_pixels)
-        with self._memory.hold(num_pixels):
+        with self._hold(num_pixels):
             self._check_going_on()
             array, info = decoding.read_image(job.source)
             restored = self._restore(array, progress=self._watch())
@@ -214,8 +222,26 @@ class _Line:
             self._write(job.target, restored, info)
         return Restored(computed, time.monotonic(), array.shape[0] * array.shape[1])
 
+    @contextlib.contextmanager
+    def _hold(self, num_pixels: int) -> Iterator[None]:
+        """Waits for memory, and holds it in the block; one photograph always fits."""
+
+        def fits() -> bool:
+            held = self._held_pixels
+            return not held or held + num_pixels <= _MOST_PIXELS
+
+        with self._released:
+            self._released.wait_for(fits)
+            self._held_pixels += num_pixels
+        try:
+            yield
+        finally:
+            with self._released:
+                self._held_pixels -= num_pixels
+                self._released.notify_all()
+
     def _watch(self) -> Callable[[int, int], None]:
-        """The `progress` of one photograph: shows it, and ends it if the run ends."""
+        """Returns the `progress` of a photograph: it moves the bar and checks for the end."""
         shown = None
 
         def progress(done: int, total: int) -> None:
@@ -239,52 +265,8 @@ class _Line:
                 raise
             name = decoding.printable(target)
             self.ended_by = f"{name} cannot be written: {error.strerror}"
-            raise _Left from error
+            raise _LeftError from error
 
     def _check_going_on(self) -> None:
         if self.is_over():
-            raise _Left
-
-
-class _Memory:
-    """Bounds the pixels that are in memory at once; one photograph always may be."""
-
-    def __init__(self, most: int):
-        self._most, self._held = most, 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, num_pixels: int) -> Iterator[None]:
-        """Waits until there is room for a photograph, and keeps it in the block."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: not self._held or self._held + num_pixels <= self._most
-            )
-            self._held += num_pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= num_pixels
-                self._changed.notify_all()
-
-
-def _submit(
-    pool: concurrent.futures.Executor, line: _Line, jobs: Iterable[Job]
-) -> Iterator[concurrent.futures.Future]:
-    """Begins the jobs, and yields each in their order, to be waited for."""
-    pending = collections.deque()
-    for job in jobs:
-        if line.is_over():
-            break
-        pending.append(pool.submit(line.run, job))
-        if len(pending) == _MOST_PENDING:
-            yield pending.popleft()
-    yield from pending
-
-
-def _describe(job: Job, error: Exception) -> str:
-    """One line on a failure, the photograph's name in it."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    name = decoding.printable(job.source)
-    return reason if name in reason else f"{name}: {reason}"
+            raise _LeftError

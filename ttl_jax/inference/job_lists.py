@@ -13,21 +13,20 @@ from ttl_jax.inference.file_jobs import Job
 
 
 def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
-    """What to restore and where to, each photograph once, in a repeatable order.
+    """Lists the photographs to restore and their targets, in a repeatable order.
 
     A file is written under its own name, the photographs of a folder with their path
-    within it, those of a pattern with their path below its fixed part. Hidden files,
-    and in folders and patterns whatever is no photograph, are passed over. So is the
-    output folder where it lies within an input folder.
+    within it, those of a pattern with their path below its fixed part. Hidden files are
+    skipped; so are other kinds of files in folders and patterns, and the output folder
+    inside an input folder.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
-      output: The folder to write to; need not exist.
+      output: Folder to write to; need not exist.
 
     Raises:
-      ValueError: An input does not exist, is no photograph, or holds none; a folder
-        cannot be read; two photographs would become the same file; or one would be
-        overwritten.
+      ValueError: If an input does not exist, is not a photograph, or holds none; a folder
+        cannot be read; two photographs have the same target; or a target is an input.
     """
     output = str(pathlib.Path(output))
     if os.path.exists(output) and not os.path.isdir(output):
@@ -47,19 +46,19 @@ def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
 
 
 def list_missing(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs whose target is not there yet; each folder is listed but once."""
+    """Returns the jobs whose target does not exist; lists each folder once."""
     list_once = functools.cache(_list_names)
     split = ((job, *os.path.split(job.target)) for job in jobs)
     return [job for job, folder, name in split if name not in list_once(folder)]
 
 
 class _Place(NamedTuple):
-    """A file or folder that an input names, or a folder below it holds.
+    """A file or folder of an input.
 
     Attributes:
-      path: Where it is.
-      real: The same without links.
-      relative: Its path within the output folder.
+      path: Path of the file.
+      real: Path without links.
+      relative: Path within the output folder.
     """
 
     path: str
@@ -67,17 +66,17 @@ class _Place(NamedTuple):
     relative: str
 
     def join(self, name: str) -> "_Place":
-        """What the folder holds under this name, unless that is a link."""
+        """Returns an entry of the folder, which must not be a link."""
         return _Place(*(os.path.join(path, name) for path in self))
 
 
 def _photographs(text: str, output: str) -> Iterator[_Place]:
-    """The photographs that one input names; the output folder is given without links."""
+    """Yields the photographs of one input; `output` is given without links."""
     path = pathlib.Path(text)
-    if path.is_file():  # Brackets in the name of a file are no pattern.
+    if path.is_file():  # Brackets in a file name are not a pattern.
         if not _is_photograph(path.name):
             raise ValueError(
-                f"{path} is no photograph; supported are {', '.join(encoding.SUFFIXES)}."
+                f"{path} is not a photograph; supported are {', '.join(encoding.SUFFIXES)}."
             )
         yield _Place(str(path), os.path.realpath(path), path.name)
         return
@@ -107,15 +106,15 @@ def _photographs(text: str, output: str) -> Iterator[_Place]:
 
 
 def _root(path: pathlib.Path) -> _Place:
-    """An input folder; the paths of what it holds begin with its own."""
+    """Returns an input folder, with the prefix of the paths in it."""
     return _Place("" if str(path) == "." else str(path), os.path.realpath(path), "")
 
 
 def _walk(folder: _Place) -> Iterator[_Place]:
-    """The photographs below a folder, in the order of their paths.
+    """Yields the photographs below a folder, in the order of their paths.
 
-    No file is asked for what the listing of its folder tells already: on a disk behind
-    a network each question takes milliseconds.
+    Takes all that it can from the listing: on network disks each further question about a
+    file takes milliseconds.
     """
     try:
         with os.scandir(folder.path or ".") as entries:
@@ -136,11 +135,11 @@ def _walk(folder: _Place) -> Iterator[_Place]:
 
 
 def _match(pattern: str, root: _Place) -> Iterator[_Place]:
-    """The photographs that a pattern names, itself or by a folder above them."""
+    """Yields the photographs that match a pattern, or lie in matching folders."""
     matches = {str(pathlib.Path(path)) for path in glob.iglob(pattern, recursive=True)}
-    real_path = functools.cache(os.path.realpath)  # of folders: they are few
+    real_path = functools.cache(os.path.realpath)
     for path in sorted(matches, key=lambda path: path.split(os.sep)):
-        relative = path[len(os.path.join(root.path, "")) :]  # "" is the root itself
+        relative = path[len(os.path.join(root.path, "")) :]  # empty for the root
         if any(part.startswith(".") for part in relative.split(os.sep)):
             continue
         if _is_photograph(path) and os.path.isfile(path):
@@ -154,8 +153,8 @@ def _match(pattern: str, root: _Place) -> Iterator[_Place]:
 
 
 def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
-    """Refuses targets that are among the sources, which are given without links."""
-    real_path = functools.cache(os.path.realpath)  # of folders: they are few
+    """Raises ValueError if a target is among the sources, given without links."""
+    real_path = functools.cache(os.path.realpath)
     for target in targets:
         folder, name = os.path.split(target)
         if os.path.join(real_path(folder), name) in sources:
@@ -168,7 +167,7 @@ def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
 def _list_names(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder or "."))
-    except OSError:  # not there yet, or no folder, which writing will tell
+    except OSError:  # missing, or not a folder: writing reports that
         return frozenset()
 
 

@@ -1,13 +1,13 @@
-"""Pixels of images of every kind as the networks take them, and back."""
+"""Conversion of pixels of all kinds to the form that networks take, and back."""
 
 import numpy as np
 
 
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour [H, W, 1 or 3] and alpha [H, W, 0 or 1], of [H, W] or [H, W, C].
+    """Splits [H, W] or [H, W, C] into colour [H, W, 1 or 3] and alpha [H, W, 0 or 1].
 
     Raises:
-      ValueError: If the shape or type is none of an image.
+      ValueError: If the shape or type is not that of an image.
     """
     if image.ndim == 2:
         image = image[..., None]
@@ -21,20 +21,19 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def to_unit_range(image: np.ndarray) -> np.ndarray:
-    """Float32 in [0, 1] from uint8, uint16 or float in [0, 1]."""
+    """Returns float32 in [0, 1] from uint8, uint16 or float in [0, 1]."""
     return image.astype(np.float32) / np.float32(_peak(image.dtype))
 
 
 def from_unit_range(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The inverse of `to_unit_range`, rounded.
+    """Inverts `to_unit_range`, with clipping and rounding.
 
     Raises:
-      ValueError: If a pixel is not a number.
+      ValueError: If a pixel is NaN.
     """
-    if np.isnan(image).any():  # as an integer it would be any level
+    if np.isnan(image).any():  # would become an arbitrary level
         raise ValueError(
-            "what the network restores is not a number somewhere: the image or the "
-            "network is damaged"
+            "the network returned NaN: the image or the network is damaged"
         )
     image = np.clip(image, 0, 1)
     if np.issubdtype(dtype, np.integer):

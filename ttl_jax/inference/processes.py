@@ -1,4 +1,4 @@
-"""Which photographs and which GPU each of several processes takes, without asking them."""
+"""Division of photographs and GPUs between processes that do not communicate."""
 
 import os
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from ttl_jax import slurm
 
 
 class Share(NamedTuple):
-    """The part of this process: every item whose number is `index` modulo `count`.
+    """Part of this process: the items whose number is `index` modulo `count`.
 
     Attributes:
-      index: The number of this process, from 0.
-      count: How many processes there are.
+      index: Number of this process, from 0.
+      count: Number of processes.
     """
 
     index: int = 0
@@ -19,14 +19,14 @@ class Share(NamedTuple):
 
 
 def find_share(num_processes: int | None, process_id: int | None) -> Share:
-    """The share that is given, else that of a task which Slurm's srun has started.
+    """Returns the share by flags, else by the task number of Slurm's srun.
 
     Args:
-      num_processes: How many processes there are.
-      process_id: Which of them this one is, from 0.
+      num_processes: Number of processes, or None.
+      process_id: Number of this process, from 0, or None.
 
     Raises:
-      ValueError: If one is given without the other, or there is no such process.
+      ValueError: If one is given without the other, or `process_id` is out of range.
     """
     given = num_processes, process_id
     if given == (None, None):
@@ -43,9 +43,9 @@ def find_share(num_processes: int | None, process_id: int | None) -> Share:
 
 
 def take_gpu() -> None:
-    """Leaves a task of Slurm one GPU of those that it shares with others on its machine.
+    """Restricts a Slurm task to one GPU, where tasks share the GPUs of a machine.
 
-    JAX takes the memory of all that it sees; to be called before it starts.
+    JAX reserves the memory of all GPUs that it sees, so call this before JAX starts.
 
     Raises:
       ValueError: If there are fewer GPUs than tasks.

@@ -1,6 +1,6 @@
-"""The functions that restoring compiles; networks that differ in weights share them.
+"""Compiled functions of networks. Networks that differ only in weights share programs.
 
-Each shape of images is a program of its own.
+Each shape of images has a program of its own.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ class Part:
     """A network as an argument of compiled functions.
 
     Attributes:
-      params: Its params by dotted name.
-      graph: Its structure.
+      params: Params by dotted name.
+      graph: Structure.
     """
 
     params: dict[str, jax.Array]
@@ -28,18 +28,18 @@ class Part:
 
     @classmethod
     def of(cls, module: nnx.Module) -> "Part":
-        """Takes a module apart."""
+        """Returns the part of a module."""
         graph, params = flat_params.split_module(module)
         return cls(params, graph)
 
     def build(self) -> Any:
-        """The module again."""
+        """Returns the module."""
         return flat_params.merge_module(self.graph, self.params)
 
 
 @jax.jit
 def restore(encoder: Part, decoder: Part, images: jax.Array) -> jax.Array:
-    """Images without rain, [N, H, W, 3] in [0, 1] to the same shape; not clipped."""
+    """Returns images without rain, [N, H, W, 3] in [0, 1] to the same shape; not clipped."""
     return decoder.build()(encoder.build()(images), images)
 
 
@@ -51,17 +51,17 @@ def pool(
     row_weights: jax.Array,
     column_weights: jax.Array,
 ) -> jax.Array:
-    """Weighted sums over the pixels of what a classifier averages, [N, C].
+    """Returns weighted sums over pixels of the classifier's pooled features, [N, C].
 
     Args:
-      encoder: As `models.make_encoder` makes it.
-      classifier: As `models.make_classifier` makes it.
+      encoder: Network of `models.make_encoder`.
+      classifier: Network of `models.make_classifier`.
       images: [N, H, W, 3] in [0, 1].
       row_weights: Weight of each row of the features, [h].
       column_weights: Weight of each column of the features, [w].
     """
     features = classifier.build().spp(encoder.build()(images))
-    # Products in full: a GPU rounds factors to 10 bits by default.
+    # Full precision: a GPU rounds factors to 10 bits by default.
     return jnp.einsum(
         "nhwc,h,w->nc", features, row_weights, column_weights, precision="highest"
     )
@@ -69,11 +69,11 @@ def pool(
 
 @jax.jit
 def score(classifier: Part, pooled: jax.Array) -> jax.Array:
-    """Scores [N] from means over the pixels, [N, C]."""
+    """Returns scores [N] from means over the pixels, [N, C]."""
     return classifier.build().to_score(pooled)[:, 0]
 
 
 @jax.jit
 def embed(encoder: Part, images: jax.Array) -> jax.Array:
-    """Features of images [N, H, W, 3] in [0, 1], means over the pixels, [N, C]."""
+    """Returns mean features [N, C] of images [N, H, W, 3] in [0, 1]."""
     return encoder.build()(images).mean(axis=(1, 2))

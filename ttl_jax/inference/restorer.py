@@ -1,42 +1,36 @@
-"""Removes rain from images with a trained network, rebuilt from its checkpoint alone."""
+"""Removal of rain from images with a trained network."""
 
 import math
 import pathlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
 
-from ttl_jax import models
-from ttl_jax.inference import pixels, programs, windows
-from ttl_jax.inference.batches import Batches
-from ttl_jax.models.attention import DenseAttention
-from ttl_jax.weights import rebuild, shipped, weight_sources
+from ttl_jax.inference import batches, network, pixels, programs, windows
 
-# Windows of a batch. On a CPU more take more memory and no less time.
+# Windows of a batch. On a CPU larger batches take more memory and no less time.
 _BATCH_SIZES = {"cpu": 1}
 _DEFAULT_BATCH_SIZE = 8
 
-# Bounds the images of networks that need the whole image at once.
-_MEMORY_LIMIT = 8 * 2**30  # bytes
-# Temporary memory of restoring, by the compiler's account on a CPU: in tensors of the
-# features' size, by the stem's stride (12.1 with `paper`; 20.8 to 22.7 with the other
-# presets), and in maps of dense attention (2.7 to 2.8).
-_FEATURES_HELD = {1: 13, 2: 23}
-_MAPS_HELD = 3
+# Pixels of an image for networks that need the whole image at once. In `small` that
+# takes 8.6 GiB; dense attention needs far more.
+MAX_WHOLE_PIXELS = 2**23
 
 
-class Restorer:
-    """A rain remover: `restorer.restore(image)`. Threads may share it.
+class Restorer(network.TrainedNetwork):
+    """Removes rain: `restorer.restore(image)`. Threads may share it.
 
     Attributes:
-      name: Name of the run it comes from.
-      step: Updates that run had done.
-      max_pixels: Number of pixels that an image may have, None for any number.
+      max_pixels: Largest number of pixels of an image, None for no limit.
       batch_size: Number of windows that are computed together.
     """
+
+    factories: ClassVar = {"encoder": "make_encoder", "decoder": "make_image_decoder"}
+    purpose = "restoring takes a run of the stage derain"
 
     def __init__(
         self,
@@ -45,56 +39,40 @@ class Restorer:
         *,
         name: str,
         step: int,
+        path: pathlib.Path | None = None,
         side: int = windows.SIDE,
         overlap: int = windows.OVERLAP,
         batch_size: int | None = None,
     ):
-        """Takes a network.
+        """Takes an encoder and an image decoder.
 
         Args:
-          encoder: As `models.make_encoder` makes it.
-          decoder: As `models.make_image_decoder` makes it.
-          name: Name of the run it comes from.
-          step: Updates that run had done.
-          side: Largest side of a window, in pixels, as of `windows.plan`.
-          overlap: Pixels that neighbouring windows share, as of `windows.plan`.
-          batch_size: Number of windows computed together; None for what suits the
-            device. Results do not depend on it.
+          encoder: Network of `models.make_encoder`.
+          decoder: Network of `models.make_image_decoder`.
+          name: Name of the run.
+          step: Number of updates that the run had done.
+          path: Folder or file of the run.
+          side: Largest side of a window, in pixels, see `windows.plan`.
+          overlap: Pixels that neighbouring windows share, see `windows.plan`.
+          batch_size: Number of windows computed together; None chooses by the device.
+            Results do not depend on it.
         """
-        self.name = name
-        self.step = step
+        super().__init__(name=name, step=step, path=path)
         self._grid = encoder.grid and math.lcm(encoder.grid, decoder.grid)
-        self.max_pixels = None if self._grid else _count_fitting_pixels(encoder)
+        self.max_pixels = None if self._grid else MAX_WHOLE_PIXELS
         self._side, self._overlap = side, overlap
+        if batch_size is None and encoder.grid is None:
+            batch_size = 1  # whole images have sizes of their own
+        self.batch_size = batch_size or _BATCH_SIZES.get(
+            jax.default_backend(), _DEFAULT_BATCH_SIZE
+        )
         parts = programs.Part.of(encoder), programs.Part.of(decoder)
-        self.batch_size = batch_size or _choose_batch_size(encoder)
-        self._batches = Batches(
+        self._batches = batches.Batches(
             lambda images: np.asarray(programs.restore(*parts, images)), self.batch_size
         )
-        # Images with the network at once: enough to fill each batch, even if an image
-        # has but one window, and no more, since each takes a band of memory.
+        # Images in work at once: enough to fill each batch even with one window per
+        # image, and no more, since each image takes a band of memory.
         self._places = threading.BoundedSemaphore(2 * self.batch_size)
-
-    @classmethod
-    def from_checkpoint(cls, path: str | pathlib.Path | None = None) -> "Restorer":
-        """Loads the encoder and image decoder of a run.
-
-        Args:
-          path: As of `weight_sources`, for example `runs/derain` for its last step or
-            `runs/derain/best`. None or "shipped" means the package's own weights.
-
-        Raises:
-          ValueError: If there is no checkpoint, or it does not restore images.
-        """
-        path = shipped.find_derain(path)
-        modules, metadata = rebuild.load(
-            path,
-            ("encoder", "decoder"),
-            factory=models.make_image_decoder.__name__,
-            purpose="restoring takes a run of the stage derain",
-        )
-        name = weight_sources.find_name(path)
-        return cls(**modules, name=name, step=metadata["step"])
 
     def restore(
         self,
@@ -110,11 +88,11 @@ class Restorer:
           image: uint8, uint16, or float in [0, 1]; [H, W] or [H, W, C] with C = 1
             (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha). Grey is restored
             as RGB of three equal channels; alpha is returned as it is.
-          strength: Share of the change that is made, in [0, 1]; 0 returns the image.
-          ensemble: Whether to take the mean with the restoration of the mirrored image,
-            mirrored back, at twice the time.
-          progress: Called with the number of windows done and of all, from (0, all) on,
-            several times a second; an exception of it ends the restoration.
+          strength: Share of the change to apply, in [0, 1]; 0 returns a copy.
+          ensemble: Whether to average with the restoration of the mirrored image,
+            mirrored back; takes twice the time.
+          progress: Called with the number of finished windows and of all windows, from
+            (0, all) on, several times a second; its exceptions end the restoration.
 
         Raises:
           ValueError: If the shape, type or strength is invalid, the image has too many
@@ -142,24 +120,20 @@ class Restorer:
     def restore_windows(
         self, image: np.ndarray
     ) -> Iterator[tuple[windows.Window, np.ndarray]]:
-        """Each window of an image and what it is restored to, before blending.
+        """Restores the windows of an image without blending them.
 
         Args:
-          image: As of `restore`.
+          image: Image as for `restore`.
 
         Yields:
-          The window, and float32 [h, w, 3], not clipped; row by row.
+          Each window and its values, float32 [h, w, 3], not clipped; row by row.
         """
         colour, _ = pixels.split_alpha(np.asarray(image))
         plan = self.plan(*colour.shape[:2])
         return zip(plan, self._restore_windows(plan, colour, lambda: None))
 
     def plan(self, height: int, width: int) -> windows.Plan:
-        """The windows of an image of this size.
-
-        Raises:
-          ValueError: If it has too many pixels for this network.
-        """
+        """Returns the windows of an image; raises as `check_pixels`."""
         self.check_pixels(height * width)
         return windows.plan(
             height, width, grid=self._grid, side=self._side, overlap=self._overlap
@@ -169,10 +143,9 @@ class Restorer:
         """Raises ValueError if an image has too many pixels for this network."""
         if self.max_pixels is not None and num_pixels > self.max_pixels:
             raise ValueError(
-                f"{num_pixels:,} pixels are more than {self.max_pixels:,}, the most that "
-                f"{self.name} restores within {_MEMORY_LIMIT / 2**30:.0f} GiB: its "
-                "attention needs the whole image at once; use weights with local sums, "
-                "such as those of the package"
+                f"{num_pixels:,} pixels are more than {self.max_pixels:,}, the limit of "
+                f"{self.name}: its attention needs the whole image at once; use weights "
+                "with local sums, such as the shipped ones"
             )
 
     def _restore_rows(
@@ -181,12 +154,12 @@ class Restorer:
         views: Sequence[np.ndarray],
         progress: Callable[[int, int], None],
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows of the image and their values in [0, 1], means over the views.
+        """Yields rows of the image and their values in [0, 1], means over the views.
 
         Args:
-          plan: The windows of each view.
-          views: The image, and perhaps the mirrored one.
-          progress: As of `restore`.
+          plan: Windows of each view.
+          views: The image, and for ensembles the mirrored image.
+          progress: Callback of `restore`.
         """
         watch = _Progress(len(views) * len(plan), progress)
         watch()
@@ -203,7 +176,7 @@ class Restorer:
     def _restore_windows(
         self, plan: windows.Plan, colour: np.ndarray, check: Callable[[], None]
     ) -> Iterator[np.ndarray]:
-        """Restored windows, float32 [h, w, 3], in the order of the plan."""
+        """Yields restored windows, float32 [h, w, 3], in the order of the plan."""
 
         def read(window):
             values = pixels.to_unit_range(windows.read(colour, window))
@@ -213,48 +186,17 @@ class Restorer:
 
 
 class _Progress:
-    """Windows done, of all; called, it reports them.
-
-    Attributes:
-      total: Number of all windows.
-    """
+    """Counts finished windows, and reports them when called."""
 
     def __init__(self, total: int, report: Callable[[int, int], None]):
-        self.total = total
-        self._done, self._report = 0, report
+        self._done, self._total, self._report = 0, total, report
 
     def __call__(self) -> None:
-        self._report(self._done, self.total)
+        self._report(self._done, self._total)
 
     def count(self, windows_done: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The same windows; each is reported."""
+        """Yields the same windows, and reports each."""
         for window in windows_done:
             self._done += 1
             self()
             yield window
-
-
-def _choose_batch_size(encoder: nnx.Module) -> int:
-    if encoder.grid is None:  # whole images have sizes of their own
-        return 1
-    return _BATCH_SIZES.get(jax.default_backend(), _DEFAULT_BATCH_SIZE)
-
-
-def _count_fitting_pixels(encoder: nnx.Module) -> int:
-    """The pixels of an image whose restoring takes `_MEMORY_LIMIT` bytes, on a CPU.
-
-    Dense attention holds a map of all pairs of positions for each head, beside features.
-    """
-    stride = encoder.stem_stride
-    linear = (
-        4 * _FEATURES_HELD[min(stride, 2)] * encoder.width / stride**2
-    )  # bytes per pixel
-    square = sum(
-        4 * _MAPS_HELD * branch.num_heads / (branch.pool * stride) ** 4
-        for branch in [block.global_branch for block in encoder.blocks][:1]
-        if isinstance(branch, DenseAttention)
-    )  # bytes per pixel²
-    if not square:
-        return int(_MEMORY_LIMIT / linear)
-    root = math.sqrt(linear**2 + 4 * square * _MEMORY_LIMIT)
-    return int((root - linear) / (2 * square))

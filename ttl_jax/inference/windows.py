@@ -12,12 +12,11 @@ is therefore defined by its windows, and is the same on every machine:
 3. Each window is restored alone.
 4. Across shared pixels, weights go linearly from one window to the next.
 
-Cost: an axis of P pixels, padded, is read as fewer than P * side / (side - overlap)
-pixels: 1.2 P with 768 and 128. So the windows of an image have less than 1.44 times its
-padded pixels. Compared with the image without padding, that is at most 1.5 times, from
-8 megapixels on, for an aspect ratio up to 4:1. In one window, filling costs at most 1.35
-times for sides of 390 pixels or more (grid 64). It costs more for smaller images, where
-the time is small, and up to 4096 times for a single pixel.
+An axis of P padded pixels is read as fewer than P * side / (side - overlap) pixels: 1.2 P
+with 768 and 128. So the windows of an image have less than 1.44 times its padded pixels,
+and at most 1.5 times its own from 8 megapixels on, for an aspect ratio up to 4:1. In one
+window, padding costs at most 1.35 times for sides of 390 pixels or more (grid 64), and up
+to 4096 times for a single pixel, where the time is small.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ import numpy as np
 SIDE = 768  # pixels
 OVERLAP = 128  # pixels
 
-# Rows that leave `blend` at once: whoever works on them holds several copies.
+# Rows that `blend` yields at once; its callers hold several copies of them.
 _STRIP = 64
 
 
@@ -61,9 +60,9 @@ class Axis:
     overlap: int = 0
 
     def weights(self) -> list[np.ndarray]:
-        """Weight of each pixel of each window, float32 [side].
+        """Returns the weight of each pixel of each window, float32 [side].
 
-        They add up to 1 at each pixel of the image, and are 0 beyond it.
+        Weights have the sum 1 at each pixel of the image, and are 0 beyond it.
         """
         ramp = (np.arange(self.overlap, dtype=np.float32) + 0.5) / self.overlap
         weights = [np.ones(side, np.float32) for side in self.sides]
@@ -76,7 +75,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The windows of an image: each row of windows with each column."""
+    """Windows of an image: each row of windows with each column."""
 
     rows: Axis
     columns: Axis
@@ -85,7 +84,7 @@ class Plan:
         return len(self.rows.starts) * len(self.columns.starts)
 
     def __iter__(self) -> Iterator[Window]:
-        """The windows, row by row."""
+        """Yields the windows, row by row."""
         for top, height in zip(self.rows.starts, self.rows.sides):
             for left, width in zip(self.columns.starts, self.columns.sides):
                 yield Window(top, left, height, width)
@@ -99,13 +98,13 @@ def plan(
     side: int = SIDE,
     overlap: int = OVERLAP,
 ) -> Plan:
-    """The windows of an image.
+    """Returns the windows of an image.
 
     Args:
       height: Height of the image, in pixels.
       width: Width of the image, in pixels.
-      grid: Step between the places where a window may start, in pixels. None means one
-        window without padding, for networks that must see the whole image.
+      grid: Step between pixels where a window may start. None means one window without
+        padding, for networks that need the whole image.
       side: Largest side of a window, in pixels; made a multiple of the grid, and at
         least three overlaps.
       overlap: Pixels that neighbours share; rounded up to a multiple of the grid.
@@ -118,10 +117,10 @@ def plan(
 
 
 def _divide(length: int, grid: int, most: int, shared: int) -> Axis:
-    """The windows of one axis; `most` and `shared` are counted in steps of the grid."""
+    """Returns the windows of one axis; `most` and `shared` count steps of the grid."""
     steps = _ceil_divide(length, grid)
     count = max(_ceil_divide(steps - shared, most - shared), 1)
-    # All windows laid end to end; the first ones take what is left over.
+    # Windows laid end to end; the first ones take the remainder.
     least, num_larger = divmod(steps + (count - 1) * shared, count)
     sides = [(least + (k < num_larger)) * grid for k in range(count)]
     steps_between = [side - shared * grid for side in sides[:-1]]
@@ -130,7 +129,7 @@ def _divide(length: int, grid: int, most: int, shared: int) -> Axis:
 
 
 def read(image: np.ndarray, window: Window) -> np.ndarray:
-    """The pixels of a window, [h, w, C], continued by reflection beyond the image."""
+    """Returns the pixels of a window, [h, w, C], reflected beyond the image."""
     rows = _reflect(window.top, window.height, image.shape[0])
     columns = _reflect(window.left, window.width, image.shape[1])
     return image[rows[:, None], columns]
@@ -139,16 +138,16 @@ def read(image: np.ndarray, window: Window) -> np.ndarray:
 def blend(
     plan: Plan, restored: Iterable[np.ndarray]
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Joins restored windows to the image, in memory for one row of windows.
+    """Blends restored windows, with memory for one row of windows.
 
     Args:
-      plan: The windows.
-      restored: What became of each, float32 [h, w, 3], in the order of the plan. It is
-        drawn from as the rows of the image are asked for.
+      plan: Windows of the image.
+      restored: Values of each window, float32 [h, w, 3], in the order of the plan; drawn
+        as the rows of the image are asked for.
 
     Yields:
-      A few rows of the image and their values, float32 [rows, W, 3], which are
-      overwritten later; from top to bottom.
+      A slice of rows of the image and their values, float32 [rows, W, 3], from top to
+      bottom. Later steps overwrite the values.
     """
     rows, columns = plan.rows, plan.columns
     restored = iter(restored)
@@ -164,13 +163,13 @@ def blend(
         for top in range(0, num_done, _STRIP):
             strip = slice(top, min(top + _STRIP, num_done))
             yield slice(start + strip.start, start + strip.stop), band[strip]
-        # The rows that the next windows share.
+        # Rows that the next windows share.
         band[: height - num_done] = band[num_done:height]
         band[height - num_done :] = 0
 
 
 def _reflect(start: int, count: int, length: int) -> np.ndarray:
-    """Indices into an axis from `start` on; the last pixel is not repeated."""
+    """Returns indices into an axis from `start` on, without repeating the last pixel."""
     period = max(2 * (length - 1), 1)
     indices = np.arange(start, start + count) % period
     return np.minimum(indices, period - indices)

@@ -1,18 +1,19 @@
 """Networks of task transfer learning: encoders, decoders and their factories.
 
 Images are float [N, H, W, 3], RGB in [0, 1]; features [N, h, w, C]. A factory's keyword
-arguments describe a network completely: checkpoints store them and rebuild it by name.
+arguments describe a network completely: checkpoints store them, with the factory's name.
 """
 
 from flax import nnx
 
-from ttl_jax.models.aglf_vit import AGLFEncoder
+from ttl_jax.models.aglf_vit import AGLFEncoder, EncoderConfig
 from ttl_jax.models.decoders import ImageDecoder, RainClassifier
 from ttl_jax.models.layers import Pointwise
 
 __all__ = [
     "FACTORIES",
     "AGLFEncoder",
+    "EncoderConfig",
     "ImageDecoder",
     "RainClassifier",
     "make_classifier",
@@ -22,9 +23,9 @@ __all__ = [
 ]
 
 
-def make_encoder(*, rngs: nnx.Rngs, **kwargs) -> AGLFEncoder:
-    """Returns an encoder: E_recog, E_recon or E_stu of Fig. 3."""
-    return AGLFEncoder(**kwargs, rngs=rngs)
+def make_encoder(*, rngs: nnx.Rngs, **fields) -> AGLFEncoder:
+    """Returns an encoder from fields of `EncoderConfig`: E_recog, E_recon or E_stu."""
+    return AGLFEncoder(EncoderConfig(**fields), rngs=rngs)
 
 
 def make_image_decoder(*, rngs: nnx.Rngs, **kwargs) -> ImageDecoder:
@@ -42,7 +43,7 @@ def make_projection(*, width: int, rngs: nnx.Rngs) -> nnx.Module:
     return Pointwise(width, width, rngs=rngs)
 
 
-# By the name that checkpoints store.
+# Factories by the name that checkpoints store.
 FACTORIES = {
     make.__name__: make
     for make in (make_encoder, make_image_decoder, make_classifier, make_projection)

@@ -1,12 +1,103 @@
 """The AGLF-ViT encoder (Figs. 3 and 4, section Network Structure)."""
 
+import dataclasses
 import math
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ttl_jax import presets
 from ttl_jax.models import attention, layers
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Hyper-parameters of an encoder; checkpoints store them by these names.
+
+    Attributes:
+      width: Channels of the features.
+      num_blocks: Number of AGLF-ViT blocks.
+      stem_stride: 1 (full resolution, as in the paper) or 2.
+      final_norm: Whether to normalise the features over the channels, so that those of
+        two teachers have comparable scale in Eqs. 3 and 4.
+      spatial_attention_kernel: Side of the kernel of the spatial attention, in pixels.
+      global_branch: Attention of the blocks: "channel", "window" or "dense".
+      head_width: Channels of an attention head; divides the width.
+      attention_cell: Side of the cells of local sums in channel attention, in pixels of
+        the image; 0 for sums over the whole image, as in weights without this field.
+      attention_radius: Cells on each side of a cell that its sums include.
+      window: Side of the windows of window attention, in pixels of the features.
+      dense_pool: Pixels averaged per side before dense attention.
+      local_kernel: Side of the depthwise kernel of the local branch, in pixels.
+      local_expansion: Hidden channels of the local branch over the width.
+      feed_forward_ratio: Hidden channels of the feed-forward over the width.
+      per_channel_scale: Whether alpha and beta have one value per channel.
+      alpha_init: Initial alpha, weight of the global branch.
+      beta_init: Initial beta, weight of the local branch.
+      remat: Whether the backward pass computes each block again: activations shrink to
+        one tensor per block, for about a third more computation.
+    """
+
+    width: int = 48
+    num_blocks: int = 9
+    stem_stride: int = 2
+    final_norm: bool = True
+    spatial_attention_kernel: int = 7
+    global_branch: str = "channel"
+    head_width: int = 16
+    attention_cell: int = 0
+    attention_radius: int = 1
+    window: int = 8
+    dense_pool: int = 4
+    local_kernel: int = 7
+    local_expansion: int = 2
+    feed_forward_ratio: int = 2
+    per_channel_scale: bool = False
+    alpha_init: float = 1.0
+    beta_init: float = 1.0
+    remat: bool = False
+
+    def __post_init__(self):
+        cell, radius = self.attention_cell, self.attention_radius
+        if cell % self.stem_stride or min(cell, radius) < 0:
+            raise ValueError(
+                f"attention_cell={cell} must be a multiple of stem_stride="
+                f"{self.stem_stride} (0: sums over the whole image), and "
+                f"attention_radius={radius} must not be negative."
+            )
+
+
+def make_global_branch(
+    config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs
+) -> nnx.Module:
+    """Returns the attention of a block; every second block shifts its windows.
+
+    Raises:
+      ValueError: If the kind is unknown or the head width does not divide the width.
+    """
+    sizes = {"head_width": config.head_width, "rngs": rngs}
+    if config.global_branch == "channel" and config.attention_cell:
+        return attention.LocalChannelAttention(
+            config.width,
+            cell=config.attention_cell // config.stem_stride,
+            radius=config.attention_radius,
+            **sizes,
+        )
+    if config.global_branch == "channel":
+        return attention.ChannelAttention(config.width, **sizes)
+    if config.global_branch == "window":
+        shift = config.window // 2 if block_index % 2 else 0
+        return attention.WindowAttention(
+            config.width, window=config.window, shift=shift, **sizes
+        )
+    if config.global_branch == "dense":
+        return attention.DenseAttention(config.width, pool=config.dense_pool, **sizes)
+    raise ValueError(
+        f"Unknown global branch {config.global_branch!r}; choose 'channel', 'window' or "
+        "'dense'."
+    )
 
 
 class AGLFViTBlock(nnx.Module):
@@ -14,53 +105,30 @@ class AGLFViTBlock(nnx.Module):
 
     x + alpha * Attention(norm x) + beta * Local(norm x), then x + FeedForward(norm x).
     Note: the paper calls alpha and beta "learnable parameters" without their size or
-    initial value; a scalar each that starts at 1 is the default.
+    initial value; the default is one scalar each, initially 1.
 
     Attributes:
-      grid: Pixels of the features at whose multiples a window of them may start; None:
-        the block needs the whole image.
+      grid: Step between pixels of the features where a window may start; None if the
+        block needs the whole image.
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        block_index: int,
-        global_branch: str,
-        head_width: int,
-        cell: int,
-        radius: int,
-        window: int,
-        dense_pool: int,
-        local_kernel: int,
-        local_expansion: int,
-        feed_forward_ratio: int,
-        per_channel_scale: bool,
-        alpha_init: float,
-        beta_init: float,
-        rngs: nnx.Rngs,
-    ):
-        scale_shape = (width,) if per_channel_scale else ()
+    def __init__(self, config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs):
+        width = config.width
+        scale_shape = (width,) if config.per_channel_scale else ()
         self.norm = nnx.LayerNorm(width, rngs=rngs)
-        self.alpha = nnx.Param(jnp.full(scale_shape, alpha_init, float))  # α of Fig. 4
-        self.global_branch = attention.make_global_branch(
-            global_branch,
-            width,
-            block_index=block_index,
-            head_width=head_width,
-            cell=cell,
-            radius=radius,
-            window=window,
-            dense_pool=dense_pool,
-            rngs=rngs,
-        )
-        self.beta = nnx.Param(jnp.full(scale_shape, beta_init, float))  # β of Fig. 4
+        # α and β of Fig. 4
+        self.alpha = nnx.Param(jnp.full(scale_shape, config.alpha_init, float))
+        self.global_branch = make_global_branch(config, block_index, rngs=rngs)
+        self.beta = nnx.Param(jnp.full(scale_shape, config.beta_init, float))
         self.local_branch = layers.LocalBranch(
-            width, kernel_size=local_kernel, expansion=local_expansion, rngs=rngs
+            width,
+            kernel_size=config.local_kernel,
+            expansion=config.local_expansion,
+            rngs=rngs,
         )
         self.feed_forward_norm = nnx.LayerNorm(width, rngs=rngs)
         self.feed_forward = layers.FeedForward(
-            width, ratio=feed_forward_ratio, rngs=rngs
+            width, ratio=config.feed_forward_ratio, rngs=rngs
         )
         self.grid = self.global_branch.grid
 
@@ -80,83 +148,46 @@ class AGLFEncoder(nnx.Module):
 
     Attributes:
       width: Channels of the features.
-      stem_stride: 1 (full resolution, the paper's) or 2.
-      final_norm: Whether the features are normalised over the channels, so that those
-        of two teachers have comparable scale in Eqs. 3 and 4.
-      attention_cell: Side of the cells of local sums, in pixels of the image; 0: sums run
-        over the whole image, as in weights without this field.
-      attention_radius: Cells on each side of a cell that its sums include.
-      remat: Whether each block is computed again in the backward pass: activations
-        shrink to one tensor per block for about a third more computation.
-      grid: Pixels of the image at whose multiples a window of it may start, so that its
-        cells and attention windows are those of the whole image; None: the encoder takes
+      stem_stride: s.
+      grid: Step between pixels of the image where a window may start, so that its cells
+        and attention windows are those of the whole image; None if the encoder takes
         statistics of the whole image.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int = 48,
-        num_blocks: int = 9,
-        stem_stride: int = 2,
-        final_norm: bool = True,
-        spatial_attention_kernel: int = 7,
-        global_branch: str = "channel",
-        head_width: int = 16,
-        attention_cell: int = 0,
-        attention_radius: int = 1,
-        window: int = 8,
-        dense_pool: int = 4,
-        local_kernel: int = 7,
-        local_expansion: int = 2,
-        feed_forward_ratio: int = 2,
-        per_channel_scale: bool = False,
-        alpha_init: float = 1.0,
-        beta_init: float = 1.0,
-        remat: bool = False,
-        rngs: nnx.Rngs,
-    ):
-        if attention_cell % stem_stride or min(attention_cell, attention_radius) < 0:
-            raise ValueError(
-                f"attention_cell={attention_cell} and attention_radius={attention_radius}: "
-                f"expected a side in image pixels that is a multiple of the stem's stride, "
-                f"{stem_stride}, or 0 for sums over the whole image; and a number of cells."
-            )
-        self.width = width
-        self.stem_stride = stem_stride
-        self.remat = remat
-        self.stem = layers.Conv(3 * stem_stride**2, width, rngs=rngs)
+    def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
+        self.width = config.width
+        self.stem_stride = config.stem_stride
+        self._remat = config.remat
+        self.stem = layers.Conv(3 * config.stem_stride**2, config.width, rngs=rngs)
         self.spatial_attention = layers.SpatialAttention(
-            kernel_size=spatial_attention_kernel, rngs=rngs
+            kernel_size=config.spatial_attention_kernel, rngs=rngs
         )
         self.blocks = nnx.List(
-            AGLFViTBlock(
-                width,
-                block_index=i,
-                global_branch=global_branch,
-                head_width=head_width,
-                cell=attention_cell // stem_stride,
-                radius=attention_radius,
-                window=window,
-                dense_pool=dense_pool,
-                local_kernel=local_kernel,
-                local_expansion=local_expansion,
-                feed_forward_ratio=feed_forward_ratio,
-                per_channel_scale=per_channel_scale,
-                alpha_init=alpha_init,
-                beta_init=beta_init,
-                rngs=rngs,
-            )
-            for i in range(num_blocks)
+            AGLFViTBlock(config, i, rngs=rngs) for i in range(config.num_blocks)
         )
         grids = [block.grid for block in self.blocks]
-        self.grid = None if None in grids else math.lcm(*grids) * stem_stride
-        self.final_norm = nnx.LayerNorm(width, rngs=rngs) if final_norm else None
+        self.grid = None if None in grids else math.lcm(*grids) * config.stem_stride
+        self.final_norm = (
+            nnx.LayerNorm(config.width, rngs=rngs) if config.final_norm else None
+        )
+
+    @classmethod
+    def from_preset(cls, name: str, *, rngs: nnx.Rngs) -> Self:
+        """Returns the encoder of a preset, with random weights.
+
+        Args:
+          name: Key of `presets.PRESETS`.
+          rngs: Random streams.
+
+        Raises:
+          KeyError: If the preset is unknown.
+        """
+        return cls(EncoderConfig(**presets.PRESETS[name]["encoder"]), rngs=rngs)
 
     def __call__(self, image: jax.Array) -> jax.Array:
         padded = layers.pad_to_multiple(image, self.stem_stride)
         x = self.stem(layers.pixel_unshuffle(padded, self.stem_stride))
         x = self.spatial_attention(x)
         for block in self.blocks:
-            x = jax.checkpoint(block)(x) if self.remat else block(x)
+            x = jax.checkpoint(block)(x) if self._remat else block(x)
         return self.final_norm(x) if self.final_norm else x

@@ -1,13 +1,13 @@
-"""Global branches of the AGLF-ViT block: self-attention over channels, windows, all.
+"""Global branches of the AGLF-ViT block: self-attention over channels, windows, pixels.
 
 Each maps features [N, H, W, C] to the same shape, for any height and width.
-Note: the paper says "self-attention" and no more. Dense attention over the pixels of
-its 256 x 256 crops would need 8.6 GB per map, so it cannot be what it ran; attention
-over channels, linear in the pixels, is the default here.
+Note: the paper says "self-attention" and no more. Dense attention over the pixels of its
+256 x 256 crops would need 8.6 GB per map, so the paper cannot have used it. The default
+here is attention over channels, whose cost is linear in the pixels.
 
-Attention over channels takes sums over pixels: over all of the image, or over a box of
-cells around each cell (`LocalChannelAttention`), so that a photograph of any size meets
-the sums that it was trained with.
+Attention over channels takes sums over pixels: over the whole image, or over a box of cells
+around each cell (`LocalChannelAttention`), so that in a photograph of any size the sums
+look as in training.
 """
 
 import einops
@@ -24,7 +24,7 @@ _EPSILON = 1e-6
 class ChannelAttention(nnx.Module):
     """Attention of channels over channels ("transposed", Zamir et al., Restormer, 2022).
 
-    Per head, a d x d map from the products of the channels summed over all pixels.
+    Each head has a d x d map, from products of its channels summed over all pixels.
     """
 
     def __init__(self, width: int, *, head_width: int, rngs: nnx.Rngs):
@@ -36,14 +36,14 @@ class ChannelAttention(nnx.Module):
         self.grid = None  # its sums run over the whole image
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        # Gradients of a split are concatenated; those of indices would each be padded.
+        # Gradients of a split are concatenated; gradients of indexing would be padded.
         query, key, value = jnp.split(
             self.depthwise(self.query_key_value(x)), 3, axis=-1
         )
         return self.project(self._attend(query, key, value))
 
     def _attend(self, query, key, value) -> jax.Array:
-        """Values [N, H, W, C] mixed by the maps of all pixels' queries and keys."""
+        """Applies the maps of all pixels' queries and keys to the values [N, H, W, C]."""
         height = value.shape[1]
         query, key, value = (
             einops.rearrange(
@@ -66,12 +66,12 @@ class ChannelAttention(nnx.Module):
         """Attention maps [..., heads, d, d] from sums over pixels, float32.
 
         Each channel is scaled to unit length over the pixels, so that the maps do not
-        depend on how many pixels there are.
+        depend on the number of pixels.
 
         Args:
           products: Queries times keys, [..., heads, d, d].
-          query_squares: [..., heads, d].
-          key_squares: [..., heads, d].
+          query_squares: Squared queries, [..., heads, d].
+          key_squares: Squared keys, [..., heads, d].
         """
         lengths = (
             jnp.sqrt(query_squares + _EPSILON)[..., None]
@@ -84,16 +84,16 @@ class ChannelAttention(nnx.Module):
 
 
 class LocalChannelAttention(ChannelAttention):
-    """Attention over channels whose sums run over a box of cells around each cell.
+    """Attention over channels with sums over a box of cells around each cell.
 
     Pixels are summed per square cell, and cells over a box of (2 r + 1) x (2 r + 1). At
-    the border the box is shifted inwards and not clipped; where the image has fewer cells,
-    it covers them all, and the result is that of `ChannelAttention`. Each cell has its own
-    maps, and a pixel applies those of the four nearest cell centres with bilinear
-    weights, so that nothing steps where cells meet.
+    the border the box is shifted inwards, not clipped; where the image has fewer cells, it
+    covers all of them, and the result is that of `ChannelAttention`. Each cell has its own
+    maps. A pixel applies the maps of the four nearest cell centres with bilinear weights,
+    so that results are continuous across cells.
 
-    Note: the paper says nothing about sums. With sums over the whole image, a network that
-    was trained on small crops does next to nothing on a large photograph.
+    Note: the paper is silent about sums. With sums over the whole image, a network that
+    was trained on small crops hardly changes a large photograph.
 
     Attributes:
       cell: Side of a cell, in pixels of the features.
@@ -108,7 +108,7 @@ class LocalChannelAttention(ChannelAttention):
         self.grid = cell
 
     def _attend(self, query, key, value) -> jax.Array:
-        """Values [N, H, W, C] mixed by the maps of the cells around each pixel."""
+        """Applies the maps of the cells around each pixel to the values [N, H, W, C]."""
         maps = self._maps(*self._sums(query, key))
         rows = jnp.einsum(
             "iy,nyxhde->nixhde",
@@ -119,7 +119,7 @@ class LocalChannelAttention(ChannelAttention):
         return _apply_maps(rows.astype(value.dtype), value, self.cell)
 
     def _sums(self, query, key) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Products and squares as `_maps` takes them, [N, rows, columns, heads, ...]."""
+        """Arguments of `_maps` for each cell, [N, rows, columns, heads, ...]."""
         query, key = (
             _pad(
                 part,
@@ -149,14 +149,14 @@ class LocalChannelAttention(ChannelAttention):
             _box_matrix(num_cells, self.radius) for num_cells in products.shape[1:3]
         ]
         return tuple(
-            # In full precision: few products, of which a GPU would round the factors.
+            # Full precision: few products, and a GPU would round their factors.
             jnp.einsum("Yy,Xx,nyx...->nYX...", *boxes, sums, precision="highest")
             for sums in (products, *squares)
         )
 
 
 def _box_matrix(num_cells: int, radius: int) -> np.ndarray:
-    """1 where the sums of a cell (row) include a cell (column), along one axis."""
+    """Ones where the box of a cell (row) includes a cell (column), along one axis."""
     size = min(2 * radius + 1, num_cells)
     first = np.clip(np.arange(num_cells) - radius, 0, num_cells - size)[:, None]
     cells = np.arange(num_cells)
@@ -164,28 +164,26 @@ def _box_matrix(num_cells: int, radius: int) -> np.ndarray:
 
 
 def _weights_of_rows(height: int, cell: int) -> np.ndarray:
-    """Linear weights [height, cells] of the cells' maps for each row of pixels."""
+    """Linear weights [height, cells] of the maps for each row of pixels."""
     num_cells = -(-height // cell)
-    place = (np.arange(height) + 0.5) / cell - 0.5  # in cells, from the first centre
+    place = (np.arange(height) + 0.5) / cell - 0.5  # in cells
     distance = np.abs(np.clip(place, 0, num_cells - 1)[:, None] - np.arange(num_cells))
     return np.maximum(1 - distance, 0).astype(np.float32)
 
 
 def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
-    """Values mixed by maps that are interpolated along each row of pixels.
+    """Applies maps that are interpolated along each row of pixels.
 
-    Between two cell centres, a row's pixels share two maps. Both are applied by one
-    product: of the maps side by side, and the values weighted for each of them.
+    Between two cell centres, the pixels of a row share two maps. One product applies both:
+    the maps side by side, times the values weighted for each map.
 
     Args:
-      rows: Maps of each row of pixels at the cells' centres, [N, H, cells, heads, d, d].
+      rows: Maps of each row of pixels at the cell centres, [N, H, cells, heads, d, d].
       value: [N, H, W, heads * d].
-      cell: In pixels.
+      cell: Side of a cell, in pixels.
     """
     width, (num_cells, d) = value.shape[2], (rows.shape[2], rows.shape[-1])
-    before = (
-        cell - cell // 2
-    )  # so that the first centre starts a group of `cell` pixels
+    before = cell - cell // 2  # the first centre then starts a group of `cell` pixels
     after = (num_cells + 1) * cell - before - width
     value = einops.rearrange(
         _pad(value, left=before, right=after),
@@ -193,7 +191,7 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
         q=cell,
         d=d,
     )
-    # Beyond the first and the last centre both maps are those of that cell.
+    # Beyond the first and the last centre both maps are the same.
     rows = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2)
     maps = jnp.concatenate([rows[:, :, :-1], rows[:, :, 1:]], axis=-1)
     right = (np.arange(cell) + cell // 2 + 0.5) / cell - 0.5  # weight of the right map
@@ -220,12 +218,12 @@ def _sum_of_products(pattern, a, b):
 class WindowAttention(nnx.Module):
     """Attention of pixels within square windows, with learnt relative position bias.
 
-    Following Liu et al., Swin Transformer (2021), but shifted windows are cut at the
-    border and not rolled around it, so that no mask between regions is needed.
+    As in Liu et al., Swin Transformer (2021), except that shifted windows are cut at the
+    border instead of rolled around it, so that no mask between regions is needed.
 
     Attributes:
-      window: Side of a window in pixels.
-      shift: Rows and columns by which the first window is cut short.
+      window: Side of a window, in pixels.
+      shift: Rows and columns that the first window lacks.
     """
 
     def __init__(
@@ -289,11 +287,11 @@ class WindowAttention(nnx.Module):
 class DenseAttention(nnx.Module):
     """Attention of all positions of a coarse grid over all others.
 
-    Features are averaged over `pool` x `pool` pixels, attended, and the result is
-    repeated back. Its cost grows with the square of the pixels: for research.
+    Features are averaged over `pool` x `pool` pixels, and the result is repeated back. The
+    cost grows with the square of the pixels: for research.
     """
 
-    grid = None  # it looks everywhere
+    grid = None  # it needs the whole image
 
     def __init__(self, width: int, *, head_width: int, pool: int, rngs: nnx.Rngs):
         self.num_heads = _num_heads(width, head_width)
@@ -334,50 +332,3 @@ def _num_heads(width: int, head_width: int) -> int:
             "choose a head_width that divides it."
         )
     return width // head_width
-
-
-def make_global_branch(
-    kind: str,
-    width: int,
-    *,
-    block_index: int,
-    head_width: int,
-    cell: int,
-    radius: int,
-    window: int,
-    dense_pool: int,
-    rngs: nnx.Rngs,
-) -> nnx.Module:
-    """Returns the global branch `kind`: "channel", "window" or "dense".
-
-    Args:
-      kind: Form of the attention.
-      width: Channels of the features.
-      block_index: Position of the block; every second block shifts its windows.
-      head_width: Channels of a head.
-      cell: Side of a cell in pixels of the features (`channel`); 0 for sums over the
-        whole image.
-      radius: Cells on each side of a cell that its sums include (`channel`).
-      window: Side of a window in pixels of the features (`window`).
-      dense_pool: Pixels averaged per side before attention (`dense`).
-      rngs: Random streams.
-
-    Raises:
-      ValueError: If the kind is unknown or the head width does not divide the width.
-    """
-    if kind == "channel" and cell:
-        return LocalChannelAttention(
-            width, head_width=head_width, cell=cell, radius=radius, rngs=rngs
-        )
-    if kind == "channel":
-        return ChannelAttention(width, head_width=head_width, rngs=rngs)
-    if kind == "window":
-        shift = window // 2 if block_index % 2 else 0
-        return WindowAttention(
-            width, head_width=head_width, window=window, shift=shift, rngs=rngs
-        )
-    if kind == "dense":
-        return DenseAttention(width, head_width=head_width, pool=dense_pool, rngs=rngs)
-    raise ValueError(
-        f"Unknown global branch {kind!r}; choose 'channel', 'window' or 'dense'."
-    )

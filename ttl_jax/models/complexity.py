@@ -1,7 +1,7 @@
 """Sizes of networks: parameters, and multiply-adds counted over the jaxpr.
 
-XLA's own cost analysis counts the body of a loop once, and counts everything; the
-field's figures count convolutions and matrix products alone, as is done here.
+XLA's cost analysis counts the body of a loop once, and counts all operations. As usual in
+this field, only convolutions and matrix products are counted here.
 """
 
 import math
@@ -13,7 +13,7 @@ from jax.extend import core
 
 
 def num_params(module: nnx.Module) -> int:
-    """Returns the number of trainable numbers of a module."""
+    """Returns the number of trainable parameters of a module."""
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
@@ -21,7 +21,7 @@ def multiply_adds(fun: Callable, *arguments: jax.Array | jax.ShapeDtypeStruct) -
     """Returns the multiply-adds of convolutions and matrix products of `fun`.
 
     Args:
-      fun: A function of arrays; it is traced, not run.
+      fun: Function of arrays; it is traced, not run.
       *arguments: Arrays, or their shapes and types.
     """
     return _count(jax.make_jaxpr(fun)(*arguments).jaxpr)
@@ -42,8 +42,8 @@ def _count_equation(equation) -> int:
         num_outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         return equation.outvars[0].aval.size * (kernel.size // num_outputs)
     if name == "cond":
-        # One branch runs. Of the depthwise convolution's forms, that with a convolution
-        # counts; the other one's sums of products are the same number.
+        # One branch runs. The depthwise convolution's branch with sums of products has as
+        # many multiply-adds as its branch with a convolution, which is counted.
         return max(_count(branch.jaxpr) for branch in params["branches"])
     repeats = params["length"] if name == "scan" else 1
     return repeats * sum(_count(inner) for inner in _inner_jaxprs(params))

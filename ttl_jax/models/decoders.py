@@ -1,11 +1,13 @@
 """Decoders of Fig. 3: features to an image, or to one number."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ttl_jax import presets
 from ttl_jax.models import layers
 
 
@@ -16,16 +18,16 @@ class ImageDecoder(nnx.Module):
     back by PixelShuffle, joined by a shallow 3x3 conv of the image itself at full
     resolution, and pass one local block first: without that skip, fine detail is lost.
 
-    Args of `__call__`: features [N, ceil(H / s), ceil(W / s), width] and the image
-    [N, H, W, 3] in [0, 1]; the result [N, H, W, 3] is not clipped.
+    Takes features [N, ceil(H / s), ceil(W / s), width] and the image [N, H, W, 3] in
+    [0, 1]. Returns [N, H, W, 3], not clipped.
 
     Attributes:
       width: Channels of the features.
       stem_stride: s, the stride of the encoder's stem.
       skip_width: Channels of the skip; 0 leaves it out.
-      residual: Whether the network predicts the change of the image, starting at no
-        change, and not the image.
-      grid: Pixels of the image after which the windows of all pools start together again.
+      residual: Whether the network predicts the change of the image, initially zero,
+        instead of the image.
+      grid: Period of the windows of all pools together, in pixels of the image.
     """
 
     def __init__(
@@ -68,6 +70,13 @@ class ImageDecoder(nnx.Module):
         self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
         self.grid = self.spp.grid * stem_stride
 
+    @classmethod
+    def from_preset(cls, name: str, *, rngs: nnx.Rngs) -> Self:
+        """Returns the decoder of a preset, see `AGLFEncoder.from_preset`."""
+        preset = presets.PRESETS[name]
+        sizes = {field: preset["encoder"][field] for field in ("width", "stem_stride")}
+        return cls(**sizes, **preset["decoder"], rngs=rngs)
+
     def __call__(self, features: jax.Array, image: jax.Array) -> jax.Array:
         h, w = image.shape[1:3]
         x = layers.pixel_shuffle(self.spp(features), self.stem_stride)
@@ -84,8 +93,8 @@ class ImageDecoder(nnx.Module):
 class RainClassifier(nnx.Module):
     """Features [N, h, w, C] to one number per image, [N] (D_recog).
 
-    SPP, average over the pixels, fully connected. Trained towards 1 for rainy and 0 for
-    rain-free images; no sigmoid, since Eq. 1 is a plain squared distance.
+    SPP, mean over the pixels, one linear layer. The targets are 1 for rainy and 0 for
+    rain-free images; there is no sigmoid, since Eq. 1 is a plain squared distance.
     """
 
     def __init__(
@@ -99,7 +108,7 @@ class RainClassifier(nnx.Module):
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
-        # Starts between the two labels: random scores make Eq. 1 diverge at first.
+        # Scores start between the two labels: with random ones Eq. 1 diverges.
         self.to_score = nnx.Linear(
             width,
             1,
@@ -107,6 +116,13 @@ class RainClassifier(nnx.Module):
             bias_init=nnx.initializers.constant(0.5),
             rngs=rngs,
         )
+
+    @classmethod
+    def from_preset(cls, name: str, *, rngs: nnx.Rngs) -> Self:
+        """Returns the classifier of a preset, see `AGLFEncoder.from_preset`."""
+        preset = presets.PRESETS[name]
+        pooling = {field: preset["decoder"][field] for field in ("pools", "pool_width")}
+        return cls(width=preset["encoder"]["width"], **pooling, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
         return self.to_score(self.spp(features).mean(axis=(1, 2)))[:, 0]

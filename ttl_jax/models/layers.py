@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-# Rows per strip of the CPU form of the depthwise convolution. The loop keeps XLA from
-# fusing the sum of shifts into each consumer, where it would be computed again.
+# Rows per strip of the depthwise convolution on CPUs. The loop keeps XLA from fusing the
+# sum of shifts into each consumer, which would compute it again.
 _STRIP_ROWS = 32
 
 
@@ -22,8 +22,8 @@ _STRIP_ROWS = 32
 def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution of each channel with its own kernel, zero-padded to equal size.
 
-    On the CPU it runs as a sum of shifted products, 10 to 40 times faster there than
-    XLA's grouped convolution; on other backends as `lax.conv_general_dilated`.
+    On CPUs it is a sum of shifted products, 10 to 40 times faster than XLA's grouped
+    convolution; on other backends `lax.conv_general_dilated`.
 
     Args:
       x: Features [N, H, W, C].
@@ -42,8 +42,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _check_odd(sides):
     if any(side % 2 == 0 for side in sides):
         raise ValueError(
-            f"A depthwise kernel needs odd sides, not {sides}: an even one has no centre "
-            "pixel."
+            f"A depthwise kernel needs odd sides, with a centre pixel, not {sides}."
         )
 
 
@@ -72,15 +71,15 @@ def _grouped_conv(x, kernel):
 
 
 def _grouped_conv_grads(x, kernel, grad):
-    # Not the grouped convolution's own gradient by the kernel: cuDNN computes that of 7x7
-    # kernels channel by channel, at 6 times the time of the sums.
+    # cuDNN computes the grouped convolution's own gradient by a 7x7 kernel channel by
+    # channel, in 6 times the time of these sums.
     kernel_grad = _tap_sums(_pad_for(kernel, x), kernel, grad)
     x_grad = _grouped_conv(grad, kernel[::-1, ::-1])
     return x_grad, kernel_grad.astype(kernel.dtype)
 
 
 def _tap_sums(padded, kernel, grad):
-    """Gradient by the kernel, of the rows that `grad` has."""
+    """Gradient by the kernel, over the rows of `grad`."""
     _, h, w, _ = grad.shape
     kh, kw, _ = kernel.shape
     dtype = jnp.promote_types(grad.dtype, jnp.float32)
@@ -115,15 +114,15 @@ def _shifted_sum(x, kernel):
         )
         return lax.dynamic_update_slice_in_dim(out, total, i * rows, axis=1)
 
-    # Every row is overwritten. Zeros to begin with would depend on nothing, and XLA
-    # would hold those of all layers at once: 2.6 KB per pixel in `small`, not 1.0.
+    # Every row is overwritten. Zeros would depend on no input, and XLA would hold those of
+    # all layers at once: 2.6 KB per pixel in `small` instead of 1.0.
     out = jnp.pad(x, ((0, 0), (0, num_strips * rows - h), (0, 0), (0, 0)))
     return lax.fori_loop(0, num_strips, add_strip, out)[:, :h]
 
 
 def _shifted_sum_grads(x, kernel, grad):
     padded = _pad_for(kernel, x)
-    dtype = jnp.promote_types(x.dtype, jnp.float32)  # of the sums
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
 
     def add_row(y, total):
         rows = lax.dynamic_slice_in_dim(padded, y, kernel.shape[0], axis=1)
@@ -153,8 +152,8 @@ class DepthwiseConv(nnx.Module):
 class Pointwise(nnx.Linear):
     """1x1 convolution, [N, H, W, C_in] to [N, H, W, C_out].
 
-    The product runs on a flat (pixels, channels) view: on the CPU its gradients take half
-    the time of those of a 4-D operand.
+    The product runs on a flat (pixels, channels) view: on CPUs that halves the time of its
+    gradients.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -174,8 +173,8 @@ class SpatialAttention(nnx.Module):
     """Weights each pixel by a map in (0, 1) computed from all channels.
 
     "A spatial attention module to highlight rainy contents" (section Network Structure).
-    Note: the paper gives no form; mean and maximum over the channels, a convolution and
-    a sigmoid are the common one (Woo et al., CBAM, 2018).
+    Note: the paper gives no form; this is the common one (Woo et al., CBAM, 2018): mean
+    and maximum over the channels, a convolution and a sigmoid.
     """
 
     def __init__(self, *, kernel_size: int = 7, rngs: nnx.Rngs):
@@ -191,8 +190,8 @@ class SpatialAttention(nnx.Module):
 class LocalBranch(nnx.Module):
     """The CNN block of Fig. 4: depthwise conv, norm, 1x1 expand, GELU, 1x1.
 
-    Note: the paper says "inspired by (Liu et al. 2022)", most likely ConvNeXt, whose
-    block this is, without its layer scale (β of Fig. 4 takes that place).
+    Note: the paper says "inspired by (Liu et al. 2022)". This is the block of ConvNeXt
+    without its layer scale, which β of Fig. 4 replaces.
     """
 
     def __init__(
@@ -224,13 +223,12 @@ class SpatialPyramidPooling(nnx.Module):
     """Adds context of several scales, [N, H, W, C] to the same shape ("SPP").
 
     Average pools of fixed windows, a 3x3 conv to a few channels each, ReLU, nearest
-    upsampling, concatenation with the input, 3x3 conv. Fixed windows, not a fixed
-    number of bins, keep the result independent of the image's size.
-    Note: the paper gives no form; this one follows the first author's earlier public
-    network.
+    upsampling, concatenation with the input, 3x3 conv. With fixed windows, unlike a fixed
+    number of bins, results do not depend on the size of the image.
+    Note: the paper gives no form; this follows the first author's earlier public network.
 
     Attributes:
-      grid: Pixels after which the windows of all pools start together again.
+      grid: Period of the windows of all pools together, in pixels of the features.
     """
 
     def __init__(
@@ -261,7 +259,7 @@ class SpatialPyramidPooling(nnx.Module):
 def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
     """Means over windows laid edge to edge, [N, ceil(H / wh), ceil(W / ww), C].
 
-    Windows that reach over the border average the pixels that exist.
+    Windows across the border average the pixels inside.
     """
     (h, w), (wh, ww) = x.shape[1:3], window
     padding = ((0, 0), (0, -h % wh), (0, -w % ww), (0, 0))

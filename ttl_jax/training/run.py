@@ -17,7 +17,7 @@ from ttl_jax.training import best, config_check, loop, sharding, stopping
 from ttl_jax.training import state as train_state
 from ttl_jax.training.metric_writer import MetricWriter
 from ttl_jax.training.step import metric_names
-from ttl_jax.weights import checkpoint, flat_params, saved_runs
+from ttl_jax.weights import checkpoint, flat_params, saved_runs, trained
 
 LISTING = "images.json"
 
@@ -37,7 +37,7 @@ class Trained:
 
     def load_modules(self) -> dict[str, nnx.Module]:
         """Returns the trained modules by name, with the weights that were evaluated."""
-        params, _ = saved_runs.load_modules(self.directory)
+        params, _ = trained.load(self.directory)
         modules = {}
         for name in self._stage.trainable:
             make = self._stage.modules[name]

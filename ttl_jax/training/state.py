@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Source, Stage
 from ttl_jax.training import sharding
-from ttl_jax.weights import fingerprints, flat_params, weight_sources
+from ttl_jax.weights import fingerprints, flat_params, trained
 from ttl_jax.weights.flat_params import Params
 
 
@@ -103,7 +103,7 @@ def load_sources(stage: Stage, workdir: pathlib.Path) -> Loaded:
     """
     check_present(stage, workdir)
     runs = {
-        run: weight_sources.load_modules(weight_sources.locate(workdir, run))
+        run: trained.load(trained.locate(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
     }
     for run, (_, metadata) in runs.items():
@@ -200,9 +200,9 @@ def check_present(
     """
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        path = weight_sources.locate(workdir, source.run)
+        path = trained.locate(workdir, source.run)
         is_coming = any(path.is_relative_to(run_dir) for run_dir in earlier)
-        if not is_coming and not weight_sources.exist(path):
+        if not is_coming and not trained.exist(path):
             missing[source.run] = source
     if unknown := [run for run, source in missing.items() if not source.command]:
         raise ValueError(

@@ -1,1 +1,1 @@
-"""Weights on disk: checkpoints, packed files, what ships, networks rebuilt from them."""
+"""Weights on disk: checkpoints, packed files, shipped weights, networks rebuilt from them."""

@@ -4,10 +4,10 @@ A step holds
 
     params/<module>/<leaf>    the weights of each trainable module
     ema/<module>/<leaf>       their moving average, where the run keeps one
-    progress/                 step, optimizer state and so on, to go on training
-    metadata                  JSON: config, networks, where modules were loaded from
+    progress/                 step, optimizer state and the rest that resuming needs
+    metadata                  JSON: config, networks, origins of loaded modules
 
-and nothing else. A leaf is an array of `flat_params`; each is verified when it is read.
+and nothing else. A leaf is an array of `flat_params`; reading verifies each.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ from ttl_jax.weights import fingerprints, flat_params, saved_runs
 
 
 class _LatestAndBest:
-    """Which steps stay: the last ones, and the best.
+    """Orbax policy that keeps the last steps and the best one.
 
     Attributes:
-      best_step: The best one, if any is.
+      best_step: The best step so far, or None.
     """
 
     def __init__(self, num_latest: int):
@@ -34,7 +34,7 @@ class _LatestAndBest:
         self._num_latest = num_latest
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
-        """For each saved step, ascending, whether it stays; Orbax asks."""
+        """Returns for each saved step, ascending, whether it stays."""
         del context
         first_latest = len(checkpoints) - self._num_latest
         return [
@@ -55,7 +55,7 @@ class Checkpointer:
         self._folder = run_dir / saved_runs.FOLDER
         self._kept = _LatestAndBest(keep)
         if jax.process_index() == 0:
-            self._remove_partial()  # what a kill has left
+            self._remove_partial()  # steps that a kill cut short
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder.absolute(),
@@ -69,29 +69,27 @@ class Checkpointer:
         except Exception as error:  # Orbax looks into each step.
             raise ValueError(
                 f"{self._folder.absolute()} cannot be opened: "
-                f"{saved_runs.reason_of(error)}. Move the step that is damaged elsewhere, "
-                "and start again."
+                f"{saved_runs.reason_of(error)}. Move the damaged step elsewhere, and start "
+                "again."
             ) from error
 
     def latest_step(self) -> int | None:
-        """Returns the last step saved whole, or None."""
+        """Returns the last step that was saved completely, or None."""
         return self._manager.latest_step()
 
     def save(self, step: int, items: Mapping[str, Any], metadata: Mapping) -> None:
-        """Begins to write a step in the background; the arrays may be donated after.
+        """Starts to write a step in the background; the arrays may be donated afterwards.
 
-        Once it is written whole, those steps go that are neither among the last nor the
-        best.
+        When the step is complete, older steps are removed, except the last and the best.
 
         Args:
-          step: Updates done.
+          step: Number of updates done.
           items: Trees of arrays by item, `params` among them.
-          metadata: Values that JSON can hold; "best", where it is not None, has the best
-            "step" so far.
+          metadata: JSON values; `best`, unless None, holds the best `step` so far.
 
         Raises:
-          OSError: If a step, this one or the one before, cannot be written. The last
-            good one stays.
+          OSError: If this step or the one before cannot be written. The last good step
+            stays.
         """
         self._kept.best_step = (metadata.get("best") or {}).get("step")
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
@@ -103,14 +101,14 @@ class Checkpointer:
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
     def restore(self, step: int, items: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the items of a step, placed as their templates are.
+        """Returns the items of a step, placed as their templates.
 
         Args:
-          step: A step that was saved.
+          step: Number of a saved step.
           items: Trees of arrays or `jax.ShapeDtypeStruct` with sharding, by item.
 
         Raises:
-          ValueError: If a leaf's name, shape or type is not the template's.
+          ValueError: If a leaf's name, shape or type differs from the template's.
           CheckpointError: If the step is damaged.
         """
         source = f"{self.run_dir} at step {step}"
@@ -136,11 +134,7 @@ class Checkpointer:
         return {name: restored[name] for name in items}
 
     def close(self) -> None:
-        """Waits, then releases the run's files.
-
-        Raises:
-          OSError: As `save`.
-        """
+        """Waits until writing is done, and releases the run's files; raises as `save`."""
         with self._saving():
             self._manager.close()
 
@@ -150,7 +144,7 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Tells what fails to be written, and leaves nothing of it."""
+        """Raises an `OSError` for any fault in the block, and removes the partial step."""
         try:
             yield
         except Exception as error:  # Orbax and TensorStore raise nearly anything.

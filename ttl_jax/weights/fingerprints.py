@@ -1,4 +1,4 @@
-"""Numbers that tell whether arrays are the same: digests of weights, checksums of trees."""
+"""Digests of weights and checksums of trees, to compare arrays without storing them."""
 
 import hashlib
 import zlib
@@ -23,11 +23,10 @@ def digest(params: Mapping[str, Any]) -> str:
 
 
 def checksum(tree) -> int | str:
-    """Returns what any changed bit of the arrays in a tree changes, or of their names.
+    """Returns a checksum of all leaf names and bytes, in any order of the leaves.
 
-    It does not depend on their order, which a template may change. Where arrays are
-    spread over several processes, none of which has them whole, all call this alike, and
-    the devices sum up what is a text then.
+    For arrays that are spread over several processes, every process must call this; the
+    devices then sum the bytes, and the checksum is a string.
     """
     leaves = flatten(tree)
     if not all(map(_is_whole_here, leaves.values())):
@@ -39,16 +38,16 @@ def checksum(tree) -> int | str:
 
 
 def verify_checksum(tree, saved: int | str | None) -> None:
-    """Refuses arrays that are not those that were saved; disks flip bits.
+    """Checks that arrays are those that were saved; disks flip bits.
 
-    Not so where they were saved whole and are spread over processes now.
+    Arrays that were saved whole and are spread over processes now are not checked.
 
     Args:
       tree: Arrays.
-      saved: Their `checksum` when they were saved; None where there was none.
+      saved: Their `checksum` at saving; None skips the check.
 
     Raises:
-      ValueError: If it is another one.
+      ValueError: If the checksum differs.
     """
     if saved is None:
         return
@@ -73,9 +72,9 @@ def _spread_checksum(leaves: Mapping[str, Any]) -> str:
 
 
 def _sum_bytes(leaf) -> int:
-    """Sum of an array's bytes, each times its own odd number, modulo 2**32.
+    """Sum of an array's bytes, each times an odd number of its own, modulo 2**32.
 
-    An odd factor has an inverse there: no byte can change alone without the sum.
+    Odd factors are invertible modulo 2**32, so that one changed byte changes the sum.
     """
     if _is_whole_here(leaf):
         values = np.frombuffer(np.asarray(leaf).tobytes(), np.uint8).astype(np.uint32)

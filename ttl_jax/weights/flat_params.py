@@ -1,6 +1,6 @@
 """A module's params as a flat dict from dotted names ("blocks.0.alpha") to arrays.
 
-So a checkpoint can be read, listed and compared without the code that made it.
+Checkpoints in this form can be read, listed and compared without the code of the model.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
 
 
 def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Module:
-    """Returns the module that `split_module` took apart, with the given params."""
+    """Returns the module of a structure from `split_module`, with the given params."""
     flat = [
         (tuple(int(k) if k.isdigit() else k for k in name.split(".")), nnx.Param(value))
         for name, value in params.items()
@@ -35,16 +35,16 @@ def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Mo
 def verify_params(
     loaded: Mapping[str, Any], wanted: Mapping[str, Any], *, source: str, module: str
 ) -> None:
-    """Checks that loaded params are those wanted: every name, shape and type.
+    """Checks that loaded params have the wanted names, shapes and types.
 
     Args:
       loaded: Params by dotted name.
       wanted: Arrays or `jax.ShapeDtypeStruct` by dotted name.
-      source: Where they were loaded from, for the message.
+      source: Run or file of the loaded params, for the message.
       module: Name of the module, for the message.
 
     Raises:
-      ValueError: Naming up to five leaves that differ.
+      ValueError: If any differ; names up to five.
     """
 
     def form(leaf):

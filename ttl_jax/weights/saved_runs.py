@@ -1,7 +1,7 @@
-"""Reads what runs have saved: their steps, what those tell of themselves, the weights.
+"""Reads saved steps of runs: their metadata and arrays.
 
-Whatever makes a step unreadable is a `CheckpointError`, which tells the way out. To read
-runs no code of whoever wrote it.
+Every fault that makes a step unreadable raises a `CheckpointError`, whose message names
+the way out. Reading runs no code of the author.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from ttl_jax.weights.flat_params import Params
 
 FOLDER = "checkpoints"
 BEST = "best"  # runs/derain/best names the best step of runs/derain
-CHECKSUMS = "checksums"  # of each item's arrays, in a step's metadata
+CHECKSUMS = "checksums"  # metadata entry: checksum of each item's arrays
 
-# Trained weights hardly compress. Arrays that claim more than so many times what their
-# step has on disk are not read, as sizes that somebody forged would fill the memory.
+# Trained weights hardly compress. Arrays that claim more than this many times their bytes
+# on disk are not read: forged sizes would fill the memory.
 _MAX_EXPANSION = 100
 _ALWAYS_READ = 2**28  # bytes
 
 
 class CheckpointError(ValueError):
-    """A saved step that cannot be read; names it, what is wrong, and the way out.
+    """A saved step cannot be read; the message names it, the fault and the way out.
 
     Attributes:
-      fault: The same without the way out, and no full stop.
+      fault: The message without the way out and the full stop.
     """
 
     def __init__(self, run_dir: pathlib.Path, step: int, reason: str):
@@ -50,9 +50,9 @@ class CheckpointError(ValueError):
 
 
 def saved_steps(run_dir: pathlib.Path) -> list[int]:
-    """Returns the steps that a run has saved, ascending; none if it never began.
+    """Returns the steps that a run has saved, ascending; empty if it never began.
 
-    What was being written when a run was killed has another name.
+    Steps that were cut short by a kill have other names.
     """
     folder = run_dir / FOLDER
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -60,12 +60,12 @@ def saved_steps(run_dir: pathlib.Path) -> list[int]:
 
 
 def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
-    """Returns what `Checkpointer.save` was given as the metadata of a step.
+    """Returns the metadata of a step, with checksums by item.
 
-    And the entry "checksums" by item, which is empty in steps of earlier versions.
+    The checksums are empty in steps of earlier versions.
 
     Raises:
-      CheckpointError: If they cannot be read, or are not what training writes.
+      CheckpointError: If the metadata cannot be read, or training did not write them.
     """
     metadata = _read_item(run_dir, step, "metadata")
     if not is_metadata(metadata):
@@ -74,8 +74,16 @@ def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
     return {CHECKSUMS: {}} | metadata
 
 
+def read_progress(run_dir: pathlib.Path) -> tuple[int, int | None]:
+    """Returns a run's last saved step and its `num_steps`; 0 and None before the first."""
+    steps = saved_steps(run_dir)
+    if not steps:
+        return 0, None
+    return steps[-1], read_metadata(run_dir, steps[-1])["config"]["num_steps"]
+
+
 def is_metadata(value) -> bool:
-    """Whether JSON has the form that the readers of metadata rely on."""
+    """Whether JSON has the form that readers of metadata rely on."""
     match value:
         case {
             "config": {"num_steps": int()},
@@ -108,12 +116,11 @@ def _has(value, /, **types) -> bool:
 
 
 def find_run(path: pathlib.Path) -> pathlib.Path:
-    """Returns the run's folder for a run, its best step, `checkpoints` or one of them.
+    """Returns a run's folder, given by a path as in `read`, or by its `checkpoints`.
 
     Raises:
-      ValueError: If no checkpoint lies there.
+      ValueError: If the path holds no checkpoint.
     """
-    path = pathlib.Path(path)
     if (path / FOLDER).is_dir():
         return path
     if path.name == BEST and (path.parent / FOLDER).is_dir():
@@ -127,21 +134,21 @@ def find_run(path: pathlib.Path) -> pathlib.Path:
     )
 
 
-def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
-    """Loads the weights of a run: the moving average where it keeps one.
+def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
+    """Reads the weights of a run: the moving average where the run keeps one.
 
     Args:
-      path: A run's folder, for its last step; the name "best" inside it, for its best
-        one (`config.best_metric`); or one step's folder inside its `checkpoints`.
+      path: A run's folder, for its last step; `best` inside it, for its best step
+        (`config.best_metric`); or one step's folder inside its `checkpoints`.
 
     Returns:
       Params by module, on the host; and the metadata with the entry `step` added.
 
     Raises:
-      ValueError: If there is no finished checkpoint, or none was chosen as the best.
+      ValueError: If there is no finished checkpoint, or no step was chosen as the best.
       CheckpointError: If the step is damaged.
     """
-    run_dir, step = find_step(pathlib.Path(path))
+    run_dir, step = find_step(path)
     metadata = read_metadata(run_dir, step)
     modules = _read_arrays(
         run_dir, step, "ema" if metadata["ema"] else "params", metadata
@@ -151,7 +158,7 @@ def load_modules(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]
 
 
 def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Returns the run's folder and the step that a path names, as `load_modules`."""
+    """Returns the run's folder and the step that a path names, as in `read`."""
     run_dir = find_run(path)
     steps = saved_steps(run_dir)
     step = max(steps, default=None)
@@ -174,13 +181,13 @@ def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
 
 
 def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
-    """Renames the last steps of a run that cannot be read, down to the first that can.
+    """Renames the steps after the last step that can be read.
 
     Returns:
-      What was wrong with each of them, and what it is called now.
+      For each renamed step a line with its fault and its new name.
 
     Raises:
-      CheckpointError: If none can be read; nothing is renamed then.
+      CheckpointError: If no step can be read; then nothing is renamed.
     """
     faults: dict[int, CheckpointError] = {}
     for step in reversed(saved_steps(run_dir)):
@@ -206,7 +213,7 @@ def _set_aside(run_dir: pathlib.Path, step: int) -> pathlib.Path:
 def _read_arrays(
     run_dir: pathlib.Path, step: int, item: str, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """An item of arrays, on the host, as it was saved."""
+    """Returns an item's arrays, on the host, after verifying their checksum."""
     arrays = _read_item(run_dir, step, item)
     with reading(run_dir, step, item):
         fingerprints.verify_checksum(arrays, metadata[CHECKSUMS].get(item))
@@ -214,10 +221,10 @@ def _read_arrays(
 
 
 def _read_item(run_dir: pathlib.Path, step: int, name: str):
-    """An item as it was saved, arrays on the host."""
+    """Returns an item of a step: JSON, or arrays on the host."""
     folder = (run_dir / FOLDER / str(step)).absolute()
     handler = ocp.CompositeCheckpointHandler(**make_handlers())
-    # Each process reads for itself, whether the others do or not.
+    # Each process reads alone, whether the others read or not.
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
@@ -231,7 +238,7 @@ def _read_item(run_dir: pathlib.Path, step: int, name: str):
         else:
             saved = reader.metadata(folder).item_metadata[name]
             _check_expansion(fingerprints.flatten(saved), folder)
-            # Without a template Orbax asks for the devices that there were in training.
+            # Without a template Orbax asks for the devices of training.
             template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), saved)
             argument = ocp.args.StandardRestore(template)
         return reader.restore(folder, args=ocp.args.Composite(**{name: argument}))[name]
@@ -250,7 +257,7 @@ def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
 
 
 def make_handlers() -> dict[str, ocp.CheckpointHandler]:
-    """Returns how Orbax writes and reads each item of a step."""
+    """Returns the handlers by which Orbax writes and reads the items of a step."""
     arrays = ("params", "ema", "progress")
     return {
         **{name: ocp.StandardCheckpointHandler() for name in arrays},
@@ -260,11 +267,10 @@ def make_handlers() -> dict[str, ocp.CheckpointHandler]:
 
 @contextlib.contextmanager
 def reading(run_dir: pathlib.Path, step: int, *items: str) -> Iterator[None]:
-    """Turns what fails in the block into a `CheckpointError`; items have to be there."""
+    """Raises a `CheckpointError` if an item is missing, or for any fault in the block."""
     folder = run_dir / FOLDER / str(step)
     if missing := [item for item in items if not (folder / item).is_dir()]:
-        reason = f"it lacks its {' and '.join(missing)}"
-        raise CheckpointError(run_dir, step, reason)
+        raise CheckpointError(run_dir, step, f"it lacks its {' and '.join(missing)}")
     try:
         yield
     except CheckpointError:
@@ -275,7 +281,7 @@ def reading(run_dir: pathlib.Path, step: int, *items: str) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first cause of an error, on one line, without TensorStore's settings."""
+    """Returns the first cause of an error on one line, without TensorStore's settings."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = re.split(r" \[(?:tensorstore_spec|os_error_code)=", str(error))[0]

@@ -1,46 +1,44 @@
-"""The weights that come with the package; MODEL_CARD.md beside this file tells of them."""
+"""The weights that come with the package, by name; MODEL_CARD.md describes them."""
 
 import os
 import pathlib
 
-# The name by which flags and configs ask for them, in place of a path.
-SHIPPED = "shipped"
+SHIPPED = "shipped"  # stands for the weights in flags and configs, in place of a path
 
 _FOLDER = pathlib.Path(__file__).resolve().parent
 DERAIN = _FOLDER / "derain.safetensors"  # removes rain
-RECOG = _FOLDER / "recog.safetensors"  # tells rain; took no part in training the other
+RECOG = _FOLDER / "recog.safetensors"  # recognizes rain; no teacher of `DERAIN`
 
 # Weights that remove rain, by name. Those of version 0.1 sum over the whole image.
 _DERAIN = {SHIPPED: DERAIN, f"{SHIPPED}@0.1": _FOLDER / "derain_0.1.safetensors"}
 _NAMES = {path: name for name, path in _DERAIN.items()} | {RECOG: SHIPPED}
 
 
-def find_derain(path: str | os.PathLike | None) -> pathlib.Path:
-    """Returns the path of weights that remove rain.
+def find(path: str | os.PathLike | None, *, recognizes: bool = False) -> pathlib.Path:
+    """Returns the path of weights, given as a path or by a name of shipped weights.
 
     Args:
-      path: Any path, or a name of shipped weights: "shipped" (also None), "shipped@0.1".
+      path: Any path; "shipped" (also None); or "shipped@0.1", for weights that remove
+        rain.
+      recognizes: Whether "shipped" means the weights that recognize rain.
 
     Raises:
       ValueError: If the package lacks the file, or never had such a version.
     """
     name = SHIPPED if path is None else os.fspath(path)
-    if name in _DERAIN:
-        return _installed(_DERAIN[name])
-    if name.startswith(f"{SHIPPED}@"):
+    if not is_shipped(name):
+        return pathlib.Path(name)
+    versions = {SHIPPED: RECOG} if recognizes else _DERAIN
+    if name not in versions:
         raise ValueError(
-            f"Unknown shipped weights {name!r}; choose one of {', '.join(_DERAIN)}."
+            f"Unknown shipped weights {name!r}; choose one of {', '.join(versions)}."
         )
-    return pathlib.Path(path)
-
-
-def find_recog(path: str | os.PathLike) -> pathlib.Path:
-    """Returns the path of weights that tell rain: `RECOG` for `SHIPPED`.
-
-    Raises:
-      ValueError: If the package lacks the file.
-    """
-    return _installed(RECOG) if os.fspath(path) == SHIPPED else pathlib.Path(path)
+    if not versions[name].is_file():
+        raise ValueError(
+            f"The shipped weights are not installed: {versions[name]} is missing. "
+            "Install the package again, or name the folder of a run."
+        )
+    return versions[name]
 
 
 def is_shipped(name: str) -> bool:
@@ -49,14 +47,5 @@ def is_shipped(name: str) -> bool:
 
 
 def name_of(path: pathlib.Path) -> str | None:
-    """Returns the name of shipped weights by the path of their file; None of others."""
+    """Returns the name of shipped weights by their file's path, None for other paths."""
     return _NAMES.get(path)
-
-
-def _installed(path: pathlib.Path) -> pathlib.Path:
-    if not path.is_file():
-        raise ValueError(
-            f"The weights that come with the package are not installed: {path} is not "
-            "there. Install it again, or name the folder of a run."
-        )
-    return path

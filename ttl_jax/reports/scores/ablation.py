@@ -81,10 +81,10 @@ def check_finished(rows: Sequence[Row], workdir: str | pathlib.Path) -> None:
     Raises:
       ValueError: Naming those that were not, and what goes on with them.
     """
-    from ttl_jax.weights import rebuild
+    from ttl_jax.weights import saved_runs
 
     runs = [path for row in rows for path in row.runs.values()]
-    progress = {path.name: rebuild.read_progress(path) for path in runs}
+    progress = {path.name: saved_runs.read_progress(path) for path in runs}
     unfinished = [
         f"{name} ({f'at {done} of {wanted} updates' if wanted else 'not begun'})"
         for name, (done, wanted) in progress.items()

@@ -1,4 +1,4 @@
-"""Weights by the path of a run or of a packed file; what they came from."""
+"""Trained weights: loading by path, ancestors, packing."""
 
 import jax.numpy as jnp
 import pytest
@@ -7,9 +7,9 @@ from tests.training import metadata
 from ttl_jax.weights import (
     checkpoint,
     fingerprints,
+    packed_files,
     saved_runs,
-    weight_files,
-    weight_sources,
+    trained,
 )
 
 
@@ -19,7 +19,7 @@ def params():
 
 
 def save_descendant(run_dir, params, *origins, step=1, modules=None):
-    """A run that says it came from others: run, step and digest."""
+    """Saves a run with origins: run, step and digest."""
     saver = checkpoint.Checkpointer(run_dir, keep=3)
     told = {
         f"module{i}": {"run": run, "module": "encoder", "step": s, "digest": digest}
@@ -40,19 +40,19 @@ def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
     everyone = frozenset({"aa", "ab", "bb", "cc"})
     runs = {tmp_path / name for name in ("recog", "recon", "distill")}
-    assert weight_sources.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
+    assert trained.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
     step = tmp_path / "distill" / saved_runs.FOLDER / "2"
     teachers = runs - {tmp_path / "distill"}
-    assert weight_sources.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
-    assert weight_sources.find_ancestors(tmp_path / "recog") == (set(), set(), True)
+    assert trained.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
+    assert trained.find_ancestors(tmp_path / "recog") == (set(), set(), True)
 
 
 def test_ancestors_of_a_run_that_is_gone_or_went_on_are_not_known(tmp_path, params):
     modules, gone = {"encoder": params}, {tmp_path / "distill"}
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    assert weight_sources.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
+    assert trained.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
     save_descendant(tmp_path / "distill", modules, ("recog", 1, "aa"), step=5)
-    assert weight_sources.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
+    assert trained.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
 
 
 def test_a_packed_run_is_read_as_the_run_itself(tmp_path, params):
@@ -68,18 +68,18 @@ def test_a_packed_run_is_read_as_the_run_itself(tmp_path, params):
     saver.save(7, {"params": {"encoder": params}, "ema": ema}, told)
     saver.close()
     packed = tmp_path / "mine.safetensors"
-    weight_sources.pack(tmp_path / "derain", packed)
+    trained.pack(tmp_path / "derain", packed)
 
-    from_run, told_by_run = weight_sources.load_modules(tmp_path / "derain")
-    from_file, told_by_file = weight_sources.load_modules(packed)
+    from_run, told_by_run = trained.load(tmp_path / "derain")
+    from_file, told_by_file = trained.load(packed)
     assert told_by_file == told_by_run
     for modules in (from_run, from_file):
         assert fingerprints.digest(modules["encoder"]) == fingerprints.digest(
             ema["encoder"]
         )
-    assert weight_sources.find_name(packed) == "mine"
-    assert weight_sources.exist(packed)
-    assert weight_sources.find_ancestors(packed) == ({"aa"}, set(), False)
+    assert trained.find_name(packed) == "mine"
+    assert trained.exist(packed)
+    assert trained.find_ancestors(packed) == ({"aa"}, set(), False)
 
 
 def test_a_run_that_started_from_a_packed_one_comes_from_its_ancestors(
@@ -89,16 +89,16 @@ def test_a_run_that_started_from_a_packed_one_comes_from_its_ancestors(
     described = {"encoder": {"factory": "make_encoder"}}
     save_descendant(tmp_path / "recog", modules)
     save_descendant(tmp_path / "derain", modules, ("recog", 1, "aa"), modules=described)
-    weight_sources.pack(tmp_path / "derain", packed)
+    trained.pack(tmp_path / "derain", packed)
     digest = fingerprints.digest(params)
     save_descendant(tmp_path / "adapt", modules, ("mine.safetensors", 1, digest))
-    found = weight_sources.find_ancestors(tmp_path / "adapt")
+    found = trained.find_ancestors(tmp_path / "adapt")
     assert found == ({"aa", digest}, {packed}, True)
     # Another file in its place says nothing of where the run came from.
     other = {"encoder": {**params, "a.bias": jnp.ones(3)}}
     save_descendant(tmp_path / "other", other, modules=described)
-    weight_sources.pack(tmp_path / "other", packed)
-    found = weight_sources.find_ancestors(tmp_path / "adapt")
+    trained.pack(tmp_path / "other", packed)
+    found = trained.find_ancestors(tmp_path / "adapt")
     assert found == ({digest}, {packed}, False)
 
 
@@ -106,29 +106,31 @@ def test_the_best_step_is_an_origin_as_the_run_is(tmp_path, params):
     modules = {"encoder": params}
     save_descendant(tmp_path / "derain", modules, ("gone", 1, "aa"), step=4)
     save_descendant(tmp_path / "adapt", modules, ("derain/best", 4, "bb"))
-    found = weight_sources.find_ancestors(tmp_path / "adapt")
+    found = trained.find_ancestors(tmp_path / "adapt")
     assert found.digests == {"aa", "bb"}
     assert found.runs == {tmp_path / "derain", tmp_path / "gone"}
 
 
 def test_a_packed_run_of_another_kind_is_refused(tmp_path, params):
     path = tmp_path / "mine.safetensors"
-    weight_files.write(path, {"encoder": params}, {"step": 1})
-    with pytest.raises(ValueError, match="mine.safetensors does not tell"):
-        weight_sources.load_modules(path)
+    packed_files.write(path, {"encoder": params}, {"step": 1})
+    with pytest.raises(ValueError, match="mine.safetensors has missing or malformed"):
+        trained.load(path)
     sound = metadata.make() | {"step": 1, "ancestors": {"digests": [], "are_all": True}}
-    weight_files.write(path, {"encoder": params}, sound)
-    with pytest.raises(ValueError, match=r"holds \['encoder'\], but tells of others"):
-        weight_sources.load_modules(path)
+    packed_files.write(path, {"encoder": params}, sound)
+    with pytest.raises(
+        ValueError, match=r"holds \['encoder'\], but its metadata describe others"
+    ):
+        trained.load(path)
     forged = sound | {"ancestors": {"digests": [["x"]], "are_all": True}}
-    weight_files.write(path, {}, forged)
-    with pytest.raises(ValueError, match="mine.safetensors does not tell"):
-        weight_sources.find_ancestors(path)
+    packed_files.write(path, {}, forged)
+    with pytest.raises(ValueError, match="mine.safetensors has missing or malformed"):
+        trained.find_ancestors(path)
     with pytest.raises(ValueError, match="or a file that ttl_jax.pack wrote"):
-        weight_sources.load_modules(tmp_path / "other.safetensors")
-    assert not weight_sources.exist(tmp_path / "other.safetensors")
+        trained.load(tmp_path / "other.safetensors")
+    assert not trained.exist(tmp_path / "other.safetensors")
 
 
 def test_the_home_of_nobody_is_a_name_like_others(tmp_path):
-    path = weight_sources.locate(tmp_path, "~nobody-of-this-name/run")
+    path = trained.locate(tmp_path, "~nobody-of-this-name/run")
     assert path == tmp_path / "~nobody-of-this-name/run"

@@ -1,7 +1,7 @@
-"""Weights of a run as one file to pass on: arrays, and JSON in its header.
+"""Packed weights: one safetensors file with the arrays, and JSON metadata in its header.
 
-The format is safetensors: to read one runs no code of whoever wrote it, and an array that
-claims to be larger than the file is refused.
+Reading a file runs no code of its author. An array that claims to be larger than the file
+is refused.
 """
 
 import hashlib
@@ -20,26 +20,24 @@ from ttl_jax.weights.flat_params import Params
 
 SUFFIX = ".safetensors"
 
-_METADATA = "ttl_jax"  # the entry of the header that holds the metadata
-_CHECKSUM = "sha256"  # the entry that holds the digest of that one
-_DIGESTS = "digests"  # of the modules, in the metadata
+_METADATA = "ttl_jax"  # header entry with the metadata
+_CHECKSUM = "sha256"  # header entry with the digest of the metadata
+_DIGESTS = "digests"  # metadata entry with the digests of the modules
 
 
 def write(
-    path: pathlib.Path,
-    modules: Mapping[str, Params],
-    metadata: Mapping[str, Any],
+    path: pathlib.Path, modules: Mapping[str, Params], metadata: Mapping[str, Any]
 ) -> None:
-    """Writes weights and what is told of them.
+    """Writes weights and their metadata, as a whole or not at all.
 
     Args:
-      path: The file; its suffix is `SUFFIX`.
+      path: File to write; its suffix is `SUFFIX`.
       modules: Params by module.
       metadata: JSON values.
 
     Raises:
-      ValueError: If the file is named otherwise.
-      OSError: If it cannot be written; what was there before still is.
+      ValueError: If the suffix is another.
+      OSError: If the file cannot be written; an earlier file stays.
     """
     if path.suffix != SUFFIX:
         raise ValueError(f"A file of weights ends in {SUFFIX}, not {path.name!r}.")
@@ -52,24 +50,6 @@ def write(
     text = json.dumps({**metadata, _DIGESTS: digests}, sort_keys=True)
     header = {_METADATA: text, _CHECKSUM: _digest(text)}
     atomic_files.write_bytes(path, safetensors.numpy.save(arrays, header))
-
-
-def read_metadata(path: pathlib.Path) -> dict[str, Any]:
-    """Returns the metadata that `write` was given.
-
-    Raises:
-      ValueError: If the file is missing, damaged or another program's.
-    """
-    return _read(path)[1]
-
-
-def read_digests(path: pathlib.Path) -> dict[str, str]:
-    """Returns the digest of each module, as `fingerprints.digest` of its params.
-
-    Raises:
-      ValueError: If the file is missing, damaged or another program's.
-    """
-    return _read(path)[2]
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
@@ -90,10 +70,20 @@ def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
     return modules, metadata
 
 
+def read_metadata(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the metadata that `write` was given; raises as `read`."""
+    return _read(path)[1]
+
+
+def read_digests(path: pathlib.Path) -> dict[str, str]:
+    """Returns the `fingerprints.digest` of each module; raises as `read`."""
+    return _read(path)[2]
+
+
 def _read(
     path: pathlib.Path, *, with_arrays: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
-    """The arrays where they are wanted, the metadata, and the modules' digests."""
+    """Returns arrays by "module/name" (if asked for), metadata, and module digests."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from tests import pictures
-from ttl_jax.weights import weight_files
+from ttl_jax.weights import packed_files
 
 METADATA = {"step": 3, "config": {"pools": [4, 2], "name": "é"}}
 
@@ -26,9 +26,9 @@ def modules():
 
 def test_arrays_and_metadata_are_read_back_exactly(tmp_path, modules):
     path = tmp_path / "x.safetensors"
-    weight_files.write(path, modules, METADATA)
-    loaded, told = weight_files.read(path)
-    assert told == METADATA == weight_files.read_metadata(path)
+    packed_files.write(path, modules, METADATA)
+    loaded, told = packed_files.read(path)
+    assert told == METADATA == packed_files.read_metadata(path)
     assert loaded.keys() == modules.keys()
     for module, params in modules.items():
         assert loaded[module].keys() == params.keys()
@@ -39,7 +39,7 @@ def test_arrays_and_metadata_are_read_back_exactly(tmp_path, modules):
 
 def test_other_programs_read_the_arrays(tmp_path, modules):
     path = tmp_path / "x.safetensors"
-    weight_files.write(path, modules, METADATA)
+    packed_files.write(path, modules, METADATA)
     arrays = safetensors.numpy.load_file(path)
     assert set(arrays) == {
         "encoder/blocks.0.alpha",
@@ -51,10 +51,10 @@ def test_other_programs_read_the_arrays(tmp_path, modules):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, modules, monkeypatch):
     path = tmp_path / "x.safetensors"
-    weight_files.write(path, modules, METADATA)
+    packed_files.write(path, modules, METADATA)
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        weight_files.write(path, modules, {"step": object()})
+        packed_files.write(path, modules, {"step": object()})
 
     def fail(*_):
         raise OSError("No space left on device")
@@ -62,16 +62,16 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, modules, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", fail)
         with pytest.raises(OSError, match="No space left"):
-            weight_files.write(path, modules, {"step": 4})
+            packed_files.write(path, modules, {"step": 4})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
     with pytest.raises(ValueError, match="ends in .safetensors, not 'x.npz'"):
-        weight_files.write(tmp_path / "x.npz", modules, METADATA)
+        packed_files.write(tmp_path / "x.npz", modules, METADATA)
 
 
 def test_a_flipped_bit_in_an_array_or_the_metadata_is_found(tmp_path, modules):
     path = tmp_path / "x.safetensors"
-    weight_files.write(path, modules, METADATA)
+    packed_files.write(path, modules, METADATA)
     sound = path.read_bytes()
     header_end = 8 + int.from_bytes(sound[:8], "little")
     metadata_at = sound.index(b"pools")
@@ -80,7 +80,7 @@ def test_a_flipped_bit_in_an_array_or_the_metadata_is_found(tmp_path, modules):
         damaged[position] ^= 1
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="x.safetensors .* those that were saved"):
-            weight_files.read(path)
+            packed_files.read(path)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_flipped_bit_in_an_array_or_the_metadata_is_found(tmp_path, modules):
     ],
     ids=range(8),
 )
-def test_headers_of_others_are_refused_by_the_file_s_name(tmp_path, text):
+def test_foreign_headers_are_refused_with_the_file_s_name(tmp_path, text):
     path = tmp_path / "x.safetensors"
     header = {}
     if text is not None:
@@ -105,7 +105,7 @@ def test_headers_of_others_are_refused_by_the_file_s_name(tmp_path, text):
         header = {"ttl_jax": text, "sha256": checksum}
     safetensors.numpy.save_file({"encoder/a": np.zeros(3, np.float32)}, path, header)
     with pytest.raises(ValueError, match="x.safetensors"):
-        weight_files.read(path)
+        packed_files.read(path)
 
 
 def test_arrays_larger_than_their_file_are_refused(tmp_path):
@@ -115,4 +115,4 @@ def test_arrays_larger_than_their_file_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 64)
     with pytest.raises(ValueError, match="x.safetensors cannot be read"):
-        weight_files.read(path)
+        packed_files.read(path)

@@ -1,0 +1,73 @@
+"""Time of channel attention with local sums, beside sums over the whole image.
+
+Columns: cell in pixels of the image (0: sums over the whole image), radius in cells, and
+milliseconds to restore one window and of an update, medians of the rounds, each with its
+ratio to the first kind of sums. Networks have random weights: values do not change the
+time.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+from flax import nnx
+
+from configs import scratch
+from ttl_jax.benchmarks import timing, updates
+from ttl_jax.inference import programs
+from ttl_jax.stages.stage import make_stage
+
+TABLES = "benchmark_sums.json"
+
+
+def run(
+    *,
+    preset: str,
+    sums: Sequence[tuple[int, int]],
+    side: int,
+    crop_size: int,
+    batch_size: int,
+    rounds: int,
+    output: str | None,
+) -> str:
+    """Measures windows and updates with all kinds of sums."""
+    cases = {}
+    for kind in sums:
+        fields = dict(zip(("attention_cell", "attention_radius"), kind))
+        program = updates.compile_update(
+            preset, "scratch", "float32", crop_size, batch_size, encoder=fields
+        )
+        cases["forward", *kind] = _make_forward(preset, fields, side)
+        cases["update", *kind] = program.run
+    seconds = timing.take_turns(cases, rounds)
+    rows = [
+        {
+            "cell": kind[0],
+            "radius": kind[1],
+            "forward_ms": 1000 * seconds["forward", *kind],
+            "forward_ratio": seconds["forward", *kind] / seconds["forward", *sums[0]],
+            "update_ms": 1000 * seconds["update", *kind] / updates.STEPS,
+            "update_ratio": seconds["update", *kind] / seconds["update", *sums[0]],
+        }
+        for kind in sums
+    ]
+    title = (
+        f"`{preset}` on one {jax.devices()[0].device_kind}, float32: a window of {side} "
+        f"pixels, an update of {batch_size} crops of {crop_size}, {rounds} turns each"
+    )
+    return timing.report({"sums": timing.Table(title, rows)}, output, TABLES)
+
+
+def _make_forward(preset: str, fields: dict, side: int) -> Callable[[], object]:
+    """Returns a function that restores one window."""
+    config = scratch.get_config(preset)
+    config.encoder.update(fields)
+    modules = make_stage(config).modules
+    parts = [
+        programs.Part.of(modules[name](rngs=nnx.Rngs(0)))
+        for name in ("encoder", "decoder")
+    ]
+    image = jax.random.uniform(jax.random.key(0), (1, side, side, 3))
+    forward = functools.partial(programs.restore, *parts, image)
+    jax.block_until_ready(forward())
+    return forward

@@ -1,0 +1,192 @@
+"""Bytes that networks must move through memory: a lower bound for their time.
+
+The count is a list of passes, not a compiled program. A pass is one convolution, matrix
+product or sum over pixels: it reads its inputs from memory once and writes its result
+once. Operations on each pixel's own channels (norms, activations, gates, scales, residual
+sums), paddings and rearrangements belong to the pass that reads them. The backward pass
+of a pass reads its inputs and the gradient of its result once, and writes the gradient of
+its inputs.
+
+Attention over channels is counted, which all presets have. Weights (but see `WEIGHT_ACCESSES`), maps per cell or per image, the image that a residual
+is added to, and losses are left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ttl_jax import models
+
+# Accesses of each float32 weight in an update.
+WEIGHT_ACCESSES = {
+    "forward pass": 1,
+    "backward pass": 1,
+    "gradient, written": 1,
+    "norm of the gradient": 1,
+    "optimizer, reading gradient, weight and two moments": 4,
+    "optimizer, writing weight and two moments": 3,
+    "moving average, read and written": 2,
+}
+
+
+class Pass(NamedTuple):
+    """One pass over the pixels, in numbers per pixel of the image.
+
+    Attributes:
+      layer: Name of the computation.
+      reads: Numbers of its inputs.
+      writes: Numbers of its result.
+      adds: Numbers summed with its result; the backward pass reads their gradient too.
+      is_first: Whether it reads the image, which needs no gradient.
+    """
+
+    layer: str
+    reads: float
+    writes: float
+    adds: float = 0.0
+    is_first: bool = False
+
+    def forward(self) -> float:
+        return self.reads + self.writes + self.adds
+
+    def backward(self, *, is_frozen: bool = False) -> float:
+        """Returns the numbers moved for gradients of inputs and, if not frozen, weights."""
+        if is_frozen:
+            return 0.0 if self.is_first else self.forward()
+        return self.forward() + (0.0 if self.is_first else self.reads)
+
+
+class Network(NamedTuple):
+    """Passes of a network; the methods count numbers per pixel of the image.
+
+    Attributes:
+      passes: All passes in order.
+      again: Passes that the backward pass repeats to save memory.
+    """
+
+    passes: Sequence[Pass]
+    again: Sequence[Pass] = ()
+
+    def inference(self) -> float:
+        """Returns the numbers that the forward pass moves."""
+        return sum(each.forward() for each in self.passes)
+
+    def update(self) -> float:
+        """Returns the numbers that forward and backward pass move."""
+        backward = sum(each.backward() for each in self.passes)
+        return self.inference() + backward + sum(each.forward() for each in self.again)
+
+    def passed_through(self) -> float:
+        """Returns the same where the weights are frozen and only features learn."""
+        backward = sum(each.backward(is_frozen=True) for each in self.passes)
+        return self.inference() + backward
+
+
+def describe(description: Mapping[str, Any], stem_stride: int) -> Network:
+    """Returns the passes of a network.
+
+    Args:
+      description: Factory and its arguments, as `Stage.describe_module` returns them.
+      stem_stride: Stride of the encoder that makes the features.
+    """
+    arguments = dict(description)
+    match arguments.pop("factory"):
+        case "make_encoder":
+            return _encoder(models.EncoderConfig(**arguments))
+        case "make_image_decoder":
+            return _image_decoder(**{"stem_stride": stem_stride, **arguments})
+        case "make_classifier":
+            make = _at_stride(stem_stride)
+            width = arguments["width"]
+            passes = [*_pyramid_pooling(make, **arguments), make("mean", width, 0)]
+            return Network(passes)
+        case "make_projection":
+            width = arguments["width"]
+            return Network([_at_stride(stem_stride)("projection", width, width)])
+    raise ValueError(f"The passes of {description['factory']} are unknown.")
+
+
+def _at_stride(stride: int) -> Callable[..., Pass]:
+    """Returns a function to make passes from numbers per pixel of the features."""
+
+    def make(layer: str, reads, writes, adds=0, **kwargs) -> Pass:
+        per_pixel = (n / stride**2 for n in (reads, writes, adds))
+        return Pass(layer, *per_pixel, **kwargs)
+
+    return make
+
+
+def _encoder(config: models.EncoderConfig) -> Network:
+    make, c = _at_stride(config.stem_stride), config.width
+    hidden = config.feed_forward_ratio * c
+    block = [
+        *_channel_attention(make, config),
+        *_local_branch(make, c, config.local_expansion, adds=2 * c),
+        make("feed-forward: norm, expand", c, 2 * hidden),
+        make("feed-forward: gate, project, sum", 2 * hidden, c, c),
+    ]
+    passes = [
+        make("stem", 3 * config.stem_stride**2, c, is_first=True),
+        make("spatial attention: mean and maximum", c, 2),
+        make("spatial attention: conv", 2, 1),
+        make("spatial attention: product", c + 1, c),
+        *config.num_blocks * block,
+        *([make("final norm", c, c)] if config.final_norm else []),
+    ]
+    # The last result of a block is kept as the input of the next one.
+    again = config.num_blocks * block[:-1] if config.remat else ()
+    return Network(passes, again)
+
+
+def _channel_attention(make, config: models.EncoderConfig) -> list[Pass]:
+    c = config.width
+    # With local sums each row of pixels has a map [head width, head width] per head for
+    # each cell that it crosses.
+    cell = config.attention_cell // config.stem_stride
+    rows = c * config.head_width / cell if cell else 0
+    return [
+        make("attention: norm, query, key, value", c, 3 * c),
+        make("attention: depthwise conv", 3 * c, 3 * c),
+        make("attention: products and lengths of query, key", 2 * c, 0),
+        *([make("attention: maps of the rows", 0, rows)] if cell else []),
+        make("attention: sums of values", c + rows, c),
+        make("attention: project", c, c),
+    ]
+
+
+def _local_branch(make, c: int, expansion: int, adds: float) -> list[Pass]:
+    return [
+        make("local: depthwise conv", c, c),
+        make("local: norm, expand", c, expansion * c),
+        make("local: GELU, project, sum", expansion * c, c, adds),
+    ]
+
+
+def _pyramid_pooling(
+    make, width: int, pools: Sequence[int], pool_width: int
+) -> list[Pass]:
+    coarse = sum(1 / pool**2 for pool in pools)  # pixels of all pools, over all
+    return [
+        make("SPP: pools", width, coarse * width),
+        make("SPP: convs of the pools", coarse * width, coarse * pool_width),
+        make("SPP: conv of all", width + coarse * pool_width, width),
+    ]
+
+
+def _image_decoder(
+    *,
+    stem_stride: int,
+    width: int,
+    pools: Sequence[int],
+    pool_width: int,
+    skip_width: int,
+    local_expansion: int,
+    **_,
+) -> Network:
+    make = _at_stride(1)
+    c = width // stem_stride**2 + skip_width
+    passes = _pyramid_pooling(_at_stride(stem_stride), width, pools, pool_width)
+    if skip_width:
+        passes.append(make("skip", 3, skip_width, is_first=True))
+    if stem_stride > 1 or skip_width:
+        passes += _local_branch(make, c, local_expansion, adds=c)
+    return Network([*passes, make("to image", c, 3)])

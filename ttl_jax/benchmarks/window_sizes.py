@@ -1,0 +1,77 @@
+"""Windows of several sides and overlaps: seams, seconds and memory, on photographs.
+
+Columns: side (the largest) and overlap of windows in pixels; number of windows; arithmetic,
+the pixels of all windows over those of the photographs; seam, the step of brightness where
+windows meet in levels of 255, mean along all borders; seam_high, its 95 % quantile in the
+photograph where that is largest; memory of the largest window by the compiler's account.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from ttl_jax.benchmarks import timing
+from ttl_jax.data.sources import source_names
+from ttl_jax.inference import programs
+from ttl_jax.inference.restorer import Restorer
+from ttl_jax.metrics import agreement
+from ttl_jax.weights import trained
+
+TABLES = "benchmark_windows.json"
+
+
+def run(
+    *,
+    checkpoint: str | None,
+    photographs: str,
+    sides: Sequence[int],
+    overlaps: Sequence[int],
+    output: str | None,
+) -> str:
+    """Restores photographs with all sides and overlaps."""
+    networks, _ = trained.rebuild(
+        checkpoint, Restorer.factories, purpose=Restorer.purpose
+    )
+    opened = source_names.open_photographs(photographs, "rainy")
+    images = [photograph.load() for photograph in opened]
+    rows = [
+        _measure(networks, images, side, overlap)
+        for side in sides
+        for overlap in overlaps
+    ]
+    title = f"{len(images)} photographs on one {jax.devices()[0].device_kind}"
+    return timing.report({"windows": timing.Table(title, rows)}, output, TABLES)
+
+
+def _measure(networks, images: Sequence[np.ndarray], side: int, overlap: int) -> dict:
+    restorer = Restorer(**networks, name="network", step=0, side=side, overlap=overlap)
+    found, seconds = [], 0.0
+    for image in images:
+        windows = restorer.restore_windows(image)
+        if seams := agreement.measure_seams(windows, image.shape[:2]):
+            found.append(seams)
+        seconds += timing.seconds(lambda image=image: restorer.restore(image))
+    if not found:
+        raise ValueError(f"No photograph is larger than a window of {side} pixels.")
+    num_pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    windows = [each for image in images for each in restorer.plan(*image.shape[:2])]
+    areas = [window.height * window.width for window in windows]
+    return {
+        "side": side,
+        "overlap": overlap,
+        "windows": len(windows),
+        "arithmetic": sum(areas) / num_pixels,
+        "seam": float(np.mean([seams.mean for seams in found])),
+        "seam_high": max(seams.high for seams in found),
+        "s_per_megapixel": seconds / num_pixels * 1e6,
+        "memory_mib": _memory(networks, windows[np.argmax(areas)]) / 2**20,
+    }
+
+
+def _memory(networks, window) -> int:
+    """Returns the temporary bytes of restoring a window."""
+    parts = [programs.Part.of(networks[name]) for name in ("encoder", "decoder")]
+    images = jax.ShapeDtypeStruct((1, window.height, window.width, 3), "float32")
+    program = programs.restore.lower(*parts, images).compile()
+    return program.memory_analysis().temp_size_in_bytes

@@ -1,0 +1,42 @@
+"""Base of the classes that are loaded from a checkpoint alone."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from ttl_jax.weights import shipped, trained
+
+
+class TrainedNetwork:
+    """A network of a run. Subclasses take the networks as arguments named as modules.
+
+    Attributes:
+      name: Name of the run, for tables and messages.
+      step: Number of updates that the run had done.
+      path: Resolved folder of the run, or packed file; None for a network of no run.
+    """
+
+    factories: ClassVar[Mapping[str, str]]  # name in `models.FACTORIES`, by module
+    purpose: ClassVar[str]  # use of the network and the stage to train, for messages
+    recognizes = False  # whether "shipped" means the weights that recognize rain
+
+    def __init__(self, *, name: str, step: int, path: pathlib.Path | None = None):
+        self.name, self.step, self.path = name, step, path
+
+    @classmethod
+    def from_checkpoint(cls, path: str | os.PathLike | None = None) -> Self:
+        """Loads the networks of a run.
+
+        Args:
+          path: Weights as for `trained.load`, such as `runs/derain` for the last step or
+            `runs/derain/best`. None or "shipped" means the package's own weights.
+
+        Raises:
+          ValueError: If there are no such weights, they are damaged, or the run is of
+            another stage.
+        """
+        path = shipped.find(path, recognizes=cls.recognizes)
+        networks, metadata = trained.rebuild(path, cls.factories, purpose=cls.purpose)
+        name, run = trained.find_name(path), trained.find_run(path)
+        return cls(**networks, name=name, step=metadata["step"], path=run)

@@ -1,0 +1,247 @@
+"""Trained weights: loaded by path or name, rebuilt to networks, traced back, packed.
+
+A path names a run's folder, for its last step; `best` inside it, for its best step
+(`config.best_metric`); one step's folder inside its `checkpoints`; or a packed file.
+"shipped" names the weights that come with the package (see `shipped.find`).
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ttl_jax import models, user_paths
+from ttl_jax.weights import flat_params, packed_files, saved_runs, shipped
+from ttl_jax.weights.flat_params import Params
+
+_ANCESTORS = "ancestors"  # metadata entry of packed files
+
+
+class Ancestors(NamedTuple):
+    """The weights that others were trained from, over all earlier runs.
+
+    Attributes:
+      digests: Digests of the modules that were handed over.
+      runs: Resolved folders of the earlier runs; those of a packed run are unknown.
+      are_all: Whether every earlier step still exists, so that nothing is missing.
+    """
+
+    digests: frozenset[str]
+    runs: frozenset[pathlib.Path]
+    are_all: bool
+
+
+def load(
+    path: str | os.PathLike | None,
+) -> tuple[dict[str, Params], dict[str, Any]]:
+    """Loads trained weights: the moving average where the run keeps one.
+
+    Args:
+      path: A path or name as above; None means "shipped".
+
+    Returns:
+      Params by module, on the host; and the run's metadata with the entry `step` added.
+
+    Raises:
+      ValueError: If there are no weights, or they are damaged.
+    """
+    path = shipped.find(path)
+    if not _is_file(path):
+        return saved_runs.read(path)
+    modules, metadata = packed_files.read(path)
+    _check_metadata(path, metadata)
+    if metadata["modules"].keys() != modules.keys():
+        raise ValueError(
+            f"{path} holds {sorted(modules)}, but its metadata describe others."
+        )
+    del metadata[_ANCESTORS]
+    return modules, metadata
+
+
+def rebuild(
+    path: str | os.PathLike | None, factories: Mapping[str, str], *, purpose: str
+) -> tuple[dict[str, nnx.Module], dict[str, Any]]:
+    """Builds networks of a run from its weights and their description alone.
+
+    Args:
+      path: A path or name, as for `load`.
+      factories: Name in `models.FACTORIES` of each module to build, by module.
+      purpose: Use of the networks and the stage that trains them, for messages.
+
+    Returns:
+      The networks by module, and the metadata as from `load`.
+
+    Raises:
+      ValueError: As `load`, or if the run has other modules.
+    """
+    path = shipped.find(path)
+    params, metadata = load(path)
+    if not factories.keys() <= params.keys():
+        raise ValueError(
+            f"{path} holds {sorted(params)}, not {sorted(factories)}; {purpose}."
+        )
+    for name, factory in factories.items():
+        found = metadata["modules"][name]["factory"]
+        if found != factory:
+            raise ValueError(
+                f"The {name} of {path} comes from {found}, not {factory}; {purpose}."
+            )
+    networks = {
+        name: _build(metadata["modules"][name], params[name], path, name)
+        for name in factories
+    }
+    return networks, metadata
+
+
+def _build(
+    description: Mapping[str, Any], params: Params, path: pathlib.Path, name: str
+) -> nnx.Module:
+    fault = f"{path}: {name!r} cannot be built as its checkpoint says"
+    arguments = dict(description)
+    factory = models.FACTORIES[arguments.pop("factory")]
+    for field in ("num_blocks", "pools"):  # building a forged number takes forever
+        value = arguments.get(field)
+        count = len(value) if isinstance(value, list) else value
+        if isinstance(count, int) and count > len(params):
+            raise ValueError(
+                f"{fault}: {field} has {count} parts, more than the {len(params)} arrays "
+                "that are saved."
+            )
+    try:
+        # Shapes alone: sizes that do not fit the params must not need memory.
+        graph, initial = flat_params.split_module(
+            nnx.eval_shape(lambda: factory(**arguments, rngs=nnx.Rngs(0)))
+        )
+    except Exception as error:  # The arguments may be anything.
+        raise ValueError(f"{fault}, from {description}: {error}") from error
+    flat_params.verify_params(params, initial, source=str(path), module=name)
+    return flat_params.merge_module(graph, jax.tree.map(jnp.asarray, params))
+
+
+def find_run(path: str | os.PathLike) -> pathlib.Path:
+    """Returns the resolved folder of the run, or the resolved file, that a path names.
+
+    Raises:
+      ValueError: If there are no weights.
+    """
+    path = pathlib.Path(path)
+    return (path if _is_file(path) else saved_runs.find_run(path)).resolve()
+
+
+def find_name(path: str | os.PathLike) -> str:
+    """Returns the name of a run or file, for tables and messages; raises as `find_run`."""
+    run = find_run(path)
+    return shipped.name_of(run) or (run.stem if _is_file(run) else run.name)
+
+
+def locate(workdir: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the path of weights that a run in `workdir` starts from.
+
+    Args:
+      workdir: Folder of all runs.
+      name: A run's folder in `workdir`, another path, or a name of shipped weights.
+    """
+    if shipped.is_shipped(name):
+        return shipped.find(name)
+    beside, elsewhere = workdir / name, user_paths.expand(name)
+    return elsewhere if not exist(beside) and exist(elsewhere) else beside
+
+
+def exist(path: pathlib.Path) -> bool:
+    """Whether a path names a packed file, or a run that has saved a step."""
+    try:
+        run = find_run(path)
+    except ValueError:
+        return False
+    return _is_file(run) or bool(saved_runs.saved_steps(run))
+
+
+def find_ancestors(path: str | os.PathLike | None) -> Ancestors:
+    """Returns the ancestors of trained weights, given by path or name as for `load`.
+
+    Raises:
+      ValueError: If there are no weights, or they are damaged.
+    """
+    digests: set[str] = set()
+    runs: set[pathlib.Path] = set()
+    are_all = True
+    remaining = [shipped.find(path)]
+    while remaining:
+        path = remaining.pop()
+        if _is_file(path):
+            metadata = packed_files.read_metadata(path)
+            _check_metadata(path, metadata)
+            digests.update(metadata[_ANCESTORS]["digests"])
+            are_all &= metadata[_ANCESTORS]["are_all"]
+            continue
+        run_dir, step = saved_runs.find_step(path)
+        for origin in saved_runs.read_metadata(run_dir, step)["origins"].values():
+            if origin["digest"] in digests:
+                continue
+            digests.add(origin["digest"])
+            earlier = locate(run_dir.parent, origin["run"])
+            runs.add(find_run(earlier) if exist(earlier) else earlier.resolve())
+            if step_path := _find_origin(earlier, origin):
+                remaining.append(step_path)
+            else:
+                are_all = False
+    return Ancestors(frozenset(digests), frozenset(runs), are_all)
+
+
+def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
+    """Writes trained weights and their metadata to one file.
+
+    Args:
+      path: A path or name, as for `load`.
+      output: File to write; its suffix is `packed_files.SUFFIX`.
+
+    Returns:
+      The metadata in the file.
+
+    Raises:
+      ValueError: As `load`, or if the suffix is another.
+      OSError: If the file cannot be written; an earlier file stays.
+    """
+    modules, metadata = load(path)
+    ancestors = find_ancestors(path)
+    metadata[_ANCESTORS] = {
+        "digests": sorted(ancestors.digests),
+        "are_all": ancestors.are_all,
+    }
+    packed_files.write(output, modules, metadata)
+    return metadata
+
+
+def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | None:
+    """Returns the path of the weights that were handed over, None if they are gone."""
+    if not exist(path):
+        return None
+    run = find_run(path)
+    if _is_file(run):
+        digest = packed_files.read_digests(run).get(origin["module"])
+        return run if digest == origin["digest"] else None
+    step = origin["step"]
+    is_there = step in saved_runs.saved_steps(run)
+    return run / saved_runs.FOLDER / str(step) if is_there else None
+
+
+def _is_file(path: pathlib.Path) -> bool:
+    return path.suffix == packed_files.SUFFIX and path.is_file()
+
+
+def _check_metadata(path: pathlib.Path, metadata: dict[str, Any]) -> None:
+    match metadata:
+        case {
+            "step": int(),
+            "ancestors": {"digests": list(digests), "are_all": bool()},
+        }:
+            are_texts = all(isinstance(digest, str) for digest in digests)
+            if are_texts and saved_runs.is_metadata(metadata):
+                return
+    raise ValueError(
+        f"{path} has missing or malformed metadata; was it written by ttl_jax.pack?"
+    )
