@@ -20,7 +20,7 @@ from tests import mutations
 from tests.training import metadata, toy_stage
 from tests.training.loop_test import all_arrays
 from ttl_jax.training.run import fall_back
-from ttl_jax.weights import checkpoint, rebuild, saved_runs, trained
+from ttl_jax.weights import checkpoint, saved_runs, trained
 
 STEP = f"{saved_runs.FOLDER}/2"
 WEIGHTS = {

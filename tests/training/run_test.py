@@ -7,7 +7,7 @@ import pytest
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import run, runs
-from ttl_jax.weights import saved_runs, trained
+from ttl_jax.weights import saved_runs
 
 
 def test_a_run_makes_its_stage_and_opens_its_images_once(

@@ -11,7 +11,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import samples
-from ttl_jax.weights import saved_runs, trained
+from ttl_jax.weights import trained
 
 
 def images_of(run_dir):

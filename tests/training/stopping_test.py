@@ -13,7 +13,7 @@ import pytest
 
 from tests.training import toy_stage
 from ttl_jax.training import metric_writer, stopping
-from ttl_jax.weights import saved_runs, trained
+from ttl_jax.weights import trained
 
 ROOT = pathlib.Path(__file__).parents[2]
 MANY = 100_000  # steps, more than a test waits for
