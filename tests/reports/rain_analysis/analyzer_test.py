@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests import pictures
 from ttl_jax.data.sources.photographs import Photograph
-from ttl_jax.metrics import niqe
+from ttl_jax.metrics import naturalness
 from ttl_jax.reports.rain_analysis import (
     analyzer,
     rain_features,
@@ -78,7 +78,7 @@ def test_damage_is_zero_for_equal_pairs_and_has_the_sign_of_the_change(analysis,
 
 def test_summaries_are_means_over_images_and_medians(analysis):
     numbers = analysis["forms"]["as_is"]
-    values = [niqe.niqe(image) for image in BACKGROUNDS]
+    values = [naturalness.niqe(image) for image in BACKGROUNDS]
     summary = numbers["sets"]["noisy"]["niqe"]["clean"]
     assert summary["mean"] == pytest.approx(np.mean(values))
     assert summary["median"] == pytest.approx(np.median(values))

@@ -6,7 +6,7 @@ import pytest
 from tests import pictures
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.sources.photographs import Photograph
-from ttl_jax.metrics import niqe
+from ttl_jax.metrics import naturalness
 from ttl_jax.reports.rain_analysis import rain_sets
 from ttl_jax.reports.rain_analysis.rain_sets import CLEAN, REAL, SYNTHETIC, ImageSet
 
@@ -98,9 +98,9 @@ def test_both_forms_are_measured_as_niqe_measures_them():
         rain_sets.EQUALISED: transforms.equalize(image, 192, 192, view),
     }
     for form, array in forms.items():
-        assert reading.readings[form].niqe == niqe.niqe(array)
+        assert reading.readings[form].niqe == naturalness.niqe(array)
         np.testing.assert_allclose(
-            reading.readings[form].features, niqe.features(array).mean(axis=0)
+            reading.readings[form].features, naturalness.features(array).mean(axis=0)
         )
 
 

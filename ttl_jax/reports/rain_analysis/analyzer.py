@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ttl_jax import atomic_files
-from ttl_jax.metrics import intervals, niqe
+from ttl_jax.metrics import intervals, naturalness
 from ttl_jax.reports.rain_analysis import (
     rain_features,
     rain_figures,
@@ -78,10 +78,10 @@ class Settings:
     scenes: str | None = None
 
     def __post_init__(self):
-        if self.side < niqe.MIN_SIDE:
+        if self.side < naturalness.MIN_SIDE:
             raise ValueError(
                 f"Images of {self.side} x {self.side} pixels are too small: NIQE needs "
-                f"{niqe.MIN_SIDE} or more."
+                f"{naturalness.MIN_SIDE} or more."
             )
         if not 1 <= self.quality <= 95:
             raise ValueError(f"A JPEG quality is from 1 to 95, not {self.quality}.")

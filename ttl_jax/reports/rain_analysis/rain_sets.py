@@ -20,7 +20,7 @@ from ttl_jax.data.loading import transforms
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Photograph
-from ttl_jax.metrics import niqe
+from ttl_jax.metrics import naturalness
 
 AS_IS, EQUALISED = FORMS = ("as_is", "equalised")
 REAL, SYNTHETIC, CLEAN = "real", "synthetic", "clean"
@@ -261,7 +261,7 @@ def _measure(
     smallest = min(image.shape[:2])
     view = transforms.View(jpeg_quality=quality)
     forms = {
-        AS_IS: (niqe.MIN_SIDE, lambda: image),
+        AS_IS: (naturalness.MIN_SIDE, lambda: image),
         EQUALISED: (side, lambda: transforms.equalize(image, side, side, view)),
     }
     readings, faults = {}, {}
@@ -278,8 +278,8 @@ def _measure(
 
 
 def _read(image: np.ndarray, embed: Embed | None) -> Reading:
-    blocks = niqe.features(image)
-    value = niqe.distance(blocks)
+    blocks = naturalness.features(image)
+    value = naturalness.distance(blocks)
     # Blocks of one colour have no features; NIQE leaves them out as well.
     features = np.nanmean(blocks, axis=0) if embed is None else embed(image)
     return Reading(value, features)
