@@ -92,7 +92,7 @@ def test_no_images_are_refused():
 def test_images_are_picked_by_name_in_the_order_named():
     found = Examples([subject(name) for name in ("a", "deep/b", "c")], {})
     assert [example.name for example in found.pick(["c", "a"])] == ["c", "a"]
-    with pytest.raises(ValueError, match="no image 'deep/d'. Did you mean 'deep/b'"):
+    with pytest.raises(ValueError, match="no image 'deep/d'. did you mean 'deep/b'"):
         found.pick(["deep/d"])
     with pytest.raises(ValueError, match="Name each image once; given are a, a"):
         found.pick(["a", "a"])
