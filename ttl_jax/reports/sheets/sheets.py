@@ -55,20 +55,31 @@ class SheetRow:
     compared: Sequence[str] = ()
 
     def __post_init__(self):
-        _check_panels(self.panels)
+        found = {label: (p.dtype, p.shape) for label, p in self.panels.items()}
+        kinds = {(dtype, len(shape), shape[-1]) for dtype, shape in found.values()}
+        if len(set(found.values())) != 1 or kinds != {(np.dtype(np.uint8), 3, 3)}:
+            raise ValueError(
+                f"Expected panels of one shape, uint8 [H, W, 3], not {found}."
+            )
         unknown = {*self.captions, *self.compared} - self.panels.keys()
         if unknown:
             raise ValueError(
                 f"A row of {list(self.panels)} has no {', '.join(sorted(unknown))}."
             )
-        automatic = isinstance(self.close_ups, int)
-        count = self.close_ups if automatic else len(self.close_ups)
+        boxes = () if isinstance(self.close_ups, int) else self.close_ups
+        count = len(boxes) or self.close_ups or 0
         if not 0 <= count <= len(CLOSE_UP_COLOURS):
             raise ValueError(
                 f"A row has 0 to {len(CLOSE_UP_COLOURS)} close-ups, not {count}."
             )
-        for box in () if automatic else self.close_ups:
-            _check_box(box, self.width, self.height)
+        for box in boxes:
+            x, y, width, height = box
+            inside = 0 <= x < x + width <= self.width
+            if not (inside and 0 <= y < y + height <= self.height):
+                raise ValueError(
+                    f"The close-up {','.join(map(str, box))} (x, y, width, height) does "
+                    f"not lie within the image of {self.width} x {self.height} pixels."
+                )
 
     @property
     def height(self) -> int:
@@ -139,27 +150,6 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
     """
     if pathlib.Path(path).suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: a sheet's suffix must be {' or '.join(SUFFIXES)}.")
-
-
-def _check_panels(panels: Mapping[str, np.ndarray]) -> None:
-    shapes = {label: panel.shape for label, panel in panels.items()}
-    if len(set(shapes.values())) != 1:
-        raise ValueError(f"Expected panels of one shape, not {shapes}.")
-    for label, panel in panels.items():
-        if panel.dtype != np.uint8 or panel.ndim != 3 or panel.shape[2] != 3:
-            raise ValueError(
-                f"Expected uint8 [H, W, 3], but {label!r} is {panel.dtype} of shape "
-                f"{panel.shape}."
-            )
-
-
-def _check_box(box: Box, width: int, height: int) -> None:
-    inside = 0 <= box.x < box.x + box.width <= width
-    if not (inside and 0 <= box.y < box.y + box.height <= height):
-        raise ValueError(
-            f"The close-up {','.join(map(str, box))} (x, y, width, height) does not "
-            f"lie within the image of {width} x {height} pixels."
-        )
 
 
 def _common_labels(rows: Sequence[SheetRow]) -> list[str]:
@@ -272,41 +262,27 @@ def _draw_row(axes, row: SheetRow, sizes: _Sizes, y: int) -> int:
 def _draw_close_ups(
     axes, row: SheetRow, boxes: Sequence[Box], sizes: _Sizes, y: int
 ) -> int:
-    """Draws the boxes' contents side by side, each pixel a square."""
-    zooms = _choose_zooms(boxes, sizes.room(len(boxes)))
-    # Several close-ups share the space that is left between them; one is centred.
-    total = sum(zoom * box.width for zoom, box in zip(zooms, boxes))
-    spaces = len(boxes) - 1
-    space = (sizes.room(len(boxes)) - total) // (spaces or 2)
-    x = sizes.line + (0 if spaces else space)
-    y += sizes.gap + sizes.line
-    for box, zoom, colour in zip(boxes, zooms, CLOSE_UP_COLOURS):
-        width, height = zoom * box.width, zoom * box.height
-        for left, panel in zip(sizes.lefts, row.panels.values()):
-            inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
-            _show(axes, inside.repeat(zoom, axis=0).repeat(zoom, axis=1), left + x, y)
-            _frame(axes, Box(left + x, y, width, height), colour, sizes.line)
-        x += width + 2 * sizes.line + sizes.gap + space
-    highest = max(zoom * box.height for box, zoom in zip(boxes, zooms))
-    return y + highest + sizes.line
-
-
-def _choose_zooms(boxes: Sequence[Box], room: int) -> list[int]:
-    """The enlargement of each box: the lowest grow as long as all fit side by side."""
-    zooms, grown = [], [1] * len(boxes)
-    while sum(zoom * box.width for zoom, box in zip(grown, boxes)) <= room:
-        zooms = grown
-        heights = [zoom * box.height for zoom, box in zip(zooms, boxes)]
-        grown = [
-            zoom + (height == min(heights)) for zoom, height in zip(zooms, heights)
-        ]
-    if not zooms:
+    """Draws the boxes' contents side by side, all enlarged alike by whole pixels."""
+    room, total = sizes.room(len(boxes)), sum(box.width for box in boxes)
+    zoom = room // total
+    if not zoom:
         raise ValueError(
             f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do not "
             f"fit side by side below a panel, where {max(room, 0)} are free; take "
             "smaller or fewer."
         )
-    return zooms
+    # Several close-ups share the space that is left between them; one is centred.
+    space = (room - zoom * total) // (len(boxes) - 1 or 2)
+    x = sizes.line + (space if len(boxes) == 1 else 0)
+    y += sizes.gap + sizes.line
+    for box, colour in zip(boxes, CLOSE_UP_COLOURS):
+        for left, panel in zip(sizes.lefts, row.panels.values()):
+            inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
+            _show(axes, inside.repeat(zoom, axis=0).repeat(zoom, axis=1), left + x, y)
+            framed = Box(left + x, y, zoom * box.width, zoom * box.height)
+            _frame(axes, framed, colour, sizes.line)
+        x += zoom * box.width + 2 * sizes.line + sizes.gap + space
+    return y + zoom * max(box.height for box in boxes) + sizes.line
 
 
 def _place_boxes(row: SheetRow, sizes: _Sizes) -> Sequence[Box]:
