@@ -49,7 +49,7 @@ def test_pairs_are_drawn_as_the_library_draws_them(here, capsys):
     np.testing.assert_array_equal(read("s.png"), sheets.make_sheet(rows))
 
 
-def test_partners_of_other_names_are_told(here, capsys):
+def test_partners_with_other_names_are_reported(here, capsys):
     for name in "ab":
         (here / "ours" / f"{name}.png").rename(here / "ours" / f"{name}_derained.png")
     run(f"{FOLDERS} --images b --output s.png")

@@ -184,7 +184,7 @@ def test_score_is_the_distance_of_the_features(cat):
         (np.zeros((200, 200, 4), np.uint8), r"\[200, 200, 4\]"),
         (np.zeros((1, 200, 200, 3), np.uint8), r"\[1, 200, 200, 3\]"),
         (np.zeros(200, np.uint8), r"\[200\]"),
-        (np.full((200, 200, 3), 128, np.uint8), "of one colour"),
+        (np.full((200, 200, 3), 128, np.uint8), "one colour"),
     ],
 )
 def test_what_cannot_be_scored_says_why(image, message):

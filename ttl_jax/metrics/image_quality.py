@@ -210,8 +210,8 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
     if PROTOCOLS[protocol].downsamples_ssim:
         factor = max(1, (min(x.shape[2:]) + 128) // 256)  # round(m / 256), half up
         x, y = _downsampled(x, factor), _downsampled(y, factor)
-    # Values around zero have smaller squares, of which the variances are differences;
-    # otherwise flat bright images would lose 5e-4 in float32.
+    # Variances are differences of squares, which are smaller around zero; otherwise flat
+    # bright images would lose 5e-4 in float32.
     x, y = x - PEAK / 2, y - PEAK / 2
     mean_x, mean_y = _windowed_mean(x), _windowed_mean(y)
     variance_x = _windowed_mean(x * x) - mean_x**2

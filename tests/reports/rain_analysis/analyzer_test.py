@@ -149,7 +149,7 @@ def test_few_scenes_have_a_mean_and_no_interval(analysis):
     assert numbers["contrasts"][3]["niqe"]["low"] is None
 
 
-def test_coverage_is_told_of_every_side_with_the_other_half_as_ceiling(analysis):
+def test_coverage_is_measured_for_every_side_with_the_other_half_as_ceiling(analysis):
     (cover,) = analysis["forms"]["as_is"]["coverage"]
     assert cover["samples"] == 6
     assert [(row["set"], row["side"]) for row in cover["rows"]] == [

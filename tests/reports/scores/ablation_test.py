@@ -134,7 +134,9 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
 
 
 @pytest.mark.parametrize("text", [None, "no json", '{"rows": [{"name": "a"}]}', "[]"])
-def test_a_folder_without_an_ablation_is_told_what_makes_one(tmp_path, text):
+def test_a_folder_without_an_ablation_is_refused_with_the_command_for_one(
+    tmp_path, text
+):
     if text is not None:
         (tmp_path / "ablation.json").write_text(text)
     with pytest.raises(ValueError, match="--config=configs/ablation.py --workdir="):

@@ -112,7 +112,7 @@ def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_niqe_is_of_images_that_it_can_be_told_of_for_every_method():
+def test_niqe_is_kept_only_where_every_method_has_it():
     rng = np.random.default_rng(0)
     image = rng.integers(
         0, 256, (naturalness.MIN_SIDE, naturalness.MIN_SIDE, 3), np.uint8
@@ -133,7 +133,7 @@ def test_a_score_that_is_not_finite_ends_it_at_that_image():
         scores.score(example, "real", (), Unreferenced(recognizer=broken))
 
 
-def test_change_is_told_inside_and_outside_the_mask():
+def test_change_is_measured_inside_and_outside_the_mask():
     mask = np.zeros((12, 14), bool)
     mask[:6] = True
     restored = grey(40)

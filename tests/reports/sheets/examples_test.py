@@ -185,7 +185,7 @@ def test_folders_need_no_targets(folder):
     assert example.target is None and (example.restored["ours"] == 20).all()
 
 
-def test_names_that_are_not_the_same_are_matched_and_told(tmp_path):
+def test_names_that_differ_are_matched_and_reported(tmp_path):
     for name in ("gt/norain-1", "in/rain-1", "out/1_derained", "gt/2", "in/2", "out/2"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         encoding.write_image(tmp_path / f"{name}.png", grey(len(name)))
@@ -226,7 +226,7 @@ def test_missing_and_extra_files_are_named(folder):
         ResultFolders(target, target, [("ours", ours)])
 
 
-def test_names_that_could_belong_to_two_are_told_with_their_folder(tmp_path):
+def test_ambiguous_names_are_reported_with_their_folder(tmp_path):
     for name in ("gt/1", "out/1_a", "out/1_out", "out/1_pred"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         encoding.write_image(tmp_path / f"{name}.png", grey(0))

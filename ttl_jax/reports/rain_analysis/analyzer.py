@@ -2,7 +2,7 @@
 
 The result of `analyze` holds every number of the report and the figures:
 
-    settings            what was chosen, and the constants below
+    settings            the user's choices, and the constants below
     sets                name, kind, source and numbers of images, in order
     forms/<form>        the same for images as they are and equalised (`rain_sets`):
       sets/<name>       images, scenes, excluded, and summaries of niqe and damage
@@ -267,7 +267,7 @@ def _cover(
 ) -> list[dict[str, Any]]:
     """How far the sides of other sets cover each real set.
 
-    Rain-free photographs are the control: what they cover is not covered by rain.
+    Rain-free photographs are the control: coverage by them does not depend on rain.
     """
     others = {
         (name, side): rain_features.FeatureSet(features, readings[name].scenes)

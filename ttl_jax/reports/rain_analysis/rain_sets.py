@@ -1,4 +1,4 @@
-"""Sets of rainy and clean images, and what is measured of each image.
+"""Sets of rainy and clean images, and the measurements of each image.
 
 Every image is measured in two forms: as its file is, and equalised, which means scaled to
 a common smaller side, cut to its central square and re-encoded. Resolution and JPEG move
