@@ -1,12 +1,12 @@
-"""Draws a contact sheet of rendered rain, to be looked at beside real rain.
+"""Draws a contact sheet of rendered rain beside real rain.
 
     python launch/rain_sheet.py --output sheet.png
     python launch/rain_sheet.py --clean folder:CLEAN --rainy folder:RAINY --output sheet.png
 
-Each row is one clean photograph: as it is, in light, medium and heavy rain, with the
-streaks of the heavy rain added to its finished pixels, and beside it, with --rainy, a
-photograph of real rain, of another scene. All are shown pixel for pixel, cut around the
-middle. A source is `sample`, `folder:PATH` or `list:FILE`, as everywhere.
+Each row shows one clean photograph: unchanged, in light, medium and heavy rain, and with
+the streaks of the heavy rain added to its finished pixels. With --rainy, a photograph of
+real rain in another scene follows. All are shown pixel for pixel, cut around the middle.
+A source is `sample`, `folder:PATH` or `list:FILE`, as for all commands.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from ttl_jax.reports.sheets import sheets
 
 
 def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of an image, [*size, 3]; white where the image does not reach."""
+    """Returns the middle of an image, [*size, 3]; white beyond its border."""
     window = np.full((*size, 3), 255, np.uint8)
     height, width = (min(pair) for pair in zip(size, image.shape, strict=False))
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
@@ -34,7 +34,7 @@ def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The photograph and its renderings by their labels."""
+    """Returns the photograph and its renderings by their labels."""
     panels, longer_side = {"clean": clean}, max(clean.shape)
     for intensity in renderer.INTENSITIES:
         parameters = renderer.draw_parameters(rng, intensity, longer_side=longer_side)
@@ -43,7 +43,7 @@ def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
 
 
 def draw_rows(arguments: argparse.Namespace) -> Iterator[sheets.SheetRow]:
-    """The rows of the sheet."""
+    """Yields the rows of the sheet."""
     rng = np.random.default_rng(arguments.seed)
     clean = rng.permutation(source_names.open_photographs(arguments.clean, "clean"))
     rainy = []
@@ -58,7 +58,7 @@ def draw_rows(arguments: argparse.Namespace) -> Iterator[sheets.SheetRow]:
 
 
 def main() -> None:
-    """Reads the flags, draws the rows and writes them as one image."""
+    """Draws the rows that the flags describe and writes them as one image."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,8 +67,13 @@ def main() -> None:
     add("--rainy", help="source of photographs of real rain; default: none")
     add("--output", type=pathlib.Path, required=True, help="PNG or PDF to write")
     add("--rows", type=int, default=6, help="default: %(default)s")
-    add("--width", type=int, default=320, help="of a panel; default: %(default)s")
-    add("--height", type=int, default=240, help="of a panel; default: %(default)s")
+    add("--width", type=int, default=320, help="width of a panel; default: %(default)s")
+    add(
+        "--height",
+        type=int,
+        default=240,
+        help="height of a panel; default: %(default)s",
+    )
     add("--seed", type=int, default=0, help="default: %(default)s")
     arguments = parser.parse_args()
     for name in ("rows", "width", "height"):

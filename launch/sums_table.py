@@ -6,52 +6,40 @@
         --clean list:runs/lists/clean_validation.txt \\
         --rainy list:runs/lists/rainy_large.txt --output scores/sums
 
-For each of the weights: the gain on the pairs (PSNR over the input, dB); the PSNR of
-rain-free photographs to themselves, mean and worst; on rainy photographs the mean change,
-the disagreement of crops and whole (mean and worst), the ratio of their changes (least),
-and the seams between windows (see `evaluate --agreement`); and the seconds per megapixel
-of the rainy photographs. The scores behind the table lie in folders of --output.
+The columns for each of the weights are: the gain on the pairs (PSNR over the input, dB);
+the PSNR of rain-free photographs to themselves, mean and worst; on rainy photographs the
+mean change, the disagreement of crops and whole (mean and worst), the ratio of their
+changes (least), and the seams between windows (see `evaluate --agreement`); and the
+seconds per megapixel of the rainy photographs. The scores behind the table are written
+to subfolders of --output.
 """
 
 import argparse
-import csv
-import json
 import pathlib
 import time
 
-import numpy as np
+import pandas as pd
 
 import ttl_jax
 from ttl_jax import allocator, atomic_files, command_line
 from ttl_jax.data.sources import source_names
-from ttl_jax.reports.scores import evaluation, tables
+from ttl_jax.reports import markdown
+from ttl_jax.reports.scores import evaluation
 
-
-def score(
-    checkpoints: list[tuple[str, str]], data: list[str], output: pathlib.Path, **flags
-) -> tuple[dict, list[dict]]:
-    """Scores sets; returns means as of scores.json, and the rows of per_image.csv."""
-    request = evaluation.Request(
-        checkpoints=checkpoints,
-        data=data,
-        protocols=("y_uint8",),
-        output=output,
-        **flags,
-    )
-    evaluation.run(request)
-    with (output / tables.PER_IMAGE).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return json.loads((output / tables.SCORES).read_text()), rows
-
-
-def values_of(rows: list[dict], method: str, metric: str) -> np.ndarray:
-    """A metric of one method's images, of those that have it."""
-    found = [row[metric] for row in rows if row["method"] == method and row.get(metric)]
-    return np.array(found, float)
+# Column, metric, statistic over the images and format.
+CLEAN = (("rain-free, mean", "psnr", "mean", ".1f"), ("worst", "psnr", "min", ".1f"))
+RAINY = (
+    ("change", "mean_change", "mean", ".2f"),
+    ("disagreement, mean", "disagreement", "mean", ".3f"),
+    ("disagreement, worst", "disagreement", "max", ".3f"),
+    ("change ratio, least", "change_ratio", "min", ".2f"),
+    ("seam", "seam", "mean", ".2f"),
+    ("seam, 95 %", "seam_high", "max", ".2f"),
+)
 
 
 def seconds_per_megapixel(checkpoint: str, rainy: str) -> float:
-    """Time to restore the photographs of a source; each was restored once before."""
+    """Returns the time to restore the photographs of a source, without compilation."""
     network = ttl_jax.load(checkpoint)
     seconds, pixels = 0.0, 0
     for photograph in source_names.open_photographs(rainy, "rainy"):
@@ -64,52 +52,50 @@ def seconds_per_megapixel(checkpoint: str, rainy: str) -> float:
     return seconds / pixels * 1e6
 
 
-def show(form: str, values: np.ndarray, reduce) -> str:
-    """A number, or - where there are no values."""
-    return format(reduce(values), form) if len(values) else "-"
+def make_cells(scores: pd.DataFrame, method: str, columns) -> dict[str, str]:
+    """Returns a method's statistics by column, "-" where no image has the metric."""
+    rows = scores[scores["method"] == method]
+    cells = {}
+    for title, metric, statistic, form in columns:
+        value = rows[metric].agg(statistic) if metric in rows else None
+        cells[title] = "-" if pd.isna(value) else format(value, form)
+    return cells
 
 
-def make_rows(checkpoints, args: argparse.Namespace) -> list[list[str]]:
-    """Scores the sets; returns the head of the table and a row for each of the weights."""
-    pair_means, _ = score(checkpoints, args.pairs, args.output / "pairs")
-    clean_set, rainy_set = [f"clean=identity:{args.clean}"], [f"rainy={args.rainy}"]
-    _, clean = score(checkpoints, clean_set, args.output / "clean")
-    _, rainy = score(checkpoints, rainy_set, args.output / "rainy", with_agreement=True)
-    rows = [
-        [
-            "weights", *(f"{name}, gain" for name in pair_means), "rain-free, mean",
-            "worst", "change", "disagreement, mean", "disagreement, worst",
-            "change ratio, least", "seam", "seam, 95 %", "s/megapixel",
-        ]
-    ]  # fmt: skip
-    for name, path in checkpoints:
-        means = [by["y_uint8"][name]["psnr_gain"] for by in pair_means.values()]
-        psnr = values_of(clean, name, "psnr")
-        disagreement = values_of(rainy, name, "disagreement")
-        rows.append(
-            [
-                name,
-                *(f"{mean:+.2f}" for mean in means),
-                show(".1f", psnr, np.mean),
-                show(".1f", psnr, np.min),
-                show(".2f", values_of(rainy, name, "mean_change"), np.mean),
-                show(".3f", disagreement, np.mean),
-                show(".3f", disagreement, np.max),
-                show(".2f", values_of(rainy, name, "change_ratio"), np.min),
-                show(".2f", values_of(rainy, name, "seam"), np.mean),
-                show(".2f", values_of(rainy, name, "seam_high"), np.max),
-                f"{seconds_per_megapixel(path, args.rainy):.2f}",
-            ]
+def make_table(checkpoints, args: argparse.Namespace) -> pd.DataFrame:
+    """Scores the sets and returns a row of texts for each of the weights."""
+    pairs = evaluation.score(checkpoints, args.pairs, output=args.output / "pairs")
+    clean, rainy = (
+        evaluation.score(
+            checkpoints, source, output=args.output / name, agreement=agree
         )
-    return rows
+        for name, source, agree in (
+            ("clean", f"clean=identity:{args.clean}", False),
+            ("rainy", f"rainy={args.rainy}", True),
+        )
+    )
+    rows = []
+    for name, path in checkpoints:
+        gains = {
+            f"{set_name}, gain": f"{by_protocol['y_uint8'][name]['psnr_gain']:+.2f}"
+            for set_name, by_protocol in pairs.summary.items()
+        }
+        rows.append(
+            {"weights": name, **gains}
+            | make_cells(clean.per_image, name, CLEAN)
+            | make_cells(rainy.per_image, name, RAINY)
+            | {"s/megapixel": f"{seconds_per_megapixel(path, args.rainy):.2f}"}
+        )
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
-    """Scores what the flags name, writes the table and prints it."""
+    """Scores the sets that the flags name, writes the table and prints it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--checkpoint",
         action="append",
         required=True,
@@ -117,21 +103,15 @@ def main() -> None:
         metavar="NAME=DIR",
         help="weights to compare; repeat for more",
     )
-    parser.add_argument(
+    add(
         "--pairs", nargs="+", required=True, metavar="NAME=SOURCE", help="sets of pairs"
     )
-    parser.add_argument(
-        "--clean", required=True, metavar="SOURCE", help="rain-free photographs"
-    )
-    parser.add_argument(
-        "--rainy", required=True, metavar="SOURCE", help="large rainy photographs"
-    )
-    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    add("--clean", required=True, metavar="SOURCE", help="rain-free photographs")
+    add("--rainy", required=True, metavar="SOURCE", help="large rainy photographs")
+    add("--output", required=True, type=pathlib.Path, metavar="DIR")
     args = parser.parse_args()
-    rows = make_rows(args.checkpoint, args)
-    text = "\n".join(tables.format_table(rows)) + "\n"
-    with atomic_files.atomic_file(args.output / "sums.md") as file:
-        file.write(text.encode())
+    text = markdown.table(make_table(args.checkpoint, args)) + "\n"
+    atomic_files.write_bytes(args.output / "sums.md", text.encode())
     print(text)
 
 

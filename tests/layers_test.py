@@ -66,7 +66,7 @@ ROOMS = {
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {
-        "numpy", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", 
+        "numpy", "pandas", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", 
         "ttl_jax.metrics", "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
         "ttl_jax.weights",
     },
@@ -90,9 +90,7 @@ ROOMS = {
     | {"absl", "ml_collections", "ttl_jax.config_files", "ttl_jax.training"},
     "ttl_jax/analyze": FLAGS | {"ttl_jax.inference", "ttl_jax.reports"},
     "ttl_jax/derain": FLAGS | {"ttl_jax.inference", "ttl_jax.training.stopping"},
-    "ttl_jax/evaluate": FLAGS | {
-        "tqdm", "ttl_jax.inference", "ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights",
-    },
+    "ttl_jax/evaluate": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights"},
     "ttl_jax/pack": FLAGS | {"ttl_jax.weights"},
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks"},

@@ -29,16 +29,11 @@ def folders(tmp_path, monkeypatch, replace_network):
 
 
 def test_figures_are_those_of_the_scores(folders, monkeypatch, capsys):
-    arguments = ["--checkpoint", "dark=run", "--pairs", "P=folder:pairs"]
-    arguments += [
-        "--clean",
-        "folder:clean",
-        "--rainy",
-        "folder:rain",
-        "--output",
-        "out",
-    ]
-    monkeypatch.setattr("sys.argv", ["sums_table.py", *arguments])
+    command = (
+        "sums_table.py --checkpoint dark=run --pairs P=folder:pairs "
+        "--clean folder:clean --rainy folder:rain --output out"
+    )
+    monkeypatch.setattr("sys.argv", command.split())
     sums_table.main()
     head, _, row = (folders / "out" / "sums.md").read_text().splitlines()
     cells = dict(zip(head.split("|")[1:-1], row.split("|")[1:-1]))

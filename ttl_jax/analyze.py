@@ -1,4 +1,4 @@
-"""Tells how synthetic rain differs from real rain: the analysis of the paper's Fig. 2.
+"""Measures how synthetic rain differs from real rain: the analysis of the paper's Fig. 2.
 
 Examples:
 
@@ -10,7 +10,7 @@ Examples:
 
 Measures NIQE, the damage that rain does to it, and how far synthetic rain covers real
 rain in a feature space; each on the images as they are, and on images brought to one
-size and JPEG quality. Writes index.html, analysis.json and the figures as PNG.
+size and JPEG quality. Writes analysis.md, analysis.json and the figures as PNG.
 """
 
 import argparse
@@ -22,20 +22,20 @@ from ttl_jax import allocator, command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Analyzes what the flags name.
+    """Analyzes the sets that the flags name.
 
     Args:
-      arguments: The command line, by default the process's own.
+      arguments: Command line; by default that of the process.
 
     Returns:
-      The exit status 0. A mistake in the command and images that cannot be used end the
-      process with status 2 and one line.
+      The exit status 0. Wrong flags and images that cannot be used end the process with
+      status 2 and a message of one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
     if (args.features == "encoder") != bool(args.checkpoint):
         parser.error("--features encoder and --checkpoint go together")
-    # Imported once the flags are read: --help is quick.
+    # Imported after the flags are read, so that --help is quick.
     from ttl_jax.reports.rain_analysis import analyzer, rain_sets
 
     try:
@@ -64,11 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
         analysis = analyzer.analyze(sets, settings, embed)
-        summary = analyzer.write_report(args.output, analysis)
+        print(analyzer.write_report(args.output, analysis))
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(summary)
-    print(f"The whole of it is in {args.output}/{analyzer.PAGE}.")
+    print(f"See {args.output}/{analyzer.REPORT}.")
     return 0
 
 
@@ -76,46 +75,45 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("analyze", __doc__)
     _add_sets(parser)
     _add_settings(parser.add_argument_group("how"))
-    where = parser.add_argument_group("where to")
-    where.add_argument(
+    parser.add_argument_group("where to").add_argument(
         "--output",
         required=True,
         metavar="DIR",
-        help="folder for the page, the numbers and the figures; made if it is not there",
+        help="folder for the report, the numbers and the figures; made if missing",
     )
     return parser
 
 
 def _add_sets(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_argument_group(
+    add = parser.add_argument_group(
         "what is compared",
         "A SOURCE is a folder, or folder:PATH, list:FILE, tfds:NAME/SPLIT, rain:CLEAN, "
-        "additive:CLEAN, streaks:PAIRS on CLEAN, sample. Pairs tell the damage image by "
+        "additive:CLEAN, streaks:PAIRS on CLEAN, sample. Pairs give the damage image by "
         "image.",
-    )
+    ).add_argument
     for kind in ("real", "synthetic"):
-        what.add_argument(
+        add(
             f"--{kind}",
             action="append",
             required=True,
             metavar="[NAME=]SOURCE",
             help=f"a set of {kind} rain, by default named for its folder; repeat for more",
         )
-    what.add_argument(
+    add(
         "--clean",
         nargs="+",
         default=[],
         metavar="SOURCE",
         help="rain-free photographs, to which unpaired real ones are compared",
     )
-    what.add_argument(
+    add(
         "--images",
         type=command_line.count(1),
         default=500,
         metavar="N",
-        help="at most so many of each set, drawn at random (default: %(default)s)",
+        help="largest number of images of each set, drawn at random (default: %(default)s)",
     )
-    what.add_argument(
+    add(
         "--scenes",
         metavar="CSV",
         help="columns path and scene: images that count as one in intervals and draws, "
@@ -123,36 +121,37 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_settings(how: argparse._ArgumentGroup) -> None:
-    how.add_argument(
+def _add_settings(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
         "--features",
         choices=["niqe", "encoder"],
         default="niqe",
         help="feature space of coverage and t-SNE: the statistics of NIQE, or a trained "
         "network's features (default: %(default)s)",
     )
-    how.add_argument(
-        "--checkpoint", metavar="DIR", help="run folder whose encoder gives features"
+    add(
+        "--checkpoint", metavar="DIR", help="run folder whose encoder computes features"
     )
-    how.add_argument(
+    add(
         "--side",
         type=command_line.count(1),
         default=288,
         metavar="PIXELS",
         help="width and height of equalised images (default: %(default)s)",
     )
-    how.add_argument(
+    add(
         "--quality",
         type=command_line.count(1),
         default=75,
         metavar="Q",
         help="JPEG quality of equalised images, 1 to 95 (default: %(default)s)",
     )
-    how.add_argument(
+    add(
         "--seed",
         type=command_line.count(0),
         default=0,
-        help="of all draws (default: %(default)s)",
+        help="seed of all draws (default: %(default)s)",
     )
 
 

@@ -13,9 +13,9 @@ real photographs, which have no clean side; and the paper's Tables 3 and 4:
   python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
       --output scores
 
-Writes table.md, per_image.csv and scores.json, and of an ablation
-ablation_scores.json, into the output folder and prints the tables. Where no method is
-named, the weights that come with the package are scored.
+Writes table.md, per_image.csv and scores.json into the output folder, for an ablation
+also ablation_scores.json, and prints the tables. Without a method, the weights that come
+with the package are scored.
 """
 
 import argparse
@@ -29,46 +29,45 @@ from ttl_jax.weights import shipped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Scores what the flags name.
+    """Scores the methods on the images that the flags name.
 
     Args:
-      arguments: The command line, by default the process's own.
+      arguments: Command line; by default that of the process.
 
     Returns:
-      The exit status 0. A mistake in the command, images that do not belong together
-      and damaged ones end the process with status 2 and one line.
+      The exit status 0. Wrong flags, and images that are damaged or do not belong
+      together, end the process with status 2 and a message of one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
-    _check_mode(parser, args)
-    _check_agreement(parser, args)
-    # Imported once the flags are read: --help is quick.
+    if not (args.checkpoint or args.baseline or args.results or args.ablation):
+        args.checkpoint = [(None, shipped.SHIPPED)]
+    _check_flags(parser, args)
+    # Imported after the flags are read, so that --help is quick.
     from ttl_jax import compilation_cache
     from ttl_jax.reports.scores import evaluation
 
     compilation_cache.enable()
     protocols = args.protocol or [image_quality.DEFAULT_PROTOCOL]
-    if "all" in protocols:
-        protocols = image_quality.PROTOCOLS
     try:
-        report = evaluation.run(
-            evaluation.Request(
-                checkpoints=_find_checkpoints(args),
-                baselines=args.baseline,
-                ablation=args.ablation,
-                results=args.results,
-                data=args.data,
-                rainy=args.input,
-                target=args.target,
-                protocols=tuple(protocols),
-                with_niqe=args.niqe,
-                recog=args.recog,
-                with_agreement=args.agreement,
-                masks=args.masks,
-                scenes=args.scenes,
-                num_sheets=args.sheets,
-                output=pathlib.Path(args.output),
-            )
+        report = evaluation.score(
+            args.checkpoint,
+            args.data or (),
+            baselines=args.baseline,
+            results=args.results,
+            rainy=args.input,
+            target=args.target,
+            ablation=args.ablation,
+            protocols=list(image_quality.PROTOCOLS)
+            if "all" in protocols
+            else protocols,
+            niqe=args.niqe,
+            recog=args.recog,
+            agreement=args.agreement,
+            masks=args.masks,
+            scenes=args.scenes,
+            num_sheets=args.sheets,
+            output=args.output,
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -76,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the process unless the flags name images, methods, and nothing that clashes."""
+def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the process if images or methods are missing, or flags contradict."""
     if bool(args.data) == bool(args.input):
         parser.error(
             "name the images to score: either --data, or --input (and --target)"
@@ -86,26 +85,14 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error("--target and --results go with --input; --data has its own sides")
     if args.ablation and (args.checkpoint or args.baseline or args.results):
         parser.error("--ablation names all methods; give it without others")
-
-
-def _check_agreement(parser, args: argparse.Namespace) -> None:
-    """Ends the process where agreement is asked for and nothing can restore crops."""
-    if args.agreement and not (
-        _find_checkpoints(args) or args.baseline or args.ablation
-    ):
+    if args.agreement and not (args.checkpoint or args.baseline or args.ablation):
         parser.error(
             "--agreement restores crops: name a network (--checkpoint) or --baseline too"
         )
 
 
-def _find_checkpoints(args: argparse.Namespace) -> list[tuple[str | None, str]]:
-    """The networks that are named; the package's own where no method is."""
-    names_none = not (args.baseline or args.results or args.ablation)
-    return args.checkpoint or [(None, shipped.SHIPPED)] * names_none
-
-
-def _perhaps_named_folder(text: str) -> tuple[str | None, str]:
-    # A folder's own name may hold the sign.
+def _named_or_folder(text: str) -> tuple[str | None, str]:
+    # The folder's own name may contain "=".
     if "=" in text and not pathlib.Path(text).exists():
         return command_line.named("NAME=DIR")(text)
     return None, text
@@ -115,94 +102,62 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("evaluate", __doc__)
     _add_images(parser.add_argument_group("images"))
     _add_methods(parser.add_argument_group("methods"))
-    scores = parser.add_argument_group("scores")
-    scores.add_argument(
-        "--protocol",
-        action="extend",
-        nargs="+",
-        choices=[*image_quality.PROTOCOLS, "all"],
-        help="how PSNR and SSIM are defined (default: "
-        f"{image_quality.DEFAULT_PROTOCOL})",
-    )
-    scores.add_argument(
-        "--niqe",
-        action="store_true",
-        help="NIQE too, which needs no clean image",
-    )
-    scores.add_argument(
-        "--recog",
-        metavar="DIR",
-        nargs="?",
-        const=shipped.SHIPPED,
-        help="the rain score too, of the recognition network that comes with the "
-        "package, or of a run's folder",
-    )
-    scores.add_argument(
-        "--agreement",
-        action="store_true",
-        help="restore crops of each image too, and report how far they agree with the "
-        "whole, and how windows meet",
-    )
-    scores.add_argument(
-        "--scenes",
-        metavar="FILE",
-        help="CSV file with the columns path and scene, where intervals cannot tell "
-        "scenes by their clean images",
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument(
+    _add_scores(parser.add_argument_group("scores"))
+    add = parser.add_argument_group("output").add_argument
+    add(
         "--sheets",
         type=command_line.count(0),
         default=0,
         metavar="N",
-        help="write pictures of all methods side by side, of N images of each set "
-        "(default: 0)",
+        help="draw all methods side by side for N images of each set (default: 0)",
     )
-    output.add_argument(
+    add(
         "--output",
         required=True,
         metavar="DIR",
-        help="folder for the scores; made if it is not there",
+        help="folder of the scores; made if missing",
     )
     return parser
 
 
 def _add_images(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+    add = group.add_argument
+    add(
         "--data",
         action="extend",
         nargs="+",
         metavar="[NAME=]SOURCE",
-        help="pairs, or rainy photographs alone, each source a set of its own: "
-        "sample/test, folder:PATH, list:FILE, tfds:NAME/SPLIT, selection:FILE",
+        help="pairs, or rainy photographs alone; each source is a set: sample/test, "
+        "folder:PATH, list:FILE, tfds:NAME/SPLIT, selection:FILE",
     )
-    group.add_argument("--input", metavar="DIR", help="folder of rainy images")
-    group.add_argument(
+    add("--input", metavar="DIR", help="folder of rainy images")
+    add(
         "--target",
         metavar="DIR",
-        help="folder of the clean ones; partners have the same path but for the suffix, "
-        "or for common parts of names such as _derained",
+        help="folder of the clean images; partners have the same path, except for the "
+        "suffix and for common parts of names such as _derained",
     )
-    group.add_argument(
+    add(
         "--masks",
         metavar="DIR",
         help="folder of images that are bright where the rain is, named as the rainy "
-        "ones: the change inside and outside is told",
+        "ones; adds the change inside and outside the rain",
     )
 
 
 def _add_methods(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+    add = group.add_argument
+    add(
         "--checkpoint",
         action="append",
         default=[],
-        type=_perhaps_named_folder,
+        type=_named_or_folder,
         metavar="[NAME=]DIR",
         help="run folder of a trained network, DIR/best for the best step of a run with "
         "config.best_metric, a packed run, or shipped: the weights that come with the "
-        "package; repeat for more (default: shipped, where no other method is named)",
+        "package; repeat for more (default: shipped, if no other method is named)",
     )
-    group.add_argument(
+    add(
         "--baseline",
         action="extend",
         nargs="+",
@@ -210,7 +165,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="restorers that need no training: median, opening, guided, tv, nlm",
     )
-    group.add_argument(
+    add(
         "--results",
         action="append",
         default=[],
@@ -218,10 +173,43 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=DIR",
         help="a method and the folder of its results; repeat for more methods",
     )
-    group.add_argument(
+    add(
         "--ablation",
         metavar="DIR",
         help="workdir of configs/ablation.py: Tables 3 and 4, with the spread over seeds",
+    )
+
+
+def _add_scores(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--protocol",
+        action="extend",
+        nargs="+",
+        choices=[*image_quality.PROTOCOLS, "all"],
+        help="definitions of PSNR and SSIM (default: "
+        f"{image_quality.DEFAULT_PROTOCOL})",
+    )
+    add("--niqe", action="store_true", help="add NIQE, which needs no clean image")
+    add(
+        "--recog",
+        metavar="DIR",
+        nargs="?",
+        const=shipped.SHIPPED,
+        help="add the rain score of a recognition network: the one that comes with the "
+        "package, or that of a run folder",
+    )
+    add(
+        "--agreement",
+        action="store_true",
+        help="restore crops of each image too, and report how far they agree with the "
+        "whole, and the seams between windows",
+    )
+    add(
+        "--scenes",
+        metavar="FILE",
+        help="CSV file with the columns path and scene, for intervals over scenes that "
+        "cannot be recognized by their clean images",
     )
 
 

@@ -211,7 +211,7 @@ def _audit(arguments: Sequence[str]) -> int:
         print(duplicates.write_report(args.output, found))
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"See {args.output}/{duplicates.PAGE}.")
+    print(f"See {args.output}/{duplicates.REPORT}.")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Draws the results of several methods side by side, with close-ups.
 
-Examples, of pairs with the scores under each image, and of real rain without:
+Examples, for pairs with the scores below each image, and for real rain without:
 
   python -m ttl_jax.sheet --results ours=restored --results other=elsewhere \\
       --input Test100/input --target Test100/target --images 12 57 \\
@@ -9,7 +9,7 @@ Examples, of pairs with the scores under each image, and of real rain without:
       --images street --close_up 40,60,120,90 --output figure.png
 
 Each image is a row and each method a column. PNG shows every pixel as it is; PDF has
-writing and frames as vectors and the width of a page's text.
+text and frames as vectors and the width of a page's text.
 """
 
 import argparse
@@ -25,26 +25,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the sheet that the flags describe.
 
     Args:
-      arguments: The command line, by default the process's own.
+      arguments: Command line; by default that of the process.
 
     Returns:
-      The exit status 0. A mistake in the command, images that do not belong together
-      and damaged ones end the process with status 2 and one line.
+      The exit status 0. Wrong flags, and images that are damaged or do not belong
+      together, end the process with status 2 and a message of one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
-    # Imported once the flags are read: --help is quick.
-    from ttl_jax import compilation_cache
+    # Imported after the flags are read, so that --help is quick.
     from ttl_jax.reports.sheets import comparisons, examples, sheets
 
-    compilation_cache.enable()
+    placed: dict[str, list[Box]] = {}
+    for name, box in args.close_up:
+        placed.setdefault(name, []).append(box)
     try:
         sheets.check_suffix(args.output)
         folders = examples.ResultFolders(args.input, args.target, args.results)
         found = examples.Examples(folders.subjects, folders.methods)
         rows = comparisons.make_rows(
             found.pick(args.images),
-            close_ups=args.close_ups or _by_image(args.close_up),
+            close_ups=args.close_ups or placed,
             protocol=None if args.protocol == "none" else args.protocol,
             with_names=args.names,
         )
@@ -57,15 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _by_image(placed: Sequence[tuple[str, Box]]) -> dict[str, list[Box]]:
-    """The boxes of each image, those of every image under the empty name."""
-    boxes = {}
-    for name, box in placed:
-        boxes.setdefault(name, []).append(box)
-    return boxes
-
-
 def _close_up(text: str) -> tuple[str, Box]:
+    """An image's name, empty for every image, and a box."""
     name, _, numbers = text.rpartition(":")
     parts = numbers.split(",")
     if len(parts) != 4 or not all(part.isdecimal() for part in parts):
@@ -77,38 +71,49 @@ def _close_up(text: str) -> tuple[str, Box]:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("sheet", __doc__)
-    what = parser.add_argument_group(
-        "what to show",
-        "Images belong together by their path within the folder, less the suffix, or "
-        "less common parts of names such as _derained. Every image needs its partners.",
+    _add_images(
+        parser.add_argument_group(
+            "what to show",
+            "Images are matched by their path within the folder, without the suffix and "
+            "common parts of names such as _derained. Every image needs its partners.",
+        )
     )
-    what.add_argument(
+    _add_appearance(parser.add_argument_group("how to show it"))
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="the sheet, .png or .pdf"
+    )
+    return parser
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
         "--results",
         action="append",
         required=True,
         type=command_line.named("NAME=DIR"),
         metavar="NAME=DIR",
-        help="a method, its column's label, and the folder of its results; repeat for "
-        "more columns",
+        help="a method, which labels its column, and the folder of its results; repeat "
+        "for more columns",
     )
-    what.add_argument(
-        "--input", required=True, metavar="DIR", help="folder of the rainy images"
-    )
-    what.add_argument(
+    add("--input", required=True, metavar="DIR", help="folder of the rainy images")
+    add(
         "--target",
         metavar="DIR",
         help="folder of the clean images, the last column; without it no scores",
     )
-    what.add_argument(
+    add(
         "--images",
         required=True,
         nargs="+",
         metavar="IMAGE",
-        help="the images' names without suffix, those of the clean ones where there are "
-        "any, one row each",
+        help="names of the clean images, or else of the rainy ones, without suffix; one "
+        "row each",
     )
-    how = parser.add_argument_group("how to show it")
-    placing = how.add_mutually_exclusive_group()
+
+
+def _add_appearance(group: argparse._ArgumentGroup) -> None:
+    placing = group.add_mutually_exclusive_group()
     placing.add_argument(
         "--close_up",
         action="append",
@@ -124,26 +129,21 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="enlarge the N boxes in which the methods differ most",
     )
-    how.add_argument(
+    add = group.add_argument
+    add(
         "--protocol",
         choices=[*image_quality.PROTOCOLS, "none"],
         default=image_quality.DEFAULT_PROTOCOL,
-        help="how PSNR and SSIM under the images are defined; none leaves them out "
+        help="definition of PSNR and SSIM below the images; none leaves them out "
         "(default: %(default)s)",
     )
-    how.add_argument(
-        "--names", action="store_true", help="write the image's name beside each row"
-    )
-    how.add_argument(
+    add("--names", action="store_true", help="write the image's name beside each row")
+    add(
         "--panel_width",
         type=command_line.count(1),
         metavar="PIXELS",
         help="width that all images are scaled to (default: that of the widest)",
     )
-    parser.add_argument(
-        "--output", required=True, metavar="FILE", help="the sheet, .png or .pdf"
-    )
-    return parser
 
 
 if __name__ == "__main__":

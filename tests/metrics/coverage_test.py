@@ -67,8 +67,8 @@ def test_sets_of_one_distribution_reach_the_expected_values():
         (REAL, np.zeros((2, 3)), 1, "not"),
         (REAL, np.zeros((0, 1)), 1, "not"),
         (REAL[:, 0], REAL, 1, "not"),
-        (REAL, REAL, 4, "k goes from 1 to 3"),
-        (REAL, REAL, 0, "k goes from 1 to 3"),
+        (REAL, REAL, 4, "out of range for 4 real vectors: 1 to 3"),
+        (REAL, REAL, 0, "out of range for 4 real vectors: 1 to 3"),
     ],
 )
 def test_sets_that_do_not_fit_are_refused(real, synthetic, k, message):

@@ -377,5 +377,5 @@ def test_ssim_refuses_images_smaller_than_its_window():
 
 def test_unknown_protocol_suggests_the_near_one():
     images = np.zeros((1, 16, 16, 3))
-    with pytest.raises(ValueError, match="Did you mean 'y_uint8'"):
+    with pytest.raises(ValueError, match="did you mean 'y_uint8'"):
         image_quality.psnr(images, images, "y_uint")

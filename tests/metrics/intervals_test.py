@@ -105,7 +105,7 @@ def test_one_scene_has_a_mean_but_no_interval():
         ([1, 2], [1], "ab", {}, r"\(2,\) cannot be paired .* \(1,\)"),
         ([1, 2], [1, 1], "a", {}, r"not shapes \(2,\) and \(1,\)"),
         ([], [], "", {}, r"not shapes \(0,\)"),
-        ([1, np.nan], [1, 1], "ab", {}, "of 2 there are 1 that are not"),
+        ([1, np.nan], [1, 1], "ab", {}, "but 1 of 2 are not"),
         ([1, 2], [1, 1], "ab", {"num_resamples": 0}, "not 0 and 0.95"),
         ([1, 2], [1, 1], "ab", {"level": 95}, "not 2000 and 95"),
     ],

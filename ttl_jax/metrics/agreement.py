@@ -1,7 +1,7 @@
-"""Whether a restorer does the same to a crop as to the whole photograph around it.
+"""Whether a restorer treats a crop as it treats the whole photograph.
 
-Images are uint8 [H, W, 3]; changes and steps are in levels of 255. A network with
-statistics of the whole image may restore a crop well and leave the photograph as it is.
+Images are uint8 [H, W, 3]; changes and steps are in levels of 255. A network that uses
+statistics of the whole image may restore a crop well and leave the photograph unchanged.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,22 +10,22 @@ from typing import NamedTuple
 import numpy as np
 
 CROP = 480  # pixels
-# Places of the crops, as fractions of the room that the photograph leaves them: two
-# opposite corners, and two places that are rarely on the grid of the network's cells.
+# Places of the crops, as fractions of the largest offset: two opposite corners, and two
+# places that are rarely on the grid of the network's cells.
 PLACES = ((0.0, 0.0), (0.37, 0.71), (0.61, 0.23), (1.0, 1.0))
-# Where less changes on average, in levels, the disagreement is mostly rounding.
+# Mean change in levels; below it the disagreement is mostly rounding.
 LEAST_CHANGE = 1.0
 _ACROSS = 16  # pixels on which a step of brightness between two windows is averaged
 
 
 class Agreement(NamedTuple):
-    """How far restored crops and the same areas of the restored whole agree.
+    """Agreement of restored crops with the same areas of the restored whole.
 
     Attributes:
       disagreement: Mean absolute difference of the two restorations over the mean of
-        their changes to the input; 0 where they are equal.
-      change_ratio: Mean change within the whole over that of the crops; below 1 where the
-        whole is restored less.
+        their changes to the input; 0 if they are equal.
+      change_ratio: Mean change within the whole over that of the crops; below 1 if the
+        whole changes less.
     """
 
     disagreement: float
@@ -42,13 +42,13 @@ def measure(
     """Compares the restored whole with restored crops of it.
 
     Args:
-      image: The photograph.
-      whole: What it was restored to.
-      restore: Restores an image of any size.
-      crop: Side of the crops, in pixels; a shorter side of the photograph is taken whole.
+      image: Photograph.
+      whole: Restored photograph.
+      restore: Function that restores an image of any size.
+      crop: Side of the crops, in pixels; at most that of the photograph.
 
     Returns:
-      The agreement over all crops together. None if the photograph is no larger than a
+      The agreement over all crops together. None if the photograph is not larger than a
       crop, or changes by less than `LEAST_CHANGE` in crops and whole.
     """
     height, width = (min(crop, side) for side in image.shape[:2])
@@ -68,8 +68,7 @@ def measure(
     difference, in_whole, in_crops = totals / len(PLACES)
     if max(in_whole, in_crops) < LEAST_CHANGE:
         return None
-    # A network that changes no crop at all disagrees, with an infinite ratio: bounded, as
-    # a mean is taken of it.
+    # A network that changes no crop would have an infinite ratio, and so would the mean.
     return Agreement(
         disagreement=float(difference / ((in_whole + in_crops) / 2)),
         change_ratio=float(in_whole / max(in_crops, 0.01)),
@@ -80,8 +79,8 @@ class Seams(NamedTuple):
     """Steps of brightness where two windows meet, in levels of 255.
 
     Attributes:
-      mean: Along all borders.
-      high: 95 % quantile of the same.
+      mean: Mean along all borders.
+      high: 95 % quantile along all borders.
     """
 
     mean: float
@@ -92,19 +91,19 @@ def measure_seams(
     windows: Iterable[tuple[tuple[int, int, int, int], np.ndarray]],
     size: tuple[int, int],
 ) -> Seams | None:
-    """Steps in the middle of the pixels that neighbouring windows share.
+    """Returns the steps in the middle of the pixels that neighbouring windows share.
 
     A step is the difference of two windows' brightness at a place of their border, mean
-    over the channels and over 16 pixels across it.
+    over the channels and over 16 pixels across the border.
 
     Args:
       windows: Top, left, height and width of each window, in pixels of the image, and
-        what it was restored to, float [h, w, 3] in [0, 1]; from top to bottom. Those that
-        no later one can meet are dropped, so that memory stays flat.
-      size: Height and width of the image; what windows show beyond it does not count.
+        its restored pixels, float [h, w, 3] in [0, 1]; from top to bottom. Windows are
+        dropped once no later one can touch them, so memory does not grow.
+      size: Height and width of the image; pixels of windows beyond it are ignored.
 
     Returns:
-      None if there is one window only.
+      Mean and quantile. None if no two windows meet.
     """
     steps: list[np.ndarray] = []
     kept: list[tuple[tuple[int, int, int, int], np.ndarray]] = []
@@ -120,7 +119,7 @@ def measure_seams(
 
 
 def _measure_border(one, other, size: tuple[int, int]) -> np.ndarray:
-    """Absolute steps along the border of two windows; none if they are no neighbours."""
+    """Absolute steps along the border of two windows; empty if they do not touch."""
     (top, left, height, width), (other_top, other_left, *_) = one[0], other[0]
     bottom = min(top + height, other_top + other[0][2], size[0])
     right = min(left + width, other_left + other[0][3], size[1])

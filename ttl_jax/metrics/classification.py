@@ -1,4 +1,4 @@
-"""Figures for a classifier of two classes, from its scores."""
+"""Measures of a classifier of two classes, from its scores."""
 
 import numpy as np
 from scipy import stats
@@ -7,12 +7,12 @@ from scipy import stats
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Returns the area under the ROC curve, in [0, 1]; ties count one half.
 
-    The probability that a random sample of class 1 scores above a random one of class 0
-    (Mann and Whitney 1947).
+    This is the probability that a random sample of class 1 scores above a random sample
+    of class 0 (Mann and Whitney 1947).
 
     Args:
       scores: Unbounded scores [N].
-      labels: 1 or 0 [N].
+      labels: Classes, 1 or 0 [N].
 
     Raises:
       ValueError: If a class has no sample.

@@ -1,12 +1,12 @@
 """How far one set of feature vectors covers another, by nearest neighbours.
 
-Around each real vector lies a ball that reaches to its k-th nearest neighbour among the
-other real ones. Sets are float [N, D] in one feature space, whose axes the caller has
-brought to comparable scales: distances are Euclidean.
+Each real vector has a ball that reaches to its k-th nearest neighbour among the other
+real vectors. Sets are float [N, D] in one feature space. Distances are Euclidean, so the
+caller has to scale the axes.
 
-Both grow with the number of vectors, so that figures compare only between sets of the
-same numbers. Two sets of one distribution, of equal numbers, have a coverage of about
-1 - 2^-k and a density of about 1.
+Coverage and density grow with the number of vectors; compare only sets of equal size. Two
+sets of equal size from one distribution have a coverage of about 1 - 2^-k and a density
+of about 1.
 
 References:
   Naeem et al., Reliable Fidelity and Diversity Metrics for Generative Models, 2020,
@@ -18,12 +18,12 @@ from scipy.spatial import distance
 
 
 def coverage(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
-    """The share of real vectors whose ball holds at least one synthetic vector.
+    """Returns the share of real vectors whose ball holds a synthetic vector, in [0, 1].
 
     Args:
-      real: float [N, D] with N > k.
-      synthetic: float [M, D].
-      k: Number of neighbours that a ball reaches to.
+      real: Real vectors, float [N, D] with N > k.
+      synthetic: Synthetic vectors, float [M, D].
+      k: Number of the neighbour that a ball reaches to, from 1.
 
     Raises:
       ValueError: If the shapes do not fit, a set is empty, or N <= k.
@@ -32,11 +32,10 @@ def coverage(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
 
 
 def density(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
-    """The mean number of real balls that hold a synthetic vector, over k; from 0.
+    """Returns the mean number of real balls that hold a synthetic vector, over k.
 
-    Above 1 where the synthetic vectors crowd in where the real ones are dense.
-
-    Args and Raises: As `coverage`.
+    It is 0 or more, and above 1 if synthetic vectors concentrate in dense regions of the
+    real ones. Arguments and errors are those of `coverage`.
     """
     return float(_in_ball(real, synthetic, k).sum(axis=0).mean() / k)
 
@@ -44,7 +43,7 @@ def density(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
 def _in_ball(real: np.ndarray, synthetic: np.ndarray, k: int) -> np.ndarray:
     """Whether the ball of real vector i holds synthetic vector j, bool [N, M].
 
-    Note: the balls are closed, so that a set covers itself even where vectors repeat.
+    Note: The balls are closed, so a set covers itself even if vectors repeat.
     """
     shapes = real.shape, synthetic.shape
     if not all(len(shape) == 2 and shape[0] for shape in shapes) or (
@@ -53,8 +52,7 @@ def _in_ball(real: np.ndarray, synthetic: np.ndarray, k: int) -> np.ndarray:
         raise ValueError(f"Expected sets [N, D] and [M, D], not {shapes}.")
     if not 1 <= k < len(real):
         raise ValueError(
-            f"{len(real)} real vectors have no neighbours up to number {k}; k goes "
-            f"from 1 to {len(real) - 1}."
+            f"k={k} is out of range for {len(real)} real vectors: 1 to {len(real) - 1}."
         )
     among_real = distance.cdist(real, real)
     np.fill_diagonal(among_real, np.inf)  # no vector is its own neighbour

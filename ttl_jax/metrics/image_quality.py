@@ -1,18 +1,17 @@
 """PSNR and SSIM under named protocols.
 
 Papers of this field score the same files in at least five incompatible ways, up to
-3 dB apart, so a score means something only together with the name of its protocol.
-`PROTOCOLS` says of each where it is defined, who reports it and what to beware of.
+3 dB apart, so a score is meaningful only with the name of its protocol. `PROTOCOLS`
+records where each is defined, who reports it and its pitfalls.
 
 All functions take images [N, H, W, 3], RGB, either uint8 or floating point in [0, 1],
 and return one score per image, [N]. Every protocol compares 8-bit images: floating
-point is first rounded to the levels that a file of it holds. The functions run on
-numpy arrays, in float64, and on jax arrays, in jax's default precision and inside
-`jax.jit`, through the array's own namespace. An image that holds NaN scores NaN.
+point is first rounded to the 256 levels of a file. The functions run on numpy arrays, in
+float64, and on jax arrays, in jax's default precision and inside `jax.jit`, through the
+array's own namespace. An image that contains NaN scores NaN.
 
-On a CPU numpy is the faster one for photographs from files, which also come in many
-sizes: `jax.jit` takes twice its time and compiles for every size. jax is for images
-that are on the device, as in training.
+Use numpy for photographs from files: on a CPU, `jax.jit` takes twice the time and
+compiles for every size. Use jax for images that are on the device, as in training.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ from ttl_jax import suggestions
 Array = Any  # numpy.ndarray or jax.Array
 
 PEAK = 255.0  # L: the dynamic range of the planes that every protocol compares
-IDENTICAL_PSNR = 100.0  # dB, in place of infinity: JSON has none, nor has a mean
+IDENTICAL_PSNR = 100.0  # dB, in place of infinity, which JSON and means cannot hold
 
 # The window and the constants of Wang et al., 2004, section III-C.
 SSIM_WINDOW = 11  # pixels
@@ -38,14 +37,14 @@ SSIM_C2 = (0.03 * PEAK) ** 2
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """What of two images is compared.
+    """A definition of PSNR and SSIM.
 
     Attributes:
-      description: What is compared and who reports it, for the foot of a table.
-      source: The published script that defines it.
-      traps: Why a number published as this one may yet be another.
-      planes: From images [N, H, W, 3] to the planes compared, [N, K, H, W], floating
-        point in [0, 255]; NaN pixels of the images may come out as anything.
+      description: Compared quantity and papers that report it, for the foot of a table.
+      source: Published script that defines it.
+      traps: Reasons why a number published under this name may be another.
+      planes: Function from images [N, H, W, 3] to the compared planes, [N, K, H, W],
+        floating point in [0, 255]; NaN pixels may give any value.
       downsamples_ssim: Whether SSIM compares large images at about 256 pixels.
     """
 
@@ -62,8 +61,8 @@ def _levels(images: Array) -> Array:
     images = xp.moveaxis(images, -1, 1)
     if images.dtype == xp.uint8:
         return images.astype(xp.int32)
-    # Ties go to even: so does skimage.img_as_ubyte, which Restormer and MPRNet save
-    # their outputs with. (Of 8-bit data none arise.)
+    # Ties go to even, as in skimage.img_as_ubyte, with which Restormer and MPRNet save
+    # their outputs. 8-bit data has no ties.
     levels = xp.round(xp.clip(xp.nan_to_num(images.astype(float)), 0, 1) * PEAK)
     return levels.astype(xp.int32)
 
@@ -72,8 +71,8 @@ def _weighted_levels(images: Array) -> Array:
     """299 R + 587 G + 114 B of the levels, int32 in [0, 255000], [N, 1, H, W].
 
     The luma of BT.601, Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, has the
-    weights 0.219 * (299, 587, 114): integers hold it exactly, the same in float32 and
-    float64, on every device.
+    weights 0.219 * (299, 587, 114). Integers represent it exactly, so float32, float64
+    and every device agree.
     """
     levels = _levels(images)
     return 299 * levels[:, 0:1] + 587 * levels[:, 1:2] + 114 * levels[:, 2:3]
@@ -82,9 +81,9 @@ def _weighted_levels(images: Array) -> Array:
 def _matlab_uint8_luma(images: Array) -> Array:
     """Luma in [16, 235] as MATLAB's `rgb2ycbcr` returns it for uint8 RGB, rounded.
 
-    Note: MATLAB rounds ties away from zero, numpy and jax to even. Integers make the
-    tie exact: half goes up. 194 of the 16.7 million colours are such ties; which way
-    MATLAB's own floating-point sum falls there is not published.
+    Note: MATLAB rounds ties away from zero, numpy and jax to even. Integers make ties
+    exact, and here they round up. 194 of the 16.7 million colours are ties; how MATLAB's
+    own floating-point sum rounds them is not published.
     """
     luma = 16 + (2 * 73 * _weighted_levels(images) + 85000) // (2 * 85000)
     return luma.astype(float)  # floor(x + 1/2), x = 16 + 219 / 255000 of the weighted
@@ -154,7 +153,7 @@ DEFAULT_PROTOCOL = "y_uint8"
 
 
 def psnr(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Array:
-    """Peak signal-to-noise ratio of each image, in dB; 100 where they are identical.
+    """Returns the peak signal-to-noise ratio of each image, in dB; 100 if identical.
 
     10 log10(255^2 / MSE), the mean over all pixels; nothing is cropped.
 
@@ -170,7 +169,7 @@ def psnr(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
       Array [N].
 
     Raises:
-      ValueError: The shapes differ or are not [N, H, W, 3], an array is neither uint8
+      ValueError: If the shapes differ or are not [N, H, W, 3], an array is neither uint8
         nor floating point, or the protocol is unknown.
     """
     restored, target = _compared_planes(restored, target, protocol)
@@ -182,10 +181,10 @@ def psnr(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
 
 
 def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Array:
-    """Mean structural similarity of each image, in [-1, 1].
+    """Returns the mean structural similarity of each image, in [-1, 1].
 
     The authors' `ssim_index`: an 11 x 11 Gaussian window of 1.5 pixels, K = (0.01,
-    0.03), L = 255, only windows that lie within the image; of several planes the mean.
+    0.03), L = 255, only windows within the image. Several planes are averaged.
 
     Args:
       restored: Images [N, H, W, 3], RGB, uint8 or floating point in [0, 1].
@@ -211,8 +210,8 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
     if PROTOCOLS[protocol].downsamples_ssim:
         factor = max(1, (min(x.shape[2:]) + 128) // 256)  # round(m / 256), half up
         x, y = _downsampled(x, factor), _downsampled(y, factor)
-    # About mid-grey, the squares that the variances are differences of are smaller: in
-    # float32 flat bright images would lose 5e-4 otherwise.
+    # Variances are differences of squares, which are smaller around zero; otherwise flat
+    # bright images would lose 5e-4 in float32.
     x, y = x - PEAK / 2, y - PEAK / 2
     mean_x, mean_y = _windowed_mean(x), _windowed_mean(y)
     variance_x = _windowed_mean(x * x) - mean_x**2
@@ -231,7 +230,7 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
 def _compared_planes(
     restored: Array, target: Array, protocol: str
 ) -> tuple[Array, Array]:
-    """The planes [N, K, H, W] of both, after every argument was checked."""
+    """The planes [N, K, H, W] of both, after all arguments are checked."""
     if protocol not in PROTOCOLS:
         known = suggestions.known_and_hint(protocol, PROTOCOLS)
         raise ValueError(f"Unknown protocol {protocol!r}; known: {known}")

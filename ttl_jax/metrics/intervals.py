@@ -1,8 +1,8 @@
 """Bootstrap intervals of mean scores that resample scenes, not images.
 
-Test sets hold several images of one scene (Rain1400 fourteen, each the same photograph
-under other rain). Their scores move together: images drawn one by one would give an
-interval that is too narrow, by up to the root of their number. Here a resample draws as
+Test sets hold several images of one scene: Rain1400 has fourteen, the same photograph in
+different rain. Their scores are correlated, so resampling single images would make an
+interval too narrow, by up to the square root of their number. Here a resample draws as
 many scenes as there are, with replacement, each with all its images, and percentiles of
 the resamples' means bound the interval.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A mean over images and the bounds of its interval, NaN where there are none."""
+    """A mean over images and the bounds of its interval, NaN if undefined."""
 
     mean: float
     low: float
@@ -30,29 +30,28 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """The mean of `values - reference`, paired by image, and its percentile interval.
+    """Returns the mean of `values - reference`, paired by image, and its interval.
 
-    An interval without 0 says that on scenes like these one method is better: what all
-    methods find hard in a scene cancels, which it does not between two intervals of
-    `bootstrap_mean`.
+    If the interval excludes 0, one method is better on scenes like these. The difficulty
+    of a scene, which all methods share, cancels in the difference; it does not cancel
+    between two intervals of `bootstrap_mean`.
 
     Args:
-      values: A method's score of each image [N].
-      reference: Another method's score of the same images [N], in the same order.
-      groups: The scene of each image [N], by a name or a number.
-      num_resamples: How many resamples; 2000 leave a bound uncertain by about 2 % of the
-        interval's width.
-      seed: Of the draws. The same scores give the same interval, whatever the order of
-        the images.
+      values: Scores of a method, one per image [N].
+      reference: Scores of another method on the same images [N], in the same order.
+      groups: Scenes of the images [N], as names or numbers.
+      num_resamples: Number of resamples; with 2000 a bound is uncertain by about 2 % of
+        the interval's width.
+      seed: Seed of the draws. The order of the images does not matter.
       level: Share of the resamples within the interval, in (0, 1).
 
     Returns:
-      Mean, low and high. Of one scene nothing says how scenes differ: low and high are
-      NaN. Of few scenes the interval is too narrow: simulated normal scores are covered
-      by that of 95 % in 84, 90 and 93 % of trials with 5, 10 and 20 scenes.
+      Mean, low and high. For a single scene, low and high are NaN. For few scenes the
+      interval is too narrow: with 5, 10 and 20 scenes, intervals of 95 % contained the
+      mean of simulated normal scores in 84, 90 and 93 % of the trials.
 
     Raises:
-      ValueError: The arrays are empty or differ in shape, a score is not finite, or
+      ValueError: If the arrays are empty or differ in shape, a score is not finite, or
         `num_resamples` or `level` is out of range.
 
     References:
@@ -81,9 +80,9 @@ def bootstrap_mean(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """The mean of `values` over images and its percentile interval.
+    """Returns the mean of `values` over images and its percentile interval.
 
-    Arguments, returns, errors and references as for `bootstrap_difference`.
+    Arguments, results, errors and references are those of `bootstrap_difference`.
     """
     values, groups = np.asarray(values, float), np.asarray(groups)
     if values.ndim != 1 or not len(values) or values.shape != groups.shape:
@@ -93,8 +92,8 @@ def bootstrap_mean(
         )
     if not np.isfinite(values).all():
         raise ValueError(
-            f"Scores have to be finite; of {len(values)} there are "
-            f"{np.count_nonzero(~np.isfinite(values))} that are not."
+            f"Scores must be finite, but {np.count_nonzero(~np.isfinite(values))} of "
+            f"{len(values)} are not."
         )
     if num_resamples < 1 or not 0 < level < 1:
         raise ValueError(

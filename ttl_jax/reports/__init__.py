@@ -1,1 +1,1 @@
-"""Scores, tables and picture sheets of what was restored."""
+"""Reports: scores, comparison sheets, the analysis of rain, and near-duplicates."""

@@ -1,116 +1,116 @@
-"""What an audit found, as a page with thumbnails, as tables, and as names to exclude."""
+"""The report of `prepare audit`: near-duplicates in pictures, tables and names."""
 
-import csv
-import html
 import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import pandas as pd
 from PIL import Image
 
 from ttl_jax import atomic_files
 from ttl_jax.data.sets.audit import Audit, excluded_names
-from ttl_jax.reports.rain_analysis import html_pages
 
-PAGE, TABLE, DATA, EXCLUDED = "index.html", "matches.csv", "audit.json", "exclude.txt"
+REPORT, TABLE, DATA = "duplicates.md", "matches.csv", "audit.json"
+EXCLUDED, PICTURES = "exclude.txt", "pictures"
 
-MAX_GROUPS = 500  # shown on the page
-MAX_MEMBERS = 8  # of a group shown
+MAX_GROUPS = 500  # in the Markdown report
+MAX_MEMBERS = 8  # of a group in a picture
 _THUMBNAIL = 200  # pixels, the longer side
-
-_STYLE = """
-figure { margin: 0; width: 200px; overflow-wrap: anywhere; font-size: 12px }
-.test { color: #a00 }
-"""
 
 
 def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
-    """Writes `index.html`, `matches.csv`, `audit.json` and, after tests, `exclude.txt`.
+    """Writes `duplicates.md`, `pictures/`, `matches.csv` and `audit.json`.
+
+    Also writes `exclude.txt` if there are test sources.
 
     Args:
-      folder: Where to; made if it is not there. Earlier reports are replaced.
-      audit: What was found.
+      folder: Folder of the report; made if missing. Earlier reports are replaced.
+      audit: Entries, matches and groups.
 
     Returns:
-      The findings in a few lines.
+      A summary of a few lines.
     """
     folder = pathlib.Path(folder)
-    contents = {PAGE: page(audit), TABLE: _table(audit), DATA: _data(audit)}
+    shown = _order_groups(audit)[:MAX_GROUPS]
+    contents = {
+        f"{PICTURES}/{i}.png": _draw_group(audit, group)
+        for i, group in enumerate(shown, start=1)
+    }
+    contents |= {
+        REPORT: make_report(audit, shown).encode(),
+        TABLE: _list_matches(audit).to_csv(index=False, lineterminator="\n").encode(),
+        DATA: (json.dumps(_make_data(audit), indent=2) + "\n").encode(),
+    }
     if audit.test_sources:
-        contents[EXCLUDED] = exclusions(audit)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in contents.items():
-        with atomic_files.atomic_file(folder / name) as stream:
-            stream.write(text.encode())
-    return "\n".join(_summary(audit))
+        contents[EXCLUDED] = list_exclusions(audit).encode()
+    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+    for name, data in contents.items():
+        atomic_files.write_bytes(folder / name, data)
+    return "\n".join(_summary_lines(audit))
 
 
-def exclusions(audit: Audit) -> str:
-    """The text file of names to exclude from training, one per line.
+def list_exclusions(audit: Audit) -> str:
+    """Returns the text file of names to exclude from training, one per line.
 
-    Paths are absolute: training may start in another folder.
+    Paths are absolute, because training may start in another folder.
     """
-    comments = [
-        f"# Shows a picture of {', '.join(audit.test_sources)}; see {PAGE}.\n",
-        "# One name of a photograph per line.\n",
-    ]
     names = [
         os.path.abspath(name) if os.path.exists(name) else name
         for name in excluded_names(audit)
     ]
-    return "".join(comments + [f"{name}\n" for name in names])
+    tests = ", ".join(audit.test_sources)
+    head = f"# Photographs that show a picture of {tests}; see {REPORT}.\n"
+    return head + "# One name per line.\n" + "".join(f"{name}\n" for name in names)
 
 
-def page(audit: Audit) -> str:
-    """The groups as an HTML page that needs no other file.
+def make_report(audit: Audit, groups: Sequence[Sequence[int]]) -> str:
+    """Returns the Markdown report of some groups, with a picture of each."""
+    parts = ["# Near-duplicates", *_summary_lines(audit)]
+    if len(groups) < len(audit.groups):
+        parts.append(f"Only {len(groups)} groups are shown; {DATA} lists all.")
+    for i, group in enumerate(groups, start=1):
+        parts += [f"## Group {i}", _describe_group(audit, group)]
+        parts.append(f"![Group {i}]({PICTURES}/{i}.png)")
+    return "\n\n".join(parts) + "\n"
 
-    Groups that reach into a test source come first, then the least certain ones.
-    """
+
+def _order_groups(audit: Audit) -> list[Sequence[int]]:
+    """Groups that reach into a test source first, then the least certain ones."""
     largest: dict[int, int] = {}
     for match in audit.matches:
         largest[match.first] = max(largest.get(match.first, 0), match.distance)
 
     def order(group: Sequence[int]) -> tuple:
-        is_test = any(_is_test(audit, i) for i in group)
+        is_test = any(audit.entries[i].source in audit.test_sources for i in group)
         return not is_test, -max(largest.get(i, 0) for i in group), group
 
-    shown = sorted(audit.groups, key=order)[:MAX_GROUPS]
-    summary = [f"<p>{html.escape(line)}</p>" for line in _summary(audit)]
-    if len(shown) < len(audit.groups):
-        summary.append(
-            f"<p>Here are {len(shown)} of the groups; all are in {DATA}.</p>"
-        )
-    sections = (_section(audit, group) for group in shown)
-    return html_pages.document("Near-duplicates", _STYLE, [*summary, *sections])
+    return sorted(audit.groups, key=order)
 
 
-def _summary(audit: Audit) -> Iterator[str]:
-    sources = dict.fromkeys(entry.source for entry in audit.entries)
-    for source in sources:
+def _summary_lines(audit: Audit) -> Iterator[str]:
+    for source in _sources(audit):
         count = sum(entry.source == source for entry in audit.entries)
-        role = ", tested on" if source in audit.test_sources else ""
+        role = ", used for tests" if source in audit.test_sources else ""
         yield f"{source}: {count} pictures{role}"
     yield (
-        f"{len(audit.matches)} couples show the same picture, in {len(audit.groups)} "
-        "groups."
+        f"{len(audit.matches)} pairs show the same picture, in {len(audit.groups)} groups."
     )
     if audit.test_sources:
         yield (
-            f"{len(excluded_names(audit))} photographs outside of the test sources show "
-            f"one of their pictures; their names are in {EXCLUDED}."
+            f"{len(excluded_names(audit))} photographs outside the test sources show one "
+            f"of their pictures; {EXCLUDED} lists their names."
         )
 
 
-def _is_test(audit: Audit, index: int) -> bool:
-    return audit.entries[index].source in audit.test_sources
+def _sources(audit: Audit) -> list[str]:
+    return list(dict.fromkeys(entry.source for entry in audit.entries))
 
 
-def _section(audit: Audit, group: Sequence[int]) -> str:
-    figures = [_figure(audit, i) for i in group[:MAX_MEMBERS]]
-    members = set(group)
-    matches = [match for match in audit.matches if match.first in members]
+def _describe_group(audit: Audit, group: Sequence[int]) -> str:
+    """The strength of the matches, and the members from left to right."""
+    matches = [match for match in audit.matches if match.first in group]
     text = (
         f"{len(group)} pictures; up to {max(m.distance for m in matches)} bits apart, "
         f"correlation from {min(m.correlation for m in matches):.3f}"
@@ -119,54 +119,48 @@ def _section(audit: Audit, group: Sequence[int]) -> str:
         text += ", mirrored"
     if len(group) > MAX_MEMBERS:
         text += f"; the first {MAX_MEMBERS} are shown"
-    return f'<section><p>{text}</p><div class="row">{"".join(figures)}</div></section>'
+    members = [audit.entries[i] for i in group[:MAX_MEMBERS]]
+    lines = [f"- `{member.photograph.name}` ({member.source})" for member in members]
+    return "\n".join([text, "", *lines])
 
 
-def _figure(audit: Audit, index: int) -> str:
-    entry = audit.entries[index]
-    image = Image.fromarray(entry.photograph.load())
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+def _draw_group(audit: Audit, group: Sequence[int]) -> bytes:
+    """The thumbnails of a group from left to right, as PNG."""
+    members = group[:MAX_MEMBERS]
+    sheet = Image.new("RGB", (_THUMBNAIL * len(members), _THUMBNAIL), "white")
+    for column, i in enumerate(members):
+        image = Image.fromarray(audit.entries[i].photograph.load())
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        sheet.paste(image, (column * _THUMBNAIL, 0))
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=80)
-    address = html_pages.embedded(stream.getvalue(), "image/jpeg")
-    style = ' class="test"' if _is_test(audit, index) else ""
-    name, source = html.escape(entry.photograph.name), html.escape(entry.source)
-    return (
-        f'<figure><img src="{address}" alt="{name}">'
-        f"<figcaption>{name}<br><b{style}>{source}</b></figcaption></figure>"
-    )
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
 
 
-def _table(audit: Audit) -> str:
+def _list_matches(audit: Audit) -> pd.DataFrame:
     """A row per match."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["source_1", "name_1", "source_2", "name_2", "distance", "correlation"]
-        + ["mirrored"]
-    )
+    columns = ["source_1", "name_1", "source_2", "name_2"]
+    columns += ["distance", "correlation", "mirrored"]
+    rows = []
     for match in audit.matches:
         sides = [audit.entries[i] for i in (match.first, match.second)]
         names = [text for side in sides for text in (side.source, side.photograph.name)]
         correlation = f"{match.correlation:.4f}"
-        writer.writerow([*names, match.distance, correlation, int(match.mirrored)])
-    return stream.getvalue()
+        rows.append([*names, match.distance, correlation, int(match.mirrored)])
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _data(audit: Audit) -> str:
-    """Sources and groups; each member is its source and the names it goes by."""
-    groups = [
-        [
-            {"source": audit.entries[i].source, "names": audit.entries[i].names}
-            for i in group
-        ]
-        for group in audit.groups
-    ]
-    sources = dict.fromkeys(entry.source for entry in audit.entries)
-    content = {
-        "sources": list(sources),
+def _make_data(audit: Audit) -> Mapping:
+    """Sources and groups; a member is its source and all its names."""
+    return {
+        "sources": _sources(audit),
         "test_sources": list(audit.test_sources),
         "num_matches": len(audit.matches),
-        "groups": groups,
+        "groups": [
+            [
+                {"source": audit.entries[i].source, "names": audit.entries[i].names}
+                for i in group
+            ]
+            for group in audit.groups
+        ],
     }
-    return json.dumps(content, indent=2) + "\n"

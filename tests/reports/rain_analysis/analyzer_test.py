@@ -1,5 +1,5 @@
-import copy
-import html.parser
+"""The analysis, its numbers against independent ones, and its files."""
+
 import json
 import re
 
@@ -9,12 +9,11 @@ from PIL import Image
 
 from tests import pictures
 from ttl_jax.data.sources.photographs import Photograph
-from ttl_jax.metrics import niqe
+from ttl_jax.metrics import naturalness
 from ttl_jax.reports.rain_analysis import (
     analyzer,
     rain_features,
-    rain_figures,
-    rain_page,
+    rain_report,
 )
 from ttl_jax.reports.rain_analysis.rain_sets import CLEAN, REAL, SYNTHETIC, ImageSet
 
@@ -78,7 +77,7 @@ def test_damage_is_zero_for_equal_pairs_and_has_the_sign_of_the_change(analysis,
 
 def test_summaries_are_means_over_images_and_medians(analysis):
     numbers = analysis["forms"]["as_is"]
-    values = [niqe.niqe(image) for image in BACKGROUNDS]
+    values = [naturalness.niqe(image) for image in BACKGROUNDS]
     summary = numbers["sets"]["noisy"]["niqe"]["clean"]
     assert summary["mean"] == pytest.approx(np.mean(values))
     assert summary["median"] == pytest.approx(np.median(values))
@@ -150,7 +149,7 @@ def test_few_scenes_have_a_mean_and_no_interval(analysis):
     assert numbers["contrasts"][3]["niqe"]["low"] is None
 
 
-def test_coverage_is_told_of_every_side_with_the_other_half_as_ceiling(analysis):
+def test_coverage_is_measured_for_every_side_with_the_other_half_as_ceiling(analysis):
     (cover,) = analysis["forms"]["as_is"]["coverage"]
     assert cover["samples"] == 6
     assert [(row["set"], row["side"]) for row in cover["rows"]] == [
@@ -193,115 +192,85 @@ def test_the_json_holds_the_whole_analysis(analysis, report):
     assert analysis["settings"]["num_neighbours"] == 5
 
 
-def test_files_are_the_page_the_numbers_and_each_figure_twice(report):
+def test_files_are_the_report_the_numbers_and_each_figure_twice(report):
     folder, summary = report
     figures = [f"{kind}_{f}.png" for kind in ("niqe", "damage", "tsne") for f in FORMS]
     assert {path.name for path in folder.iterdir()} == {
-        "index.html", "analysis.json", *figures
+        "analysis.md", "analysis.json", *figures
     }  # fmt: skip
     for name in figures:
         with Image.open(folder / name) as image:
             assert image.format == "PNG" and image.width > 500
-    assert "<real> $x$: 12 images, 12 scenes, 1 left out; NIQE rainy" in summary
-
-
-class Tables(html.parser.HTMLParser):
-    """The cells of a page's tables, row by row, and the addresses it names."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tables, self.addresses, self._in_cell = [], [], False
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.addresses += [v for k, v in attributes if k in ("src", "href")]
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        self._in_cell = tag in ("td", "th")
-        if self._in_cell:
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, tag):
-        self._in_cell = False
-
-    def handle_data(self, data):
-        if self._in_cell:
-            self.tables[-1][-1][-1] += data
-
-
-def test_the_page_needs_no_other_file_and_shows_its_figures(report):
-    folder, _ = report
-    page = (folder / "index.html").read_text()
-    found = Tables(page)
-    assert "http" not in page and "url(" not in page and "<script" not in page
-    assert len(found.addresses) == 6
-    prefix = "data:image/png;base64,"
-    assert all(address.startswith(prefix) for address in found.addresses)
-    assert "&lt;real&gt;" in page and "<real>" not in page
-    assert "<real> $x$/12.png is 200x100" in html.unescape(page)
+    assert "<real> $x$: 12 images, 12 scenes, 1 excluded; NIQE rainy" in summary
 
 
 def numbers_of(cell):
     return [float(number) for number in re.findall(r"[+-]?\d+\.\d+", cell)]
 
 
-def test_the_numbers_of_the_page_are_those_of_the_json(analysis, report):
+def read_tables(text):
+    """The cells of a Markdown text's tables, heads left out."""
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+        for lines in (table.splitlines() for table in tables)
+    ]
+
+
+def close(cell, summary):
+    given = [summary[k] for k in ("mean", "low", "high") if summary[k] is not None]
+    assert numbers_of(cell) == pytest.approx(given, abs=0.00501)
+
+
+def test_the_report_shows_its_figures_and_excluded_images(report):
     folder, _ = report
-    answer, sets, means, damages, covers, _ = Tables(
-        (folder / "index.html").read_text()
-    ).tables
+    text = (folder / "analysis.md").read_text()
+    shown = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert sorted(shown) == sorted(path.name for path in folder.glob("*.png"))
+    assert "<real> $x$/12.png is 200x100" in text
 
-    def close(cell, *expected):
-        given = [number for number in expected if number is not None]
-        assert numbers_of(cell) == pytest.approx(given, abs=0.00501)
 
+def test_the_numbers_of_the_report_are_those_of_the_json(analysis, report):
+    folder, _ = report
+    answer, sets, means, covers, _ = read_tables((folder / "analysis.md").read_text())
     by_form = [analysis["forms"][form] for form in FORMS]
-    for row, *contrasts in zip(answer[1:], *(n["contrasts"] for n in by_form)):
-        assert row[:2] == [contrasts[0]["real"], contrasts[0]["synthetic"]]
-        each = [contrast[key] for key in ("niqe", "damage") for contrast in contrasts]
-        for cell, found in zip(row[2:], each, strict=True):
-            close(cell, found["mean"], found["low"], found["high"])
-    assert [row[0] for row in sets[1:]] == [one["name"] for one in analysis["sets"]]
-    assert len(means) == 1 + 1 + 2 * 4 + 1
-    for name, side, *cells in means[1:]:
-        check_means(cells, [n["sets"][name]["niqe"][side] for n in by_form], close)
-    assert len(damages) == 1 + 5
-    for name, _, *cells in damages[1:]:
-        check_means(cells, [n["sets"][name]["damage"] for n in by_form], close)
-    for row, *of_forms in zip(covers[1:], *(n["coverage"][0]["rows"] for n in by_form)):
+    keys = ("niqe", "damage")
+    for i, contrasts in enumerate(zip(*(n["contrasts"] for n in by_form), strict=True)):
+        for key, row in zip(keys, answer[2 * i : 2 * i + 2], strict=True):
+            assert row[:2] == [contrasts[0]["real"], contrasts[0]["synthetic"]]
+            for cell, contrast in zip(row[3:5], contrasts, strict=True):
+                close(cell, contrast[key])
+    assert [row[0] for row in sets] == [one["name"] for one in analysis["sets"]]
+    assert len(means) == (1 + 1 + 2 * 4) + 5
+    for name, what, *cells in means:
+        for form, numbers in enumerate(by_form):
+            found = numbers["sets"][name]
+            kind, detail = what.split(", ")
+            summary = found["niqe"][detail] if kind == "NIQE" else found["damage"]
+            close(cells[2 * form], summary)
+    for row, *of_forms in zip(covers, *(n["coverage"][0]["rows"] for n in by_form)):
         assert row[:2] == [of_forms[0]["set"], of_forms[0]["side"]]
-        each = [of[key] for key in ("coverage", "density") for of in of_forms]
+        each = [of[key] for of in of_forms for key in ("coverage", "density")]
         for cell, found in zip(row[2:], each, strict=True):
-            close(cell, found["mean"], found["low"], found["high"])
+            close(cell, found)
 
 
-def check_means(cells, summaries, close):
-    for (mean, median), found in zip(
-        zip(cells[::2], cells[1::2]), summaries, strict=True
-    ):
-        close(mean, found["mean"], found["low"], found["high"])
-        close(median, found.get("median"))
-
-
-def test_the_page_says_what_holds_in_both_forms(analysis):
-    changed = copy.deepcopy(analysis)
-    limits = {
-        "same": [(1, 2), (1, 3)],
-        "noisy": [(-2, -1), (-4, -0.1)],
-        "cleaner": [(1, 2), (-1, 2)],
-        "few": [(1, 2), (None, None)],
-    }
-    for i, form in enumerate(FORMS):
-        for contrast in changed["forms"][form]["contrasts"]:
-            low, high = limits[contrast["synthetic"]][i]
-            contrast["niqe"] = {"mean": 1.0, "low": low, "high": high}
-    page = rain_page.page(changed, rain_figures.draw_all(changed))
-    assert (
-        "NIQE of <real> $x$: more in both forms than same; less in both forms than "
-        "noisy; undecided against cleaner; too little to tell against few."
-    ) in html.unescape(page)
+@pytest.mark.parametrize(
+    "limits, verdict",
+    [
+        ([(1, 2), (1, 3)], rain_report.MORE),
+        ([(-2, -1), (-4, -0.1)], rain_report.LESS),
+        ([(1, 2), (-1, 2)], rain_report.UNDECIDED),
+        ([(1, 2), (None, None)], rain_report.TOO_FEW),
+    ],
+)
+def test_a_verdict_holds_in_both_forms(analysis, limits, verdict):
+    changed = json.loads(json.dumps(analysis))
+    for form, (low, high) in zip(FORMS, limits):
+        contrast = changed["forms"][form]["contrasts"][0]
+        contrast["niqe"] = {"mean": 1.0, "low": low, "high": high}
+    first, *_ = read_tables(rain_report.make_report(changed))[0]
+    assert first[-1] == verdict
 
 
 def test_the_same_images_give_the_same_files(analysis, report, tmp_path, monkeypatch):
@@ -321,9 +290,9 @@ def test_without_pairs_there_is_no_figure_of_damage_and_a_way_to_it(tmp_path):
     analysis = analyzer.analyze(sets, SETTINGS)
     analyzer.write_report(tmp_path, analysis)
     assert not list(tmp_path.glob("damage*"))
-    page = (tmp_path / "index.html").read_text()
-    assert "No damage is told of real, other" in page and "--clean" in page
-    assert "Not told of real (3 scenes)" in page
+    text = (tmp_path / "analysis.md").read_text()
+    assert "Damage is not available for real, other" in text and "--clean" in text
+    assert "Not measured for real (3 scenes)" in text
 
 
 def test_other_features_are_named(tmp_path):
@@ -336,7 +305,7 @@ def test_other_features_are_named(tmp_path):
         sets, settings, lambda image: image.mean(axis=(0, 1)) + np.arange(3)
     )
     analyzer.write_report(tmp_path, analysis)
-    assert "means of &lt;colours&gt;" in (tmp_path / "index.html").read_text()
+    assert "means of <colours>" in (tmp_path / "analysis.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from tests import pictures
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.sources.photographs import Photograph
-from ttl_jax.metrics import niqe
+from ttl_jax.metrics import naturalness
 from ttl_jax.reports.rain_analysis import rain_sets
 from ttl_jax.reports.rain_analysis.rain_sets import CLEAN, REAL, SYNTHETIC, ImageSet
 
@@ -98,9 +98,9 @@ def test_both_forms_are_measured_as_niqe_measures_them():
         rain_sets.EQUALISED: transforms.equalize(image, 192, 192, view),
     }
     for form, array in forms.items():
-        assert reading.readings[form].niqe == niqe.niqe(array)
+        assert reading.readings[form].niqe == naturalness.niqe(array)
         np.testing.assert_allclose(
-            reading.readings[form].features, niqe.features(array).mean(axis=0)
+            reading.readings[form].features, naturalness.features(array).mean(axis=0)
         )
 
 
@@ -159,7 +159,7 @@ def test_a_pair_is_left_out_where_either_side_is():
     assert read.niqe["rainy"] == read.niqe["clean"]
 
 
-def test_a_set_of_which_nothing_can_be_measured_is_refused():
+def test_a_set_without_measurable_images_is_refused():
     image_set = make_set([pictures.texture(0, 200, 100)])
     with pytest.raises(ValueError, match="real/0 is 100x200.*larger photographs"):
         rain_sets.read_set(image_set, measure(image_set), np.arange(1), rain_sets.AS_IS)

@@ -33,24 +33,26 @@ def rows(tmp_path):
 
 @pytest.fixture
 def summary(rows):
-    def score(method, psnr):
-        values = {"psnr": psnr, "ssim": psnr / 100, "psnr_gain": psnr - 20}
-        return scores.Score("pairs", "rgb", "a", "a", method, values)
+    def row_of(set_name, protocol, method, **values):
+        return dict(zip(scores.KEYS, (set_name, protocol, "a", "a", method))) | values
 
-    found = [score("input", 20.0)]
-    for row in rows:
-        found += [score(row.method(seed), PSNR[row.name][seed]) for seed in row.runs]
+    psnr = {"input": 20.0}
+    psnr |= {r.method(seed): PSNR[r.name][seed] for r in rows for seed in r.runs}
+    pairs = [
+        row_of("pairs", "rgb", m, psnr=v, ssim=v / 100, psnr_gain=v - 20)
+        for m, v in psnr.items()
+    ]
+    real = [
+        row_of("real", scores.NO_TARGET, m, niqe=v / 10, rain_score=1 - v / 100)
+        for m, v in psnr.items()
+    ]
+    return scores.summarize(scores.make_table(pairs + real))
 
-    def score_real(method, psnr):
-        values = {"niqe": psnr / 10, "rain_score": 1 - psnr / 100}
-        return scores.Score("real", scores.NO_TARGET, "b", "b", method, values)
 
-    found.append(score_real("input", 20.0))
-    for row in rows:
-        found += [
-            score_real(row.method(seed), PSNR[row.name][seed]) for seed in row.runs
-        ]
-    return scores.summarize(found)
+def cells_of(table):
+    """The cells of a Markdown table's lines, its head first."""
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
 def test_rows_are_read_with_their_runs_beside_the_file(rows, tmp_path):
@@ -95,31 +97,24 @@ def test_a_row_is_compared_with_the_one_that_it_names(rows, summary):
     means = ablation.summarize(rows, summary)
     found = means["pairs"]["rgb"]["recog_only"]["psnr_to_reference"]
     assert found["mean"] == statistics.mean([29.0 - 28.0, 30.5 - 28.5])
-    third = ablation.markdown(rows, summary, means).split("## ")[1]
+    third = ablation.format_summary(rows, summary, means).split("## ")[1]
     assert "against `scratch`" in third and "scratch (3 seeds)" in third
 
 
 def test_each_table_holds_its_rows(rows, summary):
     means = ablation.summarize(rows, summary)
-    text = ablation.markdown(rows, summary, means)
-    third, fourth, further = (part.splitlines() for part in text.split("## ")[1:])
-    assert third[0].startswith("Table 3") and fourth[0].startswith("Table 4")
-    assert third[2].split(" | ")[1:] == [
-        "input", "both (3 seeds)", "recog_only (2 seeds) |"
-    ]  # fmt: skip
-    assert third[4] == (
-        "| pairs (1 image, 1 scene), rgb: PSNR, dB | 20.00 | 31.50 ± 1.80 | 29.75 ± 1.06 |"
-    )
-    assert third[5] == "| PSNR, dB: difference |  |  | -0.75 ± 0.35 |"
-    assert third[6] == (
-        "| pairs (1 image, 1 scene), rgb: SSIM | 0.2000 | 0.3150 ± 0.0180 "
-        "| 0.2975 ± 0.0106 |"
-    )
-    assert "scratch (3 seeds) |" in fourth[2] and "recog_only" not in fourth[2]
-    # What is compared with stands beside rows that are in no table.
-    assert further[2].endswith("| both (3 seeds) | projections (1 seed) |")
-    assert further[5].endswith("|  |  | +0.50 |")
-    assert "`projections`: what projections is, against `both`." in further[-1]
+    text = ablation.format_summary(rows, summary, means)
+    third, fourth, further = text.split("## ")[1:]
+    assert third.startswith("Table 3") and fourth.startswith("Table 4")
+    head, psnr, difference, *_ = cells_of(third)
+    assert head[1:] == ["input", "both (3 seeds)", "recog_only (2 seeds)"]
+    assert psnr[1:] == ["20.00", "31.50 ± 1.80", "29.75 ± 1.06"]
+    assert difference[1:] == ["", "", "-0.75 ± 0.35"]
+    assert cells_of(fourth)[0][2:] == ["both (3 seeds)", "scratch (3 seeds)"]
+    # The reference stands beside rows that are in no table.
+    assert cells_of(further)[0][2:] == ["both (3 seeds)", "projections (1 seed)"]
+    assert cells_of(further)[2][-1] == "+0.50"
+    assert "`projections`: what projections is, against `both`." in further
 
 
 def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
@@ -131,18 +126,17 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
         "mean": pytest.approx(statistics.mean([-0.2, -0.25, -0.4])),
         "spread": pytest.approx(statistics.stdev([-0.2, -0.25, -0.4])),
     }
-    fourth = ablation.markdown(rows, real, means).split("## ")[2].splitlines()
-    set_name = "real (1 image, 1 scene), no_reference"
-    assert fourth[4:8] == [
-        f"| {set_name}: NIQE | 2.00 | 3.15 ± 0.18 | 2.87 ± 0.08 |",
-        "| NIQE: difference |  |  | -0.28 ± 0.10 |",
-        f"| {set_name}: rain score | +0.800 | +0.685 ± 0.018 | +0.713 ± 0.008 |",
-        "| rain score: difference |  |  | +0.028 ± 0.010 |",
-    ]
+    fourth = ablation.format_summary(rows, real, means).split("## ")[2]
+    _, niqe, difference, rain_score, _ = cells_of(fourth)
+    assert niqe[1:] == ["2.00", "3.15 ± 0.18", "2.87 ± 0.08"]
+    assert difference[1:] == ["", "", "-0.28 ± 0.10"]
+    assert rain_score[1:] == ["+0.800", "+0.685 ± 0.018", "+0.713 ± 0.008"]
 
 
 @pytest.mark.parametrize("text", [None, "no json", '{"rows": [{"name": "a"}]}', "[]"])
-def test_a_folder_without_an_ablation_is_told_what_makes_one(tmp_path, text):
+def test_a_folder_without_an_ablation_is_refused_with_the_command_for_one(
+    tmp_path, text
+):
     if text is not None:
         (tmp_path / "ablation.json").write_text(text)
     with pytest.raises(ValueError, match="--config=configs/ablation.py --workdir="):

@@ -28,7 +28,7 @@ def test_rows_without_a_path_or_a_scene_name_nothing(tmp_path):
     "text, message",
     [
         (None, "cannot be read as CSV"),
-        ("", "the columns path and scene"),
+        ("", "cannot be read as CSV"),
         ("path,scene\n", "the columns path and scene"),
         ("path,place\n1.png,a\n", "the columns path and scene"),
     ],

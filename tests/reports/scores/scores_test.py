@@ -1,14 +1,13 @@
 """Scores per image and their means."""
 
-import dataclasses
 import types
 
 import numpy as np
 import pytest
 
-from ttl_jax.metrics import image_quality, intervals, niqe
+from ttl_jax.metrics import image_quality, intervals, naturalness
 from ttl_jax.reports.scores import scores
-from ttl_jax.reports.scores.scores import Score, Unreferenced
+from ttl_jax.reports.scores.scores import METRICS, Unreferenced
 from ttl_jax.reports.sheets import examples
 from ttl_jax.reports.sheets.examples import Example, Examples, Subject
 
@@ -37,24 +36,22 @@ def decibels(error):
     return 20 * np.log10(255 / np.asarray(error))
 
 
-def values_of(found, metric):
-    return [score.values[metric] for score in found]
+def metrics_of(row):
+    return {name: value for name, value in row.items() if name in METRICS}
 
 
 def test_scores_of_pairs_by_hand():
     found = scores.score_sets({"greys": greys()})
-    assert [(value.image, value.method) for value in found] == [
-        ("a", "input"),
-        ("a", "ours"),
-        ("b", "input"),
-        ("b", "ours"),
+    assert found[["set", "protocol", "image", "method"]].to_numpy().tolist() == [
+        ["greys", "y_uint8", image, method]
+        for image in "ab"
+        for method in ("input", "ours")
     ]
-    assert {(value.set, value.protocol) for value in found} == {("greys", "y_uint8")}
     # Luma 50, 33, 102 and 59 (of grey 50), against 16.
     errors = [50 - 16, 33 - 16, 102 - 16, 59 - 16]
-    np.testing.assert_allclose(values_of(found, "psnr"), decibels(errors))
+    np.testing.assert_allclose(found["psnr"], decibels(errors))
     np.testing.assert_allclose(
-        values_of(found, "psnr_gain"),
+        found["psnr_gain"],
         [0, decibels(17) - decibels(34), 0, decibels(43) - decibels(86)],
         atol=1e-12,
     )
@@ -62,20 +59,20 @@ def test_scores_of_pairs_by_hand():
         image_quality.ssim(grey(level)[None], grey(0)[None]).item()
         for level in (40, 20, 100, 50)
     ]
-    np.testing.assert_allclose(values_of(found, "ssim"), expected)
-    assert len({value.scene for value in found}) == 1  # the same target
+    np.testing.assert_allclose(found["ssim"], expected)
+    assert found["scene"].nunique() == 1  # the same target
 
 
 def test_any_number_of_protocols_are_scored_in_one_pass():
     protocols = tuple(image_quality.PROTOCOLS)
     found = scores.score_sets({"greys": greys()}, protocols)
     for protocol in protocols:
-        ours = [s for s in found if s.protocol == protocol and s.method == "ours"]
+        ours = found[(found["protocol"] == protocol) & (found["method"] == "ours")]
         expected = [
             image_quality.psnr(grey(level)[None], grey(0)[None], protocol).item()
             for level in (20, 50)
         ]
-        assert values_of(ours, "psnr") == expected
+        assert ours["psnr"].tolist() == expected
 
 
 @pytest.mark.parametrize("num_sheets, shown", [(0, []), (1, [0]), (2, [0, 3]), (9, 4)])
@@ -96,7 +93,9 @@ def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
 
 def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (2 * niqe.MIN_SIDE, niqe.MIN_SIDE, 3), np.uint8)
+    image = rng.integers(
+        0, 256, (2 * naturalness.MIN_SIDE, naturalness.MIN_SIDE, 3), np.uint8
+    )
     alone = Subject("a", image.shape[:2], lambda: image)
     recognizer = types.SimpleNamespace(score=lambda array: float(array.mean()))
     found = scores.score_sets(
@@ -105,23 +104,26 @@ def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
         num_sheets=1,
         sheet_folder=tmp_path,
     )
-    first, small = found
-    assert first.protocol == scores.NO_TARGET
-    assert first.values == {"niqe": niqe.niqe(image), "rain_score": image.mean()}
-    assert small.values == {"rain_score": 40.0}  # too small for NIQE
+    assert (found["protocol"] == scores.NO_TARGET).all()
+    assert found["rain_score"].tolist() == [image.mean(), 40.0]
+    assert found["niqe"][0] == naturalness.niqe(image)
+    assert np.isnan(found["niqe"][1])  # too small for NIQE
+    assert "psnr" not in found
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_niqe_is_of_images_that_it_can_be_told_of_for_every_method():
+def test_niqe_is_kept_only_where_every_method_has_it():
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (niqe.MIN_SIDE, niqe.MIN_SIDE, 3), np.uint8)
+    image = rng.integers(
+        0, 256, (naturalness.MIN_SIDE, naturalness.MIN_SIDE, 3), np.uint8
+    )
     restored = {"input": image, "ours": image, "blank": image * 0}
     example = Example("a", "a", restored)
     for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
-        assert not found.values
+        assert not metrics_of(found)
     del restored["blank"]
     for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
-        assert found.values == {"niqe": niqe.niqe(image)}
+        assert metrics_of(found) == {"niqe": naturalness.niqe(image)}
 
 
 def test_a_score_that_is_not_finite_ends_it_at_that_image():
@@ -131,7 +133,7 @@ def test_a_score_that_is_not_finite_ends_it_at_that_image():
         scores.score(example, "real", (), Unreferenced(recognizer=broken))
 
 
-def test_change_is_told_inside_and_outside_the_mask():
+def test_change_is_measured_inside_and_outside_the_mask():
     mask = np.zeros((12, 14), bool)
     mask[:6] = True
     restored = grey(40)
@@ -139,24 +141,31 @@ def test_change_is_told_inside_and_outside_the_mask():
     restored[6:, :7] = 43
     example = Example("a", "scene", {"input": grey(40), "ours": restored}, None, mask)
     found = scores.score(example, "real", ())
-    assert found[0].values == {"change_inside": 0, "change_outside": 0}
-    assert found[1].values == {"change_inside": 30, "change_outside": 1.5}
+    assert metrics_of(found[0]) == {"change_inside": 0, "change_outside": 0}
+    assert metrics_of(found[1]) == {"change_inside": 30, "change_outside": 1.5}
 
 
 def test_what_needs_no_target_is_scored_beside_the_protocols():
     example = Example("a", "s", {"input": grey(40)}, grey(0), np.ones((12, 14), bool))
     (found,) = scores.score(example, "set", ("rgb",))
-    assert found.values.keys() == {"psnr", "ssim", "psnr_gain", "change_inside"}
+    assert metrics_of(found).keys() == {"psnr", "ssim", "psnr_gain", "change_inside"}
 
 
 # Means
 
 
-def psnr_scores(method, *values, scenes="xyz"):
+def psnr_scores(method, *values, scenes="xyz", **further):
+    """Rows of the images 0, 1, 2."""
     return [
-        Score("set", "rgb", f"{i}", scene, method, {"psnr": v, "ssim": v / 100})
-        for i, (v, scene) in enumerate(zip(values, scenes, strict=False))
+        dict(zip(scores.KEYS, ("set", "rgb", f"{i}", scene, method)))
+        | {"psnr": value, "ssim": value / 100}
+        | {name: column[i] for name, column in further.items()}
+        for i, (value, scene) in enumerate(zip(values, scenes))
     ]
+
+
+def summarize(rows):
+    return scores.summarize(scores.make_table(rows))["set"]["rgb"]
 
 
 def test_the_summary_holds_means_and_counts():
@@ -184,7 +193,7 @@ def test_each_method_is_compared_with_the_best_image_by_image():
         + psnr_scores("ours", *best)
         + psnr_scores("other", *other)
     )
-    methods = scores.summarize(found)["set"]["rgb"]
+    methods = summarize(found)
     assert "psnr_to_best" not in methods["ours"]
     assert "psnr_to_best" not in methods["input"]
     mean, low, high = intervals.bootstrap_difference(other, best, list("xyz"))
@@ -196,14 +205,11 @@ def test_each_method_is_compared_with_the_best_image_by_image():
 
 def test_each_method_is_compared_with_the_input_image_by_image():
     rainy, restored = (20.0, 25.0, 22.0), (26.0, 24.0, 29.0)
-    found = psnr_scores("input", *rainy) + psnr_scores("ours", *restored)
     found = [  # one image has no NIQE
-        dataclasses.replace(one, values=one.values | {"niqe": one.values["psnr"]})
-        if one.scene != "y"
-        else one
-        for one in found
+        *psnr_scores("input", *rainy, niqe=(20.0, np.nan, 22.0)),
+        *psnr_scores("ours", *restored, niqe=(26.0, np.nan, 29.0)),
     ]
-    methods = scores.summarize(found)["set"]["rgb"]
+    methods = summarize(found)
     assert not any(name.endswith("_to_input") for name in methods["input"])
     for metric, kept in (("psnr", (0, 1, 2)), ("niqe", (0, 2))):
         mean, low, high = intervals.bootstrap_difference(
@@ -222,15 +228,10 @@ def test_of_one_scene_there_is_no_interval():
         "other", 1.0, 2.0, scenes="xx"
     )
     found = psnr_scores("input", 1.0, 1.0, scenes="xx") + found
-    to_best = scores.summarize(found)["set"]["rgb"]["other"]["psnr_to_best"]
+    to_best = summarize(found)["other"]["psnr_to_best"]
     assert to_best == {"method": "ours", "mean": -1.0, "low": None, "high": None}
 
 
 def test_a_mean_is_over_the_images_that_have_the_value():
-    found = [
-        Score("s", "rgb", "a", "a", "input", {"niqe": 3.0}),
-        Score("s", "rgb", "b", "b", "input", {}),
-    ]
-    assert scores.summarize(found)["s"]["rgb"]["input"] == {
-        "niqe": 3.0, "count": 2, "scenes": 2
-    }  # fmt: skip
+    means = summarize(psnr_scores("input", 3.0, 5.0, niqe=(3.0, np.nan)))["input"]
+    assert (means["niqe"], means["psnr"], means["count"]) == (3.0, 4.0, 2)

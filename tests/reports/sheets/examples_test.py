@@ -92,7 +92,7 @@ def test_no_images_are_refused():
 def test_images_are_picked_by_name_in_the_order_named():
     found = Examples([subject(name) for name in ("a", "deep/b", "c")], {})
     assert [example.name for example in found.pick(["c", "a"])] == ["c", "a"]
-    with pytest.raises(ValueError, match="no image 'deep/d'. Did you mean 'deep/b'"):
+    with pytest.raises(ValueError, match="no image 'deep/d'. did you mean 'deep/b'"):
         found.pick(["deep/d"])
     with pytest.raises(ValueError, match="Name each image once; given are a, a"):
         found.pick(["a", "a"])
@@ -137,11 +137,11 @@ def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
 
 
 def test_masks_at_fault_are_refused(folder):
-    with pytest.raises(ValueError, match=r"None of the masks.* such as b"):
+    with pytest.raises(ValueError, match=r"No mask in .* such as b"):
         examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
     with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its image 12 x 14"):
         examples.attach_masks([subject("a.png")], folder("small", a=grey(0, height=9)))
-    with pytest.raises(ValueError, match="images to score are called a"):
+    with pytest.raises(ValueError, match="images to score are named a"):
         subjects = [subject("x/a.png"), subject("y/a.png")]
         examples.attach_masks(subjects, folder("masks", a=grey(0)))
 
@@ -153,10 +153,10 @@ def test_every_image_needs_a_scene_of_the_file(tmp_path):
     told = examples.attach_scenes(subjects, file)
     assert [one.scene for one in told] == ["one", "two"]
     assert [e.scene for e in Examples(told, {})] == ["one", "two"]
-    with pytest.raises(ValueError, match="no scene of 1 of 2 images: /data/3.png"):
+    with pytest.raises(ValueError, match="no scene for 1 of 2 images: /data/3.png"):
         examples.attach_scenes([*subjects[:1], subject("/data/3.png")], file)
     file.write_text("scene,path\none,1.png\n\ntwo\n,2.png\n")
-    with pytest.raises(ValueError, match="no scene of 1 of 2 images: /data/set/2.png"):
+    with pytest.raises(ValueError, match="no scene for 1 of 2 images: /data/set/2.png"):
         examples.attach_scenes(subjects, file)
 
 
@@ -185,7 +185,7 @@ def test_folders_need_no_targets(folder):
     assert example.target is None and (example.restored["ours"] == 20).all()
 
 
-def test_names_that_are_not_the_same_are_matched_and_told(tmp_path):
+def test_names_that_differ_are_matched_and_reported(tmp_path):
     for name in ("gt/norain-1", "in/rain-1", "out/1_derained", "gt/2", "in/2", "out/2"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         encoding.write_image(tmp_path / f"{name}.png", grey(len(name)))
@@ -226,7 +226,7 @@ def test_missing_and_extra_files_are_named(folder):
         ResultFolders(target, target, [("ours", ours)])
 
 
-def test_names_that_could_belong_to_two_are_told_with_their_folder(tmp_path):
+def test_ambiguous_names_are_reported_with_their_folder(tmp_path):
     for name in ("gt/1", "out/1_a", "out/1_out", "out/1_pred"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         encoding.write_image(tmp_path / f"{name}.png", grey(0))
@@ -263,7 +263,7 @@ def test_two_suffixes_of_one_stem_are_refused(folder):
     "names, message",
     [
         (["ours", "ours"], "given are ours, ours; name ours otherwise"),
-        (["input"], "'input' is what the rainy images are called"),
+        (["input"], "'input' is the name of the rainy images"),
     ],
 )
 def test_a_method_has_a_name_of_its_own(folder, names, message):

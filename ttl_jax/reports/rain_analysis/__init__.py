@@ -1,1 +1,1 @@
-"""What kinds of rain a set of photographs holds."""
+"""The analysis of real and synthetic rain (Fig. 2)."""

@@ -1,18 +1,18 @@
 """How real rain differs from synthetic rain: the analysis of Fig. 2, as numbers.
 
-The result of `analyze` holds every number of the page and the figures:
+The result of `analyze` holds every number of the report and the figures:
 
-    settings            what was chosen, and the constants below
+    settings            the user's choices, and the constants below
     sets                name, kind, source and numbers of images, in order
     forms/<form>        the same for images as they are and equalised (`rain_sets`):
       sets/<name>       images, scenes, excluded, and summaries of niqe and damage
-      contrasts         real less synthetic, of NIQE and of damage
+      contrasts         real minus synthetic, of NIQE and of damage
       coverage          how far synthetic features cover real ones
       tsne              places on the map of features
       images/<name>     each image's scene and NIQE
 
-A summary is {mean, median, low, high, images, scenes}, `low` and `high` being null where
-fewer than `MIN_SCENES` scenes stand behind it.
+A summary is {mean, median, low, high, images, scenes}; `low` and `high` are null for
+fewer than `MIN_SCENES` scenes.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 
 from ttl_jax import atomic_files
-from ttl_jax.metrics import intervals, niqe
+from ttl_jax.metrics import intervals, naturalness
 from ttl_jax.reports.rain_analysis import (
     rain_features,
     rain_figures,
-    rain_page,
+    rain_report,
     rain_scenes,
     rain_sets,
 )
@@ -44,30 +44,30 @@ from ttl_jax.reports.rain_analysis.rain_sets import (
 )
 from ttl_jax.reports.scores import scene_names
 
-PAGE, DATA = "index.html", "analysis.json"
+REPORT, DATA = "analysis.md", "analysis.json"
 
 NIQE_FEATURES = "mean over blocks of the 36 features of NIQE"
 
 LEVEL = 0.95  # of intervals
 NUM_RESAMPLES = 2000  # of the bootstrap
-MIN_SCENES = 10  # behind an interval; resampling fewer makes it far too narrow
+MIN_SCENES = 10  # for an interval; resampling fewer makes it far too narrow
 OTHER_HALF = "other half"  # of a real set, as a side of it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What can be chosen.
+    """The user's choices.
 
     Attributes:
-      num_images: At most so many of a set are measured; the paper shows 500.
+      num_images: Largest number of images of a set; the paper shows 500.
       side: Width and height of the equalised form, in pixels.
-      quality: Its JPEG quality, as libjpeg counts.
-      seed: Of every draw.
-      features: What the feature space is, in words.
-      scenes: File that names scenes, as `scene_names.read` takes it, or None.
+      quality: JPEG quality of the equalised form, 1 to 95.
+      seed: Seed of every draw.
+      features: Description of the feature space.
+      scenes: CSV file with scenes, see `scene_names.read`, or None.
 
     Raises:
-      ValueError: If the equalised form is too small for NIQE, or the quality is none.
+      ValueError: If the side is too small for NIQE, or the quality is out of range.
     """
 
     num_images: int = 500
@@ -78,10 +78,10 @@ class Settings:
     scenes: str | None = None
 
     def __post_init__(self):
-        if self.side < niqe.MIN_SIDE:
+        if self.side < naturalness.MIN_SIDE:
             raise ValueError(
                 f"Images of {self.side} x {self.side} pixels are too small: NIQE needs "
-                f"{niqe.MIN_SIDE} or more."
+                f"{naturalness.MIN_SIDE} or more."
             )
         if not 1 <= self.quality <= 95:
             raise ValueError(f"A JPEG quality is from 1 to 95, not {self.quality}.")
@@ -90,16 +90,17 @@ class Settings:
 def analyze(
     sets: Sequence[ImageSet], settings: Settings, embed: Embed | None = None
 ) -> dict[str, Any]:
-    """All numbers of the analysis, as JSON can hold them.
+    """Returns all numbers of the analysis, as JSON can hold them.
 
     Args:
-      sets: As `rain_sets.open_sets` returns them.
-      settings: What was chosen.
-      embed: Gives the features that `settings.features` names; None for those of NIQE.
+      sets: Result of `rain_sets.open_sets`.
+      settings: The user's choices.
+      embed: Function that computes the features that `settings.features` describes; None
+        for those of NIQE.
 
     Raises:
-      ValueError: As `scene_names.read` and `rain_sets.measure_all`, or if no
-        image of a set can be measured.
+      ValueError: If the file of scenes or an image cannot be read, or no image of a set
+        can be measured.
     """
     file = settings.scenes
     named = scene_names.read(file) if file else scene_names.NONE
@@ -141,9 +142,7 @@ def analyze(
 
 
 def _analyze_form(
-    sets: Sequence[ImageSet],
-    readings: Mapping[str, SetReadings],
-    seed: int,
+    sets: Sequence[ImageSet], readings: Mapping[str, SetReadings], seed: int
 ) -> dict[str, Any]:
     summaries = {
         name: {
@@ -202,7 +201,7 @@ def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, A
 
 
 def _damage_of_pairs(readings: SetReadings, seed: int) -> dict[str, Any] | None:
-    """NIQE(rainy) - NIQE(clean) over pairs; None where there are none."""
+    """NIQE(rainy) - NIQE(clean) over pairs; None for unpaired images."""
     if len(readings.niqe) < 2:
         return None
     damage = readings.niqe["rainy"] - readings.niqe["clean"]
@@ -210,7 +209,7 @@ def _damage_of_pairs(readings: SetReadings, seed: int) -> dict[str, Any] | None:
 
 
 def _add_unpaired_damage(sets: Sequence[ImageSet], summaries: Mapping) -> None:
-    """To real sets that are no pairs, where there is a rain-free set to compare with."""
+    """Adds the difference to the clean set, if there is one, to unpaired real sets."""
     for clean, real in itertools.product(_names(sets, CLEAN), _names(sets, REAL)):
         if summaries[real]["damage"] is None:
             rainy, free = summaries[real]["niqe"]["rainy"], summaries[clean]["niqe"]
@@ -219,27 +218,26 @@ def _add_unpaired_damage(sets: Sequence[ImageSet], summaries: Mapping) -> None:
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """The difference of two independent means, with an interval.
+    """Returns the difference of two independent means, with an interval.
 
     References:
       Zou and Donner, Construction of confidence limits about effect measures: a general
       approach, 2008: the limits follow from those of each mean.
     """
     mean = first["mean"] - second["mean"]
-    low = high = None
-    if None not in (first["low"], second["low"]):
-        low = mean - np.hypot(
-            first["mean"] - first["low"], second["high"] - second["mean"]
-        )
-        high = mean + np.hypot(
-            first["high"] - first["mean"], second["mean"] - second["low"]
-        )
-        low, high = float(low), float(high)
-    return {"mean": mean, "low": low, "high": high}
+    if None in (first["low"], second["low"]):
+        return {"mean": mean, "low": None, "high": None}
+    below = first["mean"] - first["low"], second["high"] - second["mean"]
+    above = first["high"] - first["mean"], second["mean"] - second["low"]
+    return {
+        "mean": mean,
+        "low": float(mean - np.hypot(*below)),
+        "high": float(mean + np.hypot(*above)),
+    }
 
 
 def _contrasts(sets: Sequence[ImageSet], summaries: Mapping) -> list[dict[str, Any]]:
-    """For each real and each synthetic set, real less synthetic."""
+    """For each real and each synthetic set, real minus synthetic."""
     contrasts = []
     for real, synthetic in itertools.product(
         _names(sets, REAL), _names(sets, SYNTHETIC)
@@ -269,7 +267,7 @@ def _cover(
 ) -> list[dict[str, Any]]:
     """How far the sides of other sets cover each real set.
 
-    Rain-free photographs are the control: what they cover is not covered by rain.
+    Rain-free photographs are the control: coverage by them does not depend on rain.
     """
     others = {
         (name, side): rain_features.FeatureSet(features, readings[name].scenes)
@@ -280,17 +278,18 @@ def _cover(
     for name in _names(sets, REAL):
         real = readings[name].features["rainy"], readings[name].scenes
         cover = rain_features.cover(rain_features.FeatureSet(*real), others, seed)
-        keyed = [
-            [(*(key or (name, OTHER_HALF)), value) for key, value in by_key.items()]
-            for by_key in (cover.rows, cover.too_few)
-        ]
+
+        def keys(key, name=name):
+            set_name, side = key or (name, OTHER_HALF)
+            return {"set": set_name, "side": side}
+
         covers.append(
             {
                 "real": name,
                 "samples": cover.samples,
-                "rows": [{"set": s, "side": side, **row} for s, side, row in keyed[0]],
+                "rows": [keys(key) | row for key, row in cover.rows.items()],
                 "too_few": [
-                    {"set": s, "side": side, "scenes": num} for s, side, num in keyed[1]
+                    keys(key) | {"scenes": num} for key, num in cover.too_few.items()
                 ],
             }
         )
@@ -325,30 +324,28 @@ def _map_features(
 
 
 def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) -> str:
-    """Writes `index.html`, `analysis.json` and the figures, each completely or not.
+    """Writes `analysis.md`, `analysis.json` and the figures, each completely or not.
 
     Args:
-      folder: Where to; made if it is not there. Earlier reports are replaced.
-      analysis: As `analyze` returns it.
+      folder: Folder of the report; made if missing. Earlier reports are replaced.
+      analysis: Result of `analyze`.
 
     Returns:
-      What was found, in a few lines.
+      A summary of a few lines.
     """
     folder = pathlib.Path(folder)
-    figures = rain_figures.draw_all(analysis)
     contents = {
-        **figures,
+        **rain_figures.draw_all(analysis),
         DATA: (json.dumps(analysis, indent=2, allow_nan=False) + "\n").encode(),
-        PAGE: rain_page.page(analysis, figures).encode(),
+        REPORT: rain_report.make_report(analysis).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in contents.items():
-        with atomic_files.atomic_file(folder / name) as stream:
-            stream.write(data)
-    return "\n".join(_report_lines(analysis))
+        atomic_files.write_bytes(folder / name, data)
+    return "\n".join(_summary_lines(analysis))
 
 
-def _report_lines(analysis: Mapping[str, Any]) -> Iterator[str]:
+def _summary_lines(analysis: Mapping[str, Any]) -> Iterator[str]:
     for form, numbers in analysis["forms"].items():
         yield f"{form.replace('_', ' ')}:"
         for name, of_set in numbers["sets"].items():
@@ -357,5 +354,5 @@ def _report_lines(analysis: Mapping[str, Any]) -> Iterator[str]:
                 means.append(f"damage {of_set['damage']['mean']:+.2f}")
             yield (
                 f"  {name}: {of_set['images']} images, {of_set['scenes']} scenes, "
-                f"{len(of_set['excluded'])} left out; NIQE {', '.join(means)}"
+                f"{len(of_set['excluded'])} excluded; NIQE {', '.join(means)}"
             )

@@ -14,17 +14,17 @@ from ttl_jax.metrics import coverage
 
 NUM_NEIGHBOURS = 5  # k of coverage and density
 NUM_DRAWS = 100  # of subsets of equal size
-MIN_SAMPLES = 20  # scenes of a set whose coverage is told
+MIN_SAMPLES = 20  # scenes of a set for its coverage to be measured
 PERPLEXITY = 30.0  # of t-SNE, where there are enough images
-MAX_POINTS = 200  # of a set on the map
+MAX_POINTS = 200  # images of a set on the map
 
 
 class FeatureSet(NamedTuple):
     """N images in a feature space.
 
     Attributes:
-      features: float [N, D].
-      scenes: int [N], equal where the picture is.
+      features: Feature vectors, float [N, D].
+      scenes: Numbers of the scenes, int [N]; images of one scene share a number.
     """
 
     features: np.ndarray
@@ -39,11 +39,11 @@ class Cover(NamedTuple):
     """How far others cover a real set.
 
     Attributes:
-      samples: Images drawn of every set, each of another scene.
-      rows: By other set, `coverage` and `density`, each as mean, low and high of the
-        draws; under None those of the real set's own other half, the ceiling.
-      too_few: Scenes of the sets that have fewer than `MIN_SAMPLES` (the real one, under
-        None, has to have twice as many), which are not told.
+      samples: Number of images drawn from every set, each from another scene.
+      rows: `coverage` and `density` by other set, each as mean, low and high of the
+        draws. The key None stands for the other half of the real set, the ceiling.
+      too_few: Numbers of scenes of the sets that were not measured, because they have
+        fewer than `MIN_SAMPLES`; the real one, under None, needs twice as many.
     """
 
     samples: int
@@ -52,16 +52,16 @@ class Cover(NamedTuple):
 
 
 def cover(real: FeatureSet, others: Mapping[Hashable, FeatureSet], seed: int) -> Cover:
-    """Coverage and density of a real set by others, all at one number of samples.
+    """Returns coverage and density of a real set by others, with equal sample sizes.
 
-    In each of `NUM_DRAWS` draws, the real scenes are split in two halves at random and
-    as many scenes drawn of each other set, an image from each. The axes are scaled to the
-    real set's variance, so that a figure does not depend on which sets stand beside it.
+    Each of `NUM_DRAWS` draws splits the real scenes into two random halves and draws as
+    many scenes from each other set, one image from each scene. The axes are scaled to the
+    real set's variance, so that a result does not depend on the other sets.
 
     Args:
-      real: What is to be covered.
-      others: Any key but None.
-      seed: Of the draws.
+      real: Set to be covered.
+      others: Other sets; no key is None.
+      seed: Seed of the draws.
     """
     too_few = {
         key: other.num_scenes
@@ -90,20 +90,20 @@ def cover(real: FeatureSet, others: Mapping[Hashable, FeatureSet], seed: int) ->
 
 
 def choose_points(num_images: int, seed: int) -> np.ndarray:
-    """Indices of the images of a set that are shown on the map, ascending."""
+    """Returns indices of the images of a set to show on the map, ascending."""
     rng = np.random.default_rng(seed)
     return np.sort(rng.permutation(num_images)[:MAX_POINTS])
 
 
 def make_map(features: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
-    """Places of images on a plane by t-SNE of their standardised features.
+    """Returns places of images on a plane by t-SNE of their standardised features.
 
     Args:
-      features: float [N, D] with N >= 4.
-      seed: Of the embedding.
+      features: Feature vectors, float [N, D] with N >= 4.
+      seed: Seed of the embedding.
 
     Returns:
-      float [N, 2], and the perplexity: `PERPLEXITY`, or a third of the images.
+      Places, float [N, 2], and the perplexity: `PERPLEXITY`, or a third of the images.
 
     Raises:
       ValueError: If there are fewer than four images.
@@ -118,7 +118,7 @@ def make_map(features: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
 
 
 def standardise(features: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Features [N, D] less the mean of others [M, D], over their standard deviation."""
+    """Returns features [N, D] minus the mean of `by` [M, D], over its deviation."""
     scale = by.std(axis=0)
     return (features - by.mean(axis=0)) / np.where(scale > 0, scale, 1)
 

@@ -1,4 +1,4 @@
-"""Which images of a set show one scene: they count once where intervals are made."""
+"""Which images of a set show one scene: intervals resample scenes, not images."""
 
 import collections
 import itertools
@@ -17,16 +17,16 @@ def find_scenes(
     measurements: Mapping[str, Measurement],
     named: SceneNames = scene_names.NONE,
 ) -> np.ndarray:
-    """A number for each image of a set, int [N]: equal where the scene is the same.
+    """Returns a scene number for each image of a set, int [N].
 
-    It is the same where the pictures are near-duplicates; of pairs the clean sides are
-    compared, as rain hides the picture. Two views of one scene, such as frames far
-    apart, are not found to be one unless they are named so.
+    Near-duplicates share a scene. For pairs the clean sides are compared, because rain
+    hides the picture. Two views of one scene, such as distant frames of a video, are
+    joined only if they are listed so.
 
     Args:
-      image_set: A set whose images were measured.
-      measurements: As `rain_sets.measure_all` returns them.
-      named: Scenes that are named, of either side.
+      image_set: Set whose images were measured.
+      measurements: Result of `rain_sets.measure_all`.
+      named: Listed scenes of images, rainy or clean.
     """
     *_, shown = image_set.sides.values()
     measured = [measurements[photograph.name] for photograph in shown]
@@ -43,7 +43,7 @@ def find_scenes(
 
 
 def _match_names(image_set: ImageSet, named: SceneNames) -> Iterator[audit.Match]:
-    """Couples of images that are named as of one scene."""
+    """Pairs of images that are listed as one scene."""
     rows_of = collections.defaultdict(list)
     for side in image_set.sides.values():
         for row, photograph in enumerate(side):

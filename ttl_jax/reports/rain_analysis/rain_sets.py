@@ -1,8 +1,8 @@
-"""Sets of rainy and clean images, and what is measured of each image.
+"""Sets of rainy and clean images, and the measurements of each image.
 
-Every image is measured twice: as its file is, and equalised, which is scaled to a common
-smaller side, cut to its central square and re-encoded: resolution and JPEG move NIQE as
-much as rain does.
+Every image is measured in two forms: as its file is, and equalised, which means scaled to
+a common smaller side, cut to its central square and re-encoded. Resolution and JPEG move
+NIQE as much as rain does.
 """
 
 import concurrent.futures
@@ -20,7 +20,7 @@ from ttl_jax.data.loading import transforms
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Photograph
-from ttl_jax.metrics import niqe
+from ttl_jax.metrics import naturalness
 
 AS_IS, EQUALISED = FORMS = ("as_is", "equalised")
 REAL, SYNTHETIC, CLEAN = "real", "synthetic", "clean"
@@ -31,15 +31,15 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images that are compared as one.
+    """A set of images.
 
     Attributes:
-      name: No other set has it.
+      name: Unique name.
       kind: `REAL`, `SYNTHETIC` or `CLEAN`.
-      source: Where they come from, as `data.sources` names it.
-      images: The rainy side; of a set of the kind `CLEAN`, the photographs.
-      clean: The partners of `images`; None where there are none.
-      num_found: How many the source holds, of which `images` may be a part.
+      source: Name of the source, as for `data.sources`.
+      images: Rainy images, or rain-free photographs for the kind `CLEAN`.
+      clean: Clean partners of `images`, or None.
+      num_found: Number of images in the source; `images` may be a part of them.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ImageSet:
 
     @property
     def sides(self) -> dict[str, Sequence[Photograph]]:
-        """What there is of "rainy" and "clean", row by row."""
+        """The images of each side that exists, "rainy" or "clean"."""
         if self.kind == CLEAN:
             return {"clean": self.images}
         partners = {} if self.clean is None else {"clean": self.clean}
@@ -59,11 +59,11 @@ class ImageSet:
 
 
 class Reading(NamedTuple):
-    """What is measured of an image in one of its forms.
+    """Measurements of an image in one form.
 
     Attributes:
-      niqe: Its NIQE, lower is more natural.
-      features: float [D], a vector in the feature space.
+      niqe: NIQE; lower is more natural.
+      features: Vector in the feature space, float [D].
     """
 
     niqe: float
@@ -71,13 +71,13 @@ class Reading(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What is known of an image.
+    """Measurements of an image in all forms.
 
     Attributes:
-      readings: By form; `faults` has the others.
-      faults: By form, why there is no reading.
-      signs: As `audit.Fingerprints` has them of many.
-      thumbnail: Likewise.
+      readings: Readings by form.
+      faults: Reasons by form, for forms without a reading.
+      signs: Hash, a row of `audit.Fingerprints.signs`.
+      thumbnail: Thumbnail, a row of `audit.Fingerprints.thumbnails`.
     """
 
     readings: Mapping[str, Reading]
@@ -87,14 +87,14 @@ class Measurement(NamedTuple):
 
 
 class SetReadings(NamedTuple):
-    """What is measured of a set in one form: N images, one row for each.
+    """Measurements of N images of a set in one form.
 
     Attributes:
-      names: Of the images.
-      scenes: int [N], equal where the picture is.
-      niqe: By side, "rainy" or "clean", float [N].
-      features: Likewise, float [N, D].
-      excluded: Why the other images are left out, by name.
+      names: Names of the images.
+      scenes: Numbers of the scenes, int [N]; images of one scene share a number.
+      niqe: NIQE by side, "rainy" or "clean", float [N].
+      features: Features by side, float [N, D].
+      excluded: Reasons by name, for images that could not be measured.
     """
 
     names: Sequence[str]
@@ -112,18 +112,18 @@ def open_sets(
     num_images: int,
     seed: int,
 ) -> list[ImageSet]:
-    """The sets that a command names, before anything is measured.
+    """Opens sets, without measuring them.
 
     Args:
-      real: Each `SOURCE` or `NAME=SOURCE`, where an existing folder may stand for
-        `folder:` and its path. Without a name, the last part of the source is it.
-      synthetic: Likewise.
-      clean: Sources of rain-free photographs, which are one set; none if empty.
-      num_images: At most so many images of a set are drawn.
-      seed: Of the drawing.
+      real: Sources, each `SOURCE` or `NAME=SOURCE`. An existing folder may stand for
+        `folder:` and its path. The default name is the last part of the source.
+      synthetic: Sources, as `real`.
+      clean: Sources of rain-free photographs, which form one set; may be empty.
+      num_images: Largest number of images of a set; more are drawn at random.
+      seed: Seed of the draw.
 
     Raises:
-      ValueError: If two sets have one name, or as `sources.open_photographs`.
+      ValueError: If two sets have one name, or a source cannot be opened.
     """
     named = [(REAL, *_split_name(text)) for text in real]
     named += [(SYNTHETIC, *_split_name(text)) for text in synthetic]
@@ -144,16 +144,17 @@ def open_sets(
 def measure_all(
     sets: Sequence[ImageSet], *, side: int, quality: int, embed: Embed | None
 ) -> dict[str, Measurement]:
-    """Measurements by the images' names, made in threads behind a progress bar.
+    """Returns measurements by the images' names, computed in threads.
 
     Args:
-      sets: An image that is in several of them is measured once.
-      side: Of the equalised form, in pixels.
-      quality: Its JPEG quality.
-      embed: The features; None for the mean of NIQE's own over its blocks.
+      sets: Sets to measure; an image of several sets is measured once.
+      side: Side of the equalised form, in pixels.
+      quality: JPEG quality of the equalised form.
+      embed: Function that computes features; None for the mean of NIQE's features over
+        its blocks.
 
     Raises:
-      ValueError: If an image is gone or damaged.
+      ValueError: If an image is missing or damaged.
     """
     photographs = {
         photograph.name: photograph
@@ -179,16 +180,16 @@ def read_set(
     scenes: np.ndarray,
     form: str,
 ) -> SetReadings:
-    """What was measured of a set in a form; of pairs, where both sides could be.
+    """Returns the measurements of a set in one form; pairs need both sides.
 
     Args:
-      image_set: A set whose images were measured.
-      measurements: As `measure_all` returns them.
-      scenes: As `rain_scenes.find_scenes` returns them.
+      image_set: Set whose images were measured.
+      measurements: Result of `measure_all`.
+      scenes: Result of `rain_scenes.find_scenes`.
       form: One of `FORMS`.
 
     Raises:
-      ValueError: If none of its images could be measured.
+      ValueError: If no image of the set could be measured.
     """
     rows = [
         [measurements[photograph.name] for photograph in row]
@@ -241,7 +242,7 @@ def _open_rainy(kind: str, name: str, source: str) -> ImageSet:
 
 
 def _draw(image_set: ImageSet, num_images: int, seed: int) -> ImageSet:
-    """The set with `num_images` of its images at most, in the order they had."""
+    """The set with at most `num_images` of its images, in their order."""
     if image_set.num_found <= num_images:
         return image_set
     rng = np.random.default_rng(seed)
@@ -261,7 +262,7 @@ def _measure(
     smallest = min(image.shape[:2])
     view = transforms.View(jpeg_quality=quality)
     forms = {
-        AS_IS: (niqe.MIN_SIDE, lambda: image),
+        AS_IS: (naturalness.MIN_SIDE, lambda: image),
         EQUALISED: (side, lambda: transforms.equalize(image, side, side, view)),
     }
     readings, faults = {}, {}
@@ -278,8 +279,8 @@ def _measure(
 
 
 def _read(image: np.ndarray, embed: Embed | None) -> Reading:
-    blocks = niqe.features(image)
-    value = niqe.distance(blocks)
-    # Blocks of one colour have no features; NIQE leaves them out as well.
+    blocks = naturalness.features(image)
+    value = naturalness.distance(blocks)
+    # Blocks of one colour have no features; NIQE skips them too.
     features = np.nanmean(blocks, axis=0) if embed is None else embed(image)
     return Reading(value, features)

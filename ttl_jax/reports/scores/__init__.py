@@ -1,1 +1,1 @@
-"""Tables of scores."""
+"""Scores of methods on sets of images, as tables and files."""

@@ -1,7 +1,7 @@
 """Tables 3 and 4 of the paper: what each part of the method brings, over several seeds.
 
-An ablation is a working directory with an `ablation.json` that tells its rows and their
-runs by seed, as `training.runs` writes it.
+An ablation is a working directory with an `ablation.json`, which lists its rows and their
+runs by seed. `training.runs` writes it.
 """
 
 import json
@@ -9,17 +9,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
 
 from ttl_jax.data.files import images
+from ttl_jax.reports import markdown
 from ttl_jax.reports.scores import scores, tables
 from ttl_jax.reports.sheets.examples import INPUT
 
 INDEX = "ablation.json"
 SCORES = "ablation_scores.json"  # not the index: reports may go into its folder
 _COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
-_LEFT_OUT = ("psnr_gain",)  # says nothing that the PSNR does not
-_REFERENCE = "both"  # V1, the row that others are compared with unless they say so
+_REFERENCE = "both"  # V1, the default row that others are compared with
 _TITLES = {
     3: "Table 3: the transfer tasks",
     4: "Table 4: the training strategies, V1 and V2",
@@ -31,11 +31,11 @@ class Row(NamedTuple):
     """A row of an ablation.
 
     Attributes:
-      name: As the config calls it.
-      description: What it is.
-      tables: Numbers of the paper's tables that it belongs to.
-      runs: Folders of its runs by seed.
-      reference: The row that it is compared with.
+      name: Name in the config.
+      description: Explanation for the foot of a table.
+      tables: Numbers of the paper's tables that contain the row.
+      runs: Run folders by seed.
+      reference: Name of the row that this one is compared with.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Row(NamedTuple):
     reference: str
 
     def method(self, seed: str) -> str:
-        """What a run is called among the scores."""
+        """Returns the name of a run among the scores."""
         return f"{self.name} seed {seed}"
 
 
 def read(workdir: str | pathlib.Path) -> list[Row]:
-    """The rows of an ablation.
+    """Returns the rows of an ablation.
 
     Raises:
-      ValueError: There is no ablation in the folder.
+      ValueError: If the folder holds no ablation.
     """
     path = pathlib.Path(workdir) / INDEX
     try:
@@ -71,7 +71,7 @@ def read(workdir: str | pathlib.Path) -> list[Row]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError,
             RecursionError) as error:  # fmt: skip
         raise ValueError(
-            f"{path} tells no ablation ({error}); train one by {_COMMAND}{workdir}."
+            f"{path} describes no ablation ({error}); train one with {_COMMAND}{workdir}."
         ) from error
 
 
@@ -79,7 +79,7 @@ def check_finished(rows: Sequence[Row], workdir: str | pathlib.Path) -> None:
     """Checks that every run was trained to its end.
 
     Raises:
-      ValueError: Naming those that were not, and what goes on with them.
+      ValueError: If a run was not; names these runs and the command that resumes them.
     """
     from ttl_jax.weights import saved_runs
 
@@ -93,24 +93,24 @@ def check_finished(rows: Sequence[Row], workdir: str | pathlib.Path) -> None:
     if unfinished:
         raise ValueError(
             f"{len(unfinished)} of {len(runs)} runs are not finished: "
-            f"{images.name_some(unfinished)}. The command that began them goes on with "
-            f"them: {_COMMAND}{workdir}, with its preset and other flags. To do without "
-            f"them, take them out of {pathlib.Path(workdir, INDEX)}."
+            f"{images.name_some(unfinished)}. Resume them with the command that began "
+            f"them: {_COMMAND}{workdir}, with its preset and other flags. To score "
+            f"without them, remove them from {pathlib.Path(workdir, INDEX)}."
         )
 
 
 def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
-    """Means and spread over seeds.
+    """Returns means and spread over seeds.
 
     Args:
-      rows: Of the ablation.
-      summary: As `scores.summarize` returns it, of methods named by `Row.method`.
+      rows: Rows of the ablation.
+      summary: Result of `scores.summarize`, with methods named by `Row.method`.
 
     Returns:
       {set: {protocol: {row: {metric: {"mean", "spread"}, metric + "_to_reference":
-      {"mean", "spread"}, "seeds": n}}}}; the spread is the sample standard deviation over
-      seeds, None for a single one. The second is the difference to the run of the same
-      seed of the row's reference, over the seeds that both have.
+      {"mean", "spread"}, "seeds": n}}}}. The spread is the sample standard deviation over
+      seeds, None for a single one. A difference is to the reference's run with the same
+      seed, over the seeds that both rows have.
     """
     return {
         set_name: {
@@ -121,99 +121,78 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
     }
 
 
-def markdown(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
-    """The tables in Markdown: sets by rows of the ablation.
+def format_summary(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
+    """Returns the tables in Markdown: sets by rows of the ablation.
 
     Args:
-      rows: Of the ablation.
-      summary: As `scores.summarize` returns it.
-      means: As `summarize` returns it.
+      rows: Rows of the ablation.
+      summary: Result of `scores.summarize`.
+      means: Result of `summarize`.
     """
     sections = []
     for number, title in _TITLES.items():
         chosen = [r for r in rows if (number in r.tables if number else not r.tables)]
         if chosen:
-            wanted = {r.reference for r in chosen}
-            others = [r for r in rows if r.name in wanted and r not in chosen]
-            sections.append(_table(title, others + chosen, summary, means))
+            references = {r.reference for r in chosen}
+            others = [r for r in rows if r.name in references and r not in chosen]
+            sections.append(_format_table(title, others + chosen, summary, means))
     return "\n".join(sections)
 
 
 def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, Any]:
-    found: dict[str, Any] = {"seeds": len(row.runs)}
-    references = [other for other in rows if other.name == row.reference != row.name]
-    for metric in _metrics_of(methods):
-        values = {seed: methods[row.method(seed)][metric] for seed in row.runs}
-        found[metric] = _mean_and_spread(list(values.values()))
-        for other in references:
-            differences = [
-                value - methods[other.method(seed)][metric]
-                for seed, value in values.items()
-                if seed in other.runs
-            ]
-            if differences:
-                found[f"{metric}_to_reference"] = _mean_and_spread(differences)
+    values = _by_seed(row, methods)
+    found = {"seeds": len(values), **_means_and_spreads(values)}
+    for other in rows:
+        if other.name == row.reference != row.name:
+            differences = (values - _by_seed(other, methods)).dropna()
+            found |= _means_and_spreads(differences.add_suffix("_to_reference"))
     return found
 
 
+def _by_seed(row: Row, methods: Mapping) -> pd.DataFrame:
+    """The means of a row's runs: seeds by metrics."""
+    runs = {seed: methods[row.method(seed)] for seed in row.runs}
+    return pd.DataFrame.from_dict(runs, orient="index")[_metrics_of(methods)]
+
+
 def _metrics_of(methods: Mapping) -> list[str]:
-    """The metrics that a set's images have."""
-    return [
-        metric
-        for metric in scores.METRICS
-        if metric in methods[INPUT] and metric not in _LEFT_OUT
-    ]
+    """The metrics of a set's images, without the gain, which adds nothing to the PSNR."""
+    known = (metric for metric in scores.METRICS if metric in methods[INPUT])
+    return [metric for metric in known if metric != "psnr_gain"]
 
 
-def _mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "spread": spread}
+def _means_and_spreads(values: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    if values.empty:
+        return {}
+    spread = values.std() if len(values) > 1 else dict.fromkeys(values)
+    return {
+        key: {"mean": mean, "spread": spread[key]}
+        for key, mean in values.mean().items()
+    }
 
 
-def _table(title: str, rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
-    lines = [["set, protocol", INPUT, *(_head(row) for row in rows)]]
+def _format_table(
+    title: str, rows: Sequence[Row], summary: Mapping, means: Mapping
+) -> str:
+    heads = [f"{row.name} ({tables.count(len(row.runs), 'seed')})" for row in rows]
+    lines = []
     for set_name, by_protocol in means.items():
         for protocol, found in by_protocol.items():
             methods = summary[set_name][protocol]
             name = tables.describe_set(set_name, methods[INPUT])
             for metric in _metrics_of(methods):
                 lines += _lines(f"{name}, {protocol}", metric, rows, methods, found)
-    return "\n".join(
-        [f"## {title}", "", *tables.format_table(lines), "", _note(rows, summary), ""]
+    table = markdown.table(
+        pd.DataFrame(lines, columns=["set, protocol", INPUT, *heads])
     )
-
-
-def _note(rows: Sequence[Row], summary: Mapping) -> str:
-    """What a table's numbers and rows are."""
-    metrics = {
-        metric
-        for by_protocol in summary.values()
-        for methods in by_protocol.values()
-        for metric in _metrics_of(methods)
-    }
-    sentences = [
-        "Means over images; mean ± sample standard deviation of them over seeds.",
-        "Differences are those to the run of the same seed of the row named below.",
-        "The teachers are trained once, so that their own spread is left out.",
-    ]
-    sentences += [
-        f"{metric.title}: {metric.note}."
-        for name, metric in scores.METRICS.items()
-        if name in metrics
-    ]
-    sentences += [
-        f"`{row.name}`: {row.description}"
-        + (f", against `{row.reference}`." if row.reference != row.name else ".")
-        for row in rows
-    ]
-    return " ".join(sentences)
+    return f"## {title}\n\n{table}\n\n{_note(rows, summary)}\n"
 
 
 def _lines(
     name: str, metric: str, rows: Sequence[Row], methods: Mapping, found: Mapping
 ) -> list[list[str]]:
-    """A line of a metric, and where rows are compared, one of the differences."""
-    title, form = scores.METRICS[metric].title, scores.METRICS[metric].form
+    """A line for a metric, and one for the differences if there are any."""
+    title, form, _ = scores.METRICS[metric]
     cells = [_cell(found[row.name][metric], form) for row in rows]
     lines = [[f"{name}: {title}", format(methods[INPUT][metric], form), *cells]]
     differences = [found[row.name].get(f"{metric}_to_reference") for row in rows]
@@ -224,11 +203,31 @@ def _lines(
     return lines
 
 
-def _head(row: Row) -> str:
-    return f"{row.name} ({tables.count(len(row.runs), 'seed')})"
-
-
 def _cell(value: Mapping[str, float | None], form: str) -> str:
     text = format(value["mean"], form)
     spread = value["spread"]
     return text if spread is None else f"{text} ± {format(spread, form.lstrip('+'))}"
+
+
+def _note(rows: Sequence[Row], summary: Mapping) -> str:
+    """The foot of a table: what the numbers are, the metrics and the rows."""
+    metrics = {
+        metric
+        for by_protocol in summary.values()
+        for methods in by_protocol.values()
+        for metric in _metrics_of(methods)
+    }
+    sentences = [
+        "Means over images; mean ± sample standard deviation over seeds.",
+        "Differences are to the run with the same seed of the row named below.",
+        "The teachers are trained once, so their own spread is not included.",
+    ]
+    sentences += [
+        f"{metric.title}: {metric.note}."
+        for name, metric in scores.METRICS.items()
+        if name in metrics
+    ]
+    for row in rows:
+        against = f", against `{row.reference}`" if row.reference != row.name else ""
+        sentences.append(f"`{row.name}`: {row.description}{against}.")
+    return " ".join(sentences)

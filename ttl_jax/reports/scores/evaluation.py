@@ -1,190 +1,220 @@
-"""An evaluation from names to files: images and methods opened, scored, written."""
+"""The scores of methods on sets of images: what `ttl_jax.evaluate` computes and writes."""
 
 import dataclasses
 import json
+import os
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import pandas as pd
+
+from ttl_jax import atomic_files
 from ttl_jax.data.sources import source_names
-from ttl_jax.reports.scores import ablation, tables
+from ttl_jax.metrics import image_quality
+from ttl_jax.reports.scores import ablation as ablations
 from ttl_jax.reports.scores import scores as scores_lib
+from ttl_jax.reports.scores import tables
 from ttl_jax.reports.sheets import examples
 from ttl_jax.reports.sheets.examples import Examples, Method, Subject
 
+Path = str | os.PathLike[str]
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to score, and how.
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The result of an evaluation; `str` gives its tables in Markdown.
 
     Attributes:
-      checkpoints: Name, or None for the run's own, and run folder, or "shipped" for
-        the package's weights.
-      baselines: Names in `inference.baselines`.
-      ablation: Workdir of an ablation, whose runs are all scored, or None.
-      results: Name and folder of results.
-      data: SOURCE or NAME=SOURCE, each a set.
-      rainy: Folder of rainy images in place of sources, or None.
-      target: Folder of their clean images, or None.
-      protocols: Names in `image_quality.PROTOCOLS`.
-      with_niqe: Whether to compute NIQE.
-      recog: Run folder of a recognition network for the rain score, "shipped" for the
-        package's, or None.
-      with_agreement: Whether to measure how far crops and whole photographs agree.
-      masks: Folder of rain masks, or None.
-      scenes: CSV file that tells scenes, or None.
-      num_sheets: Of how many images of each set to write a picture.
-      output: Folder to write to.
+      per_image: One row per set, protocol, image and method, as `per_image.csv`.
+      summary: Means and comparisons by set, protocol and method, as `scores.json`; see
+        `scores.summarize`.
+      notes: Lines for the end of the tables.
+      ablation: Rows of the ablation that was scored, if any.
     """
 
-    checkpoints: Sequence[tuple[str | None, str]] = ()
-    baselines: Sequence[str] = ()
-    ablation: str | None = None
-    results: Sequence[tuple[str, str]] = ()
-    data: Sequence[str] | None = None
-    rainy: str | None = None
-    target: str | None = None
-    protocols: Sequence[str]
-    with_niqe: bool = False
-    recog: str | None = None
-    with_agreement: bool = False
-    masks: str | None = None
-    scenes: str | None = None
-    num_sheets: int = 0
-    output: pathlib.Path
+    per_image: pd.DataFrame
+    summary: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    ablation: Sequence[ablations.Row] = ()
+
+    def __str__(self) -> str:
+        text = tables.format_summary(self.summary, self.notes)
+        if not self.ablation:
+            return text
+        means = ablations.summarize(self.ablation, self.summary)
+        return f"{ablations.format_summary(self.ablation, self.summary, means)}\n{text}"
+
+    def write(self, folder: Path) -> None:
+        """Writes the files of the report into a folder, which is made if missing."""
+        tables.write_report(folder, self.per_image, self.summary, str(self))
+        if self.ablation:
+            means = ablations.summarize(self.ablation, self.summary)
+            text = json.dumps(means, indent=2, allow_nan=False) + "\n"
+            atomic_files.write_bytes(
+                pathlib.Path(folder, ablations.SCORES), text.encode()
+            )
 
 
-def run(request: Request) -> str:
-    """Scores what is requested and writes the report.
+def score(
+    methods: str | Mapping[str, Any] | Iterable[tuple[str | None, Any]] = (),
+    data: str | Sequence[str] = (),
+    *,
+    baselines: Sequence[str] = (),
+    results: Sequence[tuple[str, Path]] = (),
+    rainy: Path | None = None,
+    target: Path | None = None,
+    ablation: Path | None = None,
+    protocols: Sequence[str] = (image_quality.DEFAULT_PROTOCOL,),
+    niqe: bool = False,
+    recog: Path | None = None,
+    agreement: bool = False,
+    masks: Path | None = None,
+    scenes: Path | None = None,
+    num_sheets: int = 0,
+    output: Path | None = None,
+) -> Report:
+    """Scores methods on sets of images, beside the rainy input's own scores.
 
-    Returns:
-      The text of the tables.
+    Args:
+      methods: Weights, or name and weights as `dict` takes them. Weights are a run
+        folder, a packed run, "shipped" for the package's own, or an object with
+        `restore(image) -> image` on uint8 [H, W, 3], such as `ttl_jax.load()`. The name
+        None stands for the run's own.
+      data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE and a set.
+      baselines: Names of restorers in `inference.baselines`.
+      results: Names of methods and the folders of their results; only with `rainy`.
+      rainy: Folder of rainy images, instead of `data`.
+      target: Folder of their clean images, or None.
+      ablation: Workdir of an ablation, whose runs are all scored.
+      protocols: Names in `metrics.image_quality.PROTOCOLS`.
+      niqe: Whether to compute NIQE.
+      recog: Run folder of a recognition network for the rain score, or "shipped".
+      agreement: Whether to compare restored crops with the restored whole.
+      masks: Folder of rain masks.
+      scenes: CSV file with the columns path and scene.
+      num_sheets: Number of images of each set to draw as sheets; needs `output`.
+      output: Folder to write the report and sheets to. None writes nothing.
 
     Raises:
-      ValueError: Whatever is missing, does not belong together or cannot be read.
+      ValueError: If an input is missing, unreadable or does not fit the others.
     """
-    rows = _read_ablation(request.ablation) if request.ablation else []
-    networks = _open_networks([*request.checkpoints, *_list_runs(rows)])
-    restorers = _open_restorers(request, networks)
+    rows = _read_ablation(ablation) if ablation else []
+    runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
+    networks = _open_networks([*_as_pairs(methods), *runs])
+    restorers = _open_baselines(baselines) + [(name, net) for name, _, net in networks]
+    examples.check_names([name for name, _ in [*restorers, *results]])
+    restorers = dict(restorers)
     unreferenced = scores_lib.Unreferenced(
-        request.with_niqe,
-        _open_recognizer(request.recog),
-        restorers if request.with_agreement else {},
+        niqe, _open_recognizer(recog), restorers if agreement else {}
     )
-    methods = {
-        name: examples.network_method(restorer) for name, restorer in restorers.items()
-    }
-    sets, notes = _open_sets(request, methods)
-    notes += _judge(unreferenced.recognizer, networks, request.results)
-    _make_folder(request.output)
-    scores = scores_lib.score_sets(
+    opened, from_folders, notes = _open_images(data, rainy, target, results)
+    opened = {name: _attach(of, masks, scenes) for name, of in opened.items()}
+    if not (niqe or recog or agreement):
+        _check_measurable(opened)
+    restore = {name: examples.network_method(net) for name, net in restorers.items()}
+    sets = {name: Examples(of, from_folders | restore) for name, of in opened.items()}
+    notes += _describe_recognizer(unreferenced.recognizer, networks, results)
+    if output is not None:
+        _make_folder(pathlib.Path(output))
+    per_image = scores_lib.score_sets(
         sets,
-        request.protocols,
+        protocols,
         unreferenced,
-        num_sheets=request.num_sheets,
-        sheet_folder=request.output / "sheets",
+        num_sheets=num_sheets if output is not None else 0,
+        sheet_folder=pathlib.Path(output or "", "sheets"),
     )
-    report = tables.write_report(request.output, scores, notes)
-    return _write_ablation(request.output, rows, scores, report) if rows else report
+    report = Report(per_image, scores_lib.summarize(per_image), notes, rows)
+    if output is not None:
+        report.write(output)
+    return report
 
 
-def _read_ablation(workdir: str) -> list[ablation.Row]:
-    rows = ablation.read(workdir)
-    ablation.check_finished(rows, workdir)
+def _read_ablation(workdir: Path) -> list[ablations.Row]:
+    rows = ablations.read(workdir)
+    ablations.check_finished(rows, workdir)
     return rows
 
 
-def _list_runs(rows: Sequence[ablation.Row]) -> list[tuple[str, str]]:
-    return [(row.method(s), str(path)) for row in rows for s, path in row.runs.items()]
+def _as_pairs(methods) -> list[tuple[str | None, Any]]:
+    """Names and weights."""
+    if isinstance(methods, Mapping):
+        return list(methods.items())
+    return [(None, methods)] if isinstance(methods, str) else list(methods)
 
 
-class _Network(NamedTuple):
-    """A trained network, its name in tables, and the run folder that it comes from."""
-
-    name: str
-    path: str
-    restorer: Any
-
-
-def _open_networks(checkpoints: Sequence[tuple[str | None, str]]) -> list[_Network]:
-    if not checkpoints:
-        return []
-    from ttl_jax.inference import restorer
-
+def _open_networks(
+    methods: Sequence[tuple[str | None, Any]],
+) -> list[tuple[str, Path | None, Any]]:
+    """Name in tables, run folder if there is one, and network."""
     networks = []
-    for name, path in checkpoints:
-        network = restorer.Restorer.from_checkpoint(path)
-        networks.append(_Network(name or network.name, path, network))
+    for name, weights in methods:
+        path, network = None, weights
+        if not hasattr(weights, "restore"):
+            from ttl_jax.inference import restorer
+
+            path, network = weights, restorer.Restorer.from_checkpoint(weights)
+        networks.append((name or network.name, path, network))
     return networks
 
 
-def _open_restorers(request: Request, networks: Sequence[_Network]) -> dict[str, Any]:
-    """Baselines and networks by name."""
-    opened = []
-    if request.baselines:
-        from ttl_jax.inference import baselines
+def _open_baselines(names: Sequence[str]) -> list[tuple[str, Any]]:
+    if not names:
+        return []
+    from ttl_jax.inference import baselines
 
-        opened += [(name, baselines.make_baseline(name)) for name in request.baselines]
-    opened += [(network.name, network.restorer) for network in networks]
-    examples.check_names(
-        [name for name, _ in opened] + [name for name, _ in request.results]
-    )
-    return dict(opened)
+    return [(name, baselines.make_baseline(name)) for name in names]
 
 
-def _open_sets(
-    request: Request, methods: Mapping[str, Method]
-) -> tuple[dict[str, Examples], list[str]]:
-    """The sets by name, and what is to be said of how they were put together."""
-    if request.rainy:
-        folders = examples.ResultFolders(request.rainy, request.target, request.results)
-        name = pathlib.Path(request.target or request.rainy).resolve().name
-        opened = {name: folders.subjects}
-        methods, notes = {**folders.methods, **methods}, folders.notes
-    else:
-        opened = _open_sources(request.data)
-        notes = []
-    told = {name: _tell(request, subjects) for name, subjects in opened.items()}
-    if not (request.with_niqe or request.recog or request.with_agreement):
-        for name, subjects in told.items():
-            _check_measurable(name, subjects)
-    return {name: Examples(of, methods) for name, of in told.items()}, notes
+def _open_images(
+    data: str | Sequence[str],
+    rainy: Path | None,
+    target: Path | None,
+    results: Sequence[tuple[str, Path]],
+) -> tuple[dict[str, list[Subject]], dict[str, Method], list[str]]:
+    """The images of each set, the methods of result folders, and notes on names."""
+    if rainy is None:
+        return _open_sources([data] if isinstance(data, str) else data), {}, []
+    folders = examples.ResultFolders(rainy, target, results)
+    name = pathlib.Path(target or rainy).resolve().name
+    return {name: folders.subjects}, folders.methods, folders.notes
 
 
 def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
-    """The subjects of each source by its name, of those without by the source."""
+    """The images of each source, by its name or else by the source."""
     named = [source_names.split_name(text) for text in data]
     names = [name or source for name, source in named]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
-            f"Each set has a name of its own, but {', '.join(twice)} is given twice; name "
+            f"Each set needs its own name, but {', '.join(repeated)} is given twice; name "
             "it NAME=SOURCE."
         )
     return {name or source: examples.open_source(source) for name, source in named}
 
 
-def _tell(request: Request, subjects: list[Subject]) -> list[Subject]:
-    """The subjects with the masks and scenes that the request names."""
-    if request.masks:
-        subjects = examples.attach_masks(subjects, request.masks)
-    if request.scenes:
-        subjects = examples.attach_scenes(subjects, request.scenes)
-    return subjects
+def _attach(
+    subjects: list[Subject], masks: Path | None, scenes: Path | None
+) -> list[Subject]:
+    """The images with their masks and scenes."""
+    if masks:
+        subjects = examples.attach_masks(subjects, masks)
+    return examples.attach_scenes(subjects, scenes) if scenes else subjects
 
 
-def _check_measurable(name: str, subjects: Sequence[Subject]) -> None:
-    if not any(subject.target or subject.rain_mask for subject in subjects):
-        raise ValueError(
-            f"{name} has no clean images to compare with, and no score is asked for that "
-            "needs none. If it should hold pairs: their folders are called rainy and "
-            "clean, or input and target, and beside --input stands --target. If not, add "
-            "--niqe, --recog, --agreement or --masks."
-        )
+def _check_measurable(sets: Mapping[str, Sequence[Subject]]) -> None:
+    for name, subjects in sets.items():
+        if not any(subject.target or subject.rain_mask for subject in subjects):
+            raise ValueError(
+                f"{name} has no clean images to compare with, and no other score is "
+                "selected. If it should hold pairs, their folders must be called rainy "
+                "and clean, or input and target, and --input needs --target. Otherwise "
+                "add --niqe, --recog, --agreement or --masks."
+            )
 
 
 def _make_folder(folder: pathlib.Path) -> None:
-    """Makes the output folder, where a file can be made: scoring may take hours."""
+    """Makes the output folder and checks that files can be written: scoring is long."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -195,7 +225,7 @@ def _make_folder(folder: pathlib.Path) -> None:
         ) from error
 
 
-def _open_recognizer(path: str | None):
+def _open_recognizer(path: Path | None):
     if path is None:
         return None
     from ttl_jax.inference import recognizer
@@ -203,39 +233,23 @@ def _open_recognizer(path: str | None):
     return recognizer.Recognizer.from_checkpoint(path)
 
 
-def _judge(
+def _describe_recognizer(
     recognizer: Any,
-    networks: Sequence[_Network],
-    results: Sequence[tuple[str, str]],
+    networks: Sequence[tuple[str, Path | None, Any]],
+    results: Sequence[tuple[str, Path]],
 ) -> list[str]:
-    """Whether the rain score is independent of the methods that it is the judge of."""
+    """Whether the rain score is independent of the methods that it scores."""
     if recognizer is None:
         return []
-    verdicts = {
+    taught = {name: path and recognizer.taught(path) for name, path, _ in networks}
+    taught |= {name: None for name, _ in results}
+    sentences = [f"The rain score comes from the network `{recognizer.name}`."]
+    for answer, sentence in {
         True: "It is not independent: it took part in training",
-        None: "It may not be independent: whether it took part in training is not known "
-        "from the files of",
+        None: "It may not be independent: the files do not show whether it took part in "
+        "training",
         False: "It took no part in training",
-    }
-    sentences = [f"The rain score is that of the network `{recognizer.name}`."]
-    told = {network.name: recognizer.taught(network.path) for network in networks}
-    told |= {name: None for name, _ in results}
-    for verdict, sentence in verdicts.items():
-        if names := [name for name, of in told.items() if of is verdict]:
+    }.items():
+        if names := [name for name, found in taught.items() if found is answer]:
             sentences.append(f"{sentence} {', '.join(names)}.")
     return [" ".join(sentences)]
-
-
-def _write_ablation(
-    folder: pathlib.Path,
-    rows: Sequence[ablation.Row],
-    scores: Sequence[scores_lib.Score],
-    report: str,
-) -> str:
-    """Writes Tables 3 and 4, in front of the report and as JSON."""
-    summary = scores_lib.summarize(scores)
-    means = ablation.summarize(rows, summary)
-    report = f"{ablation.markdown(rows, summary, means)}\n{report}"
-    text = json.dumps(means, indent=2, allow_nan=False) + "\n"
-    tables.write_files(folder, {tables.TABLE: report, ablation.SCORES: text})
-    return report

@@ -1,16 +1,15 @@
 """Which files of several folders show the same image, by their names.
 
-Methods write their results under names of their own: `7_derained.png` of `7.png`, or
-`rain-007x2.png` beside `norain-007.png`. Partners have the same path within their
-folders, less the suffix; where there is none of the same path, the same one after the
-common parts of names in `PREFIXES` and `SUFFIXES` are taken off. What was matched in this
-way is told.
+Methods rename their results: `7_derained.png` for `7.png`, or `rain-007x2.png` beside
+`norain-007.png`. Partners have the same path within their folders, without the suffix.
+If there is no such file, the common parts of names in `PREFIXES` and `SUFFIXES` are
+removed from both. The result lists the files that were matched in this way.
 """
 
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ttl_jax import user_paths
@@ -24,18 +23,18 @@ SUFFIXES = (
 )  # fmt: skip
 
 _PREFIX = re.compile(rf"^(?:{'|'.join(PREFIXES)})[-_ ]")
-# Of these some are written without anything in front: 1x2, 000gt.
+# Some follow a number directly: 1x2, 000gt.
 _SUFFIX = re.compile(rf"(?:[-_ ](?:{'|'.join(SUFFIXES)})|(?<=\d)(?:x2|gt))$")
 
-Paths = dict[str, pathlib.Path]  # by the path within a folder, less the suffix
+Paths = dict[str, pathlib.Path]  # by the path within a folder, without the suffix
 
 
 class Partners(NamedTuple):
     """The files of a folder that belong to those of another.
 
     Attributes:
-      paths: By the other's name.
-      renamed: The names that differ: this folder's by the other's.
+      paths: Files of this folder by the other's name.
+      renamed: This folder's names by the other's, where they differ.
     """
 
     paths: Paths
@@ -43,24 +42,23 @@ class Partners(NamedTuple):
 
 
 def find_images(folder: str | os.PathLike[str]) -> Paths:
-    """The images of a folder and its subfolders by path within it, less the suffix.
+    """Returns the images below a folder by their path within it, without the suffix.
 
     Raises:
-      ValueError: There is no such folder, it cannot be read, holds no images, or two of
-        the same name but for the suffix.
+      ValueError: If the folder does not exist, cannot be read or holds no images, or two
+        images differ only in their suffix.
     """
     folder = user_paths.expand(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}.")
     found: Paths = {}
-    for path in map(
-        pathlib.Path, filter(image_folders.is_image, image_folders.walk(folder))
-    ):
+    for path in filter(image_folders.is_image, image_folders.walk(folder)):
+        path = pathlib.Path(path)
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             raise ValueError(
-                f"{found[stem]} and {path} have the same name but for the suffix; one "
-                "of them has to go."
+                f"{found[stem]} and {path} have the same name but for the suffix; "
+                "remove one of them."
             )
         found[stem] = path
     if not found:
@@ -70,16 +68,16 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
     return found
 
 
-def match(names: Mapping[str, object], others: Mapping[str, pathlib.Path]) -> Partners:
-    """The partners that the images of these names have among others.
+def match(names: Iterable[str], others: Mapping[str, pathlib.Path]) -> Partners:
+    """Returns the partners of images among others.
 
     Args:
-      names: Of images, by path less the suffix.
-      others: As `find_images` returns them.
+      names: Names of the images, as `find_images` gives them.
+      others: Result of `find_images`.
 
     Raises:
-      ValueError: Two of either have the same name without the common parts, and neither
-        its own partner.
+      ValueError: If several images of one side have the same name without the common
+        parts, and none has a partner of exactly its name.
     """
     paths = {name: others[name] for name in names if name in others}
     alone = _by_core(name for name in names if name not in paths)
@@ -89,7 +87,7 @@ def match(names: Mapping[str, object], others: Mapping[str, pathlib.Path]) -> Pa
         if len(alone[core]) > 1 or len(candidates[core]) > 1:
             raise ValueError(
                 f"{', '.join(alone[core])} may belong to {', '.join(candidates[core])}: "
-                "more than one without the common parts of names; rename them."
+                "their names are the same without the common parts; rename them."
             )
         renamed[alone[core][0]] = candidates[core][0]
     paths |= {name: others[other] for name, other in renamed.items()}
@@ -97,7 +95,7 @@ def match(names: Mapping[str, object], others: Mapping[str, pathlib.Path]) -> Pa
 
 
 def core_of(name: str) -> str:
-    """A name without the common parts: "a/norain-7x2" is "a/7"."""
+    """Returns a name without the common parts: "a/norain-7x2" gives "a/7"."""
     folder, _, stem = name.rpartition("/")
     core, previous = stem.lower(), None
     while core != previous:
@@ -106,7 +104,7 @@ def core_of(name: str) -> str:
     return f"{folder}/{core}" if folder else core
 
 
-def _by_core(names) -> dict[str, list[str]]:
+def _by_core(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
         found.setdefault(core_of(name), []).append(name)

@@ -1,8 +1,9 @@
-"""Scenes that a file names: images of one scene tell the same twice."""
+"""Scenes listed in a CSV file: images of one scene are not independent."""
 
-import csv
 import os
 from collections.abc import Mapping
+
+import pandas as pd
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import image_folders
@@ -12,8 +13,8 @@ class SceneNames:
     """Scenes of images by their names.
 
     Args:
-      scenes: Scene by path. A path names the images whose name it is, or ends with it,
-        whatever their suffix.
+      scenes: Scene by path. A path stands for every image whose name is the path or ends
+        with it, whatever the suffixes.
     """
 
     def __init__(self, scenes: Mapping[str, str]):
@@ -22,7 +23,7 @@ class SceneNames:
         }
 
     def find(self, image: str) -> str | None:
-        """The scene of an image; None if none is told."""
+        """Returns the scene of an image, or None if it is not listed."""
         parts = image_folders.without_suffix(image).split("/")
         ends = ("/".join(parts[i:]) for i in range(len(parts)))
         return next((self._scenes[end] for end in ends if end in self._scenes), None)
@@ -32,24 +33,28 @@ NONE = SceneNames({})
 
 
 def read(file: str | os.PathLike[str]) -> SceneNames:
-    """The scenes that a CSV file with the columns path and scene tells.
+    """Reads a CSV file with the columns path and scene.
 
     Args:
-      file: Other columns are passed over, and rows without a path or scene.
+      file: Path. Other columns are ignored, and rows without a path or scene.
 
     Raises:
-      ValueError: If it cannot be read, lacks a column or names nothing.
+      ValueError: If the file cannot be read, lacks a column or has no rows.
     """
     file = user_paths.expand(file)
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
+        table = pd.read_csv(
+            file,
+            usecols=lambda name: name in ("path", "scene"),
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+        )
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as CSV: {error}") from error
-    if not rows or not {"path", "scene"} <= rows[0].keys():
+    if table.empty or not {"path", "scene"} <= set(table):
         raise ValueError(
             f"{file} must have the columns path and scene, and a row for each image."
         )
-    return SceneNames(
-        {row["path"]: row["scene"] for row in rows if row["path"] and row["scene"]}
-    )
+    rows = table.fillna("").itertuples(index=False)
+    return SceneNames({row.path: row.scene for row in rows if row.path and row.scene})

@@ -1,34 +1,39 @@
-"""Scores of restored images beside those of the rainy input, per image and as means."""
+"""Scores of restored images and of their rainy input: one row per image, and means.
 
-import collections
+A table of scores is a `pandas.DataFrame` with the columns `KEYS` and the metrics of
+`METRICS` that were measured, NaN where an image has none. Each set lists its images in
+one order under every method.
+"""
+
 import contextlib
 import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import tqdm
 
 from ttl_jax.data.files import decoding
-from ttl_jax.metrics import agreement, image_quality, intervals, niqe
+from ttl_jax.metrics import agreement, image_quality, intervals, naturalness
 from ttl_jax.reports.sheets import comparisons, sheets
 from ttl_jax.reports.sheets.examples import INPUT, Example, Examples
 
-NO_TARGET = "no_reference"  # in place of a protocol, where there are no clean images
-# Metrics in which a method is compared with the input, image by image.
+KEYS = ["set", "protocol", "image", "scene", "method"]
+NO_TARGET = "no_reference"  # the protocol where there are no clean images
+# Metrics in which each method is compared with the input, image by image.
 COMPARED_TO_INPUT = ("psnr", "niqe", "rain_score")
 
 
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """What a column of a table shows.
+class Metric(NamedTuple):
+    """A column of a table.
 
     Attributes:
-      title: With unit.
-      form: How a mean is printed.
-      note: What it is, for the foot of a table.
+      title: Title with unit.
+      form: Format of a mean.
+      note: Explanation for the foot of a table.
     """
 
     title: str
@@ -39,35 +44,32 @@ class Metric:
 METRICS = {
     "psnr": Metric("PSNR, dB", ".2f", "of the restored image to the clean one"),
     "ssim": Metric("SSIM", ".4f", "of the restored image to the clean one"),
-    "psnr_gain": Metric(
-        "gain, dB [95 %]", "+.2f", "PSNR over the rainy input's own"
-    ),
+    "psnr_gain": Metric("gain, dB [95 %]", "+.2f", "PSNR over the rainy input's own"),
     "niqe": Metric(
         "NIQE", ".2f",
-        "distance from the statistics of natural photographs, of images with sides of at "
-        f"least {niqe.MIN_SIDE} pixels; lower is better, and smooth or noisy images may "
-        "score well or badly whatever became of the rain",
+        "distance from the statistics of natural photographs, for images with sides of at "
+        f"least {naturalness.MIN_SIDE} pixels; lower is better, but a smooth or noisy "
+        "image may score well or badly whether or not the rain is gone",
     ),
     "rain_score": Metric(
         "rain score", "+.3f",
-        "output of a recognition network, unbounded; lower is less rainy to it",
+        "output of a recognition network, unbounded; lower means less rain",
     ),
     "change_inside": Metric(
         "change inside", ".2f",
-        "mean absolute change where the rain mask is, levels of 255",
+        "mean absolute change inside the rain mask, in levels of 255",
     ),
     "change_outside": Metric(
-        "change outside", ".2f",
-        "the same where no rain is, which is best left alone",
+        "change outside", ".2f", "the same outside the mask, where 0 is best"
     ),
     "mean_change": Metric(
-        "change", ".2f", "mean absolute change of the whole image, levels of 255"
+        "change", ".2f", "mean absolute change of the whole image, in levels of 255"
     ),
     "disagreement": Metric(
         "disagreement", ".3f",
-        f"mean absolute difference of {agreement.CROP}-pixel crops, restored alone, to the "
-        "same areas of the restored whole, over the mean change of both; of images that "
-        f"change by at least {agreement.LEAST_CHANGE:.0f} level",
+        f"mean absolute difference between {agreement.CROP}-pixel crops restored alone and "
+        "the same areas of the restored whole, over the mean change of both; for images "
+        f"that change by at least {agreement.LEAST_CHANGE:.0f} level",
     ),
     "change_ratio": Metric(
         "change ratio", ".2f",
@@ -75,32 +77,11 @@ METRICS = {
     ),
     "seam": Metric(
         "seam", ".2f",
-        "step of brightness in the middle of the pixels that two windows share, levels "
-        "of 255, mean along all borders",
+        "step of brightness in the middle of the pixels that two windows share, in "
+        "levels of 255, mean along all borders",
     ),
     "seam_high": Metric("seam, 95 %", ".2f", "95 % quantile of the same"),
 }  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """What one method's image scores under one protocol.
-
-    Attributes:
-      set: Name of the set of images.
-      protocol: A name in `image_quality.PROTOCOLS`, or `NO_TARGET`.
-      image: The image's name within the set.
-      scene: Shared by all images of the set that show the same scene.
-      method: The method's name.
-      values: By the names in `METRICS`, those that could be computed.
-    """
-
-    set: str
-    protocol: str
-    image: str
-    scene: str
-    method: str
-    values: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,23 +89,36 @@ class Unreferenced:
     """The metrics that need no clean image.
 
     Attributes:
-      with_niqe: Whether to compute NIQE; of images too small for it, or of one colour
-        nearly everywhere, there is none.
-      recognizer: An `inference.Recognizer` for the rain score, or None.
-      restorers: Restorers by method, whose agreement and seams are to be measured.
+      with_niqe: Whether to compute NIQE. Images that are too small for it, or of nearly
+        one colour, have none.
+      recognizer: An `inference.recognizer.Recognizer` for the rain score, or None.
+      restorers: Restorers by method, to measure their agreement and seams.
     """
 
     with_niqe: bool = False
     recognizer: Any = None
     restorers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def values(self, example: Example, method: str) -> dict[str, float]:
-        """What one method's image scores."""
+    def measure(self, example: Example) -> dict[str, dict[str, float]]:
+        """Returns the metrics by method.
+
+        NIQE, rain score and changes are kept only where every method has them, so that
+        their means are over the same images.
+        """
+        values = {method: self._measure(example, method) for method in example.restored}
+        common = set.intersection(*map(set, values.values()))
+        return {
+            method: {name: found[name] for name in found if name in common}
+            | self._measure_agreement(example, method)
+            for method, found in values.items()
+        }
+
+    def _measure(self, example: Example, method: str) -> dict[str, float]:
         restored, rainy = example.restored[method], example.restored[INPUT]
         values = {}
         if self.with_niqe:
             with contextlib.suppress(ValueError):
-                values["niqe"] = niqe.niqe(restored)
+                values["niqe"] = naturalness.niqe(restored)
         if self.recognizer is not None:
             values["rain_score"] = self.recognizer.score(restored)
         if example.rain_mask is not None:
@@ -137,22 +131,20 @@ class Unreferenced:
             }
         return values
 
-    def agreement(self, example: Example, method: str) -> dict[str, float]:
-        """What a method does to crops beside the whole; of methods that can restore."""
+    def _measure_agreement(self, example: Example, method: str) -> dict[str, float]:
+        """Compares crops with the whole, for methods that can restore crops."""
         if method not in self.restorers:
             return {}
         restorer = self.restorers[method]
         rainy, restored = example.restored[INPUT], example.restored[method]
-        values = {
-            "mean_change": float(np.abs(restored.astype(np.int16) - rainy).mean())
-        }
+        change = np.abs(restored.astype(np.int16) - rainy).mean()
+        values = {"mean_change": float(change)}
         if found := agreement.measure(rainy, restored, restorer.restore):
             values |= found._asdict()
         size = rainy.shape[:2]
         # Baselines have no windows.
         if hasattr(restorer, "restore_windows") and len(restorer.plan(*size)) > 1:
-            windows = restorer.restore_windows(rainy)
-            seams = agreement.measure_seams(windows, size)
+            seams = agreement.measure_seams(restorer.restore_windows(rainy), size)
             values |= {"seam": seams.mean, "seam_high": seams.high}
         return values
 
@@ -164,22 +156,22 @@ def score_sets(
     *,
     num_sheets: int = 0,
     sheet_folder: str | os.PathLike[str] = "sheets",
-) -> list[Score]:
-    """The scores of every image of every set, by every method, under every protocol.
+) -> pd.DataFrame:
+    """Returns the scores of all images of all sets, by every method and protocol.
 
     Args:
       sets: Examples by the set's name.
       protocols: Names in `image_quality.PROTOCOLS`.
-      unreferenced: Which further metrics to compute.
-      num_sheets: Of how many examples of each set, spread evenly over it, to write a
-        picture of all methods side by side, with scores under the first protocol.
-      sheet_folder: Where to write them; made if it is not there.
+      unreferenced: Further metrics.
+      num_sheets: Number of examples of each set, spread evenly over it, for which to
+        write a sheet of all methods, with scores under the first protocol.
+      sheet_folder: Folder of the sheets; made if missing.
 
     Raises:
-      ValueError: An image cannot be read or has not the target's size, or a protocol is
-        unknown.
+      ValueError: If an image cannot be read or differs from its target in size, a score
+        is not finite, or a protocol is unknown.
     """
-    scores = []
+    rows = []
     for number, (set_name, examples) in enumerate(sets.items(), start=1):
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
@@ -192,19 +184,25 @@ def score_sets(
             disable=None,
         )
         for index, example in enumerate(bar):
-            scores += score(example, set_name, protocols, unreferenced)
+            rows += score(example, set_name, protocols, unreferenced)
             if index in shown:
-                # Numbered, as names that are long or alike are cut to their ends.
+                # The numbers keep apart names whose ends are the same.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                rows = comparisons.make_rows([example], protocol=protocols[0])
-                sheets.write_sheet(path, rows)
-    return scores
+                sheet_rows = comparisons.make_rows([example], protocol=protocols[0])
+                sheets.write_sheet(path, sheet_rows)
+    return make_table(rows)
+
+
+def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Returns a table of scores, with its columns in their order."""
+    frame = pd.DataFrame(rows)
+    return frame[[*KEYS, *(metric for metric in METRICS if metric in frame)]]
 
 
 def _readable(examples: Examples, set_name: str) -> Iterator[Example]:
-    """The examples; where one can no longer be read, the error says what is lost."""
+    """The examples; an image that can no longer be read raises with the progress."""
     num_read = 0
     try:
         for example in examples:
@@ -223,52 +221,35 @@ def score(
     set_name: str,
     protocols: Iterable[str],
     unreferenced: Unreferenced = Unreferenced(),
-) -> list[Score]:
-    """The scores of every method under every protocol.
+) -> list[dict[str, Any]]:
+    """Returns the rows of one example: every method under every protocol.
 
     Raises:
-      ValueError: An image has not the target's size, a score is not finite, or a protocol
-        is unknown.
+      ValueError: If an image differs from the target in size, a score is not finite, or
+        a protocol is unknown.
     """
-    further = _of_all({m: unreferenced.values(example, m) for m in example.restored})
-    for method, values in further.items():  # of which the input has none
-        values |= unreferenced.agreement(example, method)
-    if example.target is None:
-        by_protocol = {NO_TARGET: {method: {} for method in example.restored}}
-    else:
-        by_protocol = {name: _referenced(example, name) for name in protocols}
-    scores = [
-        Score(
-            set_name, protocol, example.name, example.scene, method,
-            values | further[method],
-        )
-        for protocol, by_method in by_protocol.items()
-        for method, values in by_method.items()
-    ]  # fmt: skip
-    for one in scores:
-        _check_finite(one)
-    return scores
+    further = unreferenced.measure(example)
+    rows = []
+    for protocol in [NO_TARGET] if example.target is None else protocols:
+        referenced = {} if example.target is None else _compare(example, protocol)
+        for method in example.restored:
+            values = referenced.get(method, {}) | further[method]
+            _check_finite(values, example.name, method)
+            keys = (set_name, protocol, example.name, example.scene, method)
+            rows.append(dict(zip(KEYS, keys, strict=True)) | values)
+    return rows
 
 
-def _of_all(values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """The metrics that all methods have: their means are to be over the same images."""
-    common = set.intersection(*(set(of_method) for of_method in values.values()))
-    return {
-        method: {name: value for name, value in of_method.items() if name in common}
-        for method, of_method in values.items()
-    }
-
-
-def _check_finite(score: Score) -> None:
-    for name, value in score.values.items():
+def _check_finite(values: Mapping[str, float], image: str, method: str) -> None:
+    for name, value in values.items():
         if not np.isfinite(value):
             raise ValueError(
-                f"The {name} of {score.image} by {score.method!r} is {value}, of which "
-                "there is no mean; leave that image, method or metric out."
+                f"The {name} of {image} by {method!r} is {value}, so the mean would be "
+                "undefined; leave out that image, method or metric."
             )
 
 
-def _referenced(example: Example, protocol: str) -> dict[str, dict[str, float]]:
+def _compare(example: Example, protocol: str) -> dict[str, dict[str, float]]:
     """PSNR, SSIM and gain of every method."""
     found = {}
     for method, restored in example.restored.items():
@@ -282,87 +263,63 @@ def _referenced(example: Example, protocol: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def summarize(scores: Iterable[Score]) -> dict:
-    """Means over images, each image weighing the same.
+def summarize(scores: pd.DataFrame) -> dict:
+    """Returns means over images, each image with the same weight.
 
     Returns:
       {set: {protocol: {method: {metric: mean, "count": images, "scenes": scenes}}}}, in
       the order of the scores. Each method but the input has, for the metrics of
-      `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}, the mean of its
-      values less the input's and a 95 % interval over scenes, None where there is one
-      scene only. Where there are clean images, each method but the input and the best by
-      mean PSNR has "psnr_to_best" alike, with "method": the best.
+      `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}: the mean
+      difference to the input and its 95 % interval over scenes, None for a single scene.
+      Where there are clean images, each method but the input and the best by mean PSNR
+      has "psnr_to_best" with the same entries and "method", the best.
     """
-    groups = collections.defaultdict(list)
-    for value in scores:
-        groups[value.set, value.protocol, value.method].append(value)
     summary: dict = {}
-    for (set_name, protocol, method), values in groups.items():
-        methods = summary.setdefault(set_name, {}).setdefault(protocol, {})
-        methods[method] = _means(values)
-    for set_name, by_protocol in summary.items():
-        for protocol, methods in by_protocol.items():
-            of_methods = {m: groups[set_name, protocol, m] for m in methods}
-            _compare_to_input(methods, of_methods)
-            _compare_to_best(methods, of_methods)
+    for (set_name, protocol), group in scores.groupby(["set", "protocol"], sort=False):
+        summary.setdefault(set_name, {})[protocol] = _summarize_methods(group)
     return summary
 
 
-def _means(values: Sequence[Score]) -> dict[str, Any]:
-    columns = {
-        name: [v.values[name] for v in values if name in v.values] for name in METRICS
+def _summarize_methods(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Means and comparisons of one set under one protocol, by method."""
+    by_method = dict(iter(scores.groupby("method", sort=False)))
+    metrics = [metric for metric in METRICS if metric in scores]
+    found = {
+        method: {
+            **rows[metrics].mean().dropna().to_dict(),
+            "count": len(rows),
+            "scenes": rows["scene"].nunique(),
+        }
+        for method, rows in by_method.items()
     }
-    return {
-        **{name: float(np.mean(column)) for name, column in columns.items() if column},
-        "count": len(values),
-        "scenes": len({value.scene for value in values}),
-    }
-
-
-def _compare_to_input(
-    methods: dict[str, dict], scores: Mapping[str, Sequence[Score]]
-) -> None:
-    """Adds metric + "_to_input" to the methods' means."""
-    for method, means in methods.items():
-        if method != INPUT:
-            means |= {
-                f"{metric}_to_input": _difference(metric, scores[method], scores[INPUT])
-                for metric in COMPARED_TO_INPUT
-                if metric in means
-            }
-
-
-def _compare_to_best(
-    methods: dict[str, dict], scores: Mapping[str, Sequence[Score]]
-) -> None:
-    """Adds "psnr_to_best" to the methods' means."""
-    rated = [m for m, means in methods.items() if m != INPUT and "psnr" in means]
-    if len(rated) < 2:
-        return
-    best = max(rated, key=lambda method: methods[method]["psnr"])
+    methods = [method for method in by_method if method != INPUT]
+    for method in methods:
+        for metric in COMPARED_TO_INPUT:
+            if metric in found[method]:
+                found[method][f"{metric}_to_input"] = _difference(
+                    metric, by_method[method], by_method[INPUT]
+                )
+    rated = [method for method in methods if "psnr" in found[method]]
+    best = max(rated, key=lambda method: found[method]["psnr"], default=None)
     for method in rated:
         if method != best:
-            methods[method]["psnr_to_best"] = {
-                "method": best,
-                **_difference("psnr", scores[method], scores[best]),
-            }
+            difference = _difference("psnr", by_method[method], by_method[best])
+            found[method]["psnr_to_best"] = {"method": best, **difference}
+    return found
 
 
 def _difference(
-    metric: str, scores: Sequence[Score], reference: Sequence[Score]
+    metric: str, scores: pd.DataFrame, reference: pd.DataFrame
 ) -> dict[str, float | None]:
     """The mean of a metric less the reference's, image by image, and its interval."""
-    known = {s.image: s.values[metric] for s in reference if metric in s.values}
-    compared = [s for s in scores if metric in s.values]
-    mean, low, high = intervals.bootstrap_difference(
-        [s.values[metric] for s in compared],
-        [known[s.image] for s in compared],
-        [s.scene for s in compared],
+    values, others = scores[metric].to_numpy(), reference[metric].to_numpy()
+    known = ~np.isnan(values)
+    interval = intervals.bootstrap_difference(
+        values[known], others[known], scores["scene"].to_numpy(str)[known]
     )
     return {
-        "mean": mean,
-        "low": None if np.isnan(low) else low,
-        "high": None if np.isnan(high) else high,
+        name: None if np.isnan(value) else value
+        for name, value in interval._asdict().items()
     }
 
 

@@ -1,1 +1,1 @@
-"""Pictures side by side."""
+"""Comparison sheets: the results of several methods side by side."""

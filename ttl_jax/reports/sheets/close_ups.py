@@ -18,23 +18,23 @@ class Box(NamedTuple):
 def most_different(
     panels: Sequence[np.ndarray], count: int, width: int, height: int
 ) -> list[Box]:
-    """The windows in which the images vary most between each other.
+    """Returns the windows in which the images differ most from each other.
 
-    The first has the largest variance, summed over its pixels and channels, each other
-    one the largest of those that keep clear of the earlier; of equal ones the upper left
-    is taken. None lies within a twentieth of the image's side from its border, where
-    methods differ by how they pad.
+    The first has the largest variance, summed over its pixels and channels; each further
+    one has the largest among those that do not touch the earlier ones. Ties go to the
+    upper left. Windows keep a distance of a twentieth of the image's side from its
+    border, where methods differ in their padding.
 
     Args:
-      panels: uint8 [H, W, 3], all of one size.
-      count: How many windows.
-      width: Of a window, in pixels.
-      height: Of a window, in pixels.
+      panels: Images, uint8 [H, W, 3], all of one size.
+      count: Number of windows.
+      width: Width of a window, in pixels.
+      height: Height of a window, in pixels.
 
     Raises:
-      ValueError: So many windows have no room.
+      ValueError: If the image is too small for that many windows.
     """
-    # n² times the variance, in integers: sums are exact, and so are ties.
+    # n² times the variance, in integers, so that sums and ties are exact.
     total = sum(panel.astype(np.int64) for panel in panels)
     squares = sum(panel.astype(np.int64) ** 2 for panel in panels)
     variance = (len(panels) * squares - total**2).sum(axis=-1)

@@ -20,19 +20,19 @@ def make_rows(
     protocol: str | None = image_quality.DEFAULT_PROTOCOL,
     with_names: bool = False,
 ) -> list[SheetRow]:
-    """A row for each example: the input, every method's result, and any target.
+    """Returns a row for each example: the input, every method's result, and any target.
 
     Args:
-      examples: Such as `examples.Examples`.
-      close_ups: Boxes by the image's name, those of `EVERY_IMAGE` in every row; or how
-        many to place where the methods' results differ most from each other, a single
-        method's from the input.
-      protocol: Of the PSNR and SSIM under each image that has a target; None for none.
-      with_names: Whether the rows bear the images' names.
+      examples: Examples to show, such as an `examples.Examples`.
+      close_ups: Boxes by the image's name, with those of `EVERY_IMAGE` in every row; or
+        the number of boxes to place where the methods' results differ most. A single
+        method is compared with the input.
+      protocol: Protocol of the PSNR and SSIM below each image; None for no scores.
+      with_names: Whether to write the images' names beside the rows.
 
     Raises:
-      ValueError: A close-up is of no image, a method is called `TARGET`, or as
-        `SheetRow`.
+      ValueError: If a close-up names an unknown image, a method is called `TARGET`, or as
+        for `SheetRow`.
     """
     rows = {}
     for example in examples:
@@ -40,13 +40,11 @@ def make_rows(
             rows[example.name] = _make_row(example, close_ups, protocol, with_names)
         except ValueError as error:
             raise ValueError(f"{example.name}: {error}") from error
-    if not isinstance(close_ups, int):
-        for name in close_ups:
-            if name not in (EVERY_IMAGE, *rows):
-                raise ValueError(
-                    f"A close-up is of {name!r}, which is none of the images shown: "
-                    f"{', '.join(rows)}."
-                )
+    for name in () if isinstance(close_ups, int) else close_ups:
+        if name not in (EVERY_IMAGE, *rows):
+            raise ValueError(
+                f"A close-up names {name!r}, but the images shown are {', '.join(rows)}."
+            )
     return list(rows.values())
 
 
@@ -57,15 +55,17 @@ def _make_row(
     with_names: bool,
 ) -> SheetRow:
     if not isinstance(close_ups, int):
-        of_row = (close_ups.get(name, ()) for name in (EVERY_IMAGE, example.name))
-        close_ups = [box for boxes in of_row for box in boxes]
+        close_ups = [
+            box
+            for name in (EVERY_IMAGE, example.name)
+            for box in close_ups.get(name, ())
+        ]
     methods = [method for method in example.restored if method != INPUT]
     panels, captions = dict(example.restored), {}
     if example.target is not None:
         if TARGET in panels:
             raise ValueError(
-                f"{TARGET!r} is what the clean images are called; name the method "
-                "otherwise."
+                f"{TARGET!r} is the name of the clean images; name the method otherwise."
             )
         panels[TARGET] = example.target
         if protocol:
@@ -80,7 +80,7 @@ def _make_row(
 
 
 def _captions(example: Example, protocol: str) -> dict[str, str]:
-    """The scores under each image; under the target, which has none, what they are."""
+    """The scores of each image; the target, which has none, gets their names."""
     captions = {TARGET: "PSNR / SSIM"}
     for method, restored in example.restored.items():
         pair = restored[np.newaxis], example.target[np.newaxis]

@@ -1,4 +1,4 @@
-"""Images to score as every method restored them: of sources, or of folders.
+"""Images to score or show as every method restored them: from sources or folders.
 
 Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold.
 """
@@ -21,22 +21,22 @@ from ttl_jax.reports.scores import partners, scene_names
 
 INPUT = "input"  # the method that leaves the rain in
 
+Path = str | os.PathLike[str]
 Load = Callable[[], np.ndarray]
-Sizes = dict[pathlib.Path, tuple[int, int]]  # height and width by file
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A photograph to restore, read when asked for.
+    """A photograph to restore, read on demand.
 
     Attributes:
-      name: Within its set.
+      name: Name within its set.
       size: Height and width in pixels.
-      rainy: Reads it.
-      target: Reads the clean image, where there is one.
-      rain_mask: Reads where the rain is, bool [H, W], where that is known.
-      scene: Shared by all that show the same scene; None: told by the target's pixels,
-        and without a target by the name.
+      rainy: Function that reads it.
+      target: Function that reads the clean image, or None.
+      rain_mask: Function that reads where the rain is, bool [H, W], or None.
+      scene: Name shared by all photographs of one scene. None means that equal targets
+        are one scene, and that photographs without a target are scenes of their own.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Example:
     """One photograph as every method restored it.
 
     Attributes:
-      name: The image's name within its set.
-      scene: Shared by all images of the set that show the same scene.
-      restored: Method to image; the first is `INPUT`, the rainy image itself.
-      target: The clean image, or None.
-      rain_mask: Where the rain is, bool [H, W], or None.
+      name: Name within its set.
+      scene: Name shared by all images of the set that show the same scene.
+      restored: Images by method; the first is `INPUT`, the rainy image itself.
+      target: Clean image, or None.
+      rain_mask: Mask of the rain, bool [H, W], or None.
     """
 
     name: str
@@ -70,30 +70,36 @@ Method = Callable[[Subject, np.ndarray], np.ndarray]
 
 
 class Examples:
-    """The examples that methods make of subjects, one after the other.
+    """The examples that methods make of subjects, computed one after the other.
 
     Args:
-      subjects: What to restore.
-      methods: Name to a function from a subject and its rainy image to the restored one.
+      subjects: Photographs to restore.
+      methods: Functions from a subject and its rainy image to the restored one, by name.
 
     Raises:
-      ValueError: There is nothing to score, or an image is too small for SSIM's window.
+      ValueError: If there are no subjects, or one is smaller than the window of SSIM.
     """
 
     def __init__(self, subjects: Sequence[Subject], methods: Mapping[str, Method]):
         if not subjects:
             raise ValueError("There are no images to score.")
-        _check_sizes({subject.name: subject.size for subject in subjects})
+        smallest = image_quality.SSIM_WINDOW
+        if small := [s for s in subjects if min(s.size) < smallest]:
+            names = [f"{s.name} ({s.size[0]} x {s.size[1]})" for s in small]
+            raise ValueError(
+                f"SSIM needs at least {smallest} x {smallest} pixels; too small (height "
+                f"x width): {images.name_some(names)}."
+            )
         self._subjects, self._methods = subjects, methods
 
     def __len__(self) -> int:
         return len(self._subjects)
 
     def pick(self, names: Sequence[str]) -> "Examples":
-        """The examples of these names, in their order.
+        """Returns the examples with these names, in their order.
 
         Raises:
-          ValueError: One is named twice or not among them.
+          ValueError: If a name is unknown or given twice.
         """
         if len(set(names)) < len(names):
             raise ValueError(f"Name each image once; given are {', '.join(names)}.")
@@ -112,34 +118,32 @@ class Examples:
             for name, method in self._methods.items():
                 restored[name] = method(subject, rainy)
             target = subject.target and subject.target()
-            yield Example(
-                subject.name,
-                subject.scene or _scene_of(subject.name, target),
-                restored,
-                target,
-                subject.rain_mask and subject.rain_mask(),
-            )
+            scene = subject.scene or subject.name
+            if subject.scene is None and target is not None:
+                scene = hashlib.sha256(np.ascontiguousarray(target)).hexdigest()[:16]
+            mask = subject.rain_mask and subject.rain_mask()
+            yield Example(subject.name, scene, restored, target, mask)
 
 
 def check_names(methods: Sequence[str]) -> None:
-    """Checks that each method has a name of its own.
+    """Checks that each method has its own name.
 
     Raises:
-      ValueError: If one is used twice, or is the input's.
+      ValueError: If a name is used twice, or is that of the input.
     """
     if INPUT in methods:
         raise ValueError(
-            f"{INPUT!r} is what the rainy images are called; name the method otherwise."
+            f"{INPUT!r} is the name of the rainy images; name the method otherwise."
         )
-    if twice := sorted({name for name in methods if methods.count(name) > 1}):
+    if repeated := sorted({name for name in methods if methods.count(name) > 1}):
         raise ValueError(
-            f"Each method has a name of its own, but given are {', '.join(methods)}; "
-            f"name {', '.join(twice)} otherwise, as NAME=DIR."
+            f"Each method needs its own name, but given are {', '.join(methods)}; "
+            f"name {', '.join(repeated)} otherwise, as NAME=DIR."
         )
 
 
 def network_method(restorer) -> Method:
-    """The method of an object with `restore(array) -> array`, as `inference.Restorer`."""
+    """Returns the method of an object with `restore(array) -> array`."""
 
     def restore(subject: Subject, rainy: np.ndarray) -> np.ndarray:
         try:
@@ -151,10 +155,10 @@ def network_method(restorer) -> Method:
 
 
 def open_source(source: str) -> list[Subject]:
-    """The pairs of a source, or its rainy photographs, if it holds no pairs.
+    """Returns the pairs of a source, or its rainy photographs if it holds no pairs.
 
     Raises:
-      ValueError: The source is unknown, or holds nothing usable.
+      ValueError: If the source is unknown, or holds nothing usable.
     """
     try:
         pairs = source_names.open_pairs([source])
@@ -170,39 +174,37 @@ def open_source(source: str) -> list[Subject]:
 
 
 class ResultFolders:
-    """Images in folders, and what methods made of them in other folders.
+    """Images in folders, and their restorations by several methods in other folders.
 
-    Partners are told by their names, see `partners`.
+    Files are matched by name, see `partners`.
 
     Args:
       rainy: Folder of the rainy images.
       target: Folder of the clean images, or None.
-      results: Each method and the folder of its results.
+      results: Names of methods and the folders of their results.
 
     Attributes:
-      subjects: The images, by the names of the targets; of the rainy ones without.
-      methods: What each method made of them.
-      notes: Which names were matched that are not the same.
+      subjects: Images, named as the targets, or as the rainy ones if there are none.
+      methods: Functions that read each method's results.
+      notes: Lines about files whose names differ from their partner's.
 
     Raises:
-      ValueError: A folder is missing or holds no images, a partner is missing or has
-        none, an image is damaged, sizes differ, or as `check_names`. Nothing has been
-        scored by then.
+      ValueError: If a folder is missing or holds no images, a partner is missing, an
+        image has no partner or is damaged, sizes differ, or as `check_names`. All of
+        this is checked before anything is scored.
     """
 
-    def __init__(
-        self,
-        rainy: str | os.PathLike[str],
-        target: str | os.PathLike[str] | None,
-        results: Sequence[tuple[str, str | os.PathLike[str]]],
-    ):
+    def __init__(self, rainy: Path, target: Path | None, results: Sequence):
         check_names([name for name, _ in results])
         first = partners.find_images(rainy if target is None else target)
         folders = {} if target is None else {INPUT: rainy}
-        folders |= dict(results)
-        found = _match_folders(first, folders)
-        self.notes = list(_describe_renamed(found))
-        sizes = _read_sizes(first, *(matched.paths for matched in found.values()))
+        found = _match_folders(first, folders | dict(results))
+        self.notes = [
+            _describe_renamed(method, matched)
+            for method, matched in found.items()
+            if matched.renamed
+        ]
+        sizes = _read_sizes([first, *(matched.paths for matched in found.values())])
         _check_equal_sizes(first, found, sizes)
         rainy_paths = first if target is None else found[INPUT].paths
         self.subjects = [
@@ -219,19 +221,18 @@ class ResultFolders:
         }
 
 
-def attach_masks(
-    subjects: Iterable[Subject], folder: str | os.PathLike[str]
-) -> list[Subject]:
-    """The subjects, those with a partner in a folder of rain masks with it.
+def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
+    """Returns the subjects with their rain masks, which have the names of the images.
 
-    A mask is an image of the subject's size, bright where the rain is.
+    A mask is an image of the subject's size, bright where the rain is. Some subjects may
+    have none.
 
     Raises:
-      ValueError: The folder holds no images, none belongs to a subject, or sizes differ.
+      ValueError: If the folder holds no images, none belongs to a subject, several
+        subjects share a name, or sizes differ.
     """
-    subjects = list(subjects)
     masks = partners.find_images(folder)
-    # A mask lies in its folder under the image's name alone.
+    # Masks have the last part of an image's name.
     stems = [
         image_folders.without_suffix(subject.name).rpartition("/")[2]
         for subject in subjects
@@ -239,59 +240,48 @@ def attach_masks(
     found = partners.match(dict.fromkeys(stems), masks).paths
     if not found:
         raise ValueError(
-            f"None of the masks in {folder} has the name of an image to score, such as "
-            f"{stems[0]}."
+            f"No mask in {folder} has the name of an image to score, such as {stems[0]}."
         )
-    if twice := [stem for stem in found if stems.count(stem) > 1]:
+    if repeated := [stem for stem in found if stems.count(stem) > 1]:
         raise ValueError(
-            f"Several images to score are called {images.name_some(twice)}, so that it "
-            f"is not clear whose the masks in {folder} are; score them apart."
+            f"Several images to score are named {images.name_some(repeated)}, so their "
+            f"masks in {folder} are ambiguous; score them separately."
         )
-    sizes = _read_sizes(found)
-    return [
-        _with_mask(subject, found[stem], sizes[found[stem]])
-        if stem in found
-        else subject
-        for subject, stem in zip(subjects, stems, strict=True)
-    ]
+    sizes = _read_sizes([found])
+    attached = []
+    for subject, stem in zip(subjects, stems, strict=True):
+        path = found.get(stem)
+        if path and sizes[path] != subject.size:
+            raise ValueError(
+                f"The rain mask {path} is {_size(sizes[path])}, its image "
+                f"{_size(subject.size)} (height x width)."
+            )
+        mask = path and functools.partial(_read_mask, path)
+        attached.append(dataclasses.replace(subject, rain_mask=mask))
+    return attached
 
 
-def attach_scenes(
-    subjects: Iterable[Subject], file: str | os.PathLike[str]
-) -> list[Subject]:
-    """The subjects with the scenes that a file tells, as `scene_names.read` takes it.
+def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
+    """Returns the subjects with the scenes of a CSV file, see `scene_names.read`.
 
     Raises:
-      ValueError: The file cannot be read, or tells no scene of an image.
+      ValueError: If the file cannot be read, or lacks an image.
     """
     scenes = scene_names.read(file)
-    told = [
+    attached = [
         dataclasses.replace(subject, scene=scenes.find(subject.name))
         for subject in subjects
     ]
-    if missing := [subject.name for subject in told if subject.scene is None]:
+    if missing := [subject.name for subject in attached if subject.scene is None]:
         raise ValueError(
-            f"{file} tells no scene of {len(missing)} of {len(told)} images: "
-            f"{images.name_some(missing)}. Its paths have to be these names or their ends."
+            f"{file} has no scene for {len(missing)} of {len(attached)} images: "
+            f"{images.name_some(missing)}. Its paths must be these names or their ends."
         )
-    return told
+    return attached
 
 
-def _scene_of(name: str, target: np.ndarray | None) -> str:
-    if target is None:
-        return name
-    return hashlib.sha256(np.ascontiguousarray(target)).hexdigest()[:16]
-
-
-def _with_mask(subject: Subject, path: pathlib.Path, size: tuple[int, int]) -> Subject:
-    if size != subject.size:
-        raise ValueError(
-            f"The rain mask {path} is {size[0]} x {size[1]}, its image "
-            f"{subject.size[0]} x {subject.size[1]} (height x width)."
-        )
-    return dataclasses.replace(
-        subject, rain_mask=lambda: decoding.read_rgb8(path).max(axis=-1) > 127
-    )
+def _read_mask(path: pathlib.Path) -> np.ndarray:
+    return decoding.read_rgb8(path).max(axis=-1) > 127
 
 
 def _folder_method(paths: partners.Paths) -> Method:
@@ -299,12 +289,12 @@ def _folder_method(paths: partners.Paths) -> Method:
 
 
 def _match_folders(
-    first: partners.Paths, folders: Mapping[str, str | os.PathLike[str]]
+    first: partners.Paths, folders: Mapping[str, Path]
 ) -> dict[str, partners.Partners]:
-    """The partners that the first folder's images have in each of the others.
+    """The partners of the first folder's images in each of the others.
 
     Raises:
-      ValueError: Naming the images that have none.
+      ValueError: If an image has no partner; the message names all of these.
     """
     found, faults = {}, []
     for method, folder in folders.items():
@@ -322,63 +312,44 @@ def _match_folders(
             faults.append(f"{method} has {images.name_some(extra)} without a partner")
     if faults:
         raise ValueError(
-            "Images belong together by their path without the suffix and common parts "
-            f"of names, and {'; '.join(faults)}."
+            "Images are matched by their path without the suffix and common parts of "
+            f"names, and {'; '.join(faults)}."
         )
     return found
 
 
-def _describe_renamed(found: Mapping[str, partners.Partners]) -> Iterator[str]:
-    for method, matched in found.items():
-        if matched.renamed:
-            name, other = next(iter(matched.renamed.items()))
-            yield (
-                f"{method}: {len(matched.renamed)} of {len(matched.paths)} files matched "
-                f"by the rest of their names, such as {other} for {name}"
-            )
+def _describe_renamed(method: str, matched: partners.Partners) -> str:
+    name, other = next(iter(matched.renamed.items()))
+    return (
+        f"{method}: {len(matched.renamed)} of {len(matched.paths)} files matched by the "
+        f"rest of their names, such as {other} for {name}"
+    )
 
 
-def _read_sizes(*folders: partners.Paths) -> Sizes:
-    """Height and width of every file, each of which was decoded fully once.
-
-    Raises:
-      ValueError: Naming the files that cannot be used.
-    """
+def _read_sizes(folders: Iterable[partners.Paths]) -> dict[pathlib.Path, tuple]:
+    """Height and width of every file; each is decoded fully once to find damage."""
     paths = [path for folder in folders for path in folder.values()]
     facts = images.check([str(path) for path in paths])
     return {p: (f.height, f.width) for p, f in zip(paths, facts, strict=True)}
 
 
 def _check_equal_sizes(
-    first: partners.Paths, found: Mapping[str, partners.Partners], sizes: Sizes
+    first: partners.Paths,
+    found: Mapping[str, partners.Partners],
+    sizes: Mapping[pathlib.Path, tuple],
 ) -> None:
-    """Refuses images that have not their partner's size."""
-    faults = []
-    for matched in found.values():
-        for name, path in matched.paths.items():
-            size, expected = sizes[path], sizes[first[name]]
-            if size != expected:
-                faults.append(
-                    f"{path} is {size[0]} x {size[1]}, its partner "
-                    f"{expected[0]} x {expected[1]}"
-                )
+    faults = [
+        f"{path} is {_size(sizes[path])}, its partner {_size(sizes[first[name]])}"
+        for matched in found.values()
+        for name, path in matched.paths.items()
+        if sizes[path] != sizes[first[name]]
+    ]
     if faults:
         raise ValueError(
-            "Images have to have their partner's size (height x width): "
+            "Images must have the size of their partner (height x width): "
             f"{images.name_some(faults, '; ')}."
         )
 
 
-def _check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Refuses images, height and width by name, that SSIM's window does not fit into."""
-    smallest = image_quality.SSIM_WINDOW
-    small = [
-        f"{name} ({height} x {width})"
-        for name, (height, width) in sizes.items()
-        if min(height, width) < smallest
-    ]
-    if small:
-        raise ValueError(
-            f"SSIM needs at least {smallest} x {smallest} pixels; too small (height x "
-            f"width): {images.name_some(small)}."
-        )
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

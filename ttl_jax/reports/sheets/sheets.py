@@ -1,10 +1,10 @@
 """Comparison sheets: images in rows, methods in columns, close-ups below each image.
 
-A sheet's unit is the pixel. Its PNG holds every image pixel for pixel, and every close-up
-with each pixel as a square of whole pixels, save for rows whose images are not as wide as
-the panels: those images are resampled (Lanczos), their close-ups are not. The PDF holds
-the same pixels, with writing and frames as vectors. Set over a page's full text width, as
-the PDF is, a sheet of any number of columns has writing of one size.
+Positions are in pixels of the sheet. Its PNG holds every image pixel for pixel, and every
+close-up with each pixel as a square of whole pixels. Only images that differ from the
+panels in width are resampled (Lanczos); their close-ups are not. The PDF holds the same
+pixels, with text and frames as vectors. It is as wide as a page's text, where sheets of
+any number of columns have text of one size.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib import figure, font_manager, patches, textpath
-from matplotlib.backends import backend_agg, backend_pdf
+from matplotlib.backends import backend_agg
 from PIL import Image
 
 from ttl_jax import atomic_files
@@ -27,25 +27,25 @@ CLOSE_UP_COLOURS = ("#ff2d2d", "#ffd60a", "#32d74b", "#0a9dff")  # in this order
 
 _PAGE_WIDTH = 7.0  # inches of the PDF: the text width of two columns
 _TEXT_SIZE = 7.0  # points on that page
-_FRAME = 0.75  # points there
-_GAP = 1.5  # points there, between panels
+_FRAME = 0.75  # points on that page
+_GAP = 1.5  # points on that page, between panels
 _MIN_TEXT_SIZE = 10  # pixels
-_ENLARGEMENT = 4  # of close-ups that are placed automatically, about
+_ENLARGEMENT = 4  # approximate, of close-ups that are placed automatically
 _FONT = font_manager.FontProperties(family="DejaVu Sans")  # matplotlib's own
 
 
 @dataclasses.dataclass(frozen=True)
 class SheetRow:
-    """One image as every method left it.
+    """One image as every method restored it.
 
     Attributes:
-      panels: Column's label to image, uint8 [H, W, 3], all of one size. The labels are
-        those of all rows of the sheet, in the same order.
-      captions: Label to what is written under its image, such as its scores.
-      name: Written at the left of the row.
-      close_ups: The boxes to enlarge below each image, at most one for each colour, or
-        how many to place where the images differ most.
-      compared: The labels between whose images close-ups are placed; of none, all.
+      panels: Images by their column's label, uint8 [H, W, 3], all of one size. All rows
+        of a sheet have the same labels in the same order.
+      captions: Text below an image, such as its scores, by label.
+      name: Text at the left of the row.
+      close_ups: Boxes to enlarge below each image, at most one for each colour, or the
+        number of boxes to place where the images differ most.
+      compared: Labels of the images whose differences place close-ups; all if empty.
     """
 
     panels: Mapping[str, np.ndarray]
@@ -55,20 +55,31 @@ class SheetRow:
     compared: Sequence[str] = ()
 
     def __post_init__(self):
-        _check_panels(self.panels)
+        found = {label: (p.dtype, p.shape) for label, p in self.panels.items()}
+        kinds = {(dtype, len(shape), shape[-1]) for dtype, shape in found.values()}
+        if len(set(found.values())) != 1 or kinds != {(np.dtype(np.uint8), 3, 3)}:
+            raise ValueError(
+                f"Expected panels of one shape, uint8 [H, W, 3], not {found}."
+            )
         unknown = {*self.captions, *self.compared} - self.panels.keys()
         if unknown:
             raise ValueError(
                 f"A row of {list(self.panels)} has no {', '.join(sorted(unknown))}."
             )
-        automatic = isinstance(self.close_ups, int)
-        count = self.close_ups if automatic else len(self.close_ups)
+        boxes = () if isinstance(self.close_ups, int) else self.close_ups
+        count = len(boxes) or self.close_ups or 0
         if not 0 <= count <= len(CLOSE_UP_COLOURS):
             raise ValueError(
                 f"A row has 0 to {len(CLOSE_UP_COLOURS)} close-ups, not {count}."
             )
-        for box in () if automatic else self.close_ups:
-            _check_box(box, self.width, self.height)
+        for box in boxes:
+            x, y, width, height = box
+            inside = 0 <= x < x + width <= self.width
+            if not (inside and 0 <= y < y + height <= self.height):
+                raise ValueError(
+                    f"The close-up {','.join(map(str, box))} (x, y, width, height) does "
+                    f"not lie within the image of {self.width} x {self.height} pixels."
+                )
 
     @property
     def height(self) -> int:
@@ -82,30 +93,25 @@ class SheetRow:
 def make_sheet(
     rows: Sequence[SheetRow], *, panel_width: int | None = None
 ) -> np.ndarray:
-    """The rows below each other under their columns' labels, on white.
+    """Returns the rows below each other under their columns' labels, on white.
 
-    Labels longer than a panel is wide end in an ellipsis.
+    Labels that are wider than a panel end in an ellipsis.
 
     Args:
-      rows: At least one.
-      panel_width: Pixels; by default the width of the widest image.
+      rows: At least one row.
+      panel_width: Width of each panel, in pixels; by default that of the widest image.
 
     Returns:
       uint8 [H, W, 3].
 
     Raises:
-      ValueError: There are no rows, their labels differ, or close-ups have no room.
+      ValueError: If there are no rows, their labels differ, or close-ups do not fit.
     """
-    layout = _lay_out(rows, panel_width)
-    sheet = Image.new("RGB", (layout.width, layout.height), "white")
-    for x, y, picture in layout.pictures:
-        sheet.paste(Image.fromarray(picture), (x, y))
-    # Lines and writing are laid over it, as matplotlib would resample the pictures.
-    # 64 divides without remainder: the canvas has as many pixels as the sheet.
-    canvas = backend_agg.FigureCanvasAgg(_draw(layout, dpi=64))
+    # A power of two: the figure's size in inches is exact.
+    page = _draw(rows, panel_width, dpi=64)
+    canvas = backend_agg.FigureCanvasAgg(page)
     canvas.draw()
-    sheet.paste(drawn := Image.fromarray(np.asarray(canvas.buffer_rgba())), mask=drawn)
-    return np.asarray(sheet)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def write_sheet(
@@ -117,121 +123,33 @@ def write_sheet(
     """Writes the sheet as PNG or PDF, by suffix; the same rows give the same bytes.
 
     Args:
-      path: Where to; an existing file is replaced.
-      rows: As `make_sheet`.
-      panel_width: As `make_sheet`.
+      path: Path of the file; an existing file is replaced.
+      rows: Rows, as for `make_sheet`.
+      panel_width: Width, as for `make_sheet`.
 
     Raises:
-      ValueError: The suffix is another, or as `make_sheet`.
-      OSError: The file cannot be written.
+      ValueError: If the suffix is unknown, or as for `make_sheet`.
+      OSError: If the file cannot be written.
     """
     check_suffix(path)
     if pathlib.Path(path).suffix.lower() == ".png":
         encoding.write_image(path, make_sheet(rows, panel_width=panel_width))
         return
-    layout = _lay_out(rows, panel_width)
-    # Fonts as TrueType, which publishers ask for, and each picture by itself.
+    # Publishers ask for TrueType; and each picture is embedded as it is.
     options = {"pdf.fonttype": 42, "image.composite_image": False}
     with matplotlib.rc_context(options), atomic_files.atomic_file(path) as stream:
-        page = _draw(layout, dpi=layout.width / _PAGE_WIDTH, with_pictures=True)
-        canvas = backend_pdf.FigureCanvasPdf(page)
-        canvas.print_pdf(stream, metadata={"CreationDate": None})
+        page = _draw(rows, panel_width)
+        page.savefig(stream, format="pdf", metadata={"CreationDate": None})
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Refuses a file's name that no sheet is written to.
+    """Checks that a sheet can be written to a path.
 
     Raises:
-      ValueError: The suffix is none of `SUFFIXES`.
+      ValueError: If the suffix is not in `SUFFIXES`.
     """
     if pathlib.Path(path).suffix.lower() not in SUFFIXES:
-        raise ValueError(
-            f"{path}: a sheet is written as {' or '.join(SUFFIXES)}, by the suffix."
-        )
-
-
-@dataclasses.dataclass
-class _Layout:
-    """What lies where, in pixels of the sheet.
-
-    Attributes:
-      width: Of the sheet.
-      height: Of the sheet; grows as rows are added.
-      text_size: Of the writing.
-      line: Thickness of the frames.
-      gap: Between panels.
-      pictures: Left, top, pixels.
-      frames: What is framed, and the frame's colour.
-      texts: Middle, baseline, text, and its angle.
-    """
-
-    width: int
-    height: int
-    text_size: float
-    line: int
-    gap: int
-    pictures: list[tuple[int, int, np.ndarray]] = dataclasses.field(
-        default_factory=list
-    )
-    frames: list[tuple[Box, str]] = dataclasses.field(default_factory=list)
-    texts: list[tuple[float, float, str, int]] = dataclasses.field(default_factory=list)
-
-    @property
-    def strip(self) -> int:
-        """Height of a line of writing."""
-        return round(1.5 * self.text_size)
-
-    def write_line(self, text: str, middle: float, width: int) -> None:
-        """Writes into the strip that starts at the present height."""
-        baseline = self.height + 1.1 * self.text_size
-        self.texts.append((middle, baseline, _cut(text, self.text_size, width), 0))
-
-
-def _lay_out(rows: Sequence[SheetRow], panel_width: int | None) -> _Layout:
-    labels = _common_labels(rows)
-    width = max(row.width for row in rows) if panel_width is None else panel_width
-    if width < 1:
-        raise ValueError(f"A panel of {width} pixels is too narrow; give 1 or more.")
-    points = len(labels) * width / (72 * _PAGE_WIDTH)  # pixels in one, about
-    text_size = max(_TEXT_SIZE * points, _MIN_TEXT_SIZE)
-    captions = [caption for row in rows for caption in row.captions.values()]
-    widest = max((_text_width(caption, text_size) for caption in captions), default=0)
-    if widest > 0.95 * width:  # Numbers are not cut.
-        text_size = max(text_size * 0.95 * width / widest, _MIN_TEXT_SIZE)
-    line, gap = max(round(_FRAME * points), 2), max(round(_GAP * points), 4)
-    margin = round(1.5 * text_size) if any(row.name for row in rows) else 0
-    lefts = [margin + i * (width + gap) for i in range(len(labels))]
-    layout = _Layout(lefts[-1] + width, 0, text_size, line, gap)
-
-    if any(labels):
-        for left, label in zip(lefts, labels):
-            layout.write_line(label, left + width / 2, width)
-        layout.height += layout.strip
-    for i, row in enumerate(rows):
-        layout.height += gap if i else 0
-        _add_row(layout, row, lefts, width)
-    return layout
-
-
-def _check_panels(panels: Mapping[str, np.ndarray]) -> None:
-    shapes = {label: panel.shape for label, panel in panels.items()}
-    if len(set(shapes.values())) != 1:
-        raise ValueError(f"Expected panels of one shape, not {shapes}.")
-    for label, panel in panels.items():
-        if panel.dtype != np.uint8 or panel.ndim != 3 or panel.shape[2] != 3:
-            raise ValueError(
-                f"Expected uint8 [H, W, 3], but {label!r} is {panel.dtype} of shape "
-                f"{panel.shape}."
-            )
-
-
-def _check_box(box: Box, width: int, height: int) -> None:
-    inside = 0 <= box.x < box.x + box.width <= width
-    if not (inside and 0 <= box.y < box.y + box.height <= height):
-        raise ValueError(
-            f"The close-up {','.join(map(str, box))} (x, y, width, height) does not "
-            f"lie within the image of {width} x {height} pixels."
-        )
+        raise ValueError(f"{path}: a sheet's suffix must be {' or '.join(SUFFIXES)}.")
 
 
 def _common_labels(rows: Sequence[SheetRow]) -> list[str]:
@@ -247,152 +165,200 @@ def _common_labels(rows: Sequence[SheetRow]) -> list[str]:
     return labels
 
 
-def _add_row(layout: _Layout, row: SheetRow, lefts: Sequence[int], width: int) -> None:
-    """Adds the images, their close-ups and captions at the layout's present height."""
-    scale = width / row.width
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """Sizes and places that all rows share, in pixels of the sheet.
+
+    Attributes:
+      panel: Width of each panel.
+      lefts: Left side of each column.
+      text: Size of the text.
+      line: Thickness of the frames.
+      gap: Distance between panels.
+    """
+
+    panel: int
+    lefts: Sequence[int]
+    text: float
+    line: int
+    gap: int
+
+    @property
+    def width(self) -> int:
+        """Width of the sheet."""
+        return self.lefts[-1] + self.panel
+
+    @property
+    def strip(self) -> int:
+        """Height of a line of text."""
+        return round(1.5 * self.text)
+
+    def room(self, num_close_ups: int) -> int:
+        """Width that the close-ups below a panel share."""
+        return (
+            self.panel - 2 * self.line * num_close_ups - self.gap * (num_close_ups - 1)
+        )
+
+
+def _choose_sizes(rows: Sequence[SheetRow], panel_width: int | None) -> _Sizes:
+    num_columns = len(_common_labels(rows))
+    width = max(row.width for row in rows) if panel_width is None else panel_width
+    if width < 1:
+        raise ValueError(f"A panel of {width} pixels is too narrow; give 1 or more.")
+    point = num_columns * width / (72 * _PAGE_WIDTH)  # in pixels, approximately
+    text = max(_TEXT_SIZE * point, _MIN_TEXT_SIZE)
+    captions = [caption for row in rows for caption in row.captions.values()]
+    widest = max((_text_width(caption, text) for caption in captions), default=0)
+    if widest > 0.95 * width:  # Captions are numbers, which must not be cut.
+        text = max(text * 0.95 * width / widest, _MIN_TEXT_SIZE)
+    gap = max(round(_GAP * point), 4)
+    margin = round(1.5 * text) if any(row.name for row in rows) else 0
+    lefts = [margin + i * (width + gap) for i in range(num_columns)]
+    return _Sizes(width, lefts, text, max(round(_FRAME * point), 2), gap)
+
+
+def _draw(
+    rows: Sequence[SheetRow], panel_width: int | None, dpi: float | None = None
+) -> figure.Figure:
+    """The sheet as a figure; by default it is as wide as a page's text."""
+    sizes = _choose_sizes(rows, panel_width)
+    dpi = dpi or sizes.width / _PAGE_WIDTH
+    page = figure.Figure(dpi=dpi)
+    axes = page.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    y = 0
+    if any(rows[0].panels):
+        y = _write_line(axes, list(rows[0].panels), sizes, y)
+    for i, row in enumerate(rows):
+        y = _draw_row(axes, row, sizes, y + (sizes.gap if i else 0))
+    page.set_size_inches(sizes.width / dpi, y / dpi)
+    axes.set(xlim=(0, sizes.width), ylim=(y, 0))
+    return page
+
+
+def _draw_row(axes, row: SheetRow, sizes: _Sizes, y: int) -> int:
+    """Draws the images, their close-ups and captions from y on; returns where they end."""
+    scale = sizes.panel / row.width
     height = max(round(row.height * scale), 1)
-    boxes = _boxes(layout, row, width)
-    top = layout.height
-    for left, panel in zip(lefts, row.panels.values()):
-        layout.pictures.append((left, top, _resized(panel, width, height)))
+    boxes = _place_boxes(row, sizes)
+    for left, panel in zip(sizes.lefts, row.panels.values()):
+        _show(axes, _resize(panel, sizes.panel, height), left, y)
         for box, colour in zip(boxes, CLOSE_UP_COLOURS):
             corners = np.array([box.x, box.y, box.x + box.width, box.y + box.height])
-            x, y, right, bottom = (corners * scale).round().astype(int).tolist()
-            framed = Box(left + x, top + y, right - x, bottom - y)
-            layout.frames.append((framed, colour))
+            x, top, right, bottom = (corners * scale).round().astype(int).tolist()
+            framed = Box(left + x, y + top, right - x, bottom - top)
+            _frame(axes, framed, colour, sizes.line)
     if row.name:
-        name = _cut(row.name, layout.text_size, height)
-        layout.texts.append((1.1 * layout.text_size, top + height / 2, name, 90))
-    layout.height += height
+        _write(axes, row.name, 1.1 * sizes.text, y + height / 2, sizes.text, height, 90)
+    y += height
     if boxes:
-        _add_close_ups(layout, row, boxes, lefts, width)
+        y = _draw_close_ups(axes, row, boxes, sizes, y)
     if row.captions:
-        for left, label in zip(lefts, row.panels):
-            caption = row.captions.get(label, "")
-            layout.write_line(caption, left + width / 2, width)
-        layout.height += layout.strip
+        captions = [row.captions.get(label, "") for label in row.panels]
+        y = _write_line(axes, captions, sizes, y)
+    return y
 
 
-def _add_close_ups(
-    layout: _Layout,
-    row: SheetRow,
-    boxes: Sequence[Box],
-    lefts: Sequence[int],
-    width: int,
-) -> None:
-    """Adds what is in the boxes, each pixel a square, at the layout's present height."""
-    room = _room(layout, len(boxes), width)
-    zooms = _zooms(boxes, room)
-    # What is left over parts several; a single one it leaves in the middle.
-    total = sum(zoom * box.width for zoom, box in zip(zooms, boxes))
-    spaces = len(boxes) - 1
-    parting = (room - total) // (spaces or 2)
-    x = layout.line + (0 if spaces else parting)
-    top = layout.height + layout.gap + layout.line
-    for box, zoom, colour in zip(boxes, zooms, CLOSE_UP_COLOURS):
-        for left, panel in zip(lefts, row.panels.values()):
-            inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
-            enlarged = inside.repeat(zoom, axis=0).repeat(zoom, axis=1)
-            layout.pictures.append((left + x, top, enlarged))
-            framed = Box(left + x, top, zoom * box.width, zoom * box.height)
-            layout.frames.append((framed, colour))
-        x += zoom * box.width + 2 * layout.line + layout.gap + parting
-    highest = max(zoom * box.height for box, zoom in zip(boxes, zooms))
-    layout.height = top + highest + layout.line
-
-
-def _zooms(boxes: Sequence[Box], room: int) -> list[int]:
-    """By what to enlarge each box: the lowest grow as long as all fit side by side."""
-    zooms, grown = [], [1] * len(boxes)
-    while sum(zoom * box.width for zoom, box in zip(grown, boxes)) <= room:
-        zooms = grown
-        heights = [zoom * box.height for zoom, box in zip(zooms, boxes)]
-        grown = [
-            zoom + (height == min(heights)) for zoom, height in zip(zooms, heights)
-        ]
-    if not zooms:
+def _draw_close_ups(
+    axes, row: SheetRow, boxes: Sequence[Box], sizes: _Sizes, y: int
+) -> int:
+    """Draws the boxes' contents side by side, all enlarged alike by whole pixels."""
+    room, total = sizes.room(len(boxes)), sum(box.width for box in boxes)
+    zoom = room // total
+    if not zoom:
         raise ValueError(
             f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do not "
-            f"fit side by side under a panel, where {max(room, 0)} are free; take "
+            f"fit side by side below a panel, where {max(room, 0)} are free; take "
             "smaller or fewer."
         )
-    return zooms
+    # Several close-ups share the space that is left between them; one is centred.
+    space = (room - zoom * total) // (len(boxes) - 1 or 2)
+    x = sizes.line + (space if len(boxes) == 1 else 0)
+    y += sizes.gap + sizes.line
+    for box, colour in zip(boxes, CLOSE_UP_COLOURS):
+        for left, panel in zip(sizes.lefts, row.panels.values()):
+            inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
+            _show(axes, inside.repeat(zoom, axis=0).repeat(zoom, axis=1), left + x, y)
+            framed = Box(left + x, y, zoom * box.width, zoom * box.height)
+            _frame(axes, framed, colour, sizes.line)
+        x += zoom * box.width + 2 * sizes.line + sizes.gap + space
+    return y + zoom * max(box.height for box in boxes) + sizes.line
 
 
-def _boxes(layout: _Layout, row: SheetRow, width: int) -> Sequence[Box]:
-    """The row's close-ups, placed by hand or automatically."""
-    if not isinstance(row.close_ups, int):
-        return row.close_ups
-    if not row.close_ups:
+def _place_boxes(row: SheetRow, sizes: _Sizes) -> Sequence[Box]:
+    """The row's close-ups, given or placed automatically."""
+    count = row.close_ups
+    if not isinstance(count, int):
+        return count
+    if not count:
         return ()
-    zoom = max(round(_ENLARGEMENT * width / row.width), 1)
-    box_width = _room(layout, row.close_ups, width) // row.close_ups // zoom
+    zoom = max(round(_ENLARGEMENT * sizes.panel / row.width), 1)
+    width = sizes.room(count) // count // zoom
+    # A single close-up is as wide as the panel and should not be as high.
+    height = width // 2 if count == 1 else 3 * width // 4
     compared = [row.panels[label] for label in row.compared or row.panels]
-    # One alone, as wide as the panel, is kept from being as high.
-    box_height = box_width // 2 if row.close_ups == 1 else 3 * box_width // 4
-    size = max(box_width, 1), max(box_height, 1)
-    return most_different(compared, row.close_ups, *size)
+    return most_different(compared, count, max(width, 1), max(height, 1))
 
 
-def _room(layout: _Layout, num_close_ups: int, width: int) -> int:
-    """Pixels that the close-ups under a panel can fill from left to right."""
-    return width - 2 * layout.line * num_close_ups - layout.gap * (num_close_ups - 1)
-
-
-def _resized(panel: np.ndarray, width: int, height: int) -> np.ndarray:
+def _resize(panel: np.ndarray, width: int, height: int) -> np.ndarray:
     if panel.shape[:2] == (height, width):
         return panel
     image = Image.fromarray(panel)
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _cut(text: str, size: float, width: float) -> str:
-    """The text, or as much of it as fits into the width with an ellipsis."""
-    if _text_width(text, size) <= width:
-        return text
-    while text and _text_width(f"{text}…", size) > width:
-        text = text[:-1].rstrip()
-    return f"{text}…"
+def _show(axes, picture: np.ndarray, x: int, y: int) -> None:
+    """Draws a picture pixel for pixel with its upper left corner at (x, y)."""
+    # Matplotlib rounds sizes up to whole pixels: without the margin, rounding errors
+    # could stretch a picture by one.
+    left, top = x + 1e-4, y + 1e-4
+    right, bottom = x + picture.shape[1] - 1e-4, y + picture.shape[0] - 1e-4
+    extent = (left, right, bottom, top)
+    axes.imshow(picture, extent=extent, interpolation="none", aspect="auto")
+
+
+def _frame(axes, box: Box, colour: str, line: int) -> None:
+    """Draws a line around a box that covers nothing of it."""
+    corner, size = (box.x - line / 2, box.y - line / 2), (box.width, box.height)
+    points = line * 72 / axes.figure.dpi
+    frame = patches.Rectangle(corner, size[0] + line, size[1] + line, fill=False)
+    frame.set(edgecolor=colour, linewidth=points, snap=False)
+    axes.add_patch(frame)
+
+
+def _write_line(axes, texts: Sequence[str], sizes: _Sizes, y: int) -> int:
+    """Writes a text below or above each panel; returns where the line ends."""
+    baseline = y + 1.1 * sizes.text
+    for left, text in zip(sizes.lefts, texts, strict=True):
+        _write(axes, text, left + sizes.panel / 2, baseline, sizes.text, sizes.panel)
+    return y + sizes.strip
+
+
+def _write(
+    axes, text: str, x: float, y: float, size: float, room: float, angle: int = 0
+) -> None:
+    """Writes a text around the middle x on the baseline y; it is cut to the room."""
+    if _text_width(text, size) > room:
+        while text and _text_width(f"{text}…", size) > room:
+            text = text[:-1].rstrip()
+        text += "…"
+    axes.text(
+        x,
+        y,
+        text,
+        fontproperties=_FONT,
+        fontsize=size * 72 / axes.figure.dpi,
+        color="black",
+        rotation=angle,
+        rotation_mode="anchor",
+        horizontalalignment="center",
+        verticalalignment="baseline",
+        parse_math=False,
+        usetex=False,
+    )
 
 
 def _text_width(text: str, size: float) -> float:
     measure = textpath.text_to_path.get_text_width_height_descent
     width, _, _ = measure(text, _FONT, ismath=False)
     return width * size / _FONT.get_size_in_points()
-
-
-def _draw(layout: _Layout, *, dpi: float, with_pictures: bool = False) -> figure.Figure:
-    """The sheet's frames and writing on a transparent figure, and its pictures."""
-    width, height = layout.width, layout.height
-    page = figure.Figure((width / dpi, height / dpi), dpi=dpi, facecolor="none")
-    axes = page.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    for x, y, picture in layout.pictures if with_pictures else ():
-        bottom, right = y + picture.shape[0], x + picture.shape[1]
-        extent = (x, right, bottom, y)
-        axes.imshow(picture, extent=extent, interpolation="none", aspect="auto")
-    axes.set(xlim=(0, width), ylim=(height, 0))  # imshow has moved them
-    points = 72 / dpi  # in a pixel
-    for box, colour in layout.frames:
-        # The line runs around the box and covers nothing of it.
-        corner = box.x - layout.line / 2, box.y - layout.line / 2
-        size = box.width + layout.line, box.height + layout.line
-        line = {"edgecolor": colour, "linewidth": layout.line * points}
-        frame = patches.Rectangle(corner, *size, fill=False, snap=False, **line)
-        axes.add_patch(frame)
-    for x, y, text, angle in layout.texts:
-        axes.text(
-            x,
-            y,
-            text,
-            fontproperties=_FONT,
-            fontsize=layout.text_size * points,
-            color="black",
-            rotation=angle,
-            rotation_mode="anchor",
-            horizontalalignment="center",
-            verticalalignment="baseline",
-            parse_math=False,
-            usetex=False,
-        )
-    return page

@@ -1,18 +1,19 @@
 """NIQE: how far an image's statistics are from those of natural photographs.
 
-An image is cut into blocks of 96 x 96 pixels. Each gives 36 features: the shapes of the
-distributions of its locally normalised luma and of the products of neighbours in it, at
-full and at half size. The score is the distance between the Gaussian of the image's
-blocks and that of blocks of pristine photographs: 0 or more, lower is more natural. No
-reference is needed.
+An image is cut into blocks of 96 x 96 pixels with 36 features each: the parameters of the
+distributions of locally normalised luma and of the products of neighbours in it, at full
+and at half size. The score is the distance between the Gaussian of the image's blocks and
+that of blocks of pristine photographs: 0 or more, lower is more natural. No reference
+image is needed.
 
-The pristine model is that of the authors' release, and so is the procedure, down to the
-rounding of luma and the treatment of blocks without texture. MATLAB's own `niqe` holds
-another model: its scores are not comparable.
+The pristine model and the procedure are those of the authors' release, including the
+rounding of luma and the treatment of blocks without texture. MATLAB's own `niqe` uses
+another model; its scores are not comparable.
 
-Note: The score depends on the number of blocks: the covariance of a few is poor. A crop
-scored higher than its photograph by 2.7 at 4 blocks, 1.0 at 15 and 0.3 at 30, the means
-of 60 photographs of up to 120. Compare images of one size only.
+Note: The score depends on the number of blocks, because a few blocks estimate the
+covariance poorly. On 60 photographs of up to 120 blocks, crops of 4, 15 and 30 blocks
+scored higher than the whole by 2.7, 1.0 and 0.3 on average. Compare only images of one
+size.
 
 References:
   Mittal, Soundararajan and Bovik, Making a "completely blind" image quality analyzer,
@@ -27,9 +28,9 @@ import numpy as np
 from scipy import ndimage, special
 
 BLOCK = 96  # pixels, as the pristine model's blocks
-MIN_SIDE = 2 * BLOCK  # pixels: four blocks, the least whose covariance says anything
+MIN_SIDE = 2 * BLOCK  # pixels: four blocks, fewer give no useful covariance
 
-# Where a pixel's neighbour lies: rows up, columns to the left.
+# Offset of a pixel's neighbour: rows up, columns to the left.
 _NEIGHBOURS = {
     "horizontal": (0, 1),
     "vertical": (1, 0),
@@ -50,15 +51,15 @@ FEATURE_NAMES = tuple(
 _WINDOW = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))  # 7 x 7 pixels
 _WINDOW /= _WINDOW.sum()
 
-# Between what rounding leaves of an area of one colour (1e-13) and what one pixel that is
-# one level off leaves at the corner of a window (1e-8 after halving).
+# Between the rounding error in an area of one colour (1e-13) and the effect of one pixel
+# that differs by one level, at the corner of a window (1e-8 after halving).
 _FLAT = 1e-10
 
 # MATLAB's `imresize(x, 0.5)` smooths with the cubic kernel (a = -1/2) of twice the width:
-# its values at 7/4, 5/4, 3/4 and 1/4, over their sum. They are exact in binary.
+# its values at 7/4, 5/4, 3/4 and 1/4, over their sum, are exact in binary.
 _HALVING = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
 
-# The shapes that a fit chooses from, and the ratio of moments that tells each; it rises.
+# The shapes that a fit chooses from, and the ratio of moments of each, which increases.
 _SHAPES = np.arange(200, 10_001) / 1000
 _RATIOS = special.gamma(2 / _SHAPES) ** 2 / (
     special.gamma(1 / _SHAPES) * special.gamma(3 / _SHAPES)
@@ -78,7 +79,7 @@ def niqe(image: np.ndarray) -> float:
 
 
 def num_blocks(height: int, width: int) -> int:
-    """Returns the number of whole blocks of an image; the rest of it is left out."""
+    """Returns the number of whole blocks of an image; its remainder is ignored."""
     return (height // BLOCK) * (width // BLOCK)
 
 
@@ -88,19 +89,18 @@ def features(image: np.ndarray) -> np.ndarray:
     The columns are those of `FEATURE_NAMES`, the rows go from left to right and from
     top to bottom. A block of one colour, or nearly so, has features that are NaN.
 
-    Note: Luma is MATLAB's `rgb2gray`, 0..255 and rounded, which the release calls and
-    the pristine model was built with. Others score the luma of `rgb2ycbcr`, 16..235,
-    which has 14% less contrast: such scores are not comparable. To get them, pass that
-    luma as [H, W].
+    Note: Luma is MATLAB's `rgb2gray`, 0..255 and rounded, as in the release and its
+    pristine model. Others score the luma of `rgb2ycbcr`, 16..235, which has 14% less
+    contrast; such scores are not comparable. To compute them, pass that luma as [H, W].
 
     Note: The release accepts an image of a single block, whose covariance is undefined.
-    Here two blocks by two are the least.
+    Here two by two blocks are required.
 
     Args:
       image: uint8, RGB [H, W, 3] or luma [H, W], each side of `MIN_SIDE` pixels or more.
 
     Raises:
-      ValueError: If the image is not such.
+      ValueError: If the type, shape or size of the image differs.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.shape[2:] not in {(), (3,)} or image.ndim < 2:
@@ -112,8 +112,8 @@ def features(image: np.ndarray) -> np.ndarray:
     if min(height, width) < MIN_SIDE:
         raise ValueError(
             f"NIQE needs {MIN_SIDE} x {MIN_SIDE} pixels or more; this image is "
-            f"{height} x {width} (height x width). Leave it out: enlarging it would "
-            f"change what is measured."
+            f"{height} x {width} (height x width). Leave it out; enlarging would change "
+            "the score."
         )
     luma = _luma(image[: height - height % BLOCK, : width - width % BLOCK])
     full = _block_features(_mscn(luma), BLOCK)
@@ -124,8 +124,8 @@ def features(image: np.ndarray) -> np.ndarray:
 def distance(blocks: np.ndarray) -> float:
     """Returns the distance of blocks from the pristine model (Eq. 10): their NIQE.
 
-    A block with a feature that is NaN is left out of the covariance; the mean of each
-    feature is over the blocks where it is a number. So does the release.
+    As in the release, a block with a NaN feature is left out of the covariance, and the
+    mean of each feature is over the blocks where it is a number.
 
     Args:
       blocks: Features of the blocks of an image [B, 36], in the order of `features`.
@@ -136,14 +136,14 @@ def distance(blocks: np.ndarray) -> float:
     complete = blocks[~np.isnan(blocks).any(axis=1)]
     if len(complete) < 2:
         raise ValueError(
-            f"NIQE needs two blocks with texture or more, not {len(complete)} of "
-            f"{len(blocks)}: this image is of one colour nearly everywhere."
+            f"NIQE needs at least two blocks with texture, not {len(complete)} of "
+            f"{len(blocks)}: most of this image has one colour."
         )
     mean, covariance = _pristine_model()
     difference = np.nanmean(blocks, axis=0) - mean
     pooled = (covariance + np.cov(complete, rowvar=False)) / 2
-    # The pristine covariance is positive definite, and so is the pooled: its inverse is
-    # the pseudo-inverse of the paper.
+    # The pristine covariance is positive definite, and so is the pooled one: its inverse
+    # is the pseudo-inverse of the paper.
     return float(np.sqrt(difference @ np.linalg.solve(pooled, difference)))
 
 
@@ -187,8 +187,8 @@ def _half_height(image: np.ndarray) -> np.ndarray:
 def _mscn(image: np.ndarray) -> np.ndarray:
     """Mean subtracted, contrast normalised coefficients [H, W] (Eqs. 1-3).
 
-    Note: In an area of one colour they are 0 in theory and rounding in the release,
-    where their signs then count. Here they are 0.
+    Note: In an area of one colour they are 0 in theory. In the release they are rounding
+    errors whose signs affect the features; here they are 0.
     """
     mean = _windowed_mean(image)
     deviation = np.sqrt(np.abs(_windowed_mean(image**2) - mean**2))
@@ -219,8 +219,8 @@ def _block_features(mscn: np.ndarray, block: int) -> np.ndarray:
 def _fit_aggd(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Asymmetric generalised Gaussians (Eq. 7) with the moments of samples [B, ...].
 
-    Without a sample on one side its scale is NaN and the shape the least: so does the
-    release.
+    As in the release, a side without samples has the scale NaN, and the shape is then
+    the smallest.
 
     Returns:
       Shape, left scale and right scale (alpha, beta_l and beta_r), each [B].

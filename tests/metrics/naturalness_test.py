@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 from scipy import ndimage
 
-from ttl_jax.metrics import image_quality, niqe
+from ttl_jax.metrics import image_quality, naturalness
 
 # `calculate_niqe` of BasicSR 1.4.2 on photographs of scikit-image 0.26, November 2026.
 # The function computes partly in float32, which moves scores by up to 0.003.
@@ -31,29 +31,33 @@ def cat():
 
 @pytest.mark.parametrize("name, score", BASICSR_OF_LUMA.items())
 def test_score_of_luma_is_basicsrs(name, score):
-    assert niqe.niqe(getattr(skimage.data, name)()) == pytest.approx(score, abs=1e-4)
+    assert naturalness.niqe(getattr(skimage.data, name)()) == pytest.approx(
+        score, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("name, score", BASICSR_OF_GRAY.items())
 def test_score_is_basicsrs_with_gray(name, score):
-    assert niqe.niqe(getattr(skimage.data, name)()) == pytest.approx(score, abs=5e-3)
+    assert naturalness.niqe(getattr(skimage.data, name)()) == pytest.approx(
+        score, abs=5e-3
+    )
 
 
 @pytest.mark.parametrize("name, score", BASICSR_OF_Y.items())
 def test_score_of_the_luma_of_ycbcr_is_basicsrs_with_y(name, score):
     image = getattr(skimage.data, name)()
     luma = image_quality.PROTOCOLS["y_uint8"].planes(image[None])[0, 0]
-    assert niqe.niqe(luma.astype(np.uint8)) == pytest.approx(score, abs=1e-3)
+    assert naturalness.niqe(luma.astype(np.uint8)) == pytest.approx(score, abs=1e-3)
 
 
 def test_blocks_of_one_colour_count_as_in_basicsr():
     image = skimage.data.camera()
     image[:200, :300] = 255
-    incomplete = np.isnan(niqe.features(image)).any(axis=1).reshape(5, 5)
+    incomplete = np.isnan(naturalness.features(image)).any(axis=1).reshape(5, 5)
     expected = np.zeros((5, 5), bool)
     expected[:2, :3] = True
     np.testing.assert_array_equal(incomplete, expected)
-    assert niqe.niqe(image) == pytest.approx(BASICSR_OF_WHITE_CORNER, abs=1e-4)
+    assert naturalness.niqe(image) == pytest.approx(BASICSR_OF_WHITE_CORNER, abs=1e-4)
 
 
 def test_luma_is_that_of_matlabs_yiq_matrix():
@@ -61,7 +65,7 @@ def test_luma_is_that_of_matlabs_yiq_matrix():
     from_yiq = [[1, 0.956, 0.621], [1, -0.272, -0.647], [1, -1.106, 1.703]]
     exact = colours @ np.linalg.inv(from_yiq)[0]
     assert np.abs(exact % 1 - 0.5).min() > 1e-9  # no ties
-    np.testing.assert_array_equal(niqe._luma(colours), np.round(exact))
+    np.testing.assert_array_equal(naturalness._luma(colours), np.round(exact))
 
 
 def test_half_size_is_pillows_bicubic_of_the_mirrored_image():
@@ -69,7 +73,7 @@ def test_half_size_is_pillows_bicubic_of_the_mirrored_image():
     mirrored = Image.fromarray(np.pad(image, 8, mode="symmetric"))
     half = mirrored.resize((30, 23), Image.Resampling.BICUBIC)
     expected = np.asarray(half)[4:-4, 4:-4]
-    np.testing.assert_allclose(niqe._half_size(image), expected, atol=1e-3)
+    np.testing.assert_allclose(naturalness._half_size(image), expected, atol=1e-3)
 
 
 def test_mscn_is_the_deviation_from_the_mean_of_each_window():
@@ -83,13 +87,13 @@ def test_mscn_is_the_deviation_from_the_mean_of_each_window():
     squares = (windows - mean[..., None]) ** 2
     deviation = np.sqrt(np.average(squares, axis=-1, weights=weights.ravel()))
     expected = (image - mean) / (deviation + 1)
-    np.testing.assert_allclose(niqe._mscn(image), expected, atol=1e-10)
+    np.testing.assert_allclose(naturalness._mscn(image), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("level", [0, 77, 255])
 def test_mscn_of_one_colour_is_zero(level):
     image = np.full((96, 96), float(level))
-    np.testing.assert_array_equal(niqe._mscn(image), 0)
+    np.testing.assert_array_equal(naturalness._mscn(image), 0)
 
 
 def test_fit_recovers_the_distributions_of_samples():
@@ -101,13 +105,13 @@ def test_fit_recovers_the_distributions_of_samples():
         magnitude = rng.gamma(1 / shape, size=400_000) ** (1 / shape)
         is_left = rng.uniform(size=400_000) < left / (left + right)
         samples.append(magnitude * np.where(is_left, -left, right))
-    fitted = np.stack(niqe._fit_aggd(np.stack(samples)), axis=1)
+    fitted = np.stack(naturalness._fit_aggd(np.stack(samples)), axis=1)
     np.testing.assert_allclose(fitted, parameters, rtol=0.02)
 
 
 def test_blur_makes_scores_higher(cat):
     scores = [
-        niqe.niqe(ndimage.gaussian_filter(cat, (sigma, sigma, 0)))
+        naturalness.niqe(ndimage.gaussian_filter(cat, (sigma, sigma, 0)))
         for sigma in (0, 1, 2, 4)
     ]
     assert np.all(np.diff(scores) > 0.5), scores
@@ -116,7 +120,7 @@ def test_blur_makes_scores_higher(cat):
 def test_noise_makes_scores_higher(cat):
     noise = np.random.default_rng(0).normal(size=cat.shape)
     scores = [
-        niqe.niqe(np.clip(cat + sigma * noise, 0, 255).astype(np.uint8))
+        naturalness.niqe(np.clip(cat + sigma * noise, 0, 255).astype(np.uint8))
         for sigma in (0, 5, 15, 45)
     ]
     assert np.all(np.diff(scores) > 0.5), scores
@@ -133,35 +137,42 @@ def test_turning_the_image_swaps_directions(cat, turn, first, second):
     image = cat[:288, :384]
     swapped = [
         name.replace(first, "?").replace(second, first).replace("?", second)
-        for name in niqe.FEATURE_NAMES
+        for name in naturalness.FEATURE_NAMES
     ]
-    order = [niqe.FEATURE_NAMES.index(name) for name in swapped]
+    order = [naturalness.FEATURE_NAMES.index(name) for name in swapped]
     turned = np.sort(
-        niqe.features(turn(image)), axis=0
+        naturalness.features(turn(image)), axis=0
     )  # the order of blocks is another
-    expected = np.sort(niqe.features(image)[:, order], axis=0)
+    expected = np.sort(naturalness.features(image)[:, order], axis=0)
     np.testing.assert_allclose(turned, expected, atol=1e-9)
-    assert niqe.niqe(turn(image)) == pytest.approx(niqe.niqe(image), rel=0.05)
+    assert naturalness.niqe(turn(image)) == pytest.approx(
+        naturalness.niqe(image), rel=0.05
+    )
 
 
 def test_horizontal_features_are_of_neighbours_in_a_row():
     rng = np.random.default_rng(0)
     rows = rng.integers(20, 236, (192, 1)) + rng.integers(-20, 20, (192, 192))
-    columns = dict(zip(niqe.FEATURE_NAMES, niqe.features(rows.astype(np.uint8)).T))
+    columns = dict(
+        zip(naturalness.FEATURE_NAMES, naturalness.features(rows.astype(np.uint8)).T)
+    )
     for size in ("full", "half"):  # products of equal signs are positive
         assert (columns[f"{size}_horizontal_mean"] > 0.1).all()
         assert (columns[f"{size}_vertical_mean"] < 0.1).all()
 
 
 def test_rows_of_features_are_the_whole_blocks(cat):
-    features = niqe.features(cat)  # 300 x 451
-    assert features.shape == (niqe.num_blocks(300, 451), len(niqe.FEATURE_NAMES))
+    features = naturalness.features(cat)  # 300 x 451
+    assert features.shape == (
+        naturalness.num_blocks(300, 451),
+        len(naturalness.FEATURE_NAMES),
+    )
     assert features.shape == (12, 36)
-    np.testing.assert_array_equal(features, niqe.features(cat[:288, :384]))
+    np.testing.assert_array_equal(features, naturalness.features(cat[:288, :384]))
 
 
 def test_score_is_the_distance_of_the_features(cat):
-    assert niqe.niqe(cat) == niqe.distance(niqe.features(cat))
+    assert naturalness.niqe(cat) == naturalness.distance(naturalness.features(cat))
 
 
 @pytest.mark.parametrize(
@@ -173,12 +184,12 @@ def test_score_is_the_distance_of_the_features(cat):
         (np.zeros((200, 200, 4), np.uint8), r"\[200, 200, 4\]"),
         (np.zeros((1, 200, 200, 3), np.uint8), r"\[1, 200, 200, 3\]"),
         (np.zeros(200, np.uint8), r"\[200\]"),
-        (np.full((200, 200, 3), 128, np.uint8), "of one colour"),
+        (np.full((200, 200, 3), 128, np.uint8), "one colour"),
     ],
 )
 def test_what_cannot_be_scored_says_why(image, message):
     with pytest.raises(ValueError, match=message):
-        niqe.niqe(image)
+        naturalness.niqe(image)
 
 
 def test_pristine_model_is_packaged_and_a_gaussian():
@@ -187,7 +198,7 @@ def test_pristine_model_is_packaged_and_a_gaussian():
     project = pathlib.Path(__file__).parents[2] / "pyproject.toml"
     packaged = tomllib.loads(project.read_text())["tool"]["setuptools"]["package-data"]
     assert name in packaged["ttl_jax.metrics"]
-    mean, covariance = niqe._pristine_model()
+    mean, covariance = naturalness._pristine_model()
     assert mean.shape == (36,)
     np.testing.assert_array_equal(covariance, covariance.T)
     assert np.linalg.eigvalsh(covariance).min() > 1e-6
