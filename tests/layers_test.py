@@ -77,7 +77,6 @@ ROOMS = {
     },
     "ttl_jax/allocator": set(),
     "ttl_jax/config_fields": set(),
-    "ttl_jax/presets": set(),
     "ttl_jax/atomic_files": set(),
     "ttl_jax/presets": set(),
     "ttl_jax/slurm": set(),

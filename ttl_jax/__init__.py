@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ttl_jax.inference.encoder import Encoder
     from ttl_jax.inference.restorer import Restorer
+    from ttl_jax.reports.scores.evaluation import Report
+    from ttl_jax.training.run import Trained
 
 __version__ = "0.2.0"
 __all__ = [
@@ -86,3 +88,54 @@ def config(name: str, /, **fields: Any) -> ConfigDict:
     from ttl_jax import config_files
 
     return config_files.load(name, fields)
+
+
+def train(config: ConfigDict | str, workdir: str | os.PathLike = "runs") -> Trained:
+    """Trains the runs of a config in order, each from its last saved step.
+
+    Args:
+      config: A config, or its name, as `ttl_jax.config`.
+      workdir: Folder of all runs; each has a subfolder.
+
+    Returns:
+      The last run, with its networks (`modules`), `evaluation` and `directory`.
+
+    Raises:
+      ValueError: If a field, an image or an earlier run is missing or invalid.
+      FloatingPointError: If a loss or gradient is not finite.
+      ttl_jax.training.stopping.Stopped: On SIGTERM or Ctrl-C, once the step is saved.
+    """
+    from ttl_jax import config_files
+    from ttl_jax.training import runs
+
+    if isinstance(config, str):
+        config = config_files.load(config)
+    return runs.train(config, workdir)[-1]
+
+
+def score(
+    methods: Mapping[str, Any] | str | os.PathLike = "shipped",
+    data: Mapping[str, str] | str | Sequence[str] = (),
+    **options: Any,
+) -> Report:
+    """Returns what `python -m ttl_jax.evaluate` computes; `print` shows its tables.
+
+    Args:
+      methods: Weights, or weights by the name of the method: a run's folder, a packed
+        file, "shipped", or an object with `restore(image) -> image`.
+      data: Sources of pairs or of rainy photographs; a mapping gives each set a name.
+      **options: Options of `ttl_jax.reports.scores.evaluation.score`, as `protocols`,
+        `baselines`, `niqe`, `recog`, `agreement`, `output`.
+
+    Returns:
+      The report: `per_image` is a data frame with a row per set, protocol, image and
+      method; `summary` has means and intervals.
+
+    Raises:
+      ValueError: If an input is missing, unreadable or does not fit the others.
+    """
+    from ttl_jax.reports.scores import evaluation
+
+    if isinstance(data, Mapping):
+        data = [f"{name}={source}" for name, source in data.items()]
+    return evaluation.score(methods, data, **options)

@@ -36,7 +36,7 @@ def test_trained_modules_have_the_saved_weights(photographs, tmp_path, key):
     image = jax.random.uniform(key, (2, 4, 4, 3))
     weights = trained.load(tmp_path / "toy")[0]["encoder"]
     expected = np.asarray(image) @ weights["linear.kernel"] + weights["linear.bias"]
-    modules = trained.load_modules()
+    modules = trained.modules
     assert set(modules) == {"encoder"}
     np.testing.assert_allclose(
         modules["encoder"](image), expected, rtol=1e-5, atol=1e-6

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -35,8 +36,9 @@ class Trained:
     evaluation: dict[str, float]
     _stage: Stage
 
-    def load_modules(self) -> dict[str, nnx.Module]:
-        """Returns the trained modules by name, with the weights that were evaluated."""
+    @functools.cached_property
+    def modules(self) -> dict[str, nnx.Module]:
+        """Trained modules by name, with the weights that were evaluated."""
         params, _ = trained.load(self.directory)
         modules = {}
         for name in self._stage.trainable:
