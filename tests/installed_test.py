@@ -65,7 +65,7 @@ def test_a_config_and_the_shipped_weights_are_there_from_python(installed, run):
     code = (
         "import ttl_jax; print(ttl_jax.__file__); "
         "print(ttl_jax.config('derain:tiny').encoder.width); "
-        "from ttl_jax.weights import shipped; print(shipped.find_derain(None))"
+        "from ttl_jax.weights import shipped; print(shipped.find(None))"
     )
     result = run(sys.executable, "-c", code)
     assert result.returncode == 0, result.stderr
