@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -58,7 +58,7 @@ class Report:
 
 
 def score(
-    methods: str | Mapping[str, Any] | Iterable[tuple[str | None, Any]] = (),
+    methods: Any = (),
     data: str | Sequence[str] = (),
     *,
     baselines: Sequence[str] = (),
@@ -78,10 +78,10 @@ def score(
     """Scores methods on sets of images, beside the rainy input's own scores.
 
     Args:
-      methods: Weights, or name and weights as `dict` takes them. Weights are a run
-        folder, a packed run, "shipped" for the package's own, or an object with
-        `restore(image) -> image` on uint8 [H, W, 3], such as `ttl_jax.load()`. The name
-        None stands for the run's own.
+      methods: Weights of one method, or names and weights of several, as a mapping or
+        as pairs. Weights are a run folder, a packed run, "shipped" for the package's own,
+        or an object with `restore(image) -> image` on uint8 [H, W, 3], such as
+        `ttl_jax.load()`. The name None stands for that of the run.
       data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE and a set.
       baselines: Names of restorers in `inference.baselines`.
       results: Names of methods and the folders of their results; only with `rainy`.
@@ -139,9 +139,9 @@ def _read_ablation(workdir: Path) -> list[ablations.Row]:
 
 def _as_pairs(methods) -> list[tuple[str | None, Any]]:
     """Names and weights."""
-    if isinstance(methods, Mapping):
-        return list(methods.items())
-    return [(None, methods)] if isinstance(methods, str) else list(methods)
+    if isinstance(methods, str | os.PathLike) or hasattr(methods, "restore"):
+        return [(None, methods)]
+    return list(methods.items() if isinstance(methods, Mapping) else methods)
 
 
 def _open_networks(

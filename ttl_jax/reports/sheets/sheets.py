@@ -265,7 +265,7 @@ def _draw_close_ups(
     """Draws the boxes' contents side by side, all enlarged alike by whole pixels."""
     room, total = sizes.room(len(boxes)), sum(box.width for box in boxes)
     zoom = room // total
-    if not zoom:
+    if zoom < 1:
         raise ValueError(
             f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do not "
             f"fit side by side below a panel, where {max(room, 0)} are free; take "
