@@ -310,6 +310,8 @@ def test_tasks_of_slurm_find_each_other(
 ):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", str(nodes))
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_LOCALID", "0")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
