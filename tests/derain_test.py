@@ -73,7 +73,7 @@ def test_a_photograph_too_large_for_a_network_is_named(tmp_path, monkeypatch, ca
     restorer_test.save_run(tmp_path / "derain")
     photograph("small.png")
     encoding.write_image("large.png", pictures.noise(50, 60, 3))
-    monkeypatch.setattr(restorer, "MAX_WHOLE_PIXELS", 2000)
+    monkeypatch.setattr(restorer, "_count_fitting_pixels", lambda encoder: 2000)
     flags = ["--checkpoint", "derain", "--output", "out"]
     assert derain.main(["large.png", "small.png", *flags]) == 1
     assert "large.png: 3,000 pixels are more than" in capsys.readouterr().err

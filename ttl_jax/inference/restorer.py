@@ -11,14 +11,18 @@ import numpy as np
 from flax import nnx
 
 from ttl_jax.inference import batches, network, pixels, programs, windows
+from ttl_jax.models.attention import DenseAttention
 
 # Windows of a batch. On a CPU larger batches take more memory and no less time.
 _BATCH_SIZES = {"cpu": 1}
 _DEFAULT_BATCH_SIZE = 8
 
-# Pixels of an image for networks that need the whole image at once. In `small` that
-# takes 8.6 GiB; dense attention needs far more.
-MAX_WHOLE_PIXELS = 2**23
+# Memory for networks that need the whole image at once, in bytes: it bounds their images.
+MEMORY_LIMIT = 8 * 2**30
+# Arrays alive at the peak of a restoration on a CPU, measured: features by stride of the
+# stem, and maps of dense attention.
+_FEATURES_HELD = {1: 13, 2: 23}
+_MAPS_HELD = 3
 
 
 class Restorer(network.TrainedNetwork):
@@ -59,7 +63,7 @@ class Restorer(network.TrainedNetwork):
         """
         super().__init__(name=name, step=step, path=path)
         self._grid = encoder.grid and math.lcm(encoder.grid, decoder.grid)
-        self.max_pixels = None if self._grid else MAX_WHOLE_PIXELS
+        self.max_pixels = None if self._grid else _count_fitting_pixels(encoder)
         self._side, self._overlap = side, overlap
         if batch_size is None and encoder.grid is None:
             batch_size = 1  # whole images have sizes of their own
@@ -144,7 +148,7 @@ class Restorer(network.TrainedNetwork):
         if self.max_pixels is not None and num_pixels > self.max_pixels:
             raise ValueError(
                 f"{num_pixels:,} pixels are more than {self.max_pixels:,}, the limit of "
-                f"{self.name}: its attention needs the whole image at once; use weights "
+                f"{self.name} within {MEMORY_LIMIT / 2**30:.0f} GiB: its attention needs the whole image at once; use weights "
                 "with local sums, such as the shipped ones"
             )
 
@@ -200,3 +204,19 @@ class _Progress:
             self._done += 1
             self()
             yield window
+
+
+def _count_fitting_pixels(encoder: nnx.Module) -> int:
+    """Returns the size of an image that takes `MEMORY_LIMIT` to restore, in pixels.
+
+    Features grow with the pixels. Dense attention also holds a map of all pairs of its
+    positions for each head, which grows with their square.
+    """
+    stride = encoder.stem_stride
+    features = 4 * _FEATURES_HELD[min(stride, 2)] * encoder.width / stride**2
+    branch = encoder.blocks[0].global_branch
+    if not isinstance(branch, DenseAttention):
+        return int(MEMORY_LIMIT / features)
+    maps = 4 * _MAPS_HELD * branch.num_heads / (branch.pool * stride) ** 4
+    root = math.sqrt(features**2 + 4 * maps * MEMORY_LIMIT)
+    return int((root - features) / (2 * maps))
