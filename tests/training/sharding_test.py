@@ -25,11 +25,6 @@ def test_batches_are_placed_so_many_ahead_and_come_in_their_order():
     assert not list(placed)
 
 
-def test_names_stay_behind():
-    batch = {"image": np.zeros((8, 2), np.uint8), "name": np.array(["a"] * 8)}
-    assert set(sharding.place_batch(sharding.make_mesh(), batch)) == {"image"}
-
-
 @pytest.mark.parametrize(
     ("shape", "spec"),
     [

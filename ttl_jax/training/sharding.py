@@ -165,17 +165,12 @@ def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
     return jax.tree.map(place, state)
 
 
-def drop_text(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the arrays of a batch that devices can hold."""
-    return {name: values for name, values in rows.items() if values.dtype.kind != "U"}
-
-
 def place_batch(mesh: Mesh, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's rows of a global batch on its devices, without text."""
+    """Puts this process's rows of a global batch on its devices."""
     placement = over_batch(mesh)
     return {
         name: jax.make_array_from_process_local_data(placement, values)
-        for name, values in drop_text(rows).items()
+        for name, values in rows.items()
     }
 
 
