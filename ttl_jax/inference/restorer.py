@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import jax
 import numpy as np
-from flax import nnx
 
+from ttl_jax import models
 from ttl_jax.inference import batches, network, pixels, programs, windows
 
 # Windows of a batch. On a CPU larger batches take more memory and no less time.
@@ -34,8 +34,8 @@ class Restorer(network.TrainedNetwork):
 
     def __init__(
         self,
-        encoder: nnx.Module,
-        decoder: nnx.Module,
+        encoder: models.AGLFEncoder,
+        decoder: models.ImageDecoder,
         *,
         name: str,
         step: int,
