@@ -7,6 +7,8 @@ from `get_config(preset)` and changes fields; --config.FIELD=VALUE changes any f
 that.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from ttl_jax.config_fields import FIELDS
@@ -39,8 +41,8 @@ _CHANGES = {
 }
 
 
-def get_config(preset: str | None = None) -> ConfigDict:
-    """Returns the shared fields of a preset.
+def get_config(preset: str | None = None) -> Any:
+    """Returns the shared fields of a preset, a `ConfigDict`: its fields have no types.
 
     Args:
       preset: smoke, tiny, small, base or paper; None or "" means small.
@@ -60,7 +62,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     return config
 
 
-def follow(config: ConfigDict, other: ConfigDict, but: tuple[str, ...] = ()) -> None:
+def follow(config, other, but: tuple[str, ...] = ()) -> None:
     """Makes a config's fields follow another's, until they are set on their own.
 
     Args:

@@ -119,7 +119,7 @@ def check_replaceable(folder: pathlib.Path) -> None:
     report = folder / REPORT
     if report.is_file():
         with report.open(newline="") as file:
-            own.update(row.get("file") for row in csv.DictReader(file))
+            own.update(row.get("file", "") for row in csv.DictReader(file))
     if others := sorted(set(os.listdir(folder)) - own):
         raise ValueError(
             f"--output {folder} holds {len(others)} files that this script did not "

@@ -13,6 +13,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +46,12 @@ def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
 def draw_rows(arguments: argparse.Namespace) -> Iterator[sheets.SheetRow]:
     """Yields the rows of the sheet."""
     rng = np.random.default_rng(arguments.seed)
-    clean = rng.permutation(source_names.open_photographs(arguments.clean, "clean"))
+    photographs: Any = source_names.open_photographs(arguments.clean, "clean")
+    clean = rng.permutation(photographs)
     rainy = []
     if arguments.rainy:
-        rainy = rng.permutation(source_names.open_photographs(arguments.rainy, "rainy"))
+        photographs = source_names.open_photographs(arguments.rainy, "rainy")
+        rainy = rng.permutation(photographs)
     for i, photograph in enumerate(clean[: arguments.rows]):
         panels = rain_on(photograph.load(), rng)
         if len(rainy):

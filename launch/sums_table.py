@@ -17,6 +17,7 @@ to subfolders of --output.
 import argparse
 import pathlib
 import time
+from typing import Any
 
 import pandas as pd
 
@@ -54,10 +55,10 @@ def seconds_per_megapixel(checkpoint: str, rainy: str) -> float:
 
 def make_cells(scores: pd.DataFrame, method: str, columns) -> dict[str, str]:
     """Returns a method's statistics by column, "-" where no image has the metric."""
-    rows = scores[scores["method"] == method]
+    rows: Any = scores[scores["method"] == method]
     cells = {}
     for title, metric, statistic, form in columns:
-        value = rows[metric].agg(statistic) if metric in rows else None
+        value: float = rows[metric].agg(statistic) if metric in rows else float("nan")
         cells[title] = "-" if pd.isna(value) else format(value, form)
     return cells
 

@@ -88,7 +88,7 @@ def test_features_of_a_checkpoint_are_used_and_named(here, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command, message",
+    ("command", "message"),
     [
         ("--synthetic pairs", "--real"),
         ("--real rainy", "--synthetic"),

@@ -203,7 +203,7 @@ def test_more_devices_than_there_are_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (["restore", "--presets", "smal"], "Unknown preset 'smal'"),
         (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),

@@ -235,7 +235,7 @@ def test_speed_is_reported_without_the_start(
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
         (["film.mp4"], "film.mp4 is not a photograph; supported are .png"),

@@ -78,12 +78,14 @@ def test_a_command_has_flags_and_fields_that_exist(words, monkeypatch):
         raise Parsed
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
-    with pytest.raises(Parsed):
-        if program.endswith(".py"):
-            monkeypatch.setattr(sys, "argv", words)
+    if program.endswith(".py"):
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(Parsed):
             runpy.run_path(str(ROOT / program), run_name="__main__")
-        else:
-            importlib.import_module(f"ttl_jax.{program}").main(arguments)
+    else:
+        command = importlib.import_module(f"ttl_jax.{program}")
+        with pytest.raises(Parsed):
+            command.main(arguments)
 
 
 def check_training(arguments):

@@ -75,7 +75,7 @@ FOLDERS = "--results one=one --target target --input target"
 
 
 @pytest.mark.parametrize(
-    "command, message",
+    ("command", "message"),
     [
         ("", "name the images to score: either --data, or --input"),
         ("--checkpoint run", "name the images to score"),

@@ -56,7 +56,7 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (["--protocol", "test4"], "Unknown protocol 'test4'"),
         (["--protocol", "test1", "--data_dir", "x"], "goes without SET, --source and"),

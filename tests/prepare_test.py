@@ -106,7 +106,7 @@ def test_rain_is_rendered_once(my_rain, capsys):
 
 
 @pytest.mark.parametrize(
-    "changed, message",
+    ("changed", "message"),
     [
         ("--variants 2", "4 photographs in 2 variants of seed 0"),
         ("--seed 1", "4 photographs in 3 variants of seed 1"),
@@ -218,7 +218,7 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
 
 
 @pytest.mark.parametrize(
-    "command, message",
+    ("command", "message"),
     [
         ("", "name a set and its --source, a --protocol"),
         ("rain1200", "name a set and its --source"),
@@ -280,7 +280,7 @@ def test_two_processes_do_not_prepare_one_set(my_pairs, capsys):
 
 
 @pytest.mark.parametrize(
-    "fixture, module, function, num_pairs",
+    ("fixture", "module", "function", "num_pairs"),
     [
         ("my_pairs", raw_preparation, "_encode", 4),
         ("my_rain", rendered_preparation, "_render_part", 12),
@@ -325,7 +325,7 @@ prepare.main(command)
 """
 
 
-@pytest.mark.parametrize("function, call", [("_encode", 3), ("publish", 1)])
+@pytest.mark.parametrize(("function", "call"), [("_encode", 3), ("publish", 1)])
 def test_after_a_kill_the_same_command_finishes(my_pairs, function, call, here):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, function, str(call), *my_pairs.split()],

@@ -83,7 +83,7 @@ def test_the_suffix_says_the_format_and_the_width_the_scale(here):
 
 
 @pytest.mark.parametrize(
-    "command, message",
+    ("command", "message"),
     [
         (f"{FOLDERS} --images a --output s.jpg", ".png or .pdf"),
         (f"{FOLDERS} --images aa --output s.png", "no image 'aa'"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "config", "data", "load", "load_encoder", "losses", "metrics", "models", "score",
+    "config", "data", "load", "load_encoder", "losses", "metrics", "models", "score",  # pyright: ignore[reportUnsupportedDunderAll]
     "train",
 ]  # fmt: skip
 
@@ -138,4 +138,4 @@ def score(
 
     if isinstance(data, Mapping):
         data = [f"{name}={source}" for name, source in data.items()]
-    return evaluation.score(methods, data, **options)
+    return evaluation.score(methods, data, **options)  # pyright: ignore[reportArgumentType]

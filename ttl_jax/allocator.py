@@ -50,7 +50,7 @@ def _changed_environment(environment: Mapping[str, str]) -> dict[str, str] | Non
 
 def _is_known_to_libc() -> bool:
     try:
-        name, version = os.confstr("CS_GNU_LIBC_VERSION").split()
+        name, version = os.confstr("CS_GNU_LIBC_VERSION").split()  # pyright: ignore[reportOptionalMemberAccess]
         return name == "glibc" and tuple(map(int, version.split("."))) >= _FIRST_GLIBC
     except (AttributeError, OSError, ValueError):  # another C library or system
         return False

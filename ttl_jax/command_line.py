@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 
-def make_parser(command: str, description: str) -> argparse.ArgumentParser:
+def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """A parser for `python -m ttl_jax.<command>`, whose help keeps its examples' lines."""
     return argparse.ArgumentParser(
         prog=f"python -m ttl_jax.{command}",

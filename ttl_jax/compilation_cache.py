@@ -26,7 +26,8 @@ def enable() -> None:
     that train together keep nothing: only the first would write, and where they share no
     folder it would not compile at the next start, while the others wait for it.
     """
-    if jax.config.jax_compilation_cache_dir or jax.distributed.is_initialized():
+    named = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if named or jax.distributed.is_initialized():
         return
     folder = user_paths.cache_folder("programs")
     try:

@@ -37,6 +37,7 @@ def load(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     """
     path, preset = find(name)
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # of a .py file
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config(preset)

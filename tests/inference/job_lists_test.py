@@ -93,7 +93,7 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    ("text", "message"),
     [
         ("nowhere", "nowhere does not exist"),
         ("empty", "empty holds no photographs.*webp"),

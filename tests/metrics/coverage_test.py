@@ -14,7 +14,7 @@ REAL = column(0, 1, 3, 10)  # radii of k = 1: 1, 1, 2, 7
 
 
 @pytest.mark.parametrize(
-    "synthetic, share, crowd",
+    ("synthetic", "share", "crowd"),
     [
         (column(0.5), 2 / 4, 2),  # in the balls of 0 and 1
         (column(-5), 0, 0),
@@ -62,7 +62,7 @@ def test_sets_of_one_distribution_reach_the_expected_values():
 
 
 @pytest.mark.parametrize(
-    "real, synthetic, k, message",
+    ("real", "synthetic", "k", "message"),
     [
         (REAL, np.zeros((2, 3)), 1, "not"),
         (REAL, np.zeros((0, 1)), 1, "not"),

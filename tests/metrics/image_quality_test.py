@@ -94,7 +94,7 @@ def ssim_m(x, y):
     return (luminance * structure).mean()
 
 
-@pytest.mark.parametrize("colour, level", CONSTANT_COLOURS.items())
+@pytest.mark.parametrize(("colour", "level"), CONSTANT_COLOURS.items())
 def test_luma_of_a_colour_is_matlabs(colour, level):
     # Black has level 16, so MSE = (level - 16)^2 against it.
     expected = 20 * np.log10(255 / (level - 16))
@@ -131,7 +131,7 @@ UNROUNDED = ["y_float", "y_double"]
 
 
 @pytest.mark.parametrize(
-    "protocol, expected",
+    ("protocol", "expected"),
     [
         # Luma 81.481 against 16: MSE = 65.481^2 / 64,
         # PSNR = 10 log10(255^2 * 64 / 65.481^2) = 10 log10(970.57640) = 29.870297 dB.

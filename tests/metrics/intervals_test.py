@@ -100,7 +100,7 @@ def test_one_scene_has_a_mean_but_no_interval():
 
 
 @pytest.mark.parametrize(
-    "values, reference, groups, options, message",
+    ("values", "reference", "groups", "options", "message"),
     [
         ([1, 2], [1], "ab", {}, r"\(2,\) cannot be paired .* \(1,\)"),
         ([1, 2], [1, 1], "a", {}, r"not shapes \(2,\) and \(1,\)"),

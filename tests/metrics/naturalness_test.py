@@ -29,21 +29,21 @@ def cat():
     return skimage.data.chelsea()
 
 
-@pytest.mark.parametrize("name, score", BASICSR_OF_LUMA.items())
+@pytest.mark.parametrize(("name", "score"), BASICSR_OF_LUMA.items())
 def test_score_of_luma_is_basicsrs(name, score):
     assert naturalness.niqe(getattr(skimage.data, name)()) == pytest.approx(
         score, abs=1e-4
     )
 
 
-@pytest.mark.parametrize("name, score", BASICSR_OF_GRAY.items())
+@pytest.mark.parametrize(("name", "score"), BASICSR_OF_GRAY.items())
 def test_score_is_basicsrs_with_gray(name, score):
     assert naturalness.niqe(getattr(skimage.data, name)()) == pytest.approx(
         score, abs=5e-3
     )
 
 
-@pytest.mark.parametrize("name, score", BASICSR_OF_Y.items())
+@pytest.mark.parametrize(("name", "score"), BASICSR_OF_Y.items())
 def test_score_of_the_luma_of_ycbcr_is_basicsrs_with_y(name, score):
     image = getattr(skimage.data, name)()
     luma = image_quality.PROTOCOLS["y_uint8"].planes(image[None])[0, 0]
@@ -127,7 +127,7 @@ def test_noise_makes_scores_higher(cat):
 
 
 @pytest.mark.parametrize(
-    "turn, first, second",
+    ("turn", "first", "second"),
     [
         (np.fliplr, "main_diagonal", "anti_diagonal"),
         (lambda image: image.swapaxes(0, 1), "horizontal", "vertical"),
@@ -176,7 +176,7 @@ def test_score_is_the_distance_of_the_features(cat):
 
 
 @pytest.mark.parametrize(
-    "image, message",
+    ("image", "message"),
     [
         (np.zeros((191, 500, 3), np.uint8), "192 x 192 .* 191 x 500"),
         (np.zeros((500, 95), np.uint8), "192 x 192 .* 500 x 95"),

@@ -395,7 +395,7 @@ def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
 
     with monkeypatch.context() as context:
         context.setattr(saver._manager, "save", fail)
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match="could not be written") as caught:
             saver.save(9, ITEMS, metadata.make())
     saver.close()
     assert str(caught.value) == (

@@ -33,7 +33,7 @@ def run(
     """Measures windows and updates with all kinds of sums."""
     cases = {}
     for kind in sums:
-        fields = dict(zip(("attention_cell", "attention_radius"), kind))
+        fields: dict[str, int] = dict(zip(("attention_cell", "attention_radius"), kind))
         program = updates.compile_update(
             preset, "scratch", "float32", crop_size, batch_size, encoder=fields
         )

@@ -119,7 +119,7 @@ def _restore(preset: str, side: int) -> _Case:
         start = time.perf_counter()
         program = programs.restore.lower(*parts, images).compile()
         compile_seconds += time.perf_counter() - start
-        memory = program.memory_analysis().temp_size_in_bytes
+        memory = program.memory_analysis().temp_size_in_bytes  # pyright: ignore[reportOptionalMemberAccess]
         temporary_bytes = max(temporary_bytes, memory)
         one = jax.ShapeDtypeStruct((1, *shape, 3), "float32")
         multiply_adds += count * complexity.multiply_adds(programs.restore, *parts, one)

@@ -109,8 +109,8 @@ def _at_stride(stride: int) -> Callable[..., Pass]:
     """Returns a function to make passes from numbers per pixel of the features."""
 
     def make(layer: str, reads, writes, adds=0, **kwargs) -> Pass:
-        per_pixel = (n / stride**2 for n in (reads, writes, adds))
-        return Pass(layer, *per_pixel, **kwargs)
+        reads, writes, adds = (n / stride**2 for n in (reads, writes, adds))
+        return Pass(layer, reads, writes, adds, **kwargs)
 
     return make
 

@@ -74,4 +74,4 @@ def _memory(networks, window) -> int:
     parts = [programs.Part.of(networks[name]) for name in ("encoder", "decoder")]
     images = jax.ShapeDtypeStruct((1, window.height, window.width, 3), "float32")
     program = programs.restore.lower(*parts, images).compile()
-    return program.memory_analysis().temp_size_in_bytes
+    return program.memory_analysis().temp_size_in_bytes  # pyright: ignore[reportOptionalMemberAccess]

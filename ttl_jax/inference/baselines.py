@@ -121,7 +121,7 @@ def guided_filter(
 
     def mean(x: np.ndarray) -> np.ndarray:
         size = 2 * radius + 1
-        return scipy.ndimage.uniform_filter(x, (size, size, 1))
+        return scipy.ndimage.uniform_filter(x, (size, size, 1))  # pyright: ignore[reportArgumentType]
 
     guide_mean, image_mean = mean(guide), mean(image)
     variance = mean(guide * guide) - guide_mean**2

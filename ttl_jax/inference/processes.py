@@ -28,11 +28,10 @@ def find_share(num_processes: int | None, process_id: int | None) -> Share:
     Raises:
       ValueError: If one is given without the other, or `process_id` is out of range.
     """
-    given = num_processes, process_id
-    if given == (None, None):
+    if num_processes is None and process_id is None:
         step = slurm.find_step()
         return Share(step.index, step.num_tasks) if step else Share()
-    if None in given:
+    if num_processes is None or process_id is None:
         raise ValueError("give both of --num_processes and --process_id, or neither")
     if not 0 <= process_id < num_processes:
         raise ValueError(

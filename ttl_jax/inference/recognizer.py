@@ -7,8 +7,8 @@ import pathlib
 from typing import ClassVar
 
 import numpy as np
-from flax import nnx
 
+from ttl_jax import models
 from ttl_jax.inference import network, pixels, programs, windows
 from ttl_jax.weights import fingerprints, trained
 
@@ -32,8 +32,8 @@ class Recognizer(network.TrainedNetwork):
 
     def __init__(
         self,
-        encoder: nnx.Module,
-        decoder: nnx.Module,
+        encoder: models.AGLFEncoder,
+        decoder: models.RainClassifier,
         *,
         name: str,
         step: int,

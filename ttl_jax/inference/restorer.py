@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import jax
 import numpy as np
-from flax import nnx
 
+from ttl_jax import models
 from ttl_jax.inference import batches, network, pixels, programs, windows
 from ttl_jax.models.attention import DenseAttention
 
@@ -38,8 +38,8 @@ class Restorer(network.TrainedNetwork):
 
     def __init__(
         self,
-        encoder: nnx.Module,
-        decoder: nnx.Module,
+        encoder: models.AGLFEncoder,
+        decoder: models.ImageDecoder,
         *,
         name: str,
         step: int,

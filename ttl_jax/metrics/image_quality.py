@@ -285,5 +285,5 @@ def _windowed_mean(planes: Array) -> Array:
     taps = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     taps = (taps / taps.sum()).tolist()
     height, width = (size - SSIM_WINDOW + 1 for size in planes.shape[2:])
-    rows = sum(tap * planes[:, :, i : i + height] for i, tap in enumerate(taps))
+    rows: Any = sum(tap * planes[:, :, i : i + height] for i, tap in enumerate(taps))
     return sum(tap * rows[..., i : i + width] for i, tap in enumerate(taps))

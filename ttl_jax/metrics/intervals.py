@@ -7,10 +7,10 @@ many scenes as there are, with replacement, each with all its images, and percen
 the resamples' means bound the interval.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Interval(NamedTuple):
@@ -22,9 +22,9 @@ class Interval(NamedTuple):
 
 
 def bootstrap_difference(
-    values: Sequence[float],
-    reference: Sequence[float],
-    groups: Sequence[str] | Sequence[int],
+    values: ArrayLike,
+    reference: ArrayLike,
+    groups: ArrayLike,
     *,
     num_resamples: int = 2000,
     seed: int = 0,
@@ -73,8 +73,8 @@ def bootstrap_difference(
 
 
 def bootstrap_mean(
-    values: Sequence[float],
-    groups: Sequence[str] | Sequence[int],
+    values: ArrayLike,
+    groups: ArrayLike,
     *,
     num_resamples: int = 2000,
     seed: int = 0,

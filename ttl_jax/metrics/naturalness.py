@@ -23,6 +23,7 @@ References:
 import functools
 import importlib.resources
 import json
+from typing import Any
 
 import numpy as np
 from scipy import ndimage, special
@@ -181,7 +182,10 @@ def _half_size(image: np.ndarray) -> np.ndarray:
 def _half_height(image: np.ndarray) -> np.ndarray:
     """The image at half the height; beyond its edges it is mirrored."""
     padded = np.pad(image, ((3, 3), (0, 0)), mode="symmetric")
-    return sum(tap * padded[i : i + len(image) : 2] for i, tap in enumerate(_HALVING))
+    half: Any = sum(
+        tap * padded[i : i + len(image) : 2] for i, tap in enumerate(_HALVING)
+    )
+    return half
 
 
 def _mscn(image: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ class EncoderConfig:
 
 def make_global_branch(
     config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs
-) -> nnx.Module:
+) -> attention.ChannelAttention | attention.WindowAttention | attention.DenseAttention:
     """Returns the attention of a block; every second block shifts its windows.
 
     Raises:
@@ -134,7 +134,10 @@ class AGLFViTBlock(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = self.norm(x)
-        alpha, beta = (jnp.broadcast_to(s, x.shape) for s in (self.alpha, self.beta))
+        alpha, beta = (
+            jnp.broadcast_to(scale, x.shape)  # pyright: ignore[reportArgumentType]
+            for scale in (self.alpha, self.beta)
+        )
         x = x + alpha * self.global_branch(y) + beta * self.local_branch(y)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -166,7 +169,7 @@ class AGLFEncoder(nnx.Module):
             AGLFViTBlock(config, i, rngs=rngs) for i in range(config.num_blocks)
         )
         grids = [block.grid for block in self.blocks]
-        self.grid = None if None in grids else math.lcm(*grids) * config.stem_stride
+        self.grid = None if None in grids else math.lcm(*grids) * config.stem_stride  # pyright: ignore[reportArgumentType]
         self.final_norm = (
             nnx.LayerNorm(config.width, rngs=rngs) if config.final_norm else None
         )

@@ -118,7 +118,7 @@ class LocalChannelAttention(ChannelAttention):
         )
         return _apply_maps(rows.astype(value.dtype), value, self.cell)
 
-    def _sums(self, query, key) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _sums(self, query, key) -> tuple[jax.Array, ...]:
         """Arguments of `_maps` for each cell, [N, rows, columns, heads, ...]."""
         query, key = (
             _pad(
@@ -317,7 +317,14 @@ class DenseAttention(nnx.Module):
         return layers.upsample_nearest(self.project(out), window)[:, :h, :w]
 
 
-def _attend(query, key, value, *, bias=0.0, exists=True):
+def _attend(
+    query,
+    key,
+    value,
+    *,
+    bias: jax.Array | float = 0.0,
+    exists: jax.Array | bool = True,
+) -> jax.Array:
     """Scaled dot-product attention; query, key, value and result [N, L, heads, d]."""
     logits = _sum_of_products("nqhd,nkhd->nhqk", query, key)
     logits = logits / query.shape[-1] ** 0.5 + bias

@@ -6,6 +6,7 @@ this field, only convolutions and matrix products are counted here.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx
@@ -17,12 +18,12 @@ def num_params(module: nnx.Module) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
-def multiply_adds(fun: Callable, *arguments: jax.Array | jax.ShapeDtypeStruct) -> int:
+def multiply_adds(fun: Callable, *arguments: Any) -> int:
     """Returns the multiply-adds of convolutions and matrix products of `fun`.
 
     Args:
       fun: Function of arrays; it is traced, not run.
-      *arguments: Arrays, or their shapes and types.
+      *arguments: Trees of arrays, or of their shapes and types.
     """
     return _count(jax.make_jaxpr(fun)(*arguments).jaxpr)
 

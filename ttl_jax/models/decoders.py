@@ -1,7 +1,7 @@
 """Decoders of Fig. 3: features to an image, or to one number."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,9 @@ class ImageDecoder(nnx.Module):
             else None
         )
         # A residual of zero restores the image untouched before the first update.
-        init = {"kernel_init": nnx.initializers.zeros} if residual else {}
+        init: dict[str, Any] = (
+            {"kernel_init": nnx.initializers.zeros} if residual else {}
+        )
         self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
         self.grid = self.spp.grid * stem_stride
 

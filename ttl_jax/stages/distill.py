@@ -1,6 +1,7 @@
 """Stage 3: one student encoder takes over both teachers' knowledge (Eqs. 3-5)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def make_stage(config) -> Stage:
         run=run_name("distill", teachers),
         modules=modules,
         trainable=trainable,
-        learning_rates=dict.fromkeys(trainable, config.learning_rate),
+        learning_rates={name: config.learning_rate for name in trainable},
         init_from=init_from,
         loss_fn=loss_fn,
         eval_fn=eval_fn,
@@ -97,7 +98,7 @@ def _compare(config, modules, features, image, targets):
     }
 
 
-def _sum_terms(config, terms):
+def _sum_terms(config, terms) -> Any:
     return sum(config.term_weights[name] * term for name, term in terms.items())
 
 

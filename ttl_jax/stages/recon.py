@@ -1,5 +1,7 @@
 """Stage 2: undo the blur of clean photographs (Eq. 2)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -109,6 +111,6 @@ def random_blur(
     taps = (taps / taps.sum(axis=1, keepdims=True))[:, :, None, None, None]
 
     h, w = images.shape[1] - 2 * margin, images.shape[2] - 2 * margin
-    rows = sum(taps[:, i] * images[:, i : i + h] for i in range(2 * margin + 1))
+    rows: Any = sum(taps[:, i] * images[:, i : i + h] for i in range(2 * margin + 1))
     blurred = sum(taps[:, i] * rows[:, :, i : i + w] for i in range(2 * margin + 1))
     return jnp.round(blurred * 255) / 255

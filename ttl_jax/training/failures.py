@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -54,7 +55,7 @@ def _report(reason: str) -> None:
         time.sleep(2 * _SECONDS)
 
 
-def _client():
+def _client() -> Any:
     """The key-value store that the processes share."""
     from jax._src import distributed  # there is no public name
 

@@ -1,7 +1,7 @@
 """The training loop of any stage: batch, step, and now and then log, evaluate, save."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -247,7 +247,7 @@ class Trainer:
         )
 
 
-def _show_progress(first_step: int, num_steps: int, name: str) -> Iterator[int]:
+def _show_progress(first_step: int, num_steps: int, name: str) -> Iterable[int]:
     """Steps to do, with a progress bar on a terminal."""
     return tqdm.tqdm(
         range(first_step, num_steps),

@@ -112,7 +112,7 @@ def current_learning_rates(
       opt_state: State of the optimizer after them.
     """
     rates = {
-        name: float(schedule.of_step(rate)(step - 1))
+        name: float(schedule.of_step(rate)(step - 1))  # pyright: ignore[reportArgumentType]
         for name, rate in learning_rates.items()
     }
     for path, scale in optax.tree_utils.tree_get_all_with_path(opt_state, "scale"):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -94,15 +95,17 @@ class Run:
             logging.info("%s is finished, at step %d", self.directory, self.first_step)
             evaluation = self.saved["evaluation"]
         else:
-            evaluation = self._fit(loaded)
+            evaluation = self._fit(loaded, self.training)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
         logging.info("%s: %s", self.directory.name, shown or "no evaluation sets")
         return Trained(self.directory, evaluation, self.stage)
 
-    def _fit(self, loaded: train_state.Loaded) -> dict[str, float]:
+    def _fit(
+        self, loaded: train_state.Loaded, training: pipeline.TrainingData
+    ) -> dict[str, float]:
         """Restores or starts the state, and runs the loop."""
         computation, state = loop.make_computation(
-            self.config, self.stage, self.mesh, loaded, self.training.epoch_steps
+            self.config, self.stage, self.mesh, loaded, training.epoch_steps
         )
         checkpointer = checkpoint.Checkpointer(
             self.directory, keep=self.config.keep_checkpoints
@@ -113,14 +116,14 @@ class Run:
                 state = train_state.TrainState.from_items(items)
                 logging.info("%s goes on at step %d", self.directory, self.first_step)
             elif sharding.is_writer():
-                listing = list(self.training.listing)
+                listing = list(training.listing)
                 atomic_files.write_json(self.directory / LISTING, listing)
             writer = MetricWriter(
                 self.directory,
                 first_step=self.first_step,
                 enabled=sharding.is_writer(),
             )
-            batches = self.training.batches(self.first_step)
+            batches = training.batches(self.first_step)
             with contextlib.closing(writer), contextlib.closing(batches):
                 trainer = loop.Trainer(
                     self, computation, loaded.origins, checkpointer, writer
@@ -130,7 +133,7 @@ class Run:
 
 def open_run(
     config,
-    workdir: str | pathlib.Path,
+    workdir: str | os.PathLike[str],
     *,
     earlier: Collection[pathlib.Path] = (),
     fallback: bool = False,

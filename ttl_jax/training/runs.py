@@ -8,6 +8,7 @@ the time its training starts, in the order in which commands first asked for it.
 """
 
 import importlib
+import os
 import pathlib
 from typing import Any
 
@@ -18,7 +19,7 @@ INDEX = "ablation.json"
 
 
 def train(
-    config, workdir: str | pathlib.Path, *, fallback: bool = False
+    config, workdir: str | os.PathLike[str], *, fallback: bool = False
 ) -> list[run.Trained]:
     """Trains the runs of a config in order; all are checked before the first one trains.
 

@@ -43,6 +43,7 @@ def initialize_distributed(
     is_by_flags = any(value is not None for value in given)
     if is_by_flags:
         _check_processes(*given)
+        assert coordinator is not None  # as just checked
         _check_contact(coordinator, is_first=process_id == 0)
     elif slurm.find_step() is None:
         return
@@ -104,7 +105,9 @@ def _slurm_devices() -> list[int] | None:
     sees_one = "CUDA_VISIBLE_DEVICES" in os.environ and (
         "," not in os.environ["CUDA_VISIBLE_DEVICES"]
     )
-    return [] if slurm.find_step().has_one_task_per_node or sees_one else None
+    step = slurm.find_step()
+    assert step is not None  # as `initialize` has found
+    return [] if step.has_one_task_per_node or sees_one else None
 
 
 def check_same(what: str, value: str) -> None:

@@ -92,7 +92,9 @@ class Checkpointer:
             stays.
         """
         self._kept.best_step = (metadata.get("best") or {}).get("step")
-        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        arguments: dict[str, Any] = {
+            name: ocp.args.StandardSave(tree) for name, tree in items.items()
+        }
         checksums = {name: fingerprints.checksum(tree) for name, tree in items.items()}
         arguments["metadata"] = ocp.args.JsonSave(
             {**metadata, saved_runs.CHECKSUMS: checksums}

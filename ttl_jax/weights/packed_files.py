@@ -59,7 +59,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
       ValueError: If the file is missing, damaged or another program's.
     """
     arrays, metadata, digests = _read(path, with_arrays=True)
-    modules: dict[str, Params] = {name: {} for name in digests}
+    modules: dict[str, dict[str, Any]] = {name: {} for name in digests}
     for key, value in arrays.items():
         module, _, name = key.partition("/")
         modules.setdefault(module, {})[name] = value

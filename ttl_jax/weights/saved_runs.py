@@ -223,7 +223,7 @@ def _read_arrays(
 def _read_item(run_dir: pathlib.Path, step: int, name: str):
     """Returns an item of a step: JSON, or arrays on the host."""
     folder = (run_dir / FOLDER / str(step)).absolute()
-    handler = ocp.CompositeCheckpointHandler(**make_handlers())
+    handler = ocp.CompositeCheckpointHandler(**make_handlers())  # pyright: ignore[reportArgumentType]
     # Each process reads alone, whether the others read or not.
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(

@@ -81,7 +81,9 @@ def test_16_bit_tiff_of_tifffile_is_read(
     np.testing.assert_array_equal(result, array)
 
 
-@pytest.mark.parametrize("colour_type, num_channels", [(0, 1), (4, 2), (2, 3), (6, 4)])
+@pytest.mark.parametrize(
+    ("colour_type", "num_channels"), [(0, 1), (4, 2), (2, 3), (6, 4)]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_png_of_the_specification_is_read(tmp_path, dtype, colour_type, num_channels):
     array = noise(17, 23, num_channels, dtype=dtype)
@@ -166,7 +168,7 @@ def test_a_transparent_16_bit_colour_becomes_alpha(tmp_path, num_channels):
 
 
 @pytest.mark.parametrize(
-    "mode, suffix, colour, expected",
+    ("mode", "suffix", "colour", "expected"),
     [
         (
             "CMYK",
@@ -197,7 +199,7 @@ def test_multi_picture_jpeg_of_a_camera_is_its_first_picture(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "array, expected",
+    ("array", "expected"),
     [
         (np.array([[0, 7], [128, 255]], np.uint8), [[0, 7], [128, 255]]),
         # n / 257 rounded: 128 / 257 is below one half, 129 / 257 above.
@@ -302,7 +304,7 @@ def test_other_files_than_images_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "suffix, dtype",
+    ("suffix", "dtype"),
     [
         ("png", np.uint8),
         ("png", np.uint16),

@@ -58,7 +58,7 @@ LOSSLESS = [
 ]
 
 
-@pytest.mark.parametrize("suffix, dtype, shape", LOSSLESS)
+@pytest.mark.parametrize(("suffix", "dtype", "shape"), LOSSLESS)
 def test_a_lossless_format_returns_every_bit(tmp_path, suffix, dtype, shape):
     array = noise(*shape, dtype=dtype)
     if suffix == "webp" and shape[-1] == 4:
@@ -106,7 +106,7 @@ def test_one_channel_is_written_as_grey(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
-    "suffix, dtype", [pair for pair in FORMATS if pair[0] != "jpg"]
+    ("suffix", "dtype"), [pair for pair in FORMATS if pair[0] != "jpg"]
 )
 def test_orientation_is_applied_to_the_pixels_and_reset(
     tmp_path, suffix, dtype, orientation
@@ -126,7 +126,7 @@ def test_orientation_is_applied_to_the_pixels_and_reset(
     np.testing.assert_array_equal(decoding.read_image(path).array, result)
 
 
-@pytest.mark.parametrize("suffix, dtype", FORMATS)
+@pytest.mark.parametrize(("suffix", "dtype"), FORMATS)
 def test_metadata_survive_reading_and_writing(tmp_path, suffix, dtype):
     first, second = tmp_path / f"first.{suffix}", tmp_path / f"second.{suffix}"
     info = {"exif": exif_bytes(6), "icc_profile": SRGB, "dpi": (300, 150)}
@@ -170,7 +170,7 @@ def test_a_tiff_becomes_a_png_without_its_layout_tags(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, array, message",
+    ("name", "array", "message"),
     [
         ("image.gif", noise(5, 7, 3), r"unknown suffix '\.gif'"),
         ("image.jpg", noise(5, 7, 4), "no alpha"),

@@ -149,7 +149,7 @@ def test_all_bad_files_are_named_up_to_ten(tmp_path, rgb):
     bad = [str(tmp_path / f"bad{i:02}.png") for i in range(12)]
     for path in bad:
         open(path, "w").close()
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match="cannot be used") as raised:
         images.check([good, *bad])
     message = str(raised.value)
     assert message.startswith("12 of 13 image files cannot be used: ")

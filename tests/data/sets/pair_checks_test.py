@@ -139,7 +139,7 @@ def test_unusable_files_are_left_out_with_a_reason(tmp_path):
     }
 
 
-@pytest.mark.parametrize("what, half", [("rain1200", "left"), ("rain800", "right")])
+@pytest.mark.parametrize(("what", "half"), [("rain1200", "left"), ("rain800", "right")])
 def test_halves_on_the_wrong_side_are_refused_and_can_be_exchanged(
     tmp_path, what, half
 ):
@@ -149,7 +149,7 @@ def test_halves_on_the_wrong_side_are_refused_and_can_be_exchanged(
     file = {"rain1200": "Rain_Heavy/train2018new/3.jpg", "rain800": "train/3.jpg"}[what]
     save(tmp_path / file, np.concatenate(halves, axis=1), quality=95)
     raw_set, checked = check(what, tmp_path)
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match="sides exchanged") as raised:
         pair_checks.refuse_exchanged_sides(raw_set, checked, tmp_path)
     message = str(raised.value)
     assert f"the {half} half is taken for the rainy one" in message

@@ -50,7 +50,7 @@ def test_a_set_is_found_in_its_layout(touch, name, prefix):
 def test_a_wrong_layout_is_one_error_with_both_trees(touch, name):
     root = touch("photographs/a.png", "photographs/b.png", "notes.txt")
     raw_set = published_sets.SETS[name]
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match="notes.txt") as raised:
         raw_sets.require_examples(raw_set, root, raw_set.find(root))
     message = str(raised.value)
     assert raw_set.tree in message and name in message

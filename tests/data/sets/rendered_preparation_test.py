@@ -33,7 +33,7 @@ def rainy_images():
 
 
 @pytest.mark.parametrize(
-    "source, rain",
+    ("source", "rain"),
     [
         ("rain:folder:clean", live_rain.Physical()),
         ("additive:folder:clean", live_rain.Additive()),
@@ -89,7 +89,7 @@ def test_the_order_of_threads_does_not_matter(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "paths, expected",
+    ("paths", "expected"),
     [
         (["/p/a/1.png", "/p/b/1.png"], ["a/1.png/0", "b/1.png/0"]),
         (["/p/ab/1.png", "/p/ac/1.png"], ["ab/1.png/0", "ac/1.png/0"]),
@@ -116,7 +116,7 @@ def test_a_photograph_that_changes_meanwhile_is_an_error(here):
 
 
 @pytest.mark.parametrize(
-    "source, fault",
+    ("source", "fault"),
     [
         ("folder:clean", "'folder:clean' renders no rain; expected one of rain:CLEAN"),
         ("sample/train", "'sample/train' renders no rain"),

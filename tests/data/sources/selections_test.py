@@ -48,7 +48,7 @@ def test_a_written_selection_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    ("text", "message"),
     [
         ("", "lines of none"),
         ("[a]\n", "lines of none"),

@@ -256,7 +256,7 @@ def test_the_numbers_of_the_report_are_those_of_the_json(analysis, report):
 
 
 @pytest.mark.parametrize(
-    "limits, verdict",
+    ("limits", "verdict"),
     [
         ([(1, 2), (1, 3)], rain_report.MORE),
         ([(-2, -1), (-4, -0.1)], rain_report.LESS),
@@ -309,7 +309,7 @@ def test_other_features_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [({"side": 191}, "192 or more"), ({"quality": 96}, "from 1 to 95, not 96")],
 )
 def test_a_form_that_cannot_be_is_refused(options, message):

@@ -63,7 +63,7 @@ def test_folders_names_and_other_sources_are_understood(here):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ((["album"], ["album"]), "album: more than one set .* NAME=SOURCE"),
         ((["clean=album"], ["pairs"], ["album"]), "clean: more than one"),

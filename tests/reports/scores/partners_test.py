@@ -10,7 +10,7 @@ from ttl_jax.reports.scores import partners
 
 
 @pytest.mark.parametrize(
-    "name, core",
+    ("name", "core"),
     [
         ("7", "7"),
         ("7_derained", "7"),

@@ -25,7 +25,7 @@ def test_rows_without_a_path_or_a_scene_name_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    ("text", "message"),
     [
         (None, "cannot be read as CSV"),
         ("", "cannot be read as CSV"),

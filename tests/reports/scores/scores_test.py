@@ -75,7 +75,9 @@ def test_any_number_of_protocols_are_scored_in_one_pass():
         assert ours["psnr"].tolist() == expected
 
 
-@pytest.mark.parametrize("num_sheets, shown", [(0, []), (1, [0]), (2, [0, 3]), (9, 4)])
+@pytest.mark.parametrize(
+    ("num_sheets", "shown"), [(0, []), (1, [0]), (2, [0, 3]), (9, 4)]
+)
 def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
     many = Examples([subject(f"deep/{i}", 10 * i) for i in range(4)], {})
     scores.score_sets(

@@ -21,7 +21,7 @@ def by_hand(panels, width, height):
 
 
 @pytest.mark.parametrize("num_panels", [2, 5])
-@pytest.mark.parametrize("width, height", [(1, 1), (7, 4), (40, 36)])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 4), (40, 36)])
 def test_the_first_window_is_that_of_the_largest_variance(num_panels, width, height):
     rng = np.random.default_rng(0)
     panels = list(rng.integers(0, 256, (num_panels, 40, 60, 3), np.uint8))
@@ -60,7 +60,9 @@ def test_ties_go_to_the_upper_left():
     assert same == [Box(5, 3, 10, 8)]
 
 
-@pytest.mark.parametrize("count, width, height", [(1, 101, 5), (1, 5, 61), (9, 30, 20)])
+@pytest.mark.parametrize(
+    ("count", "width", "height"), [(1, 101, 5), (1, 5, 61), (9, 30, 20)]
+)
 def test_windows_without_room_are_refused(count, width, height):
     image = np.zeros((60, 100, 3), np.uint8)
     with pytest.raises(ValueError, match=rf"100 x 60.*{count} close-ups of {width} x"):

@@ -59,7 +59,8 @@ def test_boxes_go_to_their_image_and_those_of_every_image_to_each():
 
 
 @pytest.mark.parametrize(
-    "methods, compared", [(["one"], ["input", "one"]), (["one", "two"], ["one", "two"])]
+    ("methods", "compared"),
+    [(["one"], ["input", "one"]), (["one", "two"], ["one", "two"])],
 )
 def test_methods_are_compared_with_each_other_a_single_one_with_the_input(
     methods, compared
@@ -72,7 +73,7 @@ def test_methods_are_compared_with_each_other_a_single_one_with_the_input(
 
 
 @pytest.mark.parametrize(
-    "close_ups, message",
+    ("close_ups", "message"),
     [
         ({"b": [Box(0, 0, 9, 9)]}, "names 'b', but the images shown are a, deep/b"),
         ({"": [Box(0, 0, 99, 9)]}, "a: .*60 x 40"),

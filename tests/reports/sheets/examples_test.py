@@ -141,8 +141,8 @@ def test_masks_at_fault_are_refused(folder):
         examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
     with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its image 12 x 14"):
         examples.attach_masks([subject("a.png")], folder("small", a=grey(0, height=9)))
+    subjects = [subject("x/a.png"), subject("y/a.png")]
     with pytest.raises(ValueError, match="images to score are named a"):
-        subjects = [subject("x/a.png"), subject("y/a.png")]
         examples.attach_masks(subjects, folder("masks", a=grey(0)))
 
 
@@ -260,7 +260,7 @@ def test_two_suffixes_of_one_stem_are_refused(folder):
 
 
 @pytest.mark.parametrize(
-    "names, message",
+    ("names", "message"),
     [
         (["ours", "ours"], "given are ours, ours; name ours otherwise"),
         (["input"], "'input' is the name of the rainy images"),

@@ -46,7 +46,7 @@ def is_white(part):
     return part.size > 0 and (part == 255).all()
 
 
-@pytest.mark.parametrize("height, width", [(50, 120), (33, 47), (321, 481)])
+@pytest.mark.parametrize(("height", "width"), [(50, 120), (33, 47), (321, 481)])
 @pytest.mark.parametrize("num_columns", [1, 3])
 def test_every_image_is_in_the_sheet_pixel_for_pixel(height, width, num_columns):
     row = noisy_row(height, width, [f"method {i}" for i in range(num_columns)])
@@ -229,7 +229,7 @@ def test_the_pdf_holds_every_image_pixel_for_pixel_and_its_writing_as_a_font(tmp
 
 
 @pytest.mark.parametrize(
-    "panels, message",
+    ("panels", "message"),
     [
         ({}, "one shape"),
         ({"a": np.zeros((5, 5, 3), np.uint8), "b": np.zeros((5, 6, 3), np.uint8)}, "6"),
@@ -243,7 +243,7 @@ def test_panels_that_do_not_fit_are_refused(panels, message):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         ({"captions": {"theirs": "1"}}, "has no theirs"),
         ({"compared": ["theirs"]}, "has no theirs"),
@@ -261,7 +261,7 @@ def test_rows_that_contradict_themselves_are_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "rows, width, message",
+    ("rows", "width", "message"),
     [
         ([], None, "at least one row"),
         ([noisy_row(), noisy_row(labels=["input"])], None, r"has \['input'\], not"),

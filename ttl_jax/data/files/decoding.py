@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
 
 # Other formats of Pillow do not hold photographs, and some start other programs.
@@ -207,7 +207,7 @@ def _check_claim(image: Image.Image, num_bytes: int) -> None:
         raise ValueError(f"it claims {num_pixels:,} pixels in {num_bytes:,} bytes")
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
@@ -230,7 +230,7 @@ def _read(
 # Pixels
 
 
-def _rawmode(image: Image.Image) -> str:
+def _rawmode(image: ImageFile.ImageFile) -> str:
     """Layout of the samples in the file, in Pillow's terms; "" if unknown."""
     args = image.tile[0].args if image.tile else ""
     rawmode = args[0] if isinstance(args, tuple) else args
@@ -292,7 +292,7 @@ def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
     """The pixels as Pillow unpacks them from another layout of the samples."""
     with _open(data) as image:
         image.tile = [
-            tile._replace(args=rawmode if is_text else (rawmode, *tile.args[1:]))
+            tile._replace(args=rawmode if is_text else (rawmode, *tile.args[1:]))  # pyright: ignore[reportOptionalSubscript]
             for tile in image.tile
             for is_text in [isinstance(tile.args, str)]
         ]
@@ -333,7 +333,7 @@ def _metadata(path: str | os.PathLike[str], image: Image.Image) -> dict[str, Any
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1, upright, if it is damaged."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001 (metadata never cost a photograph)
         return 1
     return orientation if orientation in range(1, 9) else 1

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import PIL
@@ -87,11 +87,12 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
         for path, result in results.items()
         if isinstance(result, decoding.ImageError)
     ]
-    found = {
-        os.path.realpath(path): list(result)
+    good = {
+        path: result
         for path, result in results.items()
         if isinstance(result, FileFacts)
     }
+    found = {os.path.realpath(path): list(facts) for path, facts in good.items()}
     if any(memory.get(path) != facts for path, facts in found.items()):
         # Read once more: another run may have added files meanwhile.
         _write_memory({**_read_memory(), **found})
@@ -101,7 +102,7 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
             f"{name_some(faults, '; ')}. Repair or remove them, or name the "
             "others in a list:FILE."
         )
-    return [results[path] for path in paths]
+    return [good[path] for path in paths]
 
 
 def name_some(names: Sequence[str], separator: str = ", ") -> str:
@@ -125,10 +126,10 @@ def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
         height, width, _ = load(path).shape
     except decoding.ImageError as error:
         return error
-    return FileFacts(*state, width, height)
+    return FileFacts(*state, width=width, height=height)
 
 
-def _are_facts(value) -> bool:
+def _are_facts(value) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and len(value) == len(FileFacts._fields)

@@ -65,7 +65,7 @@ class Kind:
     rows_per_element: int
     make_rows: Callable[[Any, int, transforms.View], Rows]
 
-    def names_of(self, element: Couple | Pair | Photograph) -> list[str]:
+    def names_of(self, element: Any) -> list[str]:
         """The name of each row of an element."""
         if self.rows_per_element == 1:
             return [element.name]
@@ -89,7 +89,7 @@ def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
     """Two rows of the kind couples, the rainy one first."""
     loaded = couple.rainy.load(), couple.clean.load()
     shapes = [image.shape[:2] for image in loaded]
-    side = transforms.couple_side(*shapes, size, view.scale)
+    side = transforms.couple_side(*shapes, size=size, scale=view.scale)
     crops = [transforms.equalize(image, side, size, view) for image in loaded]
     return {"image": np.stack(crops), "label": np.array([1, 0], np.float32)}
 

@@ -1,7 +1,7 @@
 """Batches for evaluation: centre crops of a fixed set."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import grain
 import numpy as np
@@ -28,7 +28,7 @@ class EvaluationData:
     def __len__(self) -> int:
         return len(self._elements)
 
-    def batches(self) -> Iterator[datasets.Rows]:
+    def batches(self) -> Generator[datasets.Rows]:
         """This process's rows of each batch, the same at every call."""
         size = self._share.batch_elements
         padded = math.ceil(len(self) / size) * size

@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
@@ -211,7 +211,7 @@ def _describe(items: Items) -> list[str]:
     return [line for item in items for line in item.describe()]
 
 
-def _rains(items: Items) -> list[Rain]:
+def _rains(items: Iterable[Item]) -> list[Rain]:
     """Each live rain of some items once."""
     return list(dict.fromkeys(rain for item in items for rain in item.rains))
 

@@ -14,6 +14,7 @@ pixels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from ttl_jax import suggestions
 from ttl_jax.data.loading import datasets, held_out
@@ -139,7 +140,7 @@ def _open_evaluation_listings(config, kind: datasets.Kind) -> dict[str, Listing]
 
 
 def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
-    opened = {
+    opened: dict[str, list[Any]] = {
         field: list(listing)
         for field, listing in _open_evaluation_listings(config, kind).items()
     }

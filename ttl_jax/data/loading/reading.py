@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import grain
 from absl import flags
@@ -55,7 +55,7 @@ class Reading:
         # A thread makes a batch: more threads than batches would be idle.
         return cls(num_workers, min(config.num_threads, prefetch), prefetch)
 
-    def read(self, batches: grain.MapDataset) -> Iterator[datasets.Rows]:
+    def read(self, batches: grain.MapDataset) -> Generator[datasets.Rows]:
         """The batches in their order, which no number here changes."""
         if self.num_workers and not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain has flags of its own for its workers

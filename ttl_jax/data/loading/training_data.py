@@ -1,7 +1,7 @@
 """Batches for training: shuffled, augmented, without end."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 import numpy as np
 from absl import logging
@@ -63,7 +63,7 @@ class TrainingData:
         }
         self._order = datasets.draw_order(cached, config.seed)
 
-    def batches(self, start_step: int) -> Iterator[datasets.Rows]:
+    def batches(self, start_step: int) -> Generator[datasets.Rows]:
         """This process's rows of global batch start_step and all that follow."""
         # Before each process takes its batches, the index counts elements of all.
         elements = self._order.map_with_index(lambda *indexed: indexed).random_map(

@@ -76,7 +76,7 @@ class Streaks(Rain):
             raise ValueError("No pairs are left to take streaks from; name others.")
 
     def fall(self, clean, surroundings, longer_side, rng):
-        pair = self.pairs[rng.integers(len(self.pairs))]
+        pair = self.pairs[int(rng.integers(len(self.pairs)))]
         return streak_bank.lay(clean, streak_bank.take_layer(*pair.load()), rng)
 
     def adapt(self, function):

@@ -23,6 +23,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -30,7 +31,7 @@ import scipy.fft
 from ttl_jax.data.rain import camera as cameras
 from ttl_jax.data.rain import raindrops, streaks
 
-Real = np.ndarray | float
+Real = Any  # a number, or an array of numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,7 @@ def render(
     ambient = ambient_light(clean) if ambient is None else np.asarray(ambient)
     if ambient.shape != (3,) or not np.all((ambient >= 0) & (ambient <= 1)):
         raise ValueError(f"Ambient light is [3] in [0, 1], not {ambient.tolist()}.")
-    alpha = cover(*clean.shape[:2], parameters, rng)
+    alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
     return composite(clean, alpha, parameters, rng, ambient)
 
 
@@ -186,7 +187,8 @@ def add(
     pixels and clipped, without veil and camera. Arguments are those of `render`.
     """
     _check(clean)
-    layer = 255 * parameters.brightness * cover(*clean.shape[:2], parameters, rng)
+    alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
+    layer = 255 * parameters.brightness * alpha
     return np.rint(np.minimum(clean + layer[..., None], 255)).astype(np.uint8)
 
 
@@ -243,7 +245,7 @@ def cover(
         return np.zeros((height, width), np.float32)
     # Blurs by spectra wrap around: a frame takes what reaches in from the other side.
     frame = math.ceil(3 * _widest_blur(parameters))
-    canvas = tuple(
+    canvas: Any = tuple(
         scipy.fft.next_fast_len(side + 2 * frame, real=True) for side in (height, width)
     )
     split = _split_depth(parameters)
@@ -251,7 +253,7 @@ def cover(
     spectrum = streaks.draw_streaks(canvas, near)
     for field in _far_fields(parameters, split):
         spectrum += streaks.draw_field(canvas, field, rng)
-    hidden = scipy.fft.irfft2(spectrum, canvas, overwrite_x=True)
+    hidden: Any = scipy.fft.irfft2(spectrum, canvas, overwrite_x=True)
     hidden = hidden[frame : frame + height, frame : frame + width]
     return -np.expm1(-np.maximum(hidden, 0))
 

@@ -47,7 +47,7 @@ def scale(layer: np.ndarray, factor: float) -> np.ndarray:
         Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR)
         for channel in np.moveaxis(layer, -1, 0)
     ]
-    return np.stack(channels, axis=-1)
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
 def wrap(layer: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:

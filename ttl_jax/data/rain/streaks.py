@@ -77,7 +77,7 @@ def draw_streaks(canvas: tuple[int, int], streaks: Streaks) -> np.ndarray:
         # Points 1.6 deviations apart blur to an even line.
         step = max(1, int(1.6 * blur))
         points = _splat(canvas, streaks.select(levels == level), step)
-        spectrum += scipy.fft.rfft2(points) * _gaussian(canvas, blur)
+        spectrum += scipy.fft.rfft2(points) * _gaussian(canvas, blur)  # pyright: ignore[reportOperatorIssue]
     return spectrum
 
 
@@ -92,7 +92,7 @@ def draw_field(
     """
     area = field.variance / field.mean
     points = rng.poisson(field.mean / area, canvas).astype(np.float32)
-    return (
+    return (  # pyright: ignore[reportReturnType]
         scipy.fft.rfft2(np.float32(area) * points)
         * _gaussian(canvas, math.hypot(field.blur, _SPREAD))
         * _motion(canvas, field.down, field.right)

@@ -212,7 +212,7 @@ def make_thumbnail(image: np.ndarray) -> np.ndarray:
 def hash_windows(thumbnail: np.ndarray) -> np.ndarray:
     """The hashes of a thumbnail uint8 [64, 64], as `Fingerprints.signs` has them."""
     windows = np.stack([_cut(thumbnail, window) for window in _WINDOWS])
-    spectra = scipy.fft.dctn(windows, axes=(1, 2))
+    spectra: np.ndarray = scipy.fft.dctn(windows, axes=(1, 2))  # pyright: ignore[reportAssignmentType]
     lowest = spectra[:, :NUM_FREQUENCIES, :NUM_FREQUENCIES].reshape(len(windows), -1)
     return np.where(lowest[:, 1:] > 0, 1, -1).astype(np.int8)
 

@@ -112,19 +112,19 @@ class Checked:
     def against(self) -> list[tuple[str, Sides]]:
         """Rainy files of pairs whose sides seem to be exchanged."""
         return [
-            (decoding.printable(example.raw.files[0]), example.sides)
-            for example in self._pairs()
-            if example.sides.vote < 0
+            (decoding.printable(example.raw.files[0]), sides)
+            for example, sides in self._pairs()
+            if sides.vote < 0
         ]
 
     def votes(self) -> dict[int, int]:
         """Number of pairs by `Sides.vote`."""
-        votes = [example.sides.vote for example in self._pairs()]
+        votes = [sides.vote for _, sides in self._pairs()]
         return {vote: votes.count(vote) for vote in (1, 0, -1)}
 
-    def _pairs(self) -> Iterator[CheckedExample]:
+    def _pairs(self) -> Iterator[tuple[CheckedExample, Sides]]:
         for examples in self.splits.values():
-            yield from (example for example in examples if example.sides)
+            yield from ((one, one.sides) for one in examples if one.sides)
 
 
 def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
@@ -157,7 +157,7 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
         pool.shutdown(cancel_futures=True)
     return Checked(
         splits,
-        [tuple(map(decoding.printable, exclusion)) for exclusion in excluded],
+        [(decoding.printable(file), decoding.printable(why)) for file, why in excluded],
         [decoding.printable(file) for file in found.others],
     )
 
@@ -171,7 +171,7 @@ def refuse_exchanged_sides(
         return
     named = [f"{root / file} ({sides})" for file, sides in against]
     if raw_set.kind == "halves":
-        other = {"left": "right", "right": "left"}[raw_set.rainy_half]
+        other = "right" if raw_set.rainy_half == "left" else "left"
         taken = f"the {raw_set.rainy_half} half is taken for the rainy one"
         remedy = f"--rainy_half {other} exchanges the halves of all files"
     else:
@@ -187,11 +187,13 @@ def refuse_exchanged_sides(
     )
 
 
-def split_halves(image: np.ndarray, rainy_half: str) -> tuple[np.ndarray, np.ndarray]:
+def split_halves(
+    image: np.ndarray, rainy_half: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The rainy and the clean half of an image [H, 2 W, C]: two of [H, W, C]."""
     width = image.shape[1] // 2
-    halves = image[:, :width], image[:, width:]
-    return halves if rainy_half == "left" else halves[::-1]
+    left, right = image[:, :width], image[:, width:]
+    return (left, right) if rainy_half == "left" else (right, left)
 
 
 def _check_one(

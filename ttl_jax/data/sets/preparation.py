@@ -89,6 +89,7 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
         written = record_writer.write(plan.name, contents, plan.source, staging)
         record_writer.publish(written, data_dir)
     index = records.read_index(folder)
+    assert index is not None  # it was published just now
     return Prepared(folder, True, _sources(index), contents.summary)
 
 
@@ -116,8 +117,8 @@ def _sources(index: records.Index) -> list[str]:
 def _require_space(name: str, needed: int, data_dir: pathlib.Path) -> None:
     free = shutil.disk_usage(data_dir).free
     if free < needed:
-        needed, free = (tqdm.tqdm.format_sizeof(size, "B") for size in (needed, free))
+        needs, has = (tqdm.tqdm.format_sizeof(size, "B") for size in (needed, free))
         raise ValueError(
-            f"{name} needs about {needed} in {data_dir}, where {free} are free; make "
+            f"{name} needs about {needs} in {data_dir}, where {has} are free; make "
             "room or name another --data_dir."
         )

@@ -253,7 +253,7 @@ def _fill(
     strata: Mapping[str, tuple[str, str]], order: Sequence[str], num_each: int
 ) -> list[str]:
     """Names in this order until each density has `num_each`; backgrounds in rounds."""
-    lacking = dict.fromkeys(DENSITIES, num_each)
+    lacking: dict[str, int] = dict.fromkeys(DENSITIES, num_each)
     remaining, drawn = list(order), []
     while any(lacking.values()):
         shown: set[str] = set()  # backgrounds of this round

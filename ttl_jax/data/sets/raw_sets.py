@@ -124,10 +124,11 @@ def find_by_patterns(
     examples: dict[str, dict[str, RawExample]] = {split: {} for split in splits}
     faults: dict[str, str] = {}
     for path in paths:
-        pattern, found = _fit(path, patterns, by_stem)
-        if pattern is None:
-            faults[path] = found
+        fit = _fit(path, patterns, by_stem)
+        if fit[0] is None:
+            faults[path] = fit[1]
             continue
+        pattern, found = fit
         split = pattern.split or _split_of(os.path.dirname(path), splits)
         if examples[split].setdefault(found.name, found) != found:
             faults[path] = f"is {found.name} a second time"

@@ -97,7 +97,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     code_path = None
 
     def __init__(self, name, image_names, splits, data_dir):
-        self.name = name  # of the instance: the class serves all sets
+        # Of the instance: the class serves all sets.
+        self.name = name  # pyright: ignore[reportAttributeAccessIssue]
         self._image_names, self._splits = image_names, splits
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -231,7 +232,7 @@ def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
     reading files waits for the disk, and rendering releases Python's lock for nine tenths
     of its time.
     """
-    num_threads = os.cpu_count()
+    num_threads = os.cpu_count() or 1
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
 
     def make_all(parts: Sequence[Part]):

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+from typing import cast
 
 from ttl_jax.data.files import decoding
 from ttl_jax.data.rain import live_rain
@@ -71,7 +72,7 @@ def _open(source: str) -> list[LivePair]:
             f"--source {source!r} renders several kinds of rain on the same photographs; "
             "make a set of each kind."
         )
-    return pairs
+    return cast(list[LivePair], pairs)
 
 
 def _describe(pairs: list[LivePair]) -> list[str]:

@@ -24,10 +24,12 @@ class Item(abc.ABC):
     """Common base of photographs and pairs.
 
     Attributes:
+      name: Name of the photograph, or of the rainy side.
       sides: The photograph itself, or the rainy and the clean side of the pair.
       rains: Rains that are rendered anew for each crop.
     """
 
+    name: str
     sides: "tuple[Photograph, ...]"
     rains: tuple[live_rain.Rain, ...] = ()
 

@@ -28,6 +28,8 @@ class Records(Source):
     the folder that the set was made from.
     """
 
+    set_name: str
+
     def __init__(self, name, path, parse):
         del parse
         super().__init__(name)

@@ -141,7 +141,7 @@ def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[d
     import tensorflow_datasets as tfds  # takes half a second
 
     _check_classes(folder)
-    builder = tfds.builder_from_directory(folder)
+    builder: Any = tfds.builder_from_directory(folder)
     encoded = {
         name: tfds.decode.SkipDecoding()
         for name, feature in builder.info.features.items()

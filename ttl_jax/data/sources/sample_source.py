@@ -74,8 +74,8 @@ def _load(name: str) -> np.ndarray:
     package, path = _PHOTOGRAPHS[name]
     # Found without importing the package, which would take a second.
     spec = importlib.util.find_spec(package)
-    file = spec and pathlib.Path(spec.submodule_search_locations[0], path)
-    if file is None or not file.is_file():
+    folders = spec and spec.submodule_search_locations
+    if not folders or not (file := pathlib.Path(folders[0], path)).is_file():
         raise ValueError(
             f"The source 'sample' needs {path} of the package {package}; "
             "pip install scikit-image scikit-learn, or name a source of your own."

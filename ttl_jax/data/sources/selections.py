@@ -17,12 +17,12 @@ from typing import NamedTuple, TypeVar
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import images
-from ttl_jax.data.sources.photographs import NoPairsError
+from ttl_jax.data.sources.photographs import Item, NoPairsError
 from ttl_jax.data.sources.source import Source
 
 _KIND = "selection:"
 
-AnyItem = TypeVar("AnyItem")
+AnyItem = TypeVar("AnyItem", bound=Item)
 
 
 class Section(NamedTuple):

@@ -3,6 +3,7 @@
 import abc
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ttl_jax.data.sources.photographs import Item, Pair, Photograph
 
@@ -39,7 +40,7 @@ class Source(abc.ABC):
     def pairs(self) -> list[Pair]:
         """Opens the pairs, as `source_names.open_pairs`."""
 
-    def open(self, field: str) -> list[Item]:
+    def open(self, field: str) -> list[Any]:
         """Opens "rainy" or "clean" photographs, or "pairs".
 
         Raises:

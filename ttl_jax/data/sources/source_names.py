@@ -25,11 +25,12 @@ skipped. If a source holds pairs, its role "rainy" or "clean" is one side of the
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from ttl_jax import suggestions, user_paths
 from ttl_jax.data.sources import derived_sources as derived
 from ttl_jax.data.sources.file_sources import Folder, List
-from ttl_jax.data.sources.photographs import ROLES, Item, Pair, Photograph
+from ttl_jax.data.sources.photographs import ROLES, Pair, Photograph
 from ttl_jax.data.sources.record_source import Records
 from ttl_jax.data.sources.sample_source import Sample
 from ttl_jax.data.sources.selections import Selection
@@ -84,7 +85,7 @@ def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
     return list(itertools.chain(*open_each(sources, "pairs").values()))
 
 
-def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Item]]:
+def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Any]]:
     """Opens several sources, and returns the items of each by its name.
 
     Args:
@@ -125,7 +126,7 @@ def parse(name: str) -> Source:
     kind, _, path = name.partition(":")
     for form, make in KINDS.items():
         if name == form or (path and form.startswith(f"{kind}:")):
-            return make(name, path, parse)
+            return make(name, path, parse)  # pyright: ignore[reportCallIssue]
     if user_paths.expand(name).is_dir():
         return Folder(name, name, parse)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."

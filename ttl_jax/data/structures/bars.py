@@ -82,9 +82,8 @@ def _lit_bars(
         light = light * (1.1 - rng.uniform(0.2, 0.7) * place * place)
     elif shape == "side":
         light = light * (1 + rng.uniform(-0.5, 0.5) * place)
-    return paint.fill(
-        coverage, color, light * paint.unevenness(*light.shape, rng, 0.25)
-    )
+    dirt = paint.unevenness(*light.shape, rng=rng, strength=0.25)
+    return paint.fill(coverage, color, light * dirt)
 
 
 def _patch(plane: _Plane, rng: np.random.Generator) -> list[float]:
@@ -122,7 +121,7 @@ def _framed(
         return part
     width = rng.uniform(2, 9)
     border = _inside(plane, bounds, width) - _inside(plane, bounds)
-    light = paint.unevenness(*border.shape, rng, 0.3)
+    light = paint.unevenness(*border.shape, rng=rng, strength=0.3)
     return paint.over(part, paint.fill(border, paint.color(rng), light))
 
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageFilter
 def fill(coverage: np.ndarray, color: np.ndarray, light: np.ndarray) -> np.ndarray:
     """The layer of a coverage [H, W] in a colour under a light [H, W]."""
     layer = np.empty((4, *coverage.shape), np.float32)
-    for plane, channel in zip(layer, color.tolist(), strict=False):
-        np.clip(light * channel, 0, 1, out=plane)
+    for i, channel in enumerate(color.tolist()):
+        np.clip(light * channel, 0, 1, out=layer[i])
     layer[:3] *= coverage
     layer[3] = coverage
     return layer

@@ -75,7 +75,7 @@ def _varied(color, count: int, rng: np.random.Generator, spread: float) -> np.nd
 
 def wires(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Power lines that sag between masts out of sight, or cables that hang down."""
-    count, reach = rng.integers(1, 9), math.hypot(height, width)
+    count, reach = int(rng.integers(1, 9)), math.hypot(height, width)
     angle = math.pi / 2 + paint.slant(rng) if rng.random() < 0.5 else rng.normal(0, 0.3)
     t = np.linspace(-0.7, 0.7, 28)
     spread = rng.uniform(4, 0.6 * height / count + 5)

@@ -51,7 +51,7 @@ class Cover(NamedTuple):
     too_few: dict[Hashable, int]
 
 
-def cover(real: FeatureSet, others: Mapping[Hashable, FeatureSet], seed: int) -> Cover:
+def cover(real: FeatureSet, others: Mapping[Any, FeatureSet], seed: int) -> Cover:
     """Returns coverage and density of a real set by others, with equal sample sizes.
 
     Each of `NUM_DRAWS` draws splits the real scenes into two random halves and draws as
@@ -79,7 +79,9 @@ def cover(real: FeatureSet, others: Mapping[Hashable, FeatureSet], seed: int) ->
         return standardise(of_set.features[indices], real.features)
 
     references = [sample(real, order[:num]) for order in orders]
-    drawn = {None: [sample(real, order[num : 2 * num]) for order in orders]}
+    drawn: dict[Hashable, list[np.ndarray]] = {
+        None: [sample(real, order[num : 2 * num]) for order in orders]
+    }
     for key, other in enough.items():
         drawn[key] = [
             sample(other, _draw_scenes(other.scenes, seed, draw)[:num])

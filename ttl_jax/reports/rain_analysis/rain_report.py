@@ -77,11 +77,12 @@ def _contrasts(analysis: Mapping[str, Any]) -> Iterator[str]:
 
 def _verdict(contrasts: Sequence[Mapping[str, Any] | None]) -> str:
     """What the intervals of all forms agree on."""
-    if any(contrast is None or contrast["low"] is None for contrast in contrasts):
+    known = [one for one in contrasts if one is not None and one["low"] is not None]
+    if len(known) < len(contrasts):
         return TOO_FEW if any(contrasts) else "-"
-    if all(contrast["low"] > 0 for contrast in contrasts):
+    if all(contrast["low"] > 0 for contrast in known):
         return MORE
-    return LESS if all(contrast["high"] < 0 for contrast in contrasts) else UNDECIDED
+    return LESS if all(contrast["high"] < 0 for contrast in known) else UNDECIDED
 
 
 def _sets(analysis: Mapping[str, Any]) -> Iterator[str]:

@@ -5,6 +5,7 @@ runs by seed. `training.runs` writes it.
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ class Row(NamedTuple):
         return f"{self.name} seed {seed}"
 
 
-def read(workdir: str | pathlib.Path) -> list[Row]:
+def read(workdir: str | os.PathLike[str]) -> list[Row]:
     """Returns the rows of an ablation.
 
     Raises:
@@ -75,7 +76,7 @@ def read(workdir: str | pathlib.Path) -> list[Row]:
         ) from error
 
 
-def check_finished(rows: Sequence[Row], workdir: str | pathlib.Path) -> None:
+def check_finished(rows: Sequence[Row], workdir: str | os.PathLike[str]) -> None:
     """Checks that every run was trained to its end.
 
     Raises:
@@ -152,7 +153,7 @@ def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, An
 def _by_seed(row: Row, methods: Mapping) -> pd.DataFrame:
     """The means of a row's runs: seeds by metrics."""
     runs = {seed: methods[row.method(seed)] for seed in row.runs}
-    return pd.DataFrame.from_dict(runs, orient="index")[_metrics_of(methods)]
+    return pd.DataFrame.from_dict(runs, orient="index").loc[:, _metrics_of(methods)]
 
 
 def _metrics_of(methods: Mapping) -> list[str]:
@@ -161,12 +162,12 @@ def _metrics_of(methods: Mapping) -> list[str]:
     return [metric for metric in known if metric != "psnr_gain"]
 
 
-def _means_and_spreads(values: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+def _means_and_spreads(values: pd.DataFrame) -> dict[str, dict[str, Any]]:
     if values.empty:
         return {}
     spread = values.std() if len(values) > 1 else dict.fromkeys(values)
     return {
-        key: {"mean": mean, "spread": spread[key]}
+        str(key): {"mean": mean, "spread": spread[key]}
         for key, mean in values.mean().items()
     }
 

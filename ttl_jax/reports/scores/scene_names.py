@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -56,5 +57,5 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
         raise ValueError(
             f"{file} must have the columns path and scene, and a row for each image."
         )
-    rows = table.fillna("").itertuples(index=False)
+    rows: Any = table.fillna("").itertuples(index=False)
     return SceneNames({row.path: row.scene for row in rows if row.path and row.scene})

@@ -145,6 +145,7 @@ class Unreferenced:
         # Baselines have no windows.
         if hasattr(restorer, "restore_windows") and len(restorer.plan(*size)) > 1:
             seams = agreement.measure_seams(restorer.restore_windows(rainy), size)
+            assert seams is not None  # neighbouring windows overlap
             values |= {"seam": seams.mean, "seam_high": seams.high}
         return values
 
@@ -198,7 +199,7 @@ def score_sets(
 def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Returns a table of scores, with its columns in their order."""
     frame = pd.DataFrame(rows)
-    return frame[[*KEYS, *(metric for metric in METRICS if metric in frame)]]
+    return frame.loc[:, [*KEYS, *(metric for metric in METRICS if metric in frame)]]
 
 
 def _readable(examples: Examples, set_name: str) -> Iterator[Example]:
@@ -230,8 +231,11 @@ def score(
     """
     further = unreferenced.measure(example)
     rows = []
-    for protocol in [NO_TARGET] if example.target is None else protocols:
-        referenced = {} if example.target is None else _compare(example, protocol)
+    target = example.target
+    for protocol in [NO_TARGET] if target is None else protocols:
+        referenced = (
+            {} if target is None else _compare(example.restored, target, protocol)
+        )
         for method in example.restored:
             values = referenced.get(method, {}) | further[method]
             _check_finite(values, example.name, method)
@@ -249,11 +253,13 @@ def _check_finite(values: Mapping[str, float], image: str, method: str) -> None:
             )
 
 
-def _compare(example: Example, protocol: str) -> dict[str, dict[str, float]]:
+def _compare(
+    images: Mapping[str, np.ndarray], target: np.ndarray, protocol: str
+) -> dict[str, dict[str, float]]:
     """PSNR, SSIM and gain of every method."""
     found = {}
-    for method, restored in example.restored.items():
-        pair = restored[np.newaxis], example.target[np.newaxis]
+    for method, restored in images.items():
+        pair = restored[np.newaxis], target[np.newaxis]
         found[method] = {
             "psnr": image_quality.psnr(*pair, protocol).item(),
             "ssim": image_quality.ssim(*pair, protocol).item(),
@@ -275,14 +281,15 @@ def summarize(scores: pd.DataFrame) -> dict:
       has "psnr_to_best" with the same entries and "method", the best.
     """
     summary: dict = {}
-    for (set_name, protocol), group in scores.groupby(["set", "protocol"], sort=False):
+    groups: Any = scores.groupby(["set", "protocol"], sort=False)
+    for (set_name, protocol), group in groups:
         summary.setdefault(set_name, {})[protocol] = _summarize_methods(group)
     return summary
 
 
 def _summarize_methods(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Means and comparisons of one set under one protocol, by method."""
-    by_method = dict(iter(scores.groupby("method", sort=False)))
+    by_method: dict[Any, Any] = dict(iter(scores.groupby("method", sort=False)))
     metrics = [metric for metric in METRICS if metric in scores]
     found = {
         method: {

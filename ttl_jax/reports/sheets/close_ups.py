@@ -1,7 +1,7 @@
 """Where images of one scene differ: the windows that a comparison enlarges."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def most_different(
     """
     # n² times the variance, in integers, so that sums and ties are exact.
     total = sum(panel.astype(np.int64) for panel in panels)
-    squares = sum(panel.astype(np.int64) ** 2 for panel in panels)
+    squares: Any = sum(panel.astype(np.int64) ** 2 for panel in panels)
     variance = (len(panels) * squares - total**2).sum(axis=-1)
     integral = np.pad(variance.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     tops, lefts = (size // 20 for size in variance.shape)

@@ -54,8 +54,10 @@ def _make_row(
     protocol: str | None,
     with_names: bool,
 ) -> SheetRow:
-    if not isinstance(close_ups, int):
-        close_ups = [
+    if isinstance(close_ups, int):
+        boxes = close_ups
+    else:
+        boxes = [
             box
             for name in (EVERY_IMAGE, example.name)
             for box in close_ups.get(name, ())
@@ -69,21 +71,23 @@ def _make_row(
             )
         panels[TARGET] = example.target
         if protocol:
-            captions = _captions(example, protocol)
+            captions = _captions(example.restored, example.target, protocol)
     return SheetRow(
         panels,
         captions,
         name=example.name if with_names else "",
-        close_ups=close_ups,
+        close_ups=boxes,
         compared=methods if len(methods) > 1 else [INPUT, *methods],
     )
 
 
-def _captions(example: Example, protocol: str) -> dict[str, str]:
+def _captions(
+    images: Mapping[str, np.ndarray], target: np.ndarray, protocol: str
+) -> dict[str, str]:
     """The scores of each image; the target, which has none, gets their names."""
     captions = {TARGET: "PSNR / SSIM"}
-    for method, restored in example.restored.items():
-        pair = restored[np.newaxis], example.target[np.newaxis]
+    for method, restored in images.items():
+        pair = restored[np.newaxis], target[np.newaxis]
         psnr = image_quality.psnr(*pair, protocol).item()
         ssim = image_quality.ssim(*pair, protocol).item()
         captions[method] = f"{psnr:.2f} / {ssim:.4f}"

@@ -120,7 +120,9 @@ class Examples:
             target = subject.target and subject.target()
             scene = subject.scene or subject.name
             if subject.scene is None and target is not None:
-                scene = hashlib.sha256(np.ascontiguousarray(target)).hexdigest()[:16]
+                scene = hashlib.sha256(np.ascontiguousarray(target).data).hexdigest()[
+                    :16
+                ]
             mask = subject.rain_mask and subject.rain_mask()
             yield Example(subject.name, scene, restored, target, mask)
 
@@ -212,7 +214,7 @@ class ResultFolders:
                 name,
                 sizes[path],
                 functools.partial(decoding.read_rgb8, rainy_paths[name]),
-                target and functools.partial(decoding.read_rgb8, path),
+                functools.partial(decoding.read_rgb8, path) if target else None,
             )
             for name, path in first.items()
         ]

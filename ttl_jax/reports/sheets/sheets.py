@@ -11,6 +11,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -66,8 +67,10 @@ class SheetRow:
             raise ValueError(
                 f"A row of {list(self.panels)} has no {', '.join(sorted(unknown))}."
             )
-        boxes = () if isinstance(self.close_ups, int) else self.close_ups
-        count = len(boxes) or self.close_ups or 0
+        if isinstance(self.close_ups, int):
+            boxes, count = (), self.close_ups
+        else:
+            boxes, count = self.close_ups, len(self.close_ups)
         if not 0 <= count <= len(CLOSE_UP_COLOURS):
             raise ValueError(
                 f"A row has 0 to {len(CLOSE_UP_COLOURS)} close-ups, not {count}."
@@ -136,7 +139,7 @@ def write_sheet(
         encoding.write_image(path, make_sheet(rows, panel_width=panel_width))
         return
     # Publishers ask for TrueType; and each picture is embedded as it is.
-    options = {"pdf.fonttype": 42, "image.composite_image": False}
+    options: Any = {"pdf.fonttype": 42, "image.composite_image": False}
     with matplotlib.rc_context(options), atomic_files.atomic_file(path) as stream:
         page = _draw(rows, panel_width)
         page.savefig(stream, format="pdf", metadata={"CreationDate": None})
