@@ -206,7 +206,7 @@ class _Progress:
             yield window
 
 
-def _count_fitting_pixels(encoder: nnx.Module) -> int:
+def _count_fitting_pixels(encoder: models.AGLFEncoder) -> int:
     """Returns the size of an image that takes `MEMORY_LIMIT` to restore, in pixels.
 
     Features grow with the pixels. Dense attention also holds a map of all pairs of its
