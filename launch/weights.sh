@@ -33,5 +33,5 @@ if [[ ! -f runs/hard/report.csv ]]; then
     --clean list:runs/lists/clean_train.txt --output runs/hard
 fi
 "$python" -m ttl_jax.main --config=configs/hard_negatives.py --workdir=runs/shipped
-"$python" launch/average_weights.py runs/shipped/hard_negatives shipped@0.1 \
+"$python" -m ttl_jax.pack runs/shipped/hard_negatives --overwrite \
   --output ttl_jax/weights/derain.safetensors
