@@ -94,3 +94,8 @@ def test_fields_are_set_and_checked():
         config_files.load("derain", {"encoder": {"widht": 1}})
     with pytest.raises(ValueError, match="config.num_steps='many'"):
         config_files.load("derain", {"num_steps": "many"})
+
+
+def test_a_preset_may_be_a_path(elsewhere):
+    (elsewhere / "mine.py").write_text("def get_config(preset):\n    return preset\n")
+    assert config_files.find("mine.py:/photos/a:b")[1] == "/photos/a:b"

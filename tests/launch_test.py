@@ -201,7 +201,7 @@ def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
     assert missing.returncode == 1 and "there is no folder" in missing.stderr
     assert missing.stderr.count("\n") == 1
     suffix = run_rain_sheet("--rows", "1", "--output", tmp_path / "s.xyz")
-    assert suffix.returncode == 1 and "s.xyz: a sheet is written as" in suffix.stderr
+    assert suffix.returncode == 1 and "s.xyz: a sheet's suffix must be" in suffix.stderr
     assert suffix.stderr.count("\n") == 1
     none = run_rain_sheet("--rows", "0", "--output", "s.png")
     assert none.returncode == 2 and "--rows is 0; expected 1 or more" in none.stderr

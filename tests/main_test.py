@@ -226,9 +226,17 @@ def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_pa
         ("pipeline", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),
         ("recog", "--config=configs/recog.py:smal", "Unknown preset 'smal'"),
         ("pipeline", "--config.recog.run=other", "keep their names"),
-        ("recog", "--config.encoder.local_kernel=4", "needs odd sides, not (4, 4)"),
+        (
+            "recog",
+            "--config.encoder.local_kernel=4",
+            "needs odd sides, with a centre pixel, not (4, 4)",
+        ),
         ("scratch", "--config.crop_size=10", "needs at least 11 pixels"),
-        ("recog", "--config=configs/nope.py", "No such file or directory"),
+        (
+            "recog",
+            "--config=configs/nope.py",
+            "There is no config file 'configs/nope.py'",
+        ),
         ("recog", "--workdir=/dev/null/runs", "Not a directory"),
     ],
 )

@@ -33,7 +33,7 @@ def test_audit_writes_what_to_exclude(album, tmp_path, capsys, monkeypatch):
     )
     lines = (output / "exclude.txt").read_text().splitlines()
     assert [line for line in lines if line[0] != "#"] == [f"{album}/train/1.png"]
-    assert "1 couples show the same picture" in capsys.readouterr().out
+    assert "1 pairs show the same picture" in capsys.readouterr().out
     assert len(json.loads((output / "audit.json").read_text())["groups"]) == 1
 
 

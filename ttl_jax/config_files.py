@@ -51,9 +51,7 @@ def find(name: str) -> tuple[pathlib.Path, str | None]:
     Raises:
       ValueError: If there is no such file.
     """
-    text, colon, preset = name.rpartition(":")
-    if not colon or "/" in preset or preset.endswith(".py"):
-        text, preset = name, ""
+    text, _, preset = name.partition(":")
     own = _own_folder()
     named = user_paths.expand(text)
     own_file = own / named.with_suffix(".py").name
