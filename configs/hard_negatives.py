@@ -21,7 +21,7 @@ _FOUND = "folder:runs/hard"
 
 def get_config(preset=None):
     config = local_sums.get_config(preset)
-        config.run = "hard_negatives"
+    config.run = "hard_negatives"
     pairs = config.pairs[0]
     config.pairs = (*config.pairs, f"streaks:{pairs} on {_FOUND}", f"identity:{_FOUND}")
     config.pairs_weights = (0.45, 0.2, 0.06, 0.07, 0.06, 0.05, 0.05, 0.06)

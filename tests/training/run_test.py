@@ -7,7 +7,7 @@ import pytest
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import run, runs
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 
 def test_a_run_makes_its_stage_and_opens_its_images_once(
@@ -30,13 +30,13 @@ def test_a_run_makes_its_stage_and_opens_its_images_once(
 
 
 def test_trained_modules_have_the_saved_weights(photographs, tmp_path, key):
-    (run,) = runs.train(toy_stage.get_config(photographs), tmp_path)
-    assert run.directory == tmp_path / "toy"
-    assert set(run.evaluation) == {"photographs/mean"}
+    (finished,) = runs.train(toy_stage.get_config(photographs), tmp_path)
+    assert finished.directory == tmp_path / "toy"
+    assert set(finished.evaluation) == {"photographs/mean"}
     image = jax.random.uniform(key, (2, 4, 4, 3))
     weights = trained.load(tmp_path / "toy")[0]["encoder"]
     expected = np.asarray(image) @ weights["linear.kernel"] + weights["linear.bias"]
-    modules = run.modules
+    modules = finished.modules
     assert set(modules) == {"encoder"}
     np.testing.assert_allclose(
         modules["encoder"](image), expected, rtol=1e-5, atol=1e-6
