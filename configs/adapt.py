@@ -10,7 +10,7 @@ are laid on the clean ones. This gives pairs with your rain on your scenes. In t
 to leave photographs as they are.
 
 Paper: none; ttl_jax/stages/adapt.py explains the method.
-Expect: README, "Adapt to your own photographs".
+Expect: configs/README.md, "Adapt to your own photographs".
 Time: 2.5 s a step on one CPU core beside other work (crops of 64, batch 8).
 """
 

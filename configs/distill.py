@@ -9,7 +9,7 @@ It reads the runs `recog` and `recon` of the same --workdir and preset.
 Paper: section Knowledge Distillation for Reducing Model Size, Eqs. 3-5.
 Expect: Eq. 3 cannot fall below `direct_floor`, half the squared distance between the
 features of the two teachers. It fell from 2.70 to 0.93 in 800 steps, with a floor of 0.89
-(README, "What was measured").
+(configs/README.md, "What was measured of the stages").
 Time: 0.9 s a step on 2 CPU cores (small, crops of 64, batch 8).
 """
 

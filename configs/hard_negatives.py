@@ -10,7 +10,7 @@ rain-free photographs, with streaks and without. Training starts again from the 
 rain. The shipped weights are those after 810 of the 1,200 updates.
 
 Paper: none; it does not mention the effect on photographs without rain.
-Expect: ttl_jax/weights/MODEL_CARD.md, "Figures".
+Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.2".
 Time: as `configs/local_sums.py`.
 """
 

@@ -14,7 +14,7 @@ keep such structures, with rain and without. `configs/hard_negatives.py` goes on
 trains another row of the comparison of sums in ttl_jax/weights/MODEL_CARD.md.
 
 Paper: none; it does not mention large photographs.
-Expect: ttl_jax/weights/MODEL_CARD.md, "Sums".
+Expect: ttl_jax/weights/MODEL_CARD.md, "At camera size".
 Time: 3 s a step on one CPU core (small), after compiling four crop sizes for 6 minutes.
 """
 

@@ -9,7 +9,7 @@ Some fields, such as num_steps and learning_rate, exist per stage only.
 --config.teachers="('recog',)" trains a row of Table 3, in runs with names of their own.
 
 Paper: Fig. 3.
-Expect: README, "What was measured".
+Expect: configs/README.md, "What was measured of the stages".
 Time: the sum of the stages'; see their files.
 """
 

@@ -4,7 +4,8 @@
         --config.clean=folder:/photos/clean
 
 Paper: section Detail-Recovering Representation Learning, Eq. 2.
-Expect: +2.2 dB over the blurred image after 800 steps (README, "What was measured").
+Expect: +2.2 dB over the blurred image after 800 steps (configs/README.md, "What was
+measured of the stages").
 Time: 0.7 s a step on 2 CPU cores (small, crops of 64, batch 8).
 """
 

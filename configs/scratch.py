@@ -8,7 +8,7 @@ for a random one. Compare it with `derain` at equal steps, and at the steps of a
 stages together.
 
 Paper: section Ablation Study, "Effectiveness of transfer tasks".
-Expect: README, "What was measured".
+Expect: configs/README.md, "The paper's claim, tested".
 Time: as derain.
 """
 

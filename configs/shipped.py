@@ -11,7 +11,7 @@ that were tried are in ttl_jax/weights/MODEL_CARD.md. Training uses training sce
 choices were made on validation scenes.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
-Expect: ttl_jax/weights/MODEL_CARD.md, "Figures".
+Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.1".
 Time: the first three stages an hour on 2 CPU cores; derain 7 minutes on a shared H200 (15
 to 30 ms a step, with --config.derain.num_workers=7), over a day on 2 CPU cores; tuned half
 an hour on one core.

@@ -69,7 +69,7 @@ FIELDS = {
     "stage": Field("", shared=False),  # file of ttl_jax/stages, or a module of your own
     "run": Field("", shared=False),  # folder in --workdir; empty: named by the stage
     "seed": Field(0, NOT_NEGATIVE),
-    # Data. README, "Your own photographs", lists the sources.
+    # Data. ttl_jax/data/README.md lists the sources.
     "dataset": Field("", shared=False),  # couples, clean, rainy, pairs or unpaired
     "rainy": Field(("sample/train",), SOURCES),  # real rainy photographs
     "clean": Field(("sample/train",), SOURCES),  # rain-free photographs

@@ -2,8 +2,8 @@
 
 `PRESETS[name]["encoder"]` holds all arguments of `ttl_jax.models.AGLFEncoder`, and
 `PRESETS[name]["decoder"]` those of `ttl_jax.models.ImageDecoder` that the encoder does not
-fix. `paper` follows the paper; the others are networks for use, by size. README,
-"Networks", lists their sizes.
+fix. `paper` follows the paper; the others are networks for use, by size.
+configs/README.md, "Presets and sizes of networks", lists their sizes.
 
 This module imports nothing, so that configs start quickly.
 """
