@@ -73,6 +73,7 @@ def test_index_leads_to_runs_that_restore(ablation):
             assert metadata["evaluation"]["pairs/psnr"] > 0
 
 
+@pytest.mark.slow
 def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
     ablation, photographs, tmp_path
 ):
