@@ -105,6 +105,7 @@ def test_restored_photograph_keeps_name_and_size_and_scores_are_written(
     assert len(list((scores / "sheets").rglob("*.png"))) == 1
 
 
+@pytest.mark.slow
 def test_weights_are_packed_adapted_and_restored_with(chain, photographs, tmp_path):
     packed = tmp_path / "mine.safetensors"
     run("pack", chain / "derain", "--output", packed)
@@ -164,6 +165,7 @@ def test_fifth_stage_is_one_stage_file_and_one_config(photographs, tmp_path):
     assert metadata["evaluation"]["photographs/mse"] > 0
 
 
+@pytest.mark.slow
 def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(
     photographs, tmp_path
 ):

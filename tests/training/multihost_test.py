@@ -338,6 +338,7 @@ def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
         assert metadata["skipped_steps"] == [3, 15]
 
 
+@pytest.mark.slow
 def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path):
     _, flags = of_steps(photographs, 100_000, checkpoint_every=100_000)
     processes = start_two(tmp_path, photographs, *flags)
