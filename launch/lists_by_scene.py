@@ -6,12 +6,12 @@ PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
 rainy_unpaired, clean) and scene; paths are relative to it. The clean partner of
 FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*, and what lies in paired/ is in lists of pairs
 alone. All images of a scene fall into the same part, whatever their collection, or a
-network would be tested on what it was trained on. Of the scenes of each collection an
-eighth is for validation (a recipe is chosen by them), a fifth for test (looked at when all
-is chosen), in an order by the SHA-256 of their names: the same on every machine. A
-collection is a dataset, and of that what has the same prefix in its scenes, as `bsd` in
-`bsd:100039`: photographs that are added later as a collection of their own do not move
-earlier scenes from one part to another. What is
+network would be tested on what it was trained on. In each collection
+an eighth of the scenes is for validation (it chooses the recipe), and a fifth is for testing
+(scored once, at the end). The SHA-256 of the names orders the scenes, so the lists are the
+same on every machine. A collection is a dataset, or the part of it whose scenes have one
+prefix, as `bsd` in `bsd:100039`. Photographs that are added later as a new collection
+therefore do not move earlier scenes to another part. What is
 for testing only comes as `pairs_test_only_SET`, `rainy_test_only` and so on; the two halves
 of one source, which trained weights are adapted to, as `rainy_adapt_1` and
 `rainy_adapt_2`. Files that are no photographs are left out, by name. Each list is a source:

@@ -28,7 +28,6 @@ from configs import recon, scratch
 from ttl_jax.benchmarks import timing
 from ttl_jax.data.loading import pipeline
 from ttl_jax.data.sources import source_names
-from ttl_jax.data.sources.photographs import Pair
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import loop, sharding, state, train_log
 
@@ -198,11 +197,10 @@ def _make_loop(config, field: str) -> Callable[[], int]:
         rows = []
         for i in rng.integers(len(elements), size=config.batch_size):
             item, where, is_mirrored = elements[i], rng.random(2), rng.random() < 0.5
-            sides = (item.rainy, item.clean) if isinstance(item, Pair) else (item,)
             rows.append(
                 [
                     _crop(side.name, config.crop_size, where, is_mirrored)
-                    for side in sides
+                    for side in item.sides
                 ]
             )
         np.stack(rows)
