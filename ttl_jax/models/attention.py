@@ -109,6 +109,8 @@ class LocalChannelAttention(ChannelAttention):
 
     def _attend(self, query, key, value) -> jax.Array:
         """Applies the maps of the cells around each pixel to the values [N, H, W, C]."""
+        if max(value.shape[1:3]) <= (2 * self.radius + 1) * self.cell:
+            return super()._attend(query, key, value)  # every box is the whole image
         maps = self._maps(*self._sums(query, key))
         rows = jnp.einsum(
             "iy,nyxhde->nixhde",
@@ -128,22 +130,19 @@ class LocalChannelAttention(ChannelAttention):
             )
             for part in (query, key)
         )
-        sides = {"p": self.cell, "q": self.cell, "d": self.head_width}
-        cells = (
+        query, key = (
             einops.rearrange(
-                part, "n (y p) (x q) (heads d) -> n y x (p q) heads d", **sides
+                part,
+                "n (y p) (x q) (heads d) -> n y x (p q) heads d",
+                p=self.cell,
+                q=self.cell,
+                d=self.head_width,
             )
             for part in (query, key)
         )
-        products = _sum_of_products("nyxlhd,nyxlhe->nyxhde", *cells)
+        products = _sum_of_products("nyxlhd,nyxlhe->nyxhde", query, key)
         squares = (
-            einops.reduce(
-                jnp.square(part.astype(products.dtype)),
-                "n (y p) (x q) (heads d) -> n y x heads d",
-                "sum",
-                **sides,
-            )
-            for part in (query, key)
+            jnp.square(part.astype(products.dtype)).sum(axis=3) for part in (query, key)
         )
         boxes = [
             _box_matrix(num_cells, self.radius) for num_cells in products.shape[1:3]
@@ -174,8 +173,8 @@ def _weights_of_rows(height: int, cell: int) -> np.ndarray:
 def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
     """Applies maps that are interpolated along each row of pixels.
 
-    Between two cell centres, the pixels of a row share two maps. One product applies both:
-    the maps side by side, times the values weighted for each map.
+    Between two cell centres, the pixels of a row share two maps. Each map is applied to all
+    of them in one product, and the results are mixed: of the forms tried, the fastest.
 
     Args:
       rows: Maps of each row of pixels at the cell centres, [N, H, cells, heads, d, d].
@@ -193,12 +192,14 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
     )
     # Beyond the first and the last centre both maps are the same.
     rows = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2)
-    maps = jnp.concatenate([rows[:, :, :-1], rows[:, :, 1:]], axis=-1)
-    right = (np.arange(cell) + cell // 2 + 0.5) / cell - 0.5  # weight of the right map
-    right = right.astype(value.dtype)[None, None, None, :, None, None]
-    weighted = jnp.concatenate([value * (1 - right), value * right], axis=-1)
+    left, right = (
+        jnp.einsum("nixhde,nixqhe->nixqhd", maps, value)
+        for maps in (rows[:, :, :-1], rows[:, :, 1:])
+    )
+    weight = (np.arange(cell) + cell // 2 + 0.5) / cell - 0.5  # of the right map
+    weight = weight.astype(value.dtype)[None, None, None, :, None, None]
     mixed = einops.rearrange(
-        jnp.einsum("nixhde,nixqhe->nixqhd", maps, weighted),
+        left * (1 - weight) + right * weight,
         "n i x q heads d -> n i (x q) (heads d)",
     )
     return mixed[:, :, before : before + width]
