@@ -1,5 +1,6 @@
 """The command that restores photographs, with a stand-in for the network."""
 
+import base64
 import errno
 import os
 import pathlib
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from tests import pictures
 from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.data.files import decoding, encoding
-from ttl_jax.inference import restorer
+from ttl_jax.inference import file_jobs, output_log, restorer
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def photograph(name, level=100):
 def levels(folder):
     return {
         path.relative_to(folder).as_posix(): decoding.read_image(path).array.max()
-        for path in pathlib.Path(folder).rglob("*.*")
+        for path in pathlib.Path(folder).rglob("[!.]*.*")
     }
 
 
@@ -89,7 +91,7 @@ def test_existing_targets_are_skipped_and_counted(loaded, capsys):
     assert "Skipping 1 of 2" in capsys.readouterr().out
     assert derain.main(["in", "--output", "out"]) == 0
     assert "Skipping 2 of 2" in capsys.readouterr().out
-    assert len(loaded) == 1  # nothing left to do, nothing loaded
+    assert loaded == [None, None]  # also to see by which weights it was made
 
 
 def test_overwrite_restores_again(loaded):
@@ -105,7 +107,7 @@ def test_a_bad_file_is_reported_at_the_end_with_status_1(loaded, capsys):
     assert derain.main(["in", "--output", "out"]) == 1
     assert levels("out") == {"b.png": 254}
     printed = capsys.readouterr()
-    assert "Restored 1 photographs" in printed.out
+    assert "Restored 1 photograph into out" in printed.out
     assert "1 failed:\n  in/a.png cannot be read" in printed.err
 
 
@@ -165,11 +167,11 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     assert 0 < len(done) < 40
     assert f"Restored {len(done)} photographs into out" in printed.out
     assert printed.err.startswith("Ending after the current window; a second")
-    assert f"{40 - len(done)} photographs are left; the same command" in printed.err
+    assert f"{40 - len(done)} photographs left; the same command" in printed.err
     monkeypatch.setattr(os, "kill", None)
     assert derain.main(["in", "--output", "out"]) == 0
     assert levels("out") == {f"{level}.png": 255 - level for level in range(40)}
-    assert not list(pathlib.Path("out").glob(".*"))
+    assert [path.name for path in pathlib.Path("out").glob(".*")] == [output_log.NAME]
 
 
 def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd):
@@ -190,7 +192,7 @@ def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd)
     monkeypatch.setattr(restorer.Restorer, "from_checkpoint", lambda _: network)
     assert derain.main(["a.png", "--output", "out"]) == 143
     assert len(computed) == 2 and len(network.plan(2000, 2000)) > 4
-    assert "1 photographs are left; the same command" in capfd.readouterr().err
+    assert "1 photograph left; the same command" in capfd.readouterr().err
     assert not pathlib.Path("out").exists()
 
 
@@ -198,14 +200,14 @@ def test_a_full_disk_ends_it_with_one_line(loaded, capsys, monkeypatch):
     for level in range(30):
         photograph(f"in/{level}.png", level)
 
-    def write(*_):
+    def write(*_, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(encoding, "write_image", write)
         assert derain.main(["in", "--output", "out"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "cannot be written: No space left on device. 30 photographs are left" in line
+    assert "cannot be written: No space left on device. 30 photographs left" in line
     assert derain.main(["in", "--output", "out"]) == 0
     assert len(levels("out")) == 30
 
@@ -240,6 +242,11 @@ def test_speed_is_reported_without_the_start(
     [
         (["nowhere"], "nowhere does not exist"),
         (["film.mp4"], "film.mp4 is not a photograph; supported are .png"),
+        ([""], "An input is empty"),
+        (["in", "--checkpoint", ""], "expected a path, not an empty text"),
+        (["in", "--quality", "0"], "expected a whole number from 1 to 100, not '0'"),
+        (["in", "--suffix", "a/b"], "--suffix a/b must not contain /"),
+        (["-"], "standard input only in IN OUT"),
         (["in", "--checkpoint", "missing"], "missing holds no checkpoint"),
         (["in", "--strength", "1.5"], "expected a number from 0 to 1, not '1.5'"),
         (["in", "--strength", "nan"], "expected a number from 0 to 1, not 'nan'"),
@@ -252,8 +259,163 @@ def test_mistakes_end_with_one_line_and_status_2(loaded, capsys, arguments, mess
     with pytest.raises(SystemExit) as caught:
         derain.main([*arguments, "--output", "out"])
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
     assert not pathlib.Path("out").exists()
+
+
+# One photograph and a name
+
+
+def test_one_photograph_goes_to_the_name_given(loaded, capsys):
+    photograph("a.png", 1)
+    assert derain.main(["a.png", "deep/b.tif"]) == 0
+    assert levels(".") == {"a.png": 1, "deep/b.tif": 254}
+    with pytest.raises(SystemExit):
+        derain.main(["a.png", "deep/b.tif"])
+    assert "deep/b.tif exists; --overwrite replaces it" in capsys.readouterr().err
+    photograph("a.png", 2)
+    assert derain.main(["a.png", "deep/b.tif", "--overwrite"]) == 0
+    assert levels("deep") == {"b.tif": 253}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.png"], "name a folder by --output DIR"),
+        (["a.png", "b.png", "c.png"], "name a folder by --output DIR"),
+        (["gone.png", "b.png"], "gone.png does not exist"),
+        (["folder", "b.png"], "folder is a folder; name a photograph"),
+        (["a.png", "folder"], "folder is a folder; name it by --output folder"),
+        (["a.png", "a.png"], "a.png is the photograph itself"),
+        (["a.png", "./a.png"], "a.png is the photograph itself"),
+        (["a.png", "b.mp4"], "unknown suffix '.mp4'"),
+        (["a.png", ""], "unknown suffix ''"),
+        (["a.png", "b.png", "--suffix", "_x"], "--suffix and --watch need --output"),
+    ],
+)
+def test_mistakes_in_two_names_are_named(loaded, capsys, arguments, message):
+    photograph("a.png", 1)
+    pathlib.Path("folder").mkdir()
+    with pytest.raises(SystemExit) as caught:
+        derain.main(arguments)
+    assert caught.value.code == 2 and message in capsys.readouterr().err
+    assert levels(".") == {"a.png": 1}
+
+
+def test_standard_input_and_output_stand_for_files(loaded, monkeypatch, capfdbinary):
+    photograph("a.tif", 1)
+    with open("a.tif", "rb") as file:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
+        assert derain.main(["-", "-", "--format", "png"]) == 0
+    out = capfdbinary.readouterr().out
+    assert decoding.decode_rgb8(out, "standard output").max() == 254
+
+
+# The output folder
+
+
+def test_photographs_of_other_weights_or_options_are_restored_again(loaded, capsys):
+    photograph("in/a.png", 1)
+    photograph("in/b.png", 2)
+    derain.main(["in", "--output", "out"])
+    assert derain.main(["in", "--output", "out", "--strength", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "Restoring 2 photographs again that out has with strength 1.0." in printed
+    assert derain.main(["in", "--output", "out", "--strength", "0.5"]) == 0
+    assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
+
+
+def test_the_record_of_an_output_folder_survives_a_kill(tmp_path):
+    jobs = [file_jobs.Job(f"in/{name}.png", f"{tmp_path}/{name}.png") for name in "abc"]
+    log = output_log.OutputLog(tmp_path, {"weights": "x", "strength": 1.0})
+    log.add(jobs[0].target)
+    log.add(jobs[1].target)
+    with open(tmp_path / output_log.NAME, "ab") as file:
+        file.write(b'{"file": "b.p')  # cut short
+    log = output_log.OutputLog(tmp_path, {"weights": "y", "strength": 1.0})
+    different = log.find_differences(jobs)
+    assert different == {jobs[0]: "weights x", jobs[1]: "weights x"}
+
+
+def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
+    photograph("in/a.png")
+    pathlib.Path("in/b.mov").touch()
+    assert derain.main(["in", "--output", "out", "--dry_run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines() == [
+        "Skipped 1 file: .mov 1.",
+        "in/a.png -> out/a.png",
+    ]
+    assert not loaded and not pathlib.Path("out").exists()
+
+
+def test_comparisons_show_both_sides(loaded):
+    photograph("in/a.png", 30)
+    derain.main(["in", "--output", "out", "--compare"])
+    sides = decoding.read_image("out/a.compare.jpg").array
+    assert sides.shape[1] > 2 * 5
+    assert sides[:, :4].mean() == pytest.approx(30, abs=2)
+    assert sides[:, -4:].mean() == pytest.approx(225, abs=2)
+    derain.main(["in", "--output", "out", "--overwrite", "--compare", "html"])
+    page = pathlib.Path("out/a.compare.html").read_text()
+    pictures_found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    levels_found = [
+        decoding.decode_rgb8(base64.b64decode(picture), "page").mean()
+        for picture in pictures_found
+    ]
+    assert levels_found == pytest.approx([30, 225], abs=2)
+    assert 'type="range"' in page
+
+
+def test_the_summary_names_what_is_lost_and_where_little_changed(
+    tmp_path, monkeypatch, replace_network, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    replace_network(np.copy)
+    encoding.write_image("a.jpg", np.zeros((9, 9, 3), np.uint8), {"comment": b"wet"})
+    derain.main(["a.jpg", "--output", "out", "--format", "webp"])
+    printed = capsys.readouterr().out
+    assert (
+        "1 photograph changed by less than 0.5 levels: little rain was found" in printed
+    )
+    assert "Not kept: comment (1 photograph)." in printed
+    assert list(levels("out")) == ["a.webp"]
+
+
+def test_pixels_that_the_format_cannot_hold_fail_before_the_network_runs(
+    tmp_path, monkeypatch, replace_network, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    replace_network(lambda array: seen.append(array.shape) or array)
+    pathlib.Path("in").mkdir()
+    encoding.write_image("in/deep.png", np.zeros((9, 9), np.uint16))
+    os.rename("in/deep.png", "in/deep.jpg")
+    assert derain.main(["in", "--output", "out"]) == 1
+    assert "JPEG holds 8 bits; use PNG or TIFF" in capsys.readouterr().err
+    assert not seen
+
+
+def test_watching_restores_what_arrives_until_a_signal(loaded, monkeypatch, capsys):
+    pathlib.Path("in").mkdir()
+    steps = iter(range(100))
+
+    def wait(request, seconds):
+        step = next(steps)
+        if step == 1:
+            photograph("in/a.png", 1)  # still being written
+        if step == 2:
+            assert not pathlib.Path("out").exists()
+            os.utime("in/a.png", (1, 1))
+        if step == 4:
+            assert levels("out") == {"a.png": 254}
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    monkeypatch.setattr(derain.stopping.StopRequest, "wait", wait)
+    monkeypatch.setattr(derain.stopping.signal, "raise_signal", lambda number: None)
+    assert derain.main(["in", "--output", "out", "--watch"]) == 0
 
 
 def test_help_shows_an_example_without_starting_jax():

@@ -37,7 +37,7 @@ ROOMS = {
     },
     # files <- rain, structures <- sources <- sets <- loading, never back
     "ttl_jax/data/__init__": {"ttl_jax.data.sources"},
-    "ttl_jax/data/files": DATA | {"ttl_jax.data.files"},
+    "ttl_jax/data/files": DATA | {"pillow_heif", "ttl_jax.data.files"},
     "ttl_jax/data/rain": DATA | {"ttl_jax.data.files", "ttl_jax.data.rain"},
     "ttl_jax/data/structures": DATA | {"ttl_jax.data.files", "ttl_jax.data.structures"},
     "ttl_jax/data/sources": DATA | {
@@ -60,7 +60,7 @@ ROOMS = {
         "ttl_jax.training", "ttl_jax.weights",
     },
     "ttl_jax/inference": {
-        "jax", "flax", "numpy", "absl", "tqdm", 
+        "jax", "flax", "numpy", "absl", "tqdm", "PIL",
         "ttl_jax.data.files", "ttl_jax.models", "ttl_jax.weights", "ttl_jax.inference",
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
@@ -88,7 +88,9 @@ ROOMS = {
     "ttl_jax/main": FLAGS
     | {"absl", "ml_collections", "ttl_jax.config_files", "ttl_jax.training"},
     "ttl_jax/analyze": FLAGS | {"ttl_jax.inference", "ttl_jax.reports"},
-    "ttl_jax/derain": FLAGS | {"ttl_jax.inference", "ttl_jax.training.stopping"},
+    "ttl_jax/derain": FLAGS | {
+        "ttl_jax.__version__", "ttl_jax.inference", "ttl_jax.training.stopping",
+    },
     "ttl_jax/evaluate": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights"},
     "ttl_jax/pack": FLAGS | {"ttl_jax.weights"},
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},

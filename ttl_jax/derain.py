@@ -2,13 +2,17 @@
 
 Examples, the last on two GPUs:
 
+  python -m ttl_jax.derain holiday.jpg holiday_dry.jpg
   python -m ttl_jax.derain photographs/ holiday.jpg --output restored
   python -m ttl_jax.derain 'album/**/*.png' --output restored --checkpoint runs/derain
+  python -m ttl_jax.derain - - --format png < holiday.jpg > dry.png
   bash launch/local.sh 2 derain photographs --output restored
 
 A photograph keeps its name, format, depth and metadata, a folder its tree. The same command
 resumes a run that stopped. SIGTERM or Ctrl-C ends the run after the current window;
-unfinished photographs are left. A second signal ends it at once.
+unfinished photographs are left. A second signal ends it at once. The output folder records
+the weights and options of each photograph (.ttl_jax.jsonl); photographs that were made by
+others are restored again.
 
 Several processes, one per GPU, divide the photographs without communication, by
 --num_processes and --process_id or by the task numbers of srun.
@@ -18,13 +22,22 @@ mistake in the command; 143, SIGTERM; 130, Ctrl-C.
 """
 
 import argparse
+import collections
+import contextlib
 import functools
+import os
+import pathlib
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from ttl_jax import allocator, command_line
+from ttl_jax import __version__, allocator, command_line
 from ttl_jax.training import stopping
+
+_LITTLE = 0.5  # mean change below which a photograph had little rain, of 255 levels
+_WATCH_EVERY = 2.0  # seconds; a file that changed since may be incomplete
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,89 +52,232 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     parser = _make_parser()
     args = parser.parse_args(arguments)
+    if fault := _find_fault(args):
+        parser.error(fault)
+    args.format = None if args.format == "same" else args.format
     try:
-        return _restore(parser, args, started)
+        # Importing and compiling can swallow KeyboardInterrupt.
+        with stopping.EndAtOnce(), _standard_streams(args):
+            return _restore(parser, args, started)
     except stopping.Stopped as stopped:
         print(f"ttl_jax.derain: {stopped}", file=sys.stderr)
         return stopped.exit_status
-    except KeyboardInterrupt:  # before the first photograph or after the last
-        return 130
+
+
+def _find_fault(args: argparse.Namespace) -> str | None:
+    """Returns what is wrong with flags that do not go together."""
+    if args.output is None and len(args.inputs) != 2:
+        return (
+            "name a folder by --output DIR, or one photograph and the name of its "
+            "restoration: IN.jpg OUT.jpg"
+        )
+    if args.output is None and (args.suffix or args.watch):
+        return "--suffix and --watch need --output DIR"
+    if args.output is not None and "-" in args.inputs:
+        return "- stands for standard input only in IN OUT, without --output"
+    if os.sep in args.suffix:
+        return f"--suffix {args.suffix} must not contain {os.sep}"
+    return None
+
+
+@contextlib.contextmanager
+def _standard_streams(args: argparse.Namespace) -> Iterator[None]:
+    """Puts files in the place of "-", standard input and output.
+
+    Standard output is for the photograph then; messages go to standard error.
+    """
+    if "-" not in args.inputs:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "standard input")
+        target = pathlib.Path(folder, f"standard output.{args.format or 'png'}")
+        if args.inputs[0] == "-":
+            source.write_bytes(sys.stdin.buffer.read())
+            args.inputs[0] = str(source)
+        if args.inputs[1:] != ["-"]:
+            yield
+            return
+        args.inputs[1] = str(target)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        if target.exists():
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 def _restore(
     parser: argparse.ArgumentParser, args: argparse.Namespace, started: float
 ) -> int:
     # Imported after parsing, so that --help is quick.
-    from ttl_jax.inference import file_jobs, job_lists, processes
+    from ttl_jax.inference import processes
 
     try:
         share = processes.find_share(args.num_processes, args.process_id)
-        jobs = job_lists.plan(args.inputs, args.output)
-        todo = _choose(jobs, share, args)
-        if not todo:
+        plan = functools.partial(_plan, args, share)
+        jobs = [] if args.watch else plan()
+        if args.dry_run:
+            print(*(f"{job.source} -> {job.target}" for job in jobs), sep="\n")
             return 0
         processes.take_gpu()
         from ttl_jax import compilation_cache
-        from ttl_jax.inference import restorer
+        from ttl_jax.inference import output_log, restorer
 
         compilation_cache.enable()
         network = restorer.Restorer.from_checkpoint(args.checkpoint)
+        options = {
+            "weights": network.digest,
+            "strength": args.strength,
+            "ensemble": args.ensemble,
+        }
+        log = args.output and output_log.OutputLog(args.output, options)
     except ValueError as error:
         parser.error(str(error))
-    restore = functools.partial(
-        network.restore, strength=args.strength, ensemble=args.ensemble
-    )
+    run = functools.partial(_run, args, share, network, log)
     with stopping.StopRequest("Ending after the current window") as request:
-        outcome = file_jobs.restore_files(
-            todo,
-            restore,
-            check_pixels=network.check_pixels,
-            must_stop=lambda: request.signal != 0,
-            shows_progress=share.index == 0,
-        )
-        _report(outcome, share, args.output, started)
-        num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
-        left = f"{num_left} photographs are left; the same command resumes"
-        left += ", without --overwrite." if args.overwrite else "."
-        if outcome.ended_by:
-            print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
-        elif num_left:
-            raise stopping.Stopped(left, request.signal)
-    return 1 if outcome.failures or outcome.ended_by else 0
+        if args.watch:
+            return _watch(plan, run, log, request)
+        todo = jobs if args.overwrite else _list_todo(jobs, log, args.output)
+        return run(todo, request, started) if todo else 0
 
 
-def _choose(jobs: Sequence, share, args: argparse.Namespace) -> Sequence:
-    """Returns the jobs of this process; prints which others are skipped."""
+def _plan(args: argparse.Namespace, share) -> Sequence:
+    """Returns the jobs of this process; prints what else the inputs hold.
+
+    Raises:
+      ValueError: If the inputs or the output cannot be used.
+    """
     from ttl_jax.inference import job_lists
 
+    if args.output is None:
+        return [job_lists.plan_one(*args.inputs, overwrite=args.overwrite)]
+    suffix = args.format and f".{args.format}"
+    jobs, skipped = job_lists.plan(
+        args.inputs, args.output, ending=args.suffix, suffix=suffix
+    )
     # Divide all jobs: the missing ones depend on when a process starts.
     num_all, jobs = len(jobs), jobs[share.index :: share.count]
+    if share.index == 0 and not args.watch:
+        for line in skipped.describe():
+            print(line)
     if share.count > 1:
         print(
             f"Process {share.index} of {share.count} restores {len(jobs)} of {num_all} "
             "photographs."
         )
-    todo = jobs if args.overwrite else job_lists.list_missing(jobs)
+    return jobs
+
+
+def _list_todo(jobs: Sequence, log, output: str | None) -> Sequence:
+    """Returns the jobs that are not done; prints which others are skipped."""
+    from ttl_jax.inference import job_lists
+
+    if log is None:
+        return jobs
+    missing = set(job_lists.list_missing(jobs))
+    differences = log.find_differences(job for job in jobs if job not in missing)
+    for made, count in collections.Counter(differences.values()).items():
+        print(f"Restoring {_photographs(count)} again that {output} has with {made}.")
+    todo = [job for job in jobs if job in missing or job in differences]
     if len(todo) < len(jobs):
         print(
             f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are in "
-            f"{args.output} already (--overwrite restores them again)."
+            f"{output} already (--overwrite restores them again)."
         )
     return todo
 
 
+def _run(
+    args: argparse.Namespace,
+    share,
+    network,
+    log,
+    todo: Sequence,
+    request: stopping.StopRequest,
+    started: float,
+) -> int:
+    """Restores the photographs of the jobs, reports, and returns the exit status."""
+    from ttl_jax.inference import comparisons, file_jobs
+
+    outcome = file_jobs.restore_files(
+        todo,
+        functools.partial(
+            network.restore, strength=args.strength, ensemble=args.ensemble
+        ),
+        quality=args.quality,
+        compare=args.compare and functools.partial(comparisons.write, args.compare),
+        record=log.add if log else lambda target: None,
+        check_pixels=network.check_pixels,
+        must_stop=lambda: request.signal != 0,
+        shows_progress=share.index == 0,
+    )
+    _report(outcome, share, args.output or os.path.dirname(todo[0].target), started)
+    num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
+    left = f"{_photographs(num_left)} left; the same command resumes"
+    left += ", without --overwrite." if args.overwrite else "."
+    if outcome.ended_by:
+        print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
+    elif num_left:
+        raise stopping.Stopped(left, request.signal)
+    return 1 if outcome.failures or outcome.ended_by else 0
+
+
+def _watch(
+    plan: Callable[[], Sequence],
+    run: Callable[..., int],
+    log,
+    request: stopping.StopRequest,
+) -> int:
+    """Restores photographs as they arrive, until a signal; returns 0."""
+    from ttl_jax.inference import job_lists
+
+    tried: dict[
+        str, float
+    ] = {}  # time of change of each file, since it may be repaired
+    print("Watching for photographs; Ctrl-C ends.", flush=True)
+    while not request.signal:
+        with contextlib.suppress(ValueError):  # no photographs yet
+            jobs = plan()
+            missing = job_lists.list_missing(jobs)
+            todo = []
+            for job in [*missing, *log.find_differences(set(jobs) - set(missing))]:
+                changed = os.stat(job.source).st_mtime
+                is_new = tried.get(job.source) != changed
+                if is_new and time.time() - changed > _WATCH_EVERY:
+                    tried[job.source] = changed
+                    todo.append(job)
+            if todo:
+                run(todo, request, time.monotonic())
+        request.wait(_WATCH_EVERY)
+    return 0
+
+
 def _report(outcome, share, output: str, started: float) -> None:
     """Prints how many photographs were restored, how fast, and which were not."""
+    restored = outcome.restored
     text = "Restored" if share.count == 1 else f"Process {share.index} restored"
-    text += f" {len(outcome.restored)} photographs into {output}"
-    if outcome.restored:
+    text += f" {_photographs(len(restored))} into {output or '.'}"
+    if restored:
         text += f", the first after {outcome.first_written() - started:.1f} s"
     if rates := outcome.rates():
         text += f", then {rates[0]:.3g} images/s ({rates[1] / 1e6:.3g} megapixels/s)"
     print(f"{text}.")
+    if num_little := sum(one.change < _LITTLE for one in restored):
+        print(
+            f"{_photographs(num_little)} changed by less than {_LITTLE} levels: little "
+            "rain was found."
+        )
+    lost = collections.Counter(name for one in restored for name in one.lost)
+    if lost:
+        kinds = ", ".join(f"{name} ({_photographs(n)})" for name, n in lost.items())
+        print(f"Not kept: {kinds}.")
     if outcome.failures:
         lines = "\n  ".join(outcome.failures)
         print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
+
+
+def _photographs(number: int) -> str:
+    return f"{number} photograph{'s'[: number != 1]}"
 
 
 def _fraction(text: str) -> float:
@@ -135,6 +291,15 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _quality(text: str) -> int:
+    """Parses a whole number from 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to 100, not {text!r}"
+        )
+    return int(text)
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("derain", __doc__)
     add = parser.add_argument
@@ -142,14 +307,16 @@ def _make_parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="photograph, folder, or quoted pattern (PNG, JPEG, WebP, TIFF)",
+        help="photograph, folder, or quoted pattern; without --output, one photograph "
+        "and the name of its restoration, either of which may be -",
     )
     text = "folder for the restored photographs; created if it is missing"
-    add("--output", metavar="DIR", required=True, help=text)
+    add("--output", "-o", type=command_line.path, metavar="DIR", help=text)
     text = "restore photographs again that are in the output folder already"
     add("--overwrite", action="store_true", help=text)
     add(
         "--checkpoint",
+        type=command_line.path,
         metavar="DIR",
         help="run folder of a trained network, DIR/best for the best step of a run with "
         "config.best_metric, or a packed run (default: the shipped weights)",
@@ -167,6 +334,29 @@ def _make_parser() -> argparse.ArgumentParser:
         help="average with the restoration of the mirrored photograph: a little better, "
         "in twice the time",
     )
+    text = "format of the restored photographs (default: same)"
+    add("--format", choices=("same", "png", "jpg", "webp", "tiff"), help=text)
+    add(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help="quality of JPEG and WebP, 1 to 100 (default: as the JPEG was; 95 for other "
+        "sources; WebP without loss)",
+    )
+    text = "text that is added to each name, such as _derained"
+    add("--suffix", default="", metavar="TEXT", help=text)
+    add(
+        "--compare",
+        nargs="?",
+        const="jpg",
+        choices=("jpg", "html"),
+        help="also write NAME.compare.jpg, before and after side by side, or a page with "
+        "a slider",
+    )
+    text = "restore photographs as they arrive in the input folder, until Ctrl-C"
+    add("--watch", action="store_true", help=text)
+    text = "print what would be restored, and where to; write nothing"
+    add("--dry_run", action="store_true", help=text)
     add(
         "--num_processes",
         type=command_line.count(1),
@@ -175,6 +365,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     text = "number of this process, from 0"
     add("--process_id", type=command_line.count(0), metavar="I", help=text)
+    add("--version", action="version", version=f"ttl-jax {__version__}")
     return parser
 
 

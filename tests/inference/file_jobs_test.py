@@ -134,10 +134,10 @@ def test_one_is_read_and_one_written_while_the_network_is_at_work(watch):
             second_restored.set()
         return array
 
-    def write_slowly(original, path, *arguments):
+    def write_slowly(original, path, *arguments, **options):
         if path == "out/00.png":
             assert second_restored.wait(SECONDS)
-        original(path, *arguments)
+        original(path, *arguments, **options)
 
     jobs = make_jobs(2)
     watch(decoding, "read_image", read)
@@ -176,8 +176,8 @@ def test_photographs_in_memory_are_bounded_by_their_pixels(
         time.sleep(0.01)
         return original(path)
 
-    def write_and_free(original, path, *arguments):
-        original(path, *arguments)
+    def write_and_free(original, path, *arguments, **options):
+        original(path, *arguments, **options)
         held.remove(pathlib.Path(path).name)
 
     jobs = make_jobs(12)  # of 20 pixels each
@@ -197,7 +197,7 @@ def test_failed_photographs_are_not_kept_until_they_are_reported(watch):
         arrays.append(weakref.ref(array))
         return array
 
-    def write_badly(original, path, *arguments):
+    def write_badly(original, path, *arguments, **options):
         if path != "out/00.png":
             raise ValueError("no room")
         deadline = time.monotonic() + SECONDS
@@ -214,11 +214,11 @@ def test_failed_photographs_are_not_kept_until_they_are_reported(watch):
 def test_a_full_disk_ends_the_run(watch):
     tried = []
 
-    def write_until_full(original, path, *arguments):
+    def write_until_full(original, path, *arguments, **options):
         tried.append(path)
         if len(tried) > 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(path, *arguments)
+        original(path, *arguments, **options)
 
     jobs = make_jobs(40)
     watch(encoding, "write_image", write_until_full)

@@ -25,7 +25,8 @@ def photographs(*names):
 
 
 def planned(inputs, output="out"):
-    return dict(job_lists.plan(inputs, output))
+    jobs, _ = job_lists.plan(inputs, output)
+    return dict(jobs)
 
 
 def test_a_file_keeps_its_name(here):
@@ -99,13 +100,14 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("empty", "empty holds no photographs.*webp"),
         ("empty/*.png", "holds no photographs"),
         ("film.mp4", r"film.mp4 is not a photograph.*\.png, \.jpg"),
-        ("scan.bmp", "scan.bmp is not a photograph; supported are .*webp"),
+        ("raw.cr2", "raw.cr2 is not a photograph; supported are .*webp"),
+        ("", "An input is empty"),
     ],
 )
 def test_inputs_without_photographs_are_refused(here, text, message):
     pathlib.Path("empty").mkdir()
     pathlib.Path("film.mp4").write_bytes(b"film")
-    Image.new("RGB", (5, 4)).save("scan.bmp")
+    pathlib.Path("raw.cr2").write_bytes(b"raw")
     with pytest.raises(ValueError, match=message):
         job_lists.plan([text], "out")
 
@@ -162,7 +164,7 @@ def test_no_single_file_of_a_folder_is_asked_for(here, monkeypatch):
 
     def count(folder):
         asked.clear()
-        jobs = job_lists.plan([folder], "out")
+        jobs, _ = job_lists.plan([folder], "out")
         assert job_lists.list_missing(jobs) == jobs
         return len(asked)
 
@@ -172,7 +174,7 @@ def test_no_single_file_of_a_folder_is_asked_for(here, monkeypatch):
 
 def test_existing_targets_are_not_missing(here):
     photographs("in/a.png", "in/b/a.png", "in/b/c.png", "out/b/a.png")
-    jobs = job_lists.plan(["in"], "out")
+    jobs, _ = job_lists.plan(["in"], "out")
     assert [job.target for job in job_lists.list_missing(jobs)] == [
         "out/a.png",
         "out/b/c.png",
@@ -183,5 +185,45 @@ def test_all_targets_are_missing_where_a_file_replaces_their_folder(here):
     photographs("in/b/a.png")
     pathlib.Path("out").mkdir()
     pathlib.Path("out/b").touch()
-    jobs = job_lists.plan(["in"], "out")
+    jobs, _ = job_lists.plan(["in"], "out")
     assert job_lists.list_missing(jobs) == jobs == [("in/b/a.png", "out/b/a.png")]
+
+
+def test_other_files_are_counted_by_suffix_and_clutter_is_not(here):
+    photographs("in/a.png", "in/b.BMP", "in/c.jfif")
+    for name in ("x.CR2", "y.CR2", "z.mov", "Thumbs.db", ".hidden.txt", "desktop.ini"):
+        pathlib.Path("in", name).touch()
+    for text in ("in", "in/*"):
+        jobs, skipped = job_lists.plan([text], "out")
+        assert [job.source for job in jobs] == ["in/a.png", "in/b.BMP", "in/c.jfif"]
+        assert skipped.describe() == ["Skipped 3 files: .CR2 2, .mov 1."]
+
+
+def test_a_linked_album_is_followed_once_and_broken_links_are_named(here):
+    photographs("in/a.png", "album/b.png")
+    pathlib.Path("in/album").symlink_to(here / "album")
+    pathlib.Path("in/same").symlink_to(here / "album")
+    pathlib.Path("in/loop").symlink_to(here / "in")
+    pathlib.Path("album/up").symlink_to(here)
+    pathlib.Path("in/gone").symlink_to(here / "nowhere")
+    jobs, skipped = job_lists.plan(["in"], "out")
+    assert dict(jobs) == {"in/a.png": "out/a.png", "in/album/b.png": "out/album/b.png"}
+    assert skipped.describe() == ["Skipped in/gone: a link to no file."]
+
+
+def test_a_home_folder_is_expanded(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    photographs("in/a.png")
+    for text in ("~/in", "~/in/*.png"):
+        assert planned([text]) == {str(here / "in/a.png"): "out/a.png"}
+
+
+def test_names_and_formats_of_targets(here):
+    photographs("in/a.png", "in/b.JPG")
+    Image.new("RGB", (5, 4)).save("in/c.gif")
+    jobs, _ = job_lists.plan(["in"], "out", ending="_derained")
+    assert [job.target for job in jobs] == [
+        "out/a_derained.png", "out/b_derained.JPG", "out/c_derained.png",
+    ]  # fmt: skip
+    jobs, _ = job_lists.plan(["in"], "out", suffix=".webp")
+    assert [job.target for job in jobs] == ["out/a.webp", "out/b.webp", "out/c.webp"]

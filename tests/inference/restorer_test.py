@@ -235,6 +235,38 @@ def test_grey_and_alpha_are_restored_in_windows_too(local, shape):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(50, 70, 2), (50, 70, 4)])
+def test_colours_under_no_alpha_have_no_influence_and_stay(local, shape):
+    network = make_restorer(*local)
+    image = random_image(shape, np.uint8)
+    image[..., -1] |= 1
+    image[10:30, 20:60, -1] = 0
+    black = image.copy()
+    black[10:30, 20:60, :-1] = 0
+    restored, other = network.restore(image), network.restore(black)
+    visible = image[..., -1] > 0
+    np.testing.assert_array_equal(restored[visible], other[visible])
+    np.testing.assert_array_equal(restored[~visible], image[~visible])
+    np.testing.assert_array_equal(other[~visible], black[~visible])
+
+
+def test_grey_stored_as_rgb_stays_grey(local):
+    network = make_restorer(*local)
+    grey = random_image((50, 70), np.uint8)
+    restored = network.restore(np.repeat(grey[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(
+        restored, np.repeat(network.restore(grey)[..., None], 3, axis=-1)
+    )
+
+
+@pytest.mark.parametrize("level", [1.5, -0.1, np.nan])
+def test_floats_outside_the_unit_range_are_refused_with_their_range(local, level):
+    image = np.full((8, 8, 3), 0.25, np.float32)
+    image[3, 4, 1] = level
+    with pytest.raises(ValueError, match=r"go from .* to .*Divide by 255"):
+        make_restorer(*local).restore(image)
+
+
 def test_its_windows_can_be_had_before_blending(local):
     network = make_restorer(*local)
     image = random_image((100, 90, 3), np.float32)
@@ -411,7 +443,7 @@ def test_networks_of_one_architecture_share_their_programs(tmp_path):
     save_run(tmp_path / "one")
     shifted = save_run(tmp_path / "two", dict(reversed(MODULES.items())))
     before = programs.restore._cache_size()
-    image = np.full((21, 13, 3), 90, np.uint8)
+    image = np.full((21, 13, 3), (90, 100, 110), np.uint8)
     first, second = (
         ttl_jax.load(tmp_path / name).restore(image) for name in ("one", "two")
     )

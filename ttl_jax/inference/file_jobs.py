@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from ttl_jax.data.files import decoding, encoding
+from ttl_jax.data.files import decoding, encoding, metadata
 
 # Reading and writing a photograph take one core each; some threads wait for the network.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
     Attributes:
       source: Path of the file to read.
-      target: Path of the file to write, in the same format.
+      target: Path of the file to write; its suffix is the format.
     """
 
     source: str
@@ -47,11 +47,15 @@ class Restored(NamedTuple):
       computed: Time when the network finished.
       written: Time when the file was complete.
       num_pixels: Number of pixels.
+      change: Mean absolute change of the pixels, of 255 levels.
+      lost: Names of the metadata that the new file does not keep.
     """
 
     computed: float
     written: float
     num_pixels: int
+    change: float = 0.0
+    lost: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass
@@ -90,6 +94,9 @@ def restore_files(
     jobs: Sequence[Job],
     restore: Callable[..., np.ndarray],
     *,
+    quality: int | None = None,
+    compare: Callable[..., None] | None = None,
+    record: Callable[[str], None] = lambda target: None,
     check_pixels: Callable[[int], None] = lambda num_pixels: None,
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
@@ -103,6 +110,10 @@ def restore_files(
       jobs: Photographs to restore; existing targets are replaced.
       restore: Function from pixels to restored pixels, with the argument `progress`, such
         as `Restorer.restore`.
+      quality: Quality of lossy formats, see `encoding.write_image`.
+      compare: Function that writes a comparison, from the target's path and the pixels
+        before and after; None writes none.
+      record: Called with each target that was written.
       check_pixels: Function that raises if a photograph has too many pixels, such as
         `Restorer.check_pixels`; called before decoding.
       must_stop: Whether to stop; asked before each photograph and several times a second
@@ -110,7 +121,7 @@ def restore_files(
       shows_progress: Whether to show a progress bar in a terminal.
     """
     bar = _Bar(len(jobs), shows_progress)
-    worker = _Worker(restore, check_pixels, must_stop, bar)
+    worker = _Worker(restore, quality, compare, record, check_pixels, must_stop, bar)
     outcome, pending = Outcome(), collections.deque()
 
     def collect() -> None:
@@ -182,12 +193,16 @@ class _Worker:
     def __init__(
         self,
         restore: Callable[..., np.ndarray],
+        quality: int | None,
+        compare: Callable[..., None] | None,
+        record: Callable[[str], None],
         check_pixels: Callable[[int], None],
         must_stop: Callable[[], bool],
         bar: _Bar,
     ):
         self.ended_by: str | None = None
-        self._restore, self._check_pixels = restore, check_pixels
+        self._restore, self._quality, self._compare = restore, quality, compare
+        self._record, self._check_pixels = record, check_pixels
         self._must_stop, self._bar = must_stop, bar
         self._held_pixels, self._released = 0, threading.Condition()
 
@@ -217,10 +232,14 @@ class _Worker:
         with self._hold(num_pixels):
             self._check_going_on()
             array, info = decoding.read_image(job.source)
+            # Before the network runs: the new file may be unable to hold the pixels.
+            array = encoding.fit(job.target, array, reduce=_changes_format(job))
             restored = self._restore(array, progress=self._watch())
             computed = time.monotonic()
-            self._write(job.target, restored, info)
-        return Restored(computed, time.monotonic(), array.shape[0] * array.shape[1])
+            self._write(job.target, array, restored, info)
+        lost = metadata.find_lost(encoding.format_of(job.target), info)
+        num_pixels, change = array.shape[0] * array.shape[1], _change(array, restored)
+        return Restored(computed, time.monotonic(), num_pixels, change, tuple(lost))
 
     @contextlib.contextmanager
     def _hold(self, num_pixels: int) -> Iterator[None]:
@@ -256,10 +275,15 @@ class _Worker:
 
         return progress
 
-    def _write(self, target: str, array: np.ndarray, info: dict[str, Any]) -> None:
+    def _write(
+        self, target: str, array: np.ndarray, restored: np.ndarray, info: dict[str, Any]
+    ) -> None:
         try:
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            encoding.write_image(target, array, info)
+            if self._compare:  # first: a photograph that is there counts as done
+                self._compare(target, array, restored)
+            encoding.write_image(target, restored, info, quality=self._quality)
+            self._record(target)
         except OSError as error:
             if error.errno not in _ENDING_ERRORS:
                 raise
@@ -270,3 +294,19 @@ class _Worker:
     def _check_going_on(self) -> None:
         if self.is_over():
             raise _LeftError
+
+
+def _changes_format(job: Job) -> bool:
+    """Whether the user asked for another format, which may hold less."""
+    source, target = (os.path.splitext(path)[1].lower() for path in job)
+    return encoding.FORMATS.get(source) != encoding.FORMATS.get(target)
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean absolute difference of uint8 or uint16 pixels, of 255 levels."""
+    strips = range(0, len(before), 64)  # whole differences would take much memory
+    total = sum(
+        np.abs(np.subtract(before[y : y + 64], after[y : y + 64], dtype=np.int32)).sum()
+        for y in strips
+    )
+    return float(total / before.size * 255 / np.iinfo(before.dtype).max)

@@ -1,5 +1,7 @@
 """Photographs named on a command line, and where their restored copies go."""
 
+import collections
+import dataclasses
 import functools
 import glob
 import itertools
@@ -8,21 +10,63 @@ import pathlib
 from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
-from ttl_jax.data.files import encoding
+from ttl_jax import user_paths
+from ttl_jax.data.files import decoding, encoding
 from ttl_jax.inference.file_jobs import Job
 
+# What systems and editors leave beside photographs is not worth a word.
+_CLUTTER = ("thumbs.db", "desktop.ini")
 
-def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
+
+@dataclasses.dataclass
+class Skipped:
+    """Files that a folder or pattern holds and that are not restored.
+
+    Attributes:
+      others: Files that are no photographs.
+      broken: Links to files that do not exist.
+    """
+
+    others: set[str] = dataclasses.field(default_factory=set)
+    broken: set[str] = dataclasses.field(default_factory=set)
+
+    def describe(self) -> list[str]:
+        """Returns a line for each kind."""
+        lines = []
+        if self.others:
+            suffixes = collections.Counter(
+                os.path.splitext(path)[1] or os.path.basename(path)
+                for path in sorted(self.others)
+            )
+            counts = ", ".join(f"{name} {n}" for name, n in suffixes.most_common())
+            number = len(self.others)
+            lines.append(f"Skipped {number} file{'s'[: number != 1]}: {counts}.")
+            if {".heic", ".heif"} & {suffix.lower() for suffix in suffixes}:
+                lines.append('HEIC needs: pip install "ttl_jax[heif]".')
+        lines += [f"Skipped {name}: a link to no file." for name in sorted(self.broken)]
+        return lines
+
+
+def plan(
+    inputs: Iterable[str],
+    output: str | os.PathLike[str],
+    *,
+    ending: str = "",
+    suffix: str | None = None,
+) -> tuple[list[Job], Skipped]:
     """Lists the photographs to restore and their targets, in a repeatable order.
 
     A file is written under its own name, the photographs of a folder with their path
-    within it, those of a pattern with their path below its fixed part. Hidden files are
-    skipped; so are other kinds of files in folders and patterns, and the output folder
-    inside an input folder.
+    within it, those of a pattern with their path below its fixed part. Linked folders are
+    followed, each once. Hidden files are skipped; so are other kinds of files in folders
+    and patterns, and the output folder inside an input folder.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
       output: Folder to write to; need not exist.
+      ending: Text added to the name of each target, before its suffix.
+      suffix: Suffix of all targets; None keeps that of the photograph, or takes .png for
+        formats that are not written (GIF, HEIC).
 
     Raises:
       ValueError: If an input does not exist, is not a photograph, or holds none; a folder
@@ -31,10 +75,12 @@ def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
     output = str(pathlib.Path(output))
     if os.path.exists(output) and not os.path.isdir(output):
         raise ValueError(f"The output {output} is a file, not a folder.")
+    finder = _Finder(os.path.realpath(output))
     photographs: dict[str, _Place] = {}  # by target
     for text in inputs:
-        for photograph in _photographs(text, os.path.realpath(output)):
-            target = os.path.join(output, photograph.relative)
+        for photograph in finder.find(text):
+            name = _rename(photograph.relative, ending, suffix)
+            target = os.path.join(output, name)
             other = photographs.setdefault(target, photograph)
             if other.real != photograph.real:
                 raise ValueError(
@@ -42,7 +88,43 @@ def plan(inputs: Iterable[str], output: str | os.PathLike[str]) -> list[Job]:
                     "restore them into different folders."
                 )
     _check_kept({photograph.real for photograph in photographs.values()}, photographs)
-    return [Job(one.path, target) for target, one in photographs.items()]
+    jobs = [Job(one.path, target) for target, one in photographs.items()]
+    return jobs, finder.skipped
+
+
+def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
+    """Returns the job of one photograph whose restoration has a name of its own.
+
+    Args:
+      source: Path of the photograph.
+      target: Path of the file to write; its suffix is the format.
+      overwrite: Whether an existing target is replaced.
+
+    Raises:
+      ValueError: If the source is no photograph, or the target has an unknown suffix, is
+        a folder, is the source, or exists and is not to be replaced.
+    """
+    source, target = (
+        str(user_paths.expand(name)) if name else "" for name in (source, target)
+    )
+    if not os.path.isfile(source):
+        kind = "is a folder" if os.path.isdir(source) else "does not exist"
+        raise ValueError(f"{source or 'An empty name'} {kind}; name a photograph.")
+    if os.path.isdir(target):
+        raise ValueError(f"{target} is a folder; name it by --output {target}.")
+    encoding.format_of(target)
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise ValueError(f"{target} is the photograph itself; choose another name.")
+    if os.path.exists(target) and not overwrite:
+        raise ValueError(f"{target} exists; --overwrite replaces it.")
+    return Job(source, target)
+
+
+def _rename(path: str, ending: str, suffix: str | None) -> str:
+    stem, own = os.path.splitext(path)
+    if suffix is None:
+        suffix = own if own.lower() in encoding.FORMATS else ".png"
+    return f"{stem}{ending}{suffix}"
 
 
 def list_missing(jobs: Iterable[Job]) -> list[Job]:
@@ -66,43 +148,124 @@ class _Place(NamedTuple):
     relative: str
 
     def join(self, name: str) -> "_Place":
-        """Returns an entry of the folder, which must not be a link."""
+        """Returns an entry of the folder; `real` is wrong if it is a link."""
         return _Place(*(os.path.join(path, name) for path in self))
 
 
-def _photographs(text: str, output: str) -> Iterator[_Place]:
-    """Yields the photographs of one input; `output` is given without links."""
-    path = pathlib.Path(text)
-    if path.is_file():  # Brackets in a file name are not a pattern.
-        if not _is_photograph(path.name):
-            raise ValueError(
-                f"{path} is not a photograph; supported are {', '.join(encoding.SUFFIXES)}."
-            )
-        yield _Place(str(path), os.path.realpath(path), path.name)
-        return
-    if path.is_dir():
-        root, found = _root(path), _walk(_root(path))
-    elif _is_pattern(text):
-        fixed = itertools.takewhile(lambda part: not _is_pattern(part), path.parts)
-        root = _root(pathlib.Path(*fixed))
-        found = _match(text, root)
-    else:
-        raise ValueError(f"{text} does not exist.")
+class _Finder:
+    """Finds the photographs of inputs.
 
-    # Otherwise the outputs of one run would be inputs of the next.
-    outputs = os.path.join(output, "")
-    holds_outputs = output != root.real and outputs.startswith(
-        os.path.join(root.real, "")
-    )
-    num_found = 0
-    for photograph in found:
-        if not (holds_outputs and photograph.real.startswith(outputs)):
-            num_found += 1
-            yield photograph
-    if not num_found:
-        raise ValueError(
-            f"{text} holds no photographs; supported are {', '.join(encoding.SUFFIXES)}."
-        )
+    Attributes:
+      skipped: Files that were found and are not photographs.
+    """
+
+    def __init__(self, output: str):
+        """Takes the output folder, without links."""
+        self.skipped = Skipped()
+        self._output = output
+        self._root, self._entered = "", set()  # of the input at hand
+
+    def find(self, text: str) -> Iterator[_Place]:
+        """Yields the photographs of one input."""
+        if not text:
+            raise ValueError("An input is empty; is a variable of the shell not set?")
+        path = user_paths.expand(text)
+        if path.is_file():  # Brackets in a file name are not a pattern.
+            if not _is_photograph(path.name):
+                raise ValueError(f"{path} is not a photograph; {_supported()}.")
+            yield _Place(str(path), os.path.realpath(path), path.name)
+            return
+        self._entered.clear()
+        if path.is_dir():
+            root = _root(path)
+            found = self._walk(root)
+        elif _is_pattern(str(path)):
+            fixed = itertools.takewhile(lambda part: not _is_pattern(part), path.parts)
+            root = _root(pathlib.Path(*fixed))
+            found = self._match(str(path), root)
+        else:
+            raise ValueError(f"{text} does not exist.")
+
+        self._root = os.path.join(root.real, "")
+
+        # Otherwise the outputs of one run would be inputs of the next.
+        outputs = os.path.join(self._output, "")
+        holds_outputs = outputs != self._root and outputs.startswith(self._root)
+        num_found = 0
+        for photograph in found:
+            if not (holds_outputs and photograph.real.startswith(outputs)):
+                num_found += 1
+                yield photograph
+        if not num_found:
+            found = " ".join(self.skipped.describe())
+            raise ValueError(f"{text} holds no photographs; {_supported()}. {found}")
+
+    def _walk(self, folder: _Place) -> Iterator[_Place]:
+        """Yields the photographs below a folder, in the order of their paths.
+
+        Takes all that it can from the listing: on network disks each further question
+        about a file takes milliseconds.
+        """
+        if folder.real in self._entered:  # a link led here before
+            return
+        self._entered.add(folder.real)
+        try:
+            with os.scandir(folder.path or ".") as entries:
+                visible = sorted(
+                    (entry for entry in entries if not entry.name.startswith(".")),
+                    key=lambda entry: entry.name,
+                )
+        except OSError as error:
+            raise ValueError(
+                f"{folder.path} cannot be read: {error.strerror}."
+            ) from error
+        for entry in visible:
+            place = folder.join(entry.name)
+            if entry.is_symlink():
+                place = place._replace(real=os.path.realpath(place.path))
+            if entry.is_dir():
+                # A link into the input would only name its photographs twice.
+                if not (entry.is_symlink() and place.real.startswith(self._root)):
+                    yield from self._walk(place)
+            elif not entry.is_file():
+                self._skip(place)
+            elif self._takes(place):
+                yield place
+
+    def _match(self, pattern: str, root: _Place) -> Iterator[_Place]:
+        """Yields the photographs that match a pattern, or lie in matching folders."""
+        matches = {
+            str(pathlib.Path(path)) for path in glob.iglob(pattern, recursive=True)
+        }
+        real_path = functools.cache(os.path.realpath)
+        for path in sorted(matches, key=lambda path: path.split(os.sep)):
+            relative = path[len(os.path.join(root.path, "")) :]  # empty for the root
+            if any(part.startswith(".") for part in relative.split(os.sep)):
+                continue
+            folder, name = os.path.split(path)
+            real = os.path.join(real_path(folder), name)
+            if os.path.islink(path):
+                real = os.path.realpath(path)
+            place = _Place(path, real, relative)
+            if os.path.isdir(path):
+                yield from self._walk(place)
+            elif not os.path.isfile(path):
+                self._skip(place)
+            elif self._takes(place):
+                yield place
+
+    def _takes(self, file: _Place) -> bool:
+        """Whether a file is a photograph; counts it if not."""
+        if _is_photograph(file.path):
+            return True
+        if os.path.basename(file.path).lower() not in _CLUTTER:
+            self.skipped.others.add(decoding.printable(file.path))
+        return False
+
+    def _skip(self, place: _Place) -> None:
+        """Names a broken link; pipes and devices are not worth a word."""
+        if os.path.islink(place.path):
+            self.skipped.broken.add(decoding.printable(place.path))
 
 
 def _root(path: pathlib.Path) -> _Place:
@@ -110,46 +273,8 @@ def _root(path: pathlib.Path) -> _Place:
     return _Place("" if str(path) == "." else str(path), os.path.realpath(path), "")
 
 
-def _walk(folder: _Place) -> Iterator[_Place]:
-    """Yields the photographs below a folder, in the order of their paths.
-
-    Takes all that it can from the listing: on network disks each further question about a
-    file takes milliseconds.
-    """
-    try:
-        with os.scandir(folder.path or ".") as entries:
-            visible = sorted(
-                (entry for entry in entries if not entry.name.startswith(".")),
-                key=lambda entry: entry.name,
-            )
-    except OSError as error:
-        raise ValueError(f"{folder.path} cannot be read: {error.strerror}.") from error
-    for entry in visible:
-        place = folder.join(entry.name)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(place)
-        elif _is_photograph(entry.name) and entry.is_file():
-            if entry.is_symlink():
-                place = place._replace(real=os.path.realpath(place.path))
-            yield place
-
-
-def _match(pattern: str, root: _Place) -> Iterator[_Place]:
-    """Yields the photographs that match a pattern, or lie in matching folders."""
-    matches = {str(pathlib.Path(path)) for path in glob.iglob(pattern, recursive=True)}
-    real_path = functools.cache(os.path.realpath)
-    for path in sorted(matches, key=lambda path: path.split(os.sep)):
-        relative = path[len(os.path.join(root.path, "")) :]  # empty for the root
-        if any(part.startswith(".") for part in relative.split(os.sep)):
-            continue
-        if _is_photograph(path) and os.path.isfile(path):
-            folder, name = os.path.split(path)
-            real = os.path.join(real_path(folder), name)
-            if os.path.islink(path):
-                real = os.path.realpath(path)
-            yield _Place(path, real, relative)
-        elif os.path.isdir(path):
-            yield from _walk(_Place(path, os.path.realpath(path), relative))
+def _supported() -> str:
+    return f"supported are {', '.join(decoding.SUFFIXES)}"
 
 
 def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
@@ -172,7 +297,7 @@ def _list_names(folder: str) -> frozenset[str]:
 
 
 def _is_photograph(name: str) -> bool:
-    return name.lower().endswith(encoding.SUFFIXES)
+    return name.lower().endswith(decoding.SUFFIXES)
 
 
 def _is_pattern(text: str) -> bool:

@@ -20,6 +20,17 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return image[..., :num_colours], image[..., num_colours:]
 
 
+def check_range(image: np.ndarray) -> None:
+    """Raises ValueError if pixels of type float are outside [0, 1]."""
+    if np.issubdtype(image.dtype, np.floating):
+        least, most = image.min(), image.max()
+        if not (least >= 0 and most <= 1):  # NaN neither
+            raise ValueError(
+                f"The pixels go from {least:g} to {most:g}; as {image.dtype} they must be "
+                "within [0, 1]. Divide by 255, or convert to uint8."
+            )
+
+
 def to_unit_range(image: np.ndarray) -> np.ndarray:
     """Returns float32 in [0, 1] from uint8, uint16 or float in [0, 1]."""
     return image.astype(np.float32) / np.float32(_peak(image.dtype))

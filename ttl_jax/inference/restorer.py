@@ -10,8 +10,10 @@ import jax
 import numpy as np
 
 from ttl_jax import models
+from ttl_jax.data.files import transparency
 from ttl_jax.inference import batches, network, pixels, programs, windows
 from ttl_jax.models.attention import DenseAttention
+from ttl_jax.weights import fingerprints, flat_params
 
 # Windows of a batch. On a CPU larger batches take more memory and no less time.
 _BATCH_SIZES = {"cpu": 1}
@@ -29,6 +31,7 @@ class Restorer(network.TrainedNetwork):
     """Removes rain: `restorer.restore(image)`. Threads may share it.
 
     Attributes:
+      digest: Fingerprint of the weights, 16 hex digits.
       max_pixels: Largest number of pixels of an image, None for no limit.
       batch_size: Number of windows that are computed together.
     """
@@ -62,6 +65,12 @@ class Restorer(network.TrainedNetwork):
             Results do not depend on it.
         """
         super().__init__(name=name, step=step, path=path)
+        params = {
+            f"{part}.{param}": value
+            for part, module in (("encoder", encoder), ("decoder", decoder))
+            for param, value in flat_params.split_module(module)[1].items()
+        }
+        self.digest = fingerprints.digest(params)
         self._grid = encoder.grid and math.lcm(encoder.grid, decoder.grid)
         self.max_pixels = None if self._grid else _count_fitting_pixels(encoder)
         self._side, self._overlap = side, overlap
@@ -91,7 +100,9 @@ class Restorer(network.TrainedNetwork):
         Args:
           image: uint8, uint16, or float in [0, 1]; [H, W] or [H, W, C] with C = 1
             (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha). Grey is restored
-            as RGB of three equal channels; alpha is returned as it is.
+            as RGB of three equal channels and stays grey, also if it is stored as RGB.
+            Alpha is returned as it is; so are colours under alpha 0, which have no
+            influence.
           strength: Share of the change to apply, in [0, 1]; 0 returns a copy.
           ensemble: Whether to average with the restoration of the mirrored image,
             mirrored back; takes twice the time.
@@ -99,26 +110,32 @@ class Restorer(network.TrainedNetwork):
             (0, all) on, several times a second; its exceptions end the restoration.
 
         Raises:
-          ValueError: If the shape, type or strength is invalid, the image has too many
-            pixels for this network, or the network returned NaN.
+          ValueError: If the shape, type, range or strength is invalid, the image has too
+            many pixels for this network, or the network returned NaN.
         """
         image = np.asarray(image)
-        colour, _ = pixels.split_alpha(image)
+        stored, alpha = pixels.split_alpha(image)
         if not 0 <= strength <= 1:  # NaN neither
             raise ValueError(f"strength={strength} is out of range; use 0 to 1.")
-        plan = self.plan(*colour.shape[:2])
+        pixels.check_range(stored)
+        plan = self.plan(*stored.shape[:2])
         restored = image.copy()
         if strength == 0:
             return restored
         target, _ = pixels.split_alpha(restored)
+        colour = transparency.fill_hidden(stored, alpha)
+        is_grey = bool((colour == colour[..., :1]).all())
         views = [colour, colour[:, ::-1]] if ensemble else [colour]
         with self._places:
             for rows, values in self._restore_rows(plan, views, progress):
                 original = pixels.to_unit_range(colour[rows])
-                if colour.shape[-1] == 1:
+                if is_grey:
                     values = values.mean(axis=-1, keepdims=True)
                 changed = original + np.float32(strength) * (values - original)
                 target[rows] = pixels.from_unit_range(changed, image.dtype)
+        if colour is not stored:
+            hidden = alpha[..., 0] == 0
+            target[hidden] = stored[hidden]
         return restored
 
     def restore_windows(
@@ -132,7 +149,7 @@ class Restorer(network.TrainedNetwork):
         Yields:
           Each window and its values, float32 [h, w, 3], not clipped; row by row.
         """
-        colour, _ = pixels.split_alpha(np.asarray(image))
+        colour = transparency.fill_hidden(*pixels.split_alpha(np.asarray(image)))
         plan = self.plan(*colour.shape[:2])
         return zip(plan, self._restore_windows(plan, colour, lambda: None))
 

@@ -1,8 +1,11 @@
 """Stopping between two steps on a signal: SIGTERM or Ctrl-C."""
 
+import contextlib
 import os
 import signal
+import sys
 import threading
+import time
 from typing import Self
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -18,6 +21,30 @@ class Stopped(Exception):
     def __init__(self, message: str, number: int):
         super().__init__(message)
         self.exit_status = 128 + number
+
+
+class EndAtOnce:
+    """Context in which a signal ends the process at once, when nothing is to be saved.
+
+    KeyboardInterrupt would not do: libraries swallow it while they start.
+    """
+
+    def __enter__(self) -> Self:
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                    self._handlers[number] = signal.signal(number, self._end)
+        return self
+
+    def _end(self, number: int, frame) -> None:
+        with contextlib.suppress(Exception):  # may interrupt a print
+            sys.stdout.flush()
+        os._exit(128 + number)
+
+    def __exit__(self, kind, error, trace) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -42,6 +69,12 @@ class StopRequest:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     self._handlers[number] = signal.signal(number, self._note)
         return self
+
+    def wait(self, seconds: float) -> None:
+        """Waits, or until a signal arrives."""
+        end = time.monotonic() + seconds
+        while not self.signal and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _note(self, number: int, frame) -> None:
         self.signal = number

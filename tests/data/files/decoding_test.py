@@ -41,11 +41,25 @@ def png_file(array, bit_depth, colour_type, *chunks, after=()):
 # Formats and depths
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "jp2"])
 def test_colour_comes_back_as_it_is(tmp_path, suffix):
     write(tmp_path / f"image.{suffix}", noise(17, 23, 3))
     result, _ = decoding.read_image(tmp_path / f"image.{suffix}")
     np.testing.assert_array_equal(result, noise(17, 23, 3))
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_photographs_of_phones_are_read_with_metadata(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Rainmaker"
+    smooth = np.full((40, 60, 3), (200, 90, 30), np.uint8)
+    Image.fromarray(smooth).save(path, quality=100, exif=exif.tobytes())
+    array, info = decoding.read_image(path)
+    assert array.shape == smooth.shape and np.abs(array.astype(int) - smooth).max() <= 3
+    read = Image.Exif()
+    read.load(info["exif"])
+    assert read[ExifTags.Base.Make] == "Rainmaker"
 
 
 @pytest.mark.parametrize("options", [{}, {"transparency": 192}])
@@ -217,6 +231,7 @@ def test_as_rgb8_repeats_grey_and_rounds_16_bits(array, expected):
 
 def test_as_rgb8_leaves_rgb_and_drops_alpha():
     array = noise(5, 7, 4)
+    array[..., 3] |= 1  # visible
     np.testing.assert_array_equal(decoding.as_rgb8(array), array[..., :3])
     np.testing.assert_array_equal(decoding.as_rgb8(array[..., :3]), array[..., :3])
 
@@ -298,7 +313,7 @@ def test_other_files_than_images_are_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("<html>404 Not Found</html>")
     write(tmp_path / "other.png", noise(17, 23, 3), format="PCX")
     for name in ("text.jpg", "other.png"):
-        assert "not a PNG, JPEG, WebP, TIFF, BMP or GIF image" in refusal(
+        assert "not a PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000 or AVIF" in refusal(
             tmp_path / name
         )
 
@@ -310,7 +325,6 @@ def test_other_files_than_images_are_refused(tmp_path):
         ("png", np.uint16),
         ("tif", np.uint8),
         ("tif", np.uint16),
-        ("jpg", np.uint8),
         ("webp", np.uint8),
         ("bmp", np.uint8),
         ("gif", np.uint8),
@@ -334,6 +348,32 @@ def test_a_truncated_file_is_refused_or_complete(tmp_path, suffix, dtype):
             np.testing.assert_array_equal(decoding.read_image(path).array, complete)
         else:
             refusal(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 4}])
+def test_a_jpeg_without_its_end_marker_is_read_and_no_other_truncated_one(
+    tmp_path, caplog, options
+):
+    path = tmp_path / "image.jpg"
+    write(path, noise(40, 60, 3), quality=80, **options)
+    data, complete = path.read_bytes(), decoding.read_image(path).array
+    for missing in range(1, 60):
+        path.write_bytes(data[:-missing])
+        try:
+            read = decoding.read_image(path).array
+        except decoding.ImageError:
+            assert missing > 2
+        else:  # padding bits at the most are missing
+            np.testing.assert_array_equal(read, complete)
+            assert missing <= 4
+    assert "its end marker is missing" in caplog.text
+
+
+def test_a_progressive_jpeg_may_lack_a_scan_without_its_end_marker(tmp_path):
+    path = tmp_path / "image.jpg"
+    write(path, noise(40, 60, 3), progressive=True)
+    path.write_bytes(path.read_bytes()[:-2])
+    assert "truncated" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif", "gif"])

@@ -5,7 +5,7 @@ import resource
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin
 
 from tests.pictures import noise
 from ttl_jax.data.files import decoding, encoding
@@ -55,6 +55,8 @@ LOSSLESS = [
     ("tiff", np.uint16, (17, 23, 4)),
     ("webp", np.uint8, (17, 23, 3)),
     ("webp", np.uint8, (17, 23, 4)),
+    ("bmp", np.uint8, (17, 23, 3)),
+    ("jp2", np.uint8, (17, 23, 3)),
 ]
 
 
@@ -166,6 +168,45 @@ def test_a_tiff_becomes_a_png_without_its_layout_tags(tmp_path):
     assert ExifTags.Base.StripOffsets not in exif
 
 
+JPEG_SETTINGS = [
+    {"quality": 60, "subsampling": "4:2:0"},
+    {"quality": 92, "subsampling": "4:2:2", "progressive": True},
+    {"quality": 88, "subsampling": "4:4:4"},
+]
+
+
+@pytest.mark.parametrize("settings", JPEG_SETTINGS)
+def test_a_jpeg_keeps_tables_subsampling_and_progression(tmp_path, settings):
+    first, second = tmp_path / "first.jpg", tmp_path / "second.jpg"
+    Image.fromarray(noise(40, 60, 3)).save(first, **settings)
+    encoding.write_image(second, *decoding.read_image(first))
+    with Image.open(first) as before, Image.open(second) as after:
+        assert after.quantization == before.quantization
+        assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(
+            before
+        )
+        assert after.info.get("progressive") == before.info.get("progressive")
+
+
+def test_a_quality_takes_the_place_of_the_tables_of_the_source(tmp_path):
+    first, second = tmp_path / "first.jpg", tmp_path / "second.jpg"
+    Image.fromarray(noise(40, 60, 3)).save(first, quality=60)
+    encoding.write_image(second, *decoding.read_image(first), quality=90)
+    Image.fromarray(noise(40, 60, 3)).save(first, quality=90)
+    with Image.open(first) as expected, Image.open(second) as found:
+        assert found.quantization == expected.quantization
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "avif"])
+def test_a_lower_quality_makes_a_smaller_file(tmp_path, suffix):
+    sizes = []
+    for quality in (30, 90, None):
+        path = tmp_path / f"{quality}.{suffix}"
+        encoding.write_image(path, noise(64, 64, 3), quality=quality)
+        sizes.append(path.stat().st_size)
+    assert sizes == sorted(sizes) and len(set(sizes)) == 3
+
+
 # Refusals
 
 
@@ -174,6 +215,7 @@ def test_a_tiff_becomes_a_png_without_its_layout_tags(tmp_path):
     [
         ("image.gif", noise(5, 7, 3), r"unknown suffix '\.gif'"),
         ("image.jpg", noise(5, 7, 4), "no alpha"),
+        ("image.bmp", noise(5, 7, 2), "no alpha"),
         ("image.jpg", noise(5, 7, 3, dtype=np.uint16), "8 bits"),
         ("image.webp", noise(5, 7, 3, dtype=np.uint16), "8 bits"),
         ("image.png", noise(5, 7, 5), r"\(5, 7, 5\)"),
@@ -186,10 +228,32 @@ def test_unsupported_pixels_are_refused_by_format(tmp_path, name, array, message
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("shape", "kept"), [((5, 7, 2), (5, 7)), ((5, 7, 4), (5, 7, 3))]
+)
+def test_an_opaque_alpha_is_dropped_where_there_is_no_room_for_it(
+    tmp_path, shape, kept
+):
+    array = noise(*shape)
+    array[..., -1] = 255
+    encoding.write_image(tmp_path / "image.bmp", array)
+    found = decoding.read_image(tmp_path / "image.bmp").array
+    assert found.shape == kept
+    np.testing.assert_array_equal(found.reshape(5, 7, -1), array[..., :-1])
+
+
+def test_16_bits_become_8_where_that_is_asked_for():
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    reduced = encoding.fit("image.jpg", levels, reduce=True)
+    assert reduced.dtype == np.uint8
+    np.testing.assert_array_equal(reduced, np.round(levels / 257).astype(np.uint8))
+    assert encoding.fit("image.png", levels, reduce=True) is levels
+
+
 # Atomic writes
 
 
-@pytest.mark.parametrize("suffix", encoding.SUFFIXES)
+@pytest.mark.parametrize("suffix", encoding.FORMATS)
 def test_a_file_that_exceeds_the_disk_is_not_written(suffix, tmp_path):
     array = noise(60, 70, 3)
     encoding.write_image(tmp_path / f"whole{suffix}", array)

@@ -61,7 +61,7 @@ def test_bytes_of_too_small_an_image_are_named(tmp_path, rgb):
 
 
 def test_alpha_is_dropped_and_not_blended(tmp_path, rgb):
-    alpha = np.linspace(0, 255, 12 * 17).astype(np.uint8).reshape(12, 17, 1)
+    alpha = np.linspace(1, 255, 12 * 17).astype(np.uint8).reshape(12, 17, 1)
     path = write(tmp_path / "a.png", np.concatenate([rgb, alpha], axis=-1))
     np.testing.assert_array_equal(images.load(path), rgb)
     grey = write(tmp_path / "b.png", np.concatenate([rgb[..., :1], alpha], axis=-1))

@@ -1,4 +1,6 @@
-"""Decodes photographs: PNG, JPEG, WebP, TIFF, BMP and GIF, with any suffix.
+"""Decodes photographs: PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000, AVIF and HEIC.
+
+The suffix of a file does not matter. HEIC needs the package pillow-heif.
 
 Pixels keep their depth (uint8 or uint16), colour and alpha. Arrays are [H, W] for grey,
 [H, W, 2] for grey and alpha, [H, W, 3] for RGB, [H, W, 4] for RGB and alpha. Palettes,
@@ -14,6 +16,7 @@ compressed that much.
 """
 
 import contextlib
+import functools
 import io
 import math
 import os
@@ -25,11 +28,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
 
+from ttl_jax.data.files import metadata, transparency
+
+try:
+    import pillow_heif  # pyright: ignore[reportMissingImports]
+
+    pillow_heif.register_heif_opener()
+    HEIC_SUFFIXES = (".heic", ".heif")
+except ImportError:
+    HEIC_SUFFIXES = ()
+
+# Suffixes of photographs in folders.
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif",
+    ".jp2", ".avif", *HEIC_SUFFIXES,
+)  # fmt: skip
+
 # Other formats of Pillow do not hold photographs, and some start other programs.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+_FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF"]
+_FORMATS += ["HEIF"] if HEIC_SUFFIXES else []
 
 _MAX_FILE_BYTES = 2**31  # no encoding of 179 million pixels of 4 x 16 bits needs more
 _ALWAYS_DECODED = 2**24  # pixels
@@ -37,17 +57,6 @@ _MAX_PIXELS_PER_BYTE = 256  # JPEG needs at least 2 bits for 64 pixels of flat g
 
 # Pillow's names of 8-bit colour, all of which it converts to RGB.
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
-
-# Layout of a TIFF file, which its EXIF data contains too.
-_TIFF_LAYOUT_TAGS = frozenset({
-    tiff.IMAGEWIDTH, tiff.IMAGELENGTH, tiff.BITSPERSAMPLE, tiff.COMPRESSION,
-    tiff.PHOTOMETRIC_INTERPRETATION, tiff.FILLORDER, tiff.STRIPOFFSETS,
-    tiff.SAMPLESPERPIXEL, tiff.ROWSPERSTRIP, tiff.STRIPBYTECOUNTS,
-    tiff.PLANAR_CONFIGURATION, tiff.PREDICTOR, tiff.COLORMAP, tiff.TILEWIDTH,
-    tiff.TILELENGTH, tiff.TILEOFFSETS, tiff.TILEBYTECOUNTS, tiff.SUBIFD,
-    tiff.EXTRASAMPLES, tiff.SAMPLEFORMAT, tiff.JPEGTABLES, tiff.YCBCRSUBSAMPLING,
-    tiff.REFERENCEBLACKWHITE, tiff.XMP, tiff.ICCPROFILE,
-})  # fmt: skip
 
 # Pillow warns about metadata that it repairs and sizes that we allow. The filter is for
 # the whole process: threads would undo each other's `warnings.catch_warnings`.
@@ -71,8 +80,7 @@ class Picture(NamedTuple):
 
     Attributes:
       array: Upright pixels, uint8 or uint16, [H, W] or [H, W, 2 to 4].
-      info: Metadata that the file had: "exif" (bytes, with the orientation reset),
-        "icc_profile" (bytes), "dpi" (x, y).
+      info: Metadata that the file had, see `metadata`.
     """
 
     array: np.ndarray
@@ -130,7 +138,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     with _opened(path) as (_, image, _):
         width, height = image.size
         # Pillow's TIFF images state the size they will have after loading.
-        if image.format != "TIFF" and _is_on_its_side(image):
+        if image.format != "TIFF" and metadata.is_on_its_side(image):
             width, height = height, width
     return height, width
 
@@ -147,13 +155,23 @@ def count_pixels(path: str | os.PathLike[str]) -> int:
 
 
 def as_rgb8(array: np.ndarray) -> np.ndarray:
-    """Converts to uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, alpha dropped."""
-    if array.dtype == np.uint16:
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    array = np.atleast_3d(array)
-    if array.shape[-1] < 3:
-        return np.repeat(array[..., :1], 3, axis=-1)
-    return np.ascontiguousarray(array[..., :3])
+    """Converts to uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, alpha dropped.
+
+    Colours under alpha 0 are those of the nearest visible pixels.
+    """
+    array = np.atleast_3d(as_8_bit(array))
+    colour, alpha = np.split(array, [1 if array.shape[-1] < 3 else 3], axis=-1)
+    colour = transparency.fill_hidden(colour, alpha)
+    if colour.shape[-1] == 1:
+        return np.repeat(colour, 3, axis=-1)
+    return np.ascontiguousarray(colour)
+
+
+def as_8_bit(array: np.ndarray) -> np.ndarray:
+    """Converts uint16 to uint8 by rounding; returns uint8 as it is."""
+    if array.dtype == np.uint8:
+        return array
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def printable(path: str | os.PathLike[str]) -> str:
@@ -187,8 +205,8 @@ def _opened(
     except UnidentifiedImageError as error:
         raise ImageError(
             path,
-            "cannot be read: it is not a PNG, JPEG, WebP, TIFF, BMP or GIF image, or its "
-            "beginning is damaged",
+            "cannot be read: it is not a PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000 or "
+            "AVIF image, or its beginning is damaged",
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, f"has too many pixels: {error}") from error
@@ -221,13 +239,45 @@ def _read(
             raise ValueError(
                 f"it is animated or has pages: {num_pictures} pictures in one"
             )
-        info = _metadata(path, image) if with_info else {}
+        info = {}
+        if with_info:
+            warn = functools.partial(logging.warning, "%s: %s", printable(path))
+            info = metadata.read(image, encoded, warn)
         # Pillow turns the pixels of a TIFF itself.
-        orientation = 1 if image.format == "TIFF" else _orientation(image)
-        return Picture(_turned(_pixels(encoded, image, rawmode), orientation), info)
+        orientation = 1 if image.format == "TIFF" else metadata.orientation(image)
+        try:
+            array = _pixels(encoded, image, rawmode)
+        except OSError:
+            if image.format not in ("JPEG", "MPO"):
+                raise
+            array = _pixels_without_end(encoded)
+            if array is None:
+                raise
+            logging.warning("%s: its end marker is missing", printable(path))
+        return Picture(_turned(array, orientation), info)
 
 
 # Pixels
+
+
+def _pixels_without_end(data: bytes) -> np.ndarray | None:
+    """Pixels of a JPEG that lacks nothing but its end marker; None if it lacks more.
+
+    Pillow says of both that they are truncated. But where pixels are missing, they depend
+    on what is appended.
+    """
+    data = data.rstrip(b"\xff")  # half a marker
+    decoded = []
+    for appended in (
+        b"",
+        *(level * 64 for level in (b"\0", b"\x55", b"\xaa", b"\x7f")),
+    ):
+        with _open(data + appended + b"\xff\xd9") as image:
+            if image.info.get("progressive"):  # whole scans may be missing
+                return None
+            decoded.append(_pixels(data, image, ""))
+    same = all(np.array_equal(decoded[0], other) for other in decoded[1:])
+    return decoded[0] if same else None
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
@@ -308,68 +358,3 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         array = array[::-1]
     return np.ascontiguousarray(array)
-
-
-# Metadata
-
-
-def _metadata(path: str | os.PathLike[str], image: Image.Image) -> dict[str, Any]:
-    """`Picture.info` of an image; damaged metadata are left out with a warning."""
-    info = {}
-    # EXIF first: Pillow reports damage only once.
-    for name, read in (
-        ("exif", _upright_exif),
-        ("dpi", _upright_dpi),
-        ("icc_profile", _icc_profile),
-    ):
-        try:
-            if value := read(image):
-                info[name] = value
-        except Exception as error:  # noqa: BLE001
-            logging.warning("%s: its %s is damaged: %s", printable(path), name, error)
-    return info
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1, upright, if it is damaged."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 (metadata never cost a photograph)
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _is_on_its_side(image: Image.Image) -> bool:
-    """Whether width and height are exchanged in the stored pixels."""
-    return _orientation(image) >= 5
-
-
-def _upright_exif(image: Image.Image) -> bytes:
-    """The EXIF data of the upright pixels; b"" without EXIF data.
-
-    Pillow leaves out the thumbnail, which would show the rain. The image keeps its
-    orientation, by which its pixels are turned later.
-    """
-    upright = Image.Exif()
-    upright.load(image.getexif().tobytes())
-    for tag in _TIFF_LAYOUT_TAGS.intersection(upright):
-        del upright[tag]
-    if ExifTags.Base.Orientation in upright:
-        upright[ExifTags.Base.Orientation] = 1
-    details = upright.get_ifd(ExifTags.IFD.Exif)
-    width, height = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
-    if _is_on_its_side(image) and width in details and height in details:
-        details[width], details[height] = details[height], details[width]
-    return upright.tobytes() if upright else b""
-
-
-def _upright_dpi(image: Image.Image) -> tuple[float, ...]:
-    dpi = tuple(float(value) for value in image.info.get("dpi", ()))
-    if not all(math.isfinite(value) and value > 0 for value in dpi):
-        return ()
-    return dpi[::-1] if _is_on_its_side(image) else dpi
-
-
-def _icc_profile(image: Image.Image) -> bytes | None:
-    # A profile of inks does not apply to the RGB that CMYK is converted to.
-    return None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")

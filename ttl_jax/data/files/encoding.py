@@ -1,7 +1,8 @@
-"""Writes photographs: PNG, JPEG, WebP, TIFF, by suffix.
+"""Writes photographs: PNG, JPEG, WebP, TIFF, BMP, JPEG 2000 and AVIF, by suffix.
 
-Arrays and metadata are those of `decoding.Picture`. PNG, TIFF and WebP are lossless, JPEG
-has full colour resolution. Pillow cannot hold colour of 16 bits, so it is encoded here.
+Arrays and metadata are those of `decoding.Picture`. PNG, TIFF, WebP, BMP and JPEG 2000 are
+lossless. A JPEG keeps the quality tables and the subsampling of the JPEG that it was read
+from. Pillow cannot hold colour of 16 bits, so it is encoded here.
 """
 
 import io
@@ -14,82 +15,122 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from ttl_jax import atomic_files
+from ttl_jax.data.files import decoding, metadata
 
+# Pillow's name of the format of each suffix.
 FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".webp": "WEBP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".jp2": "JPEG2000",
+    ".avif": "AVIF",
 }
-SUFFIXES = tuple(FORMATS)
-
-_SAVE_OPTIONS = {
-    "PNG": {},
+_OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
+_LOSSY = ("JPEG", "WEBP", "AVIF")  # formats with a quality
+_WITH_16_BITS = ("PNG", "TIFF")
+_WITHOUT_ALPHA = ("JPEG", "BMP")
 
 
-def write_image(
-    path: str | os.PathLike[str], array: np.ndarray, info: dict[str, Any] | None = None
-) -> None:
-    """Writes a photograph in the format of the path's suffix, completely or not at all.
+def fit(
+    path: str | os.PathLike[str], array: np.ndarray, *, reduce: bool = False
+) -> np.ndarray:
+    """Returns the pixels as the format of a file holds them.
+
+    An opaque alpha channel is dropped where the format has none.
 
     Args:
-      path: Path of the file; an existing one is replaced.
+      path: Path of the file; its suffix is the format.
       array: Pixels as `Picture.array`; [H, W, 1] is grey too.
-      info: Metadata as `Picture.info`.
+      reduce: Whether 16 bits may become 8.
 
     Raises:
       ValueError: If the format is unknown or cannot hold this depth or alpha, or the
         array has another shape or type.
-      OSError: If the file cannot be written.
     """
-    path = pathlib.Path(path)
-    image_format = _format_of(path)
+    image_format = format_of(path)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    num_channels = 1 if array.ndim == 2 else array.shape[-1]
-    if array.dtype not in (np.uint8, np.uint16) or (
-        array.ndim != 2 and not (array.ndim == 3 and 2 <= num_channels <= 4)
+    if array.dtype not in (np.uint8, np.uint16) or not (
+        array.ndim == 2 or (array.ndim == 3 and 2 <= array.shape[2] <= 4)
     ):
         raise ValueError(
             f"{path}: expected uint8 or uint16 of shape [H, W] or [H, W, 1 to 4], not "
             f"{array.dtype} of shape {array.shape}."
         )
-    if array.dtype == np.uint16 and image_format in ("JPEG", "WEBP"):
-        raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
-    if num_channels in (2, 4) and image_format == "JPEG":
-        raise ValueError(f"{path}: JPEG holds no alpha; use PNG, WebP or TIFF.")
+    if array.dtype == np.uint16 and image_format not in _WITH_16_BITS:
+        if not reduce:
+            raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
+        array = decoding.as_8_bit(array)
+    if array.ndim == 3 and array.shape[2] in (2, 4) and image_format in _WITHOUT_ALPHA:
+        if array[..., -1].min() < np.iinfo(array.dtype).max:
+            raise ValueError(
+                f"{path}: {image_format} holds no alpha; use PNG, WebP or TIFF."
+            )
+        array = array[..., 0] if array.shape[2] == 2 else array[..., :3]
+    return array
+
+
+def write_image(
+    path: str | os.PathLike[str],
+    array: np.ndarray,
+    info: dict[str, Any] | None = None,
+    *,
+    quality: int | None = None,
+) -> None:
+    """Writes a photograph in the format of the path's suffix, completely or not at all.
+
+    Args:
+      path: Path of the file; an existing one is replaced.
+      array: Pixels as for `fit`.
+      info: Metadata as `Picture.info`; `metadata.find_lost` names those not written.
+      quality: Quality of a JPEG, WebP or AVIF, 1 to 100; None: as the source if it was a
+        JPEG too, else 95 for JPEG and AVIF, and lossless for WebP.
+
+    Raises:
+      ValueError: As `fit`.
+      OSError: If the file cannot be written.
+    """
+    array = np.ascontiguousarray(fit(path, array))
+    image_format, info = format_of(path), info or {}
     # In memory first: on a full disk Pillow writes half a JPEG file without an error.
     encoded = io.BytesIO()
-    _encode(encoded, image_format, array, info or {})
-    atomic_files.write_bytes(path, encoded.getvalue())
-
-
-def _format_of(path: pathlib.Path) -> str:
-    """Pillow's name of the format of a suffix."""
-    if (suffix := path.suffix.lower()) in FORMATS:
-        return FORMATS[suffix]
-    raise ValueError(
-        f"{path}: unknown suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}."
-    )
-
-
-def _encode(
-    stream: BinaryIO, image_format: str, array: np.ndarray, info: dict[str, Any]
-) -> None:
-    """Writes a picture that the format can hold."""
-    array = np.ascontiguousarray(array)
     if image_format == "TIFF":
-        _encode_tiff(stream, array, info)
+        _encode_tiff(encoded, array, info)
     elif array.dtype == np.uint16 and array.ndim == 3:  # as PNG
-        _encode_png_16_bit(stream, array, info)
+        _encode_png_16_bit(encoded, array, info)
     else:
-        image = Image.fromarray(array)
-        image.save(stream, image_format, **_SAVE_OPTIONS[image_format], **info)
+        options = _OPTIONS.get(image_format, {}) | metadata.save_options(
+            image_format, info
+        )
+        if quality is not None and image_format in _LOSSY:
+            options = options | {"quality": quality, "lossless": False}
+            options.pop("qtables", None)
+        elif "qtables" in options:
+            del options["quality"]
+        Image.fromarray(array).save(encoded, image_format, **options)
+    atomic_files.write_bytes(pathlib.Path(path), encoded.getvalue())
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Returns Pillow's name of the format of a path's suffix.
+
+    Raises:
+      ValueError: If the suffix is unknown.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in FORMATS:
+        return FORMATS[suffix]
+    raise ValueError(f"{path}: unknown suffix {suffix!r}; known: {', '.join(FORMATS)}.")
 
 
 def _encode_png_16_bit(
@@ -103,14 +144,17 @@ def _encode_png_16_bit(
 
     stream.write(b"\x89PNG\r\n\x1a\n")
     PngImagePlugin.putchunk(stream, b"IHDR", header)
+    chunks = metadata.png_chunks(info)
     if "icc_profile" in info:
         profile = zlib.compress(info["icc_profile"])
-        PngImagePlugin.putchunk(stream, b"iCCP", b"ICC Profile\0\0", profile)
+        chunks.insert(0, (b"iCCP", b"ICC Profile\0\0" + profile))
     if "dpi" in info:
         per_metre = np.array([round(value / 0.0254) for value in info["dpi"]], ">u4")
-        PngImagePlugin.putchunk(stream, b"pHYs", per_metre.tobytes(), b"\1")
+        chunks.append((b"pHYs", per_metre.tobytes() + b"\1"))
     if "exif" in info:
-        PngImagePlugin.putchunk(stream, b"eXIf", info["exif"].removeprefix(b"Exif\0\0"))
+        chunks.append((b"eXIf", info["exif"].removeprefix(b"Exif\0\0")))
+    for name, content in chunks:
+        PngImagePlugin.putchunk(stream, name, content)
 
     rows = array.astype(">u2").reshape(height, -1).view(np.uint8)
     rows = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # filter 2, "Up"
@@ -135,6 +179,12 @@ def _encode_tiff(stream: BinaryIO, array: np.ndarray, info: dict[str, Any]) -> N
         ifd[tag] = exif.get_ifd(tag) if is_group else exif[tag]
     if "icc_profile" in info:
         ifd[TiffImagePlugin.ICCPROFILE] = info["icc_profile"]
+    if "xmp" in info:
+        ifd.tagtype[TiffImagePlugin.XMP] = TiffTags.BYTE
+        ifd[TiffImagePlugin.XMP] = info["xmp"]
+    if "iptc" in info:
+        ifd.tagtype[TiffImagePlugin.PHOTOSHOP_CHUNK] = TiffTags.BYTE
+        ifd[TiffImagePlugin.PHOTOSHOP_CHUNK] = info["iptc"]
     if "dpi" in info:
         x_resolution, y_resolution = info["dpi"]
         ifd[TiffImagePlugin.X_RESOLUTION] = x_resolution

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from ttl_jax.data.files import images
+from ttl_jax.data.files import decoding
 
 PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 
@@ -44,7 +44,7 @@ def in_order(paths: Iterable[str]) -> list[str]:
 
 def is_image(path: str) -> bool:
     """Whether the suffix is that of an image."""
-    return path.lower().endswith(images.SUFFIXES)
+    return path.lower().endswith(decoding.SUFFIXES)
 
 
 def without_suffix(name: str) -> str:

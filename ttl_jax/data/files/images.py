@@ -17,19 +17,18 @@ from PIL import Image
 from ttl_jax import atomic_files, user_paths
 from ttl_jax.data.files import decoding
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MIN_SIDE = 8  # pixels
 MAX_NAMED = 10  # names in one error message
 
 # Increase the number when `load` changes, so that files are checked again.
-_CHECKED_BY = f"2, Pillow {PIL.__version__}"
+_CHECKED_BY = f"3, Pillow {PIL.__version__}"
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
     """Reads a photograph, upright, as uint8 RGB [H, W, 3], which may be read-only.
 
-    Alpha is dropped, not blended: the colours under it come from the camera, and any
-    background would add edges and shades. Colour profiles are not applied.
+    Alpha is dropped, not blended: any background would add edges and shades. Colours under
+    alpha 0 become those of the nearest visible pixels. Colour profiles are not applied.
 
     Raises:
       ImageError: If the file cannot be decoded, or has a side under `MIN_SIDE` pixels.

@@ -61,7 +61,7 @@ class Folder(Source):
         if not found:
             raise ValueError(
                 f"{self.name!r}: {folder.removesuffix('/')} holds no images; their names "
-                f"are expected to end in {', '.join(images.SUFFIXES)}."
+                f"are expected to end in {', '.join(decoding.SUFFIXES)}."
             )
         return found
 

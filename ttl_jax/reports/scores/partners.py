@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ttl_jax import user_paths
-from ttl_jax.data.files import image_folders, images
+from ttl_jax.data.files import decoding, image_folders
 
 PREFIXES = ("norain", "rainy", "rain", "derained", "derain", "restored", "clean", "gt")
 SUFFIXES = (
@@ -63,7 +63,7 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
         found[stem] = path
     if not found:
         raise ValueError(
-            f"{folder} holds no images; supported are {', '.join(images.SUFFIXES)}."
+            f"{folder} holds no images; supported are {', '.join(decoding.SUFFIXES)}."
         )
     return found
 

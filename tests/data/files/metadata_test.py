@@ -1,0 +1,151 @@
+"""Which format keeps which metadata, from one file to the next."""
+
+import pathlib
+import struct
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, IptcImagePlugin, PngImagePlugin
+
+from tests.pictures import noise
+from ttl_jax.data.files import decoding, encoding, metadata
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description dc:title="Rain"/></x:xmpmeta>'
+# Photoshop's resource 1028, IPTC, with one entry: 2:120, the caption.
+CAPTION = b"\x1c\x02\x78" + struct.pack(">H", 4) + b"Rain"
+IPTC = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(CAPTION)) + CAPTION + b"\0"
+EXIF = Image.Exif()
+EXIF[ExifTags.Base.Make] = "Rainmaker"
+ALL = {
+    "exif": EXIF.tobytes(),
+    "icc_profile": SRGB,
+    "xmp": XMP,
+    "iptc": IPTC,
+    "comment": b"wet",
+    "dpi": (300, 150),
+}
+
+
+def find(path):
+    """What Pillow, and no code of the project, finds in a file; by column of the table."""
+    with Image.open(path) as image:
+        image.load()
+        exif, text = image.getexif(), getattr(image, "text", {})
+        tags = getattr(image, "tag_v2", {})
+        xmp = image.info.get("xmp") or text.get("XML:com.adobe.xmp", "").encode()
+        iptc = IptcImagePlugin.getiptcinfo(image) or {}
+        caption = iptc.get((2, 120)) or (
+            b"Rain" if CAPTION in tags.get(34377, b"") else b""
+        )
+        dpi = [float(value) for value in image.info.get("dpi", (0, 0))]
+        return {
+            "EXIF": exif.get(ExifTags.Base.Make) == "Rainmaker",
+            "profile": image.info.get("icc_profile") == SRGB,
+            "XMP": b'dc:title="Rain"' in (xmp or tags.get(700, b"")),
+            "IPTC": caption == b"Rain",
+            "comment": b"wet" in (image.info.get("comment", b""), text.get("Comment", "").encode()),
+            "resolution": np.allclose(dpi, (300, 150), atol=0.1),
+        }  # fmt: skip
+
+
+def table():
+    """The table of the documentation: suffix and depth to what is kept, by column."""
+    document = pathlib.Path(encoding.__file__).parents[1] / "README.md"
+    lines = document.read_text().split("Metadata kept")[1].split("\n\n")[1].splitlines()
+    names, _, *rows = (
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in lines
+    )
+    return {
+        row[0]: {name: cell == "yes" for name, cell in zip(names[1:], row[1:])}
+        for row in rows
+    }
+
+
+SUFFIXES = {
+    "JPEG": ("jpg", np.uint8), "PNG": ("png", np.uint8), "PNG, 16 bits": ("png", np.uint16),
+    "TIFF": ("tif", np.uint16), "WebP": ("webp", np.uint8), "AVIF": ("avif", np.uint8),
+    "BMP": ("bmp", np.uint8), "JPEG 2000": ("jp2", np.uint8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", SUFFIXES)
+def test_formats_keep_what_the_documented_table_says_and_report_the_rest(
+    tmp_path, title
+):
+    suffix, dtype = SUFFIXES[title]
+    first, second = tmp_path / f"first.{suffix}", tmp_path / f"second.{suffix}"
+    encoding.write_image(first, noise(8, 9, 3, dtype=dtype), ALL)
+    encoding.write_image(second, *decoding.read_image(first))
+    expected = table()[title]
+    assert find(first) == find(second) == expected
+    kinds = {"profile": "colour profile"}
+    lost = {kinds.get(name, name) for name, is_kept in expected.items() if not is_kept}
+    assert set(metadata.find_lost(encoding.format_of(first), ALL)) == lost
+
+
+def test_the_orientation_of_xmp_is_applied_once(tmp_path):
+    path = tmp_path / "image.jpg"
+    turned = XMP.replace(b"dc:title", b'tiff:Orientation="6" dc:title')
+    Image.fromarray(noise(8, 9, 3)).save(path, xmp=turned)  # and no EXIF data
+    array, info = decoding.read_image(path)
+    assert array.shape == (9, 8, 3)
+    assert b'tiff:Orientation="1"' in info["xmp"]
+    encoding.write_image(path, array, info)
+    assert decoding.read_image(path).array.shape == (9, 8, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_keeps_its_colour_and_text_chunks(tmp_path, dtype):
+    path = tmp_path / "image.png"
+    wide = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    chunks = [
+        (b"cICP", b"\x0c\x0d\0\1"),  # Display P3
+        (b"gAMA", struct.pack(">I", 55556)),
+        (b"cHRM", wide),
+        (b"tEXt", b"Author\0somebody"),
+    ]
+    extra = PngImagePlugin.PngInfo()
+    for chunk in chunks:
+        extra.add(*chunk)
+    Image.fromarray(noise(8, 9, 3)).save(path, pnginfo=extra)
+    _, info = decoding.read_image(path)
+    encoding.write_image(path, noise(8, 9, 3, dtype=dtype), info)
+    content = path.read_bytes()
+    for name, data in chunks:
+        assert struct.pack(">I", len(data)) + name + data in content
+        assert content.index(name) < content.index(b"IDAT")
+    assert metadata.find_lost("JPEG", info) == ["PNG text", "colour space"]
+
+
+def test_what_every_png_of_srgb_says_is_no_loss_elsewhere(tmp_path):
+    info = {
+        "png_chunks": [
+            (b"sRGB", b"\0"),
+            (b"gAMA", struct.pack(">I", 45455)),
+        ]
+    }
+    assert metadata.find_lost("JPEG", info) == []
+    # A PNG has a profile or says that it is sRGB, never both (PNG specification, 11.3.2.3).
+    encoding.write_image(
+        tmp_path / "a.png", noise(8, 9, 3), info | {"icc_profile": SRGB}
+    )
+    assert b"sRGB\0" not in (tmp_path / "a.png").read_bytes().replace(SRGB, b"")
+
+
+def test_a_gain_map_is_dropped_with_what_announces_it(tmp_path):
+    path = tmp_path / "image.jpg"
+    xmp = b'<rdf:Description hdrgm:Version="1.0" dc:title="Rain"/>'
+    Image.fromarray(noise(8, 9, 3)).save(path, xmp=xmp)
+    _, info = decoding.read_image(path)
+    assert info["xmp"] == b'<rdf:Description dc:title="Rain"/>'
+    assert metadata.find_lost("JPEG", info) == ["HDR gain map"]
+
+
+@pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])
+def test_what_is_too_large_for_a_jpeg_is_reported_and_costs_no_photograph(
+    tmp_path, key
+):
+    info = {key: b"x" * 70_000}
+    encoding.write_image(tmp_path / "image.jpg", noise(8, 9, 3), info)
+    assert len(metadata.find_lost("JPEG", info)) == 1

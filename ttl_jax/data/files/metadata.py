@@ -1,0 +1,254 @@
+"""Metadata of photographs: read as one dictionary, written as each format keeps them.
+
+Keys of the dictionary, each only where the file has it:
+
+  exif         bytes, with the orientation reset and without thumbnail
+  icc_profile  bytes
+  xmp          bytes, with the orientation reset and without HDR gain map
+  iptc         bytes of Photoshop's image resources, which hold IPTC data
+  comment      bytes
+  dpi          (x, y)
+  png_chunks   colour and text chunks of a PNG, [(name, bytes), ...]
+  jpeg         quality tables, subsampling and progression, as Pillow's `save` takes them
+  dropped      names of what no format keeps, [text, ...]
+
+Pixels are turned upright when they are read, so no orientation may stay beside them.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
+from PIL import TiffImagePlugin as tiff
+
+# Layout of a TIFF file, which its EXIF data contains too.
+_TIFF_LAYOUT_TAGS = frozenset({
+    tiff.IMAGEWIDTH, tiff.IMAGELENGTH, tiff.BITSPERSAMPLE, tiff.COMPRESSION,
+    tiff.PHOTOMETRIC_INTERPRETATION, tiff.FILLORDER, tiff.STRIPOFFSETS,
+    tiff.SAMPLESPERPIXEL, tiff.ROWSPERSTRIP, tiff.STRIPBYTECOUNTS,
+    tiff.PLANAR_CONFIGURATION, tiff.PREDICTOR, tiff.COLORMAP, tiff.TILEWIDTH,
+    tiff.TILELENGTH, tiff.TILEOFFSETS, tiff.TILEBYTECOUNTS, tiff.SUBIFD,
+    tiff.EXTRASAMPLES, tiff.SAMPLEFORMAT, tiff.JPEGTABLES, tiff.YCBCRSUBSAMPLING,
+    tiff.REFERENCEBLACKWHITE, tiff.XMP, tiff.ICCPROFILE,
+})  # fmt: skip
+
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[0-9]""")
+_XMP_GAIN_MAP = re.compile(rb"""\shdrgm:\w+\s*=\s*["'][^"']*["']""")
+_GAIN_MAPS = (b"hdrgm:Version", b"urn:com:apple:photo:2020:aux:hdrgainmap")
+
+_PHOTOSHOP = b"Photoshop 3.0\0"  # begins an APP13 segment of a JPEG
+
+_PNG_COLOUR = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
+_PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_XMP = b"XML:com.adobe.xmp"
+# Text that holds EXIF data or XMP, which are read and written by themselves.
+_PNG_OWN_TEXT = (_PNG_XMP, b"Raw profile type exif", b"Raw profile type APP1",
+                 b"Raw profile type xmp")  # fmt: skip
+# What an image without colour chunks is: cICP 1 13 0 full range; gamma 1/2.2; Rec. 709.
+_SRGB = {
+    b"cICP": b"\1\x0d\0\1",
+    b"gAMA": struct.pack(">I", 45455),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+
+
+def read(
+    image: Image.Image, data: bytes, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Returns the metadata of an image without damaged ones.
+
+    Args:
+      image: Image as Pillow opened it; the pixels of a PNG are loaded.
+      data: Bytes of the file.
+      report: Called with a line about each damaged entry.
+    """
+    readers = {
+        "exif": lambda: _upright_exif(image),  # first: Pillow reports damage only once
+        "dpi": lambda: _upright_dpi(image),
+        # A profile of inks does not apply to the RGB that CMYK is converted to.
+        "icc_profile": lambda: (
+            image.mode not in ("CMYK", "LAB") and image.info.get("icc_profile")
+        ),
+        "xmp": lambda: _upright_xmp(image),
+        "iptc": lambda: _iptc(image),
+        # That of a JPEG 2000 names the library that wrote it.
+        "comment": lambda: (
+            image.format in ("JPEG", "MPO", "GIF") and image.info.get("comment")
+        ),
+        "png_chunks": lambda: image.format == "PNG" and _png_chunks(data),
+        "jpeg": lambda: _jpeg_options(image),
+        "dropped": lambda: (
+            any(mark in data for mark in _GAIN_MAPS) and ["HDR gain map"]
+        ),
+    }
+    found = {}
+    for name, reader in readers.items():
+        try:
+            if value := reader():
+                found[name] = value
+        except Exception as error:  # noqa: BLE001 (metadata never cost a photograph)
+            report(f"its {name} is damaged: {error}")
+    return found
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 to 8; 1, upright, if it is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 (metadata never cost a photograph)
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def is_on_its_side(image: Image.Image) -> bool:
+    """Returns whether width and height are exchanged in the stored pixels."""
+    return orientation(image) >= 5
+
+
+def save_options(image_format: str, info: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments by which Pillow's `save` writes metadata.
+
+    Args:
+      image_format: Pillow's name of the format.
+      info: Metadata as above. What the format does not keep is ignored.
+    """
+    kept = _list_kept(image_format, info)
+    options = {name: info[name] for name in kept}
+    if image_format == "JPEG":
+        options |= info.get("jpeg", {})
+        if iptc := options.pop("iptc", b""):
+            segment = _PHOTOSHOP + iptc
+            size = struct.pack(">H", len(segment) + 2)
+            options["extra"] = b"\xff\xed" + size + segment
+    if image_format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        for name, content in png_chunks(info):
+            options["pnginfo"].add(name, content)
+    return options
+
+
+def png_chunks(info: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Returns the colour and text chunks of a PNG with these metadata."""
+    chunks = list(info.get("png_chunks", ()))
+    if "icc_profile" in info:  # a PNG has a profile or says that it is sRGB
+        chunks = [chunk for chunk in chunks if chunk[0] != b"sRGB"]
+    if "xmp" in info:
+        chunks.append((b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + info["xmp"]))
+    if "comment" in info:
+        chunks.append((b"tEXt", b"Comment\0" + info["comment"].replace(b"\0", b"")))
+    return chunks
+
+
+def find_lost(image_format: str, info: dict[str, Any]) -> list[str]:
+    """Returns the names of the metadata that a format does not keep, in plain words."""
+    lost = {key for key in info if key in _TITLES} - _list_kept(image_format, info)
+    names = {_TITLES[key] for key in lost}
+    if image_format != "PNG":
+        for name, content in info.get("png_chunks", ()):
+            if name in _PNG_TEXT:
+                names.add("PNG text")
+            elif name != b"sRGB" and content != _SRGB[name]:
+                names.add("colour space")
+    return [*sorted(names), *info.get("dropped", ())]
+
+
+_TITLES = {
+    "exif": "EXIF", "icc_profile": "colour profile", "xmp": "XMP", "iptc": "IPTC",
+    "comment": "comment", "dpi": "resolution",
+}  # fmt: skip
+_KEPT = {
+    "JPEG": set(_TITLES),
+    "PNG": set(_TITLES) - {"iptc"},
+    "TIFF": set(_TITLES) - {"comment"},
+    "WEBP": {"exif", "icc_profile", "xmp"},
+    "AVIF": {"exif", "icc_profile", "xmp"},
+    "BMP": {"dpi"},
+    "JPEG2000": set(),
+}
+_JPEG_SEGMENT = 65_500  # bytes; a profile may have several segments
+
+
+def _list_kept(image_format: str, info: dict[str, Any]) -> set[str]:
+    """Keys of the metadata that a format keeps."""
+    kept = _KEPT[image_format].intersection(info)
+    if image_format != "JPEG":
+        return kept
+    return {
+        key
+        for key in kept
+        if key in ("icc_profile", "dpi") or len(info[key]) <= _JPEG_SEGMENT
+    }
+
+
+def _upright_exif(image: Image.Image) -> bytes:
+    """The EXIF data of the upright pixels; b"" without EXIF data.
+
+    Pillow leaves out the thumbnail, which would show the rain. The image keeps its
+    orientation, by which its pixels are turned later.
+    """
+    upright = Image.Exif()
+    upright.load(image.getexif().tobytes())
+    for tag in _TIFF_LAYOUT_TAGS.intersection(upright):
+        del upright[tag]
+    if ExifTags.Base.Orientation in upright:
+        upright[ExifTags.Base.Orientation] = 1
+    details = upright.get_ifd(ExifTags.IFD.Exif)
+    width, height = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
+    if is_on_its_side(image) and width in details and height in details:
+        details[width], details[height] = details[height], details[width]
+    return upright.tobytes() if upright else b""
+
+
+def _upright_dpi(image: Image.Image) -> tuple[float, ...]:
+    dpi = tuple(float(value) for value in image.info.get("dpi", ()))
+    if not all(math.isfinite(value) and value > 0 for value in dpi):
+        return ()
+    return dpi[::-1] if is_on_its_side(image) else dpi
+
+
+def _upright_xmp(image: Image.Image) -> bytes:
+    tags = getattr(image, "tag_v2", {})
+    xmp = tags.get(tiff.XMP) or image.info.get("xmp") or b""
+    xmp = xmp or image.info.get("XML:com.adobe.xmp", "").encode()
+    return _XMP_GAIN_MAP.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", bytes(xmp)))
+
+
+def _iptc(image: Image.Image) -> bytes:
+    """The content of the APP13 segments of a JPEG; a TIFF has it among its EXIF data."""
+    return b"".join(
+        segment.removeprefix(_PHOTOSHOP)
+        for name, segment in getattr(image, "applist", ())
+        if name == "APP13" and segment.startswith(_PHOTOSHOP)
+    )
+
+
+def _jpeg_options(image: Image.Image) -> dict[str, Any]:
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return {}
+    options: dict[str, Any] = {"qtables": image.quantization}
+    if (sampling := JpegImagePlugin.get_sampling(image)) >= 0:
+        options["subsampling"] = sampling
+    if image.info.get("progressive"):
+        options["progressive"] = True
+    return options
+
+
+def _png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The colour and text chunks that `png_chunks` does not make from other metadata."""
+    return [
+        (name, content)
+        for name, content in _all_png_chunks(data)
+        if name in _PNG_COLOUR
+        or (name in _PNG_TEXT and content.partition(b"\0")[0] not in _PNG_OWN_TEXT)
+    ]
+
+
+def _all_png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 8
+    while place + 12 <= len(data):
+        length, name = struct.unpack(">I4s", data[place : place + 8])
+        yield name, data[place + 8 : place + 8 + length]
+        place += length + 12

@@ -1,0 +1,82 @@
+"""Comparisons of a photograph before and after: side by side, or under a slider."""
+
+import base64
+import html
+import io
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from ttl_jax import atomic_files
+from ttl_jax.data.files import decoding
+
+KINDS = ("jpg", "html")
+
+_GAP = 8  # pixels between the two sides
+
+# One element of a page: two pictures on top of each other, and a slider that uncovers the
+# upper one.
+_SLIDER = """\
+<figure class="comparison">
+<div><img src="{before}" alt="before"><img src="{after}" alt="after"></div>
+<input type="range" min="0" max="100" value="50" aria-label="share of the left side"
+ oninput="this.previousElementSibling.lastElementChild.style.clipPath =
+ 'inset(0 0 0 ' + this.value + '%)'">
+<figcaption>{title}: before | after</figcaption>
+</figure>"""
+_STYLE = """\
+body { margin: 1em; font-family: sans-serif; }
+.comparison { margin: 0; }
+.comparison div { position: relative; display: inline-block; max-width: 100%; }
+.comparison img { display: block; max-width: 100%; }
+.comparison img + img { position: absolute; top: 0; left: 0; clip-path: inset(0 0 0 50%); }
+.comparison input { display: block; width: 100%; margin: 0; }"""
+
+
+def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None:
+    """Writes a comparison beside a restored photograph, as NAME.compare.KIND.
+
+    Args:
+      kind: "jpg" for the two side by side, or "html" for a page with a slider that
+        contains both pictures.
+      target: Path of the restored photograph.
+      before: Pixels as `decoding.Picture.array`.
+      after: Restored pixels, of the same shape and type.
+    """
+    sides = [decoding.as_rgb8(array) for array in (before, after)]
+    path = pathlib.Path(f"{os.path.splitext(target)[0]}.compare.{kind}")
+    if kind == "jpg":
+        gap = np.full((before.shape[0], _GAP, 3), 255, np.uint8)
+        content = _encode(np.concatenate([sides[0], gap, sides[1]], axis=1))
+    else:
+        content = page([slider(path.name, *sides)]).encode()
+    atomic_files.write_bytes(path, content)
+
+
+def slider(title: str, before: np.ndarray, after: np.ndarray) -> str:
+    """Returns the HTML element of a comparison, from uint8 pixels [H, W, 3]."""
+    sources = (
+        f"data:image/jpeg;base64,{base64.b64encode(_encode(side)).decode()}"
+        for side in (before, after)
+    )
+    return _SLIDER.format(
+        title=html.escape(title), **dict(zip(("before", "after"), sources))
+    )
+
+
+def page(elements: list[str]) -> str:
+    """Returns a page of elements that needs no other file."""
+    body = "\n".join(elements)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>ttl_jax</title>\n<style>\n{_STYLE}\n</style>\n{body}\n</html>\n"
+    )
+
+
+def _encode(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=92)
+    return stream.getvalue()

@@ -1,0 +1,70 @@
+"""Record of an output folder: by which weights and options each photograph was made."""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from absl import logging
+
+from ttl_jax.inference.file_jobs import Job
+
+NAME = ".ttl_jax.jsonl"  # hidden, so that no command takes it for a photograph
+
+
+class OutputLog:
+    """Lines of JSON in the output folder, one for each photograph written.
+
+    Lines are only appended, each by one write, so that processes may share the file and
+    a kill costs at most the last line. The last line about a photograph counts.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], options: Mapping[str, Any]):
+        """Reads the record.
+
+        Args:
+          folder: Output folder; need not exist.
+          options: Digest of the weights and whatever else the pixels depend on.
+        """
+        self._folder, self._options = pathlib.Path(folder), dict(options)
+        self._made: dict[str, dict[str, Any]] = {}
+        try:
+            lines = (self._folder / NAME).read_bytes().splitlines()
+        except OSError:
+            lines = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                self._made[entry.pop("file")] = entry
+            except (ValueError, KeyError, AttributeError):
+                continue  # cut short by a kill
+
+    def find_differences(self, jobs: Iterable[Job]) -> dict[Job, str]:
+        """Returns the jobs whose target was made otherwise, and how: "strength 0.5".
+
+        Targets without a line are taken as they are.
+        """
+        differences = {}
+        for job in jobs:
+            made = self._made.get(self._key(job.target), self._options)
+            if made != self._options:
+                names = sorted(made.keys() | self._options.keys())
+                differences[job] = ", ".join(
+                    f"{name} {made.get(name)}"
+                    for name in names
+                    if made.get(name) != self._options.get(name)
+                )
+        return differences
+
+    def add(self, target: str) -> None:
+        """Records that a target has been written."""
+        line = json.dumps({"file": self._key(target), **self._options}) + "\n"
+        try:
+            with open(self._folder / NAME, "ab", buffering=0) as file:
+                file.write(line.encode())
+        except OSError as error:  # the photograph is there nevertheless
+            logging.warning("%s cannot be written: %s", self._folder / NAME, error)
+
+    def _key(self, target: str) -> str:
+        return os.path.relpath(target, self._folder)
