@@ -10,9 +10,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 STANDARD = sys.stdlib_module_names
 
-# Any room may import these: they import nothing themselves.
+# Any room may import these: they import no other room.
 COMMON = {
-    f"ttl_jax.{name}" for name in ("atomic_files", "slurm", "suggestions", "user_paths")
+    f"ttl_jax.{name}"
+    for name in ("atomic_files", "progress", "slurm", "suggestions", "user_paths")
 }
 
 # What each room may import besides the standard library. A room is a file or a folder;
@@ -79,6 +80,7 @@ ROOMS = {
     "ttl_jax/config_fields": set(),
     "ttl_jax/atomic_files": set(),
     "ttl_jax/presets": set(),
+    "ttl_jax/progress": {"tqdm"},
     "ttl_jax/slurm": set(),
     "ttl_jax/suggestions": set(),
     "ttl_jax/user_paths": set(),

@@ -211,7 +211,7 @@ def _run(
         must_stop=lambda: request.signal != 0,
         shows_progress=share.index == 0,
     )
-    _report(outcome, share, args.output or os.path.dirname(todo[0].target), started)
+    _report(outcome, share, args.output or os.path.basename(todo[0].target), started)
     num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
     left = f"{_photographs(num_left)} left; the same command resumes"
     left += ", without --overwrite." if args.overwrite else "."
@@ -256,7 +256,7 @@ def _report(outcome, share, output: str, started: float) -> None:
     """Prints how many photographs were restored, how fast, and which were not."""
     restored = outcome.restored
     text = "Restored" if share.count == 1 else f"Process {share.index} restored"
-    text += f" {_photographs(len(restored))} into {output or '.'}"
+    text += f" {_photographs(len(restored))} into {output}"
     if restored:
         text += f", the first after {outcome.first_written() - started:.1f} s"
     if rates := outcome.rates():

@@ -24,7 +24,7 @@ def cache_folder(*names: str) -> pathlib.Path:
 def read_text_lines(file: str | os.PathLike[str], what: str) -> list[tuple[int, str]]:
     """Returns the lines of a text file with their numbers, counted from 1.
 
-    Blank lines and those that begin with # are skipped; a byte order mark is ignored.
+    Blank lines and comments, which begin with "# ", are skipped; so is a byte order mark.
 
     Args:
       file: Path, in which a leading ~ is replaced.
@@ -43,5 +43,5 @@ def read_text_lines(file: str | os.PathLike[str], what: str) -> list[tuple[int, 
     numbered = enumerate(text.split("\n"), 1)
     return [
         (i, line) for i, line in numbered
-        if line.strip() and not line.lstrip().startswith("#")
+        if line.strip() and not (line.strip() + " ").startswith("# ")
     ]  # fmt: skip

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tqdm
 from absl import logging
 
+from ttl_jax import progress
 from ttl_jax.data.files import decoding, encoding, metadata
 
 # Reading and writing a photograph take one core each; some threads wait for the network.
@@ -153,7 +153,7 @@ class _LeftError(Exception):
 
 
 class _Bar:
-    """A progress bar of windows that threads share; shown in a terminal only.
+    """The progress in windows, which threads share.
 
     The total is extrapolated from the photographs in work: reading the sizes of all files
     first would delay the first photograph.
@@ -163,7 +163,7 @@ class _Bar:
         self._num_photographs = num_photographs
         self._num_begun = self._num_windows = 0
         self._lock = threading.Lock()
-        self._bar = tqdm.tqdm(unit="window", disable=None if is_shown else True)
+        self._bar = progress.track(unit="window", is_shown=is_shown)
 
     def begin(self, num_windows: int) -> None:
         """Counts a photograph with so many windows."""

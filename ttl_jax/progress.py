@@ -1,0 +1,52 @@
+"""Progress of long work: a bar in a terminal, and elsewhere a line every ten seconds."""
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import tqdm
+
+_EVERY = 10  # seconds
+
+
+def track(
+    items: Iterable | None = None,
+    *,
+    unit: str,
+    total: int | None = None,
+    is_shown: bool = True,
+) -> tqdm.tqdm:
+    """Returns tqdm's iterator or counter, drawn as the standard error allows.
+
+    Args:
+      items: Items to iterate over; None for a counter with `update`.
+      unit: Name of one item.
+      total: Number of items, where `items` has no length.
+      is_shown: Whether to show anything.
+    """
+    options: dict[str, Any] = {"unit": unit, "total": total, "disable": not is_shown}
+    if sys.stderr.isatty():
+        return tqdm.tqdm(items, **options)
+    # tqdm's own carriage returns go nowhere.
+    options |= {"mininterval": _EVERY, "maxinterval": _EVERY, "file": io.StringIO()}
+    return _Lines(items, leave=False, **options)
+
+
+class _Lines(tqdm.tqdm):
+    """Prints whole lines: done, all, rate and time left."""
+
+    def display(self, msg=None, pos=None) -> bool:
+        if self.n and msg is None:
+            values = self.format_dict
+            left = ""
+            if self.total and values["rate"]:
+                seconds = (self.total - self.n) / values["rate"]
+                left = f", about {self.format_interval(seconds)} left"
+            print(
+                f"{self.n} of {self.total or '?'} {self.unit}s, "
+                f"{values['rate'] or 0:.3g} {self.unit}s/s{left}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return True
