@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, image_folders, images
+from ttl_jax.data.sources import pair_cues
 from ttl_jax.data.sources.photographs import ROLES, NoPairsError, Pair, Photograph
 from ttl_jax.data.sources.source import Source
 
@@ -141,4 +142,5 @@ def _open_file_pairs(paths: Sequence[Sequence[str]]) -> list[Pair]:
             f"{len(unequal)} of {len(pairs)} pairs are not of one size: "
             f"{images.name_some(unequal, '; ')}. Crop the larger side, or remove them."
         )
+    pair_cues.check(pairs)
     return pairs
