@@ -84,7 +84,7 @@ ROOMS = {
     "ttl_jax/slurm": set(),
     "ttl_jax/suggestions": set(),
     "ttl_jax/user_paths": set(),
-    "ttl_jax/command_line": set(),
+    "ttl_jax/command_line": {"ttl_jax.allocator"},
     "ttl_jax/compilation_cache": {"jax"},
     # Commands: flags, then one call of a library.
     "ttl_jax/main": FLAGS

@@ -1,10 +1,23 @@
 """What the commands' command lines have in common."""
 
 import argparse
+import logging
 from collections.abc import Callable
 from typing import NoReturn
 
-from ttl_jax import user_paths
+from ttl_jax import allocator, user_paths
+
+
+def start() -> None:
+    """Prepares the process of a command: its memory, and warnings as plain lines."""
+    allocator.use_huge_pages()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("absl")
+    logger.addHandler(handler)
+    logger.propagate = False
+    # JAX reports each kind of device that the machine does not have.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
 
 
 def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:

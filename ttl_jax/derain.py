@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ttl_jax import __version__, allocator, command_line
+from ttl_jax import __version__, command_line
 from ttl_jax.training import stopping
 
 _LITTLE = 0.5  # mean change below which a photograph had little rain, of 255 levels
@@ -370,5 +370,5 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
+    command_line.start()
     sys.exit(main())
