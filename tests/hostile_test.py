@@ -24,8 +24,8 @@ from ttl_jax.data.files import decoding, images
 from ttl_jax.data.loading import listings
 from ttl_jax.data.sources import records, source_names
 from ttl_jax.inference import file_jobs
+from ttl_jax.reports import examples
 from ttl_jax.reports.scores import ablation
-from ttl_jax.reports.sheets import examples
 from ttl_jax.training import metric_writer
 from ttl_jax.weights import packed_files, trained
 

@@ -6,7 +6,8 @@ from PIL import Image
 
 from ttl_jax import sheet
 from ttl_jax.data.files import encoding
-from ttl_jax.reports.sheets import comparisons, examples, sheets
+from ttl_jax.reports import examples
+from ttl_jax.reports.sheets import comparisons, sheets
 
 FOLDERS = "--results ours=ours --results other=other --input input"
 

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     # Imported after the flags are read, so that --help is quick.
-    from ttl_jax.reports.sheets import comparisons, examples, sheets
+    from ttl_jax.reports import examples
+    from ttl_jax.reports.sheets import comparisons, sheets
 
     placed: dict[str, list[Box]] = {}
     for name, box in args.close_up:

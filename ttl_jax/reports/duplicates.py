@@ -1,16 +1,15 @@
 """The report of `prepare audit`: near-duplicates in pictures, tables and names."""
 
+import collections
 import io
-import json
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 from PIL import Image
 
-from ttl_jax import atomic_files
 from ttl_jax.data.sets.audit import Audit, excluded_names
+from ttl_jax.reports import report_files
 
 REPORT, TABLE, DATA = "duplicates.md", "matches.csv", "audit.json"
 EXCLUDED, PICTURES = "exclude.txt", "pictures"
@@ -32,22 +31,19 @@ def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
     Returns:
       A summary of a few lines.
     """
-    folder = pathlib.Path(folder)
     shown = _order_groups(audit)[:MAX_GROUPS]
     contents = {
         f"{PICTURES}/{i}.png": _draw_group(audit, group)
         for i, group in enumerate(shown, start=1)
     }
     contents |= {
-        REPORT: make_report(audit, shown).encode(),
-        TABLE: _list_matches(audit).to_csv(index=False, lineterminator="\n").encode(),
-        DATA: (json.dumps(_make_data(audit), indent=2) + "\n").encode(),
+        REPORT: make_report(audit, shown),
+        TABLE: _list_matches(audit).to_csv(index=False, lineterminator="\n"),
+        DATA: _make_data(audit),
     }
     if audit.test_sources:
-        contents[EXCLUDED] = list_exclusions(audit).encode()
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    for name, data in contents.items():
-        atomic_files.write_bytes(folder / name, data)
+        contents[EXCLUDED] = list_exclusions(audit)
+    report_files.write(folder, contents)
     return "\n".join(_summary_lines(audit))
 
 
@@ -61,8 +57,8 @@ def list_exclusions(audit: Audit) -> str:
         for name in excluded_names(audit)
     ]
     tests = ", ".join(audit.test_sources)
-    head = f"# Photographs that show a picture of {tests}; see {REPORT}.\n"
-    return head + "# One name per line.\n" + "".join(f"{name}\n" for name in names)
+    head = f"# Photographs that show a picture of {tests}; see {REPORT}."
+    return "\n".join([head, "# One name per line.", *names, ""])
 
 
 def make_report(audit: Audit, groups: Sequence[Sequence[int]]) -> str:
@@ -90,8 +86,7 @@ def _order_groups(audit: Audit) -> list[Sequence[int]]:
 
 
 def _summary_lines(audit: Audit) -> Iterator[str]:
-    for source in _sources(audit):
-        count = sum(entry.source == source for entry in audit.entries)
+    for source, count in _count_sources(audit).items():
         role = ", used for tests" if source in audit.test_sources else ""
         yield f"{source}: {count} pictures{role}"
     yield (
@@ -104,8 +99,8 @@ def _summary_lines(audit: Audit) -> Iterator[str]:
         )
 
 
-def _sources(audit: Audit) -> list[str]:
-    return list(dict.fromkeys(entry.source for entry in audit.entries))
+def _count_sources(audit: Audit) -> Mapping[str, int]:
+    return collections.Counter(entry.source for entry in audit.entries)
 
 
 def _describe_group(audit: Audit, group: Sequence[int]) -> str:
@@ -139,28 +134,26 @@ def _draw_group(audit: Audit, group: Sequence[int]) -> bytes:
 
 def _list_matches(audit: Audit) -> pd.DataFrame:
     """A row per match."""
-    columns = ["source_1", "name_1", "source_2", "name_2"]
-    columns += ["distance", "correlation", "mirrored"]
-    rows = []
-    for match in audit.matches:
-        sides = [audit.entries[i] for i in (match.first, match.second)]
-        names = [text for side in sides for text in (side.source, side.photograph.name)]
-        correlation = f"{match.correlation:.4f}"
-        rows.append([*names, match.distance, correlation, int(match.mirrored)])
-    return pd.DataFrame(rows, columns=columns)
+    columns = {}
+    for number in (1, 2):
+        sides = [audit.entries[match[number - 1]] for match in audit.matches]
+        columns[f"source_{number}"] = [side.source for side in sides]
+        columns[f"name_{number}"] = [side.photograph.name for side in sides]
+    columns["distance"] = [match.distance for match in audit.matches]
+    columns["correlation"] = [f"{match.correlation:.4f}" for match in audit.matches]
+    columns["mirrored"] = [int(match.mirrored) for match in audit.matches]
+    return pd.DataFrame(columns)
 
 
 def _make_data(audit: Audit) -> Mapping:
     """Sources and groups; a member is its source and all its names."""
+    groups = [[audit.entries[i] for i in group] for group in audit.groups]
     return {
-        "sources": _sources(audit),
+        "sources": list(_count_sources(audit)),
         "test_sources": list(audit.test_sources),
         "num_matches": len(audit.matches),
         "groups": [
-            [
-                {"source": audit.entries[i].source, "names": audit.entries[i].names}
-                for i in group
-            ]
-            for group in audit.groups
+            [{"source": member.source, "names": member.names} for member in group]
+            for group in groups
         ],
     }

@@ -1,4 +1,7 @@
-"""Markdown tables, the same in every report."""
+"""Markdown tables and their cells, the same in every report."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -13,3 +16,15 @@ def table(frame: pd.DataFrame) -> str:
     escaped.columns = [str(name).replace("|", r"\|") for name in frame.columns]
     alignment = ["left", *["right"] * (frame.shape[1] - 1)]
     return escaped.to_markdown(index=False, disable_numparse=True, colalign=alignment)
+
+
+def with_interval(summary: Mapping[str, Any], form: str = "+.2f") -> str:
+    """Returns a mean with its limits, such as "+4.21 [+4.02, +4.40]".
+
+    Args:
+      summary: "mean", "low" and "high"; without an interval, both limits are None.
+      form: Format of the numbers.
+    """
+    mean, low, high = (summary[key] for key in ("mean", "low", "high"))
+    limits = "" if low is None else f" [{low:{form}}, {high:{form}}]"
+    return f"{mean:{form}}{limits}"

@@ -19,7 +19,7 @@ from ttl_jax.training import (
     train_log,
 )
 from ttl_jax.training import state as train_state
-from ttl_jax.training.evaluation import make_evaluator
+from ttl_jax.training.evaluator import make_evaluator
 from ttl_jax.training.step import make_train_step
 from ttl_jax.training.train_log import TrainLog
 

@@ -3,9 +3,9 @@ import pytest
 from tests import pictures
 from ttl_jax.data.files import images
 from ttl_jax.data.sources import source_names
+from ttl_jax.reports import scene_names
 from ttl_jax.reports.rain_analysis import rain_scenes, rain_sets
-from ttl_jax.reports.scores import scene_names
-from ttl_jax.reports.scores.scene_names import SceneNames
+from ttl_jax.reports.scene_names import SceneNames
 
 
 @pytest.fixture

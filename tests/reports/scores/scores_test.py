@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ttl_jax.metrics import image_quality, intervals, naturalness
+from ttl_jax.reports import examples
+from ttl_jax.reports.examples import Example, Examples, Subject
 from ttl_jax.reports.scores import scores
 from ttl_jax.reports.scores.scores import METRICS, Unreferenced
-from ttl_jax.reports.sheets import examples
-from ttl_jax.reports.sheets.examples import Example, Examples, Subject
 
 
 def grey(level, height=12, width=14):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ttl_jax.metrics import image_quality
+from ttl_jax.reports.examples import Example
 from ttl_jax.reports.sheets import comparisons
 from ttl_jax.reports.sheets.close_ups import Box
-from ttl_jax.reports.sheets.examples import Example
 
 
 def noise(seed):

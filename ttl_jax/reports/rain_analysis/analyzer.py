@@ -17,16 +17,14 @@ fewer than `MIN_SCENES` scenes.
 
 import dataclasses
 import itertools
-import json
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ttl_jax import atomic_files
 from ttl_jax.metrics import intervals, naturalness
+from ttl_jax.reports import report_files, scene_names
 from ttl_jax.reports.rain_analysis import (
     rain_features,
     rain_figures,
@@ -42,7 +40,6 @@ from ttl_jax.reports.rain_analysis.rain_sets import (
     ImageSet,
     SetReadings,
 )
-from ttl_jax.reports.scores import scene_names
 
 REPORT, DATA = "analysis.md", "analysis.json"
 
@@ -113,7 +110,7 @@ def analyze(
         readings = {
             s.name: rain_sets.read_set(s, measured, scenes[s.name], form) for s in sets
         }
-        forms[form] = _analyze_form(sets, readings, settings.seed)
+        forms[form] = _analyze_form(readings, settings.seed)
     constants = {
         "level": LEVEL,
         "num_resamples": NUM_RESAMPLES,
@@ -130,10 +127,10 @@ def analyze(
                 "name": s.name,
                 "kind": s.kind,
                 "source": s.source,
-                "pairs": s.clean is not None,
+                "pairs": len(s.sides) == 2,
                 "found": s.num_found,
-                "images": len(s.images),
-                "scenes": len(set(scenes[s.name].tolist())),
+                "images": len(s.names),
+                "scenes": len(np.unique(scenes[s.name])),
             }
             for s in sets
         ],
@@ -141,28 +138,26 @@ def analyze(
     }
 
 
-def _analyze_form(
-    sets: Sequence[ImageSet], readings: Mapping[str, SetReadings], seed: int
-) -> dict[str, Any]:
+def _analyze_form(readings: Mapping[str, SetReadings], seed: int) -> dict[str, Any]:
     summaries = {
         name: {
             "images": len(of_set.names),
-            "scenes": len(set(of_set.scenes.tolist())),
+            "scenes": len(np.unique(of_set.scenes)),
             "excluded": of_set.excluded,
             "niqe": {
                 side: _summarize(values, of_set.scenes, seed)
                 for side, values in of_set.niqe.items()
             },
-            "damage": _damage_of_pairs(of_set, seed),
         }
         for name, of_set in readings.items()
     }
-    _add_unpaired_damage(sets, summaries)
+    for name in readings:
+        summaries[name]["damage"] = _damage(name, readings, summaries, seed)
     return {
         "sets": summaries,
-        "contrasts": _contrasts(sets, summaries),
-        "coverage": _cover(sets, readings, seed),
-        "tsne": _map_features(sets, readings, seed),
+        "contrasts": _contrasts(readings, summaries),
+        "coverage": _cover(readings, seed),
+        "tsne": _map_features(readings, seed),
         "images": {name: _list_images(of_set) for name, of_set in readings.items()},
     }
 
@@ -172,15 +167,14 @@ def _list_images(readings: SetReadings) -> list[dict[str, Any]]:
         {
             "image": name,
             "scene": int(readings.scenes[i]),
-            "niqe": {
-                side: float(of_side[i]) for side, of_side in readings.niqe.items()
-            },
+            "niqe": {side: float(values[i]) for side, values in readings.niqe.items()},
         }
         for i, name in enumerate(readings.names)
     ]
 
 
-# Summaries
+def _names(readings: Mapping[str, SetReadings], *kinds: str) -> list[str]:
+    return [name for name, of_set in readings.items() if of_set.kind in kinds]
 
 
 def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, Any]:
@@ -191,30 +185,27 @@ def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, A
     num_scenes = len(np.unique(scenes))
     enough = num_scenes >= MIN_SCENES
     return {
-        "mean": float(mean),
+        "mean": mean,
         "median": float(np.median(values)),
-        "low": float(low) if enough else None,
-        "high": float(high) if enough else None,
+        "low": low if enough else None,
+        "high": high if enough else None,
         "images": len(values),
         "scenes": num_scenes,
     }
 
 
-def _damage_of_pairs(readings: SetReadings, seed: int) -> dict[str, Any] | None:
-    """NIQE(rainy) - NIQE(clean) over pairs; None for unpaired images."""
-    if len(readings.niqe) < 2:
-        return None
-    damage = readings.niqe["rainy"] - readings.niqe["clean"]
-    return {"from": "pairs", **_summarize(damage, readings.scenes, seed)}
-
-
-def _add_unpaired_damage(sets: Sequence[ImageSet], summaries: Mapping) -> None:
-    """Adds the difference to the clean set, if there is one, to unpaired real sets."""
-    for clean, real in itertools.product(_names(sets, CLEAN), _names(sets, REAL)):
-        if summaries[real]["damage"] is None:
-            rainy, free = summaries[real]["niqe"]["rainy"], summaries[clean]["niqe"]
-            damage = difference(rainy, free["clean"])
-            summaries[real]["damage"] = {"from": "unpaired", **damage}
+def _damage(
+    name: str, readings: Mapping[str, SetReadings], summaries: Mapping, seed: int
+) -> dict[str, Any] | None:
+    """NIQE(rainy) - NIQE(clean) over pairs, for unpaired real rain to the clean set."""
+    of_set = readings[name]
+    if len(of_set.niqe) == 2:
+        damage = of_set.niqe["rainy"] - of_set.niqe["clean"]
+        return {"from": "pairs", **_summarize(damage, of_set.scenes, seed)}
+    for clean in _names(readings, CLEAN) if of_set.kind == REAL else ():
+        rainy, dry = summaries[name]["niqe"]["rainy"], summaries[clean]["niqe"]["clean"]
+        return {"from": "unpaired", **difference(rainy, dry)}
+    return None
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,73 +227,67 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _contrasts(sets: Sequence[ImageSet], summaries: Mapping) -> list[dict[str, Any]]:
+def _contrasts(
+    readings: Mapping[str, SetReadings], summaries: Mapping
+) -> list[dict[str, Any]]:
     """For each real and each synthetic set, real minus synthetic."""
     contrasts = []
     for real, synthetic in itertools.product(
-        _names(sets, REAL), _names(sets, SYNTHETIC)
+        _names(readings, REAL), _names(readings, SYNTHETIC)
     ):
         one, other = summaries[real], summaries[synthetic]
-        contrast = {
-            "real": real,
-            "synthetic": synthetic,
-            "niqe": difference(one["niqe"]["rainy"], other["niqe"]["rainy"]),
-            "damage": None,
-        }
-        if one["damage"] and other["damage"]:
-            contrast["damage"] = difference(one["damage"], other["damage"])
-        contrasts.append(contrast)
+        damages = one["damage"], other["damage"]
+        contrasts.append(
+            {
+                "real": real,
+                "synthetic": synthetic,
+                "niqe": difference(one["niqe"]["rainy"], other["niqe"]["rainy"]),
+                "damage": difference(*damages) if all(damages) else None,
+            }
+        )
     return contrasts
 
 
-def _names(sets: Sequence[ImageSet], *kinds: str) -> list[str]:
-    return [image_set.name for image_set in sets if image_set.kind in kinds]
-
-
-# Features
-
-
-def _cover(
-    sets: Sequence[ImageSet], readings: Mapping[str, SetReadings], seed: int
-) -> list[dict[str, Any]]:
+def _cover(readings: Mapping[str, SetReadings], seed: int) -> list[dict[str, Any]]:
     """How far the sides of other sets cover each real set.
 
     Rain-free photographs are the control: coverage by them does not depend on rain.
     """
     others = {
         (name, side): rain_features.FeatureSet(features, readings[name].scenes)
-        for name in _names(sets, SYNTHETIC, CLEAN)
+        for name in _names(readings, SYNTHETIC, CLEAN)
         for side, features in readings[name].features.items()
     }
     covers = []
-    for name in _names(sets, REAL):
+    for name in _names(readings, REAL):
         real = readings[name].features["rainy"], readings[name].scenes
         cover = rain_features.cover(rain_features.FeatureSet(*real), others, seed)
-
-        def keys(key, name=name):
-            set_name, side = key or (name, OTHER_HALF)
-            return {"set": set_name, "side": side}
-
+        too_few = {key: {"scenes": num} for key, num in cover.too_few.items()}
         covers.append(
             {
                 "real": name,
                 "samples": cover.samples,
-                "rows": [keys(key) | row for key, row in cover.rows.items()],
-                "too_few": [
-                    keys(key) | {"scenes": num} for key, num in cover.too_few.items()
-                ],
+                "rows": _with_sides(name, cover.rows),
+                "too_few": _with_sides(name, too_few),
             }
         )
     return covers
 
 
-def _map_features(
-    sets: Sequence[ImageSet], readings: Mapping[str, SetReadings], seed: int
-) -> dict[str, Any]:
+def _with_sides(real: str, found: Mapping) -> list[dict[str, Any]]:
+    """Rows of a `rain_features.Cover` with their set and side, None being the other half."""
+    keys = [key or (real, OTHER_HALF) for key in found]
+    return [
+        {"set": name, "side": side, **row}
+        for (name, side), row in zip(keys, found.values(), strict=True)
+    ]
+
+
+def _map_features(readings: Mapping[str, SetReadings], seed: int) -> dict[str, Any]:
     """The rainy sides of all sets on one map: names and places by set."""
     chosen = {
         name: rain_features.choose_points(len(readings[name].names), seed)
-        for name in _names(sets, REAL, SYNTHETIC)
+        for name in _names(readings, REAL, SYNTHETIC)
     }
     features = [readings[name].features["rainy"][i] for name, i in chosen.items()]
     places, perplexity = rain_features.make_map(np.concatenate(features), seed)
@@ -312,15 +297,12 @@ def _map_features(
         "perplexity": perplexity,
         "points": {
             name: [
-                {"image": readings[name].names[i], "x": float(x), "y": float(y)}
-                for i, (x, y) in zip(indices, of_set, strict=True)
+                {"image": readings[name].names[i], "x": x, "y": y}
+                for i, (x, y) in zip(indices, of_set.tolist(), strict=True)
             ]
             for (name, indices), of_set in by_set
         },
     }
-
-
-# Files
 
 
 def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) -> str:
@@ -333,15 +315,8 @@ def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) ->
     Returns:
       A summary of a few lines.
     """
-    folder = pathlib.Path(folder)
-    contents = {
-        **rain_figures.draw_all(analysis),
-        DATA: (json.dumps(analysis, indent=2, allow_nan=False) + "\n").encode(),
-        REPORT: rain_report.make_report(analysis).encode(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in contents.items():
-        atomic_files.write_bytes(folder / name, data)
+    contents = {DATA: analysis, REPORT: rain_report.make_report(analysis)}
+    report_files.write(folder, rain_figures.draw_all(analysis) | contents)
     return "\n".join(_summary_lines(analysis))
 
 

@@ -4,7 +4,7 @@ Coverage is measured among the features, never on the map: t-SNE keeps neighbour
 together, but neither distances nor densities.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,30 +63,26 @@ def cover(real: FeatureSet, others: Mapping[Any, FeatureSet], seed: int) -> Cove
       others: Other sets; no key is None.
       seed: Seed of the draws.
     """
-    too_few = {
-        key: other.num_scenes
-        for key, other in others.items()
-        if other.num_scenes < MIN_SAMPLES
-    }
+    num_scenes = {key: other.num_scenes for key, other in others.items()}
+    too_few = {key: num for key, num in num_scenes.items() if num < MIN_SAMPLES}
     half = real.num_scenes // 2
     if half < MIN_SAMPLES:
         return Cover(0, {}, {None: real.num_scenes, **too_few})
     enough = {key: other for key, other in others.items() if key not in too_few}
-    num = min([half, *(other.num_scenes for other in enough.values())])
-    orders = [_draw_scenes(real.scenes, seed, draw) for draw in range(NUM_DRAWS)]
+    num = min([half, *(num_scenes[key] for key in enough)])
 
-    def sample(of_set: FeatureSet, indices: np.ndarray) -> np.ndarray:
-        return standardise(of_set.features[indices], real.features)
-
-    references = [sample(real, order[:num]) for order in orders]
-    drawn: dict[Hashable, list[np.ndarray]] = {
-        None: [sample(real, order[num : 2 * num]) for order in orders]
-    }
-    for key, other in enough.items():
-        drawn[key] = [
-            sample(other, _draw_scenes(other.scenes, seed, draw)[:num])
-            for draw in range(NUM_DRAWS)
+    def draw(of_set: FeatureSet, first: int = 0) -> list[np.ndarray]:
+        """The samples of all draws: scenes from `first` on, in a random order."""
+        orders = (_draw_scenes(of_set.scenes, seed, i) for i in range(NUM_DRAWS))
+        return [
+            standardise(of_set.features[order[first : first + num]], real.features)
+            for order in orders
         ]
+
+    references = draw(real)
+    drawn = {None: draw(real, num)} | {
+        key: draw(other) for key, other in enough.items()
+    }
     rows = {key: _measure(references, samples) for key, samples in drawn.items()}
     return Cover(num, rows, too_few)
 
@@ -133,17 +129,14 @@ def _draw_scenes(scenes: np.ndarray, seed: int, draw: int) -> np.ndarray:
     return rng.permutation(order[first])
 
 
-def _measure(references: list, samples: list) -> dict[str, dict[str, float]]:
+def _measure(
+    references: Sequence[np.ndarray], samples: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
     """Mean, lowest and highest coverage and density over the draws."""
-    found: dict[str, dict[str, Any]] = {}
+    found = {}
     for measure in (coverage.coverage, coverage.density):
-        values = [
-            measure(reference, sample, NUM_NEIGHBOURS)
-            for reference, sample in zip(references, samples, strict=True)
-        ]
-        found[measure.__name__] = {
-            "mean": float(np.mean(values)),
-            "low": min(values),
-            "high": max(values),
-        }
+        pairs = zip(references, samples, strict=True)
+        values = [measure(*pair, NUM_NEIGHBOURS) for pair in pairs]
+        limits = {"low": min(values), "high": max(values)}
+        found[measure.__name__] = {"mean": float(np.mean(values)), **limits}
     return found

@@ -69,7 +69,10 @@ def _contrasts(analysis: Mapping[str, Any]) -> Iterator[str]:
             found = {form: contrast[key] for form, contrast in contrasts.items()}
             rows.append(
                 {"real": first["real"], "synthetic": first["synthetic"], "": title}
-                | {_words(form): _interval(one, "+.2f") for form, one in found.items()}
+                | {
+                    _words(form): markdown.with_interval(one) if one else "-"
+                    for form, one in found.items()
+                }
                 | {"real is": _verdict(list(found.values()))}
             )
     yield markdown.table(pd.DataFrame(rows))
@@ -114,21 +117,15 @@ def _means(analysis: Mapping[str, Any]) -> Iterator[str]:
         "image; for unpaired photographs the difference to the mean of the clean set, which "
         "includes differences of subject, camera and encoding."
     )
-    rows, missing = [], []
-    for one in analysis["sets"]:
-        found = {form: n["sets"][one["name"]] for form, n in analysis["forms"].items()}
-        first = next(iter(found.values()))
-        for side in first["niqe"]:
-            summaries = {form: of_set["niqe"][side] for form, of_set in found.items()}
-            rows.append(_mean_row(one["name"], f"NIQE, {side}", summaries, ".2f"))
-        if first["damage"]:
-            damages = {form: of_set["damage"] for form, of_set in found.items()}
-            title = f"damage, {first['damage']['from']}"
-            rows.append(_mean_row(one["name"], title, damages, "+.2f"))
-        elif one["kind"] != rain_sets.CLEAN:
-            missing.append(one["name"])
-    yield markdown.table(pd.DataFrame(rows))
-    if missing:
+    forms = analysis["forms"]
+    rows = {form: list(_mean_rows(numbers["sets"])) for form, numbers in forms.items()}
+    yield _table(rows, ["set", ""])
+    first = next(iter(forms.values()))["sets"]
+    if missing := [
+        one["name"]
+        for one in analysis["sets"]
+        if one["kind"] != rain_sets.CLEAN and not first[one["name"]]["damage"]
+    ]:
         yield (
             f"Damage is not available for {', '.join(missing)}, which are not pairs. "
             "Add rain-free photographs with --clean to compare real ones with them."
@@ -138,15 +135,18 @@ def _means(analysis: Mapping[str, Any]) -> Iterator[str]:
         yield _figures(rain_figures.DAMAGE, analysis)
 
 
-def _mean_row(name: str, title: str, summaries: Mapping, form: str) -> dict[str, str]:
-    row = {"set": name, "": title}
-    for image_form, summary in summaries.items():
-        median = summary.get("median")
-        row[f"mean, {_words(image_form)}"] = _interval(summary, form)
-        row[f"median, {_words(image_form)}"] = (
-            "-" if median is None else format(median, form)
-        )
-    return row
+def _mean_rows(sets: Mapping[str, Mapping]) -> Iterator[dict[str, str]]:
+    """A row for the NIQE of each side of each set, and one for any damage."""
+    for name, of_set in sets.items():
+        found = {f"NIQE, {side}": (v, ".2f") for side, v in of_set["niqe"].items()}
+        if damage := of_set["damage"]:
+            found[f"damage, {damage['from']}"] = damage, "+.2f"
+        for title, (summary, form) in found.items():
+            row = {"set": name, "": title}
+            row["mean"] = markdown.with_interval(summary, form)
+            if "median" in summary:  # unpaired damage has none
+                row["median"] = format(summary["median"], form)
+            yield row
 
 
 def _coverage(analysis: Mapping[str, Any]) -> Iterator[str]:
@@ -162,19 +162,21 @@ def _coverage(analysis: Mapping[str, Any]) -> Iterator[str]:
         f"on rain. Means of {settings['num_draws']} draws of one image from each of as many "
         "scenes in every set, with the lowest and the highest."
     )
+    measures = ("coverage", "density")
     for covers in _per_form(analysis, "coverage"):
         yield f"### {next(iter(covers.values()))['real']}"
-        rows: dict[tuple, dict] = {}
         for form, cover in covers.items():
             yield f"{_words(form)}: {_describe_samples(cover, settings)}"
-            for one in cover["rows"]:
-                row = rows.setdefault((one["set"], one["side"]), {})
-                for measure in ("coverage", "density"):
-                    row[f"{measure}, {_words(form)}"] = _interval(one[measure])
-        if rows:
-            frame = pd.DataFrame.from_dict(rows, orient="index").fillna("-")
-            frame = frame.rename_axis(["by", "side"]).reset_index()
-            yield markdown.table(frame)
+        rows = {
+            form: [
+                {"by": one["set"], "side": one["side"]}
+                | {m: markdown.with_interval(one[m], ".2f") for m in measures}
+                for one in cover["rows"]
+            ]
+            for form, cover in covers.items()
+        }
+        if any(rows.values()):
+            yield _table(rows, ["by", "side"])
 
 
 def _describe_samples(cover: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -222,6 +224,16 @@ def _per_form(analysis: Mapping[str, Any], key: str) -> Iterator[dict[str, Mappi
         yield dict(zip(forms, entries, strict=True))
 
 
+def _table(by_form: Mapping[str, Sequence[Mapping]], keys: list[str]) -> str:
+    """Rows of all forms as a table; those with the same keys become one row."""
+    frames = [
+        pd.DataFrame(rows).set_index(keys).add_suffix(f", {_words(form)}")
+        for form, rows in by_form.items()
+        if rows
+    ]
+    return markdown.table(pd.concat(frames, axis=1).fillna("-").reset_index())
+
+
 def _figures(kind: str, analysis: Mapping[str, Any]) -> str:
     """The figure in each form."""
     return "\n".join(
@@ -232,12 +244,3 @@ def _figures(kind: str, analysis: Mapping[str, Any]) -> str:
 
 def _words(form: str) -> str:
     return form.replace("_", " ")
-
-
-def _interval(summary: Mapping[str, Any] | None, form: str = ".2f") -> str:
-    """The mean, and in brackets its limits if there are any: 4.21 [4.02, 4.40]."""
-    if summary is None:
-        return "-"
-    mean, low, high = (summary[key] for key in ("mean", "low", "high"))
-    limits = "" if low is None else f" [{low:{form}}, {high:{form}}]"
-    return f"{mean:{form}}{limits}"

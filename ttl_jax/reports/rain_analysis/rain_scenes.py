@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ttl_jax.data.sets import audit
+from ttl_jax.reports import scene_names
 from ttl_jax.reports.rain_analysis.rain_sets import ImageSet, Measurement
-from ttl_jax.reports.scores import scene_names
-from ttl_jax.reports.scores.scene_names import SceneNames
+from ttl_jax.reports.scene_names import SceneNames
 
 
 def find_scenes(
@@ -34,8 +34,7 @@ def find_scenes(
         np.stack([one.signs for one in measured]),
         np.stack([one.thumbnail for one in measured]),
     )
-    matches = audit.find_matches(fingerprints)
-    matches += _match_names(image_set, named)
+    matches = [*audit.find_matches(fingerprints), *_match_names(image_set, named)]
     scenes = np.arange(len(measured))
     for members in audit.group(len(scenes), matches):
         scenes[members] = members[0]
@@ -45,11 +44,10 @@ def find_scenes(
 def _match_names(image_set: ImageSet, named: SceneNames) -> Iterator[audit.Match]:
     """Pairs of images that are listed as one scene."""
     rows_of = collections.defaultdict(list)
-    for side in image_set.sides.values():
-        for row, photograph in enumerate(side):
-            scene = named.find(photograph.name)
-            if scene is not None:
-                rows_of[scene].append(row)
+    for photographs in image_set.sides.values():
+        for row, photograph in enumerate(photographs):
+            rows_of[named.find(photograph.name)].append(row)
+    rows_of.pop(None, None)  # not listed
     for rows in rows_of.values():
         for one, other in itertools.pairwise(rows):
             yield audit.Match(one, other, 0, 1.0, False)

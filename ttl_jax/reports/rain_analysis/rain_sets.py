@@ -37,25 +37,20 @@ class ImageSet:
       name: Unique name.
       kind: `REAL`, `SYNTHETIC` or `CLEAN`.
       source: Name of the source, as for `data.sources`.
-      images: Rainy images, or rain-free photographs for the kind `CLEAN`.
-      clean: Clean partners of `images`, or None.
-      num_found: Number of images in the source; `images` may be a part of them.
+      sides: Photographs by side: "rainy", "clean", or for pairs both in this order.
+      num_found: Number of images in the source; a set may hold a part of them.
     """
 
     name: str
     kind: str
     source: str
-    images: Sequence[Photograph]
-    clean: Sequence[Photograph] | None
+    sides: Mapping[str, Sequence[Photograph]]
     num_found: int
 
     @property
-    def sides(self) -> dict[str, Sequence[Photograph]]:
-        """The images of each side that exists, "rainy" or "clean"."""
-        if self.kind == CLEAN:
-            return {"clean": self.images}
-        partners = {} if self.clean is None else {"clean": self.clean}
-        return {"rainy": self.images, **partners}
+    def names(self) -> list[str]:
+        """Names of the images, for pairs of their rainy sides."""
+        return [photograph.name for photograph in next(iter(self.sides.values()))]
 
 
 class Reading(NamedTuple):
@@ -90,6 +85,7 @@ class SetReadings(NamedTuple):
     """Measurements of N images of a set in one form.
 
     Attributes:
+      kind: Kind of the set.
       names: Names of the images.
       scenes: Numbers of the scenes, int [N]; images of one scene share a number.
       niqe: NIQE by side, "rainy" or "clean", float [N].
@@ -97,6 +93,7 @@ class SetReadings(NamedTuple):
       excluded: Reasons by name, for images that could not be measured.
     """
 
+    kind: str
     names: Sequence[str]
     scenes: np.ndarray
     niqe: Mapping[str, np.ndarray]
@@ -133,12 +130,14 @@ def open_sets(
             f"{', '.join(repeated)}: more than one set has this name; give each its "
             "own, as NAME=SOURCE."
         )
-    sets = [_open_rainy(kind, name, source) for kind, name, source in named]
+    draw = functools.partial(_draw, num_images=num_images, seed=seed)
+    sets = [
+        draw(name, kind, source, _open_rainy(source)) for kind, name, source in named
+    ]
     if clean:
-        photographs = source_names.open_photographs(clean, "clean")
-        source = ", ".join(clean)
-        sets.append(ImageSet(CLEAN, CLEAN, source, photographs, None, len(photographs)))
-    return [_draw(image_set, num_images, seed) for image_set in sets]
+        sides = {"clean": source_names.open_photographs(clean, "clean")}
+        sets.append(draw(CLEAN, CLEAN, ", ".join(clean), sides))
+    return sets
 
 
 def measure_all(
@@ -159,8 +158,8 @@ def measure_all(
     photographs = {
         photograph.name: photograph
         for image_set in sets
-        for side in image_set.sides.values()
-        for photograph in side
+        for of_side in image_set.sides.values()
+        for photograph in of_side
     }
     measure = functools.partial(_measure, side=side, quality=quality, embed=embed)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -191,29 +190,31 @@ def read_set(
     Raises:
       ValueError: If no image of the set could be measured.
     """
-    rows = [
-        [measurements[photograph.name] for photograph in row]
-        for row in zip(*image_set.sides.values(), strict=True)
-    ]
-    excluded = {
-        image.name: one.faults[form]
-        for image, row in zip(image_set.images, rows, strict=True)
-        for one in row
-        if form in one.faults
+    names = image_set.names
+    sides = {
+        side: [measurements[photograph.name] for photograph in photographs]
+        for side, photographs in image_set.sides.items()
     }
-    kept = [i for i, image in enumerate(image_set.images) if image.name not in excluded]
+    excluded = {
+        name: measured.faults[form]
+        for name, row in zip(names, zip(*sides.values(), strict=True), strict=True)
+        for measured in row
+        if form in measured.faults
+    }
+    kept = [i for i, name in enumerate(names) if name not in excluded]
     if not kept:
-        name, reason = next(iter(excluded.items()))
         raise ValueError(
-            f"No image of {image_set.name} can be measured: {name} {reason}. Name "
-            "larger photographs, or equalise to a smaller side."
+            f"No image of {image_set.name} can be measured: {names[0]} "
+            f"{excluded[names[0]]}. Name larger photographs, or equalise to a smaller "
+            "side."
         )
     readings = {
-        side: [rows[i][column].readings[form] for i in kept]
-        for column, side in enumerate(image_set.sides)
+        side: [of_side[i].readings[form] for i in kept]
+        for side, of_side in sides.items()
     }
     return SetReadings(
-        [image_set.images[i].name for i in kept],
+        image_set.kind,
+        [names[i] for i in kept],
         scenes[kept],
         {side: np.array([one.niqe for one in of]) for side, of in readings.items()},
         {side: np.stack([one.features for one in of]) for side, of in readings.items()},
@@ -224,42 +225,48 @@ def read_set(
 def _split_name(text: str) -> tuple[str, str]:
     """The name and the source of `NAME=SOURCE` or `SOURCE`."""
     name, source = source_names.split_name(text)
-    if name is None:
-        name = pathlib.PurePath(text.rpartition(":")[2]).stem
+    name = name or pathlib.PurePath(text.rpartition(":")[2]).stem
     if not name:
         raise ValueError(f"Expected SOURCE or NAME=SOURCE, not {text!r}.")
     return name, source
 
 
-def _open_rainy(kind: str, name: str, source: str) -> ImageSet:
+def _open_rainy(source: str) -> dict[str, list[Photograph]]:
+    """The photographs of a source by side."""
     try:
         pairs = source_names.open_pairs(source)
     except NoPairsError:
-        photographs = source_names.open_photographs(source, "rainy")
-        return ImageSet(name, kind, source, photographs, None, len(photographs))
-    rainy, clean = [pair.rainy for pair in pairs], [pair.clean for pair in pairs]
-    return ImageSet(name, kind, source, rainy, clean, len(pairs))
+        return {"rainy": source_names.open_photographs(source, "rainy")}
+    return {
+        "rainy": [pair.rainy for pair in pairs],
+        "clean": [pair.clean for pair in pairs],
+    }
 
 
-def _draw(image_set: ImageSet, num_images: int, seed: int) -> ImageSet:
-    """The set with at most `num_images` of its images, in their order."""
-    if image_set.num_found <= num_images:
-        return image_set
-    rng = np.random.default_rng(seed)
-    drawn = np.sort(rng.choice(image_set.num_found, num_images, replace=False))
-    images, clean = (
-        side and [side[i] for i in drawn]
-        for side in (image_set.images, image_set.clean)
-    )
-    return dataclasses.replace(image_set, images=images, clean=clean)
+def _draw(
+    name: str,
+    kind: str,
+    source: str,
+    sides: Mapping[str, Sequence[Photograph]],
+    *,
+    num_images: int,
+    seed: int,
+) -> ImageSet:
+    """A set of at most `num_images` of the images, in their order."""
+    num_found = len(next(iter(sides.values())))
+    if num_found > num_images:
+        rng = np.random.default_rng(seed)
+        drawn = np.sort(rng.choice(num_found, num_images, replace=False))
+        sides = {side: [of_side[i] for i in drawn] for side, of_side in sides.items()}
+    return ImageSet(name, kind, source, sides, num_found)
 
 
 def _measure(
     photograph: Photograph, *, side: int, quality: int, embed: Embed | None
 ) -> Measurement:
     image = photograph.load()
-    size = f"{image.shape[1]}x{image.shape[0]}"
-    smallest = min(image.shape[:2])
+    height, width = image.shape[:2]
+    size = f"{width}x{height}"
     view = transforms.View(jpeg_quality=quality)
     forms = {
         AS_IS: (naturalness.MIN_SIDE, lambda: image),
@@ -267,7 +274,7 @@ def _measure(
     }
     readings, faults = {}, {}
     for form, (least, make) in forms.items():
-        if smallest < least:
+        if min(height, width) < least:
             faults[form] = f"is {size}; each side needs at least {least} pixels"
             continue
         try:
@@ -280,7 +287,6 @@ def _measure(
 
 def _read(image: np.ndarray, embed: Embed | None) -> Reading:
     blocks = naturalness.features(image)
-    value = naturalness.distance(blocks)
     # Blocks of one colour have no features; NIQE skips them too.
     features = np.nanmean(blocks, axis=0) if embed is None else embed(image)
-    return Reading(value, features)
+    return Reading(naturalness.distance(blocks), features)

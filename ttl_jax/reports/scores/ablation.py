@@ -4,18 +4,18 @@ An ablation is a working directory with an `ablation.json`, which lists its rows
 runs by seed. `training.runs` writes it.
 """
 
-import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ttl_jax import atomic_files
 from ttl_jax.data.files import images
 from ttl_jax.reports import markdown
+from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores import scores, tables
-from ttl_jax.reports.sheets.examples import INPUT
 
 INDEX = "ablation.json"
 SCORES = "ablation_scores.json"  # not the index: reports may go into its folder
@@ -58,7 +58,6 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
     """
     path = pathlib.Path(workdir) / INDEX
     try:
-        rows = json.loads(path.read_text())["rows"]
         return [
             Row(
                 row["name"],
@@ -67,23 +66,24 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
                 {seed: path.parent / run for seed, run in row["runs"].items()},
                 row.get("reference", _REFERENCE),
             )
-            for row in rows
+            for row in atomic_files.read_json(path)["rows"]
         ]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError,
-            RecursionError) as error:  # fmt: skip
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} describes no ablation ({error}); train one with {_COMMAND}{workdir}."
         ) from error
 
 
-def check_finished(rows: Sequence[Row], workdir: str | os.PathLike[str]) -> None:
-    """Checks that every run was trained to its end.
+def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
+    """Returns the rows of an ablation whose runs were all trained to their end.
 
     Raises:
-      ValueError: If a run was not; names these runs and the command that resumes them.
+      ValueError: As `read`, or if a run is not finished; names these runs and the command
+        that resumes them.
     """
     from ttl_jax.weights import saved_runs
 
+    rows = read(workdir)
     runs = [path for row in rows for path in row.runs.values()]
     progress = {path.name: saved_runs.read_progress(path) for path in runs}
     unfinished = [
@@ -98,6 +98,7 @@ def check_finished(rows: Sequence[Row], workdir: str | os.PathLike[str]) -> None
             f"them: {_COMMAND}{workdir}, with its preset and other flags. To score "
             f"without them, remove them from {pathlib.Path(workdir, INDEX)}."
         )
+    return rows
 
 
 def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
@@ -122,13 +123,12 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
     }
 
 
-def format_summary(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str:
+def format_summary(rows: Sequence[Row], summary: Mapping) -> str:
     """Returns the tables in Markdown: sets by rows of the ablation.
 
     Args:
       rows: Rows of the ablation.
       summary: Result of `scores.summarize`.
-      means: Result of `summarize`.
     """
     sections = []
     for number, title in _TITLES.items():
@@ -136,7 +136,7 @@ def format_summary(rows: Sequence[Row], summary: Mapping, means: Mapping) -> str
         if chosen:
             references = {r.reference for r in chosen}
             others = [r for r in rows if r.name in references and r not in chosen]
-            sections.append(_format_table(title, others + chosen, summary, means))
+            sections.append(_format_table(title, others + chosen, rows, summary))
     return "\n".join(sections)
 
 
@@ -173,35 +173,34 @@ def _means_and_spreads(values: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _format_table(
-    title: str, rows: Sequence[Row], summary: Mapping, means: Mapping
+    title: str, shown: Sequence[Row], rows: Sequence[Row], summary: Mapping
 ) -> str:
-    heads = [f"{row.name} ({tables.count(len(row.runs), 'seed')})" for row in rows]
-    lines = []
-    for set_name, by_protocol in means.items():
+    lines, metrics = [], set()
+    for set_name, by_protocol in summarize(rows, summary).items():
         for protocol, found in by_protocol.items():
             methods = summary[set_name][protocol]
-            name = tables.describe_set(set_name, methods[INPUT])
+            head = f"{tables.describe_set(set_name, methods[INPUT])}, {protocol}"
+            metrics.update(_metrics_of(methods))
             for metric in _metrics_of(methods):
-                lines += _lines(f"{name}, {protocol}", metric, rows, methods, found)
-    table = markdown.table(
-        pd.DataFrame(lines, columns=["set, protocol", INPUT, *heads])
-    )
-    return f"## {title}\n\n{table}\n\n{_note(rows, summary)}\n"
+                lines += _lines(head, metric, methods, [found[r.name] for r in shown])
+    heads = [f"{row.name} ({tables.count(len(row.runs), 'seed')})" for row in shown]
+    frame = pd.DataFrame(lines, columns=["set, protocol", INPUT, *heads])
+    note = " ".join([*_sentences(shown), *tables.describe_metrics(metrics)])
+    return f"## {title}\n\n{markdown.table(frame)}\n\n{note}\n"
 
 
 def _lines(
-    name: str, metric: str, rows: Sequence[Row], methods: Mapping, found: Mapping
-) -> list[list[str]]:
+    head: str, metric: str, methods: Mapping, found: Sequence[Mapping]
+) -> Iterator[list[str]]:
     """A line for a metric, and one for the differences if there are any."""
     title, form, _ = scores.METRICS[metric]
-    cells = [_cell(found[row.name][metric], form) for row in rows]
-    lines = [[f"{name}: {title}", format(methods[INPUT][metric], form), *cells]]
-    differences = [found[row.name].get(f"{metric}_to_reference") for row in rows]
+    cells = [_cell(means[metric], form) for means in found]
+    yield [f"{head}: {title}", format(methods[INPUT][metric], form), *cells]
+    differences = [means.get(f"{metric}_to_reference") for means in found]
     if any(differences):
         form = f"+{form.lstrip('+')}"
         cells = [_cell(value, form) if value else "" for value in differences]
-        lines.append([f"{title}: difference", "", *cells])
-    return lines
+        yield [f"{title}: difference", "", *cells]
 
 
 def _cell(value: Mapping[str, float | None], form: str) -> str:
@@ -210,25 +209,11 @@ def _cell(value: Mapping[str, float | None], form: str) -> str:
     return text if spread is None else f"{text} ± {format(spread, form.lstrip('+'))}"
 
 
-def _note(rows: Sequence[Row], summary: Mapping) -> str:
-    """The foot of a table: what the numbers are, the metrics and the rows."""
-    metrics = {
-        metric
-        for by_protocol in summary.values()
-        for methods in by_protocol.values()
-        for metric in _metrics_of(methods)
-    }
-    sentences = [
-        "Means over images; mean ± sample standard deviation over seeds.",
-        "Differences are to the run with the same seed of the row named below.",
-        "The teachers are trained once, so their own spread is not included.",
-    ]
-    sentences += [
-        f"{metric.title}: {metric.note}."
-        for name, metric in scores.METRICS.items()
-        if name in metrics
-    ]
+def _sentences(rows: Sequence[Row]) -> Iterator[str]:
+    """What the numbers of a table are, and its rows."""
+    yield "Means over images; mean ± sample standard deviation over seeds."
+    yield "Differences are to the run with the same seed of the row named below."
+    yield "The teachers are trained once, so their own spread is not included."
     for row in rows:
         against = f", against `{row.reference}`" if row.reference != row.name else ""
-        sentences.append(f"`{row.name}`: {row.description}{against}.")
-    return " ".join(sentences)
+        yield f"`{row.name}`: {row.description}{against}."

@@ -1,7 +1,6 @@
 """The scores of methods on sets of images: what `ttl_jax.evaluate` computes and writes."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import tempfile
@@ -10,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from ttl_jax import atomic_files
 from ttl_jax.data.sources import source_names
 from ttl_jax.metrics import image_quality
+from ttl_jax.reports import examples, report_files
+from ttl_jax.reports.examples import Examples, Method, Subject
 from ttl_jax.reports.scores import ablation as ablations
 from ttl_jax.reports.scores import scores as scores_lib
 from ttl_jax.reports.scores import tables
-from ttl_jax.reports.sheets import examples
-from ttl_jax.reports.sheets.examples import Examples, Method, Subject
+
+TABLE, PER_IMAGE, SCORES = "table.md", "per_image.csv", "scores.json"
 
 Path = str | os.PathLike[str]
 
@@ -43,18 +43,23 @@ class Report:
         text = tables.format_summary(self.summary, self.notes)
         if not self.ablation:
             return text
-        means = ablations.summarize(self.ablation, self.summary)
-        return f"{ablations.format_summary(self.ablation, self.summary, means)}\n{text}"
+        return f"{ablations.format_summary(self.ablation, self.summary)}\n{text}"
 
     def write(self, folder: Path) -> None:
-        """Writes the files of the report into a folder, which is made if missing."""
-        tables.write_report(folder, self.per_image, self.summary, str(self))
+        """Writes the files of the report into a folder, which is made if missing.
+
+        Raises:
+          ValueError: If a mean is not finite, which JSON cannot hold.
+        """
+        contents = {
+            TABLE: str(self),
+            PER_IMAGE: self.per_image.to_csv(index=False, lineterminator="\n"),
+            SCORES: self.summary,
+        }
         if self.ablation:
             means = ablations.summarize(self.ablation, self.summary)
-            text = json.dumps(means, indent=2, allow_nan=False) + "\n"
-            atomic_files.write_bytes(
-                pathlib.Path(folder, ablations.SCORES), text.encode()
-            )
+            contents[ablations.SCORES] = means
+        report_files.write(folder, contents)
 
 
 def score(
@@ -100,21 +105,20 @@ def score(
     Raises:
       ValueError: If an input is missing, unreadable or does not fit the others.
     """
-    rows = _read_ablation(ablation) if ablation else []
+    rows = ablations.read_finished(ablation) if ablation else []
     runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
     networks = _open_networks([*_as_pairs(methods), *runs])
     restorers = _open_baselines(baselines) + [(name, net) for name, _, net in networks]
     examples.check_names([name for name, _ in [*restorers, *results]])
-    restorers = dict(restorers)
     unreferenced = scores_lib.Unreferenced(
-        niqe, _open_recognizer(recog), restorers if agreement else {}
+        niqe, _open_recognizer(recog), dict(restorers) if agreement else {}
     )
-    opened, from_folders, notes = _open_images(data, rainy, target, results)
-    opened = {name: _attach(of, masks, scenes) for name, of in opened.items()}
+    subjects, from_folders, notes = _open_images(data, rainy, target, results)
+    subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
     if not (niqe or recog or agreement):
-        _check_measurable(opened)
-    restore = {name: examples.network_method(net) for name, net in restorers.items()}
-    sets = {name: Examples(of, from_folders | restore) for name, of in opened.items()}
+        _check_measurable(subjects)
+    restore = {name: examples.network_method(net) for name, net in restorers}
+    sets = {name: Examples(of, from_folders | restore) for name, of in subjects.items()}
     notes += _describe_recognizer(unreferenced.recognizer, networks, results)
     if output is not None:
         _make_folder(pathlib.Path(output))
@@ -131,12 +135,6 @@ def score(
     return report
 
 
-def _read_ablation(workdir: Path) -> list[ablations.Row]:
-    rows = ablations.read(workdir)
-    ablations.check_finished(rows, workdir)
-    return rows
-
-
 def _as_pairs(methods) -> list[tuple[str | None, Any]]:
     """Names and weights."""
     if isinstance(methods, str | os.PathLike) or hasattr(methods, "restore"):
@@ -144,9 +142,7 @@ def _as_pairs(methods) -> list[tuple[str | None, Any]]:
     return list(methods.items() if isinstance(methods, Mapping) else methods)
 
 
-def _open_networks(
-    methods: Sequence[tuple[str | None, Any]],
-) -> list[tuple[str, Path | None, Any]]:
+def _open_networks(methods: Sequence[tuple]) -> list[tuple[str, Path | None, Any]]:
     """Name in tables, run folder if there is one, and network."""
     networks = []
     for name, weights in methods:
@@ -165,6 +161,14 @@ def _open_baselines(names: Sequence[str]) -> list[tuple[str, Any]]:
     from ttl_jax.inference import baselines
 
     return [(name, baselines.make_baseline(name)) for name in names]
+
+
+def _open_recognizer(path: Path | None):
+    if path is None:
+        return None
+    from ttl_jax.inference import recognizer
+
+    return recognizer.Recognizer.from_checkpoint(path)
 
 
 def _open_images(
@@ -225,18 +229,8 @@ def _make_folder(folder: pathlib.Path) -> None:
         ) from error
 
 
-def _open_recognizer(path: Path | None):
-    if path is None:
-        return None
-    from ttl_jax.inference import recognizer
-
-    return recognizer.Recognizer.from_checkpoint(path)
-
-
 def _describe_recognizer(
-    recognizer: Any,
-    networks: Sequence[tuple[str, Path | None, Any]],
-    results: Sequence[tuple[str, Path]],
+    recognizer: Any, networks: Sequence[tuple], results: Sequence[tuple[str, Path]]
 ) -> list[str]:
     """Whether the rain score is independent of the methods that it scores."""
     if recognizer is None:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ import tqdm
 
 from ttl_jax.data.files import decoding
 from ttl_jax.metrics import agreement, image_quality, intervals, naturalness
+from ttl_jax.reports.examples import INPUT, Example, Examples
 from ttl_jax.reports.sheets import comparisons, sheets
-from ttl_jax.reports.sheets.examples import INPUT, Example, Examples
 
 KEYS = ["set", "protocol", "image", "scene", "method"]
 NO_TARGET = "no_reference"  # the protocol where there are no clean images
@@ -114,21 +115,17 @@ class Unreferenced:
         }
 
     def _measure(self, example: Example, method: str) -> dict[str, float]:
-        restored, rainy = example.restored[method], example.restored[INPUT]
-        values = {}
+        restored, values = example.restored[method], {}
         if self.with_niqe:
             with contextlib.suppress(ValueError):
                 values["niqe"] = naturalness.niqe(restored)
         if self.recognizer is not None:
             values["rain_score"] = self.recognizer.score(restored)
-        if example.rain_mask is not None:
-            change = np.abs(restored.astype(np.int16) - rainy).mean(axis=-1)
-            parts = {"inside": example.rain_mask, "outside": ~example.rain_mask}
-            values |= {
-                f"change_{name}": float(change[part].mean())
-                for name, part in parts.items()
-                if part.any()
-            }
+        if (mask := example.rain_mask) is not None:
+            change = _change(example, method).mean(axis=-1)
+            for name, part in (("inside", mask), ("outside", ~mask)):
+                if part.any():
+                    values[f"change_{name}"] = float(change[part].mean())
         return values
 
     def _measure_agreement(self, example: Example, method: str) -> dict[str, float]:
@@ -137,8 +134,7 @@ class Unreferenced:
             return {}
         restorer = self.restorers[method]
         rainy, restored = example.restored[INPUT], example.restored[method]
-        change = np.abs(restored.astype(np.int16) - rainy).mean()
-        values = {"mean_change": float(change)}
+        values = {"mean_change": float(_change(example, method).mean())}
         if found := agreement.measure(rainy, restored, restorer.restore):
             values |= found._asdict()
         size = rainy.shape[:2]
@@ -148,6 +144,11 @@ class Unreferenced:
             assert seams is not None  # neighbouring windows overlap
             values |= {"seam": seams.mean, "seam_high": seams.high}
         return values
+
+
+def _change(example: Example, method: str) -> np.ndarray:
+    """The absolute change of each number of the image, in levels of 255 [H, W, 3]."""
+    return np.abs(example.restored[method].astype(np.int16) - example.restored[INPUT])
 
 
 def score_sets(
@@ -176,15 +177,7 @@ def score_sets(
     for number, (set_name, examples) in enumerate(sets.items(), start=1):
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
-        # disable=None: a bar only in a terminal
-        bar = tqdm.tqdm(
-            _readable(examples, set_name),
-            desc=set_name,
-            total=len(examples),
-            unit="image",
-            disable=None,
-        )
-        for index, example in enumerate(bar):
+        for index, example in enumerate(_read(examples, set_name)):
             rows += score(example, set_name, protocols, unreferenced)
             if index in shown:
                 # The numbers keep apart names whose ends are the same.
@@ -202,11 +195,13 @@ def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.loc[:, [*KEYS, *(metric for metric in METRICS if metric in frame)]]
 
 
-def _readable(examples: Examples, set_name: str) -> Iterator[Example]:
+def _read(examples: Examples, set_name: str) -> Iterator[Example]:
     """The examples; an image that can no longer be read raises with the progress."""
     num_read = 0
+    # disable=None: a bar only in a terminal
+    bar = tqdm.tqdm(examples, desc=set_name, unit="image", disable=None)
     try:
-        for example in examples:
+        for example in bar:
             yield example
             num_read += 1
     except decoding.ImageError as error:
@@ -231,11 +226,10 @@ def score(
     """
     further = unreferenced.measure(example)
     rows = []
-    target = example.target
-    for protocol in [NO_TARGET] if target is None else protocols:
-        referenced = (
-            {} if target is None else _compare(example.restored, target, protocol)
-        )
+    for protocol in [NO_TARGET] if example.target is None else protocols:
+        referenced = example.compare(protocol)
+        for values in referenced.values():
+            values["psnr_gain"] = values["psnr"] - referenced[INPUT]["psnr"]
         for method in example.restored:
             values = referenced.get(method, {}) | further[method]
             _check_finite(values, example.name, method)
@@ -251,22 +245,6 @@ def _check_finite(values: Mapping[str, float], image: str, method: str) -> None:
                 f"The {name} of {image} by {method!r} is {value}, so the mean would be "
                 "undefined; leave out that image, method or metric."
             )
-
-
-def _compare(
-    images: Mapping[str, np.ndarray], target: np.ndarray, protocol: str
-) -> dict[str, dict[str, float]]:
-    """PSNR, SSIM and gain of every method."""
-    found = {}
-    for method, restored in images.items():
-        pair = restored[np.newaxis], target[np.newaxis]
-        found[method] = {
-            "psnr": image_quality.psnr(*pair, protocol).item(),
-            "ssim": image_quality.ssim(*pair, protocol).item(),
-        }
-    for values in found.values():
-        values["psnr_gain"] = values["psnr"] - found[INPUT]["psnr"]
-    return found
 
 
 def summarize(scores: pd.DataFrame) -> dict:
@@ -319,10 +297,10 @@ def _difference(
     metric: str, scores: pd.DataFrame, reference: pd.DataFrame
 ) -> dict[str, float | None]:
     """The mean of a metric less the reference's, image by image, and its interval."""
-    values, others = scores[metric].to_numpy(), reference[metric].to_numpy()
-    known = ~np.isnan(values)
+    known = scores[metric].notna().to_numpy()
     interval = intervals.bootstrap_difference(
-        values[known], others[known], scores["scene"].to_numpy(str)[known]
+        *(frame[metric].to_numpy()[known] for frame in (scores, reference)),
+        scores["scene"].to_numpy(str)[known],
     )
     return {
         name: None if np.isnan(value) else value
@@ -332,5 +310,4 @@ def _difference(
 
 def _end(name: str) -> str:
     """The last part of a path or a source's name, as a part of a file's name."""
-    stem = pathlib.PurePath(name).stem
-    return "".join(c if c.isalnum() or c in "-._" else "_" for c in stem)
+    return re.sub(r"[^\w.-]", "_", pathlib.PurePath(name).stem)

@@ -1,45 +1,15 @@
-"""Scores as files: Markdown tables of means, one CSV row per score, and JSON."""
+"""Markdown tables of mean scores."""
 
-import json
-import os
-import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from ttl_jax import atomic_files
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import markdown
+from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores.scores import METRICS
-from ttl_jax.reports.sheets.examples import INPUT
 
-TABLE, PER_IMAGE, SCORES = "table.md", "per_image.csv", "scores.json"
 _MARKED = ("psnr", "ssim")  # in one column, with the best marked, as in Table 1
-
-
-def write_report(
-    folder: str | os.PathLike[str], scores: pd.DataFrame, summary: Mapping, text: str
-) -> None:
-    """Writes `table.md`, `per_image.csv` and `scores.json`, each completely or not.
-
-    Args:
-      folder: Folder of the report; made if missing. Earlier reports are replaced.
-      scores: Scores of all images.
-      summary: Result of `scores.summarize`.
-      text: Content of `table.md`.
-
-    Raises:
-      ValueError: If a mean is not finite, which JSON cannot hold.
-    """
-    contents = {
-        TABLE: text,
-        PER_IMAGE: scores.to_csv(index=False, lineterminator="\n"),
-        SCORES: json.dumps(summary, indent=2, allow_nan=False) + "\n",
-    }
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        atomic_files.write_bytes(folder / name, content.encode())
 
 
 def format_summary(summary: Mapping, notes: Iterable[str] = ()) -> str:
@@ -65,28 +35,33 @@ def describe_set(name: str, means: Mapping) -> str:
     return f"{name} ({images}, {scenes})"
 
 
+def describe_metrics(names: Container[str]) -> list[str]:
+    """Returns a sentence about each of the metrics, in the order of `METRICS`."""
+    known = [metric for name, metric in METRICS.items() if name in names]
+    return [f"{metric.title}: {metric.note}." for metric in known]
+
+
 def _format_protocol(summary: Mapping, protocol: str) -> str:
     """The section of one protocol, with every set that was scored under it."""
     sets = {name: by[protocol] for name, by in summary.items() if protocol in by}
-    methods = dict.fromkeys(
-        method for by_method in sets.values() for method in by_method
-    )
-    titles, columns = ["method"], [list(methods)]
-    for name, by_method in sets.items():
-        for title, cells in _columns(name, by_method):
-            titles.append(title)
-            columns.append([cells.get(method, "-") for method in methods])
+    methods = dict.fromkeys(m for by_method in sets.values() for m in by_method)
+    columns = [column for name, by in sets.items() for column in _columns(name, by)]
     # Sets repeat titles, so a dictionary of columns would not do.
-    frame = pd.DataFrame(list(zip(*columns, strict=True)), columns=titles)
+    frame = pd.concat(
+        [pd.Series(cells, name=title) for title, cells in columns], axis=1
+    )
+    frame = frame.reindex(list(methods)).fillna("-").rename_axis("method").reset_index()
     return f"## {protocol}\n\n{markdown.table(frame)}\n\n{_note(protocol, sets)}\n"
 
 
-def _columns(name: str, by_method: Mapping) -> Iterable[tuple[str, dict[str, str]]]:
+def _columns(name: str, by_method: Mapping) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The columns of one set: a title, and a cell for each method."""
     first = by_method[INPUT]
     title = describe_set(name, first)
     if "psnr" in first:
-        yield f"{title}: PSNR, dB / SSIM", _marked_cells(by_method)
+        marked = [_mark_best(by_method, metric) for metric in _MARKED]
+        cells = {method: " / ".join(m[method] for m in marked) for method in by_method}
+        yield f"{title}: PSNR, dB / SSIM", cells
     for metric, column in METRICS.items():
         cells = {
             method: _cell(metric, means)
@@ -103,37 +78,26 @@ def _cell(metric: str, means: Mapping) -> str:
     """A metric's mean, followed by its difference to the input if that is known."""
     form = METRICS[metric].form
     if metric == "psnr_gain" and (gain := means.get("psnr_to_input")):
-        return _with_interval(gain)
+        return markdown.with_interval(gain)
     text = format(means[metric], form)
     if difference := means.get(f"{metric}_to_input"):
-        text += f" ({_with_interval(difference, '+' + form.lstrip('+'))})"
+        text += f" ({markdown.with_interval(difference, '+' + form.lstrip('+'))})"
     return text
 
 
-def _with_interval(difference: Mapping, form: str = "+.2f") -> str:
-    low, high = difference["low"], difference["high"]
-    text = format(difference["mean"], form)
-    return text if low is None else f"{text} [{low:{form}}, {high:{form}}]"
-
-
-def _marked_cells(by_method: Mapping) -> dict[str, str]:
-    """PSNR / SSIM of each method, the best in bold and the second best underlined."""
-    marks = {1: "**{}**", 2: "<u>{}</u>"}
-    cells = pd.DataFrame(index=list(by_method))
-    for metric in _MARKED:
-        texts = pd.Series(
-            {
-                m: format(means[metric], METRICS[metric].form)
-                for m, means in by_method.items()
-            }
-        )
-        # Ranks of the printed numbers: methods that look equal are marked alike.
-        ranks = texts.drop(INPUT).astype(float).rank(ascending=False, method="dense")
-        if len(ranks) > 1:
-            for method, rank in ranks.items():
-                texts[method] = marks.get(rank, "{}").format(texts[method])
-        cells[metric] = texts
-    return cells.agg(" / ".join, axis=1).to_dict()
+def _mark_best(by_method: Mapping, metric: str) -> dict[str, str]:
+    """Means of a metric, the best in bold and the second best underlined."""
+    form = METRICS[metric].form
+    texts = {method: format(means[metric], form) for method, means in by_method.items()}
+    if len(texts) < 3:  # nothing to compare: the input does not count
+        return texts
+    # Ranks of the printed numbers: methods that look equal are marked alike.
+    best = sorted({float(texts[m]) for m in texts if m != INPUT}, reverse=True)
+    marks = dict(zip(best, ("**{}**", "<u>{}</u>")))
+    return {
+        method: text if method == INPUT else marks.get(float(text), "{}").format(text)
+        for method, text in texts.items()
+    }
 
 
 def _to_best_cells(by_method: Mapping) -> dict[str, str]:
@@ -141,7 +105,7 @@ def _to_best_cells(by_method: Mapping) -> dict[str, str]:
     for method, means in by_method.items():
         if to_best := means.get("psnr_to_best"):
             cells[to_best["method"]] = "0"
-            cells[method] = _with_interval(to_best)
+            cells[method] = markdown.with_interval(to_best)
     return cells
 
 
@@ -161,9 +125,4 @@ def _note(protocol: str, sets: Mapping) -> str:
             "Differences (those to the input are in brackets) are paired by image. Their "
             "intervals resample scenes and are too narrow for fewer than about 20."
         )
-    lines += [
-        f"{metric.title}: {metric.note}."
-        for name, metric in METRICS.items()
-        if name in shown and name not in _MARKED
-    ]
-    return " ".join(lines)
+    return " ".join([*lines, *describe_metrics(shown.difference(_MARKED))])

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
 from ttl_jax.metrics import image_quality
+from ttl_jax.reports.examples import INPUT, Example
 from ttl_jax.reports.sheets.close_ups import Box
-from ttl_jax.reports.sheets.examples import INPUT, Example
 from ttl_jax.reports.sheets.sheets import SheetRow
 
 TARGET = "target"
@@ -36,8 +34,13 @@ def make_rows(
     """
     rows = {}
     for example in examples:
+        boxes = close_ups
+        if not isinstance(boxes, int):
+            names = EVERY_IMAGE, example.name
+            boxes = [box for name in names for box in boxes.get(name, ())]
+        name = example.name if with_names else ""
         try:
-            rows[example.name] = _make_row(example, close_ups, protocol, with_names)
+            rows[example.name] = _make_row(example, boxes, protocol, name)
         except ValueError as error:
             raise ValueError(f"{example.name}: {error}") from error
     for name in () if isinstance(close_ups, int) else close_ups:
@@ -49,46 +52,26 @@ def make_rows(
 
 
 def _make_row(
-    example: Example,
-    close_ups: Mapping[str, Sequence[Box]] | int,
-    protocol: str | None,
-    with_names: bool,
+    example: Example, close_ups: Sequence[Box] | int, protocol: str | None, name: str
 ) -> SheetRow:
-    if isinstance(close_ups, int):
-        boxes = close_ups
-    else:
-        boxes = [
-            box
-            for name in (EVERY_IMAGE, example.name)
-            for box in close_ups.get(name, ())
-        ]
     methods = [method for method in example.restored if method != INPUT]
     panels, captions = dict(example.restored), {}
     if example.target is not None:
         if TARGET in panels:
             raise ValueError(
-                f"{TARGET!r} is the name of the clean images; name the method otherwise."
+                f"{TARGET!r} is the name of the clean images; rename the method."
             )
         panels[TARGET] = example.target
         if protocol:
-            captions = _captions(example.restored, example.target, protocol)
+            captions = {
+                method: f"{scores['psnr']:.2f} / {scores['ssim']:.4f}"
+                for method, scores in example.compare(protocol).items()
+            }
+            captions[TARGET] = "PSNR / SSIM"
     return SheetRow(
         panels,
         captions,
-        name=example.name if with_names else "",
-        close_ups=boxes,
+        name=name,
+        close_ups=close_ups,
         compared=methods if len(methods) > 1 else [INPUT, *methods],
     )
-
-
-def _captions(
-    images: Mapping[str, np.ndarray], target: np.ndarray, protocol: str
-) -> dict[str, str]:
-    """The scores of each image; the target, which has none, gets their names."""
-    captions = {TARGET: "PSNR / SSIM"}
-    for method, restored in images.items():
-        pair = restored[np.newaxis], target[np.newaxis]
-        psnr = image_quality.psnr(*pair, protocol).item()
-        ssim = image_quality.ssim(*pair, protocol).item()
-        captions[method] = f"{psnr:.2f} / {ssim:.4f}"
-    return captions

@@ -76,9 +76,10 @@ class SheetRow:
                 f"A row has 0 to {len(CLOSE_UP_COLOURS)} close-ups, not {count}."
             )
         for box in boxes:
-            x, y, width, height = box
-            inside = 0 <= x < x + width <= self.width
-            if not (inside and 0 <= y < y + height <= self.height):
+            right, bottom = box.x + box.width, box.y + box.height
+            if not (
+                0 <= box.x < right <= self.width and 0 <= box.y < bottom <= self.height
+            ):
                 raise ValueError(
                     f"The close-up {','.join(map(str, box))} (x, y, width, height) does "
                     f"not lie within the image of {self.width} x {self.height} pixels."
@@ -111,8 +112,7 @@ def make_sheet(
       ValueError: If there are no rows, their labels differ, or close-ups do not fit.
     """
     # A power of two: the figure's size in inches is exact.
-    page = _draw(rows, panel_width, dpi=64)
-    canvas = backend_agg.FigureCanvasAgg(page)
+    canvas = backend_agg.FigureCanvasAgg(_Page(rows, panel_width, dpi=64).figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -141,7 +141,7 @@ def write_sheet(
     # Publishers ask for TrueType; and each picture is embedded as it is.
     options: Any = {"pdf.fonttype": 42, "image.composite_image": False}
     with matplotlib.rc_context(options), atomic_files.atomic_file(path) as stream:
-        page = _draw(rows, panel_width)
+        page = _Page(rows, panel_width).figure
         page.savefig(stream, format="pdf", metadata={"CreationDate": None})
 
 
@@ -168,139 +168,167 @@ def _common_labels(rows: Sequence[SheetRow]) -> list[str]:
     return labels
 
 
-@dataclasses.dataclass(frozen=True)
-class _Sizes:
-    """Sizes and places that all rows share, in pixels of the sheet.
+class _Page:
+    """A sheet, drawn from top to bottom; sizes are in pixels.
 
     Attributes:
+      figure: The drawn figure; by default it is as wide as a page's text.
       panel: Width of each panel.
       lefts: Left side of each column.
       text: Size of the text.
       line: Thickness of the frames.
       gap: Distance between panels.
+      y: Height of the part that is drawn.
     """
 
-    panel: int
-    lefts: Sequence[int]
-    text: float
-    line: int
-    gap: int
-
-    @property
-    def width(self) -> int:
-        """Width of the sheet."""
-        return self.lefts[-1] + self.panel
-
-    @property
-    def strip(self) -> int:
-        """Height of a line of text."""
-        return round(1.5 * self.text)
-
-    def room(self, num_close_ups: int) -> int:
-        """Width that the close-ups below a panel share."""
-        return (
-            self.panel - 2 * self.line * num_close_ups - self.gap * (num_close_ups - 1)
+    def __init__(
+        self,
+        rows: Sequence[SheetRow],
+        panel_width: int | None,
+        dpi: float | None = None,
+    ):
+        labels = _common_labels(rows)
+        width = max(row.width for row in rows) if panel_width is None else panel_width
+        if width < 1:
+            raise ValueError(
+                f"A panel of {width} pixels is too narrow; give 1 or more."
+            )
+        point = len(labels) * width / (72 * _PAGE_WIDTH)  # in pixels, approximately
+        self.text = max(_TEXT_SIZE * point, _MIN_TEXT_SIZE)
+        captions = [caption for row in rows for caption in row.captions.values()]
+        widest = max(
+            (_text_width(caption, self.text) for caption in captions), default=0
         )
+        if widest > 0.95 * width:  # Captions are numbers, which must not be cut.
+            self.text = max(self.text * 0.95 * width / widest, _MIN_TEXT_SIZE)
+        self.line, self.gap = max(round(_FRAME * point), 2), max(round(_GAP * point), 4)
+        margin = round(1.5 * self.text) if any(row.name for row in rows) else 0
+        self.panel = width
+        self.lefts = [margin + i * (width + self.gap) for i in range(len(labels))]
+        total_width = self.lefts[-1] + width
+        self.dpi = dpi or total_width / _PAGE_WIDTH
+        self.figure = figure.Figure(dpi=self.dpi)
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        self.y = 0
+        if any(labels):
+            self._write_line(labels)
+        for i, row in enumerate(rows):
+            self.y += self.gap if i else 0
+            self._draw_row(row)
+        self.figure.set_size_inches(total_width / self.dpi, self.y / self.dpi)
+        self.axes.set(xlim=(0, total_width), ylim=(self.y, 0))
 
+    def _draw_row(self, row: SheetRow) -> None:
+        """Draws the images, their close-ups and captions."""
+        scale = self.panel / row.width
+        height = max(round(row.height * scale), 1)
+        boxes = self._place_boxes(row)
+        for left, panel in zip(self.lefts, row.panels.values()):
+            self._show(_resize(panel, self.panel, height), left)
+            for box, colour in zip(boxes, CLOSE_UP_COLOURS):
+                x, y, right, bottom = (
+                    round(scale * side)
+                    for side in (box.x, box.y, box.x + box.width, box.y + box.height)
+                )
+                self._frame(Box(left + x, self.y + y, right - x, bottom - y), colour)
+        if row.name:
+            middle = 1.1 * self.text, self.y + height / 2
+            self._write(row.name, *middle, room=height, angle=90)
+        self.y += height
+        if boxes:
+            self._draw_close_ups(row, boxes)
+        if row.captions:
+            self._write_line([row.captions.get(label, "") for label in row.panels])
 
-def _choose_sizes(rows: Sequence[SheetRow], panel_width: int | None) -> _Sizes:
-    num_columns = len(_common_labels(rows))
-    width = max(row.width for row in rows) if panel_width is None else panel_width
-    if width < 1:
-        raise ValueError(f"A panel of {width} pixels is too narrow; give 1 or more.")
-    point = num_columns * width / (72 * _PAGE_WIDTH)  # in pixels, approximately
-    text = max(_TEXT_SIZE * point, _MIN_TEXT_SIZE)
-    captions = [caption for row in rows for caption in row.captions.values()]
-    widest = max((_text_width(caption, text) for caption in captions), default=0)
-    if widest > 0.95 * width:  # Captions are numbers, which must not be cut.
-        text = max(text * 0.95 * width / widest, _MIN_TEXT_SIZE)
-    gap = max(round(_GAP * point), 4)
-    margin = round(1.5 * text) if any(row.name for row in rows) else 0
-    lefts = [margin + i * (width + gap) for i in range(num_columns)]
-    return _Sizes(width, lefts, text, max(round(_FRAME * point), 2), gap)
-
-
-def _draw(
-    rows: Sequence[SheetRow], panel_width: int | None, dpi: float | None = None
-) -> figure.Figure:
-    """The sheet as a figure; by default it is as wide as a page's text."""
-    sizes = _choose_sizes(rows, panel_width)
-    dpi = dpi or sizes.width / _PAGE_WIDTH
-    page = figure.Figure(dpi=dpi)
-    axes = page.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    y = 0
-    if any(rows[0].panels):
-        y = _write_line(axes, list(rows[0].panels), sizes, y)
-    for i, row in enumerate(rows):
-        y = _draw_row(axes, row, sizes, y + (sizes.gap if i else 0))
-    page.set_size_inches(sizes.width / dpi, y / dpi)
-    axes.set(xlim=(0, sizes.width), ylim=(y, 0))
-    return page
-
-
-def _draw_row(axes, row: SheetRow, sizes: _Sizes, y: int) -> int:
-    """Draws the images, their close-ups and captions from y on; returns where they end."""
-    scale = sizes.panel / row.width
-    height = max(round(row.height * scale), 1)
-    boxes = _place_boxes(row, sizes)
-    for left, panel in zip(sizes.lefts, row.panels.values()):
-        _show(axes, _resize(panel, sizes.panel, height), left, y)
+    def _draw_close_ups(self, row: SheetRow, boxes: Sequence[Box]) -> None:
+        """Draws the boxes' contents side by side, all enlarged alike by whole pixels."""
+        room, total = self._room(len(boxes)), sum(box.width for box in boxes)
+        zoom = room // total
+        if zoom < 1:
+            raise ValueError(
+                f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do "
+                f"not fit side by side below a panel, where {max(room, 0)} are free; take "
+                "smaller or fewer."
+            )
+        # Several close-ups share the space that is left between them; one is centred.
+        space = (room - zoom * total) // (len(boxes) - 1 or 2)
+        x = self.line + (space if len(boxes) == 1 else 0)
+        self.y += self.gap + self.line
         for box, colour in zip(boxes, CLOSE_UP_COLOURS):
-            corners = np.array([box.x, box.y, box.x + box.width, box.y + box.height])
-            x, top, right, bottom = (corners * scale).round().astype(int).tolist()
-            framed = Box(left + x, y + top, right - x, bottom - top)
-            _frame(axes, framed, colour, sizes.line)
-    if row.name:
-        _write(axes, row.name, 1.1 * sizes.text, y + height / 2, sizes.text, height, 90)
-    y += height
-    if boxes:
-        y = _draw_close_ups(axes, row, boxes, sizes, y)
-    if row.captions:
-        captions = [row.captions.get(label, "") for label in row.panels]
-        y = _write_line(axes, captions, sizes, y)
-    return y
+            width, height = zoom * box.width, zoom * box.height
+            for left, panel in zip(self.lefts, row.panels.values()):
+                inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
+                self._show(inside.repeat(zoom, axis=0).repeat(zoom, axis=1), left + x)
+                self._frame(Box(left + x, self.y, width, height), colour)
+            x += width + 2 * self.line + self.gap + space
+        self.y += zoom * max(box.height for box in boxes) + self.line
 
+    def _place_boxes(self, row: SheetRow) -> Sequence[Box]:
+        """The row's close-ups, given or placed automatically."""
+        count = row.close_ups
+        if not isinstance(count, int):
+            return count
+        if not count:
+            return ()
+        zoom = max(round(_ENLARGEMENT * self.panel / row.width), 1)
+        width = self._room(count) // count // zoom
+        # A single close-up is as wide as the panel and should not be as high.
+        height = width // 2 if count == 1 else 3 * width // 4
+        compared = [row.panels[label] for label in row.compared or row.panels]
+        return most_different(compared, count, max(width, 1), max(height, 1))
 
-def _draw_close_ups(
-    axes, row: SheetRow, boxes: Sequence[Box], sizes: _Sizes, y: int
-) -> int:
-    """Draws the boxes' contents side by side, all enlarged alike by whole pixels."""
-    room, total = sizes.room(len(boxes)), sum(box.width for box in boxes)
-    zoom = room // total
-    if zoom < 1:
-        raise ValueError(
-            f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do not "
-            f"fit side by side below a panel, where {max(room, 0)} are free; take "
-            "smaller or fewer."
+    def _room(self, num_close_ups: int) -> int:
+        """Width that the close-ups below a panel share."""
+        frames, gaps = 2 * self.line * num_close_ups, self.gap * (num_close_ups - 1)
+        return self.panel - frames - gaps
+
+    def _show(self, picture: np.ndarray, x: int) -> None:
+        """Draws a picture pixel for pixel with its upper left corner at (x, self.y)."""
+        # Matplotlib rounds sizes up to whole pixels: without the margin, rounding errors
+        # could stretch a picture by one.
+        left, top = x + 1e-4, self.y + 1e-4
+        right, bottom = x + picture.shape[1] - 1e-4, self.y + picture.shape[0] - 1e-4
+        extent = (left, right, bottom, top)
+        self.axes.imshow(picture, extent=extent, interpolation="none", aspect="auto")
+
+    def _frame(self, box: Box, colour: str) -> None:
+        """Draws a line around a box that covers nothing of it."""
+        corner = box.x - self.line / 2, box.y - self.line / 2
+        size = box.width + self.line, box.height + self.line
+        frame = patches.Rectangle(corner, *size, fill=False)
+        frame.set(edgecolor=colour, linewidth=self.line * 72 / self.dpi, snap=False)
+        self.axes.add_patch(frame)
+
+    def _write_line(self, texts: Sequence[str]) -> None:
+        """Writes a text below or above each panel."""
+        for left, text in zip(self.lefts, texts, strict=True):
+            middle = left + self.panel / 2, self.y + 1.1 * self.text
+            self._write(text, *middle, room=self.panel)
+        self.y += round(1.5 * self.text)
+
+    def _write(
+        self, text: str, x: float, y: float, room: float, angle: int = 0
+    ) -> None:
+        """Writes a text around the middle x on the baseline y; it is cut to the room."""
+        if _text_width(text, self.text) > room:
+            while text and _text_width(f"{text}…", self.text) > room:
+                text = text[:-1].rstrip()
+            text += "…"
+        self.axes.text(
+            x,
+            y,
+            text,
+            fontproperties=_FONT,
+            fontsize=self.text * 72 / self.dpi,
+            color="black",
+            rotation=angle,
+            rotation_mode="anchor",
+            horizontalalignment="center",
+            verticalalignment="baseline",
+            parse_math=False,
+            usetex=False,
         )
-    # Several close-ups share the space that is left between them; one is centred.
-    space = (room - zoom * total) // (len(boxes) - 1 or 2)
-    x = sizes.line + (space if len(boxes) == 1 else 0)
-    y += sizes.gap + sizes.line
-    for box, colour in zip(boxes, CLOSE_UP_COLOURS):
-        for left, panel in zip(sizes.lefts, row.panels.values()):
-            inside = panel[box.y : box.y + box.height, box.x : box.x + box.width]
-            _show(axes, inside.repeat(zoom, axis=0).repeat(zoom, axis=1), left + x, y)
-            framed = Box(left + x, y, zoom * box.width, zoom * box.height)
-            _frame(axes, framed, colour, sizes.line)
-        x += zoom * box.width + 2 * sizes.line + sizes.gap + space
-    return y + zoom * max(box.height for box in boxes) + sizes.line
-
-
-def _place_boxes(row: SheetRow, sizes: _Sizes) -> Sequence[Box]:
-    """The row's close-ups, given or placed automatically."""
-    count = row.close_ups
-    if not isinstance(count, int):
-        return count
-    if not count:
-        return ()
-    zoom = max(round(_ENLARGEMENT * sizes.panel / row.width), 1)
-    width = sizes.room(count) // count // zoom
-    # A single close-up is as wide as the panel and should not be as high.
-    height = width // 2 if count == 1 else 3 * width // 4
-    compared = [row.panels[label] for label in row.compared or row.panels]
-    return most_different(compared, count, max(width, 1), max(height, 1))
 
 
 def _resize(panel: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -308,57 +336,6 @@ def _resize(panel: np.ndarray, width: int, height: int) -> np.ndarray:
         return panel
     image = Image.fromarray(panel)
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
-
-
-def _show(axes, picture: np.ndarray, x: int, y: int) -> None:
-    """Draws a picture pixel for pixel with its upper left corner at (x, y)."""
-    # Matplotlib rounds sizes up to whole pixels: without the margin, rounding errors
-    # could stretch a picture by one.
-    left, top = x + 1e-4, y + 1e-4
-    right, bottom = x + picture.shape[1] - 1e-4, y + picture.shape[0] - 1e-4
-    extent = (left, right, bottom, top)
-    axes.imshow(picture, extent=extent, interpolation="none", aspect="auto")
-
-
-def _frame(axes, box: Box, colour: str, line: int) -> None:
-    """Draws a line around a box that covers nothing of it."""
-    corner, size = (box.x - line / 2, box.y - line / 2), (box.width, box.height)
-    points = line * 72 / axes.figure.dpi
-    frame = patches.Rectangle(corner, size[0] + line, size[1] + line, fill=False)
-    frame.set(edgecolor=colour, linewidth=points, snap=False)
-    axes.add_patch(frame)
-
-
-def _write_line(axes, texts: Sequence[str], sizes: _Sizes, y: int) -> int:
-    """Writes a text below or above each panel; returns where the line ends."""
-    baseline = y + 1.1 * sizes.text
-    for left, text in zip(sizes.lefts, texts, strict=True):
-        _write(axes, text, left + sizes.panel / 2, baseline, sizes.text, sizes.panel)
-    return y + sizes.strip
-
-
-def _write(
-    axes, text: str, x: float, y: float, size: float, room: float, angle: int = 0
-) -> None:
-    """Writes a text around the middle x on the baseline y; it is cut to the room."""
-    if _text_width(text, size) > room:
-        while text and _text_width(f"{text}…", size) > room:
-            text = text[:-1].rstrip()
-        text += "…"
-    axes.text(
-        x,
-        y,
-        text,
-        fontproperties=_FONT,
-        fontsize=size * 72 / axes.figure.dpi,
-        color="black",
-        rotation=angle,
-        rotation_mode="anchor",
-        horizontalalignment="center",
-        verticalalignment="baseline",
-        parse_math=False,
-        usetex=False,
-    )
 
 
 def _text_width(text: str, size: float) -> float:

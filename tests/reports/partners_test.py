@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttl_jax.data.files import encoding
-from ttl_jax.reports.scores import partners
+from ttl_jax.reports import partners
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
-"""Which files of several folders show the same image, by their names.
+"""Files of several folders that show the same image, matched by their names.
 
 Methods rename their results: `7_derained.png` for `7.png`, or `rain-007x2.png` beside
 `norain-007.png`. Partners have the same path within their folders, without the suffix.
 If there is no such file, the common parts of names in `PREFIXES` and `SUFFIXES` are
-removed from both. The result lists the files that were matched in this way.
+removed from both.
 """
 
+import collections
 import os
-import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from ttl_jax import user_paths
@@ -26,11 +26,11 @@ _PREFIX = re.compile(rf"^(?:{'|'.join(PREFIXES)})[-_ ]")
 # Some follow a number directly: 1x2, 000gt.
 _SUFFIX = re.compile(rf"(?:[-_ ](?:{'|'.join(SUFFIXES)})|(?<=\d)(?:x2|gt))$")
 
-Paths = dict[str, pathlib.Path]  # by the path within a folder, without the suffix
+Paths = Mapping[str, str]  # by the path within a folder, without the suffix
 
 
 class Partners(NamedTuple):
-    """The files of a folder that belong to those of another.
+    """The files of a folder that belong to the images of another.
 
     Attributes:
       paths: Files of this folder by the other's name.
@@ -38,7 +38,7 @@ class Partners(NamedTuple):
     """
 
     paths: Paths
-    renamed: dict[str, str]
+    renamed: Mapping[str, str]
 
 
 def find_images(folder: str | os.PathLike[str]) -> Paths:
@@ -51,16 +51,10 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
     folder = user_paths.expand(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}.")
-    found: Paths = {}
-    for path in filter(image_folders.is_image, image_folders.walk(folder)):
-        path = pathlib.Path(path)
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            raise ValueError(
-                f"{found[stem]} and {path} have the same name but for the suffix; "
-                "remove one of them."
-            )
-        found[stem] = path
+    found, faults = image_folders.by_stem(folder, image_folders.find_images(folder))
+    if faults:
+        path, reason = next(iter(faults.items()))
+        raise ValueError(f"{path} {reason}; remove one of them.")
     if not found:
         raise ValueError(
             f"{folder} holds no images; supported are {', '.join(decoding.SUFFIXES)}."
@@ -68,8 +62,8 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
     return found
 
 
-def match(names: Iterable[str], others: Mapping[str, pathlib.Path]) -> Partners:
-    """Returns the partners of images among others.
+def match(names: Collection[str], others: Paths) -> Partners:
+    """Returns the partners of images among others, in the order of `names`.
 
     Args:
       names: Names of the images, as `find_images` gives them.
@@ -79,33 +73,32 @@ def match(names: Iterable[str], others: Mapping[str, pathlib.Path]) -> Partners:
       ValueError: If several images of one side have the same name without the common
         parts, and none has a partner of exactly its name.
     """
-    paths = {name: others[name] for name in names if name in others}
-    alone = _by_core(name for name in names if name not in paths)
-    candidates = _by_core(name for name in others if name not in paths)
+    single = _by_core(name for name in names if name not in others)
+    candidates = _by_core(name for name in others if name not in names)
     renamed = {}
-    for core in alone.keys() & candidates.keys():
-        if len(alone[core]) > 1 or len(candidates[core]) > 1:
+    for core in single.keys() & candidates.keys():
+        if len(single[core]) > 1 or len(candidates[core]) > 1:
             raise ValueError(
-                f"{', '.join(alone[core])} may belong to {', '.join(candidates[core])}: "
+                f"{', '.join(single[core])} may belong to {', '.join(candidates[core])}: "
                 "their names are the same without the common parts; rename them."
             )
-        renamed[alone[core][0]] = candidates[core][0]
-    paths |= {name: others[other] for name, other in renamed.items()}
-    return Partners({name: paths[name] for name in names if name in paths}, renamed)
+        renamed[single[core][0]] = candidates[core][0]
+    found = {name: others.get(renamed.get(name, name)) for name in names}
+    return Partners({name: path for name, path in found.items() if path}, renamed)
 
 
 def core_of(name: str) -> str:
     """Returns a name without the common parts: "a/norain-7x2" gives "a/7"."""
-    folder, _, stem = name.rpartition("/")
-    core, previous = stem.lower(), None
+    folder, slash, core = name.rpartition("/")
+    core, previous = core.lower(), None
     while core != previous:
         previous = core
         core = _SUFFIX.sub("", _PREFIX.sub("", core)) or core
-    return f"{folder}/{core}" if folder else core
+    return f"{folder}{slash}{core}"
 
 
-def _by_core(names: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _by_core(names: Iterable[str]) -> Mapping[str, list[str]]:
+    found = collections.defaultdict(list)
     for name in names:
-        found.setdefault(core_of(name), []).append(name)
+        found[core_of(name)].append(name)
     return found

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -45,11 +44,7 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
     file = user_paths.expand(file)
     try:
         table = pd.read_csv(
-            file,
-            usecols=lambda name: name in ("path", "scene"),
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
+            file, dtype=str, encoding="utf-8-sig", keep_default_na=False, na_values=[""]
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as CSV: {error}") from error
@@ -57,5 +52,5 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
         raise ValueError(
             f"{file} must have the columns path and scene, and a row for each image."
         )
-    rows: Any = table.fillna("").itertuples(index=False)
-    return SceneNames({row.path: row.scene for row in rows if row.path and row.scene})
+    listed = table[["path", "scene"]].dropna()
+    return SceneNames(listed.set_index("path")["scene"].to_dict())

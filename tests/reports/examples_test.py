@@ -7,8 +7,8 @@ import pytest
 
 from tests import pictures
 from ttl_jax.data.files import encoding
-from ttl_jax.reports.sheets import examples
-from ttl_jax.reports.sheets.examples import Examples, ResultFolders, Subject
+from ttl_jax.reports import examples
+from ttl_jax.reports.examples import Examples, ResultFolders, Subject
 
 HALVING = examples.network_method(
     types.SimpleNamespace(restore=lambda array: array // 2)

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from ttl_jax.data.files import decoding, image_folders, images
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import NoPairsError
 from ttl_jax.metrics import image_quality
-from ttl_jax.reports.scores import partners, scene_names
+from ttl_jax.reports import partners, scene_names
 
 INPUT = "input"  # the method that leaves the rain in
 
@@ -65,6 +64,23 @@ class Example:
     target: np.ndarray | None = None
     rain_mask: np.ndarray | None = None
 
+    def compare(self, protocol: str) -> dict[str, dict[str, float]]:
+        """Returns "psnr" and "ssim" to the target by method; empty without a target.
+
+        Raises:
+          ValueError: As `image_quality.psnr` and `ssim`.
+        """
+        if self.target is None:
+            return {}
+        pairs = {m: (r[None], self.target[None]) for m, r in self.restored.items()}
+        return {
+            method: {
+                "psnr": image_quality.psnr(*pair, protocol).item(),
+                "ssim": image_quality.ssim(*pair, protocol).item(),
+            }
+            for method, pair in pairs.items()
+        }
+
 
 Method = Callable[[Subject, np.ndarray], np.ndarray]
 
@@ -85,7 +101,7 @@ class Examples:
             raise ValueError("There are no images to score.")
         smallest = image_quality.SSIM_WINDOW
         if small := [s for s in subjects if min(s.size) < smallest]:
-            names = [f"{s.name} ({s.size[0]} x {s.size[1]})" for s in small]
+            names = [f"{s.name} ({_format_size(s.size)})" for s in small]
             raise ValueError(
                 f"SSIM needs at least {smallest} x {smallest} pixels; too small (height "
                 f"x width): {images.name_some(names)}."
@@ -114,17 +130,24 @@ class Examples:
     def __iter__(self) -> Iterator[Example]:
         for subject in self._subjects:
             rainy = subject.rainy()
-            restored = {INPUT: rainy}
-            for name, method in self._methods.items():
-                restored[name] = method(subject, rainy)
+            restored = {
+                name: run(subject, rainy) for name, run in self._methods.items()
+            }
             target = subject.target and subject.target()
-            scene = subject.scene or subject.name
-            if subject.scene is None and target is not None:
-                scene = hashlib.sha256(np.ascontiguousarray(target).data).hexdigest()[
-                    :16
-                ]
-            mask = subject.rain_mask and subject.rain_mask()
-            yield Example(subject.name, scene, restored, target, mask)
+            yield Example(
+                subject.name,
+                subject.scene or _scene_of(target) or subject.name,
+                {INPUT: rainy} | restored,
+                target,
+                subject.rain_mask and subject.rain_mask(),
+            )
+
+
+def _scene_of(target: np.ndarray | None) -> str | None:
+    """A name that equal targets share."""
+    if target is None:
+        return None
+    return hashlib.sha256(np.ascontiguousarray(target).data).hexdigest()[:16]
 
 
 def check_names(methods: Sequence[str]) -> None:
@@ -135,12 +158,12 @@ def check_names(methods: Sequence[str]) -> None:
     """
     if INPUT in methods:
         raise ValueError(
-            f"{INPUT!r} is the name of the rainy images; name the method otherwise."
+            f"{INPUT!r} is the name of the rainy images; rename the method."
         )
     if repeated := sorted({name for name in methods if methods.count(name) > 1}):
         raise ValueError(
             f"Each method needs its own name, but given are {', '.join(methods)}; "
-            f"name {', '.join(repeated)} otherwise, as NAME=DIR."
+            f"rename {', '.join(repeated)}, as NAME=DIR."
         )
 
 
@@ -163,12 +186,10 @@ def open_source(source: str) -> list[Subject]:
       ValueError: If the source is unknown, or holds nothing usable.
     """
     try:
-        pairs = source_names.open_pairs([source])
+        pairs = source_names.open_pairs(source)
     except NoPairsError:
-        return [
-            Subject(item.name, (item.height, item.width), item.load)
-            for item in source_names.open_photographs([source], "rainy")
-        ]
+        photographs = source_names.open_photographs(source, "rainy")
+        return [Subject(p.name, (p.height, p.width), p.load) for p in photographs]
     return [
         Subject(pair.name, (pair.height, pair.width), pair.rainy.load, pair.clean.load)
         for pair in pairs
@@ -200,27 +221,21 @@ class ResultFolders:
         check_names([name for name, _ in results])
         first = partners.find_images(rainy if target is None else target)
         folders = {} if target is None else {INPUT: rainy}
-        found = _match_folders(first, folders | dict(results))
-        self.notes = [
-            _describe_renamed(method, matched)
-            for method, matched in found.items()
-            if matched.renamed
-        ]
-        sizes = _read_sizes([first, *(matched.paths for matched in found.values())])
-        _check_equal_sizes(first, found, sizes)
-        rainy_paths = first if target is None else found[INPUT].paths
+        found, self.notes = _match_folders(first, folders | dict(results))
+        sizes = _read_sizes([first, *found.values()])
+        expected = {name: sizes[path] for name, path in first.items()}
+        _check_sizes(found.values(), expected, sizes)
+        rainy_paths = first if target is None else found[INPUT]
         self.subjects = [
             Subject(
                 name,
-                sizes[path],
+                expected[name],
                 functools.partial(decoding.read_rgb8, rainy_paths[name]),
                 functools.partial(decoding.read_rgb8, path) if target else None,
             )
             for name, path in first.items()
         ]
-        self.methods = {
-            method: _folder_method(found[method].paths) for method, _ in results
-        }
+        self.methods = {method: _folder_method(found[method]) for method, _ in results}
 
 
 def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
@@ -233,13 +248,12 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
       ValueError: If the folder holds no images, none belongs to a subject, several
         subjects share a name, or sizes differ.
     """
-    masks = partners.find_images(folder)
     # Masks have the last part of an image's name.
     stems = [
         image_folders.without_suffix(subject.name).rpartition("/")[2]
         for subject in subjects
     ]
-    found = partners.match(dict.fromkeys(stems), masks).paths
+    found = partners.match(dict.fromkeys(stems), partners.find_images(folder)).paths
     if not found:
         raise ValueError(
             f"No mask in {folder} has the name of an image to score, such as {stems[0]}."
@@ -249,18 +263,13 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
             f"Several images to score are named {images.name_some(repeated)}, so their "
             f"masks in {folder} are ambiguous; score them separately."
         )
-    sizes = _read_sizes([found])
-    attached = []
-    for subject, stem in zip(subjects, stems, strict=True):
-        path = found.get(stem)
-        if path and sizes[path] != subject.size:
-            raise ValueError(
-                f"The rain mask {path} is {_size(sizes[path])}, its image "
-                f"{_size(subject.size)} (height x width)."
-            )
-        mask = path and functools.partial(_read_mask, path)
-        attached.append(dataclasses.replace(subject, rain_mask=mask))
-    return attached
+    expected = {stem: s.size for stem, s in zip(stems, subjects, strict=True)}
+    _check_sizes([found], expected, _read_sizes([found]))
+    masks = {stem: functools.partial(_read_mask, path) for stem, path in found.items()}
+    return [
+        dataclasses.replace(subject, rain_mask=masks.get(stem))
+        for stem, subject in zip(stems, subjects, strict=True)
+    ]
 
 
 def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
@@ -282,7 +291,7 @@ def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
     return attached
 
 
-def _read_mask(path: pathlib.Path) -> np.ndarray:
+def _read_mask(path: str) -> np.ndarray:
     return decoding.read_rgb8(path).max(axis=-1) > 127
 
 
@@ -292,21 +301,26 @@ def _folder_method(paths: partners.Paths) -> Method:
 
 def _match_folders(
     first: partners.Paths, folders: Mapping[str, Path]
-) -> dict[str, partners.Partners]:
-    """The partners of the first folder's images in each of the others.
+) -> tuple[dict[str, partners.Paths], list[str]]:
+    """The partners of the first folder's images by method, and notes on their names.
 
     Raises:
       ValueError: If an image has no partner; the message names all of these.
     """
-    found, faults = {}, []
+    found, notes, faults = {}, [], []
     for method, folder in folders.items():
         paths = partners.find_images(folder)
         try:
-            found[method] = partners.match(first, paths)
+            found[method], renamed = partners.match(first, paths)
         except ValueError as error:
             raise ValueError(f"{method}, in {folder}: {error}") from error
-        used = set(found[method].paths.values())
-        missing = [name for name in first if name not in found[method].paths]
+        for name, other in list(renamed.items())[:1]:
+            notes.append(
+                f"{method}: {len(renamed)} of {len(found[method])} files matched by the "
+                f"rest of their names, such as {other} for {name}"
+            )
+        used = set(found[method].values())
+        missing = [name for name in first if name not in found[method]]
         extra = [name for name, path in paths.items() if path not in used]
         if missing:
             faults.append(f"{method} lacks {images.name_some(missing)}")
@@ -317,34 +331,26 @@ def _match_folders(
             "Images are matched by their path without the suffix and common parts of "
             f"names, and {'; '.join(faults)}."
         )
-    return found
+    return found, notes
 
 
-def _describe_renamed(method: str, matched: partners.Partners) -> str:
-    name, other = next(iter(matched.renamed.items()))
-    return (
-        f"{method}: {len(matched.renamed)} of {len(matched.paths)} files matched by the "
-        f"rest of their names, such as {other} for {name}"
-    )
-
-
-def _read_sizes(folders: Iterable[partners.Paths]) -> dict[pathlib.Path, tuple]:
+def _read_sizes(folders: Iterable[partners.Paths]) -> dict[str, tuple[int, int]]:
     """Height and width of every file; each is decoded fully once to find damage."""
     paths = [path for folder in folders for path in folder.values()]
-    facts = images.check([str(path) for path in paths])
+    facts = images.check(paths)
     return {p: (f.height, f.width) for p, f in zip(paths, facts, strict=True)}
 
 
-def _check_equal_sizes(
-    first: partners.Paths,
-    found: Mapping[str, partners.Partners],
-    sizes: Mapping[pathlib.Path, tuple],
+def _check_sizes(
+    folders: Iterable[partners.Paths], expected: Mapping, sizes: Mapping
 ) -> None:
+    """Checks the sizes of files against those that are expected by name."""
     faults = [
-        f"{path} is {_size(sizes[path])}, its partner {_size(sizes[first[name]])}"
-        for matched in found.values()
-        for name, path in matched.paths.items()
-        if sizes[path] != sizes[first[name]]
+        f"{path} is {_format_size(sizes[path])}, its partner "
+        f"{_format_size(expected[name])}"
+        for paths in folders
+        for name, path in paths.items()
+        if sizes[path] != expected[name]
     ]
     if faults:
         raise ValueError(
@@ -353,5 +359,5 @@ def _check_equal_sizes(
         )
 
 
-def _size(size: tuple[int, int]) -> str:
+def _format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttl_jax.reports.scores import scene_names
+from ttl_jax.reports import scene_names
 
 
 def test_a_path_names_the_images_that_end_with_it(tmp_path):
