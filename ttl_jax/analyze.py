@@ -47,19 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compilation_cache.enable()
             network = encoder.Encoder.from_checkpoint(args.checkpoint)
             embed, features = network.embed, network.description
-        settings = analyzer.Settings(
-            num_images=args.images,
-            side=args.side,
-            quality=args.quality,
-            seed=args.seed,
-            features=features,
-            scenes=args.scenes,
-        )
+        names = ("num_images", "side", "quality", "seed", "scenes")
+        chosen = {name: getattr(args, name) for name in names}
+        settings = analyzer.Settings(features=features, **chosen)
         sets = rain_sets.open_sets(
             args.real,
             args.synthetic,
             args.clean,
-            num_images=args.images,
+            num_images=args.num_images,
             seed=args.seed,
         )
         pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
@@ -75,12 +70,9 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("analyze", __doc__)
     _add_sets(parser)
     _add_settings(parser.add_argument_group("how"))
-    parser.add_argument_group("where to").add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        help="folder for the report, the numbers and the figures; made if missing",
-    )
+    add = parser.add_argument_group("where to").add_argument
+    text = "folder for the report, the numbers and the figures; made if missing"
+    add("--output", required=True, metavar="DIR", help=text)
     return parser
 
 
@@ -108,6 +100,7 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--images",
+        dest="num_images",
         type=command_line.count(1),
         default=500,
         metavar="N",
@@ -130,29 +123,15 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         help="feature space of coverage and t-SNE: the statistics of NIQE, or a trained "
         "network's features (default: %(default)s)",
     )
-    add(
-        "--checkpoint", metavar="DIR", help="run folder whose encoder computes features"
-    )
-    add(
-        "--side",
-        type=command_line.count(1),
-        default=288,
-        metavar="PIXELS",
-        help="width and height of equalised images (default: %(default)s)",
-    )
-    add(
-        "--quality",
-        type=command_line.count(1),
-        default=75,
-        metavar="Q",
-        help="JPEG quality of equalised images, 1 to 95 (default: %(default)s)",
-    )
-    add(
-        "--seed",
-        type=command_line.count(0),
-        default=0,
-        help="seed of all draws (default: %(default)s)",
-    )
+    text = "run folder whose encoder computes features"
+    add("--checkpoint", metavar="DIR", help=text)
+    for flag, least, default, metavar, text in (
+        ("--side", 1, 288, "PIXELS", "width and height of equalised images"),
+        ("--quality", 1, 75, "Q", "JPEG quality of equalised images, 1 to 95"),
+        ("--seed", 0, 0, "N", "seed of all draws"),
+    ):
+        kind, text = command_line.count(least), f"{text} (default: %(default)s)"
+        add(flag, type=kind, default=default, metavar=metavar, help=text)
 
 
 if __name__ == "__main__":

@@ -72,44 +72,36 @@ def _make_parser() -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, help=text)
         kind.set_defaults(module=module)
         add_flags(kind)
+        if name != "windows":
+            text = "turns of every case, whose median counts"
+            _add_count(kind, "--rounds", 5, "N", text)
         kind.add_argument("--output", metavar="DIR", help="folder for figures as JSON")
     return parser
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--clean", metavar="SOURCE", help="default: embedded photographs"
-    )
-    parser.add_argument("--pairs", metavar="SOURCE", help="pairs; goes with --clean")
-    _add_counts(parser, "--threads", [1, 2, 4], "N", "numbers of reading threads")
+    add = parser.add_argument
+    add("--clean", metavar="SOURCE", help="default: embedded photographs")
+    add("--pairs", metavar="SOURCE", help="pairs; goes with --clean")
+    _add_count(parser, "--threads", [1, 2, 4], "N", "numbers of reading threads")
     _add_preset(parser)
     _add_count(parser, "--crop_size", 64, "PIXELS", "side of the crops")
     text = "seconds of a turn (default: %(default)s)"
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help=text)
-    _add_rounds(parser)
+    add("--seconds", type=float, default=1.0, metavar="S", help=text)
 
 
 def _add_step(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
-    for name, choices, default in (
-        ("--stages", _STAGES, _STAGES),
-        ("--dtypes", _DTYPES, _DTYPES[:1]),
-    ):
-        text = f"default: {' '.join(default)}"
-        parser.add_argument(
-            name, nargs="+", choices=choices, default=default, help=text
-        )
+    _add_choices(parser, "--stages", _STAGES, _STAGES)
+    _add_choices(parser, "--dtypes", _DTYPES, _DTYPES[:1])
     _add_batch(parser, "crops of a batch")
-    parser.add_argument(
-        "--profile", metavar="DIR", help="folder for a trace of one turn of each case"
-    )
-    _add_rounds(parser)
+    text = "folder for a trace of one turn of each case"
+    parser.add_argument("--profile", metavar="DIR", help=text)
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
-    _add_counts(parser, "--sides", [256, 512], "PIXELS", "sides of the square images")
-    _add_rounds(parser)
+    _add_count(parser, "--sides", [256, 512], "PIXELS", "sides of the square images")
 
 
 def _add_sums(parser: argparse.ArgumentParser) -> None:
@@ -124,63 +116,45 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
     )
     _add_count(parser, "--side", 768, "PIXELS", "side of the window to restore")
     _add_batch(parser, "crops of a batch")
-    _add_rounds(parser)
 
 
 def _add_windows(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--photographs",
-        required=True,
-        metavar="SOURCE",
-        help="rainy photographs larger than one window",
-    )
-    parser.add_argument(
-        "--checkpoint", metavar="DIR", help="weights with local sums (default: shipped)"
-    )
+    add, text = parser.add_argument, "rainy photographs larger than one window"
+    add("--photographs", required=True, metavar="SOURCE", help=text)
+    text = "weights with local sums (default: shipped)"
+    add("--checkpoint", metavar="DIR", help=text)
     sides, overlaps = [640, 768, 896, 1024], [64, 128, 192]
-    _add_counts(parser, "--sides", sides, "PIXELS", "largest sides of a window")
-    _add_counts(
-        parser, "--overlaps", overlaps, "PIXELS", "pixels that neighbours share"
-    )
+    _add_count(parser, "--sides", sides, "PIXELS", "largest sides of a window")
+    _add_count(parser, "--overlaps", overlaps, "PIXELS", "pixels that neighbours share")
 
 
 def _add_scaling(parser: argparse.ArgumentParser) -> None:
-    _add_counts(
-        parser,
-        "--devices",
-        [1, 2, 4],
-        "N",
-        "numbers of GPUs, or of virtual CPU devices",
-    )
+    text = "numbers of GPUs, or of virtual CPU devices"
+    _add_count(parser, "--devices", [1, 2, 4], "N", text)
     _add_preset(parser)
-    text = "default: %(default)s"
-    parser.add_argument("--stage", choices=_STAGES, default="derain", help=text)
-    parser.add_argument("--dtype", choices=_DTYPES, default=_DTYPES[0], help=text)
+    _add_choices(parser, "--stage", _STAGES, "derain")
+    _add_choices(parser, "--dtype", _DTYPES, _DTYPES[0])
     _add_batch(parser, "crops of each device")
-    _add_rounds(parser)
 
 
-def _add_count(parser, name: str, default: int, metavar: str, text: str) -> None:
-    """Adds a flag that is a number from 1."""
+def _add_count(parser, name: str, default: int | list, metavar: str, text: str) -> None:
+    """Adds a flag that is a number from 1, or several if the default is a list."""
+    shown, nargs = default, None
+    if isinstance(default, list):
+        shown, nargs = " ".join(map(str, default)), "+"
+    kind, text = command_line.count(1), f"{text} (default: {shown})"
     parser.add_argument(
-        name,
-        type=command_line.count(1),
-        default=default,
-        metavar=metavar,
-        help=f"{text} (default: %(default)s)",
+        name, type=kind, nargs=nargs, default=default, metavar=metavar, help=text
     )
 
 
-def _add_counts(parser, name: str, default: list[int], metavar: str, text: str) -> None:
-    """Adds a flag that is a list of numbers from 1."""
-    parser.add_argument(
-        name,
-        type=command_line.count(1),
-        nargs="+",
-        default=default,
-        metavar=metavar,
-        help=f"{text} (default: {' '.join(map(str, default))})",
-    )
+def _add_choices(parser, name: str, choices: list[str], default: str | list) -> None:
+    """Adds a flag that is one of the choices, or several if the default is a list."""
+    shown, nargs = default, None
+    if isinstance(default, list):
+        shown, nargs = " ".join(default), "+"
+    text = f"default: {shown}"
+    parser.add_argument(name, nargs=nargs, choices=choices, default=default, help=text)
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
@@ -196,10 +170,6 @@ def _add_presets(parser: argparse.ArgumentParser) -> None:
 def _add_batch(parser: argparse.ArgumentParser, text: str) -> None:
     _add_count(parser, "--crop_size", 64, "PIXELS", "side of the crops")
     _add_count(parser, "--batch_size", 8, "N", text)
-
-
-def _add_rounds(parser: argparse.ArgumentParser) -> None:
-    _add_count(parser, "--rounds", 5, "N", "turns of every case, whose median counts")
 
 
 def _parse_sums(text: str) -> tuple[int, int]:

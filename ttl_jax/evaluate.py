@@ -40,55 +40,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
-    if not (args.checkpoint or args.baseline or args.results or args.ablation):
-        args.checkpoint = [(None, shipped.SHIPPED)]
     _check_flags(parser, args)
+    if "all" in args.protocols:
+        args.protocols = list(image_quality.PROTOCOLS)
     # Imported after the flags are read, so that --help is quick.
     from ttl_jax import compilation_cache
     from ttl_jax.reports.scores import evaluation
 
     compilation_cache.enable()
-    protocols = args.protocol or [image_quality.DEFAULT_PROTOCOL]
     try:
-        report = evaluation.score(
-            args.checkpoint,
-            args.data or (),
-            baselines=args.baseline,
-            results=args.results,
-            rainy=args.input,
-            target=args.target,
-            ablation=args.ablation,
-            protocols=list(image_quality.PROTOCOLS)
-            if "all" in protocols
-            else protocols,
-            niqe=args.niqe,
-            recog=args.recog,
-            agreement=args.agreement,
-            masks=args.masks,
-            scenes=args.scenes,
-            num_sheets=args.sheets,
-            output=args.output,
-        )
+        print(evaluation.score(**vars(args)))
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(report)
     return 0
 
 
 def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the process if images or methods are missing, or flags contradict."""
-    if bool(args.data) == bool(args.input):
+    """Ends the process if images are missing, or flags contradict; adds defaults."""
+    if bool(args.data) == bool(args.rainy):
         parser.error(
             "name the images to score: either --data, or --input (and --target)"
         )
     if args.data and (args.target or args.results):
         parser.error("--target and --results go with --input; --data has its own sides")
-    if args.ablation and (args.checkpoint or args.baseline or args.results):
+    if args.ablation and (args.methods or args.baselines or args.results):
         parser.error("--ablation names all methods; give it without others")
-    if args.agreement and not (args.checkpoint or args.baseline or args.ablation):
+    restorers = args.methods or args.baselines or args.ablation
+    if args.agreement and args.results and not restorers:
         parser.error(
             "--agreement restores crops: name a network (--checkpoint) or --baseline too"
         )
+    if not (restorers or args.results):
+        args.methods = [(None, shipped.SHIPPED)]
+    args.protocols = args.protocols or [image_quality.DEFAULT_PROTOCOL]
 
 
 def _named_or_folder(text: str) -> tuple[str | None, str]:
@@ -106,17 +90,14 @@ def _make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("output").add_argument
     add(
         "--sheets",
+        dest="num_sheets",
         type=command_line.count(0),
         default=0,
         metavar="N",
         help="draw all methods side by side for N images of each set (default: 0)",
     )
-    add(
-        "--output",
-        required=True,
-        metavar="DIR",
-        help="folder of the scores; made if missing",
-    )
+    text = "folder of the scores; made if missing"
+    add("--output", required=True, metavar="DIR", help=text)
     return parser
 
 
@@ -126,11 +107,12 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         "--data",
         action="extend",
         nargs="+",
+        default=[],
         metavar="[NAME=]SOURCE",
         help="pairs, or rainy photographs alone; each source is a set: sample/test, "
         "folder:PATH, list:FILE, tfds:NAME/SPLIT, selection:FILE",
     )
-    add("--input", metavar="DIR", help="folder of rainy images")
+    add("--input", dest="rainy", metavar="DIR", help="folder of rainy images")
     add(
         "--target",
         metavar="DIR",
@@ -149,6 +131,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--checkpoint",
+        dest="methods",
         action="append",
         default=[],
         type=_named_or_folder,
@@ -159,6 +142,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--baseline",
+        dest="baselines",
         action="extend",
         nargs="+",
         default=[],
@@ -173,22 +157,20 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=DIR",
         help="a method and the folder of its results; repeat for more methods",
     )
-    add(
-        "--ablation",
-        metavar="DIR",
-        help="workdir of configs/ablation.py: Tables 3 and 4, with the spread over seeds",
-    )
+    text = "workdir of configs/ablation.py: Tables 3 and 4, with the spread over seeds"
+    add("--ablation", metavar="DIR", help=text)
 
 
 def _add_scores(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--protocol",
+        dest="protocols",
         action="extend",
         nargs="+",
+        default=[],
         choices=[*image_quality.PROTOCOLS, "all"],
-        help="definitions of PSNR and SSIM (default: "
-        f"{image_quality.DEFAULT_PROTOCOL})",
+        help=f"definitions of PSNR and SSIM (default: {image_quality.DEFAULT_PROTOCOL})",
     )
     add("--niqe", action="store_true", help="add NIQE, which needs no clean image")
     add(

@@ -94,10 +94,9 @@ def write_sample(folder: pathlib.Path) -> dict[str, dict[str, str]]:
             path = folder / files / f"{name}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             image.save(path, quality=_JPEG_QUALITY)
+    fields = ("clean", "pairs")
     return {
-        files: {
-            field: f"folder:{folder / files / field}" for field in ("clean", "pairs")
-        }
+        files: {field: f"folder:{folder / files / field}" for field in fields}
         for files in _SUFFIXES
     }
 
@@ -153,16 +152,8 @@ def measure_steps(
     rows = []
     for task in TASKS:
         resident, fed, host = (times[task, k] for k in ("resident", "fed", "host"))
-        rows.append(
-            {
-                "task": task,
-                "resident": resident,
-                "fed": fed,
-                "ratio": fed / resident,
-                "host": host,
-                "host_share": host / resident,
-            }
-        )
+        ratios = {"ratio": fed / resident, "host": host, "host_share": host / resident}
+        rows.append({"task": task, "resident": resident, "fed": fed, **ratios})
     return rows
 
 
@@ -197,19 +188,15 @@ def _make_loop(config, field: str) -> Callable[[], int]:
         rows = []
         for i in rng.integers(len(elements), size=config.batch_size):
             item, where, is_mirrored = elements[i], rng.random(2), rng.random() < 0.5
-            rows.append(
-                [
-                    _crop(side.name, config.crop_size, where, is_mirrored)
-                    for side in item.sides
-                ]
-            )
+            crop = functools.partial(_crop, config.crop_size, where, is_mirrored)
+            rows.append([crop(side.name) for side in item.sides])
         np.stack(rows)
         return config.batch_size
 
     return read
 
 
-def _crop(path: str, size: int, where: np.ndarray, is_mirrored: bool) -> np.ndarray:
+def _crop(size: int, where: np.ndarray, is_mirrored: bool, path: str) -> np.ndarray:
     with Image.open(path) as image:
         left, top = (where * (np.array(image.size) - size)).astype(int)
         crop = image.convert("RGB").crop((left, top, left + size, top + size))

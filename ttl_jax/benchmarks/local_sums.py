@@ -10,10 +10,9 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
-from flax import nnx
 
 from configs import scratch
-from ttl_jax.benchmarks import timing, updates
+from ttl_jax.benchmarks import restore, timing, updates
 from ttl_jax.inference import programs
 from ttl_jax.stages.stage import make_stage
 
@@ -40,17 +39,13 @@ def run(
         cases["forward", *kind] = _make_forward(preset, fields, side)
         cases["update", *kind] = program.run
     seconds = timing.take_turns(cases, rounds)
-    rows = [
-        {
-            "cell": kind[0],
-            "radius": kind[1],
-            "forward_ms": 1000 * seconds["forward", *kind],
-            "forward_ratio": seconds["forward", *kind] / seconds["forward", *sums[0]],
-            "update_ms": 1000 * seconds["update", *kind] / updates.STEPS,
-            "update_ratio": seconds["update", *kind] / seconds["update", *sums[0]],
-        }
-        for kind in sums
-    ]
+    rows = []
+    for kind in sums:
+        row = dict(zip(("cell", "radius"), kind))
+        for name, count in (("forward", 1), ("update", updates.STEPS)):
+            row[f"{name}_ms"] = 1000 * seconds[name, *kind] / count
+            row[f"{name}_ratio"] = seconds[name, *kind] / seconds[name, *sums[0]]
+        rows.append(row)
     title = (
         f"`{preset}` on one {jax.devices()[0].device_kind}, float32: a window of {side} "
         f"pixels, an update of {batch_size} crops of {crop_size}, {rounds} turns each"
@@ -62,11 +57,8 @@ def _make_forward(preset: str, fields: dict, side: int) -> Callable[[], object]:
     """Returns a function that restores one window."""
     config = scratch.get_config(preset)
     config.encoder.update(fields)
-    modules = make_stage(config).modules
-    parts = [
-        programs.Part.of(modules[name](rngs=nnx.Rngs(0)))
-        for name in ("encoder", "decoder")
-    ]
+    networks = restore.make_networks(make_stage(config))
+    parts = [programs.Part.of(network) for network in networks]
     image = jax.random.uniform(jax.random.key(0), (1, side, side, 3))
     forward = functools.partial(programs.restore, *parts, image)
     jax.block_until_ready(forward())

@@ -5,20 +5,19 @@ have random weights: values do not change the time. All sizes of all presets, an
 stack of convolutions as a yardstick, take turns.
 
 Columns: side of the square image in pixels; its number of windows; millions of parameters;
-10^9 multiply-adds in all windows; seconds to compile all programs; milliseconds, median of
-the rounds; megapixels per second; time over that of `yardstick.PlainStack` for as many
-pixels; memory of the largest program by the compiler's account; operations per second over
-those of a large matrix product; milliseconds to move the bytes of `traffic` at the speed of
-changing a large array (the floor), and their share of the time. A second table has the
-exponent of the growth: time grows as the number of pixels to this power.
+10^9 multiply-adds in all windows; seconds to compile all programs; memory of the largest
+program by the compiler's account; milliseconds, median of the rounds; megapixels per
+second; time over that of `yardstick.PlainStack` for as many pixels; operations per second
+over those of a large matrix product; milliseconds to move the bytes of `traffic` at the
+speed of changing a large array (the floor), and their share of the time. A second table
+has the exponent of the growth: time grows as the number of pixels to this power.
 """
 
 import collections
-import dataclasses
 import functools
 import itertools
-import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -29,21 +28,16 @@ from ttl_jax.benchmarks import timing, traffic, yardstick
 from ttl_jax.inference import programs
 from ttl_jax.inference.restorer import Restorer
 from ttl_jax.models import complexity
-from ttl_jax.stages.stage import make_stage
+from ttl_jax.stages.stage import Stage, make_stage
 
 TABLES = "benchmark_restore.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Case:
-    """An image to restore: the function, and sizes of its programs."""
+class _Case(NamedTuple):
+    """An image to restore: the function, the columns known before, and bytes to move."""
 
     run: Callable[[], object]
-    num_windows: int
-    num_params: int
-    multiply_adds: int
-    compile_seconds: float
-    temporary_bytes: int
+    columns: dict[str, float]
     floor_bytes: float
 
 
@@ -56,18 +50,16 @@ def run(
     title = f"Restoring one image on one {device}, float32, {rounds} turns each"
     tables = {"latencies": timing.Table(title, latencies)}
     if len(sides) > 1:
-        growths = [
-            {
-                "preset": name,
-                "exponent": _exponent(
-                    [row for row in latencies if row["preset"] == name]
-                ),
-            }
-            for name in presets
-        ]
+        growths = [{"preset": p, "exponent": _exponent(latencies, p)} for p in presets]
         title = "Exponents of the time over the number of pixels"
         tables["growth"] = timing.Table(title, growths)
     return timing.report(tables, output, TABLES)
+
+
+def make_networks(stage: Stage) -> list[nnx.Module]:
+    """Returns the encoder and the decoder of a stage, with random weights."""
+    names = ("encoder", "decoder")
+    return [stage.modules[name](rngs=nnx.Rngs(0)) for name in names]
 
 
 def _measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[dict]:
@@ -87,15 +79,11 @@ def _measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[
             {
                 "preset": preset,
                 "side": side,
-                "windows": case.num_windows,
-                "params_m": case.num_params / 1e6,
-                "gmacs": case.multiply_adds / 1e9,
-                "compile_s": case.compile_seconds,
+                **case.columns,
                 "ms": 1000 * elapsed,
                 "megapixels_per_s": num_pixels / 1e6 / elapsed,
                 "over_yardstick": elapsed / stack_seconds,
-                "memory_mib": case.temporary_bytes / 2**20,
-                "share_of_peak": 2 * case.multiply_adds / elapsed / peak,
+                "share_of_peak": 2e9 * case.columns["gmacs"] / elapsed / peak,
                 "floor_ms": 1000 * floor_seconds,
                 "share_of_floor": floor_seconds / elapsed,
             }
@@ -107,43 +95,39 @@ def _restore(preset: str, side: int) -> _Case:
     """Compiles the restoration of a square image of noise."""
     config = scratch.get_config(preset)
     stage = make_stage(config)
-    networks = [
-        stage.modules[name](rngs=nnx.Rngs(0)) for name in ("encoder", "decoder")
-    ]
+    networks = make_networks(stage)
     restorer = Restorer(*networks, name=preset, step=0)
     plan = restorer.plan(side, side)
     parts = [programs.Part.of(network) for network in networks]
-    multiply_adds, compile_seconds, temporary_bytes = 0, 0.0, 0
+    columns = {
+        "windows": len(plan),
+        "params_m": sum(map(complexity.num_params, networks)) / 1e6,
+        "gmacs": 0.0,
+        "compile_s": 0.0,
+        "memory_mib": 0.0,
+    }
     for shape, count in collections.Counter(window[2:] for window in plan).items():
         images = jax.ShapeDtypeStruct((restorer.batch_size, *shape, 3), "float32")
-        start = time.perf_counter()
-        program = programs.restore.lower(*parts, images).compile()
-        compile_seconds += time.perf_counter() - start
-        memory = program.memory_analysis().temp_size_in_bytes  # pyright: ignore[reportOptionalMemberAccess]
-        temporary_bytes = max(temporary_bytes, memory)
+        _, seconds, memory = timing.compile(programs.restore, *parts, images)
+        columns["compile_s"] += seconds
+        columns["memory_mib"] = max(columns["memory_mib"], memory / 2**20)
         one = jax.ShapeDtypeStruct((1, *shape, 3), "float32")
-        multiply_adds += count * complexity.multiply_adds(programs.restore, *parts, one)
+        multiply_adds = complexity.multiply_adds(programs.restore, *parts, one)
+        columns["gmacs"] += count * multiply_adds / 1e9
+    window_side = max(max(window[2:]) for window in plan)
+    descriptions = [stage.describe_module(name) for name in stage.modules]
     numbers_per_pixel = sum(
-        traffic.describe(
-            stage.describe_module(name), config.encoder.stem_stride
-        ).inference()
-        for name in stage.modules
+        traffic.describe(each, config.encoder.stem_stride, window_side).inference()
+        for each in descriptions
     )
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     run_once = functools.partial(restorer.restore, image)
     run_once()
-    return _Case(
-        run_once,
-        len(plan),
-        sum(map(complexity.num_params, networks)),
-        multiply_adds,
-        compile_seconds,
-        temporary_bytes,
-        floor_bytes=numbers_per_pixel * side**2 * np.dtype("float32").itemsize,
-    )
+    return _Case(run_once, columns, numbers_per_pixel * side**2 * 4)  # float32
 
 
-def _exponent(rows: Sequence[dict]) -> float:
+def _exponent(rows: Sequence[dict], preset: str) -> float:
     """Returns the slope of log time over log pixels, by least squares."""
-    pixels = np.log([row["side"] ** 2 for row in rows])
-    return float(np.polyfit(pixels, np.log([row["ms"] for row in rows]), 1)[0])
+    points = [(row["side"] ** 2, row["ms"]) for row in rows if row["preset"] == preset]
+    pixels, times = np.log(points).T
+    return float(np.polyfit(pixels, times, 1)[0])

@@ -53,13 +53,13 @@ def run(
         if len(kinds) > 1:  # JAX falls back to the CPU where GPUs are missing
             raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
         is_virtual = "cpu" in kinds
-        cases = [(1, False, batch_size)]
-        for count, fsdp in itertools.product(counts[1:], (False, True)):
-            cases.append((count, fsdp, batch_size * count))
+        several = itertools.product(counts[1:], (False, True))
+        cases = [(1, False), *several]  # devices, FSDP or not
         references = {
-            case: (1, False, case[2] if is_virtual else batch_size) for case in cases
+            (n, fsdp, batch_size * n): (1, False, batch_size * (n if is_virtual else 1))
+            for n, fsdp in cases
         }
-        measured = dict.fromkeys([*references.values(), *cases])
+        measured = dict.fromkeys([*references.values(), *references])
         compiled = {
             case: workers.call(case[0], _compile, preset, stage, dtype, crop_size, case)
             for case in measured
@@ -69,20 +69,18 @@ def run(
             for case in measured
         }
         seconds = timing.take_turns(turns, rounds, lambda turn: turn())
-    rows = []
-    for case in cases:
-        count, fsdp, num_images = case
-        rows.append(
-            {
-                "devices": count,
-                "fsdp": fsdp,
-                "batch_size": num_images,
-                "ms": 1000 * seconds[case],
-                "images_per_s": num_images / seconds[case],
-                "efficiency": seconds[references[case]] / seconds[case],
-                "collectives_mib": compiled[case] / 2**20,
-            }
-        )
+    rows = [
+        {
+            "devices": count,
+            "fsdp": fsdp,
+            "batch_size": num_images,
+            "ms": 1000 * seconds[count, fsdp, num_images],
+            "images_per_s": num_images / seconds[count, fsdp, num_images],
+            "efficiency": seconds[reference] / seconds[count, fsdp, num_images],
+            "collectives_mib": compiled[count, fsdp, num_images] / 2**20,
+        }
+        for (count, fsdp, num_images), reference in references.items()
+    ]
     compared = (
         "virtual devices share the cores; efficiency is over one device with the whole "
         "batch"

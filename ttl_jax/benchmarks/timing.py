@@ -30,6 +30,14 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def compile(function: Any, *arguments: Any) -> tuple[Any, float, int]:
+    """Returns a compiled program, the seconds it took, and its temporary memory in bytes."""
+    start = time.perf_counter()
+    program = function.lower(*arguments).compile()
+    elapsed = time.perf_counter() - start
+    return program, elapsed, program.memory_analysis().temp_size_in_bytes
+
+
 def take_turns(
     cases: Mapping[tuple, Case], rounds: int, measure: Callable[[Case], float] = seconds
 ) -> dict[tuple, float]:

@@ -2,13 +2,14 @@
 
 The count is a list of passes, not a compiled program. A pass is one convolution, matrix
 product or sum over pixels: it reads its inputs from memory once and writes its result
-once. Operations on each pixel's own channels (norms, activations, gates, scales, residual
-sums), paddings and rearrangements belong to the pass that reads them. The backward pass
-of a pass reads its inputs and the gradient of its result once, and writes the gradient of
-its inputs.
+once. Operations on each pixel's own channels (norms, activations, gates, scales, sums of
+two results), paddings and rearrangements belong to the pass that reads them. The backward
+pass of a pass reads its inputs and the gradient of its result once, and writes the
+gradient of its inputs.
 
-Attention over channels is counted, which all presets have. Weights (but see `WEIGHT_ACCESSES`), maps per cell or per image, the image that a residual
-is added to, and losses are left out.
+Only attention over channels is counted, which all presets have. Not counted are weights
+(but see `WEIGHT_ACCESSES`), maps per cell or per image, the image that a residual is added
+to, and losses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -81,27 +82,32 @@ class Network(NamedTuple):
         return self.inference() + backward
 
 
-def describe(description: Mapping[str, Any], stem_stride: int) -> Network:
+def describe(
+    description: Mapping[str, Any], stem_stride: int, image_side: int
+) -> Network:
     """Returns the passes of a network.
 
     Args:
       description: Factory and its arguments, as `Stage.describe_module` returns them.
       stem_stride: Stride of the encoder that makes the features.
+      image_side: Longer side of the images, in pixels; local sums depend on it.
+
+    Raises:
+      ValueError: If the factory is unknown.
     """
     arguments = dict(description)
+    make, width = _at_stride(stem_stride), arguments["width"]
     match arguments.pop("factory"):
         case "make_encoder":
-            return _encoder(models.EncoderConfig(**arguments))
+            return _encoder(models.EncoderConfig(**arguments), image_side)
         case "make_image_decoder":
             return _image_decoder(**{"stem_stride": stem_stride, **arguments})
         case "make_classifier":
-            make = _at_stride(stem_stride)
-            width = arguments["width"]
-            passes = [*_pyramid_pooling(make, **arguments), make("mean", width, 0)]
-            return Network(passes)
+            return Network(
+                [*_pyramid_pooling(make, **arguments), make("mean", width, 0)]
+            )
         case "make_projection":
-            width = arguments["width"]
-            return Network([_at_stride(stem_stride)("projection", width, width)])
+            return Network([make("projection", width, width)])
     raise ValueError(f"The passes of {description['factory']} are unknown.")
 
 
@@ -115,11 +121,11 @@ def _at_stride(stride: int) -> Callable[..., Pass]:
     return make
 
 
-def _encoder(config: models.EncoderConfig) -> Network:
+def _encoder(config: models.EncoderConfig, image_side: int) -> Network:
     make, c = _at_stride(config.stem_stride), config.width
     hidden = config.feed_forward_ratio * c
     block = [
-        *_channel_attention(make, config),
+        *_channel_attention(make, config, image_side),
         *_local_branch(make, c, config.local_expansion, adds=2 * c),
         make("feed-forward: norm, expand", c, 2 * hidden),
         make("feed-forward: gate, project, sum", 2 * hidden, c, c),
@@ -137,19 +143,31 @@ def _encoder(config: models.EncoderConfig) -> Network:
     return Network(passes, again)
 
 
-def _channel_attention(make, config: models.EncoderConfig) -> list[Pass]:
-    c = config.width
-    # With local sums each row of pixels has a map [head width, head width] per head for
-    # each cell that it crosses.
-    cell = config.attention_cell // config.stem_stride
-    rows = c * config.head_width / cell if cell else 0
-    return [
+def _channel_attention(
+    make, config: models.EncoderConfig, image_side: int
+) -> list[Pass]:
+    c, cell = config.width, config.attention_cell
+    sums = [
         make("attention: norm, query, key, value", c, 3 * c),
         make("attention: depthwise conv", 3 * c, 3 * c),
         make("attention: products and lengths of query, key", 2 * c, 0),
-        *([make("attention: maps of the rows", 0, rows)] if cell else []),
-        make("attention: sums of values", c + rows, c),
-        make("attention: project", c, c),
+    ]
+    if not cell or image_side <= (2 * config.attention_radius + 1) * cell:
+        # The sums run over the whole image.
+        return [
+            *sums,
+            make("attention: sums of values", c, c),
+            make("attention: project", c, c),
+        ]
+    # Each row of pixels has a map [head width, head width] per head at each cell centre.
+    # Two maps are applied to each pixel; the next pass mixes their results.
+    rows = c * config.head_width / (cell // config.stem_stride)
+    return [
+        *sums,
+        make("attention: maps of the rows", 0, rows),
+        make("attention: sums of values by the left maps", c + rows, c),
+        make("attention: sums of values by the right maps", c + rows, c),
+        make("attention: mix, project", 2 * c, c),
     ]
 
 

@@ -13,7 +13,6 @@ time.
 import dataclasses
 import importlib
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -145,9 +144,7 @@ def compile_update(
     frozen = computation.networks.frozen
     batch = sharding.place_batch(mesh, _make_batch(config))
     arguments = state, frozen, batch
-    start = time.perf_counter()
-    step = computation.train_step.lower(*arguments).compile()
-    compile_seconds = time.perf_counter() - start
+    step, compile_seconds, memory = timing.compile(computation.train_step, *arguments)
     program = Program(
         step,
         *arguments,
@@ -155,7 +152,7 @@ def compile_update(
         multiply_adds=complexity.multiply_adds(computation.train_step, *arguments),
         floor_bytes=_floor_bytes(config, stage, state),
         compile_seconds=compile_seconds,
-        temporary_bytes=step.memory_analysis().temp_size_in_bytes,
+        temporary_bytes=memory,
     )
     program.run()
     return program
@@ -166,7 +163,7 @@ def _floor_bytes(config, stage: Stage, state) -> float:
     numbers = 0.0
     for name in stage.modules:
         network = traffic.describe(
-            stage.describe_module(name), config.encoder.stem_stride
+            stage.describe_module(name), config.encoder.stem_stride, config.crop_size
         )
         if name in stage.trainable:
             numbers += network.update()

@@ -73,5 +73,4 @@ def _memory(networks, window) -> int:
     """Returns the temporary bytes of restoring a window."""
     parts = [programs.Part.of(networks[name]) for name in ("encoder", "decoder")]
     images = jax.ShapeDtypeStruct((1, window.height, window.width, 3), "float32")
-    program = programs.restore.lower(*parts, images).compile()
-    return program.memory_analysis().temp_size_in_bytes  # pyright: ignore[reportOptionalMemberAccess]
+    return timing.compile(programs.restore, *parts, images)[-1]
