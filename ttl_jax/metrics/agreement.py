@@ -54,18 +54,17 @@ def measure(
     height, width = (min(crop, side) for side in image.shape[:2])
     if (height, width) == image.shape[:2]:
         return None
-    totals = np.zeros(3)  # of the difference, and both changes
+    distances = []
     for down, right in PLACES:
         top = int(down * (image.shape[0] - height))
         left = int(right * (image.shape[1] - width))
-        place = slice(top, top + height), slice(left, left + width)
-        part = restore(np.ascontiguousarray(image[place]))
-        totals += (
-            _distance(part, whole[place]),
-            _distance(whole[place], image[place]),
-            _distance(part, image[place]),
+        before, after = (
+            array[top : top + height, left : left + width] for array in (image, whole)
         )
-    difference, in_whole, in_crops = totals / len(PLACES)
+        part = restore(np.ascontiguousarray(before))
+        pairs = (part, after), (after, before), (part, before)
+        distances.append([_distance(*pair) for pair in pairs])
+    difference, in_whole, in_crops = np.mean(distances, axis=0)
     if max(in_whole, in_crops) < LEAST_CHANGE:
         return None
     # A network that changes no crop would have an infinite ratio, and so would the mean.
@@ -120,31 +119,21 @@ def measure_seams(
 
 def _measure_border(one, other, size: tuple[int, int]) -> np.ndarray:
     """Absolute steps along the border of two windows; empty if they do not touch."""
-    (top, left, height, width), (other_top, other_left, *_) = one[0], other[0]
-    bottom = min(top + height, other_top + other[0][2], size[0])
-    right = min(left + width, other_left + other[0][3], size[1])
-    if top == other_top and left < other_left < left + width:
-        middle = (other_left + left + width) // 2
-        rows = slice(top, bottom)
-        columns = slice(middle - _ACROSS // 2, min(middle + _ACROSS // 2, size[1]))
-        across = 1
-    elif left == other_left and top < other_top < top + height:
-        middle = (other_top + top + height) // 2
-        rows = slice(middle - _ACROSS // 2, min(middle + _ACROSS // 2, size[0]))
-        columns = slice(left, right)
-        across = 0
-    else:
+    starts = np.array([place[:2] for place, _ in (one, other)])  # rows, columns
+    ends = starts + [place[2:] for place, _ in (one, other)]
+    is_same, is_shifted = starts[0] == starts[1], starts[0] < starts[1]
+    if is_same.sum() != 1 or not (is_same | (is_shifted & (starts[1] < ends[0]))).all():
         return np.empty(0)
-    difference = _cut(one, rows, columns) - _cut(other, rows, columns)
-    return 255 * np.abs(difference.mean(axis=(across, 2)))
-
-
-def _cut(window, rows: slice, columns: slice) -> np.ndarray:
-    """The pixels of an area of the image in a window."""
-    (top, left, *_), values = window
-    return values[
-        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-    ]
+    across = int(is_shifted.argmax())
+    low, high = starts[1].copy(), np.minimum(ends.min(axis=0), size)
+    middle = (starts[1, across] + ends[0, across]) // 2
+    low[across] = middle - _ACROSS // 2
+    high[across] = min(middle + _ACROSS // 2, size[across])
+    first, second = (
+        values[tuple(map(slice, low - start, high - start))]
+        for (_, values), start in zip((one, other), starts)
+    )
+    return 255 * np.abs((first - second).mean(axis=(across, 2)))
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:

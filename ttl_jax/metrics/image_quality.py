@@ -186,10 +186,7 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
     The authors' `ssim_index`: an 11 x 11 Gaussian window of 1.5 pixels, K = (0.01,
     0.03), L = 255, only windows within the image. Several planes are averaged.
 
-    Args:
-      restored: Images [N, H, W, 3], RGB, uint8 or floating point in [0, 1].
-      target: Clean images of the same shape, or one for all, [1, H, W, 3].
-      protocol: A name in `PROTOCOLS`.
+    Arguments are those of `psnr`.
 
     Returns:
       Array [N]; in float32 within 1e-4 of float64.
@@ -270,12 +267,9 @@ def _downsampled(planes: Array, factor: int) -> Array:
     border = (factor - 1) // 2, factor // 2
     padded = xp.pad(planes, [(0, 0), (0, 0), border, border], mode="symmetric")
     height, width = (size // factor * factor for size in padded.shape[2:])
+    pattern = "n k (h fh) (w fw) -> n k h w"
     return einops.reduce(
-        padded[:, :, :height, :width],
-        "n k (h fh) (w fw) -> n k h w",
-        "mean",
-        fh=factor,
-        fw=factor,
+        padded[:, :, :height, :width], pattern, "mean", fh=factor, fw=factor
     )
 
 

@@ -7,7 +7,7 @@ many scenes as there are, with replacement, each with all its images, and percen
 the resamples' means bound the interval.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,13 +22,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap_difference(
-    values: ArrayLike,
-    reference: ArrayLike,
-    groups: ArrayLike,
-    *,
-    num_resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    values: ArrayLike, reference: ArrayLike, groups: ArrayLike, **options: Any
 ) -> Interval:
     """Returns the mean of `values - reference`, paired by image, and its interval.
 
@@ -39,6 +33,33 @@ def bootstrap_difference(
     Args:
       values: Scores of a method, one per image [N].
       reference: Scores of another method on the same images [N], in the same order.
+      groups: Scenes of the images [N], as names or numbers.
+      **options: Options of `bootstrap_mean`.
+
+    Raises:
+      ValueError: If values and reference differ in shape, or as for `bootstrap_mean`.
+    """
+    values, reference = np.asarray(values, float), np.asarray(reference, float)
+    if values.shape != reference.shape:
+        raise ValueError(
+            f"Scores of shape {values.shape} cannot be paired with a reference of shape "
+            f"{reference.shape}."
+        )
+    return bootstrap_mean(values - reference, groups, **options)
+
+
+def bootstrap_mean(
+    values: ArrayLike,
+    groups: ArrayLike,
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Returns the mean of `values` over images and its percentile interval.
+
+    Args:
+      values: Scores, one per image [N].
       groups: Scenes of the images [N], as names or numbers.
       num_resamples: Number of resamples; with 2000 a bound is uncertain by about 2 % of
         the interval's width.
@@ -56,33 +77,6 @@ def bootstrap_difference(
 
     References:
       Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 8 and 13.
-    """
-    values, reference = np.asarray(values, float), np.asarray(reference, float)
-    if values.shape != reference.shape:
-        raise ValueError(
-            f"Scores of shape {values.shape} cannot be paired with a reference of shape "
-            f"{reference.shape}."
-        )
-    return bootstrap_mean(
-        values - reference,
-        groups,
-        num_resamples=num_resamples,
-        seed=seed,
-        level=level,
-    )
-
-
-def bootstrap_mean(
-    values: ArrayLike,
-    groups: ArrayLike,
-    *,
-    num_resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Returns the mean of `values` over images and its percentile interval.
-
-    Arguments, results, errors and references are those of `bootstrap_difference`.
     """
     values, groups = np.asarray(values, float), np.asarray(groups)
     if values.ndim != 1 or not len(values) or values.shape != groups.shape:
@@ -104,8 +98,7 @@ def bootstrap_mean(
     mean = float(values.mean())
     if len(scenes) == 1:
         return Interval(mean, np.nan, np.nan)
-    sums = np.bincount(scene_of_image, values)
-    sizes = np.bincount(scene_of_image)
+    sums, sizes = np.bincount(scene_of_image, values), np.bincount(scene_of_image)
     # How often each scene is drawn is multinomial: [resamples, scenes].
     num_scenes = len(scenes)
     times = np.random.default_rng(seed).multinomial(

@@ -79,13 +79,8 @@ def niqe(image: np.ndarray) -> float:
     return distance(features(image))
 
 
-def num_blocks(height: int, width: int) -> int:
-    """Returns the number of whole blocks of an image; its remainder is ignored."""
-    return (height // BLOCK) * (width // BLOCK)
-
-
 def features(image: np.ndarray) -> np.ndarray:
-    """Returns the features of every block, float64 [num_blocks, 36].
+    """Returns the features of every whole block, float64 [B, 36].
 
     The columns are those of `FEATURE_NAMES`, the rows go from left to right and from
     top to bottom. A block of one colour, or nearly so, has features that are NaN.
@@ -175,17 +170,16 @@ def _luma(image: np.ndarray) -> np.ndarray:
 
 
 def _half_size(image: np.ndarray) -> np.ndarray:
-    """The image [H, W] at half the height and width, both even, as MATLAB resizes it."""
-    return _half_height(_half_height(image).T).T
+    """The image [H, W] at half the height and width, both even, as MATLAB resizes it.
 
-
-def _half_height(image: np.ndarray) -> np.ndarray:
-    """The image at half the height; beyond its edges it is mirrored."""
-    padded = np.pad(image, ((3, 3), (0, 0)), mode="symmetric")
-    half: Any = sum(
-        tap * padded[i : i + len(image) : 2] for i, tap in enumerate(_HALVING)
-    )
-    return half
+    Beyond its edges the image is mirrored.
+    """
+    for _ in range(2):  # rows, then columns
+        padded = np.pad(image, ((3, 3), (0, 0)), mode="symmetric")
+        taps = enumerate(_HALVING)
+        half: Any = sum(tap * padded[i : i + len(image) : 2] for i, tap in taps)
+        image = half.T
+    return image
 
 
 def _mscn(image: np.ndarray) -> np.ndarray:

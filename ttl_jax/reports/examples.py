@@ -48,7 +48,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One photograph as every method restored it.
+    """A subject as every method restored it.
 
     Attributes:
       name: Name within its set.
@@ -230,8 +230,8 @@ class ResultFolders:
             Subject(
                 name,
                 expected[name],
-                functools.partial(decoding.read_rgb8, rainy_paths[name]),
-                functools.partial(decoding.read_rgb8, path) if target else None,
+                _reader(rainy_paths[name]),
+                _reader(path) if target else None,
             )
             for name, path in first.items()
         ]
@@ -289,6 +289,10 @@ def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
             f"{images.name_some(missing)}. Its paths must be these names or their ends."
         )
     return attached
+
+
+def _reader(path: str) -> Load:
+    return functools.partial(decoding.read_rgb8, path)
 
 
 def _read_mask(path: str) -> np.ndarray:

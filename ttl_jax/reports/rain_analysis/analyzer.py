@@ -29,7 +29,6 @@ from ttl_jax.reports.rain_analysis import (
     rain_features,
     rain_figures,
     rain_report,
-    rain_scenes,
     rain_sets,
 )
 from ttl_jax.reports.rain_analysis.rain_sets import (
@@ -104,7 +103,7 @@ def analyze(
     measured = rain_sets.measure_all(
         sets, side=settings.side, quality=settings.quality, embed=embed
     )
-    scenes = {s.name: rain_scenes.find_scenes(s, measured, named) for s in sets}
+    scenes = {s.name: rain_sets.find_scenes(s, measured, named) for s in sets}
     forms = {}
     for form in rain_sets.FORMS:
         readings = {
@@ -254,14 +253,14 @@ def _cover(readings: Mapping[str, SetReadings], seed: int) -> list[dict[str, Any
     Rain-free photographs are the control: coverage by them does not depend on rain.
     """
     others = {
-        (name, side): rain_features.FeatureSet(features, readings[name].scenes)
+        (name, side): (features, readings[name].scenes)
         for name in _names(readings, SYNTHETIC, CLEAN)
         for side, features in readings[name].features.items()
     }
     covers = []
     for name in _names(readings, REAL):
         real = readings[name].features["rainy"], readings[name].scenes
-        cover = rain_features.cover(rain_features.FeatureSet(*real), others, seed)
+        cover = rain_features.cover(real, others, seed)
         too_few = {key: {"scenes": num} for key, num in cover.too_few.items()}
         covers.append(
             {

@@ -19,20 +19,8 @@ PERPLEXITY = 30.0  # of t-SNE, where there are enough images
 MAX_POINTS = 200  # images of a set on the map
 
 
-class FeatureSet(NamedTuple):
-    """N images in a feature space.
-
-    Attributes:
-      features: Feature vectors, float [N, D].
-      scenes: Numbers of the scenes, int [N]; images of one scene share a number.
-    """
-
-    features: np.ndarray
-    scenes: np.ndarray
-
-    @property
-    def num_scenes(self) -> int:
-        return len(np.unique(self.scenes))
+# N images: vectors, float [N, D], and numbers of the scenes, int [N].
+Features = tuple[np.ndarray, np.ndarray]
 
 
 class Cover(NamedTuple):
@@ -51,7 +39,7 @@ class Cover(NamedTuple):
     too_few: dict[Hashable, int]
 
 
-def cover(real: FeatureSet, others: Mapping[Any, FeatureSet], seed: int) -> Cover:
+def cover(real: Features, others: Mapping[Any, Features], seed: int) -> Cover:
     """Returns coverage and density of a real set by others, with equal sample sizes.
 
     Each of `NUM_DRAWS` draws splits the real scenes into two random halves and draws as
@@ -63,19 +51,20 @@ def cover(real: FeatureSet, others: Mapping[Any, FeatureSet], seed: int) -> Cove
       others: Other sets; no key is None.
       seed: Seed of the draws.
     """
-    num_scenes = {key: other.num_scenes for key, other in others.items()}
+    num_scenes = {key: len(np.unique(scenes)) for key, (_, scenes) in others.items()}
     too_few = {key: num for key, num in num_scenes.items() if num < MIN_SAMPLES}
-    half = real.num_scenes // 2
-    if half < MIN_SAMPLES:
-        return Cover(0, {}, {None: real.num_scenes, **too_few})
+    num_real = len(np.unique(real[1]))
+    if num_real // 2 < MIN_SAMPLES:
+        return Cover(0, {}, {None: num_real, **too_few})
     enough = {key: other for key, other in others.items() if key not in too_few}
-    num = min([half, *(num_scenes[key] for key in enough)])
+    num = min([num_real // 2, *(num_scenes[key] for key in enough)])
 
-    def draw(of_set: FeatureSet, first: int = 0) -> list[np.ndarray]:
+    def draw(of_set: Features, first: int = 0) -> list[np.ndarray]:
         """The samples of all draws: scenes from `first` on, in a random order."""
-        orders = (_draw_scenes(of_set.scenes, seed, i) for i in range(NUM_DRAWS))
+        vectors, scenes = of_set
+        orders = (_draw_scenes(scenes, seed, i) for i in range(NUM_DRAWS))
         return [
-            standardise(of_set.features[order[first : first + num]], real.features)
+            standardise(vectors[order[first : first + num]], real[0])
             for order in orders
         ]
 

@@ -10,8 +10,61 @@ from ttl_jax.reports.rain_analysis import rain_figures, rain_sets
 
 MORE, LESS, UNDECIDED, TOO_FEW = "more", "less", "undecided", "too few scenes"
 
-_CONTRASTS = {"niqe": "NIQE", "damage": "damage"}
-_LIMITS = """\
+_REPORT = """\
+# Real and synthetic rain
+
+## Does real rain damage photographs more?
+
+Real minus synthetic. Above zero, the real photographs are further from natural ones (NIQE),
+or rain moved them further away (damage). Brackets hold the interval of
+{settings[level]:.0%}; it is missing where there are too few scenes. The verdict is undecided
+where an interval contains zero or the forms disagree: what holds in one form only may be due
+to size or encoding.
+
+{contrasts}
+
+## Sets
+
+Every number is given for two forms of the images. As is: unchanged files. Equalised: scaled
+down to a smaller side of {settings[side]} pixels, cut to the central square, and re-encoded
+as JPEG of quality {settings[quality]}, because resolution and JPEG move NIQE as much as rain
+does. Images belong to one scene if they, or their clean sides, are near-duplicates{listed}.
+
+{sets}
+
+## NIQE and damage
+
+NIQE is the distance of an image's statistics from those of sharp, undistorted photographs
+(Mittal et al., 2013); lower is more natural. Damage is how far rain moves an image away from
+them: for pairs NIQE(rainy) - NIQE(clean), image by image; for unpaired photographs the
+difference to the mean of the clean set, which includes differences of subject, camera and
+encoding.
+
+{means}
+
+## Does synthetic rain cover real rain?
+
+Coverage is the share of real images that have an image of the other set within reach: closer
+than their real neighbour number {settings[num_neighbours]}. Density is the mean number of
+real reaches that contain an image of the other set, over {settings[num_neighbours]} (Naeem
+et al., 2020). Feature space: {settings[features]}, each feature over its standard deviation
+among the real images. The other half of the real set is the ceiling. Rain-free images are
+the control: if they cover real rain as well as rainy ones, coverage does not depend on rain.
+Means of {settings[num_draws]} draws of one image from each of as many scenes in every set,
+with the lowest and the highest.
+
+{coverage}
+
+## A map of the features
+
+t-SNE of the same features ({settings[features]}), rainy sides only, at most
+{settings[max_points]} images of a set. Neighbours on the map are neighbours among the
+features; distances, gaps and sizes of clusters have no meaning.
+
+{map}
+
+## Limits
+
 - The same scene is rarely available with and without real rain. The damage of unpaired
   photographs also contains whatever else differs between the two collections: subject,
   camera, season, haze, earlier compression.
@@ -29,6 +82,14 @@ _LIMITS = """\
 - Sets of few scenes have no interval and no coverage; do not generalise their means.
 - The features of NIQE do not know what an image shows. If synthetic rain covers real rain
   among them, a network may still tell them apart.
+
+## Excluded images
+
+{excluded}
+
+## Settings
+
+{settings_table}
 """
 
 
@@ -38,44 +99,34 @@ def make_report(analysis: Mapping[str, Any]) -> str:
     Args:
       analysis: Result of `analyzer.analyze`.
     """
-    sections = {
-        "Does real rain damage photographs more?": _contrasts(analysis),
-        "Sets": _sets(analysis),
-        "NIQE and damage": _means(analysis),
-        "Does synthetic rain cover real rain?": _coverage(analysis),
-        "A map of the features": _map(analysis),
-        "Limits": [_LIMITS],
-        "Excluded images": _excluded(analysis),
-        "Settings": _settings(analysis),
-    }
-    parts = ["# Real and synthetic rain"]
-    for title, paragraphs in sections.items():
-        parts += [f"## {title}", *paragraphs]
-    return "\n\n".join(parts) + "\n"
-
-
-def _contrasts(analysis: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        "Real minus synthetic. Above zero, the real photographs are further from natural "
-        "ones (NIQE), or rain moved them further away (damage). Brackets hold the interval "
-        f"of {analysis['settings']['level']:.0%}; it is missing where there are too few "
-        "scenes. The verdict is undecided where an interval contains zero or the forms "
-        "disagree: what holds in one form only may be due to size or encoding."
+    settings = analysis["settings"]
+    table = pd.DataFrame(list(settings.items()), columns=["setting", "value"])
+    scenes = settings["scenes"]
+    return _REPORT.format(
+        settings=settings,
+        listed=f" or listed as one scene in {scenes}" if scenes else "",
+        contrasts=_contrasts(analysis),
+        sets=_sets(analysis),
+        means="\n\n".join(_means(analysis)),
+        coverage="\n\n".join(_coverage(analysis)),
+        map=_figures(rain_figures.MAP, analysis),
+        excluded="\n".join(_excluded(analysis)) or "None.",
+        settings_table=markdown.table(table),
     )
+
+
+def _contrasts(analysis: Mapping[str, Any]) -> str:
     rows = []
     for contrasts in _per_form(analysis, "contrasts"):
-        first = next(iter(contrasts.values()))
-        for key, title in _CONTRASTS.items():
-            found = {form: contrast[key] for form, contrast in contrasts.items()}
-            rows.append(
-                {"real": first["real"], "synthetic": first["synthetic"], "": title}
-                | {
-                    _words(form): markdown.with_interval(one) if one else "-"
-                    for form, one in found.items()
-                }
-                | {"real is": _verdict(list(found.values()))}
-            )
-    yield markdown.table(pd.DataFrame(rows))
+        for key, title in (("niqe", "NIQE"), ("damage", "damage")):
+            found = {_words(form): one[key] for form, one in contrasts.items()}
+            cells = {
+                f: markdown.with_interval(d) if d else "-" for f, d in found.items()
+            }
+            first = next(iter(contrasts.values()))
+            row = {"real": first["real"], "synthetic": first["synthetic"], "": title}
+            rows.append(row | cells | {"real is": _verdict(list(found.values()))})
+    return markdown.table(pd.DataFrame(rows))
 
 
 def _verdict(contrasts: Sequence[Mapping[str, Any] | None]) -> str:
@@ -88,44 +139,24 @@ def _verdict(contrasts: Sequence[Mapping[str, Any] | None]) -> str:
     return LESS if all(contrast["high"] < 0 for contrast in known) else UNDECIDED
 
 
-def _sets(analysis: Mapping[str, Any]) -> Iterator[str]:
-    settings = analysis["settings"]
-    named = (
-        f" or listed as one scene in {settings['scenes']}" if settings["scenes"] else ""
-    )
-    yield (
-        "Every number is given for two forms of the images. As is: unchanged files. "
-        f"Equalised: scaled down to a smaller side of {settings['side']} pixels, cut to "
-        f"the central square, and re-encoded as JPEG of quality {settings['quality']}, "
-        "because resolution and JPEG move NIQE as much as rain does. Images belong to one "
-        f"scene if they, or their clean sides, are near-duplicates{named}."
-    )
+def _sets(analysis: Mapping[str, Any]) -> str:
     frame = pd.DataFrame(analysis["sets"])
     for form, numbers in analysis["forms"].items():
         frame[f"measured {_words(form)}"] = [
             f"{one['images']} images, {one['scenes']} scenes"
             for one in numbers["sets"].values()
         ]
-    yield markdown.table(frame)
+    return markdown.table(frame)
 
 
 def _means(analysis: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        "NIQE is the distance of an image's statistics from those of sharp, undistorted "
-        "photographs (Mittal et al., 2013); lower is more natural. Damage is how far rain "
-        "moves an image away from them: for pairs NIQE(rainy) - NIQE(clean), image by "
-        "image; for unpaired photographs the difference to the mean of the clean set, which "
-        "includes differences of subject, camera and encoding."
-    )
     forms = analysis["forms"]
     rows = {form: list(_mean_rows(numbers["sets"])) for form, numbers in forms.items()}
     yield _table(rows, ["set", ""])
     first = next(iter(forms.values()))["sets"]
-    if missing := [
-        one["name"]
-        for one in analysis["sets"]
-        if one["kind"] != rain_sets.CLEAN and not first[one["name"]]["damage"]
-    ]:
+    kinds = {one["name"]: one["kind"] for one in analysis["sets"]}
+    rainy = [name for name, kind in kinds.items() if kind != rain_sets.CLEAN]
+    if missing := [name for name in rainy if not first[name]["damage"]]:
         yield (
             f"Damage is not available for {', '.join(missing)}, which are not pairs. "
             "Add rain-free photographs with --clean to compare real ones with them."
@@ -150,23 +181,11 @@ def _mean_rows(sets: Mapping[str, Mapping]) -> Iterator[dict[str, str]]:
 
 
 def _coverage(analysis: Mapping[str, Any]) -> Iterator[str]:
-    settings = analysis["settings"]
-    yield (
-        "Coverage is the share of real images that have an image of the other set within "
-        f"reach: closer than their real neighbour number {settings['num_neighbours']}. "
-        "Density is the mean number of real reaches that contain an image of the other "
-        f"set, over {settings['num_neighbours']} (Naeem et al., 2020). Feature space: "
-        f"{settings['features']}, each feature over its standard deviation among the real "
-        "images. The other half of the real set is the ceiling. Rain-free images are the "
-        "control: if they cover real rain as well as rainy ones, coverage does not depend "
-        f"on rain. Means of {settings['num_draws']} draws of one image from each of as many "
-        "scenes in every set, with the lowest and the highest."
-    )
     measures = ("coverage", "density")
     for covers in _per_form(analysis, "coverage"):
         yield f"### {next(iter(covers.values()))['real']}"
         for form, cover in covers.items():
-            yield f"{_words(form)}: {_describe_samples(cover, settings)}"
+            yield f"{_words(form)}: {_describe_samples(cover, analysis['settings'])}"
         rows = {
             form: [
                 {"by": one["set"], "side": one["side"]}
@@ -192,29 +211,11 @@ def _describe_samples(cover: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     return text
 
 
-def _map(analysis: Mapping[str, Any]) -> Iterator[str]:
-    settings = analysis["settings"]
-    yield (
-        f"t-SNE of the same features ({settings['features']}), rainy sides only, at most "
-        f"{settings['max_points']} images of a set. Neighbours on the map are neighbours "
-        "among the features; distances, gaps and sizes of clusters have no meaning."
-    )
-    yield _figures(rain_figures.MAP, analysis)
-
-
 def _excluded(analysis: Mapping[str, Any]) -> Iterator[str]:
-    lines = [
-        f"- {name}, {_words(form)}: {image} {reason}"
-        for form, numbers in analysis["forms"].items()
-        for name, of_set in numbers["sets"].items()
-        for image, reason in of_set["excluded"].items()
-    ]
-    yield "\n".join(lines) or "None."
-
-
-def _settings(analysis: Mapping[str, Any]) -> Iterator[str]:
-    rows = list(analysis["settings"].items())
-    yield markdown.table(pd.DataFrame(rows, columns=["setting", "value"]))
+    for form, numbers in analysis["forms"].items():
+        for name, of_set in numbers["sets"].items():
+            for image, reason in of_set["excluded"].items():
+                yield f"- {name}, {_words(form)}: {image} {reason}"
 
 
 def _per_form(analysis: Mapping[str, Any], key: str) -> Iterator[dict[str, Mapping]]:

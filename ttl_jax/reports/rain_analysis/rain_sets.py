@@ -5,12 +5,14 @@ a common smaller side, cut to its central square and re-encoded. Resolution and 
 NIQE as much as rain does.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Photograph
 from ttl_jax.metrics import naturalness
+from ttl_jax.reports import scene_names
+from ttl_jax.reports.scene_names import SceneNames
 
 AS_IS, EQUALISED = FORMS = ("as_is", "equalised")
 REAL, SYNTHETIC, CLEAN = "real", "synthetic", "clean"
@@ -53,32 +57,18 @@ class ImageSet:
         return [photograph.name for photograph in next(iter(self.sides.values()))]
 
 
-class Reading(NamedTuple):
-    """Measurements of an image in one form.
-
-    Attributes:
-      niqe: NIQE; lower is more natural.
-      features: Vector in the feature space, float [D].
-    """
-
-    niqe: float
-    features: np.ndarray
-
-
 class Measurement(NamedTuple):
     """Measurements of an image in all forms.
 
     Attributes:
-      readings: Readings by form.
+      readings: NIQE and the vector in the feature space, float [D], by form.
       faults: Reasons by form, for forms without a reading.
-      signs: Hash, a row of `audit.Fingerprints.signs`.
-      thumbnail: Thumbnail, a row of `audit.Fingerprints.thumbnails`.
+      fingerprint: Rows of `audit.Fingerprints.signs` and of its `thumbnails`.
     """
 
-    readings: Mapping[str, Reading]
+    readings: Mapping[str, tuple[float, np.ndarray]]
     faults: Mapping[str, str]
-    signs: np.ndarray
-    thumbnail: np.ndarray
+    fingerprint: tuple[np.ndarray, np.ndarray]
 
 
 class SetReadings(NamedTuple):
@@ -173,6 +163,33 @@ def measure_all(
         return dict(zip(photographs, progress, strict=True))
 
 
+def find_scenes(
+    image_set: ImageSet,
+    measurements: Mapping[str, Measurement],
+    named: SceneNames = scene_names.NONE,
+) -> np.ndarray:
+    """Returns a scene number for each image of a set, int [N].
+
+    Near-duplicates share a scene. For pairs the clean sides are compared, because rain
+    hides the picture. Two views of one scene, such as distant frames of a video, are
+    joined only if they are listed so.
+
+    Args:
+      image_set: Set whose images were measured.
+      measurements: Result of `measure_all`.
+      named: Listed scenes of images, rainy or clean.
+    """
+    *_, shown = image_set.sides.values()
+    measured = [measurements[photograph.name] for photograph in shown]
+    signs, thumbnails = zip(*(one.fingerprint for one in measured), strict=True)
+    fingerprints = audit.Fingerprints(np.stack(signs), np.stack(thumbnails))
+    matches = [*audit.find_matches(fingerprints), *_match_names(image_set, named)]
+    scenes = np.arange(len(measured))
+    for members in audit.group(len(scenes), matches):
+        scenes[members] = members[0]
+    return scenes
+
+
 def read_set(
     image_set: ImageSet,
     measurements: Mapping[str, Measurement],
@@ -184,7 +201,7 @@ def read_set(
     Args:
       image_set: Set whose images were measured.
       measurements: Result of `measure_all`.
-      scenes: Result of `rain_scenes.find_scenes`.
+      scenes: Result of `find_scenes`.
       form: One of `FORMS`.
 
     Raises:
@@ -216,8 +233,8 @@ def read_set(
         image_set.kind,
         [names[i] for i in kept],
         scenes[kept],
-        {side: np.array([one.niqe for one in of]) for side, of in readings.items()},
-        {side: np.stack([one.features for one in of]) for side, of in readings.items()},
+        {side: np.array([niqe for niqe, _ in of]) for side, of in readings.items()},
+        {side: np.stack([vector for _, vector in of]) for side, of in readings.items()},
         excluded,
     )
 
@@ -282,11 +299,24 @@ def _measure(
         except ValueError as error:
             faults[form] = f"is {size}: {error}"
     thumbnail = audit.make_thumbnail(image)
-    return Measurement(readings, faults, audit.hash_windows(thumbnail), thumbnail)
+    fingerprint = audit.hash_windows(thumbnail), thumbnail
+    return Measurement(readings, faults, fingerprint)
 
 
-def _read(image: np.ndarray, embed: Embed | None) -> Reading:
+def _read(image: np.ndarray, embed: Embed | None) -> tuple[float, np.ndarray]:
     blocks = naturalness.features(image)
     # Blocks of one colour have no features; NIQE skips them too.
     features = np.nanmean(blocks, axis=0) if embed is None else embed(image)
-    return Reading(naturalness.distance(blocks), features)
+    return naturalness.distance(blocks), features
+
+
+def _match_names(image_set: ImageSet, named: SceneNames) -> Iterator[audit.Match]:
+    """Pairs of images that are listed as one scene."""
+    rows_of = collections.defaultdict(list)
+    for photographs in image_set.sides.values():
+        for row, photograph in enumerate(photographs):
+            rows_of[named.find(photograph.name)].append(row)
+    rows_of.pop(None, None)  # not listed
+    for rows in rows_of.values():
+        for one, other in itertools.pairwise(rows):
+            yield audit.Match(one, other, 0, 1.0, False)
