@@ -94,7 +94,7 @@ FOLDERS = "--results one=one --target target --input target"
             "one/ablation.json describes no ablation",
         ),
         ("--baseline medain --data sample/test", "did you mean 'median'"),
-        ("--checkpoint run --checkpoint run --data sample/test", "run otherwise"),
+        ("--checkpoint run --checkpoint run --data sample/test", "rename run"),
         ("--checkpoint run --recog one --data sample/test", "one holds no checkpoint"),
         (
             "--baseline tv --input one --niqe --scenes none.csv",
@@ -105,7 +105,7 @@ FOLDERS = "--results one=one --target target --input target"
         ("--baseline tv --data sample/test folder:one", "folder:one has no clean"),
         ("--checkpoint missing --data sample/test", "missing holds no checkpoint"),
         ("--checkpoint run --data sampel/test", "sample/test"),
-        (f"{FOLDERS} --results one=target", "one, one; name one otherwise"),
+        (f"{FOLDERS} --results one=target", "one, one; rename one"),
         (
             "--results one --target target --input target",
             "expected NAME=DIR, not 'one'",

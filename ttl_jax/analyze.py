@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Analyzes the sets that the flags name.
 
     Args:
-      arguments: Command line; by default that of the process.
+      arguments: Command-line arguments; by default `sys.argv[1:]`.
 
     Returns:
       The exit status 0. Wrong flags and images that cannot be used end the process with

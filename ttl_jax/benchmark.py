@@ -38,10 +38,10 @@ _DTYPES = ["float32", "bfloat16"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what the flags name and prints Markdown tables.
+    """Runs the benchmark that the flags name, and prints its Markdown tables.
 
     Args:
-      arguments: Command line, by default the process's own.
+      arguments: Command-line arguments; by default `sys.argv[1:]`.
 
     Returns:
       The exit status 0. A mistake in the command ends the process with status 2 and one

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Scores the methods on the images that the flags name.
 
     Args:
-      arguments: Command line; by default that of the process.
+      arguments: Command-line arguments; by default `sys.argv[1:]`.
 
     Returns:
       The exit status 0. Wrong flags, and images that are damaged or do not belong
@@ -178,8 +178,8 @@ def _add_scores(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         nargs="?",
         const=shipped.SHIPPED,
-        help="add the rain score of a recognition network: the one that comes with the "
-        "package, or that of a run folder",
+        help="add the rain score of a recognition network: of the package, or of a run "
+        "folder",
     )
     add(
         "--agreement",

@@ -39,8 +39,8 @@ ENCODER = {
 }
 
 
-def encoder(**changes):
-    return traffic.describe({**ENCODER, **changes}, stem_stride=1)
+def encoder(image_side=64, **changes):
+    return traffic.describe({**ENCODER, **changes}, 1, image_side)
 
 
 def test_encoder_matches_counts_by_hand():
@@ -55,9 +55,13 @@ def test_encoder_matches_counts_by_hand():
 
 
 def test_local_sums_move_maps_for_each_row_of_pixels():
-    local = encoder(attention_cell=8, head_width=2).inference()
-    # A map of 2 x 2 numbers for each of 8 pixels of a row, written and read.
-    assert local - encoder().inference() == 2 * (2 * 2) / 8
+    local = encoder(attention_cell=8, head_width=2)
+    # A map of 2 x 2 numbers for each of 8 pixels of a row, written and read twice; and a
+    # second product of 2 values, read, written, and read to be mixed.
+    more = 3 * (2 * 2) / 8 + 3 * 2
+    assert local.inference() - encoder().inference() == more
+    # A box of 3 cells is the whole image.
+    assert encoder(24, attention_cell=8, head_width=2) == encoder(24)
 
 
 def test_decoders_match_counts_by_hand():
@@ -73,14 +77,12 @@ def test_decoders_match_counts_by_hand():
     coarse = 1 / 16 + 1 / 4
     spp = [8 + 8 * coarse, 8 * coarse + coarse, 8 + coarse + 8]
     full = [3 + 2, 4 + 4, 4 + 8, 8 + 4 + 4, 4 + 3]  # skip, local block, to image
-    decoder = traffic.describe(description, stem_stride=2)
+    decoder = traffic.describe(description, 2, 64)
     assert decoder.inference() == sum(spp) / 4 + sum(full)
     # With frozen weights only gradients flow back, and none to the image.
     assert decoder.passed_through() == 2 * (sum(spp) / 4 + sum(full)) - (3 + 2)
     description = {"width": 8, "pools": (4, 2), "pool_width": 1}
-    classifier = traffic.describe(
-        {"factory": "make_classifier", **description}, stem_stride=2
-    )
+    classifier = traffic.describe({"factory": "make_classifier", **description}, 2, 64)
     assert classifier.inference() == (sum(spp) + 8) / 4
 
 
@@ -89,7 +91,7 @@ def test_the_papers_network_moves_80_kilobytes_per_pixel_and_update():
     config.encoder.remat = False
     stage = make_stage(config)
     numbers = sum(
-        traffic.describe(stage.describe_module(name), 1).update()
+        traffic.describe(stage.describe_module(name), 1, 256).update()
         for name in stage.modules
     )
     assert 2 * numbers == pytest.approx(80_000, rel=0.1)  # in bfloat16
@@ -104,5 +106,6 @@ def test_a_compiled_program_moves_more_than_the_floor(cell):
     image = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
     program = jax.jit(lambda p, x: nnx.merge(graph, p)(x)).lower(params, image)
     moved = program.compile().cost_analysis()["bytes accessed"]
-    floor = traffic.describe({**arguments, "factory": "make_encoder"}, 1).inference()
+    description = {**arguments, "factory": "make_encoder"}
+    floor = traffic.describe(description, 1, side).inference()
     assert floor * side**2 * 4 < moved < 20 * floor * side**2 * 4

@@ -139,7 +139,7 @@ def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
 def test_masks_at_fault_are_refused(folder):
     with pytest.raises(ValueError, match=r"No mask in .* such as b"):
         examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
-    with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its image 12 x 14"):
+    with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its partner 12 x 14"):
         examples.attach_masks([subject("a.png")], folder("small", a=grey(0, height=9)))
     subjects = [subject("x/a.png"), subject("y/a.png")]
     with pytest.raises(ValueError, match="images to score are named a"):
@@ -255,14 +255,14 @@ def test_damaged_images_are_all_named_before_any_is_restored(folder):
 
 def test_two_suffixes_of_one_stem_are_refused(folder):
     target = folder("target", a=grey(0), a__tif=grey(0))
-    with pytest.raises(ValueError, match="same name but for the suffix"):
+    with pytest.raises(ValueError, match="in its suffix only"):
         ResultFolders(target, target, [])
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["ours", "ours"], "given are ours, ours; name ours otherwise"),
+        (["ours", "ours"], "given are ours, ours; rename ours"),
         (["input"], "'input' is the name of the rainy images"),
     ],
 )

@@ -42,7 +42,7 @@ class PlainStack(nnx.Module):
 
 
 def run_stack() -> Callable[[], jax.Array]:
-    """Returns a compiled function that runs the stack on an image of its side."""
+    """Returns a compiled function that runs the stack on an image of `SIDE` pixels."""
     graph, weights = nnx.split(PlainStack(rngs=nnx.Rngs(0)))
     image = jax.random.uniform(jax.random.key(0), (1, SIDE, SIDE, 3))
     forward = jax.jit(lambda weights, image: nnx.merge(graph, weights)(image))

@@ -24,8 +24,8 @@ class Agreement(NamedTuple):
     Attributes:
       disagreement: Mean absolute difference of the two restorations over the mean of
         their changes to the input; 0 if they are equal.
-      change_ratio: Mean change within the whole over that of the crops; below 1 if the
-        whole changes less.
+      change_ratio: Mean change within the whole over the mean change of the crops; below
+        1 if the whole changes less.
     """
 
     disagreement: float
@@ -45,7 +45,7 @@ def measure(
       image: Photograph.
       whole: Restored photograph.
       restore: Function that restores an image of any size.
-      crop: Side of the crops, in pixels; at most that of the photograph.
+      crop: Largest side of the crops, in pixels.
 
     Returns:
       The agreement over all crops together. None if the photograph is not larger than a

@@ -31,9 +31,9 @@ class Subject:
     Attributes:
       name: Name within its set.
       size: Height and width in pixels.
-      rainy: Function that reads it.
+      rainy: Function that reads the rainy image.
       target: Function that reads the clean image, or None.
-      rain_mask: Function that reads where the rain is, bool [H, W], or None.
+      rain_mask: Function that reads the mask of the rain, bool [H, W], or None.
       scene: Name shared by all photographs of one scene. None means that equal targets
         are one scene, and that photographs without a target are scenes of their own.
     """
@@ -120,11 +120,9 @@ class Examples:
         if len(set(names)) < len(names):
             raise ValueError(f"Name each image once; given are {', '.join(names)}.")
         by_name = {subject.name: subject for subject in self._subjects}
-        for name in names:
-            if name not in by_name:
-                raise ValueError(
-                    f"There is no image {name!r}{suggestions.hint(name, by_name)}"
-                )
+        if unknown := [name for name in names if name not in by_name]:
+            hint = suggestions.hint(unknown[0], by_name)
+            raise ValueError(f"There is no image {unknown[0]!r}{hint}")
         return Examples([by_name[name] for name in names], self._methods)
 
     def __iter__(self) -> Iterator[Example]:
@@ -154,7 +152,7 @@ def check_names(methods: Sequence[str]) -> None:
     """Checks that each method has its own name.
 
     Raises:
-      ValueError: If a name is used twice, or is that of the input.
+      ValueError: If a name is used twice, or is `INPUT`.
     """
     if INPUT in methods:
         raise ValueError(
@@ -253,7 +251,9 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
         image_folders.without_suffix(subject.name).rpartition("/")[2]
         for subject in subjects
     ]
-    found = partners.match(dict.fromkeys(stems), partners.find_images(folder)).paths
+    paths = partners.find_images(folder)
+    matched = partners.match(dict.fromkeys(stems), paths)
+    found = {stem: paths[other] for stem, other in matched.items()}
     if not found:
         raise ValueError(
             f"No mask in {folder} has the name of an image to score, such as {stems[0]}."
@@ -315,20 +315,21 @@ def _match_folders(
     for method, folder in folders.items():
         paths = partners.find_images(folder)
         try:
-            found[method], renamed = partners.match(first, paths)
+            matched = partners.match(first, paths)
         except ValueError as error:
             raise ValueError(f"{method}, in {folder}: {error}") from error
-        for name, other in list(renamed.items())[:1]:
+        found[method] = {name: paths[other] for name, other in matched.items()}
+        renamed = [pair for pair in matched.items() if pair[0] != pair[1]]
+        if renamed:
+            name, other = renamed[0]
             notes.append(
-                f"{method}: {len(renamed)} of {len(found[method])} files matched by the "
-                f"rest of their names, such as {other} for {name}"
+                f"{method}: {len(renamed)} of {len(matched)} files matched by the rest "
+                f"of their names, such as {other} for {name}"
             )
-        used = set(found[method].values())
-        missing = [name for name in first if name not in found[method]]
-        extra = [name for name, path in paths.items() if path not in used]
-        if missing:
+        if missing := [name for name in first if name not in matched]:
             faults.append(f"{method} lacks {images.name_some(missing)}")
-        if extra:
+        used = set(matched.values())
+        if extra := [name for name in paths if name not in used]:
             faults.append(f"{method} has {images.name_some(extra)} without a partner")
     if faults:
         raise ValueError(

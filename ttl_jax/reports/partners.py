@@ -10,7 +10,6 @@ import collections
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, image_folders
@@ -27,18 +26,6 @@ _PREFIX = re.compile(rf"^(?:{'|'.join(PREFIXES)})[-_ ]")
 _SUFFIX = re.compile(rf"(?:[-_ ](?:{'|'.join(SUFFIXES)})|(?<=\d)(?:x2|gt))$")
 
 Paths = Mapping[str, str]  # by the path within a folder, without the suffix
-
-
-class Partners(NamedTuple):
-    """The files of a folder that belong to the images of another.
-
-    Attributes:
-      paths: Files of this folder by the other's name.
-      renamed: This folder's names by the other's, where they differ.
-    """
-
-    paths: Paths
-    renamed: Mapping[str, str]
 
 
 def find_images(folder: str | os.PathLike[str]) -> Paths:
@@ -62,12 +49,10 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
     return found
 
 
-def match(names: Collection[str], others: Paths) -> Partners:
-    """Returns the partners of images among others, in the order of `names`.
+def match(names: Collection[str], others: Collection[str]) -> dict[str, str]:
+    """Returns the partner's name for each of the names that has one, in their order.
 
-    Args:
-      names: Names of the images, as `find_images` gives them.
-      others: Result of `find_images`.
+    Both are names as `find_images` gives them.
 
     Raises:
       ValueError: If several images of one side have the same name without the common
@@ -75,16 +60,15 @@ def match(names: Collection[str], others: Paths) -> Partners:
     """
     single = _by_core(name for name in names if name not in others)
     candidates = _by_core(name for name in others if name not in names)
-    renamed = {}
+    found = {name: name for name in others}
     for core in single.keys() & candidates.keys():
         if len(single[core]) > 1 or len(candidates[core]) > 1:
             raise ValueError(
                 f"{', '.join(single[core])} may belong to {', '.join(candidates[core])}: "
                 "their names are the same without the common parts; rename them."
             )
-        renamed[single[core][0]] = candidates[core][0]
-    found = {name: others.get(renamed.get(name, name)) for name in names}
-    return Partners({name: path for name, path in found.items() if path}, renamed)
+        found[single[core][0]] = candidates[core][0]
+    return {name: found[name] for name in names if name in found}
 
 
 def core_of(name: str) -> str:

@@ -14,7 +14,7 @@ class SceneNames:
 
     Args:
       scenes: Scene by path. A path stands for every image whose name is the path or ends
-        with it, whatever the suffixes.
+        with it; suffixes are ignored.
     """
 
     def __init__(self, scenes: Mapping[str, str]):

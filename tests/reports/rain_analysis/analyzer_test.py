@@ -30,12 +30,14 @@ def photographs(prefix, arrays):
 
 
 def pairs(name, rainy, clean, kind=SYNTHETIC):
-    sides = photographs(f"{name}/rainy", rainy), photographs(f"{name}/clean", clean)
-    return ImageSet(name, kind, f"folder:{name}", *sides, len(rainy))
+    arrays = {"rainy": rainy, "clean": clean}
+    sides = {side: photographs(f"{name}/{side}", of) for side, of in arrays.items()}
+    return ImageSet(name, kind, f"folder:{name}", sides, len(rainy))
 
 
 def unpaired(name, arrays, kind):
-    return ImageSet(name, kind, name, photographs(name, arrays), None, len(arrays))
+    side = "clean" if kind == CLEAN else "rainy"
+    return ImageSet(name, kind, name, {side: photographs(name, arrays)}, len(arrays))
 
 
 def make_sets():

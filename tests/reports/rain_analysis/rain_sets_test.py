@@ -16,10 +16,15 @@ def photograph(name, array):
 
 
 def make_set(arrays, clean=None, kind=REAL):
-    images = [photograph(f"{kind}/{i}", array) for i, array in enumerate(arrays)]
-    if clean is not None:
-        clean = [photograph(f"clean/{i}", array) for i, array in enumerate(clean)]
-    return ImageSet("set", kind, "source", images, clean, len(images))
+    sides = {"rainy": arrays} if clean is None else {"rainy": arrays, "clean": clean}
+    sides = {
+        side: [
+            photograph(f"{kind if side == 'rainy' else side}/{i}", array)
+            for i, array in enumerate(of)
+        ]
+        for side, of in sides.items()
+    }
+    return ImageSet("set", kind, "source", sides, len(arrays))
 
 
 def measure(image_set, **options):
@@ -80,12 +85,12 @@ def test_sets_that_cannot_be_are_refused(here, arguments, message):
 
 def test_a_part_is_drawn_in_order_and_pairs_stay_together(here):
     (drawn,) = open_sets(["pairs"], [], num_images=3)
-    assert (drawn.num_found, len(drawn.images), len(drawn.clean)) == (4, 3, 3)
-    names = [image.name for image in drawn.images]
+    names, clean = ([p.name for p in side] for side in drawn.sides.values())
+    assert (drawn.num_found, len(names)) == (4, 3)
     assert names == sorted(names)
-    assert [n.replace("rainy", "clean") for n in names] == [c.name for c in drawn.clean]
+    assert [name.replace("rainy", "clean") for name in names] == clean
     others = [open_sets(["pairs"], [], num_images=3, seed=s)[0] for s in range(1, 9)]
-    assert any([image.name for image in o.images] != names for o in others)
+    assert any(other.names != names for other in others)
 
 
 def test_both_forms_are_measured_as_niqe_measures_them():
@@ -98,15 +103,15 @@ def test_both_forms_are_measured_as_niqe_measures_them():
         rain_sets.EQUALISED: transforms.equalize(image, 192, 192, view),
     }
     for form, array in forms.items():
-        assert reading.readings[form].niqe == naturalness.niqe(array)
-        np.testing.assert_allclose(
-            reading.readings[form].features, naturalness.features(array).mean(axis=0)
-        )
+        niqe, features = reading.readings[form]
+        assert niqe == naturalness.niqe(array)
+        expected = naturalness.features(array).mean(axis=0)
+        np.testing.assert_allclose(features, expected)
 
 
 def test_other_features_replace_those_of_niqe():
     measured = measure(make_set([pictures.texture(0, 200, 200)]), embed=np.shape)
-    shapes = [r.features for r in measured["real/0"].readings.values()]
+    shapes = [features for _, features in measured["real/0"].readings.values()]
     assert shapes == [(200, 200, 3), (192, 192, 3)]
 
 
@@ -170,6 +175,7 @@ def test_an_image_of_several_sets_is_loaded_once():
     one = dataclasses.replace(
         photograph("one", image), load=lambda: loads.append(1) or image
     )
-    sets = [ImageSet(n, SYNTHETIC, "s", [one], [one], 1) for n in "ab"]
+    sides = {"rainy": [one], "clean": [one]}
+    sets = [ImageSet(n, SYNTHETIC, "s", sides, 1) for n in "ab"]
     measured = rain_sets.measure_all(sets, side=192, quality=75, embed=None)
     assert (list(measured), loads) == (["one"], [1])

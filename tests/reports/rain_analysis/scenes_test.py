@@ -4,7 +4,7 @@ from tests import pictures
 from ttl_jax.data.files import images
 from ttl_jax.data.sources import source_names
 from ttl_jax.reports import scene_names
-from ttl_jax.reports.rain_analysis import rain_scenes, rain_sets
+from ttl_jax.reports.rain_analysis import rain_sets
 from ttl_jax.reports.scene_names import SceneNames
 
 
@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch):
 def find_scenes(source, named=scene_names.NONE):
     (image_set,) = rain_sets.open_sets([source], [], num_images=9, seed=0)
     measured = rain_sets.measure_all([image_set], side=192, quality=75, embed=None)
-    return rain_scenes.find_scenes(image_set, measured, named).tolist()
+    return rain_sets.find_scenes(image_set, measured, named).tolist()
 
 
 def test_pairs_of_one_background_are_one_scene(here):

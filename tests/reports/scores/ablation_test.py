@@ -97,13 +97,12 @@ def test_a_row_is_compared_with_the_one_that_it_names(rows, summary):
     means = ablation.summarize(rows, summary)
     found = means["pairs"]["rgb"]["recog_only"]["psnr_to_reference"]
     assert found["mean"] == statistics.mean([29.0 - 28.0, 30.5 - 28.5])
-    third = ablation.format_summary(rows, summary, means).split("## ")[1]
+    third = ablation.format_summary(rows, summary).split("## ")[1]
     assert "against `scratch`" in third and "scratch (3 seeds)" in third
 
 
 def test_each_table_holds_its_rows(rows, summary):
-    means = ablation.summarize(rows, summary)
-    text = ablation.format_summary(rows, summary, means)
+    text = ablation.format_summary(rows, summary)
     third, fourth, further = text.split("## ")[1:]
     assert third.startswith("Table 3") and fourth.startswith("Table 4")
     head, psnr, difference, *_ = cells_of(third)
@@ -126,7 +125,7 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
         "mean": pytest.approx(statistics.mean([-0.2, -0.25, -0.4])),
         "spread": pytest.approx(statistics.stdev([-0.2, -0.25, -0.4])),
     }
-    fourth = ablation.format_summary(rows, real, means).split("## ")[2]
+    fourth = ablation.format_summary(rows, real).split("## ")[2]
     _, niqe, difference, rain_score, _ = cells_of(fourth)
     assert niqe[1:] == ["2.00", "3.15 ± 0.18", "2.87 ± 0.08"]
     assert difference[1:] == ["", "", "-0.28 ± 0.10"]

@@ -85,7 +85,7 @@ def test_close_ups_of_what_is_not_there_are_refused(close_ups, message):
 
 
 def test_a_method_called_target_is_refused_beside_a_target():
-    with pytest.raises(ValueError, match="'target'.*otherwise"):
+    with pytest.raises(ValueError, match="'target'.*rename"):
         comparisons.make_rows(make_examples("target"))
     alone = make_example(0, "a", "target", has_target=False)
     (row,) = comparisons.make_rows([alone])

@@ -47,7 +47,6 @@ NIQE_FEATURES = "mean over blocks of the 36 features of NIQE"
 LEVEL = 0.95  # of intervals
 NUM_RESAMPLES = 2000  # of the bootstrap
 MIN_SCENES = 10  # for an interval; resampling fewer makes it far too narrow
-OTHER_HALF = "other half"  # of a real set, as a side of it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def analyze(
       sets: Result of `rain_sets.open_sets`.
       settings: The user's choices.
       embed: Function that computes the features that `settings.features` describes; None
-        for those of NIQE.
+        for the features of NIQE.
 
     Raises:
       ValueError: If the file of scenes or an image cannot be read, or no image of a set
@@ -260,26 +259,9 @@ def _cover(readings: Mapping[str, SetReadings], seed: int) -> list[dict[str, Any
     covers = []
     for name in _names(readings, REAL):
         real = readings[name].features["rainy"], readings[name].scenes
-        cover = rain_features.cover(real, others, seed)
-        too_few = {key: {"scenes": num} for key, num in cover.too_few.items()}
-        covers.append(
-            {
-                "real": name,
-                "samples": cover.samples,
-                "rows": _with_sides(name, cover.rows),
-                "too_few": _with_sides(name, too_few),
-            }
-        )
+        cover = rain_features.cover(real, others, seed, name)
+        covers.append({"real": name, **cover})
     return covers
-
-
-def _with_sides(real: str, found: Mapping) -> list[dict[str, Any]]:
-    """Rows of a `rain_features.Cover` with their set and side, None being the other half."""
-    keys = [key or (real, OTHER_HALF) for key in found]
-    return [
-        {"set": name, "side": side, **row}
-        for (name, side), row in zip(keys, found.values(), strict=True)
-    ]
 
 
 def _map_features(readings: Mapping[str, SetReadings], seed: int) -> dict[str, Any]:

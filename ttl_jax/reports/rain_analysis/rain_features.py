@@ -4,8 +4,8 @@ Coverage is measured among the features, never on the map: t-SNE keeps neighbour
 together, but neither distances nor densities.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn import manifold
@@ -17,29 +17,16 @@ NUM_DRAWS = 100  # of subsets of equal size
 MIN_SAMPLES = 20  # scenes of a set for its coverage to be measured
 PERPLEXITY = 30.0  # of t-SNE, where there are enough images
 MAX_POINTS = 200  # images of a set on the map
+OTHER_HALF = "other half"  # of a real set, as a side of it
 
 
 # N images: vectors, float [N, D], and numbers of the scenes, int [N].
 Features = tuple[np.ndarray, np.ndarray]
 
 
-class Cover(NamedTuple):
-    """How far others cover a real set.
-
-    Attributes:
-      samples: Number of images drawn from every set, each from another scene.
-      rows: `coverage` and `density` by other set, each as mean, low and high of the
-        draws. The key None stands for the other half of the real set, the ceiling.
-      too_few: Numbers of scenes of the sets that were not measured, because they have
-        fewer than `MIN_SAMPLES`; the real one, under None, needs twice as many.
-    """
-
-    samples: int
-    rows: dict[Hashable, dict[str, dict[str, float]]]
-    too_few: dict[Hashable, int]
-
-
-def cover(real: Features, others: Mapping[Any, Features], seed: int) -> Cover:
+def cover(
+    real: Features, others: Mapping[tuple[str, str], Features], seed: int, name: str
+) -> dict[str, Any]:
     """Returns coverage and density of a real set by others, with equal sample sizes.
 
     Each of `NUM_DRAWS` draws splits the real scenes into two random halves and draws as
@@ -48,32 +35,44 @@ def cover(real: Features, others: Mapping[Any, Features], seed: int) -> Cover:
 
     Args:
       real: Set to be covered.
-      others: Other sets; no key is None.
+      others: Sets that cover it, by name and side.
       seed: Seed of the draws.
+      name: Name of the real set.
+
+    Returns:
+      "samples", the number of images drawn from every set; "rows", each with "set",
+      "side", and "coverage" and "density" as mean, low and high of the draws; and
+      "too_few", the sets that were not measured with their number of "scenes": fewer than
+      `MIN_SAMPLES`, or twice as many for the real one. The side `OTHER_HALF` stands for
+      the other half of the real set, the ceiling.
     """
-    num_scenes = {key: len(np.unique(scenes)) for key, (_, scenes) in others.items()}
-    too_few = {key: num for key, num in num_scenes.items() if num < MIN_SAMPLES}
-    num_real = len(np.unique(real[1]))
-    if num_real // 2 < MIN_SAMPLES:
-        return Cover(0, {}, {None: num_real, **too_few})
-    enough = {key: other for key, other in others.items() if key not in too_few}
-    num = min([num_real // 2, *(num_scenes[key] for key in enough)])
+    scenes = {key: len(np.unique(scenes)) for key, (_, scenes) in others.items()}
+    half = len(np.unique(real[1])) // 2
+    too_few = {key: num for key, num in scenes.items() if num < MIN_SAMPLES}
+    rows, num = {}, 0
+    if half < MIN_SAMPLES:
+        too_few = {(name, OTHER_HALF): len(np.unique(real[1])), **too_few}
+    else:
+        enough = {key: other for key, other in others.items() if key not in too_few}
+        num = min([half, *(scenes[key] for key in enough)])
 
-    def draw(of_set: Features, first: int = 0) -> list[np.ndarray]:
-        """The samples of all draws: scenes from `first` on, in a random order."""
-        vectors, scenes = of_set
-        orders = (_draw_scenes(scenes, seed, i) for i in range(NUM_DRAWS))
-        return [
-            standardise(vectors[order[first : first + num]], real[0])
-            for order in orders
-        ]
+        def draw(of_set: Features, first: int = 0) -> list[np.ndarray]:
+            """The samples of all draws: scenes from `first` on, in a random order."""
+            orders = (_draw_scenes(of_set[1], seed, i) for i in range(NUM_DRAWS))
+            indices = [order[first : first + num] for order in orders]
+            return [standardise(of_set[0][i], real[0]) for i in indices]
 
-    references = draw(real)
-    drawn = {None: draw(real, num)} | {
-        key: draw(other) for key, other in enough.items()
+        drawn = {(name, OTHER_HALF): draw(real, num)}
+        drawn |= {key: draw(other) for key, other in enough.items()}
+        references = draw(real)
+        rows = {key: _measure(references, samples) for key, samples in drawn.items()}
+    return {
+        "samples": num,
+        "rows": [{"set": s, "side": side} | row for (s, side), row in rows.items()],
+        "too_few": [
+            {"set": s, "side": side, "scenes": n} for (s, side), n in too_few.items()
+        ],
     }
-    rows = {key: _measure(references, samples) for key, samples in drawn.items()}
-    return Cover(num, rows, too_few)
 
 
 def choose_points(num_images: int, seed: int) -> np.ndarray:

@@ -45,13 +45,13 @@ def file_name(kind: str, form: str) -> str:
 
 def _draw_niqe(sets: Sequence[Mapping], numbers: Mapping[str, Any]) -> bytes:
     """NIQE of each set: the rainy side filled, the clean side as a line."""
-    rows = {}
-    for name, images in numbers["images"].items():
-        means = numbers["sets"][name]["niqe"]
-        rows[name] = {
-            f"{side}, mean {means[side]['mean']:.2f}": [i["niqe"][side] for i in images]
-            for side in means
+    rows = {
+        name: {
+            f"{side}, mean {summary['mean']:.2f}": [i["niqe"][side] for i in images]
+            for side, summary in numbers["sets"][name]["niqe"].items()
         }
+        for name, images in numbers["images"].items()
+    }
     label = "NIQE, lower is more natural (end bins hold all values beyond)"
     return _draw_histograms(sets, numbers, rows, label)
 

@@ -66,7 +66,7 @@ features; distances, gaps and sizes of clusters have no meaning.
 ## Limits
 
 - The same scene is rarely available with and without real rain. The damage of unpaired
-  photographs also contains whatever else differs between the two collections: subject,
+  photographs also contains all other differences between the two collections: subject,
   camera, season, haze, earlier compression.
 - NIQE's model was built from photographs that include those of Berkeley. Synthetic sets
   on these backgrounds start closer to natural; this affects their NIQE more than their
@@ -81,7 +81,7 @@ features; distances, gaps and sizes of clusters have no meaning.
   backgrounds.
 - Sets of few scenes have no interval and no coverage; do not generalise their means.
 - The features of NIQE do not know what an image shows. If synthetic rain covers real rain
-  among them, a network may still tell them apart.
+  among them, a network may still distinguish them.
 
 ## Excluded images
 

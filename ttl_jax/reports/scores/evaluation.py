@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ttl_jax.data.sources import source_names
+from ttl_jax.inference import baselines as baselines_lib
+from ttl_jax.inference import recognizer as recognizers
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import examples, report_files
 from ttl_jax.reports.examples import Examples, Method, Subject
@@ -86,7 +88,7 @@ def score(
       methods: Weights of one method, or names and weights of several, as a mapping or
         as pairs. Weights are a run folder, a packed run, "shipped" for the package's own,
         or an object with `restore(image) -> image` on uint8 [H, W, 3], such as
-        `ttl_jax.load()`. The name None stands for that of the run.
+        `ttl_jax.load()`. Without a name (None) the run's is used.
       data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE and a set.
       baselines: Names of restorers in `inference.baselines`.
       results: Names of methods and the folders of their results; only with `rainy`.
@@ -108,10 +110,12 @@ def score(
     rows = ablations.read_finished(ablation) if ablation else []
     runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
     networks = _open_networks([*_as_pairs(methods), *runs])
-    restorers = _open_baselines(baselines) + [(name, net) for name, _, net in networks]
+    restorers = [(name, baselines_lib.make_baseline(name)) for name in baselines]
+    restorers += [(name, network) for name, _, network in networks]
     examples.check_names([name for name, _ in [*restorers, *results]])
+    recognizer = recog and recognizers.Recognizer.from_checkpoint(recog)
     unreferenced = scores_lib.Unreferenced(
-        niqe, _open_recognizer(recog), dict(restorers) if agreement else {}
+        niqe, recognizer, dict(restorers) if agreement else {}
     )
     subjects, from_folders, notes = _open_images(data, rainy, target, results)
     subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
@@ -119,7 +123,7 @@ def score(
         _check_measurable(subjects)
     restore = {name: examples.network_method(net) for name, net in restorers}
     sets = {name: Examples(of, from_folders | restore) for name, of in subjects.items()}
-    notes += _describe_recognizer(unreferenced.recognizer, networks, results)
+    notes += _describe_recognizer(recognizer, networks, results)
     if output is not None:
         _make_folder(pathlib.Path(output))
     per_image = scores_lib.score_sets(
@@ -153,22 +157,6 @@ def _open_networks(methods: Sequence[tuple]) -> list[tuple[str, Path | None, Any
             path, network = weights, restorer.Restorer.from_checkpoint(weights)
         networks.append((name or network.name, path, network))
     return networks
-
-
-def _open_baselines(names: Sequence[str]) -> list[tuple[str, Any]]:
-    if not names:
-        return []
-    from ttl_jax.inference import baselines
-
-    return [(name, baselines.make_baseline(name)) for name in names]
-
-
-def _open_recognizer(path: Path | None):
-    if path is None:
-        return None
-    from ttl_jax.inference import recognizer
-
-    return recognizer.Recognizer.from_checkpoint(path)
 
 
 def _open_images(

@@ -74,7 +74,7 @@ METRICS = {
     ),
     "change_ratio": Metric(
         "change ratio", ".2f",
-        "mean change of these areas in the whole over that of the crops",
+        "mean change of these areas in the whole over the mean change of the crops",
     ),
     "seam": Metric(
         "seam", ".2f",

@@ -62,24 +62,19 @@ class SheetRow:
             raise ValueError(
                 f"Expected panels of one shape, uint8 [H, W, 3], not {found}."
             )
-        unknown = {*self.captions, *self.compared} - self.panels.keys()
-        if unknown:
-            raise ValueError(
-                f"A row of {list(self.panels)} has no {', '.join(sorted(unknown))}."
-            )
+        if unknown := {*self.captions, *self.compared} - self.panels.keys():
+            names = ", ".join(sorted(unknown))
+            raise ValueError(f"A row of {list(self.panels)} has no {names}.")
         if isinstance(self.close_ups, int):
             boxes, count = (), self.close_ups
         else:
             boxes, count = self.close_ups, len(self.close_ups)
-        if not 0 <= count <= len(CLOSE_UP_COLOURS):
-            raise ValueError(
-                f"A row has 0 to {len(CLOSE_UP_COLOURS)} close-ups, not {count}."
-            )
+        most = len(CLOSE_UP_COLOURS)
+        if not 0 <= count <= most:
+            raise ValueError(f"A row has 0 to {most} close-ups, not {count}.")
         for box in boxes:
-            right, bottom = box.x + box.width, box.y + box.height
-            if not (
-                0 <= box.x < right <= self.width and 0 <= box.y < bottom <= self.height
-            ):
+            is_across = 0 <= box.x < box.x + box.width <= self.width
+            if not (is_across and 0 <= box.y < box.y + box.height <= self.height):
                 raise ValueError(
                     f"The close-up {','.join(map(str, box))} (x, y, width, height) does "
                     f"not lie within the image of {self.width} x {self.height} pixels."
@@ -103,7 +98,7 @@ def make_sheet(
 
     Args:
       rows: At least one row.
-      panel_width: Width of each panel, in pixels; by default that of the widest image.
+      panel_width: Width of each panel, in pixels; by default the largest image width.
 
     Returns:
       uint8 [H, W, 3].
@@ -125,10 +120,7 @@ def write_sheet(
 ) -> None:
     """Writes the sheet as PNG or PDF, by suffix; the same rows give the same bytes.
 
-    Args:
-      path: Path of the file; an existing file is replaced.
-      rows: Rows, as for `make_sheet`.
-      panel_width: Width, as for `make_sheet`.
+    An existing file is replaced. Rows and width are those of `make_sheet`.
 
     Raises:
       ValueError: If the suffix is unknown, or as for `make_sheet`.
