@@ -32,8 +32,8 @@ def run(command):
 def open_folders(target):
     """What the commands' folders hold."""
     results = [("ours", "ours"), ("other", "other")]
-    folders = examples.ResultFolders("input", target, results)
-    return examples.Examples(folders.subjects, folders.methods)
+    subjects, methods, _ = examples.open_folders("input", target, results)
+    return examples.Examples(subjects, methods)
 
 
 def read(path):

@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         placed.setdefault(name, []).append(box)
     try:
         sheets.check_suffix(args.output)
-        folders = examples.ResultFolders(args.input, args.target, args.results)
-        found = examples.Examples(folders.subjects, folders.methods)
+        subjects, methods, notes = examples.open_folders(
+            args.input, args.target, args.results
+        )
+        found = examples.Examples(subjects, methods)
         rows = comparisons.make_rows(
             found.pick(args.images),
             close_ups=args.close_ups or placed,
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sheets.write_sheet(args.output, rows, panel_width=args.panel_width)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    for note in folders.notes:
+    for note in notes:
         print(note)
     print(f"{args.output}: {len(rows)} rows of {len(rows[0].panels)} images")
     return 0

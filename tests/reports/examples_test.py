@@ -5,14 +5,11 @@ import types
 import numpy as np
 import pytest
 
-from tests import pictures
 from ttl_jax.data.files import encoding
 from ttl_jax.reports import examples
-from ttl_jax.reports.examples import Examples, ResultFolders, Subject
+from ttl_jax.reports.examples import Examples, Subject, open_folders
 
-HALVING = examples.network_method(
-    types.SimpleNamespace(restore=lambda array: array // 2)
-)
+HALVING = types.SimpleNamespace(restore=lambda array: array // 2)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +46,8 @@ def folder(tmp_path):
 
 
 def open_all(folders):
-    return list(Examples(folders.subjects, folders.methods))
+    subjects, methods, _ = folders
+    return list(Examples(subjects, methods))
 
 
 # Sources
@@ -64,17 +62,10 @@ def test_pairs_of_a_source_have_targets_and_photographs_none(folder):
     assert example.target is None and example.rain_mask is None
 
 
-def test_images_of_one_clean_picture_are_one_scene():
-    subjects = [
-        subject("a", level=9, target=5),
-        subject("b", level=7, target=5),
-        subject("c", level=9, target=6),
-    ]
+def test_images_of_one_clean_picture_are_one_scene_and_others_their_own():
+    subjects = [subject(name, target=t) for name, t in zip("abc", (5, 5, 6))]
     first, second, third = (example.scene for example in Examples(subjects, {}))
     assert first == second != third
-
-
-def test_without_targets_each_image_is_a_scene():
     subjects = [subject(name, target=None) for name in "ab"]
     assert [example.scene for example in Examples(subjects, {})] == ["a", "b"]
 
@@ -82,9 +73,6 @@ def test_without_targets_each_image_is_a_scene():
 def test_images_too_small_for_ssim_are_refused_before_restoring():
     with pytest.raises(ValueError, match=r"11 x 11 pixels.*tiny \(10 x 14\)"):
         Examples([subject("a"), subject("tiny", height=10)], {})
-
-
-def test_no_images_are_refused():
     with pytest.raises(ValueError, match="no images"):
         Examples([], {})
 
@@ -102,7 +90,7 @@ def test_an_image_that_cannot_be_restored_is_named():
     def fail(array):
         raise ValueError("too large")
 
-    method = examples.network_method(types.SimpleNamespace(restore=fail))
+    method = types.SimpleNamespace(restore=fail)
     with pytest.raises(ValueError, match="^a: too large"):
         list(Examples([subject("a")], {"large": method}))
 
@@ -167,7 +155,7 @@ def test_folders_are_read_as_sources_are(folder):
     target = folder("Test100", a=grey(0), sub_b=grey(0))
     rainy = folder("rainy", a__tif=grey(40), sub_b=grey(100))
     ours = folder("ours", a__webp=grey(20), sub_b=grey(50))
-    found = open_all(ResultFolders(rainy, target, [("ours", ours)]))
+    found = open_all(open_folders(rainy, target, [("ours", ours)]))
     subjects = [subject("a"), subject("sub/b", level=100)]
     for example, other in zip(
         found, Examples(subjects, {"ours": HALVING}), strict=True
@@ -180,7 +168,7 @@ def test_folders_are_read_as_sources_are(folder):
 
 def test_folders_need_no_targets(folder):
     rainy = folder("rainy", a=grey(40))
-    found = ResultFolders(rainy, None, [("ours", folder("ours", a=grey(20)))])
+    found = open_folders(rainy, None, [("ours", folder("ours", a=grey(20)))])
     (example,) = open_all(found)
     assert example.target is None and (example.restored["ours"] == 20).all()
 
@@ -189,11 +177,10 @@ def test_names_that_differ_are_matched_and_reported(tmp_path):
     for name in ("gt/norain-1", "in/rain-1", "out/1_derained", "gt/2", "in/2", "out/2"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         encoding.write_image(tmp_path / f"{name}.png", grey(len(name)))
-    found = ResultFolders(
-        tmp_path / "in", tmp_path / "gt", [("ours", tmp_path / "out")]
-    )
-    assert [s.name for s in found.subjects] == ["2", "norain-1"]
-    assert found.notes == [
+    found = open_folders(tmp_path / "in", tmp_path / "gt", [("ours", tmp_path / "out")])
+    subjects, _, notes = found
+    assert [s.name for s in subjects] == ["2", "norain-1"]
+    assert notes == [
         f"{method}: 1 of 2 files matched by the rest of their names, such as {name} for "
         "norain-1"
         for method, name in (("input", "rain-1"), ("ours", "1_derained"))
@@ -206,24 +193,15 @@ def test_grey_alpha_and_16_bit_results_are_read_as_rgb8(folder):
     deep = (grey(20).astype(np.uint16) * 257) + 120  # rounds to 20
     alpha = np.concatenate([grey(20), grey(7)[..., :1]], axis=-1)
     ours = folder("ours", a=grey(20)[..., 0], b=deep, c=alpha)
-    for example in open_all(ResultFolders(target, target, [("ours", ours)])):
+    for example in open_all(open_folders(target, target, [("ours", ours)])):
         np.testing.assert_array_equal(example.restored["ours"], grey(20))
-
-
-def test_bmp_results_are_read(folder):
-    target = folder("target", a=grey(0))
-    ours = target.parent / "ours"
-    ours.mkdir()
-    pictures.write(ours / "a.bmp", grey(20))
-    (example,) = open_all(ResultFolders(target, target, [("ours", ours)]))
-    assert (example.restored["ours"] == 20).all()
 
 
 def test_missing_and_extra_files_are_named(folder):
     target = folder("target", a=grey(0), b=grey(0))
     ours = folder("ours", a=grey(0), c=grey(0))
     with pytest.raises(ValueError, match="ours lacks b; ours has c without a partner"):
-        ResultFolders(target, target, [("ours", ours)])
+        open_folders(target, target, [("ours", ours)])
 
 
 def test_ambiguous_names_are_reported_with_their_folder(tmp_path):
@@ -231,7 +209,7 @@ def test_ambiguous_names_are_reported_with_their_folder(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         encoding.write_image(tmp_path / f"{name}.png", grey(0))
     with pytest.raises(ValueError, match=r"ours, in .*out: 1 may belong to 1_out, 1_p"):
-        ResultFolders(tmp_path / "gt", None, [("ours", tmp_path / "out")])
+        open_folders(tmp_path / "gt", None, [("ours", tmp_path / "out")])
 
 
 def test_sizes_that_differ_are_refused_by_name(folder):
@@ -240,7 +218,7 @@ def test_sizes_that_differ_are_refused_by_name(folder):
     with pytest.raises(
         ValueError, match=r"ours/a\.png is 16 x 14, its partner 12 x 14"
     ):
-        ResultFolders(target, target, [("ours", ours)])
+        open_folders(target, target, [("ours", ours)])
 
 
 def test_damaged_images_are_all_named_before_any_is_restored(folder):
@@ -250,13 +228,13 @@ def test_damaged_images_are_all_named_before_any_is_restored(folder):
         data = (ours / name).read_bytes()
         (ours / name).write_bytes(data[:-40])
     with pytest.raises(ValueError, match=r"2 of 6 .*ours/a\.jpg .*ours/c\.jpg"):
-        ResultFolders(target, target, [("ours", ours)])
+        open_folders(target, target, [("ours", ours)])
 
 
 def test_two_suffixes_of_one_stem_are_refused(folder):
     target = folder("target", a=grey(0), a__tif=grey(0))
     with pytest.raises(ValueError, match="in its suffix only"):
-        ResultFolders(target, target, [])
+        open_folders(target, target, [])
 
 
 @pytest.mark.parametrize(
@@ -269,13 +247,13 @@ def test_two_suffixes_of_one_stem_are_refused(folder):
 def test_a_method_has_a_name_of_its_own(folder, names, message):
     target = folder("target", a=grey(0))
     with pytest.raises(ValueError, match=message):
-        ResultFolders(target, target, [(name, target) for name in names])
+        open_folders(target, target, [(name, target) for name in names])
 
 
 def test_folders_without_images_are_refused(tmp_path, folder):
     target = folder("target", a=grey(0))
     with pytest.raises(ValueError, match="no folder"):
-        ResultFolders(target, target, [("ours", tmp_path / "nowhere")])
+        open_folders(target, target, [("ours", tmp_path / "nowhere")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images"):
-        ResultFolders(target, target, [("ours", tmp_path / "empty")])
+        open_folders(target, target, [("ours", tmp_path / "empty")])

@@ -12,6 +12,7 @@ collectives on each device.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import math
@@ -19,7 +20,6 @@ import multiprocessing
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Self
 
 import jax
 
@@ -48,8 +48,18 @@ def run(
 ) -> str:
     """Measures all numbers of devices, with and without FSDP."""
     counts = sorted({1, *devices})
-    with _Workers(counts) as workers:
-        kinds = {workers.call(count, _check_devices, count) for count in counts}
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the devices
+    with contextlib.ExitStack() as stack:
+        # A process for each number of devices, which keeps its compiled programs.
+        workers = {
+            count: stack.enter_context(
+                concurrent.futures.ProcessPoolExecutor(
+                    1, context, initializer=_set_devices, initargs=(count,)
+                )
+            )
+            for count in counts
+        }
+        kinds = {_call(workers[count], _check_devices, count) for count in counts}
         if len(kinds) > 1:  # JAX falls back to the CPU where GPUs are missing
             raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
         is_virtual = "cpu" in kinds
@@ -61,11 +71,13 @@ def run(
         }
         measured = dict.fromkeys([*references.values(), *references])
         compiled = {
-            case: workers.call(case[0], _compile, preset, stage, dtype, crop_size, case)
+            case: _call(
+                workers[case[0]], _compile, preset, stage, dtype, crop_size, case
+            )
             for case in measured
         }
         turns = {
-            case: functools.partial(workers.call, case[0], _seconds, case)
+            case: functools.partial(_call, workers[case[0]], _seconds, case)
             for case in measured
         }
         seconds = timing.take_turns(turns, rounds, lambda turn: turn())
@@ -95,29 +107,9 @@ def run(
     return timing.report({"scaling": timing.Table(title, rows)}, output, TABLES)
 
 
-class _Workers:
-    """A process for each number of devices, which keeps its compiled programs."""
-
-    def __init__(self, counts: Sequence[int]):
-        # A fork would inherit the devices of this process.
-        context = multiprocessing.get_context("spawn")
-        self._processes = {
-            count: concurrent.futures.ProcessPoolExecutor(
-                1, context, initializer=_set_devices, initargs=(count,)
-            )
-            for count in counts
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        for process in self._processes.values():
-            process.shutdown()
-
-    def call(self, count: int, function: Callable, *arguments):
-        """Returns the result of a function in the process of `count` devices."""
-        return self._processes[count].submit(function, *arguments).result()
+def _call(worker: concurrent.futures.Executor, function: Callable, *arguments):
+    """Returns the result of a function in a worker process."""
+    return worker.submit(function, *arguments).result()
 
 
 # The rest runs in the worker processes. A case is (devices, FSDP or not, batch size).

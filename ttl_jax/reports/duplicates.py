@@ -22,11 +22,7 @@ _THUMBNAIL = 200  # pixels, the longer side
 def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
     """Writes `duplicates.md`, `pictures/`, `matches.csv` and `audit.json`.
 
-    Also writes `exclude.txt` if there are test sources.
-
-    Args:
-      folder: Folder of the report; made if missing. Earlier reports are replaced.
-      audit: Entries, matches and groups.
+    Also writes `exclude.txt` if there are test sources. See `report_files.write`.
 
     Returns:
       A summary of a few lines.

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,8 @@ class Example:
         }
 
 
-Method = Callable[[Subject, np.ndarray], np.ndarray]
+# An object with `restore(image) -> image`, or the files of its results by subject's name.
+Method = Any
 
 
 class Examples:
@@ -90,7 +92,8 @@ class Examples:
 
     Args:
       subjects: Photographs to restore.
-      methods: Functions from a subject and its rainy image to the restored one, by name.
+      methods: Objects with `restore(image) -> image`, or the files of a method's results
+        by the subject's name; by the method's name.
 
     Raises:
       ValueError: If there are no subjects, or one is smaller than the window of SSIM.
@@ -129,7 +132,8 @@ class Examples:
         for subject in self._subjects:
             rainy = subject.rainy()
             restored = {
-                name: run(subject, rainy) for name, run in self._methods.items()
+                name: _restore(method, subject, rainy)
+                for name, method in self._methods.items()
             }
             target = subject.target and subject.target()
             yield Example(
@@ -139,6 +143,15 @@ class Examples:
                 target,
                 subject.rain_mask and subject.rain_mask(),
             )
+
+
+def _restore(method: Method, subject: Subject, rainy: np.ndarray) -> np.ndarray:
+    if isinstance(method, Mapping):
+        return decoding.read_rgb8(method[subject.name])
+    try:
+        return method.restore(rainy)
+    except ValueError as error:
+        raise ValueError(f"{subject.name}: {error}") from error
 
 
 def _scene_of(target: np.ndarray | None) -> str | None:
@@ -165,18 +178,6 @@ def check_names(methods: Sequence[str]) -> None:
         )
 
 
-def network_method(restorer) -> Method:
-    """Returns the method of an object with `restore(array) -> array`."""
-
-    def restore(subject: Subject, rainy: np.ndarray) -> np.ndarray:
-        try:
-            return restorer.restore(rainy)
-        except ValueError as error:
-            raise ValueError(f"{subject.name}: {error}") from error
-
-    return restore
-
-
 def open_source(source: str) -> list[Subject]:
     """Returns the pairs of a source, or its rainy photographs if it holds no pairs.
 
@@ -194,8 +195,10 @@ def open_source(source: str) -> list[Subject]:
     ]
 
 
-class ResultFolders:
-    """Images in folders, and their restorations by several methods in other folders.
+def open_folders(
+    rainy: Path, target: Path | None, results: Sequence[tuple[str, Path]]
+) -> tuple[list[Subject], dict[str, partners.Paths], list[str]]:
+    """Opens images in folders, and the results of methods in other folders.
 
     Files are matched by name, see `partners`.
 
@@ -204,36 +207,28 @@ class ResultFolders:
       target: Folder of the clean images, or None.
       results: Names of methods and the folders of their results.
 
-    Attributes:
-      subjects: Images, named as the targets, or as the rainy ones if there are none.
-      methods: Functions that read each method's results.
-      notes: Lines about files whose names differ from their partner's.
+    Returns:
+      Images, named as the targets, or as the rainy ones if there are none; files of each
+      method's results; and lines about files whose names differ from their partner's.
 
     Raises:
       ValueError: If a folder is missing or holds no images, a partner is missing, an
         image has no partner or is damaged, sizes differ, or as `check_names`. All of
         this is checked before anything is scored.
     """
-
-    def __init__(self, rainy: Path, target: Path | None, results: Sequence):
-        check_names([name for name, _ in results])
-        first = partners.find_images(rainy if target is None else target)
-        folders = {} if target is None else {INPUT: rainy}
-        found, self.notes = _match_folders(first, folders | dict(results))
-        sizes = _read_sizes([first, *found.values()])
-        expected = {name: sizes[path] for name, path in first.items()}
-        _check_sizes(found.values(), expected, sizes)
-        rainy_paths = first if target is None else found[INPUT]
-        self.subjects = [
-            Subject(
-                name,
-                expected[name],
-                _reader(rainy_paths[name]),
-                _reader(path) if target else None,
-            )
-            for name, path in first.items()
-        ]
-        self.methods = {method: _folder_method(found[method]) for method, _ in results}
+    check_names([name for name, _ in results])
+    first = partners.find_images(rainy if target is None else target)
+    folders = {} if target is None else {INPUT: rainy}
+    found, notes = _match_folders(first, folders | dict(results))
+    sizes = _read_sizes([first, *found.values()])
+    expected = {name: sizes[path] for name, path in first.items()}
+    _check_sizes(found.values(), expected, sizes)
+    paths = found.pop(INPUT, first)
+    subjects = [
+        Subject(n, expected[n], _reader(paths[n]), _reader(path) if target else None)
+        for n, path in first.items()
+    ]
+    return subjects, found, notes
 
 
 def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
@@ -297,10 +292,6 @@ def _reader(path: str) -> Load:
 
 def _read_mask(path: str) -> np.ndarray:
     return decoding.read_rgb8(path).max(axis=-1) > 127
-
-
-def _folder_method(paths: partners.Paths) -> Method:
-    return lambda subject, rainy: decoding.read_rgb8(paths[subject.name])
 
 
 def _match_folders(

@@ -32,13 +32,8 @@ def make_evaluator(
         """Metrics of a set, and images of its first batch."""
         parts, shown = [], {}
         for i, rows in enumerate(batches):
-            batch, batch_key = (
-                sharding.place_batch(mesh, rows),
-                jax.random.fold_in(key, i),
-            )
-            metrics, images = eval_step(
-                state.weights, networks.frozen, batch, batch_key
-            )
+            inputs = sharding.place_batch(mesh, rows), jax.random.fold_in(key, i)
+            metrics, images = eval_step(state.weights, networks.frozen, *inputs)
             parts.append(metrics)
             shown = shown or images
         whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

@@ -134,23 +134,6 @@ def test_a_close_up_shows_its_box_in_squares_and_both_are_framed(width):
                 assert (edge == RED).all()
 
 
-def test_close_ups_of_one_size_are_enlarged_alike_and_reach_both_edges():
-    boxes = [Box(10, 10, 20, 15), Box(60, 20, 20, 15)]
-    row = noisy_row(60, 200, close_ups=boxes)
-    sheet = sheets.make_sheet([row])
-    panel = row.panels["input"]
-    corners = []
-    for x, y, width, height in boxes:
-        inside = panel[y : y + height, x : x + width]
-        zoomed = inside.repeat(4, axis=0).repeat(4, axis=1)
-        corners += places(sheet, zoomed)
-    (top, left), (other_top, right) = corners
-    assert top == other_top
-    assert left == 2
-    assert 200 - 4 <= right + 80 + 2 <= 200
-    assert (sheet[top, right - 1] == YELLOW).all()
-
-
 def test_close_ups_are_placed_where_the_compared_images_differ():
     rows = []
     for x in (60, 150):

@@ -287,11 +287,7 @@ def _map_features(readings: Mapping[str, SetReadings], seed: int) -> dict[str, A
 
 
 def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) -> str:
-    """Writes `analysis.md`, `analysis.json` and the figures, each completely or not.
-
-    Args:
-      folder: Folder of the report; made if missing. Earlier reports are replaced.
-      analysis: Result of `analyze`.
+    """Writes `analysis.md`, `analysis.json` and the figures, as `report_files.write`.
 
     Returns:
       A summary of a few lines.

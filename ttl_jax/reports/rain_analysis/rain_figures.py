@@ -23,10 +23,9 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
 def draw_all(analysis: Mapping[str, Any]) -> dict[str, bytes]:
-    """Returns the figures by file name; damage is drawn only if there are pairs.
+    """Returns the figures of a result of `analyzer.analyze` by file name.
 
-    Args:
-      analysis: Result of `analyzer.analyze`.
+    Damage is drawn only if there are pairs.
     """
     sets, drawn = analysis["sets"], {}
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold a $

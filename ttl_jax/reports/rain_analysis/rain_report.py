@@ -94,11 +94,7 @@ features; distances, gaps and sizes of clusters have no meaning.
 
 
 def make_report(analysis: Mapping[str, Any]) -> str:
-    """Returns the report, which shows the figures of `rain_figures.draw_all`.
-
-    Args:
-      analysis: Result of `analyzer.analyze`.
-    """
+    """Returns the report on a result of `analyzer.analyze`, with links to its figures."""
     settings = analysis["settings"]
     table = pd.DataFrame(list(settings.items()), columns=["setting", "value"])
     scenes = settings["scenes"]

@@ -177,7 +177,7 @@ def find_scenes(
     Args:
       image_set: Set whose images were measured.
       measurements: Result of `measure_all`.
-      named: Listed scenes of images, rainy or clean.
+      named: Listed scenes of rainy or clean images.
     """
     *_, shown = image_set.sides.values()
     measured = [measurements[photograph.name] for photograph in shown]
@@ -196,13 +196,9 @@ def read_set(
     scenes: np.ndarray,
     form: str,
 ) -> SetReadings:
-    """Returns the measurements of a set in one form; pairs need both sides.
+    """Returns the measurements of a set in one of `FORMS`; pairs need both sides.
 
-    Args:
-      image_set: Set whose images were measured.
-      measurements: Result of `measure_all`.
-      scenes: Result of `find_scenes`.
-      form: One of `FORMS`.
+    Measurements and scenes are the results of `measure_all` and `find_scenes`.
 
     Raises:
       ValueError: If no image of the set could be measured.

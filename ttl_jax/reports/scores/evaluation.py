@@ -121,17 +121,12 @@ def score(
     subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
     if not (niqe or recog or agreement):
         _check_measurable(subjects)
-    restore = {name: examples.network_method(net) for name, net in restorers}
-    sets = {name: Examples(of, from_folders | restore) for name, of in subjects.items()}
+    every = from_folders | dict(restorers)
+    sets = {name: Examples(of, every) for name, of in subjects.items()}
     notes += _describe_recognizer(recognizer, networks, results)
-    if output is not None:
-        _make_folder(pathlib.Path(output))
+    sheet_folder = None if output is None else _make_folder(output) / "sheets"
     per_image = scores_lib.score_sets(
-        sets,
-        protocols,
-        unreferenced,
-        num_sheets=num_sheets if output is not None else 0,
-        sheet_folder=pathlib.Path(output or "", "sheets"),
+        sets, protocols, unreferenced, num_sheets=num_sheets, sheet_folder=sheet_folder
     )
     report = Report(per_image, scores_lib.summarize(per_image), notes, rows)
     if output is not None:
@@ -168,9 +163,8 @@ def _open_images(
     """The images of each set, the methods of result folders, and notes on names."""
     if rainy is None:
         return _open_sources([data] if isinstance(data, str) else data), {}, []
-    folders = examples.ResultFolders(rainy, target, results)
-    name = pathlib.Path(target or rainy).resolve().name
-    return {name: folders.subjects}, folders.methods, folders.notes
+    subjects, methods, notes = examples.open_folders(rainy, target, results)
+    return {pathlib.Path(target or rainy).resolve().name: subjects}, methods, notes
 
 
 def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
@@ -205,12 +199,13 @@ def _check_measurable(sets: Mapping[str, Sequence[Subject]]) -> None:
             )
 
 
-def _make_folder(folder: pathlib.Path) -> None:
+def _make_folder(path: Path) -> pathlib.Path:
     """Makes the output folder and checks that files can be written: scoring is long."""
+    folder = pathlib.Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            pass
+            return folder
     except OSError as error:
         raise ValueError(
             f"{folder} cannot be written to: {error.strerror}. Name another --output."

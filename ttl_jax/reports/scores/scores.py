@@ -157,7 +157,7 @@ def score_sets(
     unreferenced: Unreferenced = Unreferenced(),
     *,
     num_sheets: int = 0,
-    sheet_folder: str | os.PathLike[str] = "sheets",
+    sheet_folder: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Returns the scores of all images of all sets, by every method and protocol.
 
@@ -167,7 +167,7 @@ def score_sets(
       unreferenced: Further metrics.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
-      sheet_folder: Folder of the sheets; made if missing.
+      sheet_folder: Folder of the sheets; made if missing. None writes no sheets.
 
     Raises:
       ValueError: If an image cannot be read or differs from its target in size, a score
@@ -179,7 +179,7 @@ def score_sets(
         shown = set(spread.round().astype(int).tolist())
         for index, example in enumerate(_read(examples, set_name)):
             rows += score(example, set_name, protocols, unreferenced)
-            if index in shown:
+            if sheet_folder is not None and index in shown:
                 # The numbers keep apart names whose ends are the same.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
