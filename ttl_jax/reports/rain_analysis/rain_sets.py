@@ -301,9 +301,10 @@ def _measure(
 
 def _read(image: np.ndarray, embed: Embed | None) -> tuple[float, np.ndarray]:
     blocks = naturalness.features(image)
+    niqe = naturalness.distance(blocks)  # raises if too few blocks have features
     # Blocks of one colour have no features; NIQE skips them too.
     features = np.nanmean(blocks, axis=0) if embed is None else embed(image)
-    return naturalness.distance(blocks), features
+    return niqe, features
 
 
 def _match_names(image_set: ImageSet, named: SceneNames) -> Iterator[audit.Match]:

@@ -113,7 +113,7 @@ def score(
     restorers = [(name, baselines_lib.make_baseline(name)) for name in baselines]
     restorers += [(name, network) for name, _, network in networks]
     examples.check_names([name for name, _ in [*restorers, *results]])
-    recognizer = recog and recognizers.Recognizer.from_checkpoint(recog)
+    recognizer = recognizers.Recognizer.from_checkpoint(recog) if recog else None
     unreferenced = scores_lib.Unreferenced(
         niqe, recognizer, dict(restorers) if agreement else {}
     )
