@@ -91,7 +91,7 @@ FOLDERS = "--results one=one --target target --input target"
         ("--ablation one --baseline tv --data sample/test", "without others"),
         (
             "--ablation one --data sample/test",
-            "one/ablation.json describes no ablation",
+            "one/ablation.json is not an ablation",
         ),
         ("--baseline medain --data sample/test", "did you mean 'median'"),
         ("--checkpoint run --checkpoint run --data sample/test", "rename run"),

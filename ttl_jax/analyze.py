@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("analyze", __doc__)
     _add_sets(parser)
-    _add_settings(parser.add_argument_group("how"))
-    add = parser.add_argument_group("where to").add_argument
+    _add_settings(parser.add_argument_group("settings"))
+    add = parser.add_argument_group("output").add_argument
     text = "folder for the report, the numbers and the figures; made if missing"
     add("--output", required=True, metavar="DIR", help=text)
     return parser
@@ -78,7 +78,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add_sets(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
-        "what is compared",
+        "sets",
         "A SOURCE is a folder, or folder:PATH, list:FILE, tfds:NAME/SPLIT, rain:CLEAN, "
         "additive:CLEAN, streaks:PAIRS on CLEAN, sample. Pairs give the damage image by "
         "image.",
@@ -89,7 +89,7 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
             action="append",
             required=True,
             metavar="[NAME=]SOURCE",
-            help=f"a set of {kind} rain, by default named for its folder; repeat for more",
+            help=f"a set of {kind} rain, by default named after its folder; repeat for more",
         )
     add(
         "--clean",
@@ -109,8 +109,8 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
     add(
         "--scenes",
         metavar="CSV",
-        help="columns path and scene: images that count as one in intervals and draws, "
-        "besides near-duplicates, such as the frames of a video",
+        help="file with the columns path and scene: images of one scene, such as the "
+        "frames of a video, count as one in intervals and draws, as near-duplicates do",
     )
 
 

@@ -72,7 +72,7 @@ def test_seams_are_the_steps_between_windows():
     assert seams.high == pytest.approx(5)
 
 
-def test_what_windows_show_beyond_the_image_does_not_count():
+def test_pixels_of_windows_beyond_the_image_do_not_count():
     """Two windows that differ in their last 24 rows, of which the image has none."""
     base = np.full((64, 64, 3), 0.5)
     other = base.copy()

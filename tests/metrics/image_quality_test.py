@@ -318,12 +318,14 @@ def test_float32_scores_stay_within_1e_4_up_to_60_db(score, protocol):
 
 @pytest.mark.parametrize("protocol", image_quality.PROTOCOLS)
 def test_float32_ssim_of_flat_images_stays_within_1e_4(protocol):
-    rng = np.random.default_rng(11)
-    for colour in [(255, 255, 254), (254, 255, 255), *rng.integers(0, 255, (20, 3))]:
-        pair = constant(colour), constant(np.add(colour, (0, 0, 1)) % 256)
-        result = image_quality.ssim(*map(jnp.asarray, pair), protocol)
-        expected = image_quality.ssim(*pair, protocol)
-        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4)
+    random = np.random.default_rng(11).integers(0, 255, (20, 3))
+    colours = np.array([(255, 255, 254), (254, 255, 255), *random], np.uint8)
+    shifted = (colours + np.array([0, 0, 1], np.uint8)).astype(np.uint8)
+    pair = [np.tile(c[:, None, None], (1, 16, 16, 1)) for c in (colours, shifted)]
+    expected = image_quality.ssim(*pair, protocol)
+    result = jax.jit(image_quality.ssim, static_argnums=2)(*pair, protocol)
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4)
 
 
 def test_bfloat16_images_are_scored_in_float32():

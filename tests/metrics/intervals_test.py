@@ -75,7 +75,7 @@ def test_order_of_the_images_does_not_matter():
     )
 
 
-def test_what_all_methods_find_hard_in_a_scene_cancels():
+def test_the_difficulty_of_a_scene_cancels_in_differences():
     reference, groups = scores(np.random.default_rng(6), 30, 2)
     better = reference + 0.1
     low, high = intervals.bootstrap_difference(better, reference, groups)[1:]
@@ -110,6 +110,6 @@ def test_one_scene_has_a_mean_but_no_interval():
         ([1, 2], [1, 1], "ab", {"level": 95}, "not 2000 and 95"),
     ],
 )
-def test_mistakes_are_refused_by_name(values, reference, groups, options, message):
+def test_invalid_arguments_are_refused(values, reference, groups, options, message):
     with pytest.raises(ValueError, match=message):
         intervals.bootstrap_difference(values, reference, list(groups), **options)

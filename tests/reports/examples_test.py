@@ -124,7 +124,7 @@ def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
         assert (first.scene, second.scene) == ("one", "two")
 
 
-def test_masks_at_fault_are_refused(folder):
+def test_invalid_masks_are_refused(folder):
     with pytest.raises(ValueError, match=r"No mask in .* such as b"):
         examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
     with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its partner 12 x 14"):

@@ -241,7 +241,7 @@ def _make_turns(config) -> dict[str, Callable[[], float]]:
 
 
 def _rate(read: Callable[[], int], *, seconds: float) -> float:
-    for _ in range(2 * _BATCHES_AHEAD):  # batches made during the turns of others
+    for _ in range(2 * _BATCHES_AHEAD):  # batches made during other turns
         read()
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:

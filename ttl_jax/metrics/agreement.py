@@ -13,7 +13,7 @@ CROP = 480  # pixels
 # Places of the crops, as fractions of the largest offset: two opposite corners, and two
 # places that are rarely on the grid of the network's cells.
 PLACES = ((0.0, 0.0), (0.37, 0.71), (0.61, 0.23), (1.0, 1.0))
-# Mean change in levels; below it the disagreement is mostly rounding.
+# Mean change in levels; with less the disagreement is mostly rounding.
 LEAST_CHANGE = 1.0
 _ACROSS = 16  # pixels on which a step of brightness between two windows is averaged
 
@@ -67,7 +67,7 @@ def measure(
     difference, in_whole, in_crops = np.mean(distances, axis=0)
     if max(in_whole, in_crops) < LEAST_CHANGE:
         return None
-    # A network that changes no crop would have an infinite ratio, and so would the mean.
+    # The least change avoids an infinite ratio, and mean, where no crop changes.
     return Agreement(
         disagreement=float(difference / ((in_whole + in_crops) / 2)),
         change_ratio=float(in_whole / max(in_crops, 0.01)),

@@ -42,7 +42,7 @@ class Protocol:
     Attributes:
       description: Compared quantity and papers that report it, for the foot of a table.
       source: Published script that defines it.
-      traps: Reasons why a number published under this name may be another.
+      traps: Reasons why a number published under this name may differ.
       planes: Function from images [N, H, W, 3] to the compared planes, [N, K, H, W],
         floating point in [0, 255]; NaN pixels may give any value.
       downsamples_ssim: Whether SSIM compares large images at about 256 pixels.
@@ -143,9 +143,9 @@ PROTOCOLS = {
         "XPixelGroup/BasicSR, test_y_channel=False, crop_border=0",
         traps="Luma has 219 steps for 255 levels, which alone lifts PSNR by 1.3 dB "
         "above this one. PromptIR, AdaIR and MAXIM score outputs before 8 bits round "
-        "them, which is worth about 0.5 dB at 50 dB. scikit-image's "
+        "them, which adds about 0.5 dB at 50 dB. scikit-image's "
         "structural_similarity has by default a flat 7 x 7 window and sample "
-        "covariances, so the SSIM of those who call it is another one.",
+        "covariances, so its SSIM differs.",
         planes=_rgb,
     ),
 }

@@ -52,8 +52,8 @@ FEATURE_NAMES = tuple(
 _WINDOW = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))  # 7 x 7 pixels
 _WINDOW /= _WINDOW.sum()
 
-# Between the rounding error in an area of one colour (1e-13) and the effect of one pixel
-# that differs by one level, at the corner of a window (1e-8 after halving).
+# Larger than the rounding error in an area of one colour (1e-13), and smaller than the
+# effect of one pixel that differs by one level, at a window's corner (1e-8 after halving).
 _FLAT = 1e-10
 
 # MATLAB's `imresize(x, 0.5)` smooths with the cubic kernel (a = -1/2) of twice the width:

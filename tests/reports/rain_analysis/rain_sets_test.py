@@ -78,7 +78,7 @@ def test_folders_names_and_other_sources_are_understood(here):
         ((["mine="], ["pairs"]), "Expected SOURCE or NAME=SOURCE, not 'mine='"),
     ],
 )
-def test_sets_that_cannot_be_are_refused(here, arguments, message):
+def test_invalid_sets_are_refused(here, arguments, message):
     with pytest.raises(ValueError, match=message):
         open_sets(*arguments)
 

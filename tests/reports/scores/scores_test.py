@@ -80,7 +80,7 @@ def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
 # Without targets
 
 
-def test_without_a_target_only_what_needs_none_is_scored(tmp_path):
+def test_without_a_target_only_metrics_without_one_are_measured(tmp_path):
     rng = np.random.default_rng(0)
     image = rng.integers(
         0, 256, (2 * naturalness.MIN_SIDE, naturalness.MIN_SIDE, 3), np.uint8
@@ -115,7 +115,7 @@ def test_niqe_is_kept_only_where_every_method_has_it():
         assert metrics_of(found) == {"niqe": naturalness.niqe(image)}
 
 
-def test_a_score_that_is_not_finite_ends_it_at_that_image():
+def test_a_score_that_is_not_finite_is_an_error_at_that_image():
     broken = types.SimpleNamespace(score=lambda array: float("nan"))
     example = Example("a", "a", {"input": grey(40)})
     with pytest.raises(ValueError, match="rain_score of a by 'input' is nan"):
@@ -134,7 +134,7 @@ def test_change_is_measured_inside_and_outside_the_mask():
     assert metrics_of(found[1]) == {"change_inside": 30, "change_outside": 1.5}
 
 
-def test_what_needs_no_target_is_scored_beside_the_protocols():
+def test_metrics_without_a_target_are_measured_on_pairs_too():
     example = Example("a", "s", {"input": grey(40)}, grey(0), np.ones((12, 14), bool))
     (found,) = scores.score(example, "set", ("rgb",))
     assert metrics_of(found).keys() == {"psnr", "ssim", "psnr_gain", "change_inside"}
@@ -212,7 +212,7 @@ def test_each_method_is_compared_with_the_input_image_by_image():
     assert methods["ours"]["niqe_to_input"]["mean"] == 6.5
 
 
-def test_of_one_scene_there_is_no_interval():
+def test_a_single_scene_has_no_interval():
     found = psnr_scores("ours", 3.0, 2.0, scenes="xx") + psnr_scores(
         "other", 1.0, 2.0, scenes="xx"
     )

@@ -35,7 +35,7 @@ ROWS = [
 
 def report_of(rows):
     table = scores.make_table(rows)
-    return Report(table, scores.summarize(table), ["Told at the end."])
+    return Report(table, scores.summarize(table), ["A note at the end."])
 
 
 def cells_of(text):
@@ -110,7 +110,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
         "per_image.csv", "scores.json", "table.md"
     ]  # fmt: skip
     assert (folder / "table.md").read_text() == str(report)
-    assert str(report).endswith("\nTold at the end.\n")
+    assert str(report).endswith("\nA note at the end.\n")
     summary = json.loads((folder / "scores.json").read_text())
     assert summary == report.summary
     assert summary["one"]["y_uint8"]["ours|mine"] == {
@@ -127,7 +127,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
     assert rows[1] == {name: str(value) for name, value in ROWS[1].items()}
 
 
-def test_what_json_cannot_hold_is_refused_before_writing(tmp_path):
+def test_infinite_means_are_refused_before_writing(tmp_path):
     undefined = pair("one", "a", "input", float("inf"), 0.5, 0.0)
     with pytest.raises(ValueError, match="JSON"):
         report_of([undefined]).write(tmp_path / "new")

@@ -43,7 +43,7 @@ def test_windows_are_found_in_the_order_of_their_differences_and_keep_clear():
             assert apart_x or apart_y
 
 
-def test_what_differs_at_the_border_alone_is_not_chosen():
+def test_differences_at_the_border_are_not_chosen():
     image = np.full((60, 100, 3), 100, np.uint8)
     padded = image.copy()
     padded[:, :4] = padded[:2] = 255

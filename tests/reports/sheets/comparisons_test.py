@@ -34,7 +34,7 @@ def test_each_row_has_the_input_first_and_the_target_last():
         assert row.name == "" and row.close_ups == 0
 
 
-def test_scores_stand_under_the_images_and_what_they_are_under_the_target():
+def test_scores_stand_below_the_images_and_their_names_below_the_target():
     (row,) = comparisons.make_rows([make_example(0, "a", "ours")])
     pair = noise((0, 1))[None], noise((0, 99))[None]
     psnr, ssim = image_quality.psnr(*pair).item(), image_quality.ssim(*pair).item()
@@ -79,7 +79,7 @@ def test_methods_are_compared_with_each_other_a_single_one_with_the_input(
         ({"": [Box(0, 0, 99, 9)]}, "a: .*60 x 40"),
     ],
 )
-def test_close_ups_of_what_is_not_there_are_refused(close_ups, message):
+def test_close_ups_outside_the_images_are_refused(close_ups, message):
     with pytest.raises(ValueError, match=message):
         comparisons.make_rows(make_examples("ours"), close_ups=close_ups)
 

@@ -73,7 +73,7 @@ def test_labels_stand_above_and_captions_below_their_images():
     assert len(sheets.make_sheet([plain])) == top + 50
 
 
-def test_labels_of_nothing_take_no_room():
+def test_empty_labels_take_no_room():
     row = noisy_row(labels=[""])
     np.testing.assert_array_equal(sheets.make_sheet([row]), row.panels[""])
 
@@ -238,7 +238,7 @@ def test_panels_that_do_not_fit_are_refused(panels, message):
         ({"close_ups": [Box(0, 0, 9, 0)]}, "0,0,9,0"),
     ],
 )
-def test_rows_that_contradict_themselves_are_refused(options, message):
+def test_invalid_rows_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         noisy_row(**options)
 
@@ -253,7 +253,7 @@ def test_rows_that_contradict_themselves_are_refused(options, message):
         ([noisy_row(12, 14, close_ups=4)], None, "do not fit"),
     ],
 )
-def test_sheets_that_cannot_be_are_refused(rows, width, message):
+def test_invalid_sheets_are_refused(rows, width, message):
     with pytest.raises(ValueError, match=message):
         sheets.make_sheet(rows, panel_width=width)
 

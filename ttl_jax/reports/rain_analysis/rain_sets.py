@@ -1,7 +1,7 @@
 """Sets of rainy and clean images, and the measurements of each image.
 
 Every image is measured in two forms: as its file is, and equalised, which means scaled to
-a common smaller side, cut to its central square and re-encoded. Resolution and JPEG move
+a common smaller side, cut to its central square and re-encoded. Resolution and JPEG change
 NIQE as much as rain does.
 """
 

@@ -1,4 +1,4 @@
-"""Tables 3 and 4 of the paper: what each part of the method brings, over several seeds.
+"""Tables 3 and 4 of the paper: the effect of each part of the method, over several seeds.
 
 An ablation is a working directory with an `ablation.json`, which lists its rows and their
 runs by seed. `training.runs` writes it.
@@ -70,7 +70,7 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
         ]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} describes no ablation ({error}); train one with {_COMMAND}{workdir}."
+            f"{path} is not an ablation ({error}); train one with {_COMMAND}{workdir}."
         ) from error
 
 

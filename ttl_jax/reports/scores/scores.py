@@ -180,7 +180,7 @@ def score_sets(
         for index, example in enumerate(_read(examples, set_name)):
             rows += score(example, set_name, protocols, unreferenced)
             if sheet_folder is not None and index in shown:
-                # The numbers keep apart names whose ends are the same.
+                # The numbers distinguish names with the same end.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -285,7 +285,7 @@ class _Page:
         self.axes.imshow(picture, extent=extent, interpolation="none", aspect="auto")
 
     def _frame(self, box: Box, colour: str) -> None:
-        """Draws a line around a box that covers nothing of it."""
+        """Draws a frame around a box, outside its pixels."""
         corner = box.x - self.line / 2, box.y - self.line / 2
         size = box.width + self.line, box.height + self.line
         frame = patches.Rectangle(corner, *size, fill=False)
