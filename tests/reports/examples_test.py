@@ -118,8 +118,8 @@ def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
     scenes.write_text("path,scene\na.1,one\na.2.png,two\n")
     for suffix in ("", ".png"):  # as folders and as sources name images
         subjects = [subject(f"a.{i}{suffix}") for i in (1, 2)]
-        told = examples.attach_masks(examples.attach_scenes(subjects, scenes), masks)
-        first, second = Examples(told, {})
+        attached = examples.attach_masks(examples.attach_scenes(subjects, scenes), masks)
+        first, second = Examples(attached, {})
         assert first.rain_mask.all() and not second.rain_mask.any()
         assert (first.scene, second.scene) == ("one", "two")
 
@@ -138,9 +138,9 @@ def test_every_image_needs_a_scene_of_the_file(tmp_path):
     file = tmp_path / "manifest.csv"
     file.write_text("path,scene,notes\nset/1.png,one,x\n2.webp,two,\n")
     subjects = [subject("/data/set/1.png"), subject("/data/set/2.png")]
-    told = examples.attach_scenes(subjects, file)
-    assert [one.scene for one in told] == ["one", "two"]
-    assert [e.scene for e in Examples(told, {})] == ["one", "two"]
+    attached = examples.attach_scenes(subjects, file)
+    assert [one.scene for one in attached] == ["one", "two"]
+    assert [e.scene for e in Examples(attached, {})] == ["one", "two"]
     with pytest.raises(ValueError, match="no scene for 1 of 2 images: /data/3.png"):
         examples.attach_scenes([*subjects[:1], subject("/data/3.png")], file)
     file.write_text("scene,path\none,1.png\n\ntwo\n,2.png\n")
