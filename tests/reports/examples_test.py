@@ -118,7 +118,9 @@ def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
     scenes.write_text("path,scene\na.1,one\na.2.png,two\n")
     for suffix in ("", ".png"):  # as folders and as sources name images
         subjects = [subject(f"a.{i}{suffix}") for i in (1, 2)]
-        attached = examples.attach_masks(examples.attach_scenes(subjects, scenes), masks)
+        attached = examples.attach_masks(
+            examples.attach_scenes(subjects, scenes), masks
+        )
         first, second = Examples(attached, {})
         assert first.rain_mask.all() and not second.rain_mask.any()
         assert (first.scene, second.scene) == ("one", "two")

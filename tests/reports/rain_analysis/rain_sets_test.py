@@ -15,16 +15,11 @@ def photograph(name, array):
     return Photograph(name, array.shape[1], array.shape[0], None, lambda: array)
 
 
-def make_set(arrays, clean=None, kind=REAL):
-    sides = {"rainy": arrays} if clean is None else {"rainy": arrays, "clean": clean}
-    sides = {
-        side: [
-            photograph(f"{kind if side == 'rainy' else side}/{i}", array)
-            for i, array in enumerate(of)
-        ]
-        for side, of in sides.items()
-    }
-    return ImageSet("set", kind, "source", sides, len(arrays))
+def make_set(arrays, clean=None):
+    sides = {"rainy": [photograph(f"real/{i}", a) for i, a in enumerate(arrays)]}
+    if clean is not None:
+        sides["clean"] = [photograph(f"clean/{i}", a) for i, a in enumerate(clean)]
+    return ImageSet("set", REAL, "source", sides, len(arrays))
 
 
 def measure(image_set, **options):
