@@ -83,7 +83,7 @@ class Example:
         }
 
 
-# An object with `restore(image) -> image`, or the files of its results by subject's name.
+# An object with `restore(image) -> image`, or files of results by the subject's name.
 Method = Any
 
 
@@ -92,8 +92,8 @@ class Examples:
 
     Args:
       subjects: Photographs to restore.
-      methods: Objects with `restore(image) -> image`, or the files of a method's results
-        by the subject's name; by the method's name.
+      methods: By name, an object with `restore(image) -> image`, or the files of the
+        method's results by the subject's name.
 
     Raises:
       ValueError: If there are no subjects, or one is smaller than the window of SSIM.
