@@ -12,19 +12,18 @@ squares do not show their scene. A second run replaces the folder.
 """
 
 import argparse
-import csv
 import math
 import os
 import pathlib
 import re
-import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import tqdm
 from PIL import Image
 
@@ -34,36 +33,27 @@ from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import Photograph
 
 REPORT = "report.csv"
-COLUMNS = ("file", "photograph", "top", "left", "psnr_square", "psnr_whole")
 
 
 class Square(NamedTuple):
-    """The square of a photograph that changes most.
+    """The square of a photograph that changes most; a row of the report.
 
     Attributes:
-      photograph: The whole photograph.
+      file: Name of its file, independent of the location of the photograph's folder.
+      photograph: Name of the whole photograph.
       top: First row, in pixels.
       left: First column, in pixels.
-      psnr: PSNR of the restored square against the photograph, in dB; inf: no change.
+      psnr_square: PSNR of the restored square against the photograph, in dB; inf: no
+        change.
       psnr_whole: PSNR of the whole photograph, in dB.
     """
 
-    photograph: Photograph
+    file: str
+    photograph: str
     top: int
     left: int
-    psnr: float
+    psnr_square: float
     psnr_whole: float
-
-    def cut(self, array: np.ndarray, side: int) -> np.ndarray:
-        """Returns the square of an array [H, W, ...] of the photograph's size."""
-        return array[self.top : self.top + side, self.left : self.left + side]
-
-    @property
-    def file(self) -> str:
-        """Name of its file, independent of the location of the photograph's folder."""
-        path = pathlib.PurePath(self.photograph.name)
-        stem = re.sub(r"\W+", "_", path.name)[-60:]
-        return f"{stem}-{zlib.crc32('/'.join(path.parts[-3:]).encode()):08x}.png"
 
 
 def find_worst(errors: np.ndarray, side: int) -> tuple[int, int]:
@@ -71,11 +61,10 @@ def find_worst(errors: np.ndarray, side: int) -> tuple[int, int]:
 
     Args:
       errors: Errors of each pixel, [H, W], integers: sums are exact.
-      side: Side of the square, in pixels; at most the height and width.
+      side: Side of the square, in pixels; more than the height or width counts as these.
     """
     height, width = (min(side, length) for length in errors.shape)
-    sums = np.zeros((errors.shape[0] + 1, errors.shape[1] + 1), np.int64)
-    sums[1:, 1:] = errors.cumsum(0, np.int64).cumsum(1)
+    sums = np.pad(errors.cumsum(0, np.int64).cumsum(1), ((1, 0), (1, 0)))
     rows = sums[height:] - sums[:-height]
     boxes = rows[:, width:] - rows[:, :-width]
     top, left = np.unravel_index(boxes.argmax(), boxes.shape)
@@ -88,25 +77,24 @@ def psnr_of(errors: np.ndarray) -> float:
     return 10 * math.log10(255**2 / mean) if mean else math.inf
 
 
-def find_squares(
-    photographs: Iterable[Photograph],
-    restore: Callable[[np.ndarray], np.ndarray],
-    side: int,
-) -> Iterator[Square]:
-    """Yields the worst square of each photograph.
+def find_square(
+    photograph: Photograph, restore: Callable[[np.ndarray], np.ndarray], side: int
+) -> Square:
+    """Returns the worst square of a rain-free photograph.
 
     Args:
-      photographs: Rain-free photographs.
+      photograph: Rain-free photograph.
       restore: Function from uint8 [H, W, 3] to the same.
-      side: Side of the squares, in pixels.
+      side: Side of the square, in pixels.
     """
-    for photograph in photographs:
-        image = photograph.load()
-        change = restore(image).astype(np.int32) - image
-        errors = np.square(change).sum(-1)
-        top, left = find_worst(errors, side)
-        square = Square(photograph, top, left, math.inf, psnr_of(errors))
-        yield square._replace(psnr=psnr_of(square.cut(errors, side)))
+    image = photograph.load()
+    errors = np.square(restore(image).astype(np.int32) - image).sum(-1)
+    top, left = find_worst(errors, side)
+    psnr = psnr_of(errors[top : top + side, left : left + side])
+    path = pathlib.PurePath(photograph.name)
+    stem = re.sub(r"\W+", "_", path.name)[-60:]
+    file = f"{stem}-{zlib.crc32('/'.join(path.parts[-3:]).encode()):08x}.png"
+    return Square(file, photograph.name, top, left, psnr, psnr_of(errors))
 
 
 def check_replaceable(folder: pathlib.Path) -> None:
@@ -115,11 +103,9 @@ def check_replaceable(folder: pathlib.Path) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"--output {folder} is not a folder; name another.")
-    own = {REPORT}
-    report = folder / REPORT
+    own, report = {REPORT}, folder / REPORT
     if report.is_file():
-        with report.open(newline="") as file:
-            own.update(row.get("file", "") for row in csv.DictReader(file))
+        own.update(pd.read_csv(report, dtype=str).get("file", []))
     if others := sorted(set(os.listdir(folder)) - own):
         raise ValueError(
             f"--output {folder} holds {len(others)} files that this script did not "
@@ -128,26 +114,26 @@ def check_replaceable(folder: pathlib.Path) -> None:
 
 
 def write(
-    folder: pathlib.Path, squares: Sequence[Square], count: int, side: int
+    folder: pathlib.Path,
+    squares: list[Square],
+    count: int,
+    side: int,
+    photographs: dict[str, Photograph],
 ) -> None:
     """Writes `count` squares and the report of all, and replaces the folder at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
-    try:
-        made = pathlib.Path(staging, "made")
+    report = pd.DataFrame(squares)
+    report.loc[count:, "file"] = ""
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}.", dir=folder.parent
+    ) as tmp:
+        made, earlier = pathlib.Path(tmp, "made"), pathlib.Path(tmp, "earlier")
         made.mkdir()
+        report.to_csv(made / REPORT, index=False, float_format="%.2f")
         for square in squares[:count]:
-            Image.fromarray(square.cut(square.photograph.load(), side)).save(
-                made / square.file
-            )
-        with (made / REPORT).open("w", newline="") as report:
-            writer = csv.writer(report)
-            writer.writerow(COLUMNS)
-            for i, square in enumerate(squares):
-                figures = f"{square.psnr:.2f}", f"{square.psnr_whole:.2f}"
-                place = square.photograph.name, square.top, square.left
-                writer.writerow((square.file if i < count else "", *place, *figures))
-        earlier = pathlib.Path(staging, "earlier")
+            image = photographs[square.photograph].load()
+            part = image[square.top :, square.left :][:side, :side]
+            Image.fromarray(part).save(made / square.file)
         if folder.exists():
             folder.rename(earlier)
         try:
@@ -156,8 +142,6 @@ def write(
             if earlier.exists():
                 earlier.rename(folder)
             raise
-    finally:
-        shutil.rmtree(staging)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -165,44 +149,45 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    # fmt: off
     add = parser.add_argument
     add("--checkpoint", help="run or packed file; default: the shipped weights")
     add("--clean", required=True, help="source of rain-free photographs")
     add("--output", type=pathlib.Path, required=True, help="folder to write")
     add("--side", type=int, default=320, help="pixels; default: %(default)s")
-    which = parser.add_mutually_exclusive_group()
-    text = "share of photographs whose squares are written; default: %(default)s"
-    which.add_argument("--share", type=float, default=0.15, help=text)
-    text = "write all squares with a PSNR below this, in dB"
-    which.add_argument("--below", type=float, help=text)
-    arguments = parser.parse_args()
-    if arguments.side < 8:
-        parser.error(f"--side is {arguments.side}; expected 8 or more.")
-    if not 0 < arguments.share <= 1:
-        parser.error(f"--share is {arguments.share}; expected more than 0, at most 1.")
-    return arguments
+    add = parser.add_mutually_exclusive_group().add_argument
+    add("--share", type=float, default=0.15,
+        help="share of photographs whose squares are written; default: %(default)s")
+    add("--below", type=float,
+        help="write all squares with a PSNR below this, in dB")
+    # fmt: on
+    args = parser.parse_args()
+    if args.side < 8:
+        parser.error(f"--side is {args.side}; expected 8 or more.")
+    if not 0 < args.share <= 1:
+        parser.error(f"--share is {args.share}; expected more than 0, at most 1.")
+    return args
 
 
 def main() -> None:
     """Reads the flags, restores every photograph and writes the worst squares."""
-    arguments = parse_arguments()
+    args = parse_arguments()
     try:
-        check_replaceable(arguments.output)
-        photographs = source_names.open_photographs(arguments.clean, "clean")
-        restorer = ttl_jax.load(arguments.checkpoint)
-        found = find_squares(tqdm.tqdm(photographs), restorer.restore, arguments.side)
-        squares = sorted(
-            found, key=lambda square: (square.psnr, square.photograph.name)
-        )
-        count = math.ceil(arguments.share * len(squares))
-        if arguments.below is not None:
-            count = sum(square.psnr < arguments.below for square in squares)
-        write(arguments.output, squares, count, arguments.side)
+        check_replaceable(args.output)
+        photographs = source_names.open_photographs(args.clean, "clean")
+        restore = ttl_jax.load(args.checkpoint).restore
+        squares = [find_square(p, restore, args.side) for p in tqdm.tqdm(photographs)]
+        squares.sort(key=lambda square: (square.psnr_square, square.photograph))
+        count = math.ceil(args.share * len(squares))
+        if args.below is not None:
+            count = sum(square.psnr_square < args.below for square in squares)
+        by_name = {photograph.name: photograph for photograph in photographs}
+        write(args.output, squares, count, args.side, by_name)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     print(
-        f"{arguments.output}: {count} squares of {len(squares)} photographs; the worst "
-        f"{squares[0].psnr:.1f} dB"
+        f"{args.output}: {count} squares of {len(squares)} photographs; the worst "
+        f"{squares[0].psnr_square:.1f} dB"
     )
 
 

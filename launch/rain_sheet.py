@@ -13,25 +13,22 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from ttl_jax import command_line
 from ttl_jax.data.rain import renderer
 from ttl_jax.data.sources import source_names
 from ttl_jax.reports.sheets import sheets
 
 
-def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns the middle of an image, [*size, 3]; white beyond its border."""
-    window = np.full((*size, 3), 255, np.uint8)
-    height, width = (min(pair) for pair in zip(size, image.shape, strict=False))
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    row, column = (size[0] - height) // 2, (size[1] - width) // 2
-    window[row : row + height, column : column + width] = image[
-        top : top + height, left : left + width
-    ]
-    return window
+def cut(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns the middle of an image, [height, width, 3]; white beyond its border."""
+    window = Image.new("RGB", (width, height), "white")
+    place = (width - image.shape[1]) // 2, (height - image.shape[0]) // 2
+    window.paste(Image.fromarray(image), place)
+    return np.asarray(window)
 
 
 def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -43,21 +40,23 @@ def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
     return panels | {f"{intensity}, added": renderer.add(clean, parameters, rng)}
 
 
-def draw_rows(arguments: argparse.Namespace) -> Iterator[sheets.SheetRow]:
+def draw_rows(args: argparse.Namespace) -> Iterator[sheets.SheetRow]:
     """Yields the rows of the sheet."""
-    rng = np.random.default_rng(arguments.seed)
-    photographs: Any = source_names.open_photographs(arguments.clean, "clean")
-    clean = rng.permutation(photographs)
-    rainy = []
-    if arguments.rainy:
-        photographs = source_names.open_photographs(arguments.rainy, "rainy")
-        rainy = rng.permutation(photographs)
-    for i, photograph in enumerate(clean[: arguments.rows]):
+    rng = np.random.default_rng(args.seed)
+    clean = source_names.open_photographs(args.clean, "clean")
+    rng.shuffle(clean)
+    rainy = source_names.open_photographs(args.rainy, "rainy") if args.rainy else []
+    rng.shuffle(rainy)
+    for i, photograph in enumerate(clean[: args.rows]):
         panels = rain_on(photograph.load(), rng)
-        if len(rainy):
+        if rainy:
             panels["rainy"] = rainy[i % len(rainy)].load()
-        size = arguments.height, arguments.width
-        yield sheets.SheetRow({k: cut(panel, size) for k, panel in panels.items()})
+        yield sheets.SheetRow(
+            {
+                name: cut(panel, args.height, args.width)
+                for name, panel in panels.items()
+            }
+        )
 
 
 def main() -> None:
@@ -65,29 +64,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    positive = command_line.count(1)
+    # fmt: off
     add = parser.add_argument
     add("--clean", default="sample", help="source of photographs; default: %(default)s")
     add("--rainy", help="source of photographs of real rain; default: none")
     add("--output", type=pathlib.Path, required=True, help="PNG or PDF to write")
-    add("--rows", type=int, default=6, help="default: %(default)s")
-    add("--width", type=int, default=320, help="width of a panel; default: %(default)s")
-    add(
-        "--height",
-        type=int,
-        default=240,
-        help="height of a panel; default: %(default)s",
-    )
+    add("--rows", type=positive, default=6, help="default: %(default)s")
+    add("--width", type=positive, default=320, help="pixels of a panel; default: %(default)s")
+    add("--height", type=positive, default=240,
+        help="pixels of a panel; default: %(default)s")
     add("--seed", type=int, default=0, help="default: %(default)s")
-    arguments = parser.parse_args()
-    for name in ("rows", "width", "height"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name} is {getattr(arguments, name)}; expected 1 or more.")
+    # fmt: on
+    args = parser.parse_args()
     try:
-        rows = list(draw_rows(arguments))
-        sheets.write_sheet(arguments.output, rows)
+        rows = list(draw_rows(args))
+        sheets.write_sheet(args.output, rows)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    print(f"{arguments.output}: {len(rows)} rows of {len(rows[0].panels)}")
+    print(f"{args.output}: {len(rows)} rows of {len(rows[0].panels)}")
 
 
 if __name__ == "__main__":

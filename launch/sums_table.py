@@ -65,16 +65,13 @@ def make_cells(scores: pd.DataFrame, method: str, columns) -> dict[str, str]:
 
 def make_table(checkpoints, args: argparse.Namespace) -> pd.DataFrame:
     """Scores the sets and returns a row of texts for each of the weights."""
-    pairs = evaluation.score(checkpoints, args.pairs, output=args.output / "pairs")
-    clean, rainy = (
-        evaluation.score(
-            checkpoints, source, output=args.output / name, agreement=agree
-        )
-        for name, source, agree in (
-            ("clean", f"clean=identity:{args.clean}", False),
-            ("rainy", f"rainy={args.rainy}", True),
-        )
-    )
+
+    def score(name, sets, **options):
+        return evaluation.score(checkpoints, sets, output=args.output / name, **options)
+
+    pairs = score("pairs", args.pairs)
+    clean = score("clean", f"clean=identity:{args.clean}")
+    rainy = score("rainy", f"rainy={args.rainy}", agreement=True)
     rows = []
     for name, path in checkpoints:
         gains = {
@@ -95,21 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    # fmt: off
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        action="append",
-        required=True,
-        type=command_line.named("NAME=DIR"),
-        metavar="NAME=DIR",
-        help="weights to compare; repeat for more",
-    )
-    add(
-        "--pairs", nargs="+", required=True, metavar="NAME=SOURCE", help="sets of pairs"
-    )
+    add("--checkpoint", action="append", required=True, metavar="NAME=DIR",
+        type=command_line.named("NAME=DIR"), help="weights to compare; repeat for more")
+    add("--pairs", nargs="+", required=True, metavar="NAME=SOURCE", help="sets of pairs")
     add("--clean", required=True, metavar="SOURCE", help="rain-free photographs")
     add("--rainy", required=True, metavar="SOURCE", help="large rainy photographs")
     add("--output", required=True, type=pathlib.Path, metavar="DIR")
+    # fmt: on
     args = parser.parse_args()
     text = markdown.table(make_table(args.checkpoint, args)) + "\n"
     atomic_files.write_bytes(args.output / "sums.md", text.encode())

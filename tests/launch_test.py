@@ -204,4 +204,4 @@ def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
     assert suffix.returncode == 1 and "s.xyz: a sheet's suffix must be" in suffix.stderr
     assert suffix.stderr.count("\n") == 1
     none = run_rain_sheet("--rows", "0", "--output", "s.png")
-    assert none.returncode == 2 and "--rows is 0; expected 1 or more" in none.stderr
+    assert none.returncode == 2 and "--rows: expected a number from 1" in none.stderr

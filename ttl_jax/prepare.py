@@ -45,63 +45,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
       process with status 2 and a line that says what to do.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["audit"]:
-        return _audit(arguments[1:])
-    parser = command_line.make_parser("prepare", __doc__)
-    _add_set_arguments(parser)
-    _add_protocol_arguments(parser)
-    args = parser.parse_args(arguments)
-    if args.protocol:
-        if args.what or args.source or args.data_dir:
-            parser.error(
-                "--protocol goes without SET, --source and --data_dir; it draws from "
-                "prepared sets in $TTL_JAX_DATA_DIR, or from sources named by --set"
-            )
-        return _draw(parser, args)
-    if args.list:
-        from ttl_jax.data.sets import published_sets as sets
-
-        _print(sets.tabulate() if args.markdown else sets.describe())
-        return 0
-    if not args.what or not args.source:
-        parser.error("name a set and its --source, a --protocol, audit, or --list")
-    return _prepare(parser, args)
-
-
-def _prepare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    """Makes the records of a set."""
-    # Imported once the flags are read: --help is quick.
-    from ttl_jax.data.sets import preparation
-    from ttl_jax.data.sources import records
-
-    data_dir = args.data_dir or records.default_data_dir()
+    is_audit = arguments[:1] == ["audit"]
+    parser = _make_audit_parser() if is_audit else _make_parser()
+    args = parser.parse_args(arguments[is_audit:])
     try:
-        plan = _make_plan(args)
-        prepared = preparation.prepare(
-            plan, user_paths.expand(data_dir), overwrite=args.overwrite
-        )
+        if is_audit:
+            _audit(args)
+        elif args.protocol:
+            if args.what or args.source or args.data_dir:
+                raise ValueError(
+                    "--protocol goes without SET, --source and --data_dir; it draws from "
+                    "prepared sets in $TTL_JAX_DATA_DIR, or from sources named by --set"
+                )
+            _draw(args)
+        elif args.list:
+            from ttl_jax.data.sets import published_sets as sets
+
+            _print(sets.tabulate() if args.markdown else sets.describe())
+        elif not args.what or not args.source:
+            raise ValueError(
+                "name a set and its --source, a --protocol, audit, or --list"
+            )
+        else:
+            _prepare(args)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         parser.exit(130, "Interrupted; nothing is left half-made.\n")
-    if prepared.is_new:
-        print(prepared.summary)
-        print(f"Prepared {plan.name} in {prepared.folder}; see report.md there.")
-    else:
-        print(f"{plan.name} is already prepared in {prepared.folder}.")
-    print(f"Its sources: {', '.join(prepared.sources)}")
-    if data_dir != records.default_data_dir():
-        print(f"They are found with TTL_JAX_DATA_DIR={data_dir}")
     return 0
 
 
-def _make_plan(args: argparse.Namespace):
-    """The plan of the set that the flags describe.
+def _make_parser() -> argparse.ArgumentParser:
+    parser = command_line.make_parser("prepare", __doc__)
+    # fmt: off
+    add = parser.add_argument_group("what to prepare").add_argument
+    add("what", nargs="?", metavar="SET",
+        help="a published set (see --list); pairs or photos for folders of your own; "
+        "or rendered for rain on photographs of your own")
+    add("--source", metavar="DIR",
+        help="folder of the set as it is distributed, unpacked; for rendered a source "
+        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN")
+    add("--name", help="name of a set of your own, such as my_rain")
+    add("--variants", type=int, metavar="N",
+        help="for rendered: number of renderings of each photograph (default: 1)")
+    add("--list", action="store_true",
+        help="print the paper, size, terms, origin and folders of each published set")
+    add("--markdown", action="store_true", help="with --list: as a table in Markdown")
+    add = parser.add_argument_group("how").add_argument
+    add("--rainy_half", choices=["left", "right"],
+        help="half of side-by-side files with rain, if not the published one")
+    add("--trust_sides", action="store_true",
+        help="accept pairs whose pixels contradict which side is rainy")
+    add = parser.add_argument_group("where to").add_argument
+    add("--data_dir", type=pathlib.Path, metavar="DIR",
+        help="folder of all prepared sets (default: $TTL_JAX_DATA_DIR, or "
+        "~/.cache/ttl_jax/data)")
+    add("--overwrite", action="store_true", help="replace a set that is there already")
+    add = parser.add_argument_group("protocols").add_argument
+    add("--protocol", metavar="NAME",
+        help="draw test1 (test1_mspfn, test1_orig), test2, test3, realclear, pairs6000, "
+        "realrain_train or realrain_test")
+    add("--print", action="store_true", help="print the list")
+    add("--output", metavar="FILE", help="write the list to a file")
+    add("--seed", type=int, default=0,
+        help="seed of a protocol, or of rendered rain (default: %(default)s)")
+    add("--set", action="append", default=[], metavar="SET=SOURCE",
+        type=command_line.named("SET=SOURCE"),
+        help="take a set from another source, such as rain1200/test=folder:PATH; may be "
+        "repeated")
+    # fmt: on
+    return parser
 
-    Raises:
-      ValueError: If the set is unknown or cannot be made, or a flag does not fit it.
-    """
+
+def _prepare(args: argparse.Namespace) -> None:
+    """Makes the records of a set."""
+    # Imported once the flags are read: --help is quick.
     from ttl_jax.data.sets import preparation, raw_preparation, rendered_preparation
+    from ttl_jax.data.sources import records
 
     if args.what == preparation.RENDERED:
         if args.rainy_half or args.trust_sides:
@@ -110,62 +130,32 @@ def _make_plan(args: argparse.Namespace):
                 "ones need neither."
             )
         num_variants = 1 if args.variants is None else args.variants
-        return rendered_preparation.make_plan(
+        plan = rendered_preparation.make_plan(
             args.name, args.source, num_variants, args.seed
         )
-    if args.variants is not None:
-        raise ValueError(
-            f"--variants is for rendered sets; {args.what} is taken as it is."
-        )
-    raw_set = raw_preparation.find_set(args.what, args.name, args.rainy_half)
-    root = user_paths.expand(args.source)
-    return raw_preparation.make_plan(raw_set, root, trust_sides=args.trust_sides)
+    else:
+        if args.variants is not None:
+            raise ValueError(
+                f"--variants is for rendered sets; {args.what} is taken as it is."
+            )
+        raw_set = raw_preparation.find_set(args.what, args.name, args.rainy_half)
+        root = user_paths.expand(args.source)
+        plan = raw_preparation.make_plan(raw_set, root, trust_sides=args.trust_sides)
+    data_dir = args.data_dir or records.default_data_dir()
+    prepared = preparation.prepare(
+        plan, user_paths.expand(data_dir), overwrite=args.overwrite
+    )
+    if prepared.is_new:
+        print(prepared.summary)
+        print(f"Prepared {plan.name} in {prepared.folder}; see report.md there.")
+    else:
+        print(f"{plan.name} is already prepared in {prepared.folder}.")
+    print(f"Its sources: {', '.join(prepared.sources)}")
+    if data_dir != records.default_data_dir():
+        print(f"They are found with TTL_JAX_DATA_DIR={data_dir}")
 
 
-def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `_prepare`."""
-    add = parser.add_argument_group("what to prepare").add_argument
-    add("what", nargs="?", metavar="SET",
-        help="a published set (see --list); pairs or photos for folders of your own; "
-        "or rendered for rain on photographs of your own")  # fmt: skip
-    add("--source", metavar="DIR",
-        help="folder of the set as it is distributed, unpacked; for rendered a source "
-        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN")  # fmt: skip
-    add("--name", help="name of a set of your own, such as my_rain")
-    add("--variants", type=int, metavar="N",
-        help="for rendered: number of renderings of each photograph (default: 1)")  # fmt: skip
-    add("--list", action="store_true",
-        help="print the paper, size, terms, origin and folders of each published set")  # fmt: skip
-    add("--markdown", action="store_true", help="with --list: as a table in Markdown")
-    add = parser.add_argument_group("how").add_argument
-    add("--rainy_half", choices=["left", "right"],
-        help="half of side-by-side files with rain, if not the published one")  # fmt: skip
-    add("--trust_sides", action="store_true",
-        help="accept pairs whose pixels contradict which side is rainy")  # fmt: skip
-    add = parser.add_argument_group("where to").add_argument
-    add("--data_dir", type=pathlib.Path, metavar="DIR",
-        help="folder of all prepared sets (default: $TTL_JAX_DATA_DIR, or "
-        "~/.cache/ttl_jax/data)")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace a set that is there already")
-
-
-def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `_draw`."""
-    add = parser.add_argument_group("protocols").add_argument
-    add("--protocol", metavar="NAME",
-        help="draw test1 (test1_mspfn, test1_orig), test2, test3, realclear, pairs6000, "
-        "realrain_train or realrain_test")  # fmt: skip
-    add("--print", action="store_true", help="print the list")
-    add("--output", metavar="FILE", help="write the list to a file")
-    add("--seed", type=int, default=0,
-        help="seed of a protocol, or of rendered rain (default: %(default)s)")  # fmt: skip
-    add("--set", action="append", default=[], metavar="SET=SOURCE",
-        type=command_line.named("SET=SOURCE"),
-        help="take a set from another source, such as rain1200/test=folder:PATH; may be "
-        "repeated")  # fmt: skip
-
-
-def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+def _draw(args: argparse.Namespace) -> None:
     """Draws a protocol; prints and writes its list as the flags say."""
     from ttl_jax import atomic_files
     from ttl_jax.data.sets import protocols
@@ -174,45 +164,41 @@ def _draw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     given: dict[str, list[str]] = {}
     for key, source in args.set:
         given.setdefault(key, []).append(source)
-    try:
-        if args.output:  # drawing may take long
-            pathlib.Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-        comments, sections = protocols.select(args.protocol, args.seed, given)
-        text = selections.to_text(comments, sections)
-        if args.output:
-            atomic_files.write_bytes(pathlib.Path(args.output), text.encode())
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    if args.output:  # drawing may take long
+        pathlib.Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    comments, sections = protocols.select(args.protocol, args.seed, given)
+    text = selections.to_text(comments, sections)
+    if args.output:
+        atomic_files.write_bytes(pathlib.Path(args.output), text.encode())
     _print(text if args.print else "\n".join(comments))
     if args.output:
         print(f"Written to {args.output}; use it as selection:{args.output}")
-    return 0
 
 
-def _audit(arguments: Sequence[str]) -> int:
-    """Compares sources and writes the report."""
+def _make_audit_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser(
         "prepare",
         "Finds photographs that show the same picture, within and between sources.",
     )
+    # fmt: off
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="photographs, or pairs")
     add("--against", nargs="+", default=[], metavar="SOURCE",
         help="sources that are tested on; photographs that show one of their pictures "
-        "are listed in exclude.txt")  # fmt: skip
+        "are listed in exclude.txt")
     add("--output", default="audit", metavar="DIR",
-        help="folder for the report (default: %(default)s)")  # fmt: skip
-    args = parser.parse_args(arguments)
-    from ttl_jax.data.sets import audit as audit_lib
+        help="folder for the report (default: %(default)s)")
+    # fmt: on
+    return parser
+
+
+def _audit(args: argparse.Namespace) -> None:
+    """Compares sources and writes the report."""
+    from ttl_jax.data.sets import audit
     from ttl_jax.reports import duplicates
 
-    try:
-        found = audit_lib.run(args.sources, args.against)
-        print(duplicates.write_report(args.output, found))
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    print(duplicates.write_report(args.output, audit.run(args.sources, args.against)))
     print(f"See {args.output}/{duplicates.REPORT}.")
-    return 0
 
 
 def _print(text: str) -> None:

@@ -218,7 +218,7 @@ def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
 UNREADABLE = """
 import dataclasses, runpy
 from ttl_jax.data.files.decoding import ImageError
-from ttl_jax.data.loading.training_data import TrainingData
+from ttl_jax.data.loading.batches import TrainingData
 make_rows, made = TrainingData._make_rows, []
 def fail(*arguments):
     raise ImageError("a.png", "is gone")

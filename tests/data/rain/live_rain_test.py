@@ -75,9 +75,7 @@ def test_live_rain_of_unknown_sources_is_refused(source, fault):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_live_rain_has_pairs_alone(role):
-    with pytest.raises(
-        ValueError, match=f"renders pairs.*; as {role} photographs name"
-    ):
+    with pytest.raises(ValueError, match=f"makes pairs.*; as {role} photographs name"):
         source_names.open_photographs("rain:sample/test", role)
 
 

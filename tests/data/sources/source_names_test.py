@@ -313,7 +313,7 @@ def test_identity_pairs_each_photograph_with_itself(make):
     for pair in pairs:
         rainy, clean = pair.load()
         np.testing.assert_array_equal(rainy, clean)
-    with pytest.raises(ValueError, match="as rainy photographs name folder:"):
+    with pytest.raises(ValueError, match="as rainy photographs name others"):
         source_names.open_photographs(f"identity:folder:{pictures}", "rainy")
     assert bases(f"identity:folder:{pictures}") == [f"folder:{pictures}"]
 

@@ -1,6 +1,7 @@
-"""Sizes of crops by step, from a config."""
+"""Sizes of crops by step, from a config; a ValueError if they are invalid."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class CropSizes:
     mix: tuple[tuple[int, float], ...]
 
     def at(self, step: int, seed: int) -> int:
-        """The side of a step's crops, a pure function of the seed and the step."""
+        """Returns the side of a step's crops, a pure function of the seed and the step."""
         if not self.mix:
             return [side for first_step, side in self.phases if first_step <= step][-1]
         sides, shares = zip(*self.mix)
@@ -31,13 +32,24 @@ class CropSizes:
 
 
 def find_crop_sizes(config) -> CropSizes:
-    """The sizes that `crop_size`, `crop_sizes`, `crop_mix` and `crop_margin` describe.
-
-    Raises:
-      ValueError: If they are malformed, contradict each other or are too small.
-    """
-    phases, mix = _find_phases(config), _find_mix(config)
-    if config.crop_mix and config.crop_sizes:
+    """Returns the sizes of `crop_size`, `crop_sizes`, `crop_mix` and `crop_margin`."""
+    mix, phases = config.crop_mix, config.crop_sizes or ((0, config.crop_size),)
+    if not _are_pairs(mix, lambda side, share: isinstance(side, int) and share > 0):
+        raise ValueError(
+            f"config.crop_mix={mix} must be pairs of a size in pixels and a positive "
+            "share of the steps, for example ((96, 0.7), (192, 0.3))."
+        )
+    if not _are_pairs(phases, lambda *pair: all(isinstance(n, int) for n in pair)):
+        raise ValueError(
+            f"config.crop_sizes={phases} must be pairs of a first step and a size, both "
+            "whole numbers, for example ((0, 64), (1000, 128))."
+        )
+    first_steps = [first_step for first_step, _ in phases]
+    if first_steps[0] != 0 or sorted(set(first_steps)) != first_steps:
+        raise ValueError(
+            f"config.crop_sizes={phases} must start at step 0 and go on with later ones."
+        )
+    if mix and config.crop_sizes:
         raise ValueError(
             "config.crop_mix and config.crop_sizes both give the sizes of the crops; "
             "leave one of them empty."
@@ -57,39 +69,12 @@ def find_crop_sizes(config) -> CropSizes:
 
 
 def find_margin(config) -> int:
-    """Pixels around each crop that some stages need and cut off again."""
+    """Returns the pixels around each crop that some stages need and cut off again."""
     return config.crop_margin if "crop_margin" in config else 0
 
 
-def _find_mix(config) -> tuple[tuple[int, float], ...]:
-    """Pairs of a size of crops and the share of the steps that train on them."""
-    mix = config.crop_mix
+def _are_pairs(values, is_valid: Callable[..., bool]) -> bool:
     try:
-        are_valid = all(isinstance(side, int) and share > 0 for side, share in mix)
-    except (TypeError, ValueError):
-        are_valid = False
-    if not are_valid:
-        raise ValueError(
-            f"config.crop_mix={mix} must be pairs of a size in pixels and a positive "
-            "share of the steps, for example ((96, 0.7), (192, 0.3))."
-        )
-    return tuple((side, share) for side, share in mix)
-
-
-def _find_phases(config) -> tuple[tuple[int, int], ...]:
-    """Pairs of the first step and the size of the crops from then on."""
-    sizes = config.crop_sizes or ((0, config.crop_size),)
-    try:
-        first_steps, pixels = zip(*sizes, strict=True)
-        if not all(isinstance(number, int) for number in first_steps + pixels):
-            raise TypeError
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"config.crop_sizes={sizes} must be pairs of a first step and a size, whole "
-            "numbers both, for example ((0, 64), (1000, 128))."
-        ) from error
-    if first_steps[0] != 0 or sorted(set(first_steps)) != list(first_steps):
-        raise ValueError(
-            f"config.crop_sizes={sizes} must start at step 0 and go on with later ones."
-        )
-    return tuple(sizes)
+        return all(len(pair) == 2 and is_valid(*pair) for pair in values)
+    except TypeError:
+        return False

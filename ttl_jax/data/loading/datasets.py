@@ -1,6 +1,6 @@
 """Grain datasets of the five kinds, element by element.
 
-An element gives one row of a batch, or two; as a dict of arrays with the rows leading:
+An element gives one row of a batch, or two, as a dict of arrays with the rows leading:
   couples   image uint8 [2, S, S, 3] and label float32 [2]: a rainy (1) and a rain-free
             (0) photograph, of different scenes
   clean     image uint8 [1, S, S, 3]: a rain-free photograph
@@ -15,9 +15,8 @@ Note: the paper does not say how photographs reach the recognition task. A netwo
 recognize rain by any other difference between the two collections: size, sharpness after
 scaling, padding of photographs smaller than the crop, traces of JPEG. So each rainy
 photograph is drawn together with a rain-free one, and both are scaled to one side,
-cropped, padded and re-encoded alike (`transforms.equalize`): all these have the same
-distribution in both classes. What the files had before cannot be undone: a photograph
-that is scaled less keeps more of its own noise and blur.
+cropped, padded and re-encoded alike (`transforms.equalize`). Traces of the files remain:
+a photograph that is scaled less keeps more of its own noise and blur.
 """
 
 import bisect
@@ -66,7 +65,7 @@ class Kind:
     make_rows: Callable[[Any, int, transforms.View], Rows]
 
     def names_of(self, element: Any) -> list[str]:
-        """The name of each row of an element."""
+        """Returns the name of each row of an element."""
         if self.rows_per_element == 1:
             return [element.name]
         return [element.rainy.name, element.clean.name]
@@ -75,18 +74,18 @@ class Kind:
 def make_photograph_rows(
     photograph: Photograph, size: int, view: transforms.View
 ) -> Rows:
-    """One row of the kinds clean and rainy."""
+    """Returns a row of the kinds clean and rainy."""
     return {"image": view.crop(photograph.load(), size)[None]}
 
 
 def make_pair_rows(pair: Pair, size: int, view: transforms.View) -> Rows:
-    """One row of the kind pairs: the same window of both sides."""
+    """Returns a row of the kind pairs: the same window of both sides."""
     rainy, clean = pair.crop(size, view)
     return {"rainy": rainy[None], "clean": clean[None]}
 
 
 def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
-    """Two rows of the kind couples, the rainy one first."""
+    """Returns two rows of the kind couples, the rainy one first."""
     loaded = couple.rainy.load(), couple.clean.load()
     shapes = [image.shape[:2] for image in loaded]
     side = transforms.couple_side(*shapes, size=size, scale=view.scale)
@@ -95,12 +94,11 @@ def make_couple_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
 
 
 def make_unpaired_rows(couple: Couple, size: int, view: transforms.View) -> Rows:
-    """One row of the kind unpaired."""
-    rainy, clean = (
-        view.crop(photograph.load(), size)[None]
-        for photograph in (couple.rainy, couple.clean)
-    )
-    return {"rainy": rainy, "clean": clean}
+    """Returns a row of the kind unpaired."""
+    return {
+        "rainy": view.crop(couple.rainy.load(), size)[None],
+        "clean": view.crop(couple.clean.load(), size)[None],
+    }
 
 
 KINDS = {
@@ -113,7 +111,7 @@ KINDS = {
 
 
 def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
-    """Elements in the order in which they are trained on, without end.
+    """Returns the elements in the order in which they are trained on, without end.
 
     Args:
       listings: Listings by field of the kind. Two are shuffled independently, so that
@@ -121,7 +119,7 @@ def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
       seed: Seed of the run.
     """
     orders = [
-        grain.MapDataset.source(_make_order(listing, seed))
+        grain.MapDataset.range(sys.maxsize).map(_make_order(listing, seed))
         for listing in listings.values()
     ]
     if len(orders) == 1:
@@ -129,59 +127,56 @@ def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
     return grain.experimental.ZipMapDataset(orders).map(lambda sides: Couple(*sides))
 
 
-def _make_order(listing: Listing, seed: int) -> Sequence:
+def _make_order(listing: Listing, seed: int) -> Callable[[int], Any]:
+    """The function from an index to an item."""
     purpose = f"order of {listing.field}"
     if not listing.weights:
-        return _Epochs(list(listing), fold(seed, purpose))
-    parts = [
-        _Epochs(items, fold(seed, f"{purpose}, source {i}"))
+        return functools.partial(_draw, list(listing), fold(seed, purpose))
+    draws = [
+        functools.partial(_draw, items, fold(seed, f"{purpose}, source {i}"))
         for i, items in enumerate(listing.by_source.values())
     ]
-    return _Mixture(parts, listing.weights, fold(seed, f"{purpose}, mixture"))
+    ends = itertools.accumulate(listing.weights, initial=0)
+    bounds = [int(_ROUND * end / sum(listing.weights) + 0.5) for end in ends]
+    return functools.partial(
+        _draw_by_weight, draws, bounds, fold(seed, f"{purpose}, mixture")
+    )
 
 
-class _Endless(Sequence):
-    def __len__(self) -> int:
-        return sys.maxsize
-
-
-class _Epochs(_Endless):
-    """Items again and again, each time in another random order.
+def _draw(items: Sequence, seed: int, index: int):
+    """Items again and again, each epoch in another random order.
 
     Grain's own `shuffle().repeat()` finds an index by trial among at least 65,536: 5 ms
     for each element of a listing of six, more than everything else together.
     """
-
-    def __init__(self, items: Sequence, seed: int):
-        self._items, self._seed = items, seed
-
-    def __getitem__(self, index: int):
-        epoch, place = divmod(index, len(self._items))
-        return self._items[_permutation(len(self._items), self._seed, epoch)[place]]
+    epoch, place = divmod(index, len(items))
+    return items[_permutation(len(items), seed, epoch)[place]]
 
 
-class _Mixture(_Endless):
-    """Elements of several endless sequences, by weight.
+_ROUND = 10_000  # elements
 
-    Each round of elements, in random order, holds each sequence by its share of the
-    weights, to the next whole number; each sequence continues without a gap. Grain's own
+
+def _draw_by_weight(
+    draws: Sequence[Callable[[int], Any]], bounds: Sequence[int], seed: int, index: int
+):
+    """Items of several sources, by weight.
+
+    Each round of elements, in random order, holds each source by its share of the
+    weights, to the next whole number; each source continues without a gap. Grain's own
     `mix` alternates in a fixed rhythm: in two listings drawn together, as for couples,
     sources would meet the same others forever.
+
+    Args:
+      draws: Functions from an index to an item, one of each source.
+      bounds: Bounds of the places of each source in a round before it is shuffled.
+      seed: Seed of the rounds.
+      index: Index of the element.
     """
-
-    _ROUND = 10_000  # elements
-
-    def __init__(self, parts: Sequence[Sequence], weights: Sequence[float], seed: int):
-        self._parts, self._seed = parts, seed
-        ends = itertools.accumulate(weights, initial=0)
-        self._bounds = [int(self._ROUND * end / sum(weights) + 0.5) for end in ends]
-
-    def __getitem__(self, index: int):
-        rounds, place = divmod(index, self._ROUND)
-        slot = int(_permutation(self._ROUND, self._seed, rounds)[place])
-        part = bisect.bisect_right(self._bounds, slot) - 1
-        start, end = self._bounds[part : part + 2]
-        return self._parts[part][rounds * (end - start) + slot - start]
+    rounds, place = divmod(index, _ROUND)
+    slot = int(_permutation(_ROUND, seed, rounds)[place])
+    source = bisect.bisect_right(bounds, slot) - 1
+    start, end = bounds[source : source + 2]
+    return draws[source](rounds * (end - start) + slot - start)
 
 
 # Threads work on batches of neighbouring epochs: few per listing.
@@ -193,7 +188,7 @@ def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
 def match_couples(
     rainy: Sequence[Photograph], clean: Sequence[Photograph]
 ) -> list[Couple]:
-    """Couples for evaluation: every photograph at least once, the fewer ones again."""
+    """Returns couples that show every photograph; the fewer ones come again."""
     return [
         Couple(rainy[i % len(rainy)], clean[i % len(clean)])
         for i in range(max(len(rainy), len(clean)))
@@ -201,15 +196,12 @@ def match_couples(
 
 
 def concatenate_rows(elements: Sequence[Rows]) -> Rows:
-    """A batch of the rows of all elements."""
-    return {
-        name: np.concatenate([element[name] for element in elements])
-        for name in elements[0]
-    }
+    """Returns a batch of the rows of all elements."""
+    return {name: np.concatenate([e[name] for e in elements]) for name in elements[0]}
 
 
 def fold(seed: int, purpose: str) -> int:
-    """A seed of 32 bits for one purpose, unrelated to that of others.
+    """Returns a seed of 32 bits for one purpose, unrelated to the seeds of others.
 
     Grain's own seeds depend on the place of a step in the pipeline, so that adding a step
     would change the data of old seeds.

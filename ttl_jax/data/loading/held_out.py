@@ -1,6 +1,7 @@
 """Held-out data: sets for testing only, and sets that must not choose the best step.
 
 Sources and photographs are compared by name; `ttl_jax.prepare audit` compares pixels.
+A check that fails raises a ValueError.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,9 +24,6 @@ def check_trained_on(field: str, names: Iterable[str]) -> None:
     Args:
       field: Field of the config: "rainy", "clean" or "pairs".
       names: Names of the sources.
-
-    Raises:
-      ValueError: If one does.
     """
     for name in names:
         for base in source_names.parse(name).bases():
@@ -33,33 +31,29 @@ def check_trained_on(field: str, names: Iterable[str]) -> None:
                 raise ValueError(
                     f"config.{field}: {name!r} holds {base.name}, but the set "
                     f"{base.set_name} is for testing only. To train on it all the same, "
-                    "and claim no transfer to it, prepare its folders as pairs --name of "
-                    "your own."
+                    "and claim no transfer to it, prepare its folders as pairs with a "
+                    "--name of your own."
                 )
 
 
 def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -> None:
-    """Checks that evaluation sets share no photograph with training or a published test.
-
-    Raises:
-      ValueError: If they do.
-    """
+    """Checks that evaluation sets share no photograph with training or a published test."""
+    trained = {key for listing in training for key in listing.file_names()}
     for listing in evaluation:
+        field = f"config.eval_{listing.field}"
         for name in listing.by_source:
             for base in source_names.parse(name).bases():
                 if base.set_name in SETS and not base.split.startswith(_NO_TEST):
                     raise ValueError(
-                        f"config.eval_{listing.field}: {name!r} holds test images of a "
-                        f"published set, {base.name}; a best step that they choose "
-                        "(config.best_metric) is chosen on the test set. Name a part of "
-                        "a training split, or photographs of your own."
+                        f"{field}: {name!r} holds test images of a published set, "
+                        f"{base.name}; a best step that they choose (config.best_metric) "
+                        "is chosen on the test set. Name a part of a training split, or "
+                        "photographs of your own."
                     )
-    trained = {key for listing in training for key in listing.file_names()}
-    for listing in evaluation:
         shared = [n for key, n in listing.file_names().items() if key in trained]
         if shared:
             raise ValueError(
-                f"config.eval_{listing.field}: {len(shared)} photographs are trained on "
-                "too, so they must not choose the best step (config.best_metric): "
+                f"{field}: {len(shared)} photographs are trained on too, so they must "
+                f"not choose the best step (config.best_metric): "
                 f"{images.name_some(shared)}. Hold them out."
             )

@@ -32,7 +32,7 @@ class ImageCache:
         return ImageCache, (self._limit,)
 
     def attach(self, item: Item) -> Item:
-        """The same photograph or pair with its files read through the cache.
+        """Returns the same photograph or pair with its files read through the cache.
 
         Images without a file are not cached: embedded photographs are in memory anyway,
         and rendered ones differ each time.

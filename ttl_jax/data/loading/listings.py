@@ -2,6 +2,7 @@
 
 A field is "rainy", "clean" or "pairs". Beside its sources a config may name their weights
 (`config.pairs_weights`) and text files of photographs to leave out (`config.exclude`).
+Functions raise a ValueError that names the field at fault, or as `source_names` does.
 """
 
 import dataclasses
@@ -46,27 +47,26 @@ class Listing:
         return itertools.chain(*self.by_source.values())
 
     def file_names(self) -> dict[str, str]:
-        """Names of all photographs, by what identifies each.
+        """Returns the names of all photographs, by the absolute path of each.
 
         They include both sides of pairs, the pairs that live rain takes its streaks
         from, and the photographs below drawings.
         """
         streaks = [pair for rain in _rains(self) for pair in rain.pairs]
-        return {
-            _key(origin.name): origin.name
-            for item in [*self, *streaks]
-            for origin in item.origins
-        }
+        items = [*self, *streaks]
+        return {_key(o.name): o.name for item in items for o in item.origins}
 
     def describe(self) -> list[str]:
-        """A line per file; with weights, also a line before each source."""
+        """Returns a line per file; with weights, also a line before each source."""
         lines = []
         for i, (source, items) in enumerate(self.by_source.items()):
             if self.weights:
                 lines.append(f"{self.field} {source} share {self.weights[i]:.6g}")
-            lines += [f"{self.field} {file}" for file in _describe(items)]
-            for rain in _rains(items):
-                lines += [f"streaks {file}" for file in _describe(rain.pairs)]
+            lines += [
+                f"{self.field} {line}" for item in items for line in item.describe()
+            ]
+            streaks = [pair for rain in _rains(items) for pair in rain.pairs]
+            lines += [f"streaks {line}" for pair in streaks for line in pair.describe()]
         return lines
 
     def draw(self, count: int, seed: int) -> "Listing":
@@ -76,38 +76,38 @@ class Listing:
           ValueError: If there are fewer items, or a source with a weight loses all; or
             if rain is rendered, which makes new pairs without end.
         """
+        setting = f"config.num_{self.field}={count}"
         if rendered := [s for s, items in self.by_source.items() if _rains(items)]:
             raise ValueError(
-                f"config.num_{self.field}={count} cannot limit {', '.join(rendered)}, "
-                "which renders new pairs without end; leave that out, or set the number "
-                "to 0."
+                f"{setting} cannot limit {', '.join(rendered)}, which renders new pairs "
+                "without end; leave that out, or set the number to 0."
             )
         if count > len(self):
             raise ValueError(
-                f"config.num_{self.field}={count}, but there are {len(self)} in "
-                f"{', '.join(self.by_source)}."
+                f"{setting}, but there are {len(self)} in {', '.join(self.by_source)}."
             )
         order = np.random.default_rng(seed).permutation(len(self))
         drawn = set(order[:count].tolist())
         numbers = itertools.count()
-        by_source = {
-            source: [item for item in items if next(numbers) in drawn]
-            for source, items in self.by_source.items()
-        }
-        if self.weights and not all(by_source.values()):
+        kept = self._map(lambda items: [i for i in items if next(numbers) in drawn])
+        if self.weights and not all(kept.by_source.values()):
             raise ValueError(
-                f"config.num_{self.field}={count} leaves a source with a weight without "
-                "any; raise it, or take out the weights."
+                f"{setting} leaves a source with a weight without any; raise it, or take "
+                "out the weights."
             )
-        return dataclasses.replace(self, by_source=by_source)
+        return kept
 
     def adapt(self, function: Callable[[Items], Items]) -> "Listing":
-        """The listing of `function(items)` of each source, and of the pairs of its rain."""
+        """Applies `function` to the items of each source and to the pairs of its rain."""
         # All pairs of a source share one rain, before and after.
         adapt_rain = functools.cache(lambda rain: rain.adapt(function))
+        return self._map(
+            lambda items: [item.map_rains(adapt_rain) for item in function(items)]
+        )
+
+    def _map(self, function: Callable[[Items], Items]) -> "Listing":
         by_source = {
-            source: [item.map_rains(adapt_rain) for item in function(items)]
-            for source, items in self.by_source.items()
+            source: function(items) for source, items in self.by_source.items()
         }
         return dataclasses.replace(self, by_source=by_source)
 
@@ -126,9 +126,6 @@ def open_listing(
       weights: Shares, as `normalize_weights` returns them.
       excluded: Photographs to leave out, as `read_excluded` returns them. Pairs are left
         out with either of their sides, and drawings with the photograph below.
-
-    Raises:
-      ValueError: As `source_names.open_each`; or if nothing is left.
     """
     listing = Listing(field, source_names.open_each(names, field), weights)
     for file, left_out in excluded:
@@ -142,58 +139,45 @@ def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
     Args:
       files: Text files with one `Photograph.name` per line; lines that begin with # are
         comments.
-
-    Raises:
-      ValueError: If a file cannot be read.
     """
-    return [
-        (file, frozenset(_key(line.strip()) for _, line in lines))
-        for file in files
-        for lines in [user_paths.read_text_lines(file, "config.exclude names")]
-    ]
+    excluded = []
+    for file in files:
+        lines = user_paths.read_text_lines(file, "config.exclude names")
+        excluded.append((file, frozenset(_key(line.strip()) for _, line in lines)))
+    return excluded
 
 
 def normalize_weights(
     field: str, names: Sequence[str], weights: Sequence[float]
 ) -> tuple[float, ...]:
-    """Weights as shares of their sum.
-
-    Raises:
-      ValueError: If there are weights, but not one per source, or one is not positive,
-        or negligible beside the others.
-    """
-    if not weights:
-        return ()
-    if len(weights) != len(names):
+    """Returns the weights as shares of their sum."""
+    setting = f"config.{field}_weights={weights}"
+    if weights and len(weights) != len(names):
         raise ValueError(
-            f"config.{field}_weights={weights} are {len(weights)}, but config.{field} "
-            f"names {len(names)} sources; give one weight to each, or none."
+            f"{setting} are {len(weights)}, but config.{field} names {len(names)} "
+            "sources; give one weight to each, or none."
         )
-    if not all(
-        isinstance(weight, int | float) and 0 < weight < math.inf for weight in weights
-    ):
+    if not all(isinstance(w, int | float) and 0 < w < math.inf for w in weights):
         raise ValueError(
-            f"config.{field}_weights={weights} must be positive numbers; leave out "
-            "sources that nothing is to be drawn from."
+            f"{setting} must be positive numbers; leave out sources that are not used."
         )
     shares = tuple(weight / sum(weights) for weight in weights)
-    if min(shares) < _MIN_SHARE:
+    if shares and min(shares) < _MIN_SHARE:
         raise ValueError(
-            f"config.{field}_weights={weights}: the least is {min(shares):.2g} of the "
-            f"sum; choose at least {_MIN_SHARE}, or leave out that source."
+            f"{setting}: the least is {min(shares):.2g} of the sum; choose at least "
+            f"{_MIN_SHARE}, or leave out that source."
         )
     return shares
 
 
 def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
-    def keep(items: Items) -> Items:
-        return [
+    kept = listing.adapt(
+        lambda items: [
             item
             for item in items
             if names.isdisjoint(_key(origin.name) for origin in item.origins)
         ]
-
-    kept = listing.adapt(keep)
+    )
     num_left_out = len(listing) - len(kept)
     level = logging.INFO if num_left_out else logging.WARNING
     message = "%s leaves out %d of %d %s"
@@ -205,10 +189,6 @@ def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
             f"{', '.join(empty)}; name other sources, or shorten that list."
         )
     return kept
-
-
-def _describe(items: Items) -> list[str]:
-    return [line for item in items for line in item.describe()]
 
 
 def _rains(items: Iterable[Item]) -> list[Rain]:

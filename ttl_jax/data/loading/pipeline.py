@@ -11,23 +11,23 @@ Both read `dataset`, `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin` if the
 `rainy_weights` and so on, and `num_pairs`. Evaluation reads `eval_batch_size`,
 `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`; its crops have `crop_size`
 pixels.
+
+Functions raise a ValueError if the config is invalid, before any image is read; or as
+`source_names` does.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from ttl_jax import suggestions
 from ttl_jax.data.loading import datasets, held_out
+from ttl_jax.data.loading.batches import EvaluationData, Share, TrainingData
 from ttl_jax.data.loading.crop_sizes import find_crop_sizes
-from ttl_jax.data.loading.evaluation_data import EvaluationData
 from ttl_jax.data.loading.listings import (
     Listing,
     normalize_weights,
     open_listing,
     read_excluded,
-)
-from ttl_jax.data.loading.reading import Share
-from ttl_jax.data.loading.training_data import TrainingData
+)  # fmt: skip
 from ttl_jax.data.sources import source_names
 
 
@@ -40,14 +40,11 @@ def open_training_data(
       config: See the module's docstring.
       process_index: Index of this process's share of each batch.
       process_count: Number of processes that share a batch.
-
-    Raises:
-      ValueError: If the config is invalid, before any image is read; or as
-        `source_names.open_each`.
     """
     kind = _find_kind(config)
     crop_sizes = find_crop_sizes(config)
     share = _find_share(config, "batch_size", kind, process_index, process_count)
+    weights = {}
     for field in kind.fields:
         if not config[field]:
             raise ValueError(
@@ -55,10 +52,9 @@ def open_training_data(
                 f"set it to some of {source_names.KNOWN}."
             )
         held_out.check_trained_on(field, config[field])
-    weights = {
-        field: normalize_weights(field, config[field], config[f"{field}_weights"])
-        for field in kind.fields
-    }
+        weights[field] = normalize_weights(
+            field, config[field], config[f"{field}_weights"]
+        )
     excluded = read_excluded(config.exclude)
     opened = {
         field: open_listing(field, config[field], weights[field], excluded)
@@ -77,26 +73,29 @@ def open_evaluation_data(
     The kinds clean, rainy and unpaired have photographs, the kind pairs has pairs, and
     couples has both: photographs of any scenes, and the two sides of each pair. A set
     without sources is absent.
-
-    Raises:
-      ValueError: As `open_training_data`.
     """
     kind = _find_kind(config)
     find_crop_sizes(config)
     share = _find_share(config, "eval_batch_size", kind, process_index, process_count)
+    opened = {f: list(of) for f, of in _open_evaluation_listings(config, kind).items()}
+    sets: dict[str, list] = {}
+    if len(kind.fields) == 1:
+        for field, items in opened.items():
+            sets["pairs" if field == "pairs" else "photographs"] = items
+    else:
+        if "rainy" in opened and "clean" in opened:
+            couples = datasets.match_couples(opened["rainy"], opened["clean"])
+            sets["photographs"] = couples
+        if "pairs" in opened:
+            sets["pairs"] = [datasets.Couple(*pair.sides) for pair in opened["pairs"]]
     return {
         name: EvaluationData(config, kind, _pick(elements, config.num_eval), share)
-        for name, elements in _open_evaluation_sets(config, kind).items()
+        for name, elements in sets.items()
     }
 
 
 def check_held_out(config) -> None:
-    """Checks that the evaluation sets may choose which step of a run is the best.
-
-    Raises:
-      ValueError: If they share photographs with training, or with the test split of a
-        published set.
-    """
+    """Checks that the evaluation sets may choose which step of a run is the best."""
     kind = _find_kind(config)
     excluded = read_excluded(config.exclude)
     training = [
@@ -132,29 +131,12 @@ def _find_share(
 
 
 def _open_evaluation_listings(config, kind: datasets.Kind) -> dict[str, Listing]:
+    fields = (*kind.fields, *(["pairs"] if config.dataset == "couples" else []))
     return {
         field: open_listing(field, config[f"eval_{field}"])
-        for field in (*kind.fields, *(["pairs"] if config.dataset == "couples" else []))
+        for field in fields
         if config[f"eval_{field}"]
     }
-
-
-def _open_evaluation_sets(config, kind: datasets.Kind) -> dict[str, Sequence]:
-    opened: dict[str, list[Any]] = {
-        field: list(listing)
-        for field, listing in _open_evaluation_listings(config, kind).items()
-    }
-    if len(kind.fields) == 1:
-        return {
-            "pairs" if field == "pairs" else "photographs": listing
-            for field, listing in opened.items()
-        }
-    sets = {}
-    if "rainy" in opened and "clean" in opened:
-        sets["photographs"] = datasets.match_couples(opened["rainy"], opened["clean"])
-    if "pairs" in opened:
-        sets["pairs"] = [datasets.Couple(*pair.sides) for pair in opened["pairs"]]
-    return sets
 
 
 def _pick(elements: Sequence, num_eval: int) -> Sequence:

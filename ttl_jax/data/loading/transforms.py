@@ -5,6 +5,7 @@ methods are pure: two images under the same view are treated alike.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -14,7 +15,7 @@ from ttl_jax.data.files import images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """A way to look at an image.
+    """Place, orientation, colours and compression of a crop.
 
     Attributes:
       vertical: Place of the crop, from 0 (top) to 1 (bottom).
@@ -46,14 +47,14 @@ class View:
     rain_seed: int | None = None
 
     def reach(self, size: int, height: int, width: int) -> int:
-        """Side of the square of a pair's files that becomes a crop, in pixels."""
+        """Returns the side of the square of a pair's files that becomes a crop."""
         shorter = min(height, width)
         if self.is_whole and shorter > size:
             return shorter
         return max(1, round(size / self.zoom))
 
     def crop(self, image: np.ndarray, size: int) -> np.ndarray:
-        """A copy of a square of the image, [size, size, 3], turned and tinted.
+        """Returns a copy of a square of the image, [size, size, 3], turned and tinted.
 
         If the image is smaller than the square, it is continued by its mirror image
         (as `np.pad` does in mode "reflect"), as often as needed; the place of the view is
@@ -64,16 +65,13 @@ class View:
         left = _start(width, size, self.horizontal)
         square = image[max(top, 0) :, max(left, 0) :][:size, :size]
         if square.shape[:2] != (size, size):
-            square = np.pad(
-                square,
-                [_padding(top, height, size), _padding(left, width, size), (0, 0)],
-                "reflect",
-            )
+            padding = [_padding(top, height, size), _padding(left, width, size), (0, 0)]
+            square = np.pad(square, padding, "reflect")
         square = np.rot90(square, self.quarter_turns)
         return self.tint(square[:, ::-1] if self.mirrored else square)
 
     def tint(self, image: np.ndarray) -> np.ndarray:
-        """A copy of the image in the colours of the view, [H, W, 3]."""
+        """Returns a copy of the image in the colours of the view, [H, W, 3]."""
         if self.channels == (0, 1, 2) and image.strides[1] == image.shape[2]:
             tinted = image.copy()
         else:
@@ -87,12 +85,9 @@ class View:
         return tinted
 
     def resave(self, square: np.ndarray, size: int) -> np.ndarray:
-        """A square, resized to [size, size, 3] and compressed as the view says."""
+        """Returns a square, resized to [size, size, 3], compressed as the view says."""
         if len(square) != size:
-            resized = Image.fromarray(square).resize(
-                (size, size), Image.Resampling.BICUBIC
-            )
-            square = np.asarray(resized)
+            square = _resized(square, size, None)
         quality = self.resave_quality
         return square if quality is None else images.jpeg(square, quality)
 
@@ -109,7 +104,7 @@ def draw_view(
     resave_pairs: bool = False,
     whole_share: float = 0.0,
 ) -> View:
-    """A random view; mirrored, turned or in other colours only where asked for.
+    """Returns a random view; mirrored, turned or in other colours only where asked for.
 
     Mirrored rain is still rain, turned rain is not. Rain has no colour of its own, so it
     stays rain in any order of the channels. With `resave_pairs`, one view in two has a
@@ -140,7 +135,7 @@ def draw_view(
 
 
 def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:
-    """A crop [size, size, 3] that hides the size and the format of the file.
+    """Returns a crop [size, size, 3] that hides the size and the format of the file.
 
     The image is scaled down until its smaller side is `side`. A square is cut out, and
     continued by reflection if `side` is less than `size`. The result goes through JPEG.
@@ -153,7 +148,16 @@ def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:
       size: Side of the crop, in pixels.
       view: View, whose `scale` is ignored: it is in `side`.
     """
-    part = _resized_square(image, side, min(side, size), view)
+    # Only the square is computed. Pillow's bicubic filter widens with the scale and
+    # reaches beyond the box, so this equals a crop of the whole scaled image.
+    height, width, _ = image.shape
+    factor = min(height, width) / side  # pixels of the image per pixel of the result
+    square = min(side, size)
+    top = _start(round(height / factor), square, view.vertical)
+    left = _start(round(width / factor), square, view.horizontal)
+    edges = np.array([left, top, left + square, top + square]) * factor
+    box = np.minimum(edges, [width, height, width, height])
+    part = _resized(image, square, box.tolist())
     inner = dataclasses.replace(view, vertical=0.5, horizontal=0.5)
     return images.jpeg(inner.crop(part, size), view.jpeg_quality)
 
@@ -161,7 +165,7 @@ def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:
 def couple_side(
     first: tuple[int, int], second: tuple[int, int], size: int, scale: float
 ) -> int:
-    """Smaller side, in pixels, to which both images of a couple are scaled.
+    """Returns the smaller side, in pixels, to which both images of a couple are scaled.
 
     It is `scale` times the smallest of their sides, but at least the size of the crop
     unless the smallest side is below that already.
@@ -177,22 +181,10 @@ def couple_side(
     return scaled if smallest < size else max(scaled, size)
 
 
-def _resized_square(
-    image: np.ndarray, side: int, square: int, view: View
-) -> np.ndarray:
-    """A square of the image that has been scaled to the smaller side `side`.
-
-    Only the square is computed. Pillow's bicubic filter widens with the scale and
-    reaches beyond the box, so this equals a crop of the whole scaled image.
-    """
-    height, width, _ = image.shape
-    factor = min(height, width) / side  # pixels of the image per pixel of the result
-    top = _start(round(height / factor), square, view.vertical)
-    left = _start(round(width / factor), square, view.horizontal)
-    edges = np.array([left, top, left + square, top + square]) * factor
-    box = np.minimum(edges, [width, height, width, height])
+def _resized(image: np.ndarray, size: int, box: Sequence[float] | None) -> np.ndarray:
+    """A box of an image, or all of it, as [size, size, 3]."""
     resized = Image.fromarray(image).resize(
-        (square, square), Image.Resampling.BICUBIC, box=box.tolist()
+        (size, size), Image.Resampling.BICUBIC, box=box
     )
     return np.asarray(resized)
 

@@ -49,10 +49,7 @@ _BLOCK = 1024  # rows of the distance matrix at once: 50 MB for 12,000 columns
 # Windows as (left, top, right, bottom) in shares of the width and height; the whole first.
 _SPANS = ((0.0, 1.0), (0.0, 0.88), (0.06, 0.94), (0.12, 1.0))
 _WINDOWS = np.array(
-    [
-        (left, top, right, bottom)
-        for (top, bottom), (left, right) in itertools.product(_SPANS, _SPANS)
-    ]
+    [(x[0], y[0], x[1], y[1]) for y, x in itertools.product(_SPANS, _SPANS)]
 )
 # -1 for the bits of odd horizontal frequency, which mirroring flips.
 _MIRRORED = (-1.0) ** (np.arange(1, NUM_BITS + 1) % NUM_FREQUENCIES)
@@ -119,29 +116,21 @@ class Audit(NamedTuple):
 
 
 def run(names: Sequence[str], test_names: Sequence[str] = ()) -> Audit:
-    """Compares all photographs of all sources with each other.
+    """Compares all photographs of all sources, each named once, with each other.
 
     Args:
-      names: Names of sources, each once.
+      names: Names of sources.
       test_names: Names of further sources, which are tested on.
-
-    Raises:
-      ValueError: As `source_names.open_each`, or if a source is named twice.
     """
     every = (*names, *test_names)
     if repeated := sorted({name for name in every if every.count(name) > 1}):
         raise ValueError(f"{', '.join(repeated)}: named twice; name each source once.")
-    entries = [entry for name in every for entry in open_entries(name)]
+    entries = [entry for name in every for entry in _open_entries(name)]
     matches = find_matches(fingerprint_all([entry.photograph for entry in entries]))
     return Audit(entries, tuple(test_names), matches, group(len(entries), matches))
 
 
-def open_entries(source: str) -> list[Entry]:
-    """The entries of one source.
-
-    Raises:
-      ValueError: As `source_names.open_each`.
-    """
+def _open_entries(source: str) -> list[Entry]:
     shown: dict[str, tuple[Photograph, list[str]]] = {}
     try:
         for pair in source_names.open_pairs(source):
@@ -149,28 +138,21 @@ def open_entries(source: str) -> list[Entry]:
     except NoPairsError:
         for photograph in source_names.open_photographs(source, "clean"):
             shown[photograph.name] = photograph, []
-    return [
-        Entry(source, photograph, (photograph.name, *rainy))
-        for photograph, rainy in shown.values()
-    ]
+    return [Entry(source, clean, (n, *rainy)) for n, (clean, rainy) in shown.items()]
 
 
 def excluded_names(audit: Audit) -> list[str]:
-    """Names of all photographs of other sources that show a picture of a test source.
+    """Returns the names of all photographs that show a picture of a test source.
 
-    Pictures that are connected through others count as the same, so that none remains
-    that leads to a test source in two steps.
+    Names of the test sources themselves are left out. Pictures that are connected through
+    others count as the same, so that no chain of matches leads to a test source.
     """
     excluded = set()  # a photograph may be in several sources
     for indices in audit.groups:
         members = [audit.entries[i] for i in indices]
-        if any(entry.source in audit.test_sources for entry in members):
-            excluded |= {
-                name
-                for entry in members
-                if entry.source not in audit.test_sources
-                for name in entry.names
-            }
+        others = [e for e in members if e.source not in audit.test_sources]
+        if len(others) < len(members):
+            excluded.update(name for entry in others for name in entry.names)
     return sorted(excluded)
 
 
@@ -178,39 +160,32 @@ def excluded_names(audit: Audit) -> list[str]:
 
 
 def fingerprint_all(photographs: Sequence[Photograph]) -> Fingerprints:
-    """Fingerprints of photographs, loaded in threads with a progress bar."""
-
-    def fingerprint(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
-        thumbnail = make_thumbnail(photograph.load())
-        return hash_windows(thumbnail), thumbnail
-
+    """Returns the fingerprints of photographs, loaded in threads with a progress bar."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         progress = tqdm.tqdm(
-            pool.map(fingerprint, photographs),
+            pool.map(lambda photograph: make_thumbnail(photograph.load()), photographs),
             total=len(photographs),
             desc="Fingerprints",
             unit="image",
-            disable=None,
+            disable=None,  # shown in a terminal only
         )
-        signs, thumbnails = zip(*progress, strict=True)
+        thumbnails = list(progress)
+        signs = list(pool.map(hash_windows, thumbnails))
     return Fingerprints(np.stack(signs), np.stack(thumbnails))
 
 
 def make_thumbnail(image: np.ndarray) -> np.ndarray:
-    """Grey means over the cells of a grid on the image.
+    """Returns grey means over the cells of a grid, uint8 [64, 64].
 
     Args:
       image: uint8 RGB [H, W, 3].
-
-    Returns:
-      uint8 [64, 64].
     """
     grey = Image.fromarray(image).convert("L")
     return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
 def hash_windows(thumbnail: np.ndarray) -> np.ndarray:
-    """The hashes of a thumbnail uint8 [64, 64], as `Fingerprints.signs` has them."""
+    """Returns a row of `Fingerprints.signs` for a thumbnail, uint8 [64, 64]."""
     windows = np.stack([_cut(thumbnail, window) for window in _WINDOWS])
     spectra: np.ndarray = scipy.fft.dctn(windows, axes=(1, 2))  # pyright: ignore[reportAssignmentType]
     lowest = spectra[:, :NUM_FREQUENCIES, :NUM_FREQUENCIES].reshape(len(windows), -1)
@@ -228,7 +203,7 @@ def _cut(thumbnail: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def find_matches(fingerprints: Fingerprints) -> list[Match]:
-    """All couples that show the same picture, in the order of their indices."""
+    """Returns all couples that show the same picture, in the order of their indices."""
     candidates = find_candidates(fingerprints.signs)
     progress = tqdm.tqdm(candidates, desc="Candidates", unit="couple", disable=None)
     matches = []
@@ -244,7 +219,7 @@ def find_matches(fingerprints: Fingerprints) -> list[Match]:
 
 
 def find_candidates(signs: np.ndarray) -> list[list[int]]:
-    """One row for each couple of close hashes, where they are closest.
+    """Returns a row for each couple with close hashes, where they are closest.
 
     Args:
       signs: As `Fingerprints.signs`.
@@ -272,7 +247,7 @@ def find_candidates(signs: np.ndarray) -> list[list[int]]:
 
 
 def group(num: int, matches: Sequence[Match]) -> list[list[int]]:
-    """Groups of indices below `num` that matches connect, at least two in each."""
+    """Returns groups of indices below `num` that matches connect, at least two in each."""
     couples = ([match.first for match in matches], [match.second for match in matches])
     links = scipy.sparse.coo_array((np.ones(len(matches)), couples), shape=(num, num))
     _, labels = scipy.sparse.csgraph.connected_components(links, directed=False)
@@ -306,7 +281,10 @@ def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> flo
         left, top, right, bottom = window
         if min(window) < 0 or max(window) > 1 or min(right - left, bottom - top) < 0.5:
             return 1.0
-        return -_correlation(_cut(thumbnail, window), target)
+        cut = _cut(thumbnail, window)
+        if min(cut.std(), target.std()) < _MIN_CONTRAST:
+            return 1.0
+        return -float(np.corrcoef(cut.ravel(), target.ravel())[0, 1])
 
     if (start := -loss(window)) >= MIN_CORRELATION:
         return start
@@ -319,10 +297,3 @@ def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> flo
     }
     found = scipy.optimize.minimize(loss, window, method="Nelder-Mead", options=options)
     return -float(found.fun)
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's correlation of two pictures; -1 if either is nearly flat."""
-    if min(one.std(), other.std()) < _MIN_CONTRAST:
-        return -1.0
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

@@ -1,10 +1,11 @@
-"""Prepares a set: writes what its plan describes, unless it is there already."""
+"""Prepares a set: writes the records that its plan describes, unless they exist."""
 
-import dataclasses
+import hashlib
+import json
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tqdm
@@ -16,21 +17,27 @@ from ttl_jax.data.sources import records
 RENDERED = "rendered"  # the kind of set that is made, not found
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A set that is to be prepared.
+class Plan(NamedTuple):
+    """A set to prepare.
 
     Attributes:
       name: Name of the set.
-      source: Origin of the set: "digest", which changes with anything that its examples
-        depend on, and "description", a text.
-      check: Checks the files, which may take long, and returns what to write. Raises a
-        ValueError if nothing can be used.
+      description: Origin of the set, as text.
+      facts: JSON value that changes with everything that the examples depend on.
+      check: Checks the files, which may take long, and returns the contents to write.
+        Raises a ValueError if nothing can be used.
     """
 
     name: str
-    source: Mapping[str, Any]
+    description: str
+    facts: Any
     check: Callable[[], Contents]
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Origin, as `records.Index` stores it."""
+        digest = hashlib.sha256(json.dumps(self.facts).encode()).hexdigest()
+        return {"description": self.description, "digest": digest}
 
 
 class Prepared(NamedTuple):
@@ -40,7 +47,7 @@ class Prepared(NamedTuple):
       folder: Folder of the records.
       is_new: Whether it was written now, not before.
       sources: Sources that name its splits.
-      summary: Text for the user.
+      summary: Text for the user; empty if the set was there already.
     """
 
     folder: pathlib.Path
@@ -68,50 +75,38 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
     """Makes the records of a set, unless they are there already.
 
     The set appears when all is written. A killed process leaves only a hidden folder,
-    which the next one removes.
+    which the next one removes. Raises a ValueError if nothing can be used, if a set of
+    that name was made from something else, or if the disk is too small; an OSError if
+    the records cannot be written.
 
     Args:
       plan: Set to prepare.
       data_dir: Folder of the prepared sets.
       overwrite: Whether to replace a set that is there already.
-
-    Raises:
-      ValueError: If nothing can be used; if a set of that name was made from something
-        else; or if the disk is too small.
-      OSError: If the records cannot be written.
     """
     folder = records.folder_of(data_dir, plan.name)
-    if folder.parent.exists() and not overwrite:
-        return _keep(folder, plan.source)
-    with record_writer.staging(data_dir, plan.name) as staging:
-        contents = plan.check()
-        _require_space(plan.name, contents.num_bytes, data_dir)
-        written = record_writer.write(plan.name, contents, plan.source, staging)
-        record_writer.publish(written, data_dir)
-    index = records.read_index(folder)
-    assert index is not None  # it was published just now
-    return Prepared(folder, True, _sources(index), contents.summary)
-
-
-def _keep(folder: pathlib.Path, source: Mapping[str, Any]) -> Prepared:
-    """The set that is there already, if it is what would be made."""
+    is_new, summary = overwrite or not folder.parent.exists(), ""
+    if is_new:
+        with record_writer.staging(data_dir, plan.name) as staging:
+            contents = plan.check()
+            _require_space(plan.name, contents.num_bytes, data_dir)
+            written = record_writer.write(plan.name, contents, plan.source, staging)
+            record_writer.publish(written, data_dir)
+        summary = contents.summary
     index = records.read_index(folder)
     if index is None:
         raise ValueError(
             f"{folder.parent} was made by another version of ttl_jax, or is not a "
             "prepared set; --overwrite replaces it."
         )
-    if index.source["digest"] != source["digest"]:
+    if index.source["digest"] != plan.source["digest"]:
         raise ValueError(
             f"{folder} was made from other files, or by other flags: from "
-            f"{index.source['description']}, where this is {source['description']}. "
+            f"{index.source['description']}, where this is {plan.description}. "
             "--overwrite makes it again."
         )
-    return Prepared(folder, False, _sources(index), "")
-
-
-def _sources(index: records.Index) -> list[str]:
-    return [f"tfds:{index.name}/{split}" for split in (*index.splits, *index.views)]
+    splits = [*index.splits, *index.views]
+    return Prepared(folder, is_new, [f"tfds:{index.name}/{s}" for s in splits], summary)
 
 
 def _require_space(name: str, needed: int, data_dir: pathlib.Path) -> None:

@@ -4,11 +4,14 @@ The paper (section "Experiments", Datasets) draws its sets at random and publish
 lists. Each protocol here is a rule that draws from opened sources. The result depends
 only on the names of the photographs within their set and on the seed: names are ordered
 by their SHA-256 together with the seed. Backgrounds are compared by `audit`, not by name.
+A name or key that is unknown, or a set that is missing or too small, is a ValueError.
 """
 
+import collections
 import dataclasses
 import functools
 import hashlib
+import itertools
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +27,7 @@ NUM_PER_SET = 100  # pairs of each set of Test-I
 NUM_CLEAR = 10_000  # photographs of RealClear
 NUM_PAIRS = 6_000  # pairs for the last stage, over all densities
 DENSITIES = ("heavy", "light", "medium")  # of Rain1200
-HELD_OUT_SHARE = 4  # one group of RealRain photographs in four is tested on
+HELD_OUT_SHARE = 4  # one picture of RealRain in four is tested on
 
 Opened = Mapping[str, Sequence[Any]]  # photographs or pairs, by the key of their set
 
@@ -41,34 +44,33 @@ class Drawn(NamedTuple):
     notes: list[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class Protocol:
+class Protocol(NamedTuple):
     """A rule that draws photographs or pairs from sets.
 
     Attributes:
       what: Description in one line.
       kind: Field that it draws: "pairs", "clean" or "rainy".
       sets: Keys of the sets that it draws from.
-      draw: Maps the items of `sets` and `avoided`, and the seed, to the draw.
-      avoided: Keys of test sets; only their clean sides are opened.
+      draw: Maps the items of `sets`, the photographs of `avoided` and the seed to the
+        draw. Raises a ValueError if a set is too small.
+      avoided: Keys of test sets, whose pictures are not drawn.
     """
 
     what: str
     kind: str
     sets: tuple[str, ...]
-    draw: Callable[[Opened, int], Drawn]
+    draw: Callable[[Opened, Sequence[Photograph], int], Drawn]
     avoided: tuple[str, ...] = ()
 
 
-class _Opened(NamedTuple):
-    """A source that a protocol draws from.
+class _Part(NamedTuple):
+    """A source among those that make up a set.
 
-    Its photographs are drawn by names that do not depend on where its files lie: the
-    folder in their names is replaced.
+    Its photographs are drawn by names that do not depend on the place of its files.
 
     Attributes:
       source: The source.
-      prefix: Replacement for its `root`.
+      prefix: Replacement for its `root` in names.
       items: Photographs or pairs under the source's own names.
     """
 
@@ -76,20 +78,21 @@ class _Opened(NamedTuple):
     prefix: str
     items: Sequence[Item]
 
-    def rename(self, item: Item) -> Item:
-        """The item under the name that it is drawn by."""
-        return item.map_sides(
-            lambda side: dataclasses.replace(
-                side, name=f"{self.prefix}{side.name.removeprefix(self.source.root)}"
-            )
-        )
+    def renamed(self) -> list[Item]:
+        """The items under the names that they are drawn by."""
+
+        def rename(side: Photograph) -> Photograph:
+            name = side.name.removeprefix(self.source.root)
+            return dataclasses.replace(side, name=f"{self.prefix}{name}")
+
+        return [item.map_sides(rename) for item in self.items]
 
     def section(self, names: frozenset[str]) -> selections.Section:
         """The part of the source that is drawn, given all names that are drawn."""
         lines = [
             tuple(side.name.removeprefix(self.source.root) for side in item.sides)
-            for item in self.items
-            if self.rename(item).name in names
+            for item, renamed in zip(self.items, self.renamed(), strict=True)
+            if renamed.name in names
         ]
         return selections.Section(self.source.absolute, sorted(lines))
 
@@ -106,10 +109,6 @@ def select(
 
     Returns:
       Comments that describe the draw, and the sections of the selection.
-
-    Raises:
-      ValueError: If a name or key is unknown, a set cannot be opened or is too small, or
-        nothing is drawn.
     """
     if name not in PROTOCOLS:
         known = suggestions.known_and_hint(name, PROTOCOLS)
@@ -120,20 +119,15 @@ def select(
         raise ValueError(
             f"{name} has no set {', '.join(sorted(unknown))}; it has {', '.join(keys)}."
         )
-    opened = {}
-    for key in keys:
-        field = protocol.kind if key in protocol.sets else "clean"
-        sources = list(given.get(key, (f"tfds:{key}",)))
-        opened[key] = [
-            _open(name, key, sources, index, field) for index in range(len(sources))
-        ]
-    drawn = protocol.draw(
-        {
-            key: [s.rename(i) for s in found for i in s.items]
-            for key, found in opened.items()
-        },
-        seed,
-    )
+    parts = {
+        key: _open(name, key, list(given.get(key, (f"tfds:{key}",)))) for key in keys
+    }
+    opened = {
+        key: [item for part in of for item in part.renamed()]
+        for key, of in parts.items()
+    }
+    avoided = [item for key in protocol.avoided for item in opened.pop(key)]
+    drawn = protocol.draw(opened, avoided, seed)
     if not drawn.names:
         raise ValueError(
             f"{name} draws nothing from {', '.join(protocol.sets)} ({drawn.notes[0]}); "
@@ -141,39 +135,37 @@ def select(
         )
     comments = [f"Protocol {name}, seed {seed}: {protocol.what}", *drawn.notes]
     names = frozenset(drawn.names)
-    sections = [s.section(names) for key in protocol.sets for s in opened[key]]
-    return comments, sections
+    return comments, [part.section(names) for key in opened for part in parts[key]]
 
 
-def _open(protocol: str, key: str, names: list[str], index: int, field: str) -> _Opened:
-    """Opens one of the sources that make up a set."""
-    name = names[index]
-    try:
-        source = source_names.parse(name)
-        items = source.open(field)
-    except ValueError as error:
-        # A published set is prepared under its name, the user's own photographs under any name.
-        what = f"photos --name {key}" if key == _REAL_RAIN else key.partition("/")[0]
-        raise ValueError(
-            f"{protocol} needs {key}, and {name!r} cannot be opened: {error} Make it "
-            f"by python -m ttl_jax.prepare {what} --source DIR, or name another source "
-            f"by --set {key}=SOURCE."
-        ) from error
-    prefix = f"{key}/" if source.root else ""
-    if prefix and len(names) > 1:  # several folders, perhaps named for densities
-        prefix += f"{index}-{pathlib.PurePath(source.root).name}/"
-    return _Opened(source, prefix, items)
+def _open(name: str, key: str, sources: Sequence[str]) -> list[_Part]:
+    """Opens the sources that make up a set of a protocol."""
+    protocol, parts = PROTOCOLS[name], []
+    for i, text in enumerate(sources):
+        try:
+            source = source_names.parse(text)
+            items = source.open(protocol.kind if key in protocol.sets else "clean")
+        except ValueError as error:
+            # A published set is prepared under its own name, photographs under any name.
+            what = f"photos --name {key}" if key == _REAL_RAIN else key.split("/")[0]
+            raise ValueError(
+                f"{name} needs {key}, and {text!r} cannot be opened: {error} Make it "
+                f"by python -m ttl_jax.prepare {what} --source DIR, or name another "
+                f"source by --set {key}=SOURCE."
+            ) from error
+        prefix = f"{key}/" if source.root else ""
+        if prefix and len(sources) > 1:  # several folders, perhaps named for densities
+            prefix += f"{i}-{pathlib.PurePath(source.root).name}/"
+        parts.append(_Part(source, prefix, items))
+    return parts
 
 
-# Rules
+# Rules: as `Protocol.draw`
 
 
-def draw_some(opened: Opened, seed: int) -> Drawn:
-    """`NUM_PER_SET` pairs of each set.
-
-    Raises:
-      ValueError: If a set holds fewer.
-    """
+def draw_some(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
+    """Draws `NUM_PER_SET` pairs of each set."""
+    del avoided
     names, notes = [], []
     for key, items in opened.items():
         if len(items) < NUM_PER_SET:
@@ -183,23 +175,16 @@ def draw_some(opened: Opened, seed: int) -> Drawn:
     return Drawn(sorted(names), notes)
 
 
-def draw_all(opened: Opened, seed: int) -> Drawn:
-    """All pairs of all sets; nothing is random."""
-    del seed
-    names = sorted(item.name for items in opened.values() for item in items)
+def draw_all(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
+    """Draws all pairs of all sets."""
+    del avoided, seed
     notes = [f"all {len(items)} pairs of {key}" for key, items in opened.items()]
-    return Drawn(names, notes)
+    return Drawn(sorted(item.name for item in _all(opened)), notes)
 
 
-def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
-    """`NUM_CLEAR` photographs of different pictures, or as many as there are.
-
-    Args:
-      opened: Clean photographs by key.
-      seed: Seed of the draw.
-      sets: Keys of the sets to draw from; pictures of the others are left out.
-    """
-    candidates, avoided = _divide(opened, sets)
+def draw_distinct(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
+    """Draws `NUM_CLEAR` photographs of different pictures, or all that there are."""
+    candidates = _all(opened)
     backgrounds = _backgrounds(candidates, avoided)
     # The first of each background, in the order of the seed.
     distinct: dict[str, str] = {}
@@ -208,7 +193,7 @@ def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
             distinct.setdefault(backgrounds[name], name)
     names = list(distinct.values())[:NUM_CLEAR]
     notes = [
-        f"{len(candidates)} clean photographs in {', '.join(sets)}",
+        f"{len(candidates)} clean photographs in {', '.join(opened)}",
         f"{len(candidates) - len(backgrounds)} of them show backgrounds of test sets",
         f"{len(distinct)} different pictures among the others",
         f"{len(names)} drawn, of {NUM_CLEAR} wanted",
@@ -216,32 +201,23 @@ def draw_distinct(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
     return Drawn(sorted(names), notes)
 
 
-def draw_stratified(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
-    """`NUM_PAIRS` pairs, equally many of each density, of as many backgrounds as possible.
+def draw_stratified(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
+    """Draws `NUM_PAIRS` pairs, equally many of each density, of many backgrounds.
 
     No background is drawn a second time while an unused one has a pair of a density that
     still lacks pairs; likewise for a third time.
-
-    Args:
-      opened: Pairs by key for `sets`, else clean photographs.
-      seed: Seed of the draw.
-      sets: Keys of the sets to draw from; backgrounds of the others are left out.
-
-    Raises:
-      ValueError: If a name contains no density, or a density has too few pairs.
     """
-    pairs, avoided = _divide(opened, sets)
-    clean = {pair.clean.name: pair.clean for pair in pairs}
-    backgrounds = _backgrounds(list(clean.values()), avoided)
+    pairs = _all(opened)
+    backgrounds = _backgrounds([pair.clean for pair in pairs], avoided)
     usable = [pair for pair in pairs if pair.clean.name in backgrounds]
     strata = {
         pair.name: (density_of(pair.name), backgrounds[pair.clean.name])
         for pair in usable
     }
-    names = _fill(strata, _shuffled(usable, seed), NUM_PAIRS // len(DENSITIES))
+    names = _fill(strata, _shuffled(usable, seed))
     num_backgrounds = len({strata[name][1] for name in names})
     notes = [
-        f"{len(pairs)} pairs in {', '.join(sets)}",
+        f"{len(pairs)} pairs in {', '.join(opened)}",
         f"{len(pairs) - len(usable)} of them show backgrounds of test sets",
         f"{len(set(backgrounds.values()))} different backgrounds among the others",
         f"{len(names)} drawn, as many of each density, of {num_backgrounds} backgrounds",
@@ -249,40 +225,42 @@ def draw_stratified(opened: Opened, seed: int, sets: Sequence[str]) -> Drawn:
     return Drawn(sorted(names), notes)
 
 
-def _fill(
-    strata: Mapping[str, tuple[str, str]], order: Sequence[str], num_each: int
-) -> list[str]:
-    """Names in this order until each density has `num_each`; backgrounds in rounds."""
-    lacking: dict[str, int] = dict.fromkeys(DENSITIES, num_each)
-    remaining, drawn = list(order), []
-    while any(lacking.values()):
-        shown: set[str] = set()  # backgrounds of this round
-        later = []
-        for name in remaining:
+def _fill(strata: Mapping[str, tuple[str, str]], order: Sequence[str]) -> list[str]:
+    """Names in this order until each density is full; each round shows a background once.
+
+    Args:
+      strata: Density and background by name.
+      order: Names.
+    """
+    num_each = NUM_PAIRS // len(DENSITIES)
+    lacking = collections.Counter(dict.fromkeys(DENSITIES, num_each))
+    drawn: dict[str, None] = {}
+    while lacking.total():
+        shown: set[str] = set()
+        for name in order:
             density, background = strata[name]
-            if background in shown or not lacking[density]:
-                later.append(name)
-                continue
-            shown.add(background)
-            lacking[density] -= 1
-            drawn.append(name)
-        if len(later) == len(remaining):
+            if name not in drawn and background not in shown and lacking[density]:
+                shown.add(background)
+                lacking[density] -= 1
+                drawn[name] = None
+        if not shown:
             missing = [f"{n} of {density} lack" for density, n in lacking.items()]
             raise ValueError(
                 f"Expected {num_each} pairs of each density; there are too few: "
                 f"{', '.join(missing)}"
             )
-        remaining = later
-    return drawn
+    return list(drawn)
 
 
-def draw_part(opened: Opened, seed: int, is_test: bool) -> Drawn:
-    """The photographs to train on, or to test on, which share no picture.
+def draw_part(
+    opened: Opened, avoided: Sequence[Photograph], seed: int, *, is_test: bool
+) -> Drawn:
+    """Draws the photographs to train on, or to test on, which share no picture.
 
     Photographs of the same picture stay together; the first of their names decides.
     """
-    photographs, _ = _divide(opened, opened)
-    backgrounds = _backgrounds(photographs, [])
+    photographs = _all(opened)
+    backgrounds = _backgrounds(photographs, avoided)
     names = [
         name
         for name, background in backgrounds.items()
@@ -294,7 +272,7 @@ def draw_part(opened: Opened, seed: int, is_test: bool) -> Drawn:
 
 
 def density_of(name: str) -> str:
-    """The density of rain that a folder is named for: "heavy", "light" or "medium".
+    """Returns the density that the last such folder is named for, of `DENSITIES`.
 
     Raises:
       ValueError: If no folder is.
@@ -307,31 +285,25 @@ def density_of(name: str) -> str:
     )
 
 
-def _divide(opened: Opened, sets: Iterable[str]) -> tuple[list, list]:
-    """The items of some sets, and those of the others."""
-    return (
-        [item for key in sets for item in opened[key]],
-        [item for key in opened if key not in sets for item in opened[key]],
-    )
+def _all(opened: Opened) -> list[Any]:
+    return list(itertools.chain(*opened.values()))
 
 
 def _backgrounds(
-    photographs: Sequence[Photograph], avoided: Sequence[Photograph]
+    photographs: Iterable[Photograph], avoided: Iterable[Photograph]
 ) -> dict[str, str]:
     """The first name of the same picture, by name, without pictures that are avoided."""
-    kept = sorted({item.name: item for item in photographs}.items())
-    names = [name for name, _ in kept]
-    everything = [item for _, item in kept]
-    everything += sorted(avoided, key=lambda item: item.name)
-    fingerprints = audit.fingerprint_all(everything)
+    kept = {item.name: item for item in sorted(photographs, key=lambda item: item.name)}
+    names = list(kept)
+    shown = [*kept.values(), *sorted(avoided, key=lambda item: item.name)]
     backgrounds = dict(zip(names, names))
-    for indices in audit.group(len(everything), audit.find_matches(fingerprints)):
+    matches = audit.find_matches(audit.fingerprint_all(shown))
+    for indices in audit.group(len(shown), matches):
         same = [names[i] for i in indices if i < len(names)]
         for name in same:
-            if indices[-1] >= len(names):
+            backgrounds[name] = same[0]
+            if len(same) < len(indices):
                 del backgrounds[name]
-            else:
-                backgrounds[name] = same[0]
     return backgrounds
 
 
@@ -350,16 +322,8 @@ def _rank(name: str, seed: int) -> int:
 _MSPFN = ("rain1200/test", "rain14000/test2800", "rain800/test")
 _ORIGINAL = ("rain1200/test", "rain14000/test1400", "rain800/test")
 _TEST_1 = (*_MSPFN, "rain14000/test1400")
-_RAIN_1200 = ("rain1200/train",)
 _CLEAR = ("rain1200/train", "rain14000/train2800")
 _REAL_RAIN = "realrain"
-
-
-def _real_rain(is_test: bool) -> Protocol:
-    part = "test on" if is_test else "train on"
-    draw = functools.partial(draw_part, is_test=is_test)
-    return Protocol(f"rainy photographs to {part}", "rainy", (_REAL_RAIN,), draw)
-
 
 PROTOCOLS: Mapping[str, Protocol] = {
     # "Rain2800" is what others call the 200 backgrounds of Jiang et al. (MSPFN, 2020).
@@ -377,13 +341,19 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     "test3": Protocol("Test-III, SPA-Data", "pairs", ("spa/test",), draw_all),
     "realclear": Protocol(
-        "RealClear, clean photographs of different pictures", "clean", _CLEAR,
-        functools.partial(draw_distinct, sets=_CLEAR), _TEST_1,
+        "RealClear, clean photographs of different pictures",
+        "clean", _CLEAR, draw_distinct, _TEST_1,
     ),
     "pairs6000": Protocol(
-        "pairs of Rain1200, a third of each density", "pairs", _RAIN_1200,
-        functools.partial(draw_stratified, sets=_RAIN_1200), _TEST_1,
+        "pairs of Rain1200, a third of each density",
+        "pairs", ("rain1200/train",), draw_stratified, _TEST_1,
     ),
-    "realrain_train": _real_rain(is_test=False),
-    "realrain_test": _real_rain(is_test=True),
+    "realrain_train": Protocol(
+        "rainy photographs to train on",
+        "rainy", (_REAL_RAIN,), functools.partial(draw_part, is_test=False),
+    ),
+    "realrain_test": Protocol(
+        "rainy photographs to test on",
+        "rainy", (_REAL_RAIN,), functools.partial(draw_part, is_test=True),
+    ),
 }  # fmt: skip

@@ -1,30 +1,23 @@
-"""Plans sets made from files: published sets, and the user's own folders."""
+"""Plans sets made from files: published sets, and the user's own folders.
+
+An unknown set, an argument that does not fit it, or an unexpected folder is a ValueError.
+"""
 
 import dataclasses
 import functools
-import hashlib
-import itertools
-import json
 import os
 import pathlib
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 from ttl_jax import suggestions
 from ttl_jax.data.files import decoding, images
-from ttl_jax.data.sets import pair_checks, published_sets, raw_sets, record_writer
+from ttl_jax.data.sets import pair_checks, published_sets, record_writer
 from ttl_jax.data.sets.pair_checks import Checked, CheckedExample
 from ttl_jax.data.sets.preparation import RENDERED, Plan, require_own_name
 from ttl_jax.data.sets.raw_sets import Found, RawSet
 from ttl_jax.data.sets.record_writer import Contents, Part
 from ttl_jax.data.sources.records import Row
-
-_IMAGES = {
-    "pairs": ("rainy", "clean"),
-    "halves": ("rainy", "clean"),
-    "photos": ("image",),
-}
 
 
 def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
@@ -34,20 +27,16 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
       what: Published set, or "pairs" or "photos".
       name: Name of the user's own set; None for published ones.
       rainy_half: Half of side-by-side files with rain; None for the published one.
-
-    Raises:
-      ValueError: If the set is unknown, or an argument does not fit it.
     """
-    published = published_sets.SETS
-    known = {**published, **published_sets.OWN}
+    known = published_sets.SETS | published_sets.OWN
     if what not in known:
         names = suggestions.known_and_hint(what, [*known, RENDERED])
         raise ValueError(f"Unknown set {what!r}; known: {names}")
     raw_set = known[what]
-    if what in published and name:
-        raise ValueError(f"{what} has its name; --name is for sets of your own.")
-    if what not in published:
+    if what in published_sets.OWN:
         raw_set = dataclasses.replace(raw_set, name=require_own_name(name, what))
+    elif name:
+        raise ValueError(f"{what} has its name; --name is for sets of your own.")
     if rainy_half and raw_set.kind != "halves":
         raise ValueError(
             f"--rainy_half is for sets of side-by-side files; {what} has none."
@@ -58,7 +47,7 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
 def make_plan(
     raw_set: RawSet, root: pathlib.Path, *, trust_sides: bool = False
 ) -> Plan:
-    """The plan of a set of files.
+    """Returns the plan of a set of files.
 
     Its check raises a ValueError if pixels contradict which side is rainy.
 
@@ -66,35 +55,25 @@ def make_plan(
       raw_set: Set to prepare.
       root: Folder of the set as distributed.
       trust_sides: Whether to accept pairs whose pixels contradict.
-
-    Raises:
-      ValueError: If the folder is not as expected.
     """
     found = raw_set.find(root)
-    raw_sets.require_examples(raw_set, root, found)
-    check = functools.partial(_check, raw_set, root, found, trust_sides)
-    return Plan(raw_set.name, _describe_source(raw_set, root, found), check)
+    files = [f for split in found.splits.values() for raw in split for f in raw.files]
+    stated = {_state(root, file) for file in [*files, *(f for f, _ in found.unused)]}
+    return Plan(
+        raw_set.name,
+        f"{len(stated)} files of {decoding.printable(root.resolve())}",
+        [raw_set.kind, raw_set.rainy_half, sorted(stated, key=str)],
+        functools.partial(_check, raw_set, root, found, trust_sides),
+    )
 
 
-def _describe_source(
-    raw_set: RawSet, root: pathlib.Path, found: Found
-) -> dict[str, Any]:
-    """Description and digest of the files that a set is made from, without reading them."""
-    examples = itertools.chain(*found.splits.values())
-    used = [file for example in examples for file in example.files]
-    stated = []
-    for file in [*used, *(file for file, _ in found.unused)]:
-        try:
-            status = os.stat(root / file)
-            stated.append((file, status.st_size, status.st_mtime_ns))
-        except OSError:
-            stated.append((file, None, None))
-    facts = json.dumps([raw_set.kind, raw_set.rainy_half, sorted(set(stated), key=str)])
-    folder = decoding.printable(root.resolve())
-    return {
-        "description": f"{len(set(stated))} files of {folder}",
-        "digest": hashlib.sha256(facts.encode()).hexdigest(),
-    }
+def _state(root: pathlib.Path, file: str) -> tuple[str, int | None, int | None]:
+    """The path, size and time of change of a file, which changes with its content."""
+    try:
+        status = os.stat(root / file)
+    except OSError:
+        return file, None, None
+    return file, status.st_size, status.st_mtime_ns
 
 
 def _check(
@@ -110,7 +89,7 @@ def _check(
     if not trust_sides:
         pair_checks.refuse_exchanged_sides(raw_set, checked, root)
     return Contents(
-        image_names=_IMAGES[raw_set.kind],
+        image_names=("image",) if raw_set.kind == "photos" else ("rainy", "clean"),
         splits={
             split: [_make_part(raw_set, root, example) for example in examples]
             for split, examples in checked.splits.items()
@@ -120,9 +99,6 @@ def _check(
         summary="\n".join(_summarize(raw_set, checked)),
         report="\n".join(_report(raw_set, root, checked)),
     )
-
-
-# Records
 
 
 def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> Part:
@@ -135,31 +111,24 @@ def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> 
 def _make(
     raw_set: RawSet, root: pathlib.Path, example: CheckedExample
 ) -> list[tuple[Row, list[bytes]]]:
-    raw, encoded = example.raw, _encode(raw_set, root, example)
-    # A half has no file of its own.
-    last_file = raw.files[-1] if len(raw.files) == len(encoded) else raw.name
+    """The row and the images: the bytes of each file, or a PNG of each half of it."""
+    raw, encoded = example.raw, []
+    for file, checksum in zip(raw.files, example.checksums, strict=True):
+        encoded.append((root / file).read_bytes())
+        if zlib.crc32(encoded[-1]) != checksum:
+            raise ValueError(
+                f"{root / file} changed while the set was prepared; do it again."
+            )
+    last_file = raw.files[-1]
+    if raw_set.kind == "halves":
+        image = images.decode(encoded[0], raw.files[0])
+        halves = pair_checks.split_halves(image, raw_set.rainy_half)
+        encoded = [record_writer.encode_png(half) for half in halves]
+        last_file = raw.name  # a half has no file of its own
     name, scene = map(decoding.printable, (raw.name, raw.scene))
     num_bytes = [len(data) for data in encoded]
     row = Row(name, scene, example.width, example.height, num_bytes, last_file)
     return [(row, encoded)]
-
-
-def _encode(
-    raw_set: RawSet, root: pathlib.Path, example: CheckedExample
-) -> list[bytes]:
-    """The bytes of each image: those of its file, or a PNG of half a file."""
-    contents = []
-    for file, checksum in zip(example.raw.files, example.checksums, strict=True):
-        contents.append((root / file).read_bytes())
-        if zlib.crc32(contents[-1]) != checksum:
-            raise ValueError(
-                f"{root / file} changed while the set was prepared; do it again."
-            )
-    if raw_set.kind != "halves":
-        return contents
-    image = images.decode(contents[0], example.raw.files[0])
-    halves = pair_checks.split_halves(image, raw_set.rainy_half)
-    return [record_writer.encode_png(half) for half in halves]
 
 
 def _make_views(raw_set: RawSet, checked: Checked) -> dict[str, tuple[str, list[int]]]:
@@ -178,7 +147,7 @@ def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:
     """The lines that are printed: the report without its long lists."""
     for split, examples in checked.splits.items():
         yield f"{split}: {len(examples)} examples"
-    yield from _differing_counts(raw_set, checked)
+    yield from _warnings(raw_set, checked)
     if raw_set.kind != "photos":
         yield _describe_sides(checked)
     if named := _left_out(checked):
@@ -189,10 +158,9 @@ def _left_out(checked: Checked) -> list[str]:
     return [f"{file} {reason}" for file, reason in checked.excluded]
 
 
-def _differing_counts(raw_set: RawSet, checked: Checked) -> Iterator[str]:
+def _warnings(raw_set: RawSet, checked: Checked) -> Iterator[str]:
     for split, published in raw_set.counts.items():
-        count = len(checked.splits.get(split, ()))
-        if count != published:
+        if (count := len(checked.splits.get(split, ()))) != published:
             yield f"Warning: {split} has {count} examples, published are {published}."
 
 
@@ -221,12 +189,14 @@ def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[s
         count = len(checked.splits.get(split, ()))
         yield f"| {split} | {count} | {raw_set.counts.get(split, '-')} |"
     yield ""
-    yield from _differing_counts(raw_set, checked)
+    yield from _warnings(raw_set, checked)
     if raw_set.kind != "photos":
         yield f"\n{_describe_sides(checked)}\n"
-        for file, sides in checked.against():
-            yield f"- contradicted, kept by --trust_sides: {file} ({sides})"
-    yield f"\n## Left out: {len(checked.excluded)}\n"
-    yield from (f"- {line}" for line in _left_out(checked))
-    yield f"\n## Files without an image suffix, skipped: {len(checked.others)}\n"
-    yield from (f"- {file}" for file in checked.others)
+        for file in checked.exchanged():
+            yield f"- contradicted, kept by --trust_sides: {file}"
+    for title, lines in (
+        ("Left out", _left_out(checked)),
+        ("Files without an image suffix, skipped", checked.others),
+    ):
+        yield f"\n## {title}: {len(lines)}\n"
+        yield from (f"- {line}" for line in lines)

@@ -1,15 +1,16 @@
-"""Published sets of rainy and clean pairs, and the user's own folders, on disk.
+"""Sets of photographs and pairs as they lie on disk: published ones and the user's own.
 
-A set is a value: facts about it, and how its files belong together. Only the names of
-files are read here. If a layout is known only from the code of others that reads the set,
-or not at all, its `note` says so.
+A set is a value: facts about it, and rules that find its examples by the names of files.
+Images are not read here. If a layout is unverified, or known only from code of others,
+the `note` of the set says so.
 """
 
 import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ttl_jax.data.files import image_folders, images
 
@@ -17,9 +18,10 @@ from ttl_jax.data.files import image_folders, images
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 _NO_PART = "is not part of the expected folders"
 
+Splits = dict[str, list["RawExample"]]
 
-@dataclasses.dataclass(frozen=True)
-class RawExample:
+
+class RawExample(NamedTuple):
     """A pair, or a photograph, of a set as distributed.
 
     Attributes:
@@ -34,14 +36,13 @@ class RawExample:
     files: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """The examples of a set that a folder holds.
 
     Attributes:
       splits: Examples of each split, in the order in which they are listed.
-      unused: Image files that belong to no example, or invalid lines of the set's own
-        lists, and the reason for each.
+      unused: Image files without an example and invalid lines of the set's own lists,
+        each with the reason.
       others: Files without an image suffix.
     """
 
@@ -50,53 +51,17 @@ class Found:
     others: Sequence[str]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RawSet:
-    """A set as it is distributed.
-
-    Attributes:
-      name: Name on the command line and in the source "tfds:NAME".
-      kind: "pairs" of two files each, "halves" of one file each, or "photos".
-      find: Maps the folder of the set to what it holds.
-      tree: Expected folder, as text.
-      counts: Published number of examples of each split.
-      paper: Paper that published it.
-      terms: Terms of its licence, as far as they are stated.
-      home: Place of distribution.
-      note: Uncertainties.
-      rainy_half: Half with rain, "left" or "right".
-      views: Splits that are parts of another: name, split, and the first and the last
-        number of the scenes that belong to them.
-    """
-
-    name: str
-    kind: str
-    find: Callable[[pathlib.Path], Found]
-    tree: str
-    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    paper: str = ""
-    terms: str = ""
-    home: str = ""
-    note: str = ""
-    rainy_half: str | None = None
-    views: Mapping[str, tuple[str, int, int]] = dataclasses.field(default_factory=dict)
-
-
-# Published sets: files by the pattern of their path
-
-
-@dataclasses.dataclass(frozen=True)
-class Pattern:
+class Pattern(NamedTuple):
     """Rule from the path of a rainy image to its name, scene and clean image.
 
     Attributes:
-      rainy: Regular expression of the path without its suffix, below any folder, which
-        becomes the group `at`.
+      rainy: Regular expression of the path without its suffix, below any folder; that
+        folder becomes the group `at`.
       clean: Possible paths of the clean image without its suffix, in terms of the
         groups; empty for files that hold both halves.
       name: Name of the example, in terms of the groups.
       scene: Name of the scene, in terms of the groups.
-      split: Split, if the pattern decides it and not the names of folders.
+      split: Split; None if folder names decide.
     """
 
     rainy: str
@@ -106,99 +71,161 @@ class Pattern:
     split: str | None = None
 
     def match(self, stem: str) -> dict[str, str] | None:
-        """The groups of a path that fits, "" for those that took no part."""
+        """Returns the groups of a path without its suffix, or None if it does not fit."""
         match = re.fullmatch(f"(?P<at>(?:.*/)?){self.rainy}", stem, re.IGNORECASE)
-        return match and {key: text or "" for key, text in match.groupdict().items()}
+        return match and match.groupdict("")
 
 
-def find_by_patterns(
-    root: pathlib.Path, patterns: Sequence[Pattern], splits: Sequence[str]
-) -> Found:
-    """Finds examples whose paths fit a pattern; of several patterns the first counts.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RawSet:
+    """A set as it is distributed.
 
-    The split is named by the last folder with "train", "val" or "test" in its name. It
-    is the last split if no folder has such a name, or there is no such split.
+    Attributes:
+      name: Name on the command line and in the source "tfds:NAME".
+      kind: "pairs" of two files each, "halves" of one file each, or "photos".
+      tree: Expected folder, as text.
+      patterns: Rules for rainy files, the first match counts; empty for the user's own
+        folders.
+      lists: Names of the set's own text files by split. Each line is a rainy and a clean
+        path, relative to the text file; where there is one, it replaces the patterns.
+      counts: Published number of examples of each split.
+      paper: Paper that published it.
+      terms: Terms of its licence, as far as they are stated.
+      home: Place of distribution.
+      note: Uncertainties.
+      rainy_half: Half with rain, "left" or "right".
+      views: Splits that are parts of another: name, split, and the first and the last
+        number of their scenes.
     """
-    paths, others = _list_files(root)
-    by_stem = {os.path.splitext(path)[0]: path for path in reversed(paths)}
-    examples: dict[str, dict[str, RawExample]] = {split: {} for split in splits}
-    faults: dict[str, str] = {}
-    for path in paths:
-        fit = _fit(path, patterns, by_stem)
-        if fit[0] is None:
-            faults[path] = fit[1]
-            continue
-        pattern, found = fit
-        split = pattern.split or _split_of(os.path.dirname(path), splits)
-        if examples[split].setdefault(found.name, found) != found:
-            faults[path] = f"is {found.name} a second time"
-    by_split = {s: list(named.values()) for s, named in examples.items() if named}
-    return _make_found(by_split, paths, faults, others)
 
+    name: str
+    kind: str = "pairs"
+    tree: str
+    patterns: Sequence[Pattern] = ()
+    lists: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    paper: str = ""
+    terms: str = "none stated"
+    home: str = ""
+    note: str = ""
+    rainy_half: str | None = None
+    views: Mapping[str, tuple[str, int, int]] = dataclasses.field(default_factory=dict)
 
-def _fit(
-    path: str, patterns: Sequence[Pattern], by_stem: Mapping[str, str]
-) -> tuple[Pattern, RawExample] | tuple[None, str]:
-    """The first pattern that a rainy file fits and its example; else None and why."""
-    fault = _NO_PART
-    for pattern in patterns:
-        if (groups := pattern.match(os.path.splitext(path)[0])) is None:
-            continue
-        name, scene = (
-            text.format(**groups).lower() for text in (pattern.name, pattern.scene)
-        )
-        if not pattern.clean:
-            return pattern, RawExample(name, scene, (path,))
-        wanted = [template.format(**groups) for template in pattern.clean]
-        for stem in wanted:
-            if stem in by_stem:
-                return pattern, RawExample(name, scene, (path, by_stem[stem]))
-        fault = f"lacks its clean image, {' or '.join(wanted)}"
-    return None, fault
+    def find(self, root: pathlib.Path) -> Found:
+        """Finds the examples in a folder.
 
+        Raises:
+          ValueError: If there is no such folder, if it holds no example, or if it holds
+            the user's pairs twice.
+        """
+        if not root.is_dir():
+            raise ValueError(
+                f"There is no folder {root}; check the path, which is relative to "
+                f"{pathlib.Path.cwd()}."
+            )
+        files = [
+            pathlib.Path(path).relative_to(root).as_posix()
+            for path in image_folders.walk(root)
+        ]
+        paths = [path for path in files if image_folders.is_image(path)]
+        others = [path for path in files if not image_folders.is_image(path)]
+        splits, faults = self._match(paths) if self.patterns else self._own(root, paths)
+        for split, file in self._find_lists(root):
+            if examples := _read_list(root, file, faults):
+                splits[split] = examples
+        used = {
+            path
+            for found in splits.values()
+            for example in found
+            for path in example.files
+        }
+        unused = [
+            (path, faults.pop(path, _NO_PART)) for path in paths if path not in used
+        ]
+        unused += [(line, why) for line, why in faults.items() if line not in used]
+        if not splits:
+            named = [f"{path} {why}" for path, why in unused] + others
+            shown = images.name_some(named, "\n  ") or "no files"
+            raise ValueError(
+                f"{root} lacks the folders of {self.name}. Expected:\n{self.tree}\n"
+                f"Found:\n  {shown}"
+            )
+        return Found(splits, unused, others)
 
-def _split_of(folders: str, splits: Sequence[str]) -> str:
-    for part in reversed(folders.split("/")):
-        if match := re.search("train|test|(?<![a-z])val", part, re.IGNORECASE):
-            word = match[0].lower()
-            for split in splits:
-                if split.startswith(word):
-                    return split
-    return splits[-1]
+    def _match(self, paths: Sequence[str]) -> tuple[Splits, dict[str, str]]:
+        """Returns the examples of each split, and faults by path."""
+        by_stem = {os.path.splitext(path)[0]: path for path in reversed(paths)}
+        splits: dict[str, dict[str, RawExample]] = {split: {} for split in self.counts}
+        faults: dict[str, str] = {}
+        for path in paths:
+            for pattern in self.patterns:
+                if (groups := pattern.match(os.path.splitext(path)[0])) is None:
+                    continue
+                wanted = [template.format(**groups) for template in pattern.clean]
+                clean = [by_stem[stem] for stem in wanted if stem in by_stem][:1]
+                if wanted and not clean:
+                    faults[path] = f"lacks its clean image, {' or '.join(wanted)}"
+                    continue
+                name, scene = (
+                    text.format(**groups).lower()
+                    for text in (pattern.name, pattern.scene)
+                )
+                example = RawExample(name, scene, (path, *clean))
+                split = pattern.split or self._split_of(path)
+                if splits[split].setdefault(name, example) != example:
+                    faults[path] = f"is {name} a second time"
+                break
+        return {s: list(named.values()) for s, named in splits.items() if named}, faults
 
+    def _split_of(self, path: str) -> str:
+        """The split of the last folder named train, test or val; else the last split."""
+        for folder in reversed(path.split("/")[:-1]):
+            if match := re.search("train|test|(?<![a-z])val", folder, re.IGNORECASE):
+                for split in self.counts:
+                    if split.startswith(match[0].lower()):
+                        return split
+        return list(self.counts)[-1]
 
-def find_by_lists(
-    root: pathlib.Path,
-    lists: Mapping[str, str],
-    patterns: Sequence[Pattern],
-    splits: Sequence[str],
-) -> Found:
-    """As `find_by_patterns`, but text files of the set decide which files are pairs.
+    def _find_lists(self, root: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+        for split, name in self.lists.items():
+            for file in sorted(root.rglob(name)):
+                yield split, file
 
-    Args:
-      root: Folder of the set.
-      lists: Name of the text file of each split that may have one; its lines are a
-        rainy and a clean path with a space between them, relative to its folder.
-      patterns: Patterns for splits without a text file.
-      splits: All splits.
-    """
-    found = find_by_patterns(root, patterns, splits)
-    by_list: dict[str, list[RawExample]] = {}
-    invalid: list[tuple[str, str]] = []
-    for split, name in lists.items():
-        for file in sorted(root.rglob(name)):
-            if examples := _read_list(root, file, invalid):
-                by_list[split] = examples
-    if by_list:
-        paths, others = _list_files(root)
-        by_split = {**found.splits, **by_list}
-        found = _make_found(by_split, paths, dict(found.unused), others)
-    return dataclasses.replace(found, unused=[*found.unused, *invalid])
+    def _own(
+        self, root: pathlib.Path, paths: Sequence[str]
+    ) -> tuple[Splits, dict[str, str]]:
+        """As `_match`, for a folder, or its subfolders that are named as splits."""
+        is_pairs = self.kind == "pairs"
+        folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
+        if not folders or (is_pairs and image_folders.find_pair_layout(root)):
+            folders = {"train": ""}
+        splits: Splits = {}
+        faults: dict[str, str] = {}
+        for split, folder in folders.items():
+            found: dict[str, tuple[str, ...]] = {}
+            if not is_pairs:
+                found = {
+                    path.removeprefix(folder): (path,)
+                    for path in paths
+                    if path.startswith(folder)
+                }
+            elif layout := image_folders.find_pair_layout(root / folder):
+                sides = [
+                    (side, [path for path in paths if path.startswith(f"{side}/")])
+                    for side in (f"{folder}{name}" for name in layout)
+                ]
+                matched, lone = image_folders.match_stems(*sides)
+                found |= matched
+                faults |= lone
+            if found:
+                splits[split] = [RawExample(n, n, files) for n, files in found.items()]
+        return splits, faults
 
 
 def _read_list(
-    root: pathlib.Path, file: pathlib.Path, invalid: list[tuple[str, str]]
+    root: pathlib.Path, file: pathlib.Path, faults: dict[str, str]
 ) -> list[RawExample]:
+    """The pairs of a list; lines without two paths are added to the faults."""
     folder = file.parent.relative_to(root).as_posix()
     examples = {}
     for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
@@ -212,104 +239,5 @@ def _read_list(
             examples[name] = RawExample(name, video, (rainy, clean))
         elif columns:
             where = f"{folder}/{file.name}, line {number}"
-            invalid.append((where, f"holds {len(columns)} paths, not two"))
+            faults[where] = f"holds {len(columns)} paths, not two"
     return list(examples.values())
-
-
-# The user's own folders
-
-
-def find_pairs(root: pathlib.Path) -> Found:
-    """Finds pairs of the same path within rainy/ and clean/, or input/ and target/."""
-
-    def pairs_below(folder: str, paths: Sequence[str], faults: dict[str, str]):
-        if (layout := image_folders.find_pair_layout(root / folder)) is None:
-            return []
-        sides = [
-            (side, [path for path in paths if path.startswith(f"{side}/")])
-            for side in (f"{folder}{name}" for name in layout)
-        ]
-        pairs, found = image_folders.match_stems(*sides)
-        faults |= found
-        return [RawExample(stem, stem, files) for stem, files in pairs.items()]
-
-    return _find_own(root, pairs_below, image_folders.find_pair_layout)
-
-
-def find_photos(root: pathlib.Path) -> Found:
-    """Finds all photographs below a folder."""
-
-    def photos_below(folder: str, paths: Sequence[str], faults: dict[str, str]):
-        del faults
-        return [
-            RawExample(name, name, (path,))
-            for path in paths
-            if path.startswith(folder)
-            for name in [path.removeprefix(folder)]
-        ]
-
-    return _find_own(root, photos_below, lambda folder: None)
-
-
-def _find_own(
-    root: pathlib.Path, examples_below: Callable, is_split: Callable
-) -> Found:
-    """The examples of the folder, its split "train", or of subfolders named as splits."""
-    paths, others = _list_files(root)
-    names = [name for name in SPLIT_FOLDERS if (root / name).is_dir()]
-    if is_split(root) or not names:
-        folders = {"train": ""}
-    else:
-        folders = {name: f"{name}/" for name in names}
-    faults: dict[str, str] = {}
-    splits = {
-        split: examples
-        for split, folder in folders.items()
-        if (examples := examples_below(folder, paths, faults))
-    }
-    return _make_found(splits, paths, faults, others)
-
-
-def _list_files(root: pathlib.Path) -> tuple[list[str], list[str]]:
-    """Images and other files below a folder, relative to it, with / between parts."""
-    if not root.is_dir():
-        raise ValueError(
-            f"There is no folder {root}; check the path, which is relative to "
-            f"{pathlib.Path.cwd()}."
-        )
-    paths = [
-        pathlib.Path(path).relative_to(root).as_posix()
-        for path in image_folders.walk(root)
-    ]
-    return (
-        [path for path in paths if image_folders.is_image(path)],
-        [path for path in paths if not image_folders.is_image(path)],
-    )
-
-
-def _make_found(
-    splits: Mapping[str, Sequence[RawExample]],
-    paths: Iterable[str],
-    faults: Mapping[str, str],
-    others: Sequence[str],
-) -> Found:
-    used = {
-        file
-        for examples in splits.values()
-        for example in examples
-        for file in example.files
-    }
-    unused = [(path, faults.get(path, _NO_PART)) for path in paths if path not in used]
-    return Found(splits, unused, others)
-
-
-def require_examples(raw_set: RawSet, root: pathlib.Path, found: Found) -> None:
-    """Raises a ValueError that shows both trees if a folder holds no example."""
-    if any(found.splits.values()):
-        return
-    files = [f"{path} {why}" for path, why in found.unused] + [*found.others]
-    shown = images.name_some(files, "\n  ") or "no files"
-    raise ValueError(
-        f"{root} lacks the folders of {raw_set.name}. Expected is\n"
-        f"{raw_set.tree}\nand found was\n  {shown}"
-    )

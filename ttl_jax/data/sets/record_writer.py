@@ -7,11 +7,12 @@ import dataclasses
 import fcntl
 import functools
 import io
+import itertools
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,8 +26,7 @@ _MAX_SHARD_BYTES = 2**28  # TFDS holds as much in memory
 _PNG_SHARE = 0.75  # bytes of a PNG of a photograph per byte of its pixels
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Examples that are made together.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Contents of a set that is to be written.
+    """Contents of a set to write.
 
     Attributes:
       image_names: Names of the images of each example: rainy and clean, or image.
@@ -64,25 +64,25 @@ class Contents:
     report: str
 
     @property
-    def parts(self) -> list[Part]:
-        """The parts of all splits."""
-        return [part for parts in self.splits.values() for part in parts]
+    def num_examples(self) -> int:
+        """Number of examples of all splits."""
+        return sum(part.num_examples for part in itertools.chain(*self.splits.values()))
 
     @property
     def num_bytes(self) -> int:
         """Approximate size of all records."""
-        return sum(part.num_bytes for part in self.parts)
+        return sum(part.num_bytes for part in itertools.chain(*self.splits.values()))
 
 
 class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Writes examples as they are given, in order, as ArrayRecord without TensorFlow.
 
-    Images are kept as the bytes they come as. TFDS does not read them, so any format
-    can be written, though TFDS itself decodes pixels that are not 8 bits deep, not grey
-    or RGB, or not upright in another way than we do.
+    Images are kept as the bytes they come as. TFDS does not read them, so any format can
+    be written. TFDS itself decodes some otherwise than we do: pixels that are not 8 bits
+    deep, not grey or RGB, or not upright.
 
     Note: `tfds.core.GeneratorBasedBuilder` needs TensorFlow for splits over 1 GB. This
-    class holds the examples of one file in memory, and writes them in the order given.
+    class holds the examples of one file in memory.
 
     Args:
       name: Name of the set.
@@ -97,7 +97,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     code_path = None
 
     def __init__(self, name, image_names, splits, data_dir):
-        # Of the instance: the class serves all sets.
+        # An attribute of the instance: the class serves all sets.
         self.name = name  # pyright: ignore[reportAttributeAccessIssue]
         self._image_names, self._splits = image_names, splits
         super().__init__(data_dir=data_dir, file_format="array_record")
@@ -117,12 +117,10 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 @contextlib.contextmanager
 def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
-    """An empty folder beside the prepared sets, removed at the end.
+    """Yields an empty folder beside the prepared sets, removed at the end.
 
-    What a killed process left is removed first.
-
-    Raises:
-      ValueError: If another process prepares a set of that name.
+    Leftovers of a killed process are removed first. Raises a ValueError if another process
+    prepares a set of that name.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with open(data_dir / f".{name}.lock", "w") as lock:
@@ -130,8 +128,7 @@ def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"{name} is being prepared in {data_dir} by another process; wait for "
-                "it."
+                f"{name} is being prepared in {data_dir} by another process; wait for it."
             ) from error
         folder = data_dir / f".{name}.incomplete"
         shutil.rmtree(folder, ignore_errors=True)
@@ -147,6 +144,8 @@ def write(
 ) -> pathlib.Path:
     """Writes the records of a set, their index and the report.
 
+    Raises an OSError if they cannot be written, for example if the disk is full.
+
     Args:
       name: Name of the set.
       contents: Contents of the set.
@@ -155,13 +154,13 @@ def write(
 
     Returns:
       The folder "<name>/<version>".
-
-    Raises:
-      ValueError: If an example cannot be made.
-      OSError: If the records cannot be written, for example if the disk is full.
     """
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
-    with _made_ahead() as make_all, _progress(contents) as progress:
+    # disable=None shows it in a terminal only.
+    progress = tqdm.tqdm(
+        desc="writing", total=contents.num_examples, unit="example", disable=None
+    )
+    with _made_ahead() as make_all, progress:
 
         def generate(split: str, parts: Sequence[Part]):
             """Yields the key and the record of each example, and keeps its row."""
@@ -200,37 +199,34 @@ def publish(written: pathlib.Path, data_dir: pathlib.Path) -> None:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """A PNG file of an image, uint8 [H, W, 3]."""
+    """Returns a PNG file of an image, uint8 [H, W, 3]."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
 def estimate_png(width: int, height: int) -> int:
-    """Approximate number of bytes that `encode_png` makes of a photograph."""
+    """Returns the approximate size of `encode_png` of a photograph, in bytes."""
     return int(_PNG_SHARE * 3 * width * height)
 
 
 def _group(parts: Sequence[Part]) -> list[list[Part]]:
     """Parts by the file that they are written to."""
-    groups: list[list[Part]] = []
-    total = 0
+    files = collections.defaultdict(list)
+    start = 0
     for part in parts:
-        if not groups or total > _MAX_SHARD_BYTES:
-            groups.append([])
-            total = 0
-        groups[-1].append(part)
-        total += part.num_bytes
-    return groups
+        files[start // _MAX_SHARD_BYTES].append(part)
+        start += part.num_bytes
+    return list(files.values())
 
 
 @contextlib.contextmanager
 def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
-    """A function that yields the examples of parts in order, made by threads.
+    """Yields a function that yields the examples of parts in order, made by threads.
 
-    No more parts than threads are made ahead, which bounds the memory. Threads suffice:
-    reading files waits for the disk, and rendering releases Python's lock for nine tenths
-    of its time.
+    Threads make no more parts ahead than there are threads, which bounds the memory.
+    Processes would not help: reading waits for the disk, and rendering releases Python's
+    lock for nine tenths of its time.
     """
     num_threads = os.cpu_count() or 1
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
@@ -248,9 +244,3 @@ def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
         yield make_all
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _progress(contents: Contents) -> tqdm.tqdm:
-    total = sum(part.num_examples for part in contents.parts)
-    # None shows it in a terminal only.
-    return tqdm.tqdm(desc="writing", total=total, unit="example", disable=None)

@@ -5,8 +5,6 @@ has a fixed number of variants, and reading one costs no more than decoding it.
 """
 
 import functools
-import hashlib
-import json
 import os
 from typing import cast
 
@@ -19,13 +17,12 @@ from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import LivePair, NoPairsError
 from ttl_jax.data.sources.records import Row
 
-# Variants that are made together share the encoded clean photograph, and are in memory
-# at once.
+# Variants that are made together share the encoded clean photograph and memory.
 _NUM_TOGETHER = 4
 
 
 def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Plan:
-    """The plan of a set of rendered pairs, all of them in its split "train".
+    """Returns the plan of a set of rendered pairs, all in its split "train".
 
     Args:
       name: Name of the set.
@@ -33,10 +30,6 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
         Its photographs are opened and checked.
       num_variants: Number of renderings of each photograph.
       seed: Seed of the rain.
-
-    Raises:
-      ValueError: If the source cannot be opened or renders no rain, or if another
-        argument is invalid.
     """
     name = require_own_name(name, RENDERED)
     if num_variants < 1:
@@ -44,16 +37,19 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
     if seed < 0:
         raise ValueError(f"--seed is {seed}; expected 0 or more.")
     pairs = _open(source)
+    rains = dict.fromkeys(pair.rain for pair in pairs)
+    files = [line for pair in pairs for line in pair.describe()]
+    streaks = [line for rain in rains for p in rain.pairs for line in p.describe()]
     description = (
         f"{decoding.printable(source)}, {len(pairs)} photographs in {num_variants} "
         f"variants of seed {seed}"
     )
-    facts = [_describe(pairs), num_variants, seed]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    check = functools.partial(
-        _make_contents, name, description, pairs, num_variants, seed
+    return Plan(
+        name,
+        description,
+        [files + [f"streaks {line}" for line in streaks], num_variants, seed],
+        functools.partial(_make_contents, name, description, pairs, num_variants, seed),
     )
-    return Plan(name, {"description": description, "digest": digest}, check)
 
 
 def _open(source: str) -> list[LivePair]:
@@ -66,8 +62,7 @@ def _open(source: str) -> list[LivePair]:
             f"--source {source!r} renders no rain; expected one of "
             f"{source_names.KNOWN_RAIN}, such as rain:folder:/photos/clean."
         )
-    names = [pair.clean.name for pair in pairs]
-    if len(set(names)) < len(names):
+    if len({pair.clean.name for pair in pairs}) < len(pairs):
         raise ValueError(
             f"--source {source!r} renders several kinds of rain on the same photographs; "
             "make a set of each kind."
@@ -75,18 +70,11 @@ def _open(source: str) -> list[LivePair]:
     return cast(list[LivePair], pairs)
 
 
-def _describe(pairs: list[LivePair]) -> list[str]:
-    """Names and sizes of all files that the pairs are made from."""
-    rains = dict.fromkeys(pair.rain for pair in pairs)
-    streaks = [pair for rain in rains for pair in rain.pairs]
-    lines = [line for pair in pairs for line in pair.describe()]
-    return lines + [f"streaks {line}" for pair in streaks for line in pair.describe()]
-
-
 def _make_contents(
     name: str, description: str, pairs: list[LivePair], num_variants: int, seed: int
 ) -> Contents:
-    folder = _common_folder([pair.clean.name for pair in pairs])
+    prefix = os.path.commonprefix([pair.clean.name for pair in pairs])
+    folder = prefix[: prefix.rfind("/") + 1]
     parts = []
     for pair in pairs:
         scene = pair.clean.name.removeprefix(folder)
@@ -120,14 +108,7 @@ def _render_part(
         rng = live_rain.rng_of(pair.clean.name, variant, seed)
         rainy = pair.rain.fall(clean, clean, max(clean.shape), rng)
         encoded = [record_writer.encode_png(rainy), encoded_clean]
-        num_bytes = [len(data) for data in encoded]
+        sizes = [len(data) for data in encoded]
         name = f"{scene}/{variant}"
-        row = Row(name, scene, pair.width, pair.height, num_bytes, scene)
-        made.append((row, encoded))
+        made.append((Row(name, scene, pair.width, pair.height, sizes, scene), encoded))
     return made
-
-
-def _common_folder(names: list[str]) -> str:
-    """The common beginning of all names, up to a /."""
-    prefix = os.path.commonprefix(names)
-    return prefix[: prefix.rfind("/") + 1]

@@ -1,6 +1,6 @@
 """Sources made from other sources: live rain, structures, photographs as pairs."""
 
-import abc
+from collections.abc import Callable
 
 from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources.photographs import (
@@ -17,7 +17,7 @@ _NUM_VARIANTS = 4  # drawings of structures on each photograph
 
 
 class _OnClean(Source):
-    """A source made from the clean photographs of another one."""
+    """Pairs made from the clean photographs of another source."""
 
     def __init__(self, name, path, parse):
         super().__init__(name)
@@ -25,15 +25,19 @@ class _OnClean(Source):
         self.parts = (self._clean,)
         self._prefix = name.removesuffix(path)  # name without that of the other source
 
+    def photographs(self, role: str) -> list[Photograph]:
+        raise ValueError(
+            f"{self.name!r} makes pairs, so it can be one of the pairs; as {role} "
+            "photographs name others."
+        )
+
 
 class LiveRain(_OnClean):
     """Rain rendered on the photographs of another source, anew for each crop."""
 
-    def photographs(self, role: str) -> list[Photograph]:
-        raise ValueError(
-            f"{self.name!r} renders pairs, so it can be one of the pairs; as {role} "
-            "photographs name real ones."
-        )
+    def __init__(self, make_rain: Callable[[], live_rain.Rain], name, path, parse):
+        super().__init__(name, path, parse)
+        self._make_rain = make_rain
 
     def pairs(self) -> list[Pair]:
         rain = self._make_rain()
@@ -41,24 +45,6 @@ class LiveRain(_OnClean):
             LivePair.on(clean, f"{self._prefix}{clean.name}", rain)
             for clean in self._clean.open("clean")
         ]
-
-    @abc.abstractmethod
-    def _make_rain(self) -> live_rain.Rain:
-        """The rain of all pairs."""
-
-
-class PhysicalRain(LiveRain):
-    """Rain as a camera sees it."""
-
-    def _make_rain(self):
-        return live_rain.Physical()
-
-
-class AdditiveRain(LiveRain):
-    """Streaks added to the pixels."""
-
-    def _make_rain(self):
-        return live_rain.Additive()
 
 
 class StreakRain(LiveRain):
@@ -71,12 +57,18 @@ class StreakRain(LiveRain):
                 f"{name!r} must name two sources, as 'streaks:PAIRS on CLEAN', with "
                 "' on ' between them and nowhere else."
             )
-        super().__init__(name, clean, parse)
-        self._pairs = parse(pairs)
-        self.parts = (self._pairs, self._clean)
+        source = parse(pairs)
+        super().__init__(
+            lambda: live_rain.Streaks(source.open("pairs")), name, clean, parse
+        )
+        self.parts = (source, self._clean)
 
-    def _make_rain(self):
-        return live_rain.Streaks(self._pairs.open("pairs"))
+
+class Identity(_OnClean):
+    """The photographs of another source, each paired with itself."""
+
+    def pairs(self) -> list[Pair]:
+        return [Pair(clean, clean) for clean in self._clean.open("clean")]
 
 
 class Structures(_OnClean):
@@ -99,16 +91,3 @@ class Structures(_OnClean):
             f"{self.name!r} holds photographs alone; for pairs of them name "
             f"identity:{self.name} or rain:{self.name}."
         )
-
-
-class Identity(_OnClean):
-    """The photographs of another source, each paired with itself."""
-
-    def photographs(self, role: str) -> list[Photograph]:
-        raise ValueError(
-            f"{self.name!r} makes pairs, so it can be one of the pairs; as {role} "
-            f"photographs name {self._clean.name}."
-        )
-
-    def pairs(self) -> list[Pair]:
-        return [Pair(clean, clean) for clean in self._clean.open("clean")]

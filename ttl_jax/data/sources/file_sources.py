@@ -28,18 +28,16 @@ class Folder(Source):
         return _open_files(self._find(os.path.join(self._folder, side)))
 
     def pairs(self) -> list[Pair]:
-        layout = self._find_layout()
-        if layout is None:
-            layouts = " or ".join(
-                "/ and ".join(names) for names in image_folders.PAIR_LAYOUTS
-            )
+        if (layout := self._find_layout()) is None:
+            layouts = ["/ and ".join(names) for names in image_folders.PAIR_LAYOUTS]
             raise NoPairsError(
-                f"{self.name!r} holds no pairs: they are expected in its "
-                f"subfolders {layouts}/. Rename them so, or use a list:FILE."
+                f"{self.name!r} holds no pairs: they are expected in its subfolders "
+                f"{' or '.join(layouts)}/. Rename them so, or use a list:FILE."
             )
         folders = [os.path.join(self._folder, side) for side in layout]
-        files = [(folder, self._find(folder)) for folder in folders]
-        pairs, faults = image_folders.match_stems(*files)
+        pairs, faults = image_folders.match_stems(
+            *((f, self._find(f)) for f in folders)
+        )
         if faults:
             named = [f"{path} {reason}" for path, reason in sorted(faults.items())]
             raise ValueError(
@@ -57,7 +55,6 @@ class Folder(Source):
         return image_folders.find_pair_layout(self._folder)
 
     def _find(self, folder: str) -> list[str]:
-        """Paths of all images below a folder, in the order of their relative paths."""
         found = image_folders.find_images(folder)
         if not found:
             raise ValueError(
@@ -103,15 +100,15 @@ class List(Source):
             expected = {len(lines[0])} if lines else {1, 2}
             if len(columns) not in expected or "" in columns:
                 raise ValueError(
-                    f"{self.name!r}, line {number}: {line!r} has {len(columns)} "
-                    f"columns, or an empty one; expected are "
+                    f"{self.name!r}, line {number}: {line!r} has {len(columns)} columns, "
+                    "or an empty one; expected are "
                     f"{' or '.join(map(str, sorted(expected)))}, with TABs between."
                 )
             lines.append(
                 [str(self._file.parent / user_paths.expand(path)) for path in columns]
             )
         if not lines:
-            raise ValueError(f"{self.name!r} names no images; one per line, please.")
+            raise ValueError(f"{self.name!r} names no images; expected one per line.")
         return lines
 
 

@@ -1,6 +1,6 @@
 """Photographs and pairs: named images that are read when asked for.
 
-Both are items of a source. Whoever uses items asks them, and never for their class.
+Both are items of a source. Users of items call their methods and never test their class.
 """
 
 import abc
@@ -82,7 +82,7 @@ class Photograph(Item):
 
     @property
     def size(self) -> str:
-        """Size of the file in bytes, as text, or what there is instead of a file."""
+        """Size of the file in bytes, as text, or a word if there is no file."""
         return "embedded" if self.num_bytes is None else str(self.num_bytes)
 
     def map_sides(self, function):
@@ -139,25 +139,15 @@ class Pair(Item):
     rainy: Photograph
     clean: Photograph
 
-    @property
-    def name(self) -> str:
-        return self.rainy.name
-
-    @property
-    def width(self) -> int:
-        return self.rainy.width
-
-    @property
-    def height(self) -> int:
-        return self.rainy.height
-
-    @property
-    def sides(self):
-        return (self.rainy, self.clean)
+    name = property(lambda self: self.rainy.name)
+    width = property(lambda self: self.rainy.width)
+    height = property(lambda self: self.rainy.height)
+    sides = property(lambda self: (self.rainy, self.clean))
 
     def map_sides(self, function):
-        rainy, clean = map(function, self.sides)
-        return dataclasses.replace(self, rainy=rainy, clean=clean)
+        return dataclasses.replace(
+            self, rainy=function(self.rainy), clean=function(self.clean)
+        )
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rainy and the clean image, each uint8 RGB [height, width, 3].
@@ -182,8 +172,7 @@ class Pair(Item):
           size: Side of the crops, in pixels.
           view: A `loading.transforms.View`.
         """
-        side = view.reach(size, self.height, self.width)
-        rainy, clean = self._cut(side, view)
+        rainy, clean = self._cut(view.reach(size, self.height, self.width), view)
         return view.resave(rainy, size), view.resave(clean, size)
 
     def _cut(self, side: int, view) -> tuple[np.ndarray, np.ndarray]:
@@ -229,8 +218,7 @@ class LivePair(Pair):
             rng = live_rain.rng_of(self.name)
         else:
             rng = np.random.default_rng(view.rain_seed)
-        longer_side = max(photograph.shape)
-        return self.rain.fall(clean, surroundings, longer_side, rng), clean
+        return self.rain.fall(clean, surroundings, max(photograph.shape), rng), clean
 
 
 def _load_in_rain(clean: Photograph, name: str, rain: live_rain.Rain) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import functools
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,11 +12,8 @@ from ttl_jax.data.sources import records
 from ttl_jax.data.sources.photographs import NoPairsError, Pair, Photograph
 from ttl_jax.data.sources.source import Source
 
-
-class _Record(NamedTuple):
-    split: str
-    position: int
-    row: records.Row
+# Split and position of a record, and its row.
+_Record = tuple[str, int, records.Row]
 
 
 class Records(Source):
@@ -36,28 +32,29 @@ class Records(Source):
         self.set_name, _, self.split = path.partition("/")
 
     def photographs(self, role: str) -> list[Photograph]:
-        opened = self._open()
-        if "image" in opened.index.image_names:
-            return [opened.photograph(record, "image") for record in opened.records]
-        if role == "rainy":
-            return [opened.photograph(record, "rainy") for record in opened.records]
-        clean = opened.clean_sides()
+        folder, index = self._read_index()
+        if role == "rainy" or "image" in index.image_names:
+            image = "image" if "image" in index.image_names else role
+            return [_photograph(folder, index, r, image) for r in self._select(index)]
+        clean = self._clean_sides(folder, index)
         return [clean[path] for path in image_folders.in_order(clean)]
 
     def pairs(self) -> list[Pair]:
-        opened = self._open()
-        if "rainy" not in opened.index.image_names:
+        folder, index = self._read_index()
+        if "rainy" not in index.image_names:
             raise NoPairsError(
-                f"{self.name!r} holds photographs, no pairs; prepare a folder of "
-                "pairs by python -m ttl_jax.prepare pairs."
+                f"{self.name!r} holds photographs, no pairs; prepare a folder of pairs by "
+                "python -m ttl_jax.prepare pairs."
             )
-        clean = opened.clean_sides()
+        clean = self._clean_sides(folder, index)
         return [
-            Pair(opened.photograph(record, "rainy"), clean[_clean_path(record)])
-            for record in opened.records
+            Pair(
+                _photograph(folder, index, record, "rainy"), clean[_clean_path(record)]
+            )
+            for record in self._select(index)
         ]
 
-    def _open(self) -> "_Opened":
+    def _read_index(self) -> tuple[pathlib.Path, records.Index]:
         data_dir = records.default_data_dir().absolute()  # wherever it is loaded
         folder = records.folder_of(data_dir, self.set_name)
         index = records.read_index(folder)
@@ -67,12 +64,12 @@ class Records(Source):
                 "make it by python -m ttl_jax.prepare, or set TTL_JAX_DATA_DIR to the "
                 "folder where it is."
             )
-        return _Opened(folder, index, self._select(index))
+        return folder, index
 
     def _select(self, index: records.Index) -> list[_Record]:
         if self.split in index.views:
-            stored, positions = index.views[self.split]
-            return [_Record(stored, i, index.splits[stored][i]) for i in positions]
+            split, positions = index.views[self.split]
+            return [(split, i, index.splits[split][i]) for i in positions]
         if self.split and self.split not in index.splits:
             known = [*index.splits, *index.views]
             raise ValueError(
@@ -80,35 +77,33 @@ class Records(Source):
                 f"{suggestions.known_and_hint(self.split, known)}"
             )
         return [
-            _Record(split, position, row)
+            (split, i, row)
             for split in ([self.split] if self.split else index.splits)
-            for position, row in enumerate(index.splits[split])
+            for i, row in enumerate(index.splits[split])
         ]
 
-
-class _Opened(NamedTuple):
-    """The folder of a prepared set, its index, and the records of a source."""
-
-    folder: pathlib.Path
-    index: records.Index
-    records: list[_Record]
-
-    def clean_sides(self) -> dict[str, Photograph]:
+    def _clean_sides(self, folder, index) -> dict[str, Photograph]:
         """By path: several rainy photographs may share one, which counts once."""
-        first = {_clean_path(record): record for record in reversed(self.records)}
-        return {path: self.photograph(r, "clean") for path, r in first.items()}
+        first = {_clean_path(r): r for r in reversed(self._select(index))}
+        return {
+            path: _photograph(folder, index, r, "clean") for path, r in first.items()
+        }
 
-    def photograph(self, record: _Record, image: str) -> Photograph:
-        split, position, row = record
-        side = "" if image == "image" else f"{image}/"
-        name = f"{self.index.name}/{split}/{side}{row.name}"
-        num_bytes = row.num_bytes[self.index.image_names.index(image)]
-        load = functools.partial(_load, name, self.folder, split, position, image)
-        return Photograph(name, row.width, row.height, num_bytes, load)
+
+def _photograph(
+    folder: pathlib.Path, index: records.Index, record: _Record, image: str
+) -> Photograph:
+    split, position, row = record
+    side = "" if image == "image" else f"{image}/"
+    name = f"{index.name}/{split}/{side}{row.name}"
+    num_bytes = row.num_bytes[index.image_names.index(image)]
+    load = functools.partial(_load, name, folder, split, position, image)
+    return Photograph(name, row.width, row.height, num_bytes, load)
 
 
 def _clean_path(record: _Record) -> str:
-    return f"{record.split}/{record.row.last_file}"
+    split, _, row = record
+    return f"{split}/{row.last_file}"
 
 
 def _load(

@@ -17,13 +17,11 @@ from ttl_jax import user_paths
 VERSION = "1.0.0"  # of the records and the index
 
 _INDEX = "index.json"
+_FEATURES = "tensorflow_datasets.core.features"
 _CLASSES = {
-    f"tensorflow_datasets.core.features.{name}"
-    for name in (
-        "features_dict.FeaturesDict",
-        "image_feature.Image",
-        "text_feature.Text",
-    )
+    f"{_FEATURES}.features_dict.FeaturesDict",
+    f"{_FEATURES}.image_feature.Image",
+    f"{_FEATURES}.text_feature.Text",
 }
 
 
@@ -56,7 +54,7 @@ class Index(NamedTuple):
       image_names: Image features of its records: rainy and clean, or image.
       splits: Rows of each split, in the order of its records.
       views: Splits that are parts of another one: its name, and the positions in it.
-      source: Origin of the set, see `preparation.Plan`.
+      source: Origin of the set, see `preparation.Plan.source`.
       excluded: Files that were left out, and why.
     """
 
@@ -69,14 +67,14 @@ class Index(NamedTuple):
 
 
 def default_data_dir() -> pathlib.Path:
-    """$TTL_JAX_DATA_DIR, or the folder ttl_jax/data in the user's cache."""
+    """Returns $TTL_JAX_DATA_DIR, or the folder ttl_jax/data in the user's cache."""
     if folder := os.environ.get("TTL_JAX_DATA_DIR"):
         return user_paths.expand(folder)
     return user_paths.cache_folder("data")
 
 
 def folder_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-    """Folder of the prepared set of that name."""
+    """Returns the folder of the prepared set of that name."""
     return data_dir / name / VERSION
 
 
@@ -111,15 +109,14 @@ def _check(index: Index) -> None:
         raise TypeError(f"invalid name {index.name!r}")
     if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
         raise ValueError(f"invalid image names {index.image_names}")
-    for rows in index.splits.values():
-        for row in rows:
-            texts, sizes = (row.name, row.scene, row.last_file), row[2:4]
-            if (
-                not all(isinstance(text, str) for text in texts)
-                or not all(isinstance(n, int) for n in (*sizes, *row.num_bytes))
-                or len(row.num_bytes) != len(index.image_names)
-            ):
-                raise ValueError(f"invalid row {row}")
+    for row in (row for rows in index.splits.values() for row in rows):
+        texts, sizes = (row.name, row.scene, row.last_file), row[2:4]
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not all(isinstance(n, int) for n in (*sizes, *row.num_bytes))
+            or len(row.num_bytes) != len(index.image_names)
+        ):
+            raise ValueError(f"invalid row {row}")
     for split, positions in index.views.values():
         for position in positions:
             index.splits[split][position]
@@ -140,18 +137,7 @@ def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> b
 def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[dict]:
     import tensorflow_datasets as tfds  # takes half a second
 
-    _check_classes(folder)
-    builder: Any = tfds.builder_from_directory(folder)
-    encoded = {
-        name: tfds.decode.SkipDecoding()
-        for name, feature in builder.info.features.items()
-        if isinstance(feature, tfds.features.Image)
-    }
-    return builder.as_data_source(split, decoders=encoded)
-
-
-def _check_classes(folder: pathlib.Path) -> None:
-    """Refuses classes that no prepared set names: TFDS would import their modules."""
+    # TFDS imports the module of any class that the file names.
     remaining = [json.loads((folder / "features.json").read_text("utf-8"))]
     while remaining:
         value = remaining.pop()
@@ -162,3 +148,10 @@ def _check_classes(folder: pathlib.Path) -> None:
                 f"{folder / 'features.json'} names {value!r}, which no prepared set has; "
                 "prepare the set again with --overwrite."
             )
+    builder: Any = tfds.builder_from_directory(folder)
+    encoded = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+    return builder.as_data_source(split, decoders=encoded)

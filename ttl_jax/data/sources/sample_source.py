@@ -6,7 +6,6 @@ import importlib.util
 import math
 import pathlib
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from ttl_jax.data.rain import camera, renderer
 from ttl_jax.data.sources.photographs import Pair, Photograph
 from ttl_jax.data.sources.source import Source
 
-_PHOTOGRAPHS = {
+_PHOTOGRAPHS = {  # package and file; every fourth one is for testing
     "astronaut": ("skimage", "data/astronaut.png"),
     "camera": ("skimage", "data/camera.png"),
     "chelsea": ("skimage", "data/chelsea.png"),
@@ -31,7 +30,7 @@ _MAX_PSNR = 24.0  # dB, of rainy against clean
 
 
 class Sample(Source):
-    """All of it, or its split "train" or "test": every fourth photograph is for testing."""
+    """All embedded photographs, or the split "train" or "test"."""
 
     def __init__(self, name, path, parse):
         del path, parse
@@ -45,16 +44,15 @@ class Sample(Source):
 
     def pairs(self) -> list[Pair]:
         return [
-            Pair(_rainy(name, variant), _clean(name))
+            _pair(name, variant)
             for name, split in self._names()
             for variant in range(_NUM_VARIANTS[split])
         ]
 
-    def _names(self) -> Iterator[tuple[str, str]]:
-        for i, name in enumerate(_PHOTOGRAPHS):
-            split = "test" if i % 4 == 3 else "train"
-            if self._split in ("", split):
-                yield name, split
+    def _names(self) -> list[tuple[str, str]]:
+        splits = ("train", "train", "train", "test") * 2
+        named = zip(_PHOTOGRAPHS, splits, strict=True)
+        return [(name, split) for name, split in named if self._split in ("", split)]
 
 
 def _clean(name: str) -> Photograph:
@@ -63,10 +61,11 @@ def _clean(name: str) -> Photograph:
     return Photograph(f"sample/{name}", width, height, None, load)
 
 
-def _rainy(name: str, variant: int) -> Photograph:
+def _pair(name: str, variant: int) -> Pair:
     clean = _clean(name)
     load = functools.partial(_render, name, variant)
-    return dataclasses.replace(clean, name=f"{clean.name}/rain{variant:02}", load=load)
+    rainy = f"{clean.name}/rain{variant:02}"
+    return Pair(dataclasses.replace(clean, name=rainy, load=load), clean)
 
 
 @functools.cache
@@ -87,8 +86,8 @@ def _load(name: str) -> np.ndarray:
 def _render(name: str, variant: int) -> np.ndarray:
     """Heavy rain on a photograph: a pure function of its name and the variant.
 
-    Drawn until it is plainly visible, which on dark and on bright scenes it often is
-    not, and without veil and camera: six scenes do not suffice to learn faint rain,
+    It is drawn until it is plainly visible, which it often is not on dark and on bright
+    scenes, and without veil and camera: six scenes do not suffice to learn faint rain,
     shifted colours and noise.
     """
     rng = np.random.default_rng((zlib.crc32(name.encode()), variant))

@@ -3,7 +3,8 @@
 The file has sections. A line `[SOURCE]` begins one; the lines below it name photographs
 of that source, or its pairs: the rainy side's name and the clean one's with a TAB between
 them. Photographs of folder: and list: are named by their path within the folder, or the
-folder of the list. Lines that begin with # are comments. For example
+folder of the list. Lines that begin with # are comments. An invalid line or a missing name
+is a ValueError. For example
 
   # Protocol test1, seed 0
   [tfds:rain1200/test]
@@ -19,8 +20,6 @@ from ttl_jax import user_paths
 from ttl_jax.data.files import images
 from ttl_jax.data.sources.photographs import Item, NoPairsError
 from ttl_jax.data.sources.source import Source
-
-_KIND = "selection:"
 
 AnyItem = TypeVar("AnyItem", bound=Item)
 
@@ -52,32 +51,26 @@ class Selection(Source):
     def parts(self):
         return [self._parse(section.source) for section in self._sections]
 
-    @property
-    def _holds_pairs(self) -> bool:
-        return len(self._sections[0].lines[0]) == 2
-
     def photographs(self, role):
-        if not self._holds_pairs:
+        if len(self._sections[0].lines[0]) == 1:
             return self._select(role)
         sides = [getattr(pair, role) for pair in self.pairs()]
         # Several rainy photographs may share a clean one, which still counts once.
         return list({side.name: side for side in sides}.values())
 
     def pairs(self):
-        if not self._holds_pairs:
+        if len(self._sections[0].lines[0]) == 1:
             raise NoPairsError(
                 f"{self.name!r} has one column, of photographs; pairs need two."
             )
         return self._select("pairs")
 
     def _select(self, field: str) -> list:
-        return [
-            item
-            for section, source in zip(self._sections, self.parts, strict=True)
-            for item in select(
-                source.open(field), (names[0] for names in section.lines), source.root
-            )
-        ]
+        selected = []
+        for section, source in zip(self._sections, self.parts, strict=True):
+            names = [names[0] for names in section.lines]
+            selected += select(source.open(field), names, source.root)
+        return selected
 
 
 def select(
@@ -89,9 +82,6 @@ def select(
       items: Photographs or pairs to select from.
       names: Names as a section has them.
       root: `Source.root` of the source.
-
-    Raises:
-      ValueError: If a name is missing among the items.
     """
     by_name = {item.name: item for item in items}
     wanted = list(dict.fromkeys(os.path.join(root, name) for name in names))
@@ -105,17 +95,15 @@ def select(
 
 
 def read(file: str | os.PathLike[str]) -> list[Section]:
-    """Returns the sections of a file, which all hold photographs or all hold pairs.
-
-    Raises:
-      ValueError: If the file cannot be read, or a line is invalid.
-    """
+    """Returns the sections of a file, which all hold photographs or all hold pairs."""
     sections: list[Section] = []
     for number, line in user_paths.read_text_lines(file, "The selection is"):
         line = line.strip()
         if line.startswith("[") and line.endswith("]"):
             sections.append(Section(line[1:-1], []))
-            if _KIND in line:  # also within another source, as rain:selection:FILE
+            if (
+                "selection:" in line
+            ):  # also within another source, as rain:selection:FILE
                 raise ValueError(
                     f"{file}, line {number}: a selection of a selection, {line}; name "
                     "the sources of that file."
@@ -141,6 +129,5 @@ def to_text(comments: Iterable[str], sections: Iterable[Section]) -> str:
     lines = [f"# {comment}" for comment in comments]
     for section in sections:
         if section.lines:
-            lines.append(f"[{section.source}]")
-            lines += ["\t".join(names) for names in section.lines]
+            lines += [f"[{section.source}]", *map("\t".join, section.lines)]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,7 @@
-"""The base class of all sources: values that open their photographs and pairs."""
+"""The base class of all sources: values that open their photographs and pairs.
+
+Methods raise a ValueError as `source_names` does.
+"""
 
 import abc
 import os
@@ -12,7 +15,7 @@ class Source(abc.ABC):
     """Photographs or pairs under one name; nothing is read until they are opened.
 
     A kind of source is a subclass and a line in the table `source_names.KINDS`, which
-    calls it with the whole name, what follows the colon, and `source_names.parse`.
+    calls it with the whole name, the text after the colon, and `source_names.parse`.
 
     Attributes:
       name: The source as users write it.
@@ -41,21 +44,13 @@ class Source(abc.ABC):
         """Opens the pairs, as `source_names.open_pairs`."""
 
     def open(self, field: str) -> list[Any]:
-        """Opens "rainy" or "clean" photographs, or "pairs".
-
-        Raises:
-          ValueError: As `source_names.open_each`.
-        """
+        """Opens "rainy" or "clean" photographs, or "pairs"."""
         items = self.pairs() if field == "pairs" else self.photographs(field)
         check_distinct([(self.name, items)])
         return items
 
     def bases(self) -> "list[Source]":
-        """The sources of files, records or packages that this one is made from.
-
-        Raises:
-          ValueError: If a selection cannot be read.
-        """
+        """Returns the sources of files, records or packages that this is made from."""
         return [base for part in self.parts for base in part.bases()] or [self]
 
 

@@ -9,25 +9,28 @@ A source is one of
     between them; relative to the file's folder. Lines that begin with # are comments.
   tfds:NAME/SPLIT, tfds:NAME: a split, or all, of a set that `ttl_jax.prepare` made.
   selection:FILE: a text file that selects from other sources, see `selections`.
-  structures:CLEAN: photographs of another source, each in four variants, with thin
-    structures drawn on them that look like streaks (`structures`): wires, twigs, blinds,
-    lettering and so on.
-  rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs whose clean sides are the
-    photographs of another source and whose rain is rendered when a crop is read
-    (`live_rain`): as a camera sees it, added to the pixels as a control, or taken from
-    the source PAIRS. For example rain:folder:/photos/clean. `ttl_jax.prepare rendered`
-    makes a tfds:NAME of it ahead of time.
-  identity:CLEAN: pairs of each photograph of another source with itself, from which a
-    network learns to keep rain-free photographs. The hardest are identity:structures:CLEAN.
+  structures:CLEAN: photographs in four variants each, with thin structures drawn on them
+    that look like streaks: wires, twigs, blinds, lettering and so on.
+  rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs with clean sides from a source
+    and rain that is rendered for each crop: as a camera sees it, added to the pixels as a
+    control, or taken from the source PAIRS.
+  identity:CLEAN: pairs of each photograph with itself, from which a network learns to
+    keep rain-free photographs. The hardest are identity:structures:CLEAN.
 Paths may begin with ~. In folders, hidden files and files without an image suffix are
 skipped. If a source holds pairs, its role "rainy" or "clean" is one side of them.
+
+Opening a source raises a ValueError if the source is unknown, missing or empty, if an
+image cannot be used or lacks a partner of its size, or if a photograph occurs twice. It
+raises a NoPairsError, which is a ValueError, if pairs are expected and there are none.
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ttl_jax import suggestions, user_paths
+from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import derived_sources as derived
 from ttl_jax.data.sources.file_sources import Folder, List
 from ttl_jax.data.sources.photographs import ROLES, Pair, Photograph
@@ -36,8 +39,8 @@ from ttl_jax.data.sources.sample_source import Sample
 from ttl_jax.data.sources.selections import Selection
 from ttl_jax.data.sources.source import Source, check_distinct
 
-# How each kind is written: what follows the colon is the second argument of its class.
-KINDS: dict[str, type[Source]] = {
+# How each kind is written: the text after the colon is the second argument.
+KINDS: dict[str, Callable[..., Source]] = {
     "sample": Sample,
     "sample/train": Sample,
     "sample/test": Sample,
@@ -46,15 +49,13 @@ KINDS: dict[str, type[Source]] = {
     "tfds:NAME/SPLIT": Records,
     "selection:FILE": Selection,
     "structures:CLEAN": derived.Structures,
-    "rain:CLEAN": derived.PhysicalRain,
-    "additive:CLEAN": derived.AdditiveRain,
+    "rain:CLEAN": functools.partial(derived.LiveRain, live_rain.Physical),
+    "additive:CLEAN": functools.partial(derived.LiveRain, live_rain.Additive),
     "streaks:PAIRS on CLEAN": derived.StreakRain,
     "identity:CLEAN": derived.Identity,
 }
 KNOWN = ", ".join(KINDS)
-KNOWN_RAIN = ", ".join(
-    form for form, kind in KINDS.items() if issubclass(kind, derived.LiveRain)
-)
+KNOWN_RAIN = "rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN"
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
@@ -64,10 +65,6 @@ def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph
       sources: Name of a source, or several names.
       role: "rainy" or "clean". It selects a side of sources that hold pairs; the
         photographs of other sources serve both roles.
-
-    Raises:
-      ValueError: If a source is unknown, missing or empty; if one of its images cannot
-        be used; or if a photograph occurs twice.
     """
     if role not in ROLES:
         raise ValueError(f"A role is one of {ROLES}, not {role!r}.")
@@ -75,13 +72,7 @@ def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph
 
 
 def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
-    """Opens the pairs of all sources, in an order that depends on names alone.
-
-    Raises:
-      NoPairsError: If a source holds no pairs.
-      ValueError: As `open_photographs`; or if an image has no partner, or one of another
-        size.
-    """
+    """Opens the pairs of all sources, in an order that depends on names alone."""
     return list(itertools.chain(*open_each(sources, "pairs").values()))
 
 
@@ -91,9 +82,6 @@ def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Any]]:
     Args:
       sources: Name of a source, or several names.
       field: "rainy" or "clean", as `open_photographs`, or "pairs".
-
-    Raises:
-      ValueError: As `open_photographs` and `open_pairs`.
     """
     names = (sources,) if isinstance(sources, str) else tuple(sources)
     if not names:
@@ -118,15 +106,11 @@ def split_name(text: str) -> tuple[str | None, str]:
 
 
 def parse(name: str) -> Source:
-    """Returns the source of a name, without reading any file.
-
-    Raises:
-      ValueError: If the source, or one that it is made from, is unknown.
-    """
+    """Returns the source of a name, without reading any file."""
     kind, _, path = name.partition(":")
     for form, make in KINDS.items():
         if name == form or (path and form.startswith(f"{kind}:")):
-            return make(name, path, parse)  # pyright: ignore[reportCallIssue]
+            return make(name, path, parse)
     if user_paths.expand(name).is_dir():
         return Folder(name, name, parse)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."

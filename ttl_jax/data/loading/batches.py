@@ -1,0 +1,204 @@
+"""Batches of crops for training and evaluation, read ahead by threads or processes."""
+
+import contextlib
+import math
+import signal
+from collections.abc import Generator, Mapping, Sequence
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from absl import flags, logging
+
+from ttl_jax.data.files.decoding import ImageError
+from ttl_jax.data.loading import crop_sizes, datasets, transforms
+from ttl_jax.data.loading.image_cache import ImageCache
+from ttl_jax.data.loading.listings import Listing
+
+_MAX_ATTEMPTS = 10  # to find a photograph that can be read
+_AUGMENTATIONS = (
+    "mirror", "quarter_turns", "color_jitter", "resave_pairs", "whole_share"
+)  # fmt: skip
+
+
+class Share(NamedTuple):
+    """The part of each batch that a process gets.
+
+    Attributes:
+      batch_elements: Elements of a global batch.
+      process_index: Index of the part.
+      process_count: Number of parts.
+    """
+
+    batch_elements: int
+    process_index: int
+    process_count: int
+
+    def take(self, elements: grain.MapDataset) -> grain.MapDataset:
+        """Returns this process's rows of each batch of elements; element i is batch i."""
+        return elements.batch(
+            self.batch_elements // self.process_count,
+            drop_remainder=True,  # no remainder exists: Grain rounds endless lengths
+            batch_fn=datasets.concatenate_rows,
+        )[self.process_index :: self.process_count]
+
+
+class TrainingData:
+    """Shuffled, augmented batches without end.
+
+    Besides the fields that `datasets` lists, batches hold "replaced", float32 [B]: 1 for
+    the rows of an element that replaces an unreadable one. The replacement is another
+    pure function of (seed, index), so a missing file does not end a run.
+
+    Attributes:
+      epoch_steps: Updates that draw as many elements as there are photographs (in the
+        longer one of two lists), at least 1. With weights, an epoch draws some
+        photographs several times and others not.
+      listing: Lines that identify the training data; the line of a file is "<field>
+        <name> <bytes, or embedded, or rendered>".
+      faults: Sentences about files that could not be read since the start. Faults in
+        worker processes are only in the log.
+    """
+
+    def __init__(
+        self,
+        config,
+        kind: datasets.Kind,
+        listings: Mapping[str, Listing],
+        sizes: crop_sizes.CropSizes,
+        share: Share,
+    ):
+        self._kind, self._crop_sizes, self._share = kind, sizes, share
+        # Fields of a config take too long to read for each element.
+        self._seed = config.seed
+        self._augmentation = {name: config[name] for name in _AUGMENTATIONS}
+        self._ahead = config.num_workers, config.num_threads, config.prefetch
+        longest = max(len(listing) for listing in listings.values())
+        self.epoch_steps = math.ceil(longest / share.batch_elements)
+        self.listing = [
+            line for listing in listings.values() for line in listing.describe()
+        ]
+        self.faults: dict[str, object] = {}
+        # Evaluation reads a few images, rarely, and needs no cache.
+        cache = ImageCache(int(config.cache_gib * 2**30))
+        cached = {
+            field: listing.adapt(lambda items: [cache.attach(item) for item in items])
+            for field, listing in listings.items()
+        }
+        self._order = datasets.draw_order(cached, config.seed)
+
+    def batches(self, start_step: int) -> Generator[datasets.Rows]:
+        """Yields this process's rows of global batch start_step and of all later ones."""
+        # Before each process takes its batches, the index counts elements of all.
+        elements = self._order.map_with_index(lambda *indexed: indexed).random_map(
+            self._make_rows, seed=datasets.fold(self._seed, "views")
+        )
+        return _read(self._share.take(elements)[start_step:], *self._ahead)
+
+    def names(self, step: int) -> list[str]:
+        """Returns the names of the images of a global batch, of all processes.
+
+        Nothing is read. Replaced elements keep the name of the unreadable one.
+        """
+        first = step * self._share.batch_elements
+        return [
+            name
+            for index in range(first, first + self._share.batch_elements)
+            for name in self._kind.names_of(self._order[index])
+        ]
+
+    def _make_rows(self, indexed, rng: np.random.Generator) -> datasets.Rows:
+        index, element = indexed
+        step = index // self._share.batch_elements
+        size = self._crop_sizes.at(step, self._seed)
+        view = transforms.draw_view(rng, **self._augmentation)
+        faults = []
+        for attempt in range(_MAX_ATTEMPTS):
+            if attempt > 0:
+                seed = datasets.fold(self._seed, "replacements")
+                other = np.random.default_rng((seed, index, attempt)).integers(2**40)
+                element = self._order[int(other)]
+            try:
+                rows = self._kind.make_rows(element, size, view)
+            except ImageError as error:
+                faults.append(str(error))
+                mark = object()  # only the thread that comes first logs a fault
+                if self.faults.setdefault(faults[-1], mark) is mark:
+                    logging.warning("Replaced by another photograph: %s", error)
+                continue
+            replaced = np.full(self._kind.rows_per_element, attempt > 0, np.float32)
+            return {**rows, "replaced": replaced}
+        raise ValueError(
+            f"{_MAX_ATTEMPTS} photographs one after the other cannot be read any more: "
+            f"{' '.join(dict.fromkeys(faults))} Restore the files and start again."
+        )
+
+
+class EvaluationData:
+    """Centre crops of a fixed set of elements; `len` is their number.
+
+    Besides the fields that `datasets` lists, batches hold "mask", float32 [B]: 1 for rows
+    of the set, 0 for rows that fill the last batch or replace an unreadable image.
+    """
+
+    def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
+        self._kind, self._elements, self._share = kind, elements, share
+        self._size = config.crop_size + 2 * crop_sizes.find_margin(config)
+        self._ahead = config.num_threads, config.prefetch
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def batches(self) -> Generator[datasets.Rows]:
+        """Yields this process's rows of each batch, the same at every call."""
+        size = self._share.batch_elements
+        padded = math.ceil(len(self) / size) * size
+        rows = self._share.take(grain.MapDataset.range(padded).map(self._make_rows))
+        # Workers would take longer to start than the few batches take to read.
+        return _read(rows, 0, *self._ahead)
+
+    def _make_rows(self, index: int) -> datasets.Rows:
+        for place in range(index, index + len(self)):
+            element = self._elements[place % len(self)]
+            try:
+                rows = self._kind.make_rows(element, self._size, transforms.CENTRE)
+            except ImageError as error:
+                logging.warning("Left out of the evaluation: %s", error)
+                continue
+            is_of_set = place == index < len(self)
+            mask = np.full(self._kind.rows_per_element, is_of_set, np.float32)
+            return {**rows, "mask": mask}
+        raise ValueError("No image of the evaluation can be read any more.")
+
+
+def _read(
+    batches: grain.MapDataset, num_workers: int, num_threads: int, prefetch: int
+) -> Generator[datasets.Rows]:
+    """Yields the batches in their order, which no number here changes.
+
+    Args:
+      batches: Batches, element by element.
+      num_workers: Number of processes; 0 reads in this one.
+      num_threads: Largest number of threads of each process.
+      prefetch: Batches that all processes together keep ready.
+    """
+    if num_workers and not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain has flags of its own for its workers
+    prefetch = math.ceil(prefetch / max(num_workers, 1))
+    # A thread makes a batch: more threads than batches would be idle.
+    options = grain.ReadOptions(
+        num_threads=min(num_threads, prefetch), prefetch_buffer_size=prefetch
+    )
+    dataset = batches.to_iter_dataset(options).mp_prefetch(
+        grain.MultiprocessingOptions(num_workers),  # with 0 it does nothing
+        _survive_first_signals,
+    )
+    with contextlib.closing(iter(dataset)) as iterator:  # ends the workers
+        yield from iterator
+
+
+def _survive_first_signals(worker_index: int, num_workers: int) -> None:
+    """Keeps a worker reading while the main process, signalled with it, saves."""
+    del worker_index, num_workers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signal.signal(number, signal.SIG_DFL))
