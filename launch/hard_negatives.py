@@ -80,12 +80,9 @@ def psnr_of(errors: np.ndarray) -> float:
 def find_square(
     photograph: Photograph, restore: Callable[[np.ndarray], np.ndarray], side: int
 ) -> Square:
-    """Returns the worst square of a rain-free photograph.
+    """Returns the worst square, of `side` pixels, of a rain-free photograph.
 
-    Args:
-      photograph: Rain-free photograph.
-      restore: Function from uint8 [H, W, 3] to the same.
-      side: Side of the square, in pixels.
+    `restore` is a function from uint8 [H, W, 3] to the same.
     """
     image = photograph.load()
     errors = np.square(restore(image).astype(np.int32) - image).sum(-1)
@@ -105,7 +102,7 @@ def check_replaceable(folder: pathlib.Path) -> None:
         raise ValueError(f"--output {folder} is not a folder; name another.")
     own, report = {REPORT}, folder / REPORT
     if report.is_file():
-        own.update(pd.read_csv(report, dtype=str).get("file", []))
+        own |= set(pd.read_csv(report, dtype=str).get("file", default=pd.Series()))
     if others := sorted(set(os.listdir(folder)) - own):
         raise ValueError(
             f"--output {folder} holds {len(others)} files that this script did not "

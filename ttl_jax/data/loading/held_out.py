@@ -19,12 +19,7 @@ _NEVER_TRAINED_ON = ("spa",)
 
 
 def check_trained_on(field: str, names: Iterable[str]) -> None:
-    """Checks that no source of a field comes from a set that is for testing only.
-
-    Args:
-      field: Field of the config: "rainy", "clean" or "pairs".
-      names: Names of the sources.
-    """
+    """Checks that no source of a field comes from a set that is for testing only."""
     for name in names:
         for base in source_names.parse(name).bases():
             if base.set_name in _NEVER_TRAINED_ON:

@@ -136,9 +136,7 @@ def open_listing(
 def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
     """Returns each file that lists photographs to leave out, and their names.
 
-    Args:
-      files: Text files with one `Photograph.name` per line; lines that begin with # are
-        comments.
+    A line holds one `Photograph.name`; lines that begin with # are comments.
     """
     excluded = []
     for file in files:

@@ -1,8 +1,8 @@
 """Opens the data of training and evaluation, from a config.
 
 Global batch i is a pure function of (seed, i, the listing), for any number of processes:
-process p of P gets the rows [p * B / P, (p + 1) * B / P) of it. So a run continues at
-its step, on any number of hosts, without the state of an iterator.
+process p of P (`process_index`, `process_count`) gets its rows [p * B / P, (p + 1) * B /
+P). So a run continues at its step, on any number of hosts, without iterator state.
 
 Both read `dataset`, `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin` if there is one,
 `num_threads` and `prefetch` of the config. Training reads `seed`, `batch_size`, `mirror`,
@@ -17,6 +17,7 @@ Functions raise a ValueError if the config is invalid, before any image is read;
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from ttl_jax import suggestions
 from ttl_jax.data.loading import datasets, held_out
@@ -34,13 +35,7 @@ from ttl_jax.data.sources import source_names
 def open_training_data(
     config, process_index: int = 0, process_count: int = 1
 ) -> TrainingData:
-    """Opens and checks all images that a config trains on.
-
-    Args:
-      config: See the module's docstring.
-      process_index: Index of this process's share of each batch.
-      process_count: Number of processes that share a batch.
-    """
+    """Opens and checks all images that a config trains on."""
     kind = _find_kind(config)
     crop_sizes = find_crop_sizes(config)
     share = _find_share(config, "batch_size", kind, process_index, process_count)
@@ -77,7 +72,8 @@ def open_evaluation_data(
     kind = _find_kind(config)
     find_crop_sizes(config)
     share = _find_share(config, "eval_batch_size", kind, process_index, process_count)
-    opened = {f: list(of) for f, of in _open_evaluation_listings(config, kind).items()}
+    listings = _open_evaluation_listings(config, kind)
+    opened: dict[str, list[Any]] = {field: list(of) for field, of in listings.items()}
     sets: dict[str, list] = {}
     if len(kind.fields) == 1:
         for field, items in opened.items():

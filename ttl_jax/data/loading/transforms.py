@@ -5,7 +5,7 @@ methods are pure: two images under the same view are treated alike.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -87,7 +87,7 @@ class View:
     def resave(self, square: np.ndarray, size: int) -> np.ndarray:
         """Returns a square, resized to [size, size, 3], compressed as the view says."""
         if len(square) != size:
-            square = _resized(square, size, None)
+            square = _resized(square, size)
         quality = self.resave_quality
         return square if quality is None else images.jpeg(square, quality)
 
@@ -167,21 +167,16 @@ def couple_side(
 ) -> int:
     """Returns the smaller side, in pixels, to which both images of a couple are scaled.
 
-    It is `scale` times the smallest of their sides, but at least the size of the crop
-    unless the smallest side is below that already.
-
-    Args:
-      first: Height and width of one image.
-      second: Height and width of the other.
-      size: Side of the crop.
-      scale: Factor in (0, 1].
+    It is `scale`, in (0, 1], times the smallest of their sides, but at least the size of
+    the crop unless the smallest side is below that already. `first` and `second` are the
+    height and width of each image.
     """
     smallest = min(*first, *second)
     scaled = max(1, round(scale * smallest))
     return scaled if smallest < size else max(scaled, size)
 
 
-def _resized(image: np.ndarray, size: int, box: Sequence[float] | None) -> np.ndarray:
+def _resized(image: np.ndarray, size: int, box: Any = None) -> np.ndarray:
     """A box of an image, or all of it, as [size, size, 3]."""
     resized = Image.fromarray(image).resize(
         (size, size), Image.Resampling.BICUBIC, box=box

@@ -118,9 +118,7 @@ class Audit(NamedTuple):
 def run(names: Sequence[str], test_names: Sequence[str] = ()) -> Audit:
     """Compares all photographs of all sources, each named once, with each other.
 
-    Args:
-      names: Names of sources.
-      test_names: Names of further sources, which are tested on.
+    `test_names` are further sources, which are tested on.
     """
     every = (*names, *test_names)
     if repeated := sorted({name for name in every if every.count(name) > 1}):
@@ -175,11 +173,7 @@ def fingerprint_all(photographs: Sequence[Photograph]) -> Fingerprints:
 
 
 def make_thumbnail(image: np.ndarray) -> np.ndarray:
-    """Returns grey means over the cells of a grid, uint8 [64, 64].
-
-    Args:
-      image: uint8 RGB [H, W, 3].
-    """
+    """Returns grey means over the cells of a grid, uint8 [64, 64], of uint8 [H, W, 3]."""
     grey = Image.fromarray(image).convert("L")
     return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
@@ -219,14 +213,10 @@ def find_matches(fingerprints: Fingerprints) -> list[Match]:
 
 
 def find_candidates(signs: np.ndarray) -> list[list[int]]:
-    """Returns a row for each couple with close hashes, where they are closest.
+    """Returns a row for each couple with close `Fingerprints.signs`, where closest.
 
-    Args:
-      signs: As `Fingerprints.signs`.
-
-    Returns:
-      Rows (index of the photograph with the window, index of the other, distance, index
-      of the window, 1 if mirrored).
+    A row is the index of the photograph with the window, the index of the other, their
+    distance, the index of the window, and 1 if mirrored.
     """
     whole = signs[:, 0].astype(np.float32)
     found = np.concatenate(

@@ -118,13 +118,7 @@ class Checked(NamedTuple):
 
 
 def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
-    """Decodes every example once; unusable ones are left out with a reason.
-
-    Args:
-      raw_set: Set; its `kind` and `rainy_half` are read.
-      root: Folder of the set.
-      found: Files in it.
-    """
+    """Decodes every example in `root` once; unusable ones are left out with a reason."""
     raws = [(split, raw) for split, of in found.splits.items() for raw in of]
     splits: dict[str, list[CheckedExample]] = {split: [] for split in found.splits}
     excluded = list(found.unused)
@@ -205,7 +199,7 @@ def _check_one(
         if decoded[0].shape != decoded[1].shape:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in decoded]
             return f"is {sizes[0]}, {partner} {sizes[1]}"
-        if np.array_equal(*decoded):
+        if np.array_equal(decoded[0], decoded[1]):
             return f"equals {partner}, pixel for pixel"
         sides = compare_sides(*decoded)
     height, width, _ = decoded[0].shape

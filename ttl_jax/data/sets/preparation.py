@@ -78,11 +78,6 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
     which the next one removes. Raises a ValueError if nothing can be used, if a set of
     that name was made from something else, or if the disk is too small; an OSError if
     the records cannot be written.
-
-    Args:
-      plan: Set to prepare.
-      data_dir: Folder of the prepared sets.
-      overwrite: Whether to replace a set that is there already.
     """
     folder = records.folder_of(data_dir, plan.name)
     is_new, summary = overwrite or not folder.parent.exists(), ""

@@ -122,7 +122,7 @@ def select(
     parts = {
         key: _open(name, key, list(given.get(key, (f"tfds:{key}",)))) for key in keys
     }
-    opened = {
+    opened: dict[str, list[Any]] = {
         key: [item for part in of for item in part.renamed()]
         for key, of in parts.items()
     }
@@ -228,12 +228,10 @@ def draw_stratified(opened: Opened, avoided: Sequence[Photograph], seed: int) ->
 def _fill(strata: Mapping[str, tuple[str, str]], order: Sequence[str]) -> list[str]:
     """Names in this order until each density is full; each round shows a background once.
 
-    Args:
-      strata: Density and background by name.
-      order: Names.
+    `strata` are the density and the background by name.
     """
     num_each = NUM_PAIRS // len(DENSITIES)
-    lacking = collections.Counter(dict.fromkeys(DENSITIES, num_each))
+    lacking = collections.Counter[str](dict.fromkeys(DENSITIES, num_each))
     drawn: dict[str, None] = {}
     while lacking.total():
         shown: set[str] = set()

@@ -47,14 +47,10 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
 def make_plan(
     raw_set: RawSet, root: pathlib.Path, *, trust_sides: bool = False
 ) -> Plan:
-    """Returns the plan of a set of files.
+    """Returns the plan of a set of files in `root`, the folder as distributed.
 
-    Its check raises a ValueError if pixels contradict which side is rainy.
-
-    Args:
-      raw_set: Set to prepare.
-      root: Folder of the set as distributed.
-      trust_sides: Whether to accept pairs whose pixels contradict.
+    Its check raises a ValueError if pixels contradict which side is rainy, unless
+    `trust_sides` is set.
     """
     found = raw_set.find(root)
     files = [f for split in found.splits.values() for raw in split for f in raw.files]

@@ -82,13 +82,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     deep, not grey or RGB, or not upright.
 
     Note: `tfds.core.GeneratorBasedBuilder` needs TensorFlow for splits over 1 GB. This
-    class holds the examples of one file in memory.
-
-    Args:
-      name: Name of the set.
-      image_names: Names of the features that are images.
-      splits: Generators of each file's examples, by split.
-      data_dir: Folder in which to write "<name>/<version>".
+    class holds the examples of one file in memory. `splits` are generators of each
+    file's examples, by split.
     """
 
     VERSION = tfds.core.Version(records.VERSION)
@@ -146,14 +141,8 @@ def write(
 
     Raises an OSError if they cannot be written, for example if the disk is full.
 
-    Args:
-      name: Name of the set.
-      contents: Contents of the set.
-      source: Origin, for the index.
-      folder: Folder in which to write "<name>/<version>".
-
     Returns:
-      The folder "<name>/<version>".
+      The new folder "<name>/<version>" within `folder`.
     """
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
     # disable=None shows it in a terminal only.

@@ -139,10 +139,21 @@ class Pair(Item):
     rainy: Photograph
     clean: Photograph
 
-    name = property(lambda self: self.rainy.name)
-    width = property(lambda self: self.rainy.width)
-    height = property(lambda self: self.rainy.height)
-    sides = property(lambda self: (self.rainy, self.clean))
+    @property
+    def name(self):
+        return self.rainy.name
+
+    @property
+    def width(self) -> int:
+        return self.rainy.width
+
+    @property
+    def height(self) -> int:
+        return self.rainy.height
+
+    @property
+    def sides(self):
+        return (self.rainy, self.clean)
 
     def map_sides(self, function):
         return dataclasses.replace(

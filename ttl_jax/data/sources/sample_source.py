@@ -79,7 +79,9 @@ def _load(name: str) -> np.ndarray:
             f"The source 'sample' needs {path} of the package {package}; "
             "pip install scikit-image scikit-learn, or name a source of your own."
         )
-    return _read_only(images.load(file))
+    image = images.load(file)
+    image.flags.writeable = False  # it is shared between all who load it
+    return image
 
 
 @functools.cache
@@ -99,9 +101,5 @@ def _render(name: str, variant: int) -> np.ndarray:
         rainy = renderer.render(clean, parameters, rng)
         error = np.mean((rainy.astype(np.float32) - clean) ** 2)
         if 10 * math.log10(255**2 / max(error, 1e-9)) < _MAX_PSNR:
-            return _read_only(rainy)
-
-
-def _read_only(image: np.ndarray) -> np.ndarray:
-    image.flags.writeable = False  # it is shared between all who load it
-    return image
+            rainy.flags.writeable = False
+            return rainy

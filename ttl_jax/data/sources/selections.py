@@ -14,14 +14,12 @@ is a ValueError. For example
 import functools
 import os
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import images
-from ttl_jax.data.sources.photographs import Item, NoPairsError
+from ttl_jax.data.sources.photographs import NoPairsError
 from ttl_jax.data.sources.source import Source
-
-AnyItem = TypeVar("AnyItem", bound=Item)
 
 
 class Section(NamedTuple):
@@ -66,32 +64,21 @@ class Selection(Source):
         return self._select("pairs")
 
     def _select(self, field: str) -> list:
+        """The items of these names, in the order of the names, each once."""
         selected = []
         for section, source in zip(self._sections, self.parts, strict=True):
-            names = [names[0] for names in section.lines]
-            selected += select(source.open(field), names, source.root)
+            by_name = {item.name: item for item in source.open(field)}
+            paths = [os.path.join(source.root, names[0]) for names in section.lines]
+            wanted = dict.fromkeys(paths)
+            if missing := [name for name in wanted if name not in by_name]:
+                raise ValueError(
+                    f"{len(missing)} of {len(wanted)} names are not among the "
+                    f"{len(by_name)} photographs of {source.name!r}: "
+                    f"{images.name_some(missing)}. Was the selection made from another "
+                    "version, or in another folder?"
+                )
+            selected += [by_name[name] for name in wanted]
         return selected
-
-
-def select(
-    items: Iterable[AnyItem], names: Iterable[str], root: str = ""
-) -> list[AnyItem]:
-    """Returns the items of these names, in the order of the names, each once.
-
-    Args:
-      items: Photographs or pairs to select from.
-      names: Names as a section has them.
-      root: `Source.root` of the source.
-    """
-    by_name = {item.name: item for item in items}
-    wanted = list(dict.fromkeys(os.path.join(root, name) for name in names))
-    if missing := [name for name in wanted if name not in by_name]:
-        raise ValueError(
-            f"{len(missing)} of {len(wanted)} names are not among the "
-            f"{len(by_name)} photographs: {images.name_some(missing)}. Was the "
-            "selection made from another version, or in another folder?"
-        )
-    return [by_name[name] for name in wanted]
 
 
 def read(file: str | os.PathLike[str]) -> list[Section]:

@@ -1,21 +1,6 @@
 """Photographs and rainy/clean pairs by the name of their source.
 
-A source is one of
-  sample, sample/train, sample/test: photographs inside the packages scikit-image and
-    scikit-learn, and rain rendered on them. Two of the eight are the test split.
-  folder:PATH, or the path alone: all images below a folder, or pairs of the same relative
-    name in its subfolders rainy and clean, or input and target.
-  list:FILE: one image per line of a text file, or a rainy and a clean one with a TAB
-    between them; relative to the file's folder. Lines that begin with # are comments.
-  tfds:NAME/SPLIT, tfds:NAME: a split, or all, of a set that `ttl_jax.prepare` made.
-  selection:FILE: a text file that selects from other sources, see `selections`.
-  structures:CLEAN: photographs in four variants each, with thin structures drawn on them
-    that look like streaks: wires, twigs, blinds, lettering and so on.
-  rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN: pairs with clean sides from a source
-    and rain that is rendered for each crop: as a camera sees it, added to the pixels as a
-    control, or taken from the source PAIRS.
-  identity:CLEAN: pairs of each photograph with itself, from which a network learns to
-    keep rain-free photographs. The hardest are identity:structures:CLEAN.
+The table `KINDS` lists the sources, and README.md of the package `data` describes them.
 Paths may begin with ~. In folders, hidden files and files without an image suffix are
 skipped. If a source holds pairs, its role "rainy" or "clean" is one side of them.
 
@@ -44,9 +29,9 @@ KINDS: dict[str, Callable[..., Source]] = {
     "sample": Sample,
     "sample/train": Sample,
     "sample/test": Sample,
-    "folder:PATH": Folder,
+    "folder:PATH": Folder,  # or the path alone
     "list:FILE": List,
-    "tfds:NAME/SPLIT": Records,
+    "tfds:NAME/SPLIT": Records,  # or tfds:NAME, for all splits
     "selection:FILE": Selection,
     "structures:CLEAN": derived.Structures,
     "rain:CLEAN": functools.partial(derived.LiveRain, live_rain.Physical),
