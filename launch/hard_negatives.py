@@ -102,7 +102,8 @@ def check_replaceable(folder: pathlib.Path) -> None:
         raise ValueError(f"--output {folder} is not a folder; name another.")
     own, report = {REPORT}, folder / REPORT
     if report.is_file():
-        own |= set(pd.read_csv(report, dtype=str).get("file", default=pd.Series()))
+        table = pd.read_csv(report, dtype=str)
+        own |= set(table["file"]) if "file" in table else set()
     if others := sorted(set(os.listdir(folder)) - own):
         raise ValueError(
             f"--output {folder} holds {len(others)} files that this script did not "

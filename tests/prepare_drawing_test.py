@@ -59,7 +59,7 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
     ("arguments", "message"),
     [
         (["--protocol", "test4"], "Unknown protocol 'test4'"),
-        (["--protocol", "test1", "--data_dir", "x"], "goes without SET, --source and"),
+        (["--protocol", "test1", "--data_dir", "x"], "excludes SET, --source and"),
         (["--protocol", "test3", "--set", "spa"], "expected SET=SOURCE, not 'spa'"),
         (["audit"], "required: SOURCE"),
         (["audit", "folder:not_there"], "there is no folder not_there"),

@@ -111,10 +111,12 @@ def test_rain_is_rendered_once(my_rain, capsys):
         ("--variants 2", "4 photographs in 2 variants of seed 0"),
         ("--seed 1", "4 photographs in 3 variants of seed 1"),
         ("--source additive:folder:album", "this is additive:folder:album, 4"),
-        ("--source streaks:sample/test on folder:album", "this is streaks:sample/test"),
+        ("--source streaks:folder:raw on folder:album", "this is streaks:folder:raw"),
     ],
 )
-def test_other_rain_is_an_error_unless_overwritten(my_rain, changed, message, capsys):
+def test_other_rain_is_an_error_unless_overwritten(
+    my_pairs, my_rain, changed, message, capsys
+):
     run(my_rain)
     flag, _, value = changed.partition(" ")
     arguments = [*my_rain.split(), flag, value]  # the last one counts
@@ -198,7 +200,7 @@ def test_exchanged_sides_are_refused_unless_trusted(my_pairs, capsys):
     os.rename("raw/clean", "raw/rainy")
     os.rename("raw/x", "raw/clean")
     message = error_of(my_pairs, capsys)
-    assert "Of 4 pairs, 4 seem to have their sides exchanged" in message
+    assert "4 of 4 pairs seem to have their sides exchanged" in message
     assert "raw/rainy/2.png (-" in message
     assert visible() == []
     assert run(f"{my_pairs} --trust_sides") == 0
@@ -225,7 +227,7 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
         ("rain12 --source raw", "Unknown set 'rain12'; known: rain1200, "),
         ("rain140 --source raw", "did you mean 'rain14000'?"),
         ("spa --source absent", "There is no folder absent;"),
-        ("spa --source raw", "raw lacks the folders of spa. Expected is\n"),
+        ("spa --source raw", "raw lacks the folders of spa. Expected:\n"),
         ("spa --source raw --name mine", "spa has its name; --name is for"),
         ("pairs --source raw", "--name gives your own set its name"),
         ("pairs --source raw --name My-set", "got 'My-set'; use lowercase"),
@@ -282,7 +284,7 @@ def test_two_processes_do_not_prepare_one_set(my_pairs, capsys):
 @pytest.mark.parametrize(
     ("fixture", "module", "function", "num_pairs"),
     [
-        ("my_pairs", raw_preparation, "_encode", 4),
+        ("my_pairs", raw_preparation, "_make", 4),
         ("my_rain", rendered_preparation, "_render_part", 12),
     ],
 )
@@ -313,7 +315,7 @@ import os, signal, sys
 from ttl_jax import prepare
 from ttl_jax.data.sets import raw_preparation, record_writer
 name, last_call, *command = sys.argv[1:]
-module = raw_preparation if name == "_encode" else record_writer
+module = raw_preparation if name == "_make" else record_writer
 original, calls = getattr(module, name), []
 def kill(*args):
     calls.append(args)
@@ -325,7 +327,7 @@ prepare.main(command)
 """
 
 
-@pytest.mark.parametrize(("function", "call"), [("_encode", 3), ("publish", 1)])
+@pytest.mark.parametrize(("function", "call"), [("_make", 3), ("publish", 1)])
 def test_after_a_kill_the_same_command_finishes(my_pairs, function, call, here):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, function, str(call), *my_pairs.split()],
@@ -363,13 +365,13 @@ def test_records_that_cannot_be_written_are_one_line(my_pairs):
 
 
 def test_a_file_that_changes_meanwhile_is_an_error(my_pairs, capsys, monkeypatch):
-    encode = raw_preparation._encode
+    make = raw_preparation._make
 
     def change(*args):
         save(pathlib.Path("raw/clean/3.png"), make_pair(8)[1])
-        return encode(*args)
+        return make(*args)
 
-    monkeypatch.setattr(raw_preparation, "_encode", change)
+    monkeypatch.setattr(raw_preparation, "_make", change)
     message = error_of(my_pairs, capsys)
     assert "raw/clean/3.png changed while the set was prepared" in message
     assert visible() == []

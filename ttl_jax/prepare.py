@@ -35,7 +35,7 @@ from ttl_jax import command_line, user_paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepares, draws or compares what the flags name.
+    """Runs the command that the flags describe.
 
     Args:
       arguments: Command line, by default that of the process.
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif args.protocol:
             if args.what or args.source or args.data_dir:
                 raise ValueError(
-                    "--protocol goes without SET, --source and --data_dir; it draws from "
+                    "--protocol excludes SET, --source and --data_dir; it draws from "
                     "prepared sets in $TTL_JAX_DATA_DIR, or from sources named by --set"
                 )
             _draw(args)

@@ -340,7 +340,7 @@ def test_sets_without_sources_are_absent(make_config):
         ({"crop_size": 7}, "Crops of 7 pixels are too small; .* at least 8"),
         ({"crop_sizes": ((0, 4),)}, "Crops of 4 pixels are too small"),
         ({"crop_sizes": (0, 64)}, "must be pairs of a first step and a size"),
-        ({"crop_sizes": ((0, "64"),)}, "a first step and a size, whole numbers both"),
+        ({"crop_sizes": ((0, "64"),)}, "a first step and a size, both whole numbers"),
         ({"crop_sizes": ((0, 64), (9.5, 96))}, "must be pairs of a first step"),
         ({"crop_sizes": ((5, 64),)}, "must start at step 0"),
         ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "go on with later ones"),

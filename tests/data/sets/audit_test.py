@@ -29,13 +29,14 @@ def couples(matches):
     return {(match.first, match.second) for match in matches}
 
 
-@pytest.fixture(scope="module")
-def originals():
-    return [item.load() for item in source_names.open_photographs("sample", "clean")]
-
-
 def resized(image, width, height):
     return np.asarray(Image.fromarray(image).resize((width, height)))
+
+
+@pytest.fixture(scope="module")
+def originals():
+    photographs = source_names.open_photographs("sample", "clean")
+    return [resized(p.load(), p.width // 2, p.height // 2) for p in photographs]
 
 
 def as_jpeg(image, quality):

@@ -51,15 +51,14 @@ def densities(num, backgrounds):
 
 
 def draw(name, opened, seed=0):
-    return PROTOCOLS[name].draw(opened, seed)
+    """The draw of a protocol, from items and avoided photographs by key."""
+    avoided = [item for key in PROTOCOLS[name].avoided for item in opened.get(key, ())]
+    sets = {key: opened[key] for key in PROTOCOLS[name].sets}
+    return PROTOCOLS[name].draw(sets, avoided, seed)
 
 
 def opened_test_1(name="test1"):
     return {key: pairs(key, 100 + 10 * i) for i, key in enumerate(PROTOCOLS[name].sets)}
-
-
-def nothing_avoided(name):
-    return {key: [] for key in PROTOCOLS[name].avoided}
 
 
 # Tests I to III
@@ -96,7 +95,6 @@ def test_tests_2_and_3_are_whole_sets(name):
 
 def test_realclear_has_distinct_pictures_and_avoids_the_tests():
     opened = {
-        **nothing_avoided("realclear"),
         # The same 20 backgrounds at two densities, and 10 others.
         "rain1200/train": clean(
             pairs("rain1200/train", 20, folder="heavy/")
@@ -127,7 +125,6 @@ def test_realclear_has_distinct_pictures_and_avoids_the_tests():
 def test_realclear_stops_at_its_size(monkeypatch):
     monkeypatch.setattr(protocols, "NUM_CLEAR", 6)
     opened = {
-        **nothing_avoided("realclear"),
         "rain1200/train": clean(pairs("rain1200/train", 10)),
         "rain14000/train2800": clean(pairs("rain14000/train", 10, first=50)),
     }
@@ -139,10 +136,6 @@ def test_realclear_stops_at_its_size(monkeypatch):
 # The 6,000 pairs
 
 
-def density_counts(names):
-    return collections.Counter(protocols.density_of(name) for name in names)
-
-
 def background_counts(names, items):
     shown = {item.name: item.load()[1].tobytes() for item in items}
     return collections.Counter(shown[name] for name in names)
@@ -150,33 +143,22 @@ def background_counts(names, items):
 
 def draw_pairs(monkeypatch, items, num, avoided=()):
     monkeypatch.setattr(protocols, "NUM_PAIRS", num)
-    opened = {
-        **nothing_avoided("pairs6000"),
-        "rain1200/train": items,
-        "rain1200/test": list(avoided),
-    }
-    return draw("pairs6000", opened)
+    return draw("pairs6000", {"rain1200/train": items, "rain1200/test": avoided})
 
 
-def test_pairs_are_of_each_density_in_equal_number(monkeypatch):
-    items = densities(20, [range(20), range(20, 40), range(40, 60)])
-    drawn = draw_pairs(monkeypatch, items, 30)
-    assert density_counts(drawn.names) == dict.fromkeys(protocols.DENSITIES, 10)
-
-
-def test_no_background_is_drawn_twice_where_there_are_enough(monkeypatch):
-    items = densities(24, [range(24)] * 3)
-    drawn = draw_pairs(monkeypatch, items, 18)
-    assert density_counts(drawn.names) == dict.fromkeys(protocols.DENSITIES, 6)
-    assert set(background_counts(drawn.names, items).values()) == {1}
-
-
-def test_with_too_few_backgrounds_each_is_drawn_before_one_comes_again(monkeypatch):
-    items = densities(12, [range(12)] * 3)
+@pytest.mark.parametrize(
+    ("num_backgrounds", "times"),
+    [(24, {1}), (12, {1, 2})],  # enough; else each one before one comes again
+)
+def test_pairs_are_of_each_density_and_of_many_backgrounds(
+    monkeypatch, num_backgrounds, times
+):
+    items = densities(num_backgrounds, [range(num_backgrounds)] * 3)
     drawn = draw_pairs(monkeypatch, items, 18)
     counts = background_counts(drawn.names, items)
-    assert density_counts(drawn.names) == dict.fromkeys(protocols.DENSITIES, 6)
-    assert len(counts) == 12 and set(counts.values()) == {1, 2}
+    densities_drawn = collections.Counter(map(protocols.density_of, drawn.names))
+    assert densities_drawn == dict.fromkeys(protocols.DENSITIES, 6)
+    assert len(counts) == min(18, num_backgrounds) and set(counts.values()) == times
 
 
 def test_backgrounds_of_tests_are_left_out_of_the_pairs(monkeypatch):
@@ -194,19 +176,13 @@ def test_too_few_pairs_of_a_density_are_an_error(monkeypatch):
         draw_pairs(monkeypatch, items, 15)
 
 
-@pytest.mark.parametrize(
-    ("name", "density"),
-    [
+def test_density_is_read_from_the_last_folder_with_one():
+    for name, density in (
         ("rain1200/train/rainy/heavy/17", "heavy"),
         ("/data/DID-MDN-training/Rain_Medium/train2018new/3.jpg", "medium"),
         (r"D:\light\Rain_Heavy\3.jpg", "heavy"),
-    ],
-)
-def test_density_is_read_from_the_last_folder_with_one(name, density):
-    assert protocols.density_of(name) == density
-
-
-def test_a_name_without_density_is_an_error():
+    ):
+        assert protocols.density_of(name) == density
     with pytest.raises(ValueError, match="a/lighthouse/light.jpg: no folder"):
         protocols.density_of("a/lighthouse/light.jpg")
 
@@ -233,10 +209,9 @@ def small_sets(name):
     if name.startswith("test"):
         return {key: pairs(key, 105) for key in PROTOCOLS[name].sets}
     if name == "realclear":
-        opened = {key: clean(pairs(key, 30)) for key in PROTOCOLS[name].sets}
-        return {**nothing_avoided(name), **opened}
+        return {key: clean(pairs(key, 30)) for key in PROTOCOLS[name].sets}
     if name == "pairs6000":
-        return {**nothing_avoided(name), "rain1200/train": densities(9, [range(9)] * 3)}
+        return {"rain1200/train": densities(9, [range(9)] * 3)}
     return {"realrain": [photograph(f"photo{i}", i // 3) for i in range(30)]}
 
 

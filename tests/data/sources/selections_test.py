@@ -3,12 +3,8 @@ import pytest
 from PIL import Image
 
 from ttl_jax.data.sources import selections, source_names
-from ttl_jax.data.sources.photographs import NoPairsError, Photograph
+from ttl_jax.data.sources.photographs import NoPairsError
 from ttl_jax.data.sources.selections import Section
-
-
-def photograph(name):
-    return Photograph(name, 8, 8, None, lambda: np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.fixture
@@ -25,17 +21,6 @@ def pairs(tmp_path):
 def write(tmp_path, text):
     (tmp_path / "picked.txt").write_text(text)
     return f"selection:{tmp_path}/picked.txt"
-
-
-def test_select_keeps_the_order_of_the_names():
-    items = [photograph(name) for name in "abc"]
-    found = selections.select(items, ["c", "a", "c"])
-    assert [item.name for item in found] == ["c", "a"]
-
-
-def test_select_names_what_is_missing():
-    with pytest.raises(ValueError, match="1 of 2 names .* among the 1 photo.*: x"):
-        selections.select([photograph("a")], ["a", "x"])
 
 
 def test_a_written_selection_is_read_back(tmp_path):
@@ -57,6 +42,7 @@ def test_a_written_selection_is_read_back(tmp_path):
         ("[a]\nx\ty\tz\n", r"lines of \[3\]"),
         ("[selection:b]\nx\n", "line 1: .* a selection"),
         ("[rain:selection:b]\nx\ty\n", "line 1: .* a selection"),
+        ("[sample/test]\nsample/china\nx\n", "1 of 2 names .* among the 2 photo.*: x"),
     ],
 )
 def test_a_malformed_selection_is_an_error(tmp_path, text, message):
@@ -71,7 +57,7 @@ def test_a_missing_file_is_named():
 
 def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
     (tmp_path / "list.txt").write_text("rainy/d.png\tclean/a.png\n")
-    lines = [(f"rainy/{x}.png", f"clean/{x}.png") for x in "ca"]
+    lines = [(f"rainy/{x}.png", f"clean/{x}.png") for x in "cac"]
     sections = [
         Section(f"folder:{pairs}", lines),
         Section(f"list:{tmp_path}/list.txt", [("rainy/d.png", "clean/a.png")]),

@@ -25,7 +25,7 @@ def check_trained_on(field: str, names: Iterable[str]) -> None:
             if base.set_name in _NEVER_TRAINED_ON:
                 raise ValueError(
                     f"config.{field}: {name!r} holds {base.name}, but the set "
-                    f"{base.set_name} is for testing only. To train on it all the same, "
+                    f"{base.set_name} is for testing only. To train on it anyway, "
                     "and claim no transfer to it, prepare its folders as pairs with a "
                     "--name of your own."
                 )

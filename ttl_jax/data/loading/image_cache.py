@@ -48,7 +48,7 @@ class ImageCache:
             if name in self._images:  # another thread was faster
                 return self._images[name]
             if self.num_bytes + image.nbytes <= self._limit:
-                image.flags.writeable = False  # it is shared between all who load it
+                image.flags.writeable = False  # it is shared by all callers
                 self._images[name] = image
                 self.num_bytes += image.nbytes
         return image

@@ -324,7 +324,7 @@ _CLEAR = ("rain1200/train", "rain14000/train2800")
 _REAL_RAIN = "realrain"
 
 PROTOCOLS: Mapping[str, Protocol] = {
-    # "Rain2800" is what others call the 200 backgrounds of Jiang et al. (MSPFN, 2020).
+    # Others call the 200 backgrounds of Jiang et al. (MSPFN, 2020) "Rain2800".
     "test1": Protocol("Test-I, as test1_mspfn", "pairs", _MSPFN, draw_some),
     "test1_mspfn": Protocol(
         "Test-I with the 2,800 pairs that MSPFN and its followers test on",

@@ -32,8 +32,8 @@ or, of the old distribution,
     rainy/rain-001.png ...       or rain-001.png beside it
 or train/ and test/, each with input/1.png and target/1.png"""
 _OLD = (
-    "The old distribution, with 100 test pairs, which papers report on. Of its training "
-    "pairs of heavy rain, 546 share their background with the test pairs (PReNet's "
+    "The old distribution, with 100 test pairs, which papers report on. 546 of its "
+    "training pairs of heavy rain share their background with the test pairs (PReNet's "
     "README). The site now has the new one: rain200l, rain200h."
 )
 _NEW = "The new distribution, with 200 test pairs, often still called Rain100."

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ttl_jax.data.files import image_folders, images
@@ -129,10 +129,13 @@ class RawSet:
         ]
         paths = [path for path in files if image_folders.is_image(path)]
         others = [path for path in files if not image_folders.is_image(path)]
-        splits, faults = self._match(paths) if self.patterns else self._own(root, paths)
-        for split, file in self._find_lists(root):
-            if examples := _read_list(root, file, faults):
-                splits[split] = examples
+        splits, faults = (
+            self._match(paths) if self.patterns else self._find_own(root, paths)
+        )
+        for split, name in self.lists.items():
+            for file in sorted(root.rglob(name)):
+                if examples := _read_list(root, file, faults):
+                    splits[split] = examples
         used = {
             path
             for found in splits.values()
@@ -186,15 +189,10 @@ class RawSet:
                         return split
         return list(self.counts)[-1]
 
-    def _find_lists(self, root: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
-        for split, name in self.lists.items():
-            for file in sorted(root.rglob(name)):
-                yield split, file
-
-    def _own(
+    def _find_own(
         self, root: pathlib.Path, paths: Sequence[str]
     ) -> tuple[Splits, dict[str, str]]:
-        """As `_match`, for a folder, or its subfolders that are named as splits."""
+        """Returns the same for a folder, or for its subfolders named as splits."""
         is_pairs = self.kind == "pairs"
         folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
         if not folders or (is_pairs and image_folders.find_pair_layout(root)):

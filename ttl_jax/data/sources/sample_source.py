@@ -80,7 +80,7 @@ def _load(name: str) -> np.ndarray:
             "pip install scikit-image scikit-learn, or name a source of your own."
         )
     image = images.load(file)
-    image.flags.writeable = False  # it is shared between all who load it
+    image.flags.writeable = False  # it is shared by all callers
     return image
 
 
