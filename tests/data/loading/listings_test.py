@@ -184,23 +184,14 @@ def test_pairs_of_a_source_share_their_streaks(root):
 def test_leaving_out_everything_is_refused(root):
     both = (f"folder:{root}/a", f"folder:{root}/b")
     excluded = write_list(root, f"{root}/a/0.png", f"{root}/a/1.png")
-    with pytest.raises(
-        ValueError, match="leaves out all that config.clean has in .*/a;"
-    ):
-        listings.open_listing("clean", both[:1], (), excluded)
-    with pytest.raises(
-        ValueError, match="leaves out all that config.clean has in .*/a;"
-    ):
-        listings.open_listing("clean", both, (0.5, 0.5), excluded)
+    for sources, weights in ((both[:1], ()), (both, (0.5, 0.5))):
+        with pytest.raises(ValueError, match="all that config.clean has in .*/a;"):
+            listings.open_listing("clean", sources, weights, excluded)
     assert len(listings.open_listing("clean", both, (), excluded)) == 3
-    pairs = [f"{root}/pairs/rainy/{i}.png" for i in range(2)]
+    pairs = write_list(root, *(f"{root}/pairs/rainy/{i}.png" for i in range(2)))
+    source = f"streaks:folder:{root}/pairs on folder:{root}/b"
     with pytest.raises(ValueError, match="No pairs are left to take streaks from"):
-        listings.open_listing(
-            "pairs",
-            (f"streaks:folder:{root}/pairs on folder:{root}/b",),
-            (),
-            write_list(root, *pairs),
-        )
+        listings.open_listing("pairs", (source,), (), pairs)
 
 
 def test_an_unreadable_list_is_an_error(tmp_path):

@@ -18,30 +18,23 @@ TWO_SIDES = ("pairs", "unpaired")
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_batches_have_the_agreed_form(make_config, kind):
-    batch = take(make_config(kind, crop_margin=3), 0, 1)[0]
+def test_batches_have_the_agreed_form_on_any_hosts_and_after_resuming(
+    make_config, kind
+):
+    config = make_config(kind, crop_margin=3)
+    whole = take(config, 0, 4)
     names = {"rainy", "clean"} if kind in TWO_SIDES else {"image"}
     for name in names:
-        assert batch[name].shape == (8, 22, 22, 3) and batch[name].dtype == np.uint8
+        assert whole[0][name].shape == (8, 22, 22, 3)
+        assert whole[0][name].dtype == np.uint8
     if kind == "couples":
         names.add("label")
-        np.testing.assert_array_equal(batch["label"], np.float32([1, 0] * 4))
-    assert batch.keys() == names | {"replaced"}
-    np.testing.assert_array_equal(batch["replaced"], np.zeros(8, np.float32))
-
-
-@pytest.mark.parametrize("kind", ROWS)
-def test_rows_of_two_processes_make_the_batches_of_one(make_config, kind):
-    config = make_config(kind)
-    shares = [take(config, 0, 4, p, 2) for p in range(2)]
+        np.testing.assert_array_equal(whole[0]["label"], np.float32([1, 0] * 4))
+    assert whole[0].keys() == names | {"replaced"}
+    np.testing.assert_array_equal(whole[0]["replaced"], np.zeros(8, np.float32))
+    shares = [take(config, 2, 2, p, 2) for p in range(2)]
     assert shares[0][0]["replaced"].shape == (4,)
-    assert_same(join(shares), take(config, 0, 4))
-
-
-@pytest.mark.parametrize("kind", ROWS)
-def test_a_run_that_goes_on_gets_the_batches_of_one_undisturbed(make_config, kind):
-    config = make_config(kind)
-    assert_same(take(config, 3, 2, 1, 2), take(config, 0, 5, 1, 2)[3:])
+    assert_same(join(shares), whole[2:])
 
 
 def test_neither_threads_nor_prefetching_nor_the_cache_change_a_batch(make_config):
@@ -253,9 +246,10 @@ def test_with_weights_an_epoch_has_as_many_elements_as_there_are_photographs(
         ("unpaired", {"photographs": 5}),
     ],
 )
-def test_evaluation_sets_of_each_kind(make_config, kind, sets):
+def test_evaluation_sets_of_each_kind_on_any_hosts(make_config, kind, sets):
     config = make_config(kind, crop_margin=2)
     data = pipeline.open_evaluation_data(config)
+    shares = [pipeline.open_evaluation_data(config, p, 2) for p in range(2)]
     assert {name: len(found) for name, found in data.items()} == sets
     image_name = "rainy" if kind in TWO_SIDES else "image"
     for name, found in data.items():
@@ -271,16 +265,7 @@ def test_evaluation_sets_of_each_kind(make_config, kind, sets):
         if (kind, name) != ("couples", "photographs"):  # which may come again
             assert len(distinct) == sum(mask)
         assert_same(batches, list(found.batches()))
-
-
-@pytest.mark.parametrize("kind", ROWS)
-def test_evaluation_rows_of_two_processes_make_those_of_one(make_config, kind):
-    config = make_config(kind)
-    whole = pipeline.open_evaluation_data(config)
-    shares = [pipeline.open_evaluation_data(config, p, 2) for p in range(2)]
-    for name in whole:
-        joined = join([list(share[name].batches()) for share in shares])
-        assert_same(joined, list(whole[name].batches()))
+        assert_same(batches, join([list(share[name].batches()) for share in shares]))
 
 
 def test_evaluation_crops_are_centred_and_as_the_files_are(make_config, root):

@@ -1,7 +1,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -155,47 +154,46 @@ def test_a_folder_of_pairs_matches_paths_without_suffix(make, layout):
         assert {name.split("/")[0] for name in relative(found, root)} == {side}
 
 
-def test_faults_of_folders_are_errors_of_one_line(make, tmp_path):
-    def message(source):
-        with pytest.raises(ValueError, match=r"\A[^\n]+\Z") as raised:
-            source_names.open_pairs(source)
-        return str(raised.value)
+FOLDER_FAULTS = {
+    "flat": (["a.png"], "subfolders rainy/ and clean or input/ and target/"),
+    "lone": (["rainy/a.png", "rainy/b.png", "clean/b.png"],
+             "lone/rainy/a.png has no partner in {root}/lone/clean/. "),
+    "extra": (["rainy/a.png", "clean/a.png", "clean/b.png"],
+              "extra/clean/b.png has no partner in {root}/extra/rainy/. "),
+    "twin": (["rainy/a.png", "rainy/a.bmp", "clean/a.png"],
+             "a.png differs from {root}/twin/rainy/a.bmp in its suffix only"),
+    "both": (["rainy/a.png", "clean/a.png", "input/a.png", "target/a.png"],
+             "rainy+clean and input+target"),
+}  # fmt: skip
 
+
+def folder_fault(folder):
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z") as raised:
+        source_names.open_pairs(f"folder:{folder}")
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", FOLDER_FAULTS)
+def test_misplaced_files_are_errors_of_one_line(make, name):
+    files, message = FOLDER_FAULTS[name]
+    root = make(*(f"{name}/{file}" for file in files))
+    assert message.format(root=root) in folder_fault(root / name)
+
+
+def test_unusable_folders_and_images_are_errors_of_one_line(make, tmp_path):
     root = tmp_path
-    assert f"there is no folder {root}/absent" in message(f"folder:{root}/absent")
-    make("flat/a.png")
-    assert "subfolders rainy/ and clean or input/ and target/" in message(
-        f"folder:{root}/flat"
-    )
+    assert f"there is no folder {root}/absent" in folder_fault(root / "absent")
     (root / "empty/rainy").mkdir(parents=True)
     (root / "empty/clean").mkdir()
-    assert f"{root}/empty/rainy holds no images; " in message(f"folder:{root}/empty")
-    make("lone/rainy/a.png", "lone/rainy/b.png", "lone/clean/b.png")
-    assert f"{root}/lone/rainy/a.png has no partner in {root}/lone/clean/. " in message(
-        f"folder:{root}/lone"
-    )
-    make("extra/rainy/a.png", "extra/clean/a.png", "extra/clean/b.png")
-    assert (
-        f"{root}/extra/clean/b.png has no partner in {root}/extra/rainy/. "
-        in message(f"folder:{root}/extra")
-    )
-    make("twin/rainy/a.png", "twin/rainy/a.bmp", "twin/clean/a.png")
-    assert (
-        f"{root}/twin/rainy/a.png differs from {root}/twin/rainy/a.bmp in its suffix only"
-        in message(f"folder:{root}/twin")
-    )
+    assert f"{root}/empty/rainy holds no images; " in folder_fault(root / "empty")
     make("sizes/rainy/a.png")
     make("sizes/clean/a.png", size=(10, 11))
     assert (
         f"1 of 1 pairs are not of one size: {root}/sizes/rainy/a.png is 12x10, "
-        f"{root}/sizes/clean/a.png 11x10. " in message(f"folder:{root}/sizes")
+        f"{root}/sizes/clean/a.png 11x10. " in folder_fault(root / "sizes")
     )
-    make(
-        "both/rainy/a.png", "both/clean/a.png", "both/input/a.png", "both/target/a.png"
-    )
-    assert "rainy+clean and input+target" in message(f"folder:{root}/both")
     (make("bad/rainy/a.png", "bad/clean/a.png") / "bad/clean/a.png").write_bytes(b"")
-    assert "bad/clean/a.png is empty" in message(f"folder:{root}/bad")
+    assert "bad/clean/a.png is empty" in folder_fault(root / "bad")
 
 
 # list
@@ -269,20 +267,17 @@ def test_several_sources_are_concatenated(make):
     ]
 
 
-def test_a_photograph_that_comes_twice_is_refused():
-    with pytest.raises(
-        ValueError, match="sample/china is in 'sample/test' and again in 'sample'"
-    ):
-        source_names.open_photographs(("sample/test", "sample"), "clean")
-
-
-def test_a_photograph_that_comes_twice_under_two_spellings_is_refused(
+def test_a_photograph_that_comes_twice_is_refused_however_it_is_spelt(
     make, monkeypatch
 ):
     root = make("a/1.png")
     monkeypatch.chdir(root)
-    with pytest.raises(ValueError, match="'folder:a' and again in 'folder:/"):
-        source_names.open_photographs(("folder:a", f"folder:{root}/a"), "clean")
+    for sources, message in (
+        (("sample/test", "sample"), "china is in 'sample/test' and again in 'sample'"),
+        (("folder:a", f"folder:{root}/a"), "'folder:a' and again in 'folder:/"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            source_names.open_photographs(sources, "clean")
 
 
 @pytest.mark.parametrize(
@@ -294,16 +289,13 @@ def test_a_photograph_that_comes_twice_under_two_spellings_is_refused(
         ("tfd:rain1200/train", "did you mean 'tfds:rain1200/train'"),
         ("file.png", "CLEAN[.]$"),
         ("folder:", "did you mean 'folder:'"),
+        ("structure:sample", "did you mean 'structures:sample'"),
     ],
 )
-def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path, name, hint):
-    name, hint = name.format(tmp_path), hint.format(tmp_path)
-    with pytest.raises(
-        ValueError,
-        match=f"Unknown source '{name}': there is no such folder; known are sample, ",
-    ) as e:
+def test_an_unknown_source_is_refused_with_the_known_ones(name, hint):
+    message = f"Unknown source '{name}': there is no such folder; known are sample, "
+    with pytest.raises(ValueError, match=f"{message}.*{hint}"):
         source_names.open_photographs(name, "rainy")
-    assert re.search(hint, str(e.value))
 
 
 def test_identity_pairs_each_photograph_with_itself(make):
@@ -337,26 +329,17 @@ def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
 
 
 def test_structures_compose_with_what_makes_pairs(make):
-    pictures = make("a.png", "b.png", size=(60, 80))
+    pictures = make("a.png", "b.png", size=(30, 40))
     source = f"structures:folder:{pictures}"
     drawn = source_names.open_photographs(source, "clean")
     names = [photograph.name for photograph in drawn]
-    identity = source_names.open_pairs(f"identity:{source}")
-    assert [pair.name for pair in identity] == names
-    for pair, photograph in zip(identity, drawn, strict=True):
-        rainy, clean = pair.load()
-        np.testing.assert_array_equal(rainy, clean)
-        np.testing.assert_array_equal(clean, photograph.load())
-    for rain in ("rain:", "additive:", "streaks:sample/test on "):
-        pairs = source_names.open_pairs(f"{rain}{source}")
+    for kind in ("identity:", "rain:", "additive:", f"streaks:identity:{source} on "):
+        pairs = source_names.open_pairs(f"{kind}{source}")
         assert [pair.clean.name for pair in pairs] == names
         rainy, clean = pairs[0].load()
         np.testing.assert_array_equal(clean, drawn[0].load())
-        assert np.any(rainy != clean)
-    both = source_names.open_pairs(
-        (f"identity:folder:{pictures}", f"identity:{source}")
-    )
-    assert len(both) == 10
+        if kind in ("rain:", "additive:"):
+            assert np.any(rainy != clean)
     nested = source_names.open_photographs(f"structures:{source}", "clean")
     assert nested[0].name == f"structures:{names[0]}#1" and len(nested) == 32
     assert np.any(nested[0].load() != drawn[0].load())
@@ -370,7 +353,7 @@ def test_structures_travel_to_other_processes():
     np.testing.assert_array_equal(copy.load(), photograph.load())
 
 
-def test_structures_are_neither_rainy_nor_pairs(tmp_path):
+def test_structures_are_neither_rainy_nor_pairs():
     source = "structures:sample"
     with pytest.raises(
         ValueError, match="rain-free .*as rainy photographs name others"
@@ -378,15 +361,6 @@ def test_structures_are_neither_rainy_nor_pairs(tmp_path):
         source_names.open_photographs(source, "rainy")
     with pytest.raises(NoPairsError, match=f"name identity:{source} or rain:{source}"):
         source_names.open_pairs(source)
-    with pytest.raises(ValueError, match="did you mean 'structures:sample'"):
-        source_names.open_photographs("structure:sample", "clean")
-    with pytest.raises(ValueError, match="Unknown source 'structures:'"):
-        source_names.open_photographs("structures:", "clean")
-    with pytest.raises(ValueError, match="Unknown source 'sampel': .*'sample'"):
-        source_names.open_photographs("structures:sampel", "clean")
-    (tmp_path / "picked.txt").write_text("[tfds:a/test]\nx\n[folder:b]\ny\n")
-    picked = f"identity:structures:selection:{tmp_path}/picked.txt"
-    assert bases(picked) == ["tfds:a/test", "folder:b"]
 
 
 def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
@@ -427,6 +401,10 @@ def test_the_sources_of_a_source_are_those_of_files_records_or_sample(tmp_path):
     (tmp_path / "picked.txt").write_text(text)
     source = f"streaks:selection:{tmp_path}/picked.txt on sample/train"
     assert bases(f"rain:{source}") == ["tfds:a/test", "folder:b", "sample/train"]
+    picked = f"identity:structures:selection:{tmp_path}/picked.txt"
+    assert bases(picked) == ["tfds:a/test", "folder:b"]
+    with pytest.raises(ValueError, match="Unknown source 'sampel': .*'sample'"):
+        source_names.open_photographs("structures:sampel", "clean")
 
 
 class Negatives(Source):

@@ -143,7 +143,7 @@ class EvaluationData:
 
     def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
         self._kind, self._elements, self._share = kind, elements, share
-        self._size = config.crop_size + 2 * crop_sizes.find_margin(config)
+        self._size = config.crop_size + 2 * config.get("crop_margin", 0)
         self._ahead = config.num_threads, config.prefetch
 
     def __len__(self) -> int:

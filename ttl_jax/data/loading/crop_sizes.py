@@ -61,16 +61,11 @@ def find_crop_sizes(config) -> CropSizes:
             f"Crops of {smallest} pixels are too small; set config.crop_size, crop_sizes "
             f"and crop_mix to at least {MIN_SIDE}."
         )
-    margin = 2 * find_margin(config)
+    margin = 2 * config.get("crop_margin", 0)  # some stages cut it off again
     return CropSizes(
         tuple((first_step, side + margin) for first_step, side in phases),
         tuple((side + margin, share) for side, share in mix),
     )
-
-
-def find_margin(config) -> int:
-    """Returns the pixels around each crop that some stages need and cut off again."""
-    return config.crop_margin if "crop_margin" in config else 0
 
 
 def _are_pairs(values, is_valid: Callable[..., bool]) -> bool:

@@ -84,7 +84,13 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
     if is_new:
         with record_writer.staging(data_dir, plan.name) as staging:
             contents = plan.check()
-            _require_space(plan.name, contents.num_bytes, data_dir)
+            needed = sum(part.num_bytes for part in contents.parts)
+            if (free := shutil.disk_usage(data_dir).free) < needed:
+                sizes = [tqdm.tqdm.format_sizeof(n, "B") for n in (needed, free)]
+                raise ValueError(
+                    f"{plan.name} needs about {sizes[0]} in {data_dir}, where {sizes[1]} "
+                    "are free; make room or name another --data_dir."
+                )
             written = record_writer.write(plan.name, contents, plan.source, staging)
             record_writer.publish(written, data_dir)
         summary = contents.summary
@@ -102,13 +108,3 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
         )
     splits = [*index.splits, *index.views]
     return Prepared(folder, is_new, [f"tfds:{index.name}/{s}" for s in splits], summary)
-
-
-def _require_space(name: str, needed: int, data_dir: pathlib.Path) -> None:
-    free = shutil.disk_usage(data_dir).free
-    if free < needed:
-        needs, has = (tqdm.tqdm.format_sizeof(size, "B") for size in (needed, free))
-        raise ValueError(
-            f"{name} needs about {needs} in {data_dir}, where {has} are free; make "
-            "room or name another --data_dir."
-        )

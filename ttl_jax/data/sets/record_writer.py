@@ -64,14 +64,9 @@ class Contents:
     report: str
 
     @property
-    def num_examples(self) -> int:
-        """Number of examples of all splits."""
-        return sum(part.num_examples for part in itertools.chain(*self.splits.values()))
-
-    @property
-    def num_bytes(self) -> int:
-        """Approximate size of all records."""
-        return sum(part.num_bytes for part in itertools.chain(*self.splits.values()))
+    def parts(self) -> list[Part]:
+        """The parts of all splits."""
+        return list(itertools.chain(*self.splits.values()))
 
 
 class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -145,15 +140,18 @@ def write(
       The new folder "<name>/<version>" within `folder`.
     """
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
+    num_threads = os.cpu_count() or 1
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+    num_examples = sum(part.num_examples for part in contents.parts)
     # disable=None shows it in a terminal only.
     progress = tqdm.tqdm(
-        desc="writing", total=contents.num_examples, unit="example", disable=None
+        desc="writing", total=num_examples, unit="example", disable=None
     )
-    with _made_ahead() as make_all, progress:
+    with pool, progress:
 
         def generate(split: str, parts: Sequence[Part]):
             """Yields the key and the record of each example, and keeps its row."""
-            for row, encoded in make_all(parts):
+            for row, encoded in _make_ahead(pool, parts, num_threads):
                 images = dict(zip(contents.image_names, encoded, strict=True))
                 key = len(rows[split])
                 yield key, {"name": row.name, "scene": row.scene, **images}
@@ -209,27 +207,19 @@ def _group(parts: Sequence[Part]) -> list[list[Part]]:
     return list(files.values())
 
 
-@contextlib.contextmanager
-def _made_ahead() -> Iterator[Callable[[Sequence[Part]], Iterator]]:
-    """Yields a function that yields the examples of parts in order, made by threads.
+def _make_ahead(
+    pool: concurrent.futures.Executor, parts: Sequence[Part], num_threads: int
+) -> Iterator[tuple[Row, Sequence[bytes]]]:
+    """Yields the examples of parts in order.
 
     Threads make no more parts ahead than there are threads, which bounds the memory.
     Processes would not help: reading waits for the disk, and rendering releases Python's
     lock for nine tenths of its time.
     """
-    num_threads = os.cpu_count() or 1
-    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
-
-    def make_all(parts: Sequence[Part]):
-        pending = collections.deque()
-        for part in parts:
-            pending.append(pool.submit(part.make))
-            if len(pending) > num_threads:
-                yield from pending.popleft().result()
-        while pending:
+    pending = collections.deque()
+    for part in parts:
+        pending.append(pool.submit(part.make))
+        if len(pending) > num_threads:
             yield from pending.popleft().result()
-
-    try:
-        yield make_all
-    finally:
-        pool.shutdown(cancel_futures=True)
+    while pending:
+        yield from pending.popleft().result()
