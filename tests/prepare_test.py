@@ -58,16 +58,23 @@ def visible(folder="data"):
     return sorted(name for name in os.listdir(folder) if name[0] != ".")
 
 
-def test_a_set_is_prepared_once(my_pairs, capsys):
-    assert run(my_pairs) == 0
+@pytest.mark.parametrize(
+    ("fixture", "num_pairs", "reported"),
+    [
+        ("my_pairs", 4, "as expected in 4 pairs, unclear in 0, contradicted in 0"),
+        ("my_rain", 12, "4 photographs in 3 variants"),
+    ],
+)
+def test_a_set_is_prepared_once(fixture, num_pairs, reported, request, capsys):
+    command = request.getfixturevalue(fixture)
+    assert run(command) == 0
     out = capsys.readouterr().out
-    assert "train: 4 examples" in out
-    assert "as expected in 4 pairs, unclear in 0, contradicted in 0" in out
-    assert "tfds:mine/train" in out
-    assert len(source_names.open_pairs("tfds:mine/train")) == 4
+    assert f"train: {num_pairs} examples" in out and "tfds:mine/train" in out
+    assert len(source_names.open_pairs("tfds:mine/train")) == num_pairs
     index = pathlib.Path("data/mine/1.0.0/index.json")
+    assert reported in index.with_name("report.md").read_text()
     written = index.stat().st_mtime_ns
-    assert run(my_pairs) == 0
+    assert run(command) == 0
     assert "mine is already prepared in data/mine/1.0.0" in capsys.readouterr().out
     assert index.stat().st_mtime_ns == written
     assert visible() == ["mine"]
@@ -79,30 +86,28 @@ def test_the_variable_for_another_data_folder_is_printed(my_pairs, capsys):
     assert "TTL_JAX_DATA_DIR=elsewhere" in capsys.readouterr().out
 
 
-def test_a_changed_source_is_an_error_unless_overwritten(my_pairs, capsys):
-    run(my_pairs)
+@pytest.mark.parametrize(
+    ("fixture", "before", "after", "num_pairs"),
+    [
+        ("my_pairs", "from 8 files of", "this is 10 files of", 5),
+        ("my_rain", "4 photographs in", "this is rain:folder:album, 5 photographs", 15),
+    ],
+)
+def test_a_changed_source_is_an_error_unless_overwritten(
+    fixture, before, after, num_pairs, request, capsys
+):
+    command = request.getfixturevalue(fixture)
+    run(command)
     rainy, clean = make_pair(9)
-    save(pathlib.Path("raw/rainy/9.png"), rainy)
-    save(pathlib.Path("raw/clean/9.png"), clean)
-    message = error_of(my_pairs, capsys)
+    for path, image in (("raw/rainy", rainy), ("raw/clean", clean), ("album", clean)):
+        save(pathlib.Path(path, "9.png"), image)
+    message = error_of(command, capsys)
     assert "was made from other files, or by other flags" in message
-    assert "from 8 files of" in message and "this is 10 files of" in message
+    assert before in message and after in message
     assert "--overwrite makes it again" in message
-    assert run(f"{my_pairs} --overwrite") == 0
-    assert len(source_names.open_pairs("tfds:mine")) == 5
+    assert run(f"{command} --overwrite") == 0
+    assert len(source_names.open_pairs("tfds:mine")) == num_pairs
     assert visible() == ["mine"]
-
-
-def test_rain_is_rendered_once(my_rain, capsys):
-    assert run(my_rain) == 0
-    assert "train: 12 examples" in capsys.readouterr().out
-    assert len(source_names.open_pairs("tfds:mine/train")) == 12
-    index = pathlib.Path("data/mine/1.0.0/index.json")
-    written = index.stat().st_mtime_ns
-    assert "4 photographs in 3 variants" in index.with_name("report.md").read_text()
-    assert run(my_rain) == 0
-    assert "mine is already prepared in data/mine/1.0.0" in capsys.readouterr().out
-    assert index.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(
@@ -125,15 +130,6 @@ def test_other_rain_is_an_error_unless_overwritten(
     error = capsys.readouterr().err
     assert message in error and "--overwrite makes it again" in error
     assert prepare.main([*arguments, "--overwrite"]) == 0
-
-
-def test_a_further_photograph_is_an_error_unless_overwritten(my_rain, capsys):
-    run(my_rain)
-    save(pathlib.Path("album/9.png"), make_pair(9)[1])
-    message = error_of(my_rain, capsys)
-    assert "this is rain:folder:album, 5 photographs" in message
-    assert run(f"{my_rain} --overwrite") == 0
-    assert len(source_names.open_pairs("tfds:mine/train")) == 15
 
 
 def test_records_of_another_version_are_an_error(my_pairs, capsys):

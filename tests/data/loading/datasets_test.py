@@ -78,28 +78,25 @@ def test_over_the_epochs_every_couple_is_drawn():
 
 
 def test_sources_are_drawn_by_weight_whatever_they_hold():
-    order = mix((0.7, 0.2, 0.1), (3, 500, 1))
-    sources = collections.Counter(order[i][0] for i in range(10_000))
+    sizes = (3, 500, 7)
+    order = mix((0.7, 0.2, 0.1), sizes)
+    drawn = [order[i] for i in range(10_000)]
+    sources = collections.Counter(source for source, _ in drawn)
     assert sources == {0: 7000, 1: 2000, 2: 1000}
     # In any stretch about as often: 200 draws deviate by 6.5 (one standard deviation).
     for start in range(0, 10_000, 200):
-        stretch = [order[i][0] for i in range(start, start + 200)]
-        assert abs(stretch.count(0) - 140) < 33
+        assert abs([s for s, _ in drawn[start : start + 200]].count(0) - 140) < 33
+    # Within its source a photograph comes as often as the others.
+    counts = collections.Counter(drawn)
+    for source, size in enumerate(sizes):
+        of_source = [counts[source, number] for number in range(size)]
+        assert max(of_source) - min(of_source) <= 1  # epochs follow without a gap
 
 
 def test_weights_that_do_not_divide_are_kept_to_the_next_element():
     order = mix((1 / 3, 1 / 3, 1 / 3), (2, 2, 2))
     sources = collections.Counter(order[i][0] for i in range(10_000))
     assert sorted(sources.values()) == [3333, 3333, 3334]
-
-
-def test_within_its_source_a_photograph_comes_as_often_as_the_others():
-    order = mix((0.9, 0.1), (7, 3))
-    drawn = collections.Counter(order[i] for i in range(10_000))
-    for source, share, size in ((0, 0.9, 7), (1, 0.1, 3)):
-        counts = [drawn[source, number] for number in range(size)]
-        assert sum(counts) == round(10_000 * share)
-        assert max(counts) - min(counts) <= 1  # epochs of each follow without a gap
 
 
 def test_sources_of_couples_meet_in_all_combinations():
@@ -111,9 +108,9 @@ def test_sources_of_couples_meet_in_all_combinations():
     }
     order = datasets.draw_order(listings, seed=0)
     met = collections.Counter(
-        tuple(datasets.KINDS["couples"].names_of(order[i])) for i in range(4000)
+        tuple(datasets.KINDS["couples"].names_of(order[i])) for i in range(2000)
     )
-    assert len(met) == 4 and min(met.values()) > 900 and max(met.values()) < 1100
+    assert len(met) == 4 and min(met.values()) > 430 and max(met.values()) < 570
 
 
 class Snow(live_rain.Rain):

@@ -33,9 +33,8 @@ def test_a_crop_is_a_window_of_the_image():
 def test_every_window_is_drawn_equally_often():
     rng = np.random.default_rng(0)
     views = [transforms.draw_view(rng) for _ in range(6000)]
-    corners = collections.Counter(
-        tuple(view.crop(coordinates(10, 9), 8)[0, 0, :2]) for view in views
-    )
+    image = coordinates(10, 9)
+    corners = collections.Counter(tuple(v.crop(image, 8)[0, 0, :2]) for v in views)
     assert len(corners) == 3 * 2
     assert max(corners.values()) < 1.2 * min(corners.values())
 

@@ -265,6 +265,7 @@ def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> flo
     """The largest correlation of a thumbnail's window with a target [32, 32].
 
     The window is moved and resized by the Nelder-Mead method, unless it matches already.
+    Nearly flat pictures give -1.
     """
 
     def loss(window: np.ndarray) -> float:
@@ -272,10 +273,12 @@ def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> flo
         if min(window) < 0 or max(window) > 1 or min(right - left, bottom - top) < 0.5:
             return 1.0
         cut = _cut(thumbnail, window)
-        if min(cut.std(), target.std()) < _MIN_CONTRAST:
+        if cut.std() < _MIN_CONTRAST:
             return 1.0
         return -float(np.corrcoef(cut.ravel(), target.ravel())[0, 1])
 
+    if target.std() < _MIN_CONTRAST:
+        return -1.0
     if (start := -loss(window)) >= MIN_CORRELATION:
         return start
     inward = np.diag([0.04, 0.04, -0.04, -0.04])

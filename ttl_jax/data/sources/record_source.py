@@ -32,29 +32,30 @@ class Records(Source):
         self.set_name, _, self.split = path.partition("/")
 
     def photographs(self, role: str) -> list[Photograph]:
-        folder, index = self._read_index()
+        folder, index, selected = self._open()
         if role == "rainy" or "image" in index.image_names:
             image = "image" if "image" in index.image_names else role
-            return [_photograph(folder, index, r, image) for r in self._select(index)]
-        clean = self._clean_sides(folder, index)
+            return [_photograph(folder, index, record, image) for record in selected]
+        clean = _clean_sides(folder, index, selected)
         return [clean[path] for path in image_folders.in_order(clean)]
 
     def pairs(self) -> list[Pair]:
-        folder, index = self._read_index()
+        folder, index, selected = self._open()
         if "rainy" not in index.image_names:
             raise NoPairsError(
                 f"{self.name!r} holds photographs, no pairs; prepare a folder of pairs by "
                 "python -m ttl_jax.prepare pairs."
             )
-        clean = self._clean_sides(folder, index)
+        clean = _clean_sides(folder, index, selected)
         return [
             Pair(
                 _photograph(folder, index, record, "rainy"), clean[_clean_path(record)]
             )
-            for record in self._select(index)
+            for record in selected
         ]
 
-    def _read_index(self) -> tuple[pathlib.Path, records.Index]:
+    def _open(self) -> tuple[pathlib.Path, records.Index, list[_Record]]:
+        """The folder of the set, its index, and the records of this source."""
         data_dir = records.default_data_dir().absolute()  # wherever it is loaded
         folder = records.folder_of(data_dir, self.set_name)
         index = records.read_index(folder)
@@ -64,7 +65,7 @@ class Records(Source):
                 "make it by python -m ttl_jax.prepare, or set TTL_JAX_DATA_DIR to the "
                 "folder where it is."
             )
-        return folder, index
+        return folder, index, self._select(index)
 
     def _select(self, index: records.Index) -> list[_Record]:
         if self.split in index.views:
@@ -82,12 +83,13 @@ class Records(Source):
             for i, row in enumerate(index.splits[split])
         ]
 
-    def _clean_sides(self, folder, index) -> dict[str, Photograph]:
-        """By path: several rainy photographs may share one, which counts once."""
-        first = {_clean_path(r): r for r in reversed(self._select(index))}
-        return {
-            path: _photograph(folder, index, r, "clean") for path, r in first.items()
-        }
+
+def _clean_sides(
+    folder: pathlib.Path, index: records.Index, selected: list[_Record]
+) -> dict[str, Photograph]:
+    """By path: several rainy photographs may share one, which counts once."""
+    first = {_clean_path(record): record for record in reversed(selected)}
+    return {path: _photograph(folder, index, r, "clean") for path, r in first.items()}
 
 
 def _photograph(
