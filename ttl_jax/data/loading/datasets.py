@@ -6,7 +6,7 @@ An element gives one row of a batch, or two, as a dict of arrays with the rows l
   clean     image uint8 [1, S, S, 3]: a rain-free photograph
   rainy     image uint8 [1, S, S, 3]: a rainy photograph
   pairs     rainy and clean, uint8 [1, S, S, 3] each: the same scene
-  unpaired  rainy and clean, likewise, of different scenes, each as it is in its file
+  unpaired  rainy and clean, uint8 [1, S, S, 3] each: different scenes, as in their files
 
 The orders in which elements are drawn are infinite: element i is a pure function of
 (seed, i, the photographs), and each epoch has its own order.
@@ -55,7 +55,7 @@ class Kind:
     """A kind of dataset.
 
     Attributes:
-      fields: Lists of sources that it draws from: of "rainy", "clean" and "pairs".
+      fields: Fields of the config that it draws from: "rainy", "clean" or "pairs".
       rows_per_element: Rows that an element gives, 1 or 2.
       make_rows: Maps (element, size of the crop in pixels, view) to rows.
     """
@@ -144,7 +144,7 @@ def _make_order(listing: Listing, seed: int) -> Callable[[int], Any]:
 
 
 def _draw(items: Sequence, seed: int, index: int):
-    """Items again and again, each epoch in another random order.
+    """An item of an endless order, in which each epoch is shuffled anew.
 
     Grain's own `shuffle().repeat()` finds an index by trial among at least 65,536: 5 ms
     for each element of a listing of six, more than everything else together.
@@ -159,7 +159,7 @@ _ROUND = 10_000  # elements
 def _draw_by_weight(
     draws: Sequence[Callable[[int], Any]], bounds: Sequence[int], seed: int, index: int
 ):
-    """Items of several sources, by weight.
+    """An item of an endless order of several sources, drawn by weight.
 
     Each round of elements, in random order, holds each source by its share of the
     weights, to the next whole number; each source continues without a gap. Grain's own

@@ -11,8 +11,8 @@ from ttl_jax.data.sources.photographs import Item
 class ImageCache:
     """Keeps the images that are read first, until a limit is reached.
 
-    They stay: each epoch reads all images once in its own order, so an image that is
-    evicted would be needed as soon as the one that replaces it.
+    They stay: each epoch reads all images once in its own order, so an evicted image
+    would be needed as soon as the one that replaces it.
 
     Each process has its own cache. A worker process gets an empty one with the same
     limit, and in time reads all images: n workers keep up to n times the limit.

@@ -30,7 +30,7 @@ class View:
       is_whole: Whether a pair's crop shows a square as wide as its shorter side, reduced
         to the size of the crop if that is smaller; `zoom` is then ignored.
       resave_quality: Quality of re-encoding a pair's images; None does not re-encode.
-      rain_seed: Seed of rendered rain; None for the rain that the image always has.
+      rain_seed: Seed of rendered rain; None for a fixed rain.
     """
 
     vertical: float = 0.5
@@ -92,7 +92,7 @@ class View:
         return square if quality is None else images.jpeg(square, quality)
 
 
-CENTRE = View()  # of evaluation
+CENTRE = View()  # for evaluation
 
 
 def draw_view(

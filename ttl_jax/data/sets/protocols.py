@@ -204,8 +204,8 @@ def draw_distinct(opened: Opened, avoided: Sequence[Photograph], seed: int) -> D
 def draw_stratified(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
     """Draws `NUM_PAIRS` pairs, equally many of each density, of many backgrounds.
 
-    No background is drawn a second time while an unused one has a pair of a density that
-    still lacks pairs; likewise for a third time.
+    No background is drawn again while a less used one has a pair of a density that still
+    lacks pairs.
     """
     pairs = _all(opened)
     backgrounds = _backgrounds([pair.clean for pair in pairs], avoided)

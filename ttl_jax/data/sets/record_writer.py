@@ -72,9 +72,9 @@ class Contents:
 class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Writes examples as they are given, in order, as ArrayRecord without TensorFlow.
 
-    Images are kept as the bytes they come as. TFDS does not read them, so any format can
-    be written. TFDS itself decodes some otherwise than we do: pixels that are not 8 bits
-    deep, not grey or RGB, or not upright.
+    Images keep their encoded bytes. TFDS does not read them, so any format can be written.
+    The decoder of TFDS differs from ours for pixels that are not 8 bits deep, not grey or
+    RGB, or not upright.
 
     Note: `tfds.core.GeneratorBasedBuilder` needs TensorFlow for splits over 1 GB. This
     class holds the examples of one file in memory. `splits` are generators of each
@@ -82,8 +82,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version(records.VERSION)
-    # There are no downloads, so no place for their checksums. Without this line TFDS would
-    # import a package that it does not require.
+    # Without this line TFDS would import a package that it does not require, to find the
+    # checksums of downloads, which we do not have.
     code_path = None
 
     def __init__(self, name, image_names, splits, data_dir):

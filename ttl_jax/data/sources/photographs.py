@@ -1,6 +1,6 @@
 """Photographs and pairs: named images that are read when asked for.
 
-Both are items of a source. Users of items call their methods and never test their class.
+Both are items of a source. Callers use their methods and never test their class.
 """
 
 import abc
