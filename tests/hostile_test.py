@@ -217,7 +217,8 @@ def test_a_folder_is_restored_but_for_its_broken_files(
     with time_limit():
         status = derain.main([str(tmp_path / "in"), "--output", str(output)])
     assert status == 1
-    assert sorted(path.name for path in output.iterdir()) == sorted(sound)
+    written = [path.name for path in output.iterdir() if path.name[0] != "."]
+    assert sorted(written) == sorted(sound)
     first, *failures = capsys.readouterr().err.strip().splitlines()
     assert first == f"{len(broken)} failed:" and len(broken) >= 30
     named = sorted(line.split()[0] for line in failures)

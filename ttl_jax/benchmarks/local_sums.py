@@ -41,7 +41,7 @@ def run(
     seconds = timing.take_turns(cases, rounds)
     rows = []
     for kind in sums:
-        row = dict(zip(("cell", "radius"), kind))
+        row: dict[str, float] = dict(zip(("cell", "radius"), kind))
         for name, count in (("forward", 1), ("update", updates.STEPS)):
             row[f"{name}_ms"] = 1000 * seconds[name, *kind] / count
             row[f"{name}_ratio"] = seconds[name, *kind] / seconds[name, *sums[0]]

@@ -17,7 +17,7 @@ import collections
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -56,7 +56,7 @@ def run(
     return timing.report(tables, output, TABLES)
 
 
-def make_networks(stage: Stage) -> list[nnx.Module]:
+def make_networks(stage: Stage) -> list[Any]:
     """Returns the encoder and the decoder of a stage, with random weights."""
     names = ("encoder", "decoder")
     return [stage.modules[name](rngs=nnx.Rngs(0)) for name in names]

@@ -131,8 +131,8 @@ def _draw_group(audit: Audit, group: Sequence[int]) -> bytes:
 def _list_matches(audit: Audit) -> pd.DataFrame:
     """A row per match."""
     columns = {}
-    for number in (1, 2):
-        sides = [audit.entries[match[number - 1]] for match in audit.matches]
+    for number, side in enumerate(("first", "second"), 1):
+        sides = [audit.entries[getattr(match, side)] for match in audit.matches]
         columns[f"source_{number}"] = [side.source for side in sides]
         columns[f"name_{number}"] = [side.photograph.name for side in sides]
     columns["distance"] = [match.distance for match in audit.matches]

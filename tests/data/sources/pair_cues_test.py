@@ -1,12 +1,16 @@
 """Which pairs are pairs: the same scene, and the rainy side first."""
 
+import csv
 import os
+import pathlib
 
 import numpy as np
 import pytest
 import skimage.data
 
+from tests.data.raw_trees import make_pair
 from tests.pictures import texture, write
+from ttl_jax.data.files import images
 from ttl_jax.data.sources import pair_cues, source_names
 
 
@@ -112,3 +116,82 @@ def test_every_real_and_synthetic_pair_at_hand_passes(tmp_path):
     assert len(pairs) > 100
     for pair in pairs:
         pair_cues.check([pair])
+
+
+# Which side is rainy
+
+
+def test_bright_streaks_mark_the_rainy_side():
+    for seed in range(5):
+        rainy, clean = make_pair(seed)
+        as_taken = pair_cues.compare_sides(rainy, clean)
+        exchanged = pair_cues.compare_sides(clean, rainy)
+        assert (as_taken.vote, exchanged.vote) == (1, -1)
+        np.testing.assert_allclose(exchanged, -np.array(as_taken), atol=1e-6)
+
+
+def test_brightness_is_the_difference_of_the_mean_luma():
+    grey = np.full((20, 30, 3), 100, np.uint8)
+    assert pair_cues.compare_sides(grey + np.uint8(7), grey).brighter == (
+        pytest.approx(7, abs=1e-3)
+    )
+    red = grey.copy()
+    red[..., 0] += 10  # BT.601: red is 0.299 of luma
+    assert pair_cues.compare_sides(red, grey).brighter == pytest.approx(2.99, abs=1e-3)
+
+
+def test_downward_structure_is_the_ratio_of_changes_along_rows_and_columns():
+    y, x = np.mgrid[:41, :41]
+    clean = np.stack([2 * x + 2 * y] * 3, -1).astype(np.uint8)
+    rainy = np.stack([4 * x + 2 * y] * 3, -1).astype(np.uint8)
+    # Four levels against two from pixel to pixel, a quarter of a level added to each.
+    expected = np.log(4.25 / 2.25)
+    found = pair_cues.compare_sides(rainy, clean).downward
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("change", ["darker", "sideways", "flat", "brighter alone"])
+def test_a_side_counts_only_if_both_cues_agree(change):
+    rainy, clean = make_pair()
+    if change == "darker":  # a veil under which the streaks remain
+        rainy = (rainy * 0.6).astype(np.uint8)
+    elif change == "sideways":
+        rainy, clean = (image.swapaxes(0, 1) for image in (rainy, clean))
+    elif change == "flat":
+        rainy = clean = np.full((16, 16, 3), 90, np.uint8)
+    else:
+        rainy = clean + np.uint8(20)
+    assert pair_cues.compare_sides(rainy, clean).vote == 0
+    assert pair_cues.compare_sides(clean, rainy).vote == 0
+
+
+def test_rendered_rain_is_never_taken_for_clean():
+    votes = [
+        pair_cues.compare_sides(*pair.load()).vote
+        for pair in source_names.open_pairs("sample/test")
+    ]
+    assert votes.count(-1) == 0
+    assert votes.count(1) >= 5  # of 6
+
+
+@pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
+def test_the_rainy_side_is_found_in_public_data_sets():
+    root = pathlib.Path(os.environ["TTL_DATA"])
+    with open(root / "MANIFEST.csv", newline="") as file:
+        paths = {
+            row["path"]
+            for row in csv.DictReader(file)
+            if row["path"].startswith("paired/") and row["role"] == "rainy"
+        }
+    votes = {}
+    for path in paths:
+        clean = root / path.replace("/rainy/", "/clean/")
+        sides = [images.load(file) for file in (root / path, clean)]
+        votes[path] = pair_cues.compare_sides(*sides).vote
+    wrong = [path for path, vote in votes.items() if vote < 0]
+    # Real pairs differ by veil and exposure as much as by streaks: none may be wrong.
+    synthetic = [path for path in votes if "gtrain" not in path]
+    unclear = [path for path in synthetic if votes[path] == 0]
+    assert len(synthetic) > 150
+    assert not wrong
+    assert len(unclear) <= 0.02 * len(synthetic)

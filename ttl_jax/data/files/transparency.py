@@ -1,5 +1,7 @@
 """Colours under transparent pixels."""
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -18,7 +20,7 @@ def fill_hidden(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     hidden = alpha.reshape(alpha.shape[:2] + (-1,)).min(axis=-1, initial=1) == 0
     if not hidden.any() or hidden.all():
         return colour
-    nearest = ndimage.distance_transform_edt(
+    nearest: Any = ndimage.distance_transform_edt(
         hidden, return_distances=False, return_indices=True
     )
     filled = colour.copy()

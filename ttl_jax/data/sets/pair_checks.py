@@ -1,14 +1,4 @@
-"""Checks of raw examples: which ones can be used, and which side is rainy.
-
-Rain has two cues. It brightens: streaks add light, and so does most veil. And it adds
-vertical structure: neighbours within a row differ more than neighbours within a column,
-compared with the same scene without rain, even under a veil that darkens or flattens.
-Either cue can fail alone, because of a changed exposure or overexposed rain. A side
-counts as rainy only if both agree.
-
-Measured on 194 pairs of nine sets, all but two of them synthetic: the rainy side is found
-in 192 and unclear in two. With exchanged sides, the same 192 are found.
-"""
+"""Checks of raw examples: which ones can be used, and which side is rainy."""
 
 import concurrent.futures
 import functools
@@ -23,49 +13,7 @@ import tqdm
 
 from ttl_jax.data.files import decoding, images
 from ttl_jax.data.sets.raw_sets import Found, RawExample, RawSet
-
-# Smallest values that count: noise and recompression stay below.
-_MIN_BRIGHTER = 1.0  # levels of 255
-_MIN_DOWNWARD = 0.02  # natural logarithm of a ratio
-
-
-class Sides(NamedTuple):
-    """Cues for which of two images is rainy, from their pixels.
-
-    Attributes:
-      brighter: Brightness of the side taken for rainy minus the other's, in levels of 255.
-      downward: Natural logarithm of its vertical structure over the other's.
-    """
-
-    brighter: float
-    downward: float
-
-    @property
-    def vote(self) -> int:
-        """1 if the sides are as taken, -1 if they are exchanged, 0 if it is unclear."""
-        if abs(self.brighter) <= _MIN_BRIGHTER or abs(self.downward) <= _MIN_DOWNWARD:
-            return 0
-        return int(np.sign(self.brighter) + np.sign(self.downward)) // 2
-
-    def __str__(self) -> str:
-        return f"{self.brighter:+.1f} levels, downward structure {self.downward:+.2f}"
-
-
-def compare_sides(rainy: np.ndarray, clean: np.ndarray) -> Sides:
-    """Returns the cues of a pair, uint8 RGB [H, W, 3] each, as it is taken to be."""
-    to_luma = np.array([0.299, 0.587, 0.114], np.float32)
-    rainy, clean = rainy @ to_luma, clean @ to_luma
-    brighter = float(rainy.mean(dtype=np.float64) - clean.mean(dtype=np.float64))
-    return Sides(brighter, _downwardness(rainy) - _downwardness(clean))
-
-
-def _downwardness(luma: np.ndarray) -> float:
-    """Logarithm of the mean change along rows over that along columns."""
-    along_rows, along_columns = (
-        float(np.abs(np.diff(luma, axis=axis)).mean()) for axis in (1, 0)
-    )
-    # A quarter of a level keeps flat pictures finite and near zero.
-    return float(np.log((along_rows + 0.25) / (along_columns + 0.25)))
+from ttl_jax.data.sources import pair_cues
 
 
 class CheckedExample(NamedTuple):
@@ -85,7 +33,7 @@ class CheckedExample(NamedTuple):
     height: int
     num_bytes: Sequence[int]
     checksums: Sequence[int]
-    sides: Sides | None
+    sides: pair_cues.Sides | None
 
 
 class Checked(NamedTuple):
@@ -201,7 +149,9 @@ def _check_one(
             return f"is {sizes[0]}, {partner} {sizes[1]}"
         if np.array_equal(decoded[0], decoded[1]):
             return f"equals {partner}, pixel for pixel"
-        sides = compare_sides(*decoded)
+        if pair_cues.show_two_scenes(*decoded):
+            return f"does not show the scene of {partner}"
+        sides = pair_cues.compare_sides(*decoded)
     height, width, _ = decoded[0].shape
     num_bytes, checksums = map(len, contents), map(zlib.crc32, contents)
     return CheckedExample(raw, width, height, [*num_bytes], [*checksums], sides)

@@ -28,7 +28,7 @@ _MIN_DOWNWARD = 0.02  # natural logarithm of a ratio
 
 _GRID = 48  # cells along the shorter side
 _MOST_PIXELS = 480  # along the shorter side; the rest is left out
-_MIN_SIDE = 32  # pixels; smaller images say too little
+_MIN_SIDE = 64  # pixels; smaller images say too little
 _SAMPLE = 8  # pairs
 
 
@@ -76,6 +76,13 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other) / norm if norm else 1.0
 
 
+def show_two_scenes(one: np.ndarray, other: np.ndarray) -> bool:
+    """Returns whether two images of a shape, uint8 RGB, certainly differ in their scene."""
+    if min(one.shape[:2]) < _MIN_SIDE:  # too few differences
+        return False
+    return similarity(one, other) < MIN_SIMILARITY
+
+
 def check(pairs: Sequence[Pair]) -> None:
     """Checks a sample of pairs that lies evenly among them.
 
@@ -86,10 +93,8 @@ def check(pairs: Sequence[Pair]) -> None:
     unrelated, exchanged, num_right = [], [], 0
     for i in np.unique(np.linspace(0, len(pairs) - 1, _SAMPLE).round().astype(int)):
         pair = pairs[i]
-        if min(pair.width, pair.height) < _MIN_SIDE:
-            continue
         rainy, clean = pair.load()
-        if similarity(rainy, clean) < MIN_SIMILARITY:
+        if show_two_scenes(rainy, clean):
             unrelated.append(f"{pair.rainy.name} and {pair.clean.name}")
         sides = compare_sides(rainy, clean)
         num_right += sides.vote > 0

@@ -299,7 +299,8 @@ def _difference(
     """The mean of a metric less the reference's, image by image, and its interval."""
     known = scores[metric].notna().to_numpy()
     interval = intervals.bootstrap_difference(
-        *(frame[metric].to_numpy()[known] for frame in (scores, reference)),
+        scores[metric].to_numpy()[known],
+        reference[metric].to_numpy()[known],
         scores["scene"].to_numpy(str)[known],
     )
     return {
