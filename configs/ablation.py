@@ -1,4 +1,4 @@
-"""Tables 3 and 4, and further rows: what each part of the method contributes.
+"""Tables 3 and 4, and further rows: the contribution of each part of the method.
 
     python -m ttl_jax.main --config=configs/ablation.py:small --workdir=runs/ablation \\
         --config.rainy=folder:/photos/rain --config.clean=folder:/photos/clean \\
@@ -78,25 +78,16 @@ def make_rows(config) -> dict[str, Row]:
     rate = config.derain.learning_rate
     v2_rate = config.scratch.learning_rate
     all_steps = sum(config[name].num_steps for name in (*TEACHERS, "distill", "derain"))
+    recog, recon = ({"teachers": (name,)} for name in TEACHERS)
     rows = {
         "both": Row("V1: both teachers", (3, 4)),
-        "recog_only": _with_teacher("recog", "the recognition teacher alone"),
-        "recon_only": _with_teacher("recon", "the reconstruction teacher alone"),
+        "recog_only": Row("the recognition teacher alone", (3,), recog, recog),
+        "recon_only": Row("the reconstruction teacher alone", (3,), recon, recon),
         "scratch": Row("V2: random weights, pairs alone", (4,), scratch={}),
         "scratch_total": Row(
             "V2 for as many updates as the four stages of V1 together",
             (4,),
             scratch={"num_steps": all_steps},
-        ),
-        "scratch_twice": Row(
-            "V2 at twice the learning rate",
-            scratch=_rates(2 * v2_rate, 2 * v2_rate),
-            reference="scratch",
-        ),
-        "scratch_half": Row(
-            "V2 at half the learning rate",
-            scratch=_rates(0.5 * v2_rate, 0.5 * v2_rate),
-            reference="scratch",
         ),
         "encoder_equal": Row(
             "V1, the encoder at the decoder's learning rate",
@@ -117,20 +108,16 @@ def make_rows(config) -> dict[str, Row]:
             distill={"student_init": "recog"},
         ),
     }
+    for name, factor in (("twice", 2), ("half", 0.5)):
+        rates = _rates(factor * v2_rate, factor * v2_rate)
+        text = f"V2 at {name} the learning rate"
+        rows[f"scratch_{name}"] = Row(text, scratch=rates, reference="scratch")
     for count in (10, 50):
-        fields = {"num_pairs": count}
-        rows[f"both_{count}"] = Row(
-            f"V1 on {count} pairs", derain=fields, student="both"
-        )
-        rows[f"scratch_{count}"] = Row(
-            f"V2 on {count} pairs", scratch=fields, reference=f"both_{count}"
-        )
+        both, pairs = f"both_{count}", {"num_pairs": count}
+        rows[both] = Row(f"V1 on {count} pairs", derain=pairs, student="both")
+        text = f"V2 on {count} pairs"
+        rows[f"scratch_{count}"] = Row(text, scratch=pairs, reference=both)
     return rows
-
-
-def _with_teacher(name: str, description: str) -> Row:
-    fields = {"teachers": (name,)}
-    return Row(description, (3,), distill=fields, derain=fields)
 
 
 def _rates(decoder: float, encoder: float) -> dict[str, float]:
@@ -144,18 +131,20 @@ def list_runs(config) -> list:
       ValueError: If `rows` or `seeds` are invalid.
     """
     _check(config)
-    rows, runs = make_rows(config), {}
-    for seed in config.seeds:
-        for name in config.rows:
-            for run in _list_runs_of_row(config, rows, name, seed):
-                runs[run.run] = run
+    runs = {
+        run.run: run
+        for seed in config.seeds
+        for name in config.rows
+        for run in _list_runs_of_row(config, name, seed)
+    }
     needed = {
         name for run in runs.values() if run.stage == "distill" for name in run.teachers
     }
     return [*(config[name] for name in TEACHERS if name in needed), *runs.values()]
 
 
-def _list_runs_of_row(config, rows: dict[str, Row], name: str, seed: int) -> list:
+def _list_runs_of_row(config, name: str, seed: int) -> list:
+    rows = make_rows(config)
     row = rows[name]
 
     def change(stage, run_name, fields):
@@ -163,7 +152,7 @@ def _list_runs_of_row(config, rows: dict[str, Row], name: str, seed: int) -> lis
         run.update(run=run_name, seed=seed, **fields)
         return run
 
-    last = _last_run(rows, name, seed)
+    last = _last_run(row, name, seed)
     if row.scratch is not None:
         return [change("scratch", last, row.scratch)]
     student = row.student or name
@@ -174,24 +163,23 @@ def _list_runs_of_row(config, rows: dict[str, Row], name: str, seed: int) -> lis
     ]
 
 
-def _last_run(rows: dict[str, Row], name: str, seed: int) -> str:
+def _last_run(row: Row, name: str, seed: int) -> str:
     """Folder of a row's run that removes rain."""
-    stage = "derain_" if rows[name].scratch is None else ""
-    return f"{stage}{name}_seed{seed}"
+    return f"{'derain_' if row.scratch is None else ''}{name}_seed{seed}"
 
 
 def list_rows(config) -> list[dict[str, Any]]:
     """Returns the entries of `ablation.json` for the config's rows and seeds."""
-    rows = make_rows(config)
+    rows = {name: make_rows(config)[name] for name in config.rows}
     return [
         {
             "name": name,
-            "description": rows[name].description,
-            "tables": list(rows[name].tables),
-            "reference": rows[name].reference,
-            "runs": {str(seed): _last_run(rows, name, seed) for seed in config.seeds},
+            "description": row.description,
+            "tables": list(row.tables),
+            "reference": row.reference,
+            "runs": {str(seed): _last_run(row, name, seed) for seed in config.seeds},
         }
-        for name in config.rows
+        for name, row in rows.items()
     ]
 
 

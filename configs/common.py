@@ -27,7 +27,7 @@ _CHANGES = {
     },
     # For tests only.
     "smoke": {
-        "crop_size": 32,
+        "crop_size": 16,
         "batch_size": 4,
         "eval_batch_size": 4,
         "num_eval": 4,
@@ -55,11 +55,22 @@ def get_config(preset: str | None = None) -> Any:
         raise ValueError(f"Unknown preset {preset!r}; choose from {list(PRESETS)}.")
     config = ConfigDict({name: field.default for name, field in FIELDS.items()})
     config.preset = preset
-    config.encoder = ConfigDict(PRESETS[preset]["encoder"])
-    config.decoder = ConfigDict(PRESETS[preset]["decoder"])
-    config.recon_decoder = ConfigDict(PRESETS[preset]["decoder"])
+    for name in ("encoder", "decoder", "recon_decoder"):
+        config[name] = ConfigDict(PRESETS[preset][name.removeprefix("recon_")])
     config.update(_CHANGES.get(preset, {}))
     return config
+
+
+def use_lists(config) -> list[str]:
+    """Makes a config evaluate on the lists that `launch/lists_by_scene.py` writes.
+
+    Returns:
+      Sources of rainy and clean photographs and of pairs, to train on.
+    """
+    kinds = ("rainy", "clean", "pairs")
+    for kind in kinds:
+        config[f"eval_{kind}"] = (f"list:runs/lists/{kind}_validation.txt",)
+    return [f"list:runs/lists/{kind}_train.txt" for kind in kinds]
 
 
 def follow(config, other, but: tuple[str, ...] = ()) -> None:

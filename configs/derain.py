@@ -23,7 +23,7 @@ def get_config(preset=None):
     config.teachers = ("recog", "recon")  # of the distillation to start from
     config.student_run = ""  # run to start from; empty: the default name of distill
     config.from_student = True
-    # Weights to go on with that already remove rain: shipped, a run, or a file written by
+    # Weights to train further, which already remove rain: shipped, a run, or a file of
     # ttl_jax.pack. The run is then named tuned. Empty: the student.
     config.start_from = ""
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier

@@ -1,4 +1,4 @@
-"""The weights of 0.1 go on with local sums and the rain-free regions that they harm most.
+"""Trains the weights of 0.1 further, on the rain-free regions that they harm most.
 
     python launch/hard_negatives.py --checkpoint runs/shipped/local_sums \\
         --clean list:runs/lists/clean_train.txt --output runs/hard

@@ -1,4 +1,4 @@
-"""The weights of 0.1 go on with local sums, so that they work at camera size.
+"""Trains the weights of 0.1 further with local sums, for photographs of camera size.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/local_sums.py --workdir=runs/shipped
@@ -8,7 +8,7 @@ differ from those of a training crop. Here sums run over a box of cells, and the
 the crops changes from step to step. Most crops are smaller than the box, so that small
 photographs work too. Some exceed it by two cells, so that the network learns the sums of
 large photographs. Rain-free photographs with thin structures drawn on them teach it to
-keep such structures, with rain and without. `configs/hard_negatives.py` goes on from here.
+keep such structures, with rain and without. `configs/hard_negatives.py` is the next step.
 
 --config.encoder.attention_cell=32 --config.encoder.attention_radius=2 --config.run=sums_160
 trains another row of the comparison of sums in ttl_jax/weights/MODEL_CARD.md.
@@ -18,31 +18,23 @@ Expect: ttl_jax/weights/MODEL_CARD.md, "At camera size".
 Time: 3 s a step on one CPU core (small), after compiling four crop sizes for 6 minutes.
 """
 
-from configs import derain
-
-_LISTS = "list:runs/lists"
-_RAINY, _CLEAN, _PAIRS = (
-    f"{_LISTS}/{kind}_train.txt" for kind in ("rainy", "clean", "pairs")
-)
-_STRUCTURES = f"structures:{_CLEAN}"
+from configs import common, derain
 
 
 def get_config(preset=None):
     config = derain.get_config(preset)
     config.start_from = "shipped@0.1"
     config.run = "local_sums"
+    _, clean, pairs = common.use_lists(config)
     config.pairs = (
-        _PAIRS,
-        f"streaks:{_PAIRS} on {_CLEAN}",
-        f"streaks:{_PAIRS} on {_STRUCTURES}",
-        f"rain:{_CLEAN}",
-        f"identity:{_CLEAN}",
-        f"identity:{_STRUCTURES}",
+        pairs,
+        f"streaks:{pairs} on {clean}",
+        f"streaks:{pairs} on structures:{clean}",
+        f"rain:{clean}",
+        f"identity:{clean}",
+        f"identity:structures:{clean}",
     )
     config.pairs_weights = (0.38, 0.25, 0.1, 0.1, 0.1, 0.07)
-    config.eval_rainy = (f"{_LISTS}/rainy_validation.txt",)
-    config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
-    config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
     config.encoder_learning_rate = config.get_oneway_ref("learning_rate")
     config.resave_pairs = True
     config.whole_share = 0.1

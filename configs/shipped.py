@@ -4,11 +4,11 @@
     python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \\
         --config.encoder.attention_cell=0
 
-A fifth run, `tuned`, goes on from `derain` with the same rain larger, smaller and
+A fifth run, `tuned`, trains `derain` further with the same rain larger, smaller and
 compressed. Without the last flag, the recipe trains with local sums from the start; this
-is untested. Current weights go on from those of 0.1: `configs/local_sums.py`. Other choices
-that were tried are in ttl_jax/weights/MODEL_CARD.md. Training uses training scenes only;
-choices were made on validation scenes.
+is untested. `configs/local_sums.py` trained the current weights further from 0.1.
+ttl_jax/weights/MODEL_CARD.md describes other choices that were tried. Training uses
+training scenes only; choices were made on validation scenes.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.1".
@@ -19,25 +19,13 @@ an hour on one core.
 
 from configs import common, derain, pipeline
 
-_LISTS = "list:runs/lists"
-_RAINY, _CLEAN, _PAIRS = (
-    f"{_LISTS}/{kind}_train.txt" for kind in ("rainy", "clean", "pairs")
-)
-
 
 def get_config(preset=None):
     config = pipeline.get_config(preset)
-    config.rainy = (_RAINY,)
-    config.clean = (_CLEAN,)
-    config.pairs = (
-        _PAIRS,
-        f"streaks:{_PAIRS} on {_CLEAN}",
-        f"rain:{_CLEAN}",
-        f"identity:{_CLEAN}",
-    )
-    config.eval_rainy = (f"{_LISTS}/rainy_validation.txt",)
-    config.eval_clean = (f"{_LISTS}/clean_validation.txt",)
-    config.eval_pairs = (f"{_LISTS}/pairs_validation.txt",)
+    rainy, clean, pairs = common.use_lists(config)
+    config.rainy, config.clean = (rainy,), (clean,)
+    more = (f"streaks:{pairs} on {clean}", f"rain:{clean}", f"identity:{clean}")
+    config.pairs = (pairs, *more)
     config.tuned = derain.get_config(preset)
     common.follow(config.tuned, config, but=("preset",))
     # With a single teacher, the run that `tuned` starts from would have another name.

@@ -1,8 +1,8 @@
 """Presets of the networks: tiny, small, base, paper, and smoke for tests.
 
 `PRESETS[name]["encoder"]` holds all arguments of `ttl_jax.models.AGLFEncoder`, and
-`PRESETS[name]["decoder"]` those of `ttl_jax.models.ImageDecoder` that the encoder does not
-fix. `paper` follows the paper; the others are networks for use, by size.
+`PRESETS[name]["decoder"]` the arguments of `ttl_jax.models.ImageDecoder` that the encoder
+does not fix. `paper` follows the paper; the others are networks for use, by size.
 configs/README.md, "Presets and sizes of networks", lists their sizes.
 
 This module imports nothing, so that configs start quickly.
@@ -11,6 +11,8 @@ This module imports nothing, so that configs start quickly.
 DEFAULT_PRESET = "small"
 
 _ENCODER = {
+    "num_blocks": 9,
+    "stem_stride": 2,
     "final_norm": True,
     "spatial_attention_kernel": 7,
     "global_branch": "channel",  # channel, window or dense
@@ -39,24 +41,31 @@ _DECODER = {
 }
 
 
-def _preset(width: int, num_blocks: int = 9) -> dict[str, dict]:
-    size = {"width": width, "num_blocks": num_blocks, "stem_stride": 2}
-    return {"encoder": size | _ENCODER, "decoder": _DECODER}
+def _preset(encoder: dict, decoder: dict | None = None) -> dict[str, dict]:
+    return {"encoder": _ENCODER | encoder, "decoder": _DECODER | (decoder or {})}
 
 
 PRESETS = {
-    "smoke": _preset(16, num_blocks=1),  # for tests only
-    "tiny": _preset(32),
-    "small": _preset(48),
-    "base": _preset(96),
-    "paper": {
-        "encoder": _preset(48)["encoder"]
-        | {
+    "smoke": _preset(  # for tests only; small kernels compile quickly
+        {
+            "width": 16,
+            "num_blocks": 1,
+            "spatial_attention_kernel": 3,
+            "local_kernel": 3,
+        },
+        {"pools": (4, 2), "local_kernel": 3},
+    ),
+    "tiny": _preset({"width": 32}),
+    "small": _preset({"width": 48}),
+    "base": _preset({"width": 96}),
+    "paper": _preset(
+        {
+            "width": 48,
             "stem_stride": 1,
             "final_norm": False,
             "attention_cell": 0,
             "remat": True,  # 5.7 GB of activations per crop without it
         },
-        "decoder": _DECODER | {"skip_width": 0, "residual": False},
-    },
+        {"skip_width": 0, "residual": False},
+    ),
 }
