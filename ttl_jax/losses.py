@@ -13,16 +13,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-_CHARBONNIER_EPSILON = 1e-3
-
-
-def _mse(a, b):
-    return jnp.mean(jnp.square(a - b))
-
-
-def _l1(a, b):
-    return jnp.mean(jnp.abs(a - b))
-
 
 def _l2(a, b):
     squares = jnp.sum(jnp.square(a - b), axis=tuple(range(1, a.ndim)))
@@ -30,15 +20,15 @@ def _l2(a, b):
     return jnp.mean(jnp.sqrt(squares + jnp.finfo(squares.dtype).tiny))
 
 
-def _charbonnier(a, b):
-    return jnp.mean(jnp.sqrt(jnp.square(a - b) + _CHARBONNIER_EPSILON**2))
-
-
 DISTANCES = {
-    "mse": _mse,  # mean over all elements of the squared difference
-    "l2": _l2,  # mean over samples of the Euclidean norm, as Eqs. 1-4 are printed
-    "l1": _l1,  # mean absolute difference
-    "charbonnier": _charbonnier,  # sqrt(d² + 1e-6), Charbonnier et al. 1994
+    # Mean over all elements of the squared difference.
+    "mse": lambda a, b: jnp.mean(jnp.square(a - b)),
+    # Mean over samples of the Euclidean norm, as Eqs. 1-4 are printed.
+    "l2": _l2,
+    # Mean absolute difference.
+    "l1": lambda a, b: jnp.mean(jnp.abs(a - b)),
+    # Mean of sqrt(d² + 1e-6), Charbonnier et al. 1994.
+    "charbonnier": lambda a, b: jnp.mean(jnp.sqrt(jnp.square(a - b) + 1e-6)),
 }
 
 
@@ -97,19 +87,13 @@ def sobel_gradients(images: jax.Array) -> jax.Array:
     h, w = images.shape[1:3]
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
 
-    def shifted(dy, dx):
-        return padded[:, dy : dy + h, dx : dx + w]
+    def smoothed(*places):
+        first, middle, last = (padded[:, y : y + h, x : x + w] for y, x in places)
+        return first + 2 * middle + last
 
-    def smoothed_step(left, middle, right, left2, middle2, right2):
-        return ((left2 + 2 * middle2 + right2) - (left + 2 * middle + right)) / 8
-
-    horizontal = smoothed_step(
-        *(shifted(dy, 0) for dy in range(3)), *(shifted(dy, 2) for dy in range(3))
-    )
-    vertical = smoothed_step(
-        *(shifted(0, dx) for dx in range(3)), *(shifted(2, dx) for dx in range(3))
-    )
-    return jnp.concatenate([horizontal, vertical], axis=-1)
+    horizontal = smoothed((0, 2), (1, 2), (2, 2)) - smoothed((0, 0), (1, 0), (2, 0))
+    vertical = smoothed((2, 0), (2, 1), (2, 2)) - smoothed((0, 0), (0, 1), (0, 2))
+    return jnp.concatenate([horizontal, vertical], axis=-1) / 8
 
 
 def reconstruction(
@@ -119,7 +103,7 @@ def reconstruction(
     kind: str = "mse",
     gradient_weight: float = 1.0,
 ) -> jax.Array:
-    """Returns the distance of images plus that of their gradients, Eq. 2.
+    """Returns the distance of images plus the distance of their gradients, Eq. 2.
 
     Args:
       restored: Output of D_recon or D_dr [N, H, W, 3].

@@ -77,26 +77,23 @@ def make_global_branch(
     Raises:
       ValueError: If the kind is unknown or the head width does not divide the width.
     """
+    width, kind = config.width, config.global_branch
     sizes = {"head_width": config.head_width, "rngs": rngs}
-    if config.global_branch == "channel" and config.attention_cell:
-        return attention.LocalChannelAttention(
-            config.width,
-            cell=config.attention_cell // config.stem_stride,
-            radius=config.attention_radius,
-            **sizes,
-        )
-    if config.global_branch == "channel":
-        return attention.ChannelAttention(config.width, **sizes)
-    if config.global_branch == "window":
+    if kind == "channel" and config.attention_cell:
+        cell = config.attention_cell // config.stem_stride
+        radius = config.attention_radius
+        return attention.LocalChannelAttention(width, cell=cell, radius=radius, **sizes)
+    if kind == "channel":
+        return attention.ChannelAttention(width, **sizes)
+    if kind == "window":
         shift = config.window // 2 if block_index % 2 else 0
         return attention.WindowAttention(
-            config.width, window=config.window, shift=shift, **sizes
+            width, window=config.window, shift=shift, **sizes
         )
-    if config.global_branch == "dense":
-        return attention.DenseAttention(config.width, pool=config.dense_pool, **sizes)
+    if kind == "dense":
+        return attention.DenseAttention(width, pool=config.dense_pool, **sizes)
     raise ValueError(
-        f"Unknown global branch {config.global_branch!r}; choose 'channel', 'window' or "
-        "'dense'."
+        f"Unknown global branch {kind!r}; choose 'channel', 'window' or 'dense'."
     )
 
 
@@ -120,11 +117,9 @@ class AGLFViTBlock(nnx.Module):
         self.alpha = nnx.Param(jnp.full(scale_shape, config.alpha_init, float))
         self.global_branch = make_global_branch(config, block_index, rngs=rngs)
         self.beta = nnx.Param(jnp.full(scale_shape, config.beta_init, float))
+        kernel_size, expansion = config.local_kernel, config.local_expansion
         self.local_branch = layers.LocalBranch(
-            width,
-            kernel_size=config.local_kernel,
-            expansion=config.local_expansion,
-            rngs=rngs,
+            width, kernel_size=kernel_size, expansion=expansion, rngs=rngs
         )
         self.feed_forward_norm = nnx.LayerNorm(width, rngs=rngs)
         self.feed_forward = layers.FeedForward(
@@ -135,8 +130,7 @@ class AGLFViTBlock(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         y = self.norm(x)
         alpha, beta = (
-            jnp.broadcast_to(scale, x.shape)  # pyright: ignore[reportArgumentType]
-            for scale in (self.alpha, self.beta)
+            jnp.broadcast_to(s[...], x.shape) for s in (self.alpha, self.beta)
         )
         x = x + alpha * self.global_branch(y) + beta * self.local_branch(y)
         return x + self.feed_forward(self.feed_forward_norm(x))
@@ -158,8 +152,7 @@ class AGLFEncoder(nnx.Module):
     """
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
-        self.width = config.width
-        self.stem_stride = config.stem_stride
+        self.width, self.stem_stride = config.width, config.stem_stride
         self._remat = config.remat
         self.stem = layers.Conv(3 * config.stem_stride**2, config.width, rngs=rngs)
         self.spatial_attention = layers.SpatialAttention(

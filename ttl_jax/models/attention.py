@@ -10,6 +10,8 @@ around each cell (`LocalChannelAttention`), so that in a photograph of any size 
 look as in training.
 """
 
+from typing import Any
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -37,30 +39,22 @@ class ChannelAttention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         # Gradients of a split are concatenated; gradients of indexing would be padded.
-        query, key, value = jnp.split(
-            self.depthwise(self.query_key_value(x)), 3, axis=-1
-        )
-        return self.project(self._attend(query, key, value))
+        parts = jnp.split(self.depthwise(self.query_key_value(x)), 3, axis=-1)
+        return self.project(self._attend(*parts))
 
     def _attend(self, query, key, value) -> jax.Array:
         """Applies the maps of all pixels' queries and keys to the values [N, H, W, C]."""
         height = value.shape[1]
+        pattern = "n h w (heads d) -> n (h w) heads d"
         query, key, value = (
-            einops.rearrange(
-                part, "n h w (heads d) -> n (h w) heads d", d=self.head_width
-            )
+            einops.rearrange(part, pattern, d=self.head_width)
             for part in (query, key, value)
         )
         products = _sum_of_products("nlhd,nlhe->nhde", query, key)
-        squares = [
-            _sum_of_products("nlhd,nlhd->nhd", part, part) for part in (query, key)
-        ]
+        squares = (_sum_of_products("nlhd,nlhd->nhd", x, x) for x in (query, key))
         maps = self._maps(products, *squares).astype(value.dtype)
-        return einops.rearrange(
-            jnp.einsum("nhde,nlhe->nlhd", maps, value),
-            "n (h w) heads d -> n h w (heads d)",
-            h=height,
-        )
+        out = jnp.einsum("nhde,nlhe->nlhd", maps, value)
+        return einops.rearrange(out, "n (h w) heads d -> n h w (heads d)", h=height)
 
     def _maps(self, products, query_squares, key_squares) -> jax.Array:
         """Attention maps [..., heads, d, d] from sums over pixels, float32.
@@ -73,14 +67,13 @@ class ChannelAttention(nnx.Module):
           query_squares: Squared queries, [..., heads, d].
           key_squares: Squared keys, [..., heads, d].
         """
-        lengths = (
-            jnp.sqrt(query_squares + _EPSILON)[..., None]
-            * jnp.sqrt(key_squares + _EPSILON)[..., None, :]
+        query_lengths = jnp.sqrt(query_squares + _EPSILON)[..., None]
+        key_lengths = jnp.sqrt(key_squares + _EPSILON)[..., None, :]
+        cosines = products / (query_lengths * key_lengths)
+        temperature = jnp.broadcast_to(
+            self.temperature[...], (*cosines.shape[:-2], 1, 1)
         )
-        temperature = self.temperature[...].reshape(
-            (1,) * (products.ndim - 3) + self.temperature.shape
-        )
-        return jax.nn.softmax(products / lengths * temperature, axis=-1)
+        return jax.nn.softmax(cosines * temperature, axis=-1)
 
 
 class LocalChannelAttention(ChannelAttention):
@@ -122,31 +115,19 @@ class LocalChannelAttention(ChannelAttention):
 
     def _sums(self, query, key) -> tuple[jax.Array, ...]:
         """Arguments of `_maps` for each cell, [N, rows, columns, heads, ...]."""
-        query, key = (
-            _pad(
-                part,
-                bottom=-part.shape[1] % self.cell,
-                right=-part.shape[2] % self.cell,
-            )
-            for part in (query, key)
-        )
+        pattern = "n (y p) (x q) (heads d) -> n y x (p q) heads d"
         query, key = (
             einops.rearrange(
-                part,
-                "n (y p) (x q) (heads d) -> n y x (p q) heads d",
-                p=self.cell,
-                q=self.cell,
-                d=self.head_width,
+                layers.pad_to_multiple(part, self.cell, "constant"),
+                pattern, p=self.cell, q=self.cell, d=self.head_width,
             )
             for part in (query, key)
-        )
+        )  # fmt: skip
         products = _sum_of_products("nyxlhd,nyxlhe->nyxhde", query, key)
         squares = (
             jnp.square(part.astype(products.dtype)).sum(axis=3) for part in (query, key)
         )
-        boxes = [
-            _box_matrix(num_cells, self.radius) for num_cells in products.shape[1:3]
-        ]
+        boxes = [_box_matrix(count, self.radius) for count in products.shape[1:3]]
         return tuple(
             # Full precision: few products, and a GPU would round their factors.
             jnp.einsum("Yy,Xx,nyx...->nYX...", *boxes, sums, precision="highest")
@@ -184,11 +165,9 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
     width, (num_cells, d) = value.shape[2], (rows.shape[2], rows.shape[-1])
     before = cell - cell // 2  # the first centre then starts a group of `cell` pixels
     after = (num_cells + 1) * cell - before - width
+    value = jnp.pad(value, ((0, 0), (0, 0), (before, after), (0, 0)))
     value = einops.rearrange(
-        _pad(value, left=before, right=after),
-        "n i (x q) (heads d) -> n i x q heads d",
-        q=cell,
-        d=d,
+        value, "n i (x q) (heads d) -> n i x q heads d", q=cell, d=d
     )
     # Beyond the first and the last centre both maps are the same.
     rows = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2)
@@ -198,16 +177,9 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
     )
     weight = (np.arange(cell) + cell // 2 + 0.5) / cell - 0.5  # of the right map
     weight = weight.astype(value.dtype)[None, None, None, :, None, None]
-    mixed = einops.rearrange(
-        left * (1 - weight) + right * weight,
-        "n i x q heads d -> n i (x q) (heads d)",
-    )
+    mixed = left * (1 - weight) + right * weight
+    mixed = einops.rearrange(mixed, "n i x q heads d -> n i (x q) (heads d)")
     return mixed[:, :, before : before + width]
-
-
-def _pad(x: jax.Array, *, bottom: int = 0, left: int = 0, right: int = 0) -> jax.Array:
-    """[N, H, W, C] with zeros around it."""
-    return jnp.pad(x, ((0, 0), (0, bottom), (left, right), (0, 0)))
 
 
 def _sum_of_products(pattern, a, b):
@@ -231,8 +203,7 @@ class WindowAttention(nnx.Module):
         self, width: int, *, head_width: int, window: int, shift: int, rngs: nnx.Rngs
     ):
         self.num_heads = _num_heads(width, head_width)
-        self.window = window
-        self.shift = shift
+        self.window, self.shift = window, shift
         self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
         self.position_bias = nnx.Param(
             jnp.zeros((2 * window - 1, 2 * window - 1, self.num_heads))
@@ -242,47 +213,33 @@ class WindowAttention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         n, h, w, _ = x.shape
-        rows = -(-(h + self.shift) // self.window)
-        columns = -(-(w + self.shift) // self.window)
-        padding = (
-            (0, 0),
-            (self.shift, rows * self.window - h - self.shift),
-            (self.shift, columns * self.window - w - self.shift),
-            (0, 0),
-        )
+        side, shift = self.window, self.shift
+        above, left = ((shift, -(length + shift) % side) for length in (h, w))
+        padding = ((0, 0), above, left, (0, 0))
         tokens = einops.rearrange(
             jnp.pad(self.query_key_value(x), padding),
             "n (gh wh) (gw ww) (three heads d) -> three (n gh gw) (wh ww) heads d",
-            three=3,
-            wh=self.window,
-            ww=self.window,
-            heads=self.num_heads,
-        )
+            three=3, heads=self.num_heads, wh=side, ww=side,
+        )  # fmt: skip
         exists = einops.rearrange(
             jnp.pad(jnp.ones((n, h, w, 1), bool), padding),
             "n (gh wh) (gw ww) 1 -> (n gh gw) 1 1 (wh ww)",
-            wh=self.window,
-            ww=self.window,
-        )
+            wh=side, ww=side,
+        )  # fmt: skip
         out = einops.rearrange(
             _attend(*tokens, bias=self._relative_bias()[None], exists=exists),
             "(n gh gw) (wh ww) heads d -> n (gh wh) (gw ww) (heads d)",
-            gh=rows,
-            gw=columns,
-            wh=self.window,
-        )
-        return self.project(
-            out[:, self.shift : self.shift + h, self.shift : self.shift + w]
-        )
+            n=n, gh=-(-(h + shift) // side), wh=side,
+        )  # fmt: skip
+        return self.project(out[:, shift : shift + h, shift : shift + w])
 
     def _relative_bias(self) -> jax.Array:
         """Bias of each pair of pixels in a window, [heads, window², window²]."""
         y, x = jnp.divmod(jnp.arange(self.window**2), self.window)
         dy = y[:, None] - y[None, :] + self.window - 1
         dx = x[:, None] - x[None, :] + self.window - 1
-        return einops.rearrange(
-            self.position_bias[...][dy, dx], "q k heads -> heads q k"
-        )
+        bias = self.position_bias[...][dy, dx]
+        return einops.rearrange(bias, "q k heads -> heads q k")
 
 
 class DenseAttention(nnx.Module):
@@ -295,8 +252,7 @@ class DenseAttention(nnx.Module):
     grid = None  # it needs the whole image
 
     def __init__(self, width: int, *, head_width: int, pool: int, rngs: nnx.Rngs):
-        self.num_heads = _num_heads(width, head_width)
-        self.pool = pool
+        self.num_heads, self.pool = _num_heads(width, head_width), pool
         self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
         self.project = layers.Pointwise(width, width, rngs=rngs)
 
@@ -304,28 +260,18 @@ class DenseAttention(nnx.Module):
         h, w = x.shape[1:3]
         window = min(self.pool, h), min(self.pool, w)
         coarse = layers.average_pool(x, window)
-        query, key, value = einops.rearrange(
+        tokens = einops.rearrange(
             self.query_key_value(coarse),
             "n h w (three heads d) -> three n (h w) heads d",
-            three=3,
-            heads=self.num_heads,
-        )
+            three=3, heads=self.num_heads,
+        )  # fmt: skip
         out = einops.rearrange(
-            _attend(query, key, value),
-            "n (h w) heads d -> n h w (heads d)",
-            h=coarse.shape[1],
+            _attend(*tokens), "n (h w) heads d -> n h w (heads d)", h=coarse.shape[1]
         )
         return layers.upsample_nearest(self.project(out), window)[:, :h, :w]
 
 
-def _attend(
-    query,
-    key,
-    value,
-    *,
-    bias: jax.Array | float = 0.0,
-    exists: jax.Array | bool = True,
-) -> jax.Array:
+def _attend(query, key, value, *, bias: Any = 0.0, exists: Any = True) -> jax.Array:
     """Scaled dot-product attention; query, key, value and result [N, L, heads, d]."""
     logits = _sum_of_products("nqhd,nkhd->nhqk", query, key)
     logits = logits / query.shape[-1] ** 0.5 + bias

@@ -29,7 +29,7 @@ def multiply_adds(fun: Callable, *arguments: Any) -> int:
 
 
 def _count(jaxpr) -> int:
-    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+    return sum(map(_count_equation, jaxpr.eqns))
 
 
 def _count_equation(equation) -> int:

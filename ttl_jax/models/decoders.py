@@ -1,7 +1,7 @@
 """Decoders of Fig. 3: features to an image, or to one number."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -48,27 +48,20 @@ class ImageDecoder(nnx.Module):
                 f"PixelShuffle by {stem_stride} needs a width that is a multiple of "
                 f"{stem_stride**2}, not {width}."
             )
-        self.stem_stride = stem_stride
-        self.residual = residual
+        self.stem_stride, self.residual = stem_stride, residual
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
         full_width = width // stem_stride**2 + skip_width
         self.skip = layers.Conv(3, skip_width, rngs=rngs) if skip_width else None
+        sizes = {"kernel_size": local_kernel, "expansion": local_expansion}
         self.local_block = (
-            layers.LocalBranch(
-                full_width,
-                kernel_size=local_kernel,
-                expansion=local_expansion,
-                rngs=rngs,
-            )
+            layers.LocalBranch(full_width, **sizes, rngs=rngs)
             if stem_stride > 1 or skip_width
             else None
         )
         # A residual of zero restores the image untouched before the first update.
-        init: dict[str, Any] = (
-            {"kernel_init": nnx.initializers.zeros} if residual else {}
-        )
+        init: dict = {"kernel_init": nnx.initializers.zeros} if residual else {}
         self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
         self.grid = self.spp.grid * stem_stride
 
@@ -81,11 +74,9 @@ class ImageDecoder(nnx.Module):
 
     def __call__(self, features: jax.Array, image: jax.Array) -> jax.Array:
         h, w = image.shape[1:3]
-        x = layers.pixel_shuffle(self.spp(features), self.stem_stride)
-        x = x[:, :h, :w]
+        x = layers.pixel_shuffle(self.spp(features), self.stem_stride)[:, :h, :w]
         if self.skip:
-            skipped = self.skip(image.astype(x.dtype))
-            x = jnp.concatenate([x, skipped], axis=-1)
+            x = jnp.concatenate([x, self.skip(image.astype(x.dtype))], axis=-1)
         if self.local_block:
             x = x + self.local_block(x)
         x = self.to_image(x)
@@ -111,12 +102,9 @@ class RainClassifier(nnx.Module):
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
         # Scores start between the two labels: with random ones Eq. 1 diverges.
+        zeros, half = nnx.initializers.zeros, nnx.initializers.constant(0.5)
         self.to_score = nnx.Linear(
-            width,
-            1,
-            kernel_init=nnx.initializers.zeros,
-            bias_init=nnx.initializers.constant(0.5),
-            rngs=rngs,
+            width, 1, kernel_init=zeros, bias_init=half, rngs=rngs
         )
 
     @classmethod

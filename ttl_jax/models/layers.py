@@ -61,13 +61,9 @@ depthwise_conv.defvjp(_depthwise_conv_fwd, _depthwise_conv_bwd)
 
 def _grouped_conv(x, kernel):
     return lax.conv_general_dilated(
-        x,
-        kernel[:, :, None, :].astype(x.dtype),
-        window_strides=(1, 1),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
+        x, kernel[:, :, None, :].astype(x.dtype), (1, 1), "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
+    )  # fmt: skip
 
 
 def _grouped_conv_grads(x, kernel, grad):
@@ -181,9 +177,7 @@ class SpatialAttention(nnx.Module):
         self.conv = Conv(2, 1, kernel_size, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        summary = jnp.concatenate(
-            [x.mean(-1, keepdims=True), x.max(-1, keepdims=True)], axis=-1
-        )
+        summary = jnp.stack([x.mean(axis=-1), x.max(axis=-1)], axis=-1)
         return x * jax.nn.sigmoid(self.conv(summary))
 
 
@@ -262,16 +256,11 @@ def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
     Windows across the border average the pixels inside.
     """
     (h, w), (wh, ww) = x.shape[1:3], window
-    padding = ((0, 0), (0, -h % wh), (0, -w % ww), (0, 0))
 
     def window_sums(values):
-        return einops.reduce(
-            jnp.pad(values, padding),
-            "n (h wh) (w ww) c -> n h w c",
-            "sum",
-            wh=wh,
-            ww=ww,
-        )
+        values = jnp.pad(values, ((0, 0), (0, -h % wh), (0, -w % ww), (0, 0)))
+        pattern = "n (h wh) (w ww) c -> n h w c"
+        return einops.reduce(values, pattern, "sum", wh=wh, ww=ww)
 
     return window_sums(x) / window_sums(jnp.ones((1, h, w, 1), x.dtype))
 
@@ -283,16 +272,14 @@ def upsample_nearest(x: jax.Array, factor: tuple[int, int]) -> jax.Array:
 
 def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
     """Blocks of pixels to channels, [N, H, W, C] to [N, H / f, W / f, f * f * C]."""
-    return einops.rearrange(
-        x, "n (h fh) (w fw) c -> n h w (fh fw c)", fh=factor, fw=factor
-    )
+    pattern = "n (h fh) (w fw) c -> n h w (fh fw c)"
+    return einops.rearrange(x, pattern, fh=factor, fw=factor)
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     """Channels to blocks of pixels, the inverse of `pixel_unshuffle`."""
-    return einops.rearrange(
-        x, "n h w (fh fw c) -> n (h fh) (w fw) c", fh=factor, fw=factor
-    )
+    pattern = "n h w (fh fw c) -> n (h fh) (w fw) c"
+    return einops.rearrange(x, pattern, fh=factor, fw=factor)
 
 
 def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "edge") -> jax.Array:
