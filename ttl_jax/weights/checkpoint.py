@@ -11,6 +11,7 @@ and nothing else. A leaf is an array of `flat_params`; reading verifies each.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,25 +23,18 @@ import orbax.checkpoint as ocp
 from ttl_jax.weights import fingerprints, flat_params, saved_runs
 
 
+@dataclasses.dataclass
 class _LatestAndBest:
-    """Orbax policy that keeps the last steps and the best one.
+    """Orbax policy that keeps the last steps and the best one."""
 
-    Attributes:
-      best_step: The best step so far, or None.
-    """
-
-    def __init__(self, num_latest: int):
-        self.best_step: int | None = None
-        self._num_latest = num_latest
+    num_latest: int
+    best_step: int | None = None  # so far
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         """Returns for each saved step, ascending, whether it stays."""
         del context
-        first_latest = len(checkpoints) - self._num_latest
-        return [
-            i >= first_latest or checkpoint.step == self.best_step
-            for i, checkpoint in enumerate(checkpoints)
-        ]
+        latest = checkpoints[-self.num_latest :]
+        return [step in latest or step.step == self.best_step for step in checkpoints]
 
 
 class Checkpointer:
@@ -57,11 +51,12 @@ class Checkpointer:
         if jax.process_index() == 0:
             self._remove_partial()  # steps that a kill cut short
         try:
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=self._kept, create=True
+            )
             self._manager = ocp.CheckpointManager(
                 self._folder.absolute(),
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=self._kept, create=True
-                ),
+                options=options,
                 item_handlers=saved_runs.make_handlers(),
             )
         except OSError:
@@ -96,9 +91,8 @@ class Checkpointer:
             name: ocp.args.StandardSave(tree) for name, tree in items.items()
         }
         checksums = {name: fingerprints.checksum(tree) for name, tree in items.items()}
-        arguments["metadata"] = ocp.args.JsonSave(
-            {**metadata, saved_runs.CHECKSUMS: checksums}
-        )
+        metadata = {**metadata, saved_runs.CHECKSUMS: checksums}
+        arguments["metadata"] = ocp.args.JsonSave(metadata)
         with self._saving():
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
@@ -113,21 +107,20 @@ class Checkpointer:
           ValueError: If a leaf's name, shape or type differs from the template's.
           CheckpointError: If the step is damaged.
         """
+
+        def as_template(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
         source = f"{self.run_dir} at step {step}"
         checksums = saved_runs.read_metadata(self.run_dir, step)[saved_runs.CHECKSUMS]
         with saved_runs.reading(self.run_dir, step, *items):
             saved = self._manager.item_metadata(step)
+        arguments = {}
         for name, template in items.items():
-            flat_params.verify_params(
-                fingerprints.flatten(saved[name]),
-                fingerprints.flatten(template),
-                source=source,
-                module=name,
-            )
-        arguments = {
-            name: ocp.args.StandardRestore(jax.tree.map(_as_template, template))
-            for name, template in items.items()
-        }
+            found, wanted = map(fingerprints.flatten, (saved[name], template))
+            flat_params.verify_params(found, wanted, source=source, module=name)
+            template = jax.tree.map(as_template, template)
+            arguments[name] = ocp.args.StandardRestore(template)
         with saved_runs.reading(self.run_dir, step, *items):
             restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
         for name in items:
@@ -156,9 +149,5 @@ class Checkpointer:
             raise OSError(
                 f"{self._folder} could not be written to: {saved_runs.reason_of(error)}. "
                 f"{stays}. Once there is room and permission to write, the same command "
-                "goes on."
+                "resumes."
             ) from error
-
-
-def _as_template(leaf):
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -1,5 +1,6 @@
 """Digests of weights and checksums of trees, to compare arrays without storing them."""
 
+import functools
 import hashlib
 import zlib
 from collections.abc import Mapping
@@ -88,20 +89,13 @@ def _sum_bytes_spread(leaf: jax.Array) -> jax.Array:
     values = lax.bitcast_convert_type(leaf, jnp.uint8).astype(jnp.uint32)
     index = jnp.zeros(values.shape, jnp.uint32)
     for axis, size in enumerate(values.shape):
-        index = index * np.uint32(size) + lax.broadcasted_iota(
-            jnp.uint32, values.shape, axis
-        )
+        along = lax.broadcasted_iota(jnp.uint32, values.shape, axis)
+        index = index * np.uint32(size) + along
     return jnp.sum(values * (2 * index + 1), dtype=jnp.uint32)
 
 
 def flatten(tree) -> dict[str, Any]:
     """Returns the leaves of a tree by their paths, as "encoder/linear.kernel"."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_path_name(path): leaf for path, leaf in leaves}
-
-
-def _path_name(path) -> str:
-    return "/".join(
-        str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
-        for key in path
-    )
+    name_of = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+    return {name_of(path): leaf for path, leaf in leaves}

@@ -3,7 +3,7 @@
 Checkpoints in this form can be read, listed and compared without the code of the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,6 +21,11 @@ def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
         for path, variable in nnx.to_flat_state(state)
     }
     return graph, params
+
+
+def split_factory(make: Callable[..., nnx.Module]) -> tuple[nnx.GraphDef, Params]:
+    """Returns the structure and the shapes of params of `make(rngs=...)`, unallocated."""
+    return split_module(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
 
 
 def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Module:
@@ -56,15 +61,12 @@ def verify_params(
             faults.append(f"{name} is missing, wanted {form(wanted[name])}")
         elif name not in wanted:
             faults.append(f"{name} {form(loaded[name])} is not part of the network")
-        elif form(loaded[name]) != form(wanted[name]):
-            faults.append(
-                f"{name} is {form(loaded[name])}, wanted {form(wanted[name])}"
-            )
+        elif (found := form(loaded[name])) != form(wanted[name]):
+            faults.append(f"{name} is {found}, wanted {form(wanted[name])}")
     if faults:
-        shown = "; ".join(faults[:5]) + (
-            f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        )
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
-            f"{source} does not fit {module!r}: {shown}. Use the config (preset, encoder "
-            "and decoder fields) that the run was trained with, or train it again."
+            f"{source} does not fit {module!r}: {'; '.join(faults[:5])}{more}. Use the "
+            "config (preset, encoder and decoder fields) that the run was trained with, "
+            "or train it again."
         )

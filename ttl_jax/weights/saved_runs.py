@@ -40,8 +40,8 @@ class CheckpointError(ValueError):
         earlier = [saved for saved in saved_steps(run_dir) if saved < step]
         folder = run_dir / FOLDER
         way_out = (
-            f"The step before it is {folder / str(earlier[-1])}: name that one, or go on "
-            "training from there by the run's own command with --fallback."
+            f"The step before it is {folder / str(earlier[-1])}: name that one, or "
+            "resume from there with the run's own command with --fallback."
             if earlier
             else f"No step is saved before it: remove {run_dir} and train it anew."
         )
@@ -84,29 +84,24 @@ def read_progress(run_dir: pathlib.Path) -> tuple[int, int | None]:
 
 def is_metadata(value) -> bool:
     """Whether JSON has the form that readers of metadata rely on."""
-    match value:
-        case {
-            "config": {"num_steps": int()},
-            "modules": dict(modules),
-            "origins": dict(origins),
-            "ema": bool(),
-            "evaluation": dict(evaluation),
-        }:
-            best, checksums = value.get("best"), value.get(CHECKSUMS, {})
-            skipped = value.get("skipped_steps", [])
-            return (
-                all(_has(module, factory=str) for module in modules.values())
-                and all(
-                    _has(origin, run=str, module=str, step=int, digest=str)
-                    for origin in origins.values()
-                )
-                and all(isinstance(v, int | float) for v in evaluation.values())
-                and (best is None or _has(best, step=int, value=int | float))
-                and isinstance(checksums, dict)
-                and isinstance(skipped, list)
-                and all(isinstance(step, int) for step in skipped)
-            )
-    return False
+    if not _has(
+        value, config=dict, modules=dict, origins=dict, ema=bool, evaluation=dict
+    ):
+        return False
+    value = {"best": None, CHECKSUMS: {}, "skipped_steps": []} | value
+    best, origin = (
+        value["best"],
+        {"run": str, "module": str, "step": int, "digest": str},
+    )
+    return (
+        _has(value["config"], num_steps=int)
+        and all(_has(module, factory=str) for module in value["modules"].values())
+        and all(_has(one, **origin) for one in value["origins"].values())
+        and all(isinstance(v, int | float) for v in value["evaluation"].values())
+        and (best is None or _has(best, step=int, value=int | float))
+        and _has(value, checksums=dict, skipped_steps=list)
+        and all(isinstance(step, int) for step in value["skipped_steps"])
+    )
 
 
 def _has(value, /, **types) -> bool:
@@ -137,9 +132,8 @@ def find_run(path: pathlib.Path) -> pathlib.Path:
 def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
     """Reads the weights of a run: the moving average where the run keeps one.
 
-    Args:
-      path: A run's folder, for its last step; `best` inside it, for its best step
-        (`config.best_metric`); or one step's folder inside its `checkpoints`.
+    The path is a run's folder, for its last step; `best` inside it, for its best step
+    (`config.best_metric`); or one step's folder inside its `checkpoints`.
 
     Returns:
       Params by module, on the host; and the metadata with the entry `step` added.
@@ -150,9 +144,8 @@ def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
     """
     run_dir, step = find_step(path)
     metadata = read_metadata(run_dir, step)
-    modules = _read_arrays(
-        run_dir, step, "ema" if metadata["ema"] else "params", metadata
-    )
+    item = "ema" if metadata["ema"] else "params"
+    modules = _read_arrays(run_dir, step, item, metadata)
     del metadata[CHECKSUMS]
     return modules, {**metadata, "step": step}
 
@@ -165,9 +158,9 @@ def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     if path != run_dir and path.name.isdigit():
         step = int(path.name)
     if step not in steps:
+        there = steps or "none"
         raise ValueError(
-            f"{path} holds no finished checkpoint; steps in {run_dir}: "
-            f"{steps or 'none'}."
+            f"{path} holds no finished checkpoint; steps in {run_dir}: {there}."
         )
     if path != run_dir and path.name == BEST:
         best = read_metadata(run_dir, step).get("best")
@@ -201,13 +194,13 @@ def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
     else:
         if faults:
             raise faults[min(faults)]
-    return [f"{e.fault}; it is now {_set_aside(run_dir, s)}" for s, e in faults.items()]
-
-
-def _set_aside(run_dir: pathlib.Path, step: int) -> pathlib.Path:
-    folder = run_dir / FOLDER / str(step)
-    names = (folder.with_name(f"{step}.damaged{i}") for i in itertools.count(1))
-    return folder.rename(next(name for name in names if not name.exists()))
+    lines = []
+    for step, error in faults.items():
+        folder = run_dir / FOLDER / str(step)
+        names = (folder.with_name(f"{step}.damaged{i}") for i in itertools.count(1))
+        renamed = folder.rename(next(name for name in names if not name.exists()))
+        lines.append(f"{error.fault}; it is now {renamed}")
+    return lines
 
 
 def _read_arrays(
@@ -237,17 +230,17 @@ def _read_item(run_dir: pathlib.Path, step: int, name: str):
             argument = ocp.args.JsonRestore()
         else:
             saved = reader.metadata(folder).item_metadata[name]
-            _check_expansion(fingerprints.flatten(saved), folder)
+            _check_expansion(saved, folder)
             # Without a template Orbax asks for the devices of training.
             template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), saved)
             argument = ocp.args.StandardRestore(template)
         return reader.restore(folder, args=ocp.args.Composite(**{name: argument}))[name]
 
 
-def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
+def _check_expansion(arrays: Any, folder: pathlib.Path) -> None:
     claimed = sum(
         math.prod(array.shape) * np.dtype(array.dtype).itemsize
-        for array in arrays.values()
+        for array in jax.tree.leaves(arrays)
     )
     stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if claimed > max(_ALWAYS_READ, _MAX_EXPANSION * stored):
@@ -259,10 +252,8 @@ def _check_expansion(arrays: Mapping[str, Any], folder: pathlib.Path) -> None:
 def make_handlers() -> dict[str, ocp.CheckpointHandler]:
     """Returns the handlers by which Orbax writes and reads the items of a step."""
     arrays = ("params", "ema", "progress")
-    return {
-        **{name: ocp.StandardCheckpointHandler() for name in arrays},
-        "metadata": ocp.JsonCheckpointHandler(),
-    }
+    handlers = {name: ocp.StandardCheckpointHandler() for name in arrays}
+    return {**handlers, "metadata": ocp.JsonCheckpointHandler()}
 
 
 @contextlib.contextmanager

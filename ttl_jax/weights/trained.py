@@ -5,6 +5,7 @@ A path names a run's folder, for its last step; `best` inside it, for its best s
 "shipped" names the weights that come with the package (see `shipped.find`).
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ class Ancestors(NamedTuple):
 
     Attributes:
       digests: Digests of the modules that were handed over.
-      runs: Resolved folders of the earlier runs; those of a packed run are unknown.
+      runs: Resolved folders of the earlier runs; unknown for a packed run.
       are_all: Whether every earlier step still exists, so that nothing is missing.
     """
 
@@ -35,9 +36,7 @@ class Ancestors(NamedTuple):
     are_all: bool
 
 
-def load(
-    path: str | os.PathLike | None,
-) -> tuple[dict[str, Params], dict[str, Any]]:
+def load(path: str | os.PathLike | None) -> tuple[dict[str, Params], dict[str, Any]]:
     """Loads trained weights: the moving average where the run keeps one.
 
     Args:
@@ -90,16 +89,12 @@ def rebuild(
             raise ValueError(
                 f"The {name} of {path} comes from {found}, not {factory}; {purpose}."
             )
-    networks = {
-        name: _build(metadata["modules"][name], params[name], path, name)
-        for name in factories
-    }
+    described = metadata["modules"]
+    networks = {n: _build(described[n], params[n], path, n) for n in factories}
     return networks, metadata
 
 
-def _build(
-    description: Mapping[str, Any], params: Params, path: pathlib.Path, name: str
-) -> nnx.Module:
+def _build(description, params: Params, path: pathlib.Path, name: str) -> nnx.Module:
     fault = f"{path}: {name!r} cannot be built as its checkpoint says"
     arguments = dict(description)
     factory = models.FACTORIES[arguments.pop("factory")]
@@ -113,9 +108,8 @@ def _build(
             )
     try:
         # Shapes alone: sizes that do not fit the params must not need memory.
-        graph, initial = flat_params.split_module(
-            nnx.eval_shape(lambda: factory(**arguments, rngs=nnx.Rngs(0)))
-        )
+        make = functools.partial(factory, **arguments)
+        graph, initial = flat_params.split_factory(make)
     except Exception as error:  # The arguments may be anything.
         raise ValueError(f"{fault}, from {description}: {error}") from error
     flat_params.verify_params(params, initial, source=str(path), module=name)
@@ -166,9 +160,7 @@ def find_ancestors(path: str | os.PathLike | None) -> Ancestors:
     Raises:
       ValueError: If there are no weights, or they are damaged.
     """
-    digests: set[str] = set()
-    runs: set[pathlib.Path] = set()
-    are_all = True
+    digests, runs, are_all = set(), set(), True
     remaining = [shipped.find(path)]
     while remaining:
         path = remaining.pop()
@@ -207,11 +199,8 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
       OSError: If the file cannot be written; an earlier file stays.
     """
     modules, metadata = load(path)
-    ancestors = find_ancestors(path)
-    metadata[_ANCESTORS] = {
-        "digests": sorted(ancestors.digests),
-        "are_all": ancestors.are_all,
-    }
+    digests, _, are_all = find_ancestors(path)
+    metadata[_ANCESTORS] = {"digests": sorted(digests), "are_all": are_all}
     packed_files.write(output, modules, metadata)
     return metadata
 
@@ -224,9 +213,8 @@ def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | N
     if _is_file(run):
         digest = packed_files.read_digests(run).get(origin["module"])
         return run if digest == origin["digest"] else None
-    step = origin["step"]
-    is_there = step in saved_runs.saved_steps(run)
-    return run / saved_runs.FOLDER / str(step) if is_there else None
+    is_there = origin["step"] in saved_runs.saved_steps(run)
+    return run / saved_runs.FOLDER / str(origin["step"]) if is_there else None
 
 
 def _is_file(path: pathlib.Path) -> bool:
