@@ -17,7 +17,7 @@ _SURE = 0.05  # opacity above which a wide streak certainly is one
 
 
 def make_stage(config) -> Stage:
-    """Returns the adaptation of trained weights, those of `config.start_from`.
+    """Returns the adaptation of the weights that `config.start_from` names.
 
     A frozen copy of the weights removes the rain from the rainy photographs. The streaks
     in what it removed show the rain of this place and camera without a scene. They are
@@ -80,16 +80,16 @@ def _evaluate(modules, batch, key):
 
 def _show(modules, batch, key):
     del key
-    before = networks.restore(modules, batch["rainy"], "frozen_")
-    restored = networks.restore(modules, batch["rainy"])
-    return {"rainy": batch["rainy"], "before": before, "restored": restored}
+    rainy = batch["rainy"]
+    before = networks.restore(modules, rainy, "frozen_")
+    restored = networks.restore(modules, rainy)
+    return {"rainy": rainy, "before": before, "restored": restored}
 
 
 def _find_streaks(modules, rainy, prefix):
-    def restore(image):
-        return jnp.clip(networks.restore(modules, image, prefix), 0, 1)
-
-    return find_streaks(rainy, restore)
+    return find_streaks(
+        rainy, lambda image: jnp.clip(networks.restore(modules, image, prefix), 0, 1)
+    )
 
 
 def find_streaks(
@@ -101,9 +101,9 @@ def find_streaks(
 ) -> jax.Array:
     """Returns the opacity of streaks in rainy images: how much each hides of the scene.
 
-    Streaks are what `restore` removes from the images, and from the images at half their
-    size: a network that was trained on thin streaks leaves wide ones, which are thin at
-    half the size.
+    They are found in the change that `restore` makes, at full and at half the size: a
+    network that was trained on thin streaks leaves wide ones, which are thin at half the
+    size.
 
     Args:
       rainy: Images [N, H, W, 3] in [0, 1].
@@ -124,12 +124,8 @@ def find_streaks(
     # enlarged scene is sharp, but holds detail of the scene too, so it counts only where
     # a streak is near.
     near = _resize(_windowed(lax.max, wide, 3), height, width) / _SURE
-    wide = opacity_between(
-        rainy,
-        _resize(restored, height, width),
-        thickness=2 * thickness - 1,
-        noise=noise,
-    )
+    scene = _resize(restored, height, width)
+    wide = opacity_between(rainy, scene, thickness=2 * thickness - 1, noise=noise)
     return jnp.maximum(thin, jnp.minimum(near, 1) * wide)
 
 
@@ -138,7 +134,7 @@ def opacity_between(
 ) -> jax.Array:
     """Returns opacities [N, H, W, 1] in [0, 1] of the streaks that were removed.
 
-    Rain has no colour of its own, so only what all three channels lost counts. A white
+    Rain has no colour of its own, so only a loss in all three channels counts. A white
     top-hat keeps its bright and thin parts, without veils or changed exposure. A streak
     that hides the share a of a scene x shows x + a (1 - x).
     """
@@ -178,14 +174,9 @@ def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
     """Returns the centres of images [N, H, W, C], enlarged to full size by factors [N]."""
 
     def enlarge_one(image, factor):
-        sides = jnp.array(image.shape[:2], image.dtype)
+        shift = (1 - factor) * jnp.array(image.shape[:2], image.dtype) / 2
         return jax.image.scale_and_translate(
-            image,
-            image.shape,
-            spatial_dims=(0, 1),
-            scale=jnp.full(2, factor),
-            translation=(1 - factor) * sides / 2,
-            method="linear",
+            image, image.shape, (0, 1), jnp.full(2, factor), shift, method="linear"
         )
 
     return jax.vmap(enlarge_one)(images, factors)
@@ -204,26 +195,23 @@ def _resize(images, height, width):
 def _windowed(extremum, images, size):
     """Minimum or maximum (lax.min, lax.max) of a square window around each pixel."""
     start = {lax.min: jnp.inf, lax.max: -jnp.inf}[extremum]
+    strides = (1, 1, 1, 1)
     for window in ((1, size, 1, 1), (1, 1, size, 1)):
-        images = lax.reduce_window(
-            images, start, extremum, window, (1, 1, 1, 1), "SAME"
-        )
+        images = lax.reduce_window(images, start, extremum, window, strides, "SAME")
     return images
 
 
 def _check(config) -> None:
-    gain = config.streak_gain
+    gain, zoom, weight = config.streak_gain, config.streak_zoom, config.clean_weight
     if len(gain) != 2 or not 0 < gain[0] <= gain[1]:
         raise ValueError(
             f"config.streak_gain={gain!r} must be the smallest and the largest factor "
             "of the streaks, for example (0.5, 1.5)."
         )
-    if config.streak_zoom < 1:
+    if zoom < 1:
         raise ValueError(
-            f"config.streak_zoom={config.streak_zoom} must be at least 1; it is the "
-            "largest enlargement of streaks."
+            f"config.streak_zoom={zoom} must be at least 1; it is the largest "
+            "enlargement of streaks."
         )
-    if config.clean_weight < 0:
-        raise ValueError(
-            f"config.clean_weight={config.clean_weight} must not be negative."
-        )
+    if weight < 0:
+        raise ValueError(f"config.clean_weight={weight} must not be negative.")

@@ -56,7 +56,7 @@ def make_stage(config) -> Stage:
 
 
 def _make_modules(config, teachers):
-    """Factories of all modules, and the sources of those of the teachers."""
+    """Factories of all modules, and the sources of the teachers' modules."""
     encoder = networks.encoder(config)
     decoders = {
         "recog": networks.classifier(config),
@@ -82,19 +82,16 @@ def _teach(modules, teachers, image):
 
 def _compare(config, modules, features, image, targets):
     """Terms of Eqs. 3 and 4 for the student's features, by name."""
-    student = {
-        name: modules[f"{name}_projection"](features)
-        if config.projections
-        else features
-        for name in targets["features"]
-    }
+    student: dict = dict.fromkeys(targets["features"], features)
+    if config.projections:
+        student = {name: modules[f"{name}_projection"](features) for name in student}
     decoded = {name: _decode(modules, name, x, image) for name, x in student.items()}
     kind = config.feature_loss
     direct = losses.distillation(student, targets["features"], kind=kind)
     indirect = losses.distillation(decoded, targets["decoded"], kind=kind)
+    named = {"direct": direct, "indirect": indirect}
     return {
-        **{f"direct_{name}": term for name, term in direct.items()},
-        **{f"indirect_{name}": term for name, term in indirect.items()},
+        f"{kind}_{name}": term for kind in named for name, term in named[kind].items()
     }
 
 
@@ -111,13 +108,9 @@ def _evaluate(config, teachers, modules, image):
         return _compare(config, modules, features, image, targets)
 
     terms = compare(features)
-    scalars = {
-        **terms,
-        "loss": _sum_terms(config, terms),
-        "rms_student": _rms(features),
-    }
-    for name in teachers:
-        scalars[f"rms_{name}"] = _rms(targets["features"][name])
+    scalars = {**terms, "loss": _sum_terms(config, terms)}
+    for name, x in {"student": features, **targets["features"]}.items():
+        scalars[f"rms_{name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
     for name in terms:
         gradient = jax.grad(lambda x, name=name: compare(x)[name])(features)
         scalars[f"feature_gradient_{name}"] = jnp.linalg.norm(gradient)
@@ -130,7 +123,3 @@ def _evaluate(config, teachers, modules, image):
 def _decode(modules, name, features, image):
     decoder = modules[f"{name}_decoder"]
     return decoder(features) if name == "recog" else decoder(features, image)
-
-
-def _rms(features):
-    return jnp.sqrt(jnp.mean(jnp.square(features)))

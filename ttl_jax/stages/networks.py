@@ -17,26 +17,17 @@ def encoder(config) -> functools.partial:
 def image_decoder(config, decoder) -> functools.partial:
     """Returns the factory of an image decoder that fits the config's encoder.
 
-    Args:
-      config: The run's config.
-      decoder: Its field `decoder` (D_dr) or `recon_decoder` (D_recon).
+    `decoder` is the config's field `decoder` (D_dr) or `recon_decoder` (D_recon).
     """
-    return functools.partial(
-        models.make_image_decoder,
-        width=config.encoder.width,
-        stem_stride=config.encoder.stem_stride,
-        **decoder,
-    )
+    sizes = {name: config.encoder[name] for name in ("width", "stem_stride")}
+    return functools.partial(models.make_image_decoder, **sizes, **decoder)
 
 
 def classifier(config) -> functools.partial:
     """Returns the factory of D_recog, with the pools of `config.decoder`."""
-    return functools.partial(
-        models.make_classifier,
-        width=config.encoder.width,
-        pools=config.decoder.pools,
-        pool_width=config.decoder.pool_width,
-    )
+    pooling = {name: config.decoder[name] for name in ("pools", "pool_width")}
+    width = config.encoder.width
+    return functools.partial(models.make_classifier, width=width, **pooling)
 
 
 def projection(config) -> functools.partial:
@@ -44,15 +35,10 @@ def projection(config) -> functools.partial:
     return functools.partial(models.make_projection, width=config.encoder.width)
 
 
-def restore(
-    modules: Mapping[str, Any], image: jax.Array, prefix: str = ""
-) -> jax.Array:
-    """Returns the decoder's output for an image [N, H, W, 3], of the same shape.
+def restore(modules: Mapping[str, Any], image: jax.Array, prefix="") -> jax.Array:
+    """Returns the decoder's output for images [N, H, W, 3] in [0, 1], of the same shape.
 
-    Args:
-      modules: Modules of a stage by name.
-      image: Images in [0, 1].
-      prefix: Beginning of the names of the encoder and the decoder.
+    The names of the encoder and the decoder in `modules` begin with `prefix`.
     """
     features = modules[f"{prefix}encoder"](image)
     return modules[f"{prefix}decoder"](features, image)
@@ -60,9 +46,5 @@ def restore(
 
 def image_loss(config, restored: jax.Array, clean: jax.Array) -> jax.Array:
     """Returns Eq. 2 with the distance and the gradient weight of a config."""
-    return losses.reconstruction(
-        restored,
-        clean,
-        kind=config.image_loss,
-        gradient_weight=config.gradient_weight,
-    )
+    kind, weight = config.image_loss, config.gradient_weight
+    return losses.reconstruction(restored, clean, kind=kind, gradient_weight=weight)

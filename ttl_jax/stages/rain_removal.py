@@ -29,8 +29,9 @@ def make_stage(config) -> Stage:
         restored = networks.restore(modules, batch["rainy"])
         return networks.image_loss(config, restored, batch["clean"]), {}
 
+    run, init_from = _find_start(config)
     return Stage(
-        run=_name_run(config),
+        run=run,
         modules={
             "encoder": networks.encoder(config),
             "decoder": networks.image_decoder(config, config.decoder),
@@ -40,7 +41,7 @@ def make_stage(config) -> Stage:
             "encoder": config.encoder_learning_rate,
             "decoder": config.learning_rate,
         },
-        init_from=_find_sources(config),
+        init_from=init_from,
         loss_fn=loss_fn,
         eval_fn=_evaluate,
         images_fn=_show,
@@ -66,15 +67,8 @@ def _show(modules, batch, key):
     return {"rainy": batch["rainy"], "restored": restored, "clean": batch["clean"]}
 
 
-def _name_run(config) -> str:
-    if config.start_from:
-        return "tuned"
-    teachers = check_teachers(config.teachers)
-    return run_name("derain", teachers) if config.from_student else "scratch"
-
-
-def _find_sources(config) -> dict[str, Source]:
-    """Weights that the encoder and the decoder start from, unless they are random."""
+def _find_start(config) -> tuple[str, dict[str, Source]]:
+    """The run's name, and the sources of all modules that do not start at random."""
     if config.start_from:
         if config.student_run or not config.from_student:
             raise ValueError(
@@ -82,12 +76,14 @@ def _find_sources(config) -> dict[str, Source]:
                 "decoder their weights: leave student_run empty and from_student true, "
                 "or leave start_from empty."
             )
-        return sources_at(config.start_from, ("encoder", "decoder"))
-    if not config.from_student:
-        return {}
+        return "tuned", sources_at(config.start_from, ("encoder", "decoder"))
     teachers = check_teachers(config.teachers)
+    if not config.from_student:
+        return "scratch", {}
     command = f"--config=configs/distill.py:{config.preset}"
     if len(teachers) == 1:
         command += f" --config.teachers=\"('{teachers[0]}',)\""
-    run = config.student_run or run_name("distill", teachers)
-    return {"encoder": Source(run, "encoder", command)}
+    student = config.student_run or run_name("distill", teachers)
+    return run_name("derain", teachers), {
+        "encoder": Source(student, "encoder", command)
+    }

@@ -30,10 +30,9 @@ def make_stage(config) -> Stage:
         )
 
     def blur(batch, key):
-        clean = batch["image"][:, margin:-margin, margin:-margin]
-        return clean, random_blur(
-            batch["image"], key, config.min_sigma, config.max_sigma
-        )
+        image = batch["image"]
+        blurred = random_blur(image, key, config.min_sigma, config.max_sigma)
+        return image[:, margin:-margin, margin:-margin], blurred
 
     def loss_fn(modules, batch, key):
         clean, blurred = blur(batch, key)
@@ -102,9 +101,8 @@ def random_blur(
       Array [N, H, W, C].
     """
     margin = blur_margin(max_sigma)
-    sigma = jax.random.uniform(
-        key, (len(images), 1), minval=min_sigma, maxval=max_sigma
-    )
+    count = len(images)
+    sigma = jax.random.uniform(key, (count, 1), minval=min_sigma, maxval=max_sigma)
     offsets = jnp.arange(-margin, margin + 1)[None]
     taps = jnp.exp(-0.5 * jnp.square(offsets / sigma))
     taps = jnp.where(jnp.abs(offsets) <= jnp.ceil(3 * sigma), taps, 0.0)

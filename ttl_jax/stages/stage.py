@@ -78,33 +78,40 @@ class Stage:
     images_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]] | None = None
 
     def __post_init__(self):
+        where = f"Stage {self.run!r}"
         for field in ("trainable", "init_from", "learning_rates"):
-            unknown = sorted(set(getattr(self, field)) - set(self.modules))
-            if unknown:
+            if unknown := sorted(set(getattr(self, field)) - set(self.modules)):
                 raise ValueError(
-                    f"Stage {self.run!r}: {field} names {unknown}, but its modules are "
+                    f"{where}: {field} names {unknown}, but its modules are "
                     f"{sorted(self.modules)}."
                 )
         if set(self.learning_rates) != set(self.trainable):
             raise ValueError(
-                f"Stage {self.run!r} trains {sorted(self.trainable)} but has learning "
-                f"rates for {sorted(self.learning_rates)}; give one to each."
+                f"{where} trains {sorted(self.trainable)} but has learning rates for "
+                f"{sorted(self.learning_rates)}; give one to each."
             )
         for name, rate in self.learning_rates.items():
             if not rate > 0:
                 raise ValueError(
-                    f"Stage {self.run!r}: the learning rate of {name!r} is {rate}; it "
-                    "must be greater than zero."
+                    f"{where}: the learning rate of {name!r} is {rate}; it must be "
+                    "greater than zero."
                 )
         # Otherwise a student would silently be distilled from random teachers.
-        orphans = sorted(set(self.frozen) - set(self.init_from))
-        if orphans:
+        if orphans := sorted(set(self.frozen) - set(self.init_from)):
             raise ValueError(
-                f"Stage {self.run!r} freezes {orphans}, which nothing loads: a frozen "
-                "module needs an entry in init_from, or to be trainable."
+                f"{where} freezes {orphans}, which nothing loads: a frozen module needs "
+                "an entry in init_from, or to be trainable."
             )
         for name in self.trainable:
-            self._check_describable(name)
+            # Otherwise the first checkpoint would fail, perhaps after hours of training.
+            try:
+                self.describe_module(name)
+            except (AttributeError, TypeError) as error:
+                raise ValueError(
+                    f"{where} cannot save how {name!r} is made ({error}); its factory "
+                    "must be a functools.partial of a function, with keywords that JSON "
+                    "can store."
+                ) from error
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -123,17 +130,6 @@ class Stage:
         description = {"factory": make.func.__name__, **make.keywords}
         return json.loads(json.dumps(description))
 
-    def _check_describable(self, name: str) -> None:
-        # Otherwise the first checkpoint would fail, perhaps after hours of training.
-        try:
-            self.describe_module(name)
-        except (AttributeError, TypeError) as error:
-            raise ValueError(
-                f"Stage {self.run!r} cannot save how {name!r} is made ({error}); its "
-                "factory must be a functools.partial of a function, with keywords that "
-                "JSON can store."
-            ) from error
-
 
 # Stages whose file has another name, so that ttl_jax.derain is the command alone.
 _FILES = {"derain": "rain_removal"}
@@ -142,9 +138,8 @@ _FILES = {"derain": "rain_removal"}
 def make_stage(config) -> Stage:
     """Returns the stage that `config.stage` names.
 
-    Args:
-      config: The run's config. `stage` is the name of a module in `ttl_jax.stages`, or
-        the dotted path of any importable module with a `make_stage(config)`.
+    That is the name of a module in `ttl_jax.stages`, or the dotted path of any importable
+    module with a `make_stage(config)`.
 
     Raises:
       ValueError: If there is no such module, or it has no `make_stage`.
