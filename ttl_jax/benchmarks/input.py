@@ -29,7 +29,7 @@ from ttl_jax.benchmarks import timing
 from ttl_jax.data.loading import pipeline
 from ttl_jax.data.sources import source_names
 from ttl_jax.stages.stage import make_stage
-from ttl_jax.training import loop, sharding, state, train_log
+from ttl_jax.training import loop, origins, sharding, train_log
 
 # Config of each task, and the field of its source. The task derain starts from random
 # weights, with the input and updates of fine-tuning.
@@ -211,7 +211,7 @@ def _make_turns(config) -> dict[str, Callable[[], float]]:
     data = pipeline.open_training_data(config)
     stage = make_stage(config)
     computation, first = loop.make_computation(
-        config, stage, mesh, state.load_sources(stage, pathlib.Path()), data.epoch_steps
+        config, stage, mesh, origins.load(stage, pathlib.Path()), data.epoch_steps
     )
     log = train_log.TrainLog(0, config.batch_size, data.epoch_steps)
     looped = jax.tree.map(jnp.copy, first)

@@ -25,7 +25,7 @@ from ttl_jax.data.loading import datasets
 from ttl_jax.models import complexity
 from ttl_jax.stages.stage import Stage, make_stage
 from ttl_jax.training import config_check, loop, sharding
-from ttl_jax.training.state import Loaded
+from ttl_jax.training.origins import Loaded
 from ttl_jax.weights import flat_params
 
 TABLES = "benchmark_step.json"
@@ -179,15 +179,14 @@ def _floor_bytes(config, stage: Stage, state) -> float:
     )
 
 
-def _load_random(stage: Stage) -> Loaded:
+def _load_random(stage: Stage) -> dict[str, Loaded]:
     """Returns random weights in place of those of earlier runs."""
-    params = {
-        name: flat_params.split_module(stage.modules[name](rngs=nnx.Rngs(i)))[1]
-        for i, name in enumerate(stage.init_from)
-    }
-    networks = {name: stage.describe_module(name) for name in params}
-    origins = {name: {"run": "random", "module": name} for name in params}
-    return Loaded(params, networks, origins)
+    loaded = {}
+    for i, name in enumerate(stage.init_from):
+        _, params = flat_params.split_module(stage.modules[name](rngs=nnx.Rngs(i)))
+        origin = {"run": "random", "module": name}
+        loaded[name] = Loaded(params, stage.describe_module(name), origin)
+    return loaded
 
 
 def _make_batch(config) -> dict[str, np.ndarray]:

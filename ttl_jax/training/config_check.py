@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from ttl_jax import config_fields
@@ -13,7 +14,7 @@ def check(config) -> None:
     """Checks the fields that every stage has.
 
     Raises:
-      ValueError: Naming the field, its value and what was expected.
+      ValueError: Naming the field, its value and the expected one.
     """
     for name, field in config_fields.FIELDS.items():
         if name in config and field.rule and not field.rule.holds(config[name]):
@@ -26,10 +27,8 @@ def check_batches(config, mesh: Mesh) -> None:
     Raises:
       ValueError: If one of them does not.
     """
-    for field, parts in (
-        ("batch_size", config.num_micro_batches),
-        ("eval_batch_size", 1),
-    ):
+    fields = {"batch_size": config.num_micro_batches, "eval_batch_size": 1}
+    for field, parts in fields.items():
         if config[field] % (mesh.size * parts):
             in_parts = f" in {parts} parts each" if parts > 1 else ""
             raise ValueError(
@@ -52,19 +51,15 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     Raises:
       ValueError: Naming each field that may not change and did.
     """
-    old, new = _flatten(saved), _flatten(as_json(config))
-    changes = [
-        f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if _differs(name, old, new) and not _may_change(name.split(".")[0], config)
-    ]
+    old, new = (flatten_dict(tree, sep=".") for tree in (saved, as_json(config)))
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        was, is_now = old.get(name), new.get(name)
+        in_both = name in old and name in new
+        has_changed = was != is_now if in_both else was or is_now
+        if has_changed and not _may_change(name.split(".")[0], config):
+            changes.append(f"{name} was {was!r}, is {is_now!r}")
     _refuse(changes, run, "its config")
-
-
-def _differs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    if name in old and name in new:
-        return old[name] != new[name]
-    return bool(old.get(name) or new.get(name))
 
 
 def _may_change(name: str, config) -> bool:
@@ -111,16 +106,6 @@ def _refuse(changes: list[str], run: str, what: str) -> None:
     shown = "; ".join(changes[:5])
     more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
     raise ValueError(
-        f"{run} cannot go on: {what} changed since it was started ({shown}{more}). "
+        f"{run} cannot resume: {what} changed since it was started ({shown}{more}). "
         "Restore that, or train in another --workdir."
     )
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -1,7 +1,7 @@
 """Processes that train together fail together, each with the reason.
 
-If one process fails, the devices of the others hang in collectives for ever, until JAX
-misses its heartbeat after minutes.
+If one process fails, the devices of the others hang in collectives until JAX misses its
+heartbeat, after minutes.
 """
 
 import contextlib

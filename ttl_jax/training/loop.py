@@ -10,18 +10,12 @@ from absl import logging
 from jax.sharding import Mesh
 
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import (
-    best,
-    config_check,
-    optimizer,
-    sharding,
-    stopping,
-    train_log,
-)
-from ttl_jax.training import state as train_state
+from ttl_jax.training import best, config_check, optimizer, sharding, stopping
 from ttl_jax.training.evaluator import make_evaluator
+from ttl_jax.training.origins import Loaded
+from ttl_jax.training.state import Networks, TrainState, create
 from ttl_jax.training.step import make_train_step
-from ttl_jax.training.train_log import TrainLog
+from ttl_jax.training.train_log import TrainLog, explain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,37 +28,32 @@ class Computation:
       train_step: `train_step(state, networks.frozen, batch) -> (state, scalars)`.
     """
 
-    networks: train_state.Networks
+    networks: Networks
     schedule: optimizer.Schedule
-    train_step: Callable[..., tuple[train_state.TrainState, dict[str, jax.Array]]]
+    train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_computation(
-    config, stage: Stage, mesh: Mesh, loaded: train_state.Loaded, epoch_steps: int
-) -> tuple[Computation, train_state.TrainState]:
-    """Returns what computes in a run, and its state before the first step.
+    config, stage: Stage, mesh: Mesh, loaded: Mapping[str, Loaded], epoch_steps: int
+) -> tuple[Computation, TrainState]:
+    """Returns the computing parts of a run, and its state before the first step.
 
-    Args:
-      config: A `ConfigDict` of one stage.
-      stage: The config's stage.
-      mesh: Mesh of all devices.
-      loaded: Modules of earlier runs.
-      epoch_steps: Updates per pass over the images.
+    `loaded` has the modules of earlier runs by name; `epoch_steps` is the number of
+    updates per pass over the images.
     """
+    fields = (
+        "num_steps", "warmup_steps", "final_fraction", "patience", "min_learning_rate",
+    )  # fmt: skip
     schedule = optimizer.Schedule(
         kind=config.schedule,
-        num_steps=config.num_steps,
-        warmup_steps=config.warmup_steps,
-        final_fraction=config.final_fraction,
-        patience=config.patience,
         # With few photographs, the loss of one epoch is noise.
         window=max(epoch_steps, config.min_window),
-        min_learning_rate=config.min_learning_rate,
+        **{field: config[field] for field in fields},
     )
     tx = optimizer.make_optimizer(
         stage.learning_rates, schedule, clip_norm=config.clip_norm
     )
-    networks, state = train_state.create(config, stage, tx, loaded, mesh)
+    networks, state = create(config, stage, tx, loaded, mesh)
     train_step = make_train_step(config, stage, networks, tx, mesh, state.placement)
     return Computation(networks, schedule, train_step), state
 
@@ -72,20 +61,15 @@ def make_computation(
 def updates(
     computation: Computation,
     mesh: Mesh,
-    state: train_state.TrainState,
+    state: TrainState,
     batches: Iterator[Mapping[str, np.ndarray]],
     log: TrainLog,
-) -> Iterator[train_state.TrainState]:
-    """Yields the state after each update: all that the host does in every step.
+) -> Iterator[TrainState]:
+    """Yields the state after each update, and logs its scalars; this is the hot loop.
 
-    The host does not wait for the devices, which may be some updates behind.
-
-    Args:
-      computation: The parts that compute.
-      mesh: Mesh of all devices.
-      state: State before the first update. Only the state yielded last may be read.
-      batches: This process's rows of the global batches.
-      log: Log that gets the scalars.
+    The host does not wait for the devices, which may be some updates behind. `batches`
+    are this process's rows of the global batches. Only the state yielded last may be
+    read.
     """
     for batch in sharding.place_ahead(mesh, batches):
         state, scalars = computation.train_step(
@@ -96,23 +80,17 @@ def updates(
 
 
 class Trainer:
-    """Trains an opened run.
+    """Trains an opened `run.Run`.
 
-    Args:
-      run: A `run.Run`.
-      computation: The run's parts that compute.
-      origins: Earlier runs that the modules start from, for the checkpoint's metadata.
-      checkpointer: Saves steps.
-      writer: Writes metrics.
+    `origins`, the modules of earlier runs that it starts from, are stored with each step.
     """
 
     def __init__(self, run, computation: Computation, origins, checkpointer, writer):
         self._run, self._config = run, run.config
         self._computation, self._origins = computation, origins
         self._checkpointer, self._writer = checkpointer, writer
-        self._log = TrainLog(
-            run.first_step, run.config.batch_size, run.training.epoch_steps
-        )
+        epoch_steps = run.training.epoch_steps
+        self._log = TrainLog(run.first_step, run.config.batch_size, epoch_steps)
         self._evaluator = make_evaluator(
             run.config, run.stage, computation.networks, run.mesh, run.evaluation
         )
@@ -122,16 +100,14 @@ class Trainer:
 
     def fit(
         self,
-        state: train_state.TrainState,
+        state: TrainState,
         batches: Iterator[Mapping[str, np.ndarray]],
         request: stopping.StopRequest,
     ) -> dict[str, float]:
-        """Trains to the last step; returns the last evaluation.
+        """Trains from the run's first step to its last; returns the last evaluation.
 
-        Args:
-          state: State at the run's first step.
-          batches: This process's rows of the global batches from there on.
-          request: Signal to stop, which is looked at after each step.
+        `batches` are this process's rows of the global batches from the first step on.
+        After each step, `request` may ask to stop.
 
         Raises:
           ValueError, FloatingPointError, stopping.Stopped: As `run.Run.train`.
@@ -141,12 +117,10 @@ class Trainer:
             self._evaluate(0, state)
         updated = updates(self._computation, run.mesh, state, batches, self._log)
         agree = sharding.LargestOfAll(run.mesh)
-        for step in _show_progress(
-            run.first_step, config.num_steps, run.directory.name
-        ):
+        name, num_steps = run.directory.name, config.num_steps
+        for done in _show_progress(run.first_step, num_steps, name):
             state = next(updated)
-            done = step + 1
-            is_last = done == config.num_steps
+            is_last = done == num_steps
             if done % config.log_every == 0 or is_last:
                 self._write_log(done, state)
             is_best = False
@@ -157,8 +131,8 @@ class Trainer:
                 self._save(done, state)
             if signal:
                 raise stopping.Stopped(
-                    f"{run.directory} is saved at step {done} of {config.num_steps}, as "
-                    "a signal asked to stop. The same command goes on.",
+                    f"{run.directory} is saved at step {done} of {num_steps}, as a signal "
+                    "asked to stop. The same command resumes it.",
                     signal,
                 )
         return self._evaluation
@@ -177,11 +151,9 @@ class Trainer:
 
     def _write_log(self, step: int, state) -> None:
         self._note_skipped(state)
+        learning_rates = self._run.stage.learning_rates
         rates = optimizer.current_learning_rates(
-            self._run.stage.learning_rates,
-            self._computation.schedule,
-            step,
-            state.opt_state,
+            learning_rates, self._computation.schedule, step, state.opt_state
         )
         rates = {f"learning_rate/{name}": rate for name, rate in rates.items()}
         self._writer.write(step, self._log.summary() | rates)
@@ -204,7 +176,7 @@ class Trainer:
     def _note_skipped(self, state) -> None:
         """Records the steps discarded since the last call; raises if there are too many.
 
-        All processes do the same, as what they read is the same on all devices.
+        All processes read the same values, and so do the same.
         """
         if int(state.bad_step) <= max(self._skipped, default=-1):
             return
@@ -214,10 +186,10 @@ class Trainer:
 
     def _skip(self, step: int, scalars: Mapping[str, float]) -> None:
         directory, limit = self._run.directory, self._config.skip_bad_batches
+        images = ", ".join(self._run.training.names(step))
         fault = (
             f"{directory}: the loss or gradient of step {step} is not finite "
-            f"({train_log.explain(scalars)}). Its images: "
-            f"{', '.join(self._run.training.names(step))}."
+            f"({explain(scalars)}). Its images: {images}."
         )
         if len(self._skipped) >= limit:
             skipped = self._skipped
@@ -226,8 +198,8 @@ class Trainer:
                 f"{fault}{before} The last good checkpoint, step "
                 f"{self._checkpointer.latest_step() or 0}, stays. Look at those images, "
                 "or train in another --workdir with lower learning rates or "
-                f"--config.clip_norm; or go on with --config.skip_bad_batches={limit + 10}"
-                ", which skips that many such batches."
+                "--config.clip_norm; or skip that many such batches with "
+                f"--config.skip_bad_batches={limit + 10}."
             )
         self._skipped.append(step)
         if sharding.is_writer():
@@ -248,12 +220,9 @@ class Trainer:
 
 
 def _show_progress(first_step: int, num_steps: int, name: str) -> Iterable[int]:
-    """Steps to do, with a progress bar on a terminal."""
+    """Numbers of the updates to do, with a progress bar on a terminal."""
     return tqdm.tqdm(
-        range(first_step, num_steps),
-        initial=first_step,
-        total=num_steps,
-        desc=name,
-        unit="step",
+        range(first_step + 1, num_steps + 1),
+        initial=first_step, total=num_steps, desc=name, unit="step",
         disable=None if sharding.is_writer() else True,
-    )
+    )  # fmt: skip

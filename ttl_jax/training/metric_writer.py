@@ -37,17 +37,14 @@ class MetricWriter:
         self._enabled = enabled
         if not enabled:
             return
-        self._cut_back(first_step)
+        if self.path.exists():
+            kept = [row for row in read(self.path) if 0 < first_step >= row["step"]]
+            lines = "".join(json.dumps(row) + "\n" for row in kept)
+            atomic_files.write_bytes(self.path, lines.encode())
         self._file = self.path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(run_dir / "tensorboard"), purge_step=first_step + 1
         )
-
-    def _cut_back(self, last_step: int) -> None:
-        if self.path.exists():
-            kept = [row for row in read(self.path) if 0 < last_step >= row["step"]]
-            lines = "".join(json.dumps(row) + "\n" for row in kept)
-            atomic_files.write_bytes(self.path, lines.encode())
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars of one step; values that are not finite become null in JSON."""

@@ -1,10 +1,9 @@
 """Adam with a learning rate and a schedule per module."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-import jax
 import optax
 
 from ttl_jax.config_fields import SCHEDULES
@@ -78,24 +77,17 @@ def make_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """Returns Adam over params whose top level is the module's name.
 
-    Its `update` takes the loss as `value`.
-
-    Args:
-      learning_rates: Initial rate by module.
-      schedule: Schedule of the rates.
-      clip_norm: Largest global norm of the gradient; 0 does not clip.
+    Its `update` takes the loss as `value`. `clip_norm` is the largest global norm of the
+    gradient; 0 does not clip.
     """
 
     def module_of_each(params):
-        return {
-            name: jax.tree.map(lambda _, name=name: name, leaves)
-            for name, leaves in params.items()
-        }
+        return {name: dict.fromkeys(leaves, name) for name, leaves in params.items()}
 
-    adam = optax.partition(
-        {name: schedule.adam(rate) for name, rate in learning_rates.items()},
-        module_of_each,
-    )
+    adams: Mapping[Hashable, optax.GradientTransformation] = {
+        name: schedule.adam(rate) for name, rate in learning_rates.items()
+    }
+    adam = optax.partition(adams, module_of_each)
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
     return optax.with_extra_args_support(optax.chain(clip, adam))
 
@@ -105,11 +97,7 @@ def current_learning_rates(
 ) -> dict[str, float]:
     """Returns the rate of each module in the last update, with halvings.
 
-    Args:
-      learning_rates: Initial rate by module.
-      schedule: Schedule of the rates.
-      step: Number of updates done, at least 1.
-      opt_state: State of the optimizer after them.
+    `step` is the number of updates done, at least 1; `opt_state` is the state after them.
     """
     rates = {
         name: float(schedule.of_step(rate)(step - 1))  # pyright: ignore[reportArgumentType]

@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from ttl_jax import atomic_files
 from ttl_jax.data.loading import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
-from ttl_jax.training import best, config_check, loop, sharding, stopping
-from ttl_jax.training import state as train_state
+from ttl_jax.training import best, config_check, loop, origins, sharding, stopping
 from ttl_jax.training.metric_writer import MetricWriter
+from ttl_jax.training.state import TrainState
 from ttl_jax.training.step import metric_names
 from ttl_jax.weights import checkpoint, flat_params, saved_runs, trained
 
@@ -43,10 +43,7 @@ class Trained:
         params, _ = trained.load(self.directory)
         modules = {}
         for name in self._stage.trainable:
-            make = self._stage.modules[name]
-            graph, _ = flat_params.split_module(
-                nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0)))
-            )
+            graph, _ = flat_params.split_factory(self._stage.modules[name])
             modules[name] = flat_params.merge_module(graph, params[name])
         return modules
 
@@ -86,47 +83,43 @@ class Run:
             checkpoint stays.
           stopping.Stopped: On SIGTERM or Ctrl-C, once the current step is saved.
         """
-        loaded = train_state.load_sources(self.stage, self.directory.parent)
+        loaded = origins.load(self.stage, self.directory.parent)
+        started_from = {name: module.origin for name, module in loaded.items()}
         if self.saved:
             config_check.check_same_origins(
-                loaded.origins, self.saved["origins"], run=str(self.directory)
+                started_from, self.saved["origins"], run=str(self.directory)
             )
         if self.training is None:
             logging.info("%s is finished, at step %d", self.directory, self.first_step)
             evaluation = self.saved["evaluation"]
         else:
-            evaluation = self._fit(loaded, self.training)
+            evaluation = self._fit(loaded, started_from, self.training)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
         logging.info("%s: %s", self.directory.name, shown or "no evaluation sets")
         return Trained(self.directory, evaluation, self.stage)
 
-    def _fit(
-        self, loaded: train_state.Loaded, training: pipeline.TrainingData
-    ) -> dict[str, float]:
+    def _fit(self, loaded, started_from, training) -> dict[str, float]:
         """Restores or starts the state, and runs the loop."""
+        config, directory = self.config, self.directory
         computation, state = loop.make_computation(
-            self.config, self.stage, self.mesh, loaded, training.epoch_steps
+            config, self.stage, self.mesh, loaded, training.epoch_steps
         )
-        checkpointer = checkpoint.Checkpointer(
-            self.directory, keep=self.config.keep_checkpoints
-        )
+        checkpointer = checkpoint.Checkpointer(directory, keep=config.keep_checkpoints)
         with stopping.StopRequest() as request, contextlib.closing(checkpointer):
             if self.first_step:
                 items = checkpointer.restore(self.first_step, state.items())
-                state = train_state.TrainState.from_items(items)
-                logging.info("%s goes on at step %d", self.directory, self.first_step)
+                state = TrainState.from_items(items)
+                logging.info("%s resumes at step %d", directory, self.first_step)
             elif sharding.is_writer():
-                listing = list(training.listing)
-                atomic_files.write_json(self.directory / LISTING, listing)
+                atomic_files.write_json(directory / LISTING, list(training.listing))
+            enabled = sharding.is_writer()
             writer = MetricWriter(
-                self.directory,
-                first_step=self.first_step,
-                enabled=sharding.is_writer(),
+                directory, first_step=self.first_step, enabled=enabled
             )
             batches = training.batches(self.first_step)
             with contextlib.closing(writer), contextlib.closing(batches):
                 trainer = loop.Trainer(
-                    self, computation, loaded.origins, checkpointer, writer
+                    self, computation, started_from, checkpointer, writer
                 )
                 return trainer.fit(state, batches, request)
 
@@ -149,8 +142,8 @@ def open_run(
       fallback: Whether to set a damaged last checkpoint aside and resume before it.
 
     Raises:
-      ValueError: For whatever would make the run fail or mislead: config values, missing
-        earlier runs, missing or changed images.
+      ValueError: If a config value is invalid, an earlier run is missing, or images are
+        missing or changed.
     """
     sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
@@ -161,7 +154,7 @@ def open_run(
     if fallback:
         fall_back(directory)
     first_step, saved = _read_progress(config, directory)
-    train_state.check_present(stage, directory.parent, earlier)
+    origins.check_present(stage, directory.parent, earlier)
     training, evaluation = None, {}
     if first_step < config.num_steps:
         training = _open_training(config, directory, is_new=not saved)
@@ -195,12 +188,11 @@ def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]
 def _open_training(config, directory: pathlib.Path, *, is_new: bool):
     """Opens the training images, which must be those that the run started with."""
     training = pipeline.open_training_data(config, *sharding.process_share())
-    sharding.check_same("The training images", "\n".join(training.listing))
+    listing = list(training.listing)
+    sharding.check_same("The training images", "\n".join(listing))
     if not is_new:
         saved = atomic_files.read_json(directory / LISTING)
-        config_check.check_same_listing(
-            list(training.listing), saved, run=str(directory)
-        )
+        config_check.check_same_listing(listing, saved, run=str(directory))
     return training
 
 

@@ -1,4 +1,4 @@
-"""Trains all runs of a config: one, a pipeline's stages, or those of a planner.
+"""Trains all runs of a config: one, a pipeline's stages, or a planner's list.
 
 A pipeline's config names its runs' configs in `stages`. A config with a `planner` names a
 module with two functions: `list_runs(config)` returns the configs to train, and
@@ -35,7 +35,7 @@ def train(
       ValueError, FloatingPointError, stopping.Stopped: As `run.open_run` and
         `run.Run.train`.
     """
-    opened: list[run.Run] = []
+    opened = []
     for one in list_runs(config):
         earlier = [other.directory for other in opened]
         opened.append(run.open_run(one, workdir, earlier=earlier, fallback=fallback))
@@ -67,7 +67,7 @@ def list_runs(config) -> list[Any]:
 
 
 def _write_index(config, workdir: pathlib.Path) -> None:
-    """Adds the rows of a planner to the index, and keeps those of earlier commands."""
+    """Adds the rows of a planner to the index; rows of earlier commands stay."""
     if "planner" not in config or not sharding.is_writer():
         return
     path = workdir / INDEX

@@ -40,27 +40,31 @@ def initialize_distributed(
       ValueError: If an argument is missing or invalid, or process 0 does not answer.
     """
     given = coordinator, num_processes, process_id
-    is_by_flags = any(value is not None for value in given)
-    if is_by_flags:
+    if given != (None, None, None):
         _check_processes(*given)
-        assert coordinator is not None  # as just checked
-        _check_contact(coordinator, is_first=process_id == 0)
-    elif slurm.find_step() is None:
+        _check_contact(str(coordinator), is_first=process_id == 0)
+        devices: list[int] | None = []
+    elif step := slurm.find_step():
+        # A task takes all devices that it sees ([]), or one by its number (None).
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        sees_one = visible is not None and "," not in visible
+        devices = [] if step.has_one_task_per_node or sees_one else None
+    else:
         return
     # Otherwise JAX handles SIGTERM itself from here on.
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(
-        *given, local_device_ids=[] if is_by_flags else _slurm_devices()
-    )
+    jax.distributed.initialize(*given, local_device_ids=devices)
 
 
 def _check_processes(coordinator, num_processes, process_id) -> None:
-    given = (coordinator, num_processes, process_id)
-    if None in given:
-        names = ("--coordinator", "--num_processes", "--process_id")
-        missing = [name for name, value in zip(names, given) if value is None]
+    flags = {
+        "--coordinator": coordinator,
+        "--num_processes": num_processes,
+        "--process_id": process_id,
+    }
+    if missing := [name for name, value in flags.items() if value is None]:
         raise ValueError(
-            f"{' and '.join(missing)} missing: give all of {', '.join(names)} or none."
+            f"{' and '.join(missing)} missing: give all of {', '.join(flags)} or none."
         )
     if not re.fullmatch(r".+:\d+", coordinator):
         raise ValueError(
@@ -86,36 +90,22 @@ def _check_contact(coordinator: str, *, is_first: bool) -> None:
                 socket.create_connection((host, int(port)), timeout=10).close()
             return
         except (OSError, OverflowError) as error:
+            where = f"--coordinator={coordinator}: process 0"
             if is_first:
                 raise ValueError(
-                    f"--coordinator={coordinator}: process 0 cannot listen there "
-                    f"({error}); choose another port."
+                    f"{where} cannot listen there ({error}); choose another port."
                 ) from error
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"--coordinator={coordinator}: process 0 does not answer there "
-                    f"({error}). Start all processes within {_CONTACT_SECONDS} seconds; "
-                    "the host's name and port must be reachable from here."
+                    f"{where} does not answer there ({error}). Start all processes within "
+                    f"{_CONTACT_SECONDS} seconds; the host's name and port must be "
+                    "reachable from here."
                 ) from error
             time.sleep(1)
 
 
-def _slurm_devices() -> list[int] | None:
-    """Devices of a Slurm task: all that it sees ([]), or one by its number (None)."""
-    sees_one = "CUDA_VISIBLE_DEVICES" in os.environ and (
-        "," not in os.environ["CUDA_VISIBLE_DEVICES"]
-    )
-    step = slurm.find_step()
-    assert step is not None  # as `initialize` has found
-    return [] if step.has_one_task_per_node or sees_one else None
-
-
 def check_same(what: str, value: str) -> None:
-    """Checks that all processes have the same value.
-
-    Args:
-      what: Name of the value, in the plural, for the message.
-      value: Value of this process.
+    """Checks that all processes have the same value, named `what` in messages.
 
     Raises:
       ValueError: In all processes, naming those that differ from process 0.
@@ -150,12 +140,10 @@ def over_batch(mesh: Mesh) -> NamedSharding:
 def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
     """Returns the sharding of each array of a training state, as a tree of its structure.
 
-    Args:
-      mesh: Mesh of all devices.
-      state: Tree of arrays, or of their shapes and types.
-      fsdp: Whether each array is spread over the devices, along the longest dimension
-        that is a multiple of their number. Small arrays, and those without such a
-        dimension, stay whole on every device, as all do without fsdp.
+    Arrays, or their shapes and types, are the leaves of `state`. With `fsdp`, each array is
+    spread over the devices, along the longest dimension that is a multiple of their number.
+    Small arrays, arrays without such a dimension, and without `fsdp` all arrays stay whole
+    on every device.
     """
 
     def place(leaf):

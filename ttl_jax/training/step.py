@@ -1,6 +1,7 @@
 """One update and one evaluation of any stage, as jitted functions."""
 
 import collections
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,15 +35,9 @@ def make_train_step(
     same as without it. The batch's `replaced` (1 for images that stand in for others) only
     gives the scalar `replaced_images`, its mean.
 
-    Args:
-      config: Run's config: seed, compute_dtype, num_micro_batches and ema_decay. Params,
-        losses and the optimizer are float32 whatever the networks compute in.
-      stage: Stage to train.
-      networks: The stage's modules.
-      tx: Optimizer.
-      mesh: Mesh of all devices, over which batches are spread.
-      placement: Sharding of each array of the state. Params that are spread over the
-        devices are gathered for the computation, and their gradients spread again.
+    It reads the config's seed, compute_dtype, num_micro_batches and ema_decay. Params,
+    losses and the optimizer are always float32. Params that `placement` spreads over the
+    devices are gathered for the computation, and their gradients spread again.
     """
     replicated = sharding.replicated(mesh)
 
@@ -52,13 +47,11 @@ def make_train_step(
 
     def gradient_of(params, frozen, batch, key):
         whole = lax.with_sharding_constraint(params, replicated)
+        of_part = functools.partial(
+            jax.value_and_grad(loss_of, has_aux=True), whole, frozen
+        )
         (loss, scalars), grads = _mean_over_micro_batches(
-            lambda *part: jax.value_and_grad(loss_of, has_aux=True)(
-                whole, frozen, *part
-            ),
-            batch,
-            key,
-            config.num_micro_batches,
+            of_part, batch, key, config.num_micro_batches
         )
         return loss, scalars, lax.with_sharding_constraint(grads, placement.params)
 
@@ -87,8 +80,8 @@ def make_eval_step(
     """Returns `eval_step(weights, frozen, batch, key) -> (metrics, images)`.
 
     Metrics are per image, [N]; the batch's `mask` (1 for rows that count) is one of them.
-    Images are those of the stage's `images_fn` for the first `config.num_samples` rows.
-    XLA computes only once what both functions share.
+    Images come from the stage's `images_fn`, for the first `config.num_samples` rows. XLA
+    computes the common parts of both functions once.
     """
     replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
 
@@ -115,9 +108,7 @@ def make_eval_step(
 def metric_names(stage: Stage, batch: Mapping[str, Any]) -> list[str]:
     """Returns the names of a stage's evaluation metrics, without computing them.
 
-    Args:
-      stage: The stage.
-      batch: Arrays of a batch, or their shapes and types.
+    The batch may hold arrays, or their shapes and types.
     """
 
     def evaluate(batch):
@@ -131,7 +122,7 @@ def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callab
     frozen = lax.stop_gradient(frozen)
     modules = {}
     for name, params in {**trained, **frozen}.items():
-        params = {leaf: value.astype(compute_dtype) for leaf, value in params.items()}
+        params = jax.tree.map(lambda value: value.astype(compute_dtype), params)
         module = flat_params.merge_module(networks.graphs[name], params)
         modules[name] = _in_compute_dtype(module, compute_dtype)
     return modules
@@ -163,12 +154,11 @@ def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
     if num_micro_batches == 1:
         return gradient_of(batch, key)
     # Rows stay on their device: each micro-batch takes its share of every device's rows.
-    parts = jax.tree.map(
-        lambda rows: einops.rearrange(
-            rows, "(b parts) ... -> parts b ...", parts=num_micro_batches
-        ),
-        batch,
-    )
+    pattern = "(b parts) ... -> parts b ..."
+    parts = {
+        name: einops.rearrange(rows, pattern, parts=num_micro_batches)
+        for name, rows in batch.items()
+    }
     keys = jax.random.split(key, num_micro_batches)
 
     def add(total, part):
@@ -198,7 +188,7 @@ def _update(state: TrainState, tx, grads, loss, is_finite, ema_decay) -> TrainSt
 
 
 def _update_if(condition: jax.Array, new: Any, old: Any) -> Any:
-    """Chooses a tree; schedules, which count steps, are always those of the new one."""
+    """Chooses a tree, but always the new schedules, which count steps."""
 
     def is_schedule(node):
         return isinstance(node, optax.ScaleByScheduleState)

@@ -62,9 +62,8 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         self.signal, self._handlers = 0, {}
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # only it gets signals
+        # Only the main thread gets signals.
+        if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     self._handlers[number] = signal.signal(number, self._note)
