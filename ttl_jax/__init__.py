@@ -66,7 +66,7 @@ def load_encoder(checkpoint: str | os.PathLike = "shipped") -> Encoder:
       checkpoint: As `load`; the run may be of any stage.
 
     Raises:
-      ValueError: If there are no weights, or none of an encoder.
+      ValueError: If there are no weights, or no encoder among them.
     """
     from ttl_jax.inference.encoder import Encoder
 
@@ -118,7 +118,7 @@ def score(
     data: Mapping[str, str] | str | Sequence[str] = (),
     **options: Any,
 ) -> Report:
-    """Returns what `python -m ttl_jax.evaluate` computes; `print` shows its tables.
+    """Returns scores, as `python -m ttl_jax.evaluate`; `print` shows the tables.
 
     Args:
       methods: Weights, or weights by the name of the method: a run's folder, a packed

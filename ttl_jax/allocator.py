@@ -23,9 +23,9 @@ _KERNEL_SETTING = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 def use_huge_pages() -> None:
     """Starts this command again with huge pages, where JAX will run on a CPU of Linux.
 
-    glibc reads its settings when a process starts, so that nothing less helps. Nothing
-    happens where the environment has the setting or turns it off (`SWITCH`), and with
-    other C libraries. To be called before JAX is imported.
+    glibc reads its settings only when a process starts. Nothing happens where the
+    environment has the setting or turns it off (`SWITCH`), or with other C libraries. Call
+    this before JAX is imported.
     """
     changed = _changed_environment(os.environ)
     if changed is None:
@@ -37,7 +37,7 @@ def use_huge_pages() -> None:
 
 
 def _changed_environment(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """The environment to start again with; None to go on as it is."""
+    """The environment to start again with; None if the process may continue."""
     tunables = environment.get(_TUNABLES, "")
     if environment.get(SWITCH) == "0" or _TUNABLE in tunables:
         return None
@@ -65,7 +65,7 @@ def _is_allowed() -> bool:
 
 
 def _is_cpu(environment: Mapping[str, str]) -> bool:
-    """Whether JAX will run on the CPU, by what it looks at when it starts."""
+    """Whether JAX will choose the CPU when it starts."""
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms == "cpu"

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary stream that becomes the file when the block ends without an exception.
 
-    Until then whatever is at `path` stays; a block that fails leaves no trace. The
+    Until then an earlier file at `path` stays; a block that fails leaves no trace. The
     stream lies in the same folder, hidden, as only within one file system is renaming
     atomic.
     """
@@ -33,7 +33,7 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
     """Writes a file.
 
     Raises:
-      OSError: If it cannot be written; what was at `path` is still there.
+      OSError: If it cannot be written; an earlier file at `path` stays.
     """
     with atomic_file(path) as file:
         file.write(data)
@@ -46,7 +46,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads what `write_json` wrote.
+    """Reads a JSON file.
 
     Raises:
       ValueError: If the file is missing or damaged.

@@ -1,4 +1,4 @@
-"""What the commands' command lines have in common."""
+"""Common parts of the commands' command lines."""
 
 import argparse
 import logging

@@ -46,7 +46,7 @@ def enable() -> None:
 
 
 def _check_own(folder: pathlib.Path) -> None:
-    """Refuses a folder that others may write: what lies there is run."""
+    """Refuses a folder that others may write, as its programs are run."""
     status = folder.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise PermissionError("others may write it; remove it, or chmod 700")
@@ -65,13 +65,11 @@ def trim(folder: pathlib.Path, max_bytes: int) -> None:
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):  # another process trims too
             stats[path] = path.stat()
-    files = [path for path, stat in stats.items() if not S_ISDIR(stat.st_mode)]
+    files = {p: stat for p, stat in stats.items() if not S_ISDIR(stat.st_mode)}
     # Not every file system notes when a file is read.
-    newest_first = sorted(
-        files, key=lambda path: -max(stats[path].st_atime, stats[path].st_mtime)
-    )
+    last_use = {p: max(stat.st_atime, stat.st_mtime) for p, stat in files.items()}
     total = 0
-    for path in newest_first:
-        total += stats[path].st_size
+    for path in sorted(files, key=lambda path: -last_use[path]):
+        total += files[path].st_size
         if total > max_bytes:
             path.unlink(missing_ok=True)

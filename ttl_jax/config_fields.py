@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 SCHEDULES = ("plateau", "cosine", "constant")
 
-# Whether a field may change when a run resumes. SAFE fields do not change what an update
-# computes from its batch, or (num_steps) are there to be raised.
+# Whether a field may change when a run resumes. SAFE fields do not change how an update is
+# computed from its batch, or (num_steps) may be raised.
 FIXED, SAFE = "fixed", "safe"
 EVALUATION = "evaluation"  # safe, unless it decides which step is the best
 
@@ -98,9 +98,7 @@ FIELDS = {
     "num_threads": Field(4, NOT_NEGATIVE, SAFE),  # decoding threads of each worker
     "num_workers": Field(0, NOT_NEGATIVE, SAFE),  # decoding processes; 0: main process
     "prefetch": Field(16, NOT_NEGATIVE, SAFE),  # batches
-    "cache_gib": Field(
-        2.0, NOT_NEGATIVE, SAFE
-    ),  # decoded images, per worker; 0.0: none
+    "cache_gib": Field(2.0, NOT_NEGATIVE, SAFE),  # decoded images, per worker
     "max_replaced": Field(0.01, NOT_NEGATIVE, SAFE),  # share of unreadable images
     # Networks: keyword arguments of ttl_jax.models, filled in from ttl_jax.presets.
     "encoder": Field({}),

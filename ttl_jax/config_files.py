@@ -3,16 +3,17 @@
 A name is a path to a Python file, or the stem of one of the project's own config files;
 a preset may follow a colon: `configs/derain.py:small`, `derain:small`, `derain`.
 
-The project's own files are those of the checkout that the current folder lies in, or else
-those that are installed inside the package. Config files import each other from the
+The project's own files lie in the checkout around the current folder or, outside of a
+checkout, inside the installed package. Config files import each other from the
 package `configs`: that is the folder of the file at hand where it holds a `common.py`, and
-the project's own otherwise. So neither another project's `configs/` nor the way in which
-Python was started has an influence.
+the project's own otherwise. So neither another project's `configs/` nor the
+way in which Python was started matters.
 """
 
 import importlib.machinery
 import importlib.util
 import pathlib
+import runpy
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -36,11 +37,7 @@ def load(name: str, fields: Mapping[str, Any] | None = None) -> Any:
         than the field's.
     """
     path, preset = find(name)
-    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # of a .py file
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(preset)
+    config = runpy.run_path(str(path))["get_config"](preset)
     _set_fields(config, fields or {}, "config")
     return config
 

@@ -86,29 +86,26 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")
-    except OSError as error:  # ml_collections needs four lines for a missing config
-        sys.exit(f"ttl_jax.main: {' '.join(str(error).split())}")
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses flags; a mistyped config field ends it with one line and the nearest name."""
     try:
         return flags.FLAGS(config_files.resolve_flag(arguments))
-    except ValueError as error:
-        sys.exit(f"ttl_jax.main: {error}")
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())  # ml_collections needs several lines
     except flags.Error as error:
         # A config that raises, as for an unknown preset: the message has its traceback.
-        sys.exit(f"ttl_jax.main: {str(error).strip().splitlines()[-1]}")
+        message = str(error).strip().splitlines()[-1]
     except AttributeError as error:
         # ml_collections wraps the message once or twice.
         while isinstance(error.args[0], Exception):
             error = error.args[0]
-        sys.exit(f"ttl_jax.main: no such field: {' '.join(error.args[0].split())}")
-    except OSError as error:
-        sys.exit(f"ttl_jax.main: no such config file: {' '.join(str(error).split())}")
+        message = f"no such field: {' '.join(error.args[0].split())}"
+    sys.exit(f"ttl_jax.main: {message}")
 
 
 def _is_shown(record) -> bool:

@@ -59,11 +59,8 @@ def _describe(metadata: dict, run: str, output: pathlib.Path) -> str:
     ]
     if step < config["num_steps"]:
         lines.append(f"  the end of training before step {config['num_steps']}")
-    lines += [
-        f"  {field}: {', '.join(config[field])}"
-        for field in _SOURCES
-        if config.get(field)
-    ]
+    sources = {field: config[field] for field in _SOURCES if config.get(field)}
+    lines += [f"  {field}: {', '.join(names)}" for field, names in sources.items()]
     lines += [
         f"  {module} started from {origin['run']}, step {origin['step']}"
         for module, origin in metadata["origins"].items()
@@ -73,12 +70,11 @@ def _describe(metadata: dict, run: str, output: pathlib.Path) -> str:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("pack", __doc__)
-    parser.add_argument(
-        "run",
-        metavar="RUN",
-        help="a run's folder, for its last step; RUN/best for its best step; or one "
-        "step's folder inside its checkpoints",
+    text = (
+        "a run's folder, for its last step; RUN/best for its best step; or one step's "
+        "folder inside its checkpoints"
     )
+    parser.add_argument("run", metavar="RUN", help=text)
     text = "file to write, FILE.safetensors"
     parser.add_argument("--output", required=True, metavar="FILE", help=text)
     text = "replace an existing file"

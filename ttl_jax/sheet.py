@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the sheet that the flags describe.
 
     Args:
-      arguments: Command line; by default that of the process.
+      arguments: Command line, by default the process's own.
 
     Returns:
       The exit status 0. Wrong flags, and images that are damaged or do not belong
@@ -74,79 +74,54 @@ def _close_up(text: str) -> tuple[str, Box]:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("sheet", __doc__)
-    _add_images(
-        parser.add_argument_group(
-            "what to show",
-            "Images are matched by their path within the folder, without the suffix and "
-            "common parts of names such as _derained. Every image needs its partners.",
-        )
-    )
-    _add_appearance(parser.add_argument_group("how to show it"))
-    parser.add_argument(
-        "--output", required=True, metavar="FILE", help="the sheet, .png or .pdf"
-    )
-    return parser
-
-
-def _add_images(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group(
+        "what to show",
+        "Images are matched by their path within the folder, without the suffix and "
+        "common parts of names such as _derained. Every image needs its partners.",
+    ).add_argument
     add(
-        "--results",
-        action="append",
-        required=True,
+        "--results", action="append", required=True, metavar="NAME=DIR",
         type=command_line.named("NAME=DIR"),
-        metavar="NAME=DIR",
         help="a method, which labels its column, and the folder of its results; repeat "
         "for more columns",
-    )
+    )  # fmt: skip
     add("--input", required=True, metavar="DIR", help="folder of the rainy images")
     add(
-        "--target",
-        metavar="DIR",
+        "--target", metavar="DIR",
         help="folder of the clean images, the last column; without it no scores",
-    )
+    )  # fmt: skip
     add(
-        "--images",
-        required=True,
-        nargs="+",
-        metavar="IMAGE",
+        "--images", required=True, nargs="+", metavar="IMAGE",
         help="names of the clean images, or else of the rainy ones, without suffix; one "
         "row each",
-    )
-
-
-def _add_appearance(group: argparse._ArgumentGroup) -> None:
+    )  # fmt: skip
+    group = parser.add_argument_group("how to show it")
     placing = group.add_mutually_exclusive_group()
     placing.add_argument(
-        "--close_up",
-        action="append",
-        default=[],
+        "--close_up", action="append", default=[], metavar="[IMAGE:]X,Y,W,H",
         type=_close_up,
-        metavar="[IMAGE:]X,Y,W,H",
         help="enlarge this box, in pixels from the upper left, of every image or of "
         "the one named; repeat for more",
-    )
+    )  # fmt: skip
     placing.add_argument(
-        "--close_ups",
-        type=command_line.count(1),
-        metavar="N",
+        "--close_ups", type=command_line.count(1), metavar="N",
         help="enlarge the N boxes in which the methods differ most",
-    )
-    add = group.add_argument
-    add(
-        "--protocol",
-        choices=[*image_quality.PROTOCOLS, "none"],
+    )  # fmt: skip
+    group.add_argument(
+        "--protocol", choices=[*image_quality.PROTOCOLS, "none"],
         default=image_quality.DEFAULT_PROTOCOL,
         help="definition of PSNR and SSIM below the images; none leaves them out "
         "(default: %(default)s)",
-    )
-    add("--names", action="store_true", help="write the image's name beside each row")
-    add(
-        "--panel_width",
-        type=command_line.count(1),
-        metavar="PIXELS",
-        help="width that all images are scaled to (default: that of the widest)",
-    )
+    )  # fmt: skip
+    text = "write the image's name beside each row"
+    group.add_argument("--names", action="store_true", help=text)
+    group.add_argument(
+        "--panel_width", type=command_line.count(1), metavar="PIXELS",
+        help="width that all images are scaled to (default: width of the widest)",
+    )  # fmt: skip
+    text = "the sheet, .png or .pdf"
+    parser.add_argument("--output", required=True, metavar="FILE", help=text)
+    return parser
 
 
 if __name__ == "__main__":

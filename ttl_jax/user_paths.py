@@ -1,4 +1,4 @@
-"""Paths as users write them, and the folder for what a program may keep and lose."""
+"""Paths and text lists as users write them, and the cache folder."""
 
 import os
 import pathlib
