@@ -22,7 +22,7 @@ from ttl_jax import compilation_cache, models
 compilation_cache.enable()
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
-encoder = models.make_encoder(width=16, num_blocks=1, rngs=nnx.Rngs(0))
+encoder = models.make_encoder(width=16, num_blocks=1, local_kernel=3, rngs=nnx.Rngs(0))
 graph, params = nnx.split(encoder)
 image = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
 loss = lambda params: jnp.square(nnx.merge(graph, params)(image)).sum()

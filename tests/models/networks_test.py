@@ -1,5 +1,7 @@
 """Whole networks: values, sizes, options, and budgets."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,59 +11,70 @@ from jax.test_util import check_grads
 
 from configs import common
 from tests.models import reference
-from tests.models.layers_test import randomized
+from tests.models.layers_test import noise, randomized
 from ttl_jax import models
 from ttl_jax.models import complexity
 from ttl_jax.stages import networks
-from ttl_jax.weights import fingerprints, flat_params
+from ttl_jax.weights import flat_params
 
-SMALL = {"width": 16, "num_blocks": 2, "head_width": 8, "local_kernel": 3}
+SMALL = {
+    "width": 16,
+    "num_blocks": 2,
+    "head_width": 8,
+    "local_kernel": 3,
+    "spatial_attention_kernel": 3,
+}
 
 
-def make_networks(config):
-    """Encoder and D_dr of a config, as the stages build them."""
-    encoder = networks.encoder(config)
-    decoder = networks.image_decoder(config, config.decoder)
-    return encoder(rngs=nnx.Rngs(0)), decoder(rngs=nnx.Rngs(1))
+def make_encoder(**fields):
+    """The factory of a small encoder with changed fields."""
+    return partial(models.make_encoder, **SMALL | fields)
 
 
-# The practical presets' form and the paper's.
+def make_decoder(**fields):
+    """The factory of an image decoder that fits the small encoder."""
+    small = {"width": 16, "pools": (4, 2), "local_kernel": 3}
+    return partial(models.make_image_decoder, **small | fields)
+
+
+def image_of(*shape):
+    return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
+
+
+# The practical presets' form and the paper's: fields of the encoder and the decoder.
 FORMS = [
-    {"stem_stride": 2, "final_norm": True, "skip_width": 16, "residual": True},
-    {"stem_stride": 1, "final_norm": False, "skip_width": 0, "residual": False},
+    (
+        {"stem_stride": 2, "final_norm": True},
+        {"stem_stride": 2, "skip_width": 16, "residual": True},
+    ),
+    (
+        {"stem_stride": 1, "final_norm": False},
+        {"stem_stride": 1, "skip_width": 0, "residual": False},
+    ),
 ]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_encoder_matches_numpy(key, form):
-    options = {name: form[name] for name in ("stem_stride", "final_norm")}
-    encoder = models.make_encoder(**SMALL, **options, rngs=nnx.Rngs(0))
-    encoder, params = randomized(encoder, key)
-    image = jax.random.uniform(key, (2, 7, 5, 3))
-    expected = reference.encoder(
-        np.asarray(image, np.float64), params, num_blocks=2, **options
-    )
+def test_encoder_matches_numpy(form):
+    encoder, params = randomized(make_encoder(**form[0]))
+    image = image_of(2, 7, 5, 3)
+    expected = reference.encoder(np.float64(image), params, num_blocks=2, **form[0])
     np.testing.assert_allclose(jax.jit(encoder)(image), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_image_decoder_matches_numpy(key, form):
-    options = {n: form[n] for n in ("stem_stride", "skip_width", "residual")}
-    decoder = models.make_image_decoder(
-        width=8, pools=(4, 2), **options, rngs=nnx.Rngs(0)
-    )
-    decoder, params = randomized(decoder, key)
-    image = jax.random.uniform(key, (2, 7, 5, 3))
-    stride = form["stem_stride"]
-    features = jax.random.normal(key, (2, -(-7 // stride), -(-5 // stride), 8))
+def test_image_decoder_matches_numpy(form):
+    decoder, params = randomized(make_decoder(**form[1]))
+    image, stride = image_of(2, 7, 5, 3), form[1]["stem_stride"]
+    features = noise(2, -(-7 // stride), -(-5 // stride), 16)
     expected = reference.image_decoder(
-        np.asarray(features, np.float64),
-        np.asarray(image, np.float64),
+        np.float64(features),
+        np.float64(image),
         params,
         pools=(4, 2),
         stem_stride=stride,
-        skip=form["skip_width"] > 0,
-        residual=form["residual"],
+        skip=form[1]["skip_width"] > 0,
+        residual=form[1]["residual"],
     )
     np.testing.assert_allclose(
         jax.jit(decoder)(features, image), expected, rtol=1e-3, atol=1e-3
@@ -69,28 +82,14 @@ def test_image_decoder_matches_numpy(key, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_of_a_whole_network_match_finite_differences(key, form):
-    encoder = models.make_encoder(
-        **{**SMALL, "num_blocks": 1},
-        stem_stride=form["stem_stride"],
-        final_norm=form["final_norm"],
-        rngs=nnx.Rngs(0),
+def test_gradients_of_a_whole_network_match_finite_differences(form):
+    factories = (
+        make_encoder(num_blocks=1, **form[0]),
+        make_decoder(**form[1]),
+        partial(models.make_classifier, width=16, pools=(4, 2)),
     )
-    decoder = models.make_image_decoder(
-        width=16,
-        pools=(4, 2),
-        stem_stride=form["stem_stride"],
-        skip_width=form["skip_width"],
-        residual=form["residual"],
-        rngs=nnx.Rngs(1),
-    )
-    classifier = models.make_classifier(width=16, pools=(4, 2), rngs=nnx.Rngs(2))
-    graphs, params = [], []
-    for module in (encoder, decoder, classifier):
-        _, flat = randomized(module, key)
-        graphs.append(flat_params.split_module(module)[0])
-        params.append(flat)
-    image = np.asarray(jax.random.uniform(key, (1, 6, 5, 3)), np.float64)
+    params = [randomized(make)[1] for make in factories]
+    graphs = [flat_params.split_factory(make)[0] for make in factories]
     with jax.enable_x64(True):
 
         @jax.jit
@@ -99,91 +98,76 @@ def test_gradients_of_a_whole_network_match_finite_differences(key, form):
             features = encoder(image)
             return decoder(features, image), classifier(features)
 
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-        check_grads(
-            apply,
-            (params, jnp.asarray(image)),
-            order=1,
-            modes=["rev"],
-            rtol=1e-4,
-            atol=1e-4,
+        arguments = jax.tree.map(
+            jnp.asarray, (params, np.float64(image_of(1, 6, 5, 3)))
         )
+        check_grads(apply, arguments, order=1, modes=["rev"], rtol=1e-4, atol=1e-4)
 
 
-def test_classifier_matches_numpy(key):
-    classifier = models.make_classifier(width=4, pools=(4, 2), rngs=nnx.Rngs(0))
-    classifier, params = randomized(classifier, key)
-    features = jax.random.normal(key, (3, 7, 5, 4))
-    expected = reference.classifier(
-        np.asarray(features, np.float64), params, pools=(4, 2)
-    )
-    np.testing.assert_allclose(classifier(features), expected, rtol=1e-4, atol=1e-4)
+def test_classifier_matches_numpy():
+    make = partial(models.make_classifier, width=4, pools=(4, 2))
+    classifier, params = randomized(make)
+    features = noise(3, 7, 5, 4)
+    expected = reference.classifier(np.float64(features), params, pools=(4, 2))
+    found = jax.jit(classifier)(features)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_alpha_zero_leaves_exactly_the_local_branch(key):
-    block = models.make_encoder(**SMALL, rngs=nnx.Rngs(0)).blocks[0]
-    block.alpha[...] = jnp.zeros(())
-    x = jax.random.normal(key, (1, 6, 6, 16))
-    y = x + block.beta[...] * block.local_branch(block.norm(x))
-    expected = y + block.feed_forward(block.feed_forward_norm(y))
-    np.testing.assert_array_equal(block(x), expected)
+@pytest.mark.parametrize(("without", "left"), [("alpha", "beta"), ("beta", "alpha")])
+def test_a_branch_of_weight_zero_leaves_exactly_the_other(without, left):
+    encoder, _ = randomized(make_encoder(num_blocks=1))
+    block = encoder.blocks[0]
+    getattr(block, without)[...] = jnp.zeros(())
+    branch = {"alpha": block.global_branch, "beta": block.local_branch}[left]
+
+    @jax.jit
+    def both(x):
+        y = x + getattr(block, left)[...] * branch(block.norm(x))
+        return block(x), y + block.feed_forward(block.feed_forward_norm(y))
+
+    np.testing.assert_array_equal(*both(noise(1, 6, 6, 16)))
 
 
-def test_beta_zero_leaves_exactly_the_global_branch(key):
-    block = models.make_encoder(**SMALL, rngs=nnx.Rngs(0)).blocks[0]
-    block.beta[...] = jnp.zeros(())
-    x = jax.random.normal(key, (1, 6, 6, 16))
-    y = x + block.alpha[...] * block.global_branch(block.norm(x))
-    expected = y + block.feed_forward(block.feed_forward_norm(y))
-    np.testing.assert_array_equal(block(x), expected)
-
-
-def test_alpha_and_beta_receive_gradients_per_channel(key):
-    encoder = models.make_encoder(**SMALL, per_channel_scale=True, rngs=nnx.Rngs(0))
+def test_alpha_and_beta_receive_gradients_per_channel():
+    encoder, _ = randomized(make_encoder(num_blocks=1, per_channel_scale=True))
     graph, params = flat_params.split_module(encoder)
-    image = jax.random.uniform(key, (1, 8, 8, 3))
+    image = image_of(1, 8, 8, 3)
 
     def total(params):
         return jnp.sum(jnp.square(flat_params.merge_module(graph, params)(image)) ** 2)
 
     grads = jax.jit(jax.grad(total))(params)
-    for name in ("blocks.0.alpha", "blocks.1.beta"):
+    for name in ("blocks.0.alpha", "blocks.0.beta"):
         assert params[name].shape == (16,)
         assert np.all(np.asarray(grads[name]) != 0)
 
 
 @pytest.mark.parametrize("global_branch", ["channel", "window", "dense"])
-@pytest.mark.parametrize("size", [(1, 1), (3, 50), (37, 41)])
-def test_any_size_is_restored_to_its_own_size(key, global_branch, size):
-    kwargs = {**SMALL, "num_blocks": 1}
-    image = jax.random.uniform(key, (1, *size, 3))
-    for stem_stride in (1, 2):
-        encoder = models.make_encoder(
-            **kwargs,
-            stem_stride=stem_stride,
-            global_branch=global_branch,
-            rngs=nnx.Rngs(0),
-        )
-        decoder = models.make_image_decoder(
-            width=16, stem_stride=stem_stride, residual=False, rngs=nnx.Rngs(1)
-        )
-        restored = jax.jit(lambda x, e=encoder, d=decoder: d(e(x), x))(image)
-        assert restored.shape == image.shape
-        assert np.isfinite(restored).all()
+@pytest.mark.parametrize(
+    ("size", "stem_stride"), [((1, 1), 2), ((3, 50), 1), ((37, 41), 2)]
+)
+def test_any_size_is_restored_to_its_own_size(global_branch, size, stem_stride):
+    image, stride = image_of(1, *size, 3), {"stem_stride": stem_stride}
+    fields = {"num_blocks": 1, "global_branch": global_branch}
+    encoder, _ = randomized(make_encoder(**stride, **fields))
+    make = make_decoder(**stride, pools=(32, 16, 8, 4), residual=False)
+    decoder, _ = randomized(make)
+    restored = jax.jit(lambda x: decoder(encoder(x), x))(image)
+    assert restored.shape == image.shape
+    assert np.isfinite(restored).all()
 
 
-def test_residual_decoder_starts_as_the_identity(key):
-    encoder, decoder = make_networks(common.get_config("smoke"))
-    image = jax.random.uniform(key, (1, 9, 12, 3))
-    np.testing.assert_array_equal(decoder(encoder(image), image), image)
+def test_residual_decoder_starts_as_the_identity():
+    decoder = make_decoder()(rngs=nnx.Rngs(0))
+    image = image_of(1, 9, 12, 3)
+    np.testing.assert_array_equal(jax.jit(decoder)(noise(1, 5, 6, 16), image), image)
 
 
-def test_rematerialisation_changes_neither_values_nor_gradients(key):
-    image = jax.random.uniform(key, (1, 16, 16, 3))
-    plain = models.make_encoder(**SMALL, rngs=nnx.Rngs(0))
-    remat = models.make_encoder(**SMALL, remat=True, rngs=nnx.Rngs(0))
+def test_rematerialisation_changes_neither_values_nor_gradients():
+    image = image_of(1, 16, 16, 3)
 
-    def gradients(encoder):
+    def gradients(remat):
+        encoder, _ = randomized(make_encoder(num_blocks=1, remat=remat))
         graph, params = flat_params.split_module(encoder)
         return jax.jit(
             jax.value_and_grad(
@@ -194,16 +178,14 @@ def test_rematerialisation_changes_neither_values_nor_gradients(key):
     def assert_close(a, b):  # to the scale of the leaf: sums of large terms cancel
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
-    jax.tree.map(assert_close, gradients(plain), gradients(remat))
+    jax.tree.map(assert_close, gradients(False), gradients(True))
 
 
 def test_rematerialisation_keeps_fewer_activations():
     def residual_bytes(remat):
-        encoder = models.make_encoder(
-            width=16, num_blocks=4, remat=remat, rngs=nnx.Rngs(0)
-        )
-        graph, params = flat_params.split_module(encoder)
-        image = jnp.zeros((1, 64, 64, 3))
+        make = make_encoder(num_blocks=4, remat=remat)
+        graph, params = flat_params.split_factory(make)
+        image = np.zeros((1, 64, 64, 3), np.float32)
 
         def apply(params):
             return flat_params.merge_module(graph, params)(image)
@@ -216,9 +198,7 @@ def test_rematerialisation_keeps_fewer_activations():
 
 def test_memory_of_restoring_does_not_grow_with_the_number_of_blocks():
     def temporary_bytes(num_blocks):
-        kwargs = {**SMALL, "num_blocks": num_blocks}
-        encoder = models.make_encoder(**kwargs, rngs=nnx.Rngs(0))
-        graph, params = flat_params.split_module(encoder)
+        graph, params = flat_params.split_factory(make_encoder(num_blocks=num_blocks))
         image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
         apply = jax.jit(lambda p, x: flat_params.merge_module(graph, p)(x))
         return apply.lower(params, image).compile().memory_analysis().temp_size_in_bytes
@@ -253,12 +233,24 @@ def test_multiply_adds_of_known_products():
     ],
 )
 def test_preset_stays_within_its_budget(preset, max_params, max_giga_multiply_adds):
-    encoder, decoder = make_networks(common.get_config(preset))
+    config = common.get_config(preset)
+    graphs, shapes = zip(*map(flat_params.split_factory, factories_of(config)))
+
+    def restore(params, image):
+        encoder, decoder = map(flat_params.merge_module, graphs, params)
+        return decoder(encoder(image), image)
+
     image = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
-    count = complexity.multiply_adds(lambda x: decoder(encoder(x), x), image)
-    params = complexity.num_params(encoder) + complexity.num_params(decoder)
+    count = complexity.multiply_adds(restore, shapes, image)
+    built = map(flat_params.merge_module, graphs, shapes)
+    params = sum(map(complexity.num_params, built))
     assert 0.8 * max_params < params <= max_params
     assert 0.8 * max_giga_multiply_adds < count / 1e9 <= max_giga_multiply_adds
+
+
+def factories_of(config):
+    """The factories of the encoder and of D_dr of a config, as the stages use them."""
+    return networks.encoder(config), networks.image_decoder(config, config.decoder)
 
 
 @pytest.mark.parametrize("per_channel_scale", [False, True])
@@ -266,20 +258,19 @@ def test_params_are_float32_and_not_weakly_typed(per_channel_scale):
     # An update returns them strongly typed, so the train step would compile twice.
     config = common.get_config("smoke")
     config.encoder.per_channel_scale = per_channel_scale
-    for network in make_networks(config):
-        _, params = flat_params.split_module(network)
+    for make in factories_of(config):
+        _, params = flat_params.split_factory(make)
         for name, value in params.items():
             assert (value.dtype, value.weak_type) == (jnp.float32, False), name
 
 
 def test_networks_of_a_preset_are_those_of_its_config():
     config = common.get_config("smoke")
-    for seed, (network, expected) in enumerate(
-        zip((models.AGLFEncoder, models.ImageDecoder), make_networks(config))
-    ):
-        ours = network.from_preset("smoke", rngs=nnx.Rngs(seed))
-        assert fingerprints.digest(flat_params.split_module(ours)[1]) == (
-            fingerprints.digest(flat_params.split_module(expected)[1])
+    classes = models.AGLFEncoder, models.ImageDecoder, models.RainClassifier
+    factories = *factories_of(config), networks.classifier(config)
+    for network, make in zip(classes, factories, strict=True):
+        ours, theirs = (
+            flat_params.split_factory(either)
+            for either in (partial(network.from_preset, "smoke"), make)
         )
-    classifier = models.RainClassifier.from_preset("smoke", rngs=nnx.Rngs(0))
-    assert classifier(jnp.zeros((2, 8, 8, 16))).shape == (2,)
+        assert ours == theirs

@@ -48,8 +48,14 @@ def back_to(scene):
 
 
 def loss_of(config, batch, key, restore=lambda image: image):
-    modules = modules_that(restore, back_to(batch["scene"]))
-    return adapt.make_stage(config).loss_fn(modules, batch, key)
+    stage = adapt.make_stage(config)
+
+    @jax.jit
+    def loss(batch, key):
+        modules = modules_that(restore, back_to(batch["scene"]))
+        return stage.loss_fn(modules, batch, key)
+
+    return loss(batch, key)
 
 
 def test_opacity_of_streaks_is_found_by_a_white_top_hat(batch, opacity):
@@ -130,12 +136,11 @@ def test_thin_streaks_are_found_at_full_size(batch, opacity):
 def test_streaks_are_drawn_by_how_much_was_found(key):
     amounts = np.array([0.0, 0.1, 0.3])
     opacity = jnp.ones((1, 8, 8, 1)) * amounts[:, None, None, None]
-    drawn = np.concatenate(
-        [
-            adapt.vary(one, opacity, gain=(1.0, 1.0), zoom=1.0)[:, 0, 0, 0]
-            for one in jax.random.split(key, 200)
-        ]
-    )
+
+    def draw(key):
+        return adapt.vary(key, opacity, gain=(1.0, 1.0), zoom=1.0)[:, 0, 0, 0]
+
+    drawn = jax.jit(jax.vmap(draw))(jax.random.split(key, 200))
     shares = [np.isclose(drawn, amount).mean() for amount in amounts]
     # 600 draws: three standard deviations of a share of 1/4.
     np.testing.assert_allclose(shares, [0, 0.25, 0.75], atol=0.053)
@@ -173,9 +178,9 @@ def test_streaks_are_laid_fainter_and_stronger(config, batch, key):
     usual = loss_of(config, batch, key)[1]["laid"]
     config.streak_gain = (0.5, 1.5)
     keys = jax.random.split(key, 40)
-    laid = [loss_of(config, batch, one)[1]["laid"] for one in keys]
-    assert 0.25 * usual < min(laid) < 0.8 * usual < 1.3 * usual < max(laid)
-    assert max(laid) < 2.25 * usual
+    laid = jax.vmap(lambda key: loss_of(config, batch, key)[1]["laid"])(keys)
+    assert 0.25 * usual < laid.min() < 0.8 * usual < 1.3 * usual < laid.max()
+    assert laid.max() < 2.25 * usual
 
 
 def test_the_middle_is_enlarged_about_the_centre():
@@ -199,7 +204,8 @@ def test_streaks_are_laid_larger(config, batch, key, opacity):
         laid.append(image)
         return image
 
-    loss_of(config, batch, key, restore)
+    modules = modules_that(restore, back_to(batch["scene"]))
+    adapt.make_stage(config).loss_fn(modules, batch, key)
     rain = np.asarray(laid[0] - batch["clean"]).mean(axis=(1, 3))  # by column
     # One streak in eight columns, as many as that over the zoom where it is enlarged.
     count = ((rain[:, 1:-1] > rain[:, :-2]) & (rain[:, 1:-1] >= rain[:, 2:])).sum(
@@ -218,8 +224,10 @@ def test_no_gradient_reaches_the_frozen_weights(config, batch, key):
         )
         return stage.loss_fn(modules, batch, key)[0]
 
-    assert loss(1.0) > loss(0.5) > 0
-    assert jax.grad(loss)(0.5) == 0
+    loss_and_gradient = jax.jit(jax.value_and_grad(loss))
+    (all_of_it, _), (half, gradient) = map(loss_and_gradient, (1.0, 0.5))
+    assert all_of_it > half > 0
+    assert gradient == 0
 
 
 def test_evaluation_compares_the_weights_with_the_frozen_ones(config, batch, key):

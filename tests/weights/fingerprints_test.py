@@ -22,14 +22,13 @@ def test_digest_depends_on_values_names_shapes_and_types():
     assert fingerprints.digest(dict(reversed(params.items()))) in digests
 
 
-@pytest.mark.parametrize("shape", [(), (8,), (3, 4), (4, 3, 128)])
+@pytest.mark.parametrize("shape", [(), (3, 4), (4, 3, 128)])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, jnp.bfloat16])
 def test_devices_sum_up_bytes_as_their_numbers_say(shape, dtype):
     rng = np.random.default_rng(0)
     array = rng.integers(-99, 99, shape).astype(dtype)
     expected = sum((2 * i + 1) * byte for i, byte in enumerate(array.tobytes()))
     assert fingerprints._sum_bytes(array) == expected % 2**32
-    assert int(fingerprints._sum_bytes_spread(jnp.asarray(array))) == expected % 2**32
     placement = sharding.place_state(sharding.make_mesh(), array, fsdp=True)
     spread = jax.device_put(array, placement)
     assert int(jax.jit(fingerprints._sum_bytes_spread)(spread)) == expected % 2**32

@@ -1,5 +1,7 @@
 """Params by dotted name: taken apart, put together, verified."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +17,26 @@ def params():
     return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
 
 
-def test_split_and_merge_return_the_same_network(key):
-    encoder = models.make_encoder(width=16, num_blocks=2, rngs=nnx.Rngs(0))
-    graph, params = flat_params.split_module(encoder)
-    assert "blocks.1.local_branch.depthwise.kernel" in params
-    again = flat_params.merge_module(graph, params)
-    x = jax.random.uniform(key, (1, 8, 8, 3))
-    np.testing.assert_array_equal(encoder(x), again(x))
+def test_split_and_merge_are_inverse():
+    make = functools.partial(models.make_encoder, width=16, num_blocks=2)
+    graph, shapes = flat_params.split_factory(make)
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(size=shape.shape) for name, shape in shapes.items()}
+    encoder = flat_params.merge_module(graph, params)
+    name = "blocks.1.local_branch.depthwise.kernel"
+    kernel = encoder.blocks[1].local_branch.depthwise.kernel[...]
+    np.testing.assert_array_equal(kernel, params[name])
+    again_graph, again = flat_params.split_module(encoder)
+    assert again_graph == graph and again.keys() == params.keys()
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_shapes_of_a_factory_are_those_of_its_module():
+    make = functools.partial(models.make_projection, width=4)
+    graph, params = flat_params.split_module(make(rngs=nnx.Rngs(0)))
+    same_graph, shapes = flat_params.split_factory(make)
+    assert same_graph == graph
+    flat_params.verify_params(params, shapes, source="here", module="projection")
 
 
 @pytest.mark.parametrize(

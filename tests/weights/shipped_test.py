@@ -30,7 +30,7 @@ def restorer():
 
 def middle(image):
     """The middle of an image, for time."""
-    return transforms.CENTRE.crop(image, 224)
+    return transforms.CENTRE.crop(image, 160)
 
 
 def psnr(image, other):
