@@ -180,7 +180,7 @@ def test_job_of_two_tasks_goes_on_after_its_time_limit_to_what_two_processes_rea
     call("scontrol", "update", f"JobId={job}", "StartTime=now")  # else minutes later
     wait_for(lambda: state_of(job) == "COMPLETED", 200, "end of the job")
     printed = output.read_text()
-    assert f"goes on at step {step}" in printed
+    assert f"resumes at step {step}" in printed
     assert printed.count("step 600: train") == 1  # of the two tasks one writes
     plain = start_local(tmp_path / "plain", photographs, 2, *flags)
     printed, _ = plain.communicate(timeout=200)

@@ -49,15 +49,23 @@ def test_a_metric_that_no_evaluation_gives_is_named_with_the_known_ones(metric):
         best.check_metric(name, known)
 
 
+def make_config(photographs, **changes):
+    """A run whose metric rises, and then falls: its rate is far too high."""
+    fields = {
+        "num_steps": 8,
+        "learning_rate": 0.1,
+        "seed": 2,
+        "eval_every": 1,
+        "eval_clean": ("sample/test",),
+        "checkpoint_every": 4,
+        "keep_checkpoints": 1,
+    }
+    return toy_stage.get_config(photographs, **fields | changes)
+
+
 @pytest.fixture
 def config(photographs):
-    """A run whose metric rises, and then falls: its rate is far too high."""
-    config = toy_stage.get_config(photographs, num_steps=8, learning_rate=0.1, seed=2)
-    config.eval_every = 1
-    config.eval_clean = ("sample/test",)
-    config.checkpoint_every = 4
-    config.keep_checkpoints = 1
-    return config
+    return make_config(photographs)
 
 
 def with_best(config):
@@ -65,13 +73,13 @@ def with_best(config):
     return config
 
 
-@pytest.fixture
-def expected(config, tmp_path):
+@pytest.fixture(scope="module")
+def expected(photographs, tmp_path_factory):
     """The best step by the log of a run that keeps all steps, and its weights."""
-    config = config.copy_and_resolve_references()
-    config.update({"checkpoint_every": 1, "keep_checkpoints": 8})
-    toy_stage.train(config, tmp_path / "all")
-    run_dir = tmp_path / "all" / "toy"
+    workdir = tmp_path_factory.mktemp("all")
+    config = make_config(photographs, checkpoint_every=1, keep_checkpoints=8)
+    toy_stage.train(config, workdir)
+    run_dir = workdir / "toy"
     values = {
         row["step"]: row["photographs/mean"]
         for row in metric_writer.read(run_dir / metric_writer.FILE)
@@ -101,7 +109,7 @@ def test_best_step_is_kept_beside_the_last_one(config, expected, tmp_path):
 
 
 # Each step places a batch for training and one for its evaluation.
-@pytest.mark.parametrize("call", [5, 7, 9, 11, 13, 15])
+@pytest.mark.parametrize("call", [5, 9, 13, 15])
 def test_interrupted_run_keeps_the_best_step_of_an_undisturbed_one(
     call, config, expected, tmp_path, monkeypatch
 ):

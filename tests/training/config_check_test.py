@@ -87,7 +87,7 @@ def test_only_safe_fields_may_change_when_a_run_goes_on(config):
     config_check.check_unchanged(config, saved, run="runs/derain")
     config.learning_rate = 0.5
     config.encoder.width = 32
-    with pytest.raises(ValueError, match="runs/derain cannot go on") as error:
+    with pytest.raises(ValueError, match="runs/derain cannot resume") as error:
         config_check.check_unchanged(config, saved, run="runs/derain")
     assert "encoder.width was 16, is 32" in str(error.value)
     assert "learning_rate was 0.001, is 0.5" in str(error.value)

@@ -400,7 +400,7 @@ def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
     saver.close()
     assert str(caught.value) == (
         f"{run / saved_runs.FOLDER} could not be written to: RESOURCE_EXHAUSTED: full. "
-        "Step 2 stays. Once there is room and permission to write, the same command goes "
-        "on."
+        "Step 2 stays. Once there is room and permission to write, the same command "
+        "resumes."
     )
     assert not partial.exists()

@@ -1,6 +1,6 @@
-"""Gradient descent in float64 on the toy stage, in one or in several processes.
+"""Gradient descent in float64 on the toy stage, here or in several processes.
 
-    python -m tests.training.gradient_descent OUTPUT [COORDINATOR NUM_PROCESSES INDEX]
+    python -m tests.training.gradient_descent OUTPUT COORDINATOR NUM_PROCESSES INDEX
 
 Process 0 writes the losses and the last params to OUTPUT, an .npz, by "<name>/<fsdp>".
 """
@@ -19,15 +19,14 @@ from ttl_jax.training import sharding, state, step
 NUM_STEPS = 20
 
 
-def train(*, fsdp):
+def train(mesh, *, fsdp):
     """Losses and params of updates with a batch of eight rows each."""
-    mesh = sharding.make_mesh()
     config = toy_stage.get_config(
         "", hidden=1024, compute_dtype="float64", ema_decay=0.9, fsdp=fsdp
     )
     stage = toy_stage.make_stage(config)
     tx = optax.with_extra_args_support(optax.sgd(0.002))
-    networks, current = state.create(config, stage, tx, state.Loaded({}, {}, {}), mesh)
+    networks, current = state.create(config, stage, tx, {}, mesh)
     placement = current.placement
     widen = jax.jit(
         lambda tree: jax.tree.map(
@@ -51,17 +50,21 @@ def train(*, fsdp):
     trees = {"params": current.params["encoder"], "ema": current.ema["encoder"]}
     whole = multihost_utils.process_allgather(trees, tiled=True)
     arrays = {f"{k}/{leaf}": v for k, tree in whole.items() for leaf, v in tree.items()}
-    return {"losses": losses, **arrays}
+    return {"losses": np.array(losses), **arrays}
 
 
-def main(output, coordinator=None, num_processes=None, index=None):
-    if coordinator is not None:
-        sharding.initialize_distributed(coordinator, int(num_processes), int(index))
-    arrays = {
+def train_both(mesh):
+    """The arrays of `train` with and without spread state, by "<name>/<fsdp>"."""
+    return {
         f"{name}/{fsdp}": array
         for fsdp in (False, True)
-        for name, array in train(fsdp=fsdp).items()
+        for name, array in train(mesh, fsdp=fsdp).items()
     }
+
+
+def main(output, coordinator, num_processes, index):
+    sharding.initialize_distributed(coordinator, int(num_processes), int(index))
+    arrays = train_both(sharding.make_mesh())
     if sharding.is_writer():
         np.savez(output, **arrays)
 

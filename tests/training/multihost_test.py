@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -135,37 +136,55 @@ def alone(photographs, tmp_path_factory):
     return workdir
 
 
-def test_two_processes_train_as_one_with_as_many_devices(alone, photographs, tmp_path):
-    _, flags = of_steps(photographs, 20)
-    printed = finish(start_two(tmp_path, photographs, *flags))
-    assert_same_training(alone, tmp_path)
-    assert "step 20" in printed[0] and "step 20" not in printed[1]  # one of them writes
+@pytest.fixture(scope="module")
+def together(photographs, tmp_path_factory):
+    """Ten steps of two processes with two devices each, over which the state is spread."""
+    workdir = tmp_path_factory.mktemp("together")
+    _, flags = of_steps(photographs, 10, fsdp=True)
+    printed = finish(start_two(workdir, photographs, *flags))
+    assert "step 10" in printed[0] and "step 10" not in printed[1]  # one of them writes
+    return workdir
 
 
-@pytest.mark.parametrize("fsdp", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_run_of_two_processes_goes_on_in_one(fsdp, alone, photographs, tmp_path):
-    _, flags = of_steps(photographs, 10, fsdp=fsdp)
-    finish(start_two(tmp_path, photographs, *flags))
-    checksums = saved_runs.read_metadata(tmp_path / "toy", 10)[saved_runs.CHECKSUMS]
+def saved_checksums(workdir):
+    checksums = saved_runs.read_metadata(workdir / "toy", 10)[saved_runs.CHECKSUMS]
     assert set(checksums) == {"params", "ema", "progress"}
-    assert {type(value) for value in checksums.values()} == {str if fsdp else int}
+    return {type(value) for value in checksums.values()}
+
+
+def test_spread_run_of_two_processes_goes_on_in_one(
+    together, alone, photographs, tmp_path
+):
+    shutil.copytree(together / "toy", tmp_path / "toy")
+    assert saved_checksums(tmp_path) == {str}
     toy_stage.train(of_steps(photographs, 20)[0], tmp_path)
     assert_same_training(alone, tmp_path)
 
 
+@pytest.mark.slow
+def test_run_of_two_processes_goes_on_in_one(alone, photographs, tmp_path):
+    finish(start_two(tmp_path, photographs, *of_steps(photographs, 10)[1]))
+    assert saved_checksums(tmp_path) == {int}
+    toy_stage.train(of_steps(photographs, 20)[0], tmp_path)
+    assert_same_training(alone, tmp_path)
+
+
+@pytest.mark.parametrize("fsdp", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_run_of_one_process_goes_on_in_two_with_other_devices(
-    alone, photographs, tmp_path
+    fsdp, alone, photographs, tmp_path
 ):
     toy_stage.train(of_steps(photographs, 10)[0], tmp_path)
-    _, flags = of_steps(photographs, 20, fsdp=True)
+    _, flags = of_steps(photographs, 20, fsdp=fsdp)
     finish(start_two(tmp_path, photographs, *flags, devices=1))
     assert_same_training(alone, tmp_path)
 
 
-def test_two_processes_start_from_an_earlier_run_of_two(photographs, tmp_path):
-    flags = ("--config.hidden=1024", "--config.fsdp=True")
-    finish(start_two(tmp_path, photographs, *flags, "--config.run=teacher"))
-    finish(start_two(tmp_path, photographs, *flags, "--config.frozen_teacher=True"))
+def test_two_processes_start_from_an_earlier_run_of_two(
+    together, photographs, tmp_path
+):
+    shutil.copytree(together / "toy", tmp_path / "teacher")
+    _, flags = of_steps(photographs, 6, fsdp=True, frozen_teacher=True)
+    finish(start_two(tmp_path, photographs, *flags))
     _, metadata = trained.load(tmp_path / "toy")
     assert metadata["step"] == 6
     teacher = trained.load(tmp_path / "teacher")[0]["encoder"]
@@ -175,10 +194,12 @@ def test_two_processes_start_from_an_earlier_run_of_two(photographs, tmp_path):
 def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     module, address = gradient_descent.__name__, free_address()
-    two, one = tmp_path / "two.npz", tmp_path / "one.npz"
-    finish([start("-m", module, two, address, 2, i, devices=2) for i in range(2)])
-    finish([start("-m", module, one, devices=1)], statuses=[0])
-    two, one = (dict(np.load(path)) for path in (two, one))
+    path = tmp_path / "two.npz"
+    finish([start("-m", module, path, address, 2, i, devices=2) for i in range(2)])
+    two = dict(np.load(path))
+    alone = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    with jax.enable_x64(True):
+        one = gradient_descent.train_both(alone)
     names = {name.rsplit("/", 1)[0] for name in one}
     assert len(names) == 1 + 2 * 4 and len(one) == 2 * len(names)
     for name in names:

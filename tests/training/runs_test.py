@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from configs import ablation, recog
 from configs import pipeline as pipeline_config
@@ -31,7 +32,7 @@ def by_name(config):
 
 def differences(one, other):
     """Fields, dotted, in which two configs differ."""
-    one, other = (config_check._flatten(config_check.as_json(c)) for c in (one, other))
+    one, other = (flatten_dict(c.to_dict(), sep=".") for c in (one, other))
     return {k for k in one.keys() | other.keys() if one.get(k) != other.get(k)}
 
 

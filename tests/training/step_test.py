@@ -27,7 +27,7 @@ def make(stage, *, tx=None, devices=4, ema_decay=0.0, **changes):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
     tx = optax.with_extra_args_support(tx or optax.sgd(0.1))
     config = toy_stage.get_config("", ema_decay=ema_decay, **changes)
-    networks, initial = state.create(config, stage, tx, state.Loaded({}, {}, {}), mesh)
+    networks, initial = state.create(config, stage, tx, {}, mesh)
     train_step = step.make_train_step(
         config, stage, networks, tx, mesh, initial.placement
     )
@@ -212,9 +212,7 @@ def test_another_module_leaves_the_initial_values_of_the_rest_unchanged(stage):
 def test_evaluation_returns_per_image_values_the_mask_and_images(stage):
     mesh = sharding.make_mesh()
     config = toy_stage.get_config("", ema_decay=0.0, num_samples=3)
-    networks, initial = state.create(
-        config, stage, optax.sgd(0.1), state.Loaded({}, {}, {}), mesh
-    )
+    networks, initial = state.create(config, stage, optax.sgd(0.1), {}, mesh)
     eval_step = step.make_eval_step(config, stage, networks, mesh)
     mask = np.array([1] * 7 + [0], np.float32)
     batch = sharding.place_batch(mesh, {**BATCH, "mask": mask})

@@ -16,18 +16,18 @@ from ttl_jax.training import metric_writer, stopping
 from ttl_jax.weights import trained
 
 ROOT = pathlib.Path(__file__).parents[2]
-MANY = 100_000  # steps, more than a test waits for
+MANY = 100_000  # more than a test waits for
+MANY_STEPS = ("num_steps", "checkpoint_every", "eval_every")
 
 
-def start(workdir, photographs, num_steps, *flags):
+def start(workdir, photographs, *flags):
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "ttl_jax.main"),
             f"--config=tests/training/toy_stage.py:{photographs}",
             f"--workdir={workdir}",
-            f"--config.num_steps={num_steps}",
             "--config.schedule=constant",
-            *("--config.checkpoint_every=100000", "--config.eval_every=100000"),
+            *(f"--config.{name}={MANY}" for name in MANY_STEPS),
             *flags,
         ],
         cwd=ROOT,
@@ -58,8 +58,8 @@ def wait_for_steps(process, workdir, count=3):
 def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     number, num_workers, status, photographs, tmp_path
 ):
-    flags = [f"--config.num_workers={num_workers}"]
-    process = start(tmp_path / "stopped", photographs, MANY, *flags)
+    flag = f"--config.num_workers={num_workers}"
+    process = start(tmp_path / "stopped", photographs, flag)
     wait_for_steps(process, tmp_path / "stopped")
     os.killpg(process.pid, number)  # with its workers, as a terminal or Slurm does
     printed, _ = process.communicate(timeout=60)
@@ -70,18 +70,20 @@ def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     assert step == logged[-1]["step"]  # each step is logged: no other one was done
     told = f"is saved at step {step} of {MANY}, as a signal asked to stop. The same"
     assert told in printed and "Traceback" not in printed
-    num_steps = step + 3
-    finished = start(tmp_path / "stopped", photographs, num_steps, *flags)
-    printed, _ = finished.communicate(timeout=120)
-    assert finished.returncode == 0, printed
     config = toy_stage.get_config(
-        photographs, num_steps=num_steps, schedule="constant", checkpoint_every=MANY
+        photographs,
+        num_steps=step + 3,
+        schedule="constant",
+        checkpoint_every=MANY,
+        eval_every=MANY,
+        num_workers=num_workers,
     )
-    toy_stage.train(config, tmp_path / "undisturbed")
+    for name in ("stopped", "undisturbed"):
+        toy_stage.train(config, tmp_path / name)
     ours, theirs = (
         trained.load(tmp_path / name / "toy") for name in ("stopped", "undisturbed")
     )
-    assert ours[1]["step"] == theirs[1]["step"] == num_steps
+    assert ours[1]["step"] == theirs[1]["step"] == step + 3
     jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
 
 
