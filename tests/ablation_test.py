@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.main_test import ROOT, command, data_flags, run
+from tests.commands import ROOT, command, data_flags, run, train
 from ttl_jax.training import metric_writer
 from ttl_jax.weights import fingerprints, trained
 
@@ -36,12 +36,8 @@ def flags(workdir, photographs):
 def ablation(photographs, tmp_path_factory):
     """One row of each kind, two seeds, two steps per run."""
     workdir = tmp_path_factory.mktemp("ablation")
-    run("main", *flags(workdir, photographs))
+    assert not train(*flags(workdir, photographs))
     return workdir
-
-
-def origins_of(run_dir):
-    return trained.load(run_dir)[1]["origins"]
 
 
 def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
@@ -75,8 +71,9 @@ def test_index_leads_to_runs_that_restore(ablation):
 
 @pytest.mark.slow
 def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
-    ablation, photographs, tmp_path
+    ablation, photographs, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", str(jax.device_count()))
     shutil.copytree(ablation / "recog", tmp_path / "recog")
     process = subprocess.Popen(
         command("main", *flags(tmp_path, photographs)),
@@ -115,22 +112,17 @@ def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
 )
 def test_a_mistake_in_a_later_run_ends_it_before_the_first(flag, fault, tmp_path):
     config = "--config=configs/ablation.py:smoke"
-    printed = run("main", config, f"--workdir={tmp_path / 'runs'}", flag, status=1)
-    last_line = printed.strip().splitlines()[-1]
-    assert last_line.startswith("ttl_jax.main: ") and fault in last_line
+    message = train(config, f"--workdir={tmp_path / 'runs'}", flag)
+    assert message.startswith("ttl_jax.main: ") and fault in message
+    assert "\n" not in message
     assert not (tmp_path / "runs").exists()
 
 
-def test_another_config_than_a_later_run_has_is_told_before_the_first_trains(
+def test_a_changed_config_of_a_later_run_is_reported_before_the_first_trains(
     ablation, photographs, tmp_path
 ):
     shutil.copytree(ablation / "scratch_seed2", tmp_path / "scratch_seed2")
-    printed = run(
-        "main",
-        *flags(tmp_path, photographs),
-        "--config.scratch.learning_rate=0.5",
-        status=1,
-    )
-    assert "scratch_seed2 cannot go on" in printed
-    assert "learning_rate was 0.001, is 0.5" in printed
+    message = train(*flags(tmp_path, photographs), "--config.scratch.learning_rate=0.5")
+    assert "scratch_seed2 cannot resume" in message
+    assert "learning_rate was 0.001, is 0.5" in message
     assert os.listdir(tmp_path) == ["scratch_seed2"]
