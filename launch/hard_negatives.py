@@ -28,7 +28,7 @@ import tqdm
 from PIL import Image
 
 import ttl_jax
-from ttl_jax import allocator
+from ttl_jax import command_line
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import Photograph
 
@@ -190,5 +190,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
+    command_line.start()
     main()

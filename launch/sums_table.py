@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 import ttl_jax
-from ttl_jax import allocator, atomic_files, command_line
+from ttl_jax import atomic_files, command_line
 from ttl_jax.data.sources import source_names
 from ttl_jax.reports import markdown
 from ttl_jax.reports.scores import evaluation
@@ -108,5 +108,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
+    command_line.start()
     main()

@@ -242,8 +242,8 @@ def test_speed_is_reported_without_the_start(
     [
         (["nowhere"], "nowhere does not exist"),
         (["film.mp4"], "film.mp4 is not a photograph; supported are .png"),
-        ([""], "An input is empty"),
-        (["in", "--checkpoint", ""], "expected a path, not an empty text"),
+        ([""], "A path is empty"),
+        (["in", "--checkpoint", ""], "A path is empty; is a variable"),
         (["in", "--quality", "0"], "expected a whole number from 1 to 100, not '0'"),
         (["in", "--suffix", "a/b"], "--suffix a/b must not contain /"),
         (["-"], "standard input only in IN OUT"),
@@ -290,7 +290,7 @@ def test_one_photograph_goes_to_the_name_given(loaded, capsys):
         (["a.png", "a.png"], "a.png is the photograph itself"),
         (["a.png", "./a.png"], "a.png is the photograph itself"),
         (["a.png", "b.mp4"], "unknown suffix '.mp4'"),
-        (["a.png", ""], "unknown suffix ''"),
+        (["a.png", ""], "A path is empty"),
         (["a.png", "b.png", "--suffix", "_x"], "--suffix and --watch need --output"),
     ],
 )

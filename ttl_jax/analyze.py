@@ -18,7 +18,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import allocator, command_line
+from ttl_jax import command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_settings(parser.add_argument_group("settings"))
     add = parser.add_argument_group("output").add_argument
     text = "folder for the report, the numbers and the figures; made if missing"
-    add("--output", required=True, metavar="DIR", help=text)
+    add("--output", required=True, type=command_line.path, metavar="DIR", help=text)
     return parser
 
 
@@ -124,7 +124,7 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         "network's features (default: %(default)s)",
     )
     text = "run folder whose encoder computes features"
-    add("--checkpoint", metavar="DIR", help=text)
+    add("--checkpoint", type=command_line.path, metavar="DIR", help=text)
     for flag, least, default, metavar, text in (
         ("--side", 1, 288, "PIXELS", "width and height of equalised images"),
         ("--quality", 1, 75, "Q", "JPEG quality of equalised images, 1 to 95"),
@@ -135,5 +135,5 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
+    command_line.start()
     sys.exit(main())

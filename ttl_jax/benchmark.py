@@ -31,7 +31,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import allocator, command_line
+from ttl_jax import command_line
 
 _STAGES = ["recog", "recon", "distill", "derain"]
 _DTYPES = ["float32", "bfloat16"]
@@ -75,7 +75,12 @@ def _make_parser() -> argparse.ArgumentParser:
         if name != "windows":
             text = "turns of every case, whose median counts"
             _add_count(kind, "--rounds", 5, "N", text)
-        kind.add_argument("--output", metavar="DIR", help="folder for figures as JSON")
+        kind.add_argument(
+            "--output",
+            type=command_line.path,
+            metavar="DIR",
+            help="folder for figures as JSON",
+        )
     return parser
 
 
@@ -122,7 +127,7 @@ def _add_windows(parser: argparse.ArgumentParser) -> None:
     add, text = parser.add_argument, "rainy photographs larger than one window"
     add("--photographs", required=True, metavar="SOURCE", help=text)
     text = "weights with local sums (default: shipped)"
-    add("--checkpoint", metavar="DIR", help=text)
+    add("--checkpoint", type=command_line.path, metavar="DIR", help=text)
     sides, overlaps = [640, 768, 896, 1024], [64, 128, 192]
     _add_count(parser, "--sides", sides, "PIXELS", "largest sides of a window")
     _add_count(parser, "--overlaps", overlaps, "PIXELS", "pixels that neighbours share")
@@ -181,5 +186,5 @@ def _parse_sums(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
+    command_line.start()
     sys.exit(main())

@@ -38,11 +38,10 @@ class _Parser(argparse.ArgumentParser):
 
 def path(text: str) -> str:
     """The type of an argument that is a path: not empty, with ~ replaced."""
-    if not text:
-        raise argparse.ArgumentTypeError(
-            "expected a path, not an empty text; is a variable of the shell not set?"
-        )
-    return str(user_paths.expand(text))
+    try:
+        return str(user_paths.expand(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def count(least: int) -> Callable[[str], int]:
@@ -59,12 +58,12 @@ def count(least: int) -> Callable[[str], int]:
 
 
 def named(form: str) -> Callable[[str], tuple[str, str]]:
-    """The type of an argument with a name and a value; `form` is such as "NAME=DIR"."""
+    """The type of an argument with a name and a path; `form` is such as "NAME=DIR"."""
 
     def parse(text: str) -> tuple[str, str]:
         name, _, value = text.partition("=")
         if not (name and value):
             raise argparse.ArgumentTypeError(f"expected {form}, not {text!r}")
-        return name, value
+        return name, path(value)
 
     return parse

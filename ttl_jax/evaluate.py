@@ -23,7 +23,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import allocator, command_line
+from ttl_jax import command_line
 from ttl_jax.metrics import image_quality
 from ttl_jax.weights import shipped
 
@@ -97,7 +97,7 @@ def _make_parser() -> argparse.ArgumentParser:
         help="draw all methods side by side for N images of each set (default: 0)",
     )
     text = "folder of the scores; made if missing"
-    add("--output", required=True, metavar="DIR", help=text)
+    add("--output", required=True, type=command_line.path, metavar="DIR", help=text)
     return parser
 
 
@@ -112,7 +112,13 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         help="pairs, or rainy photographs alone; each source is a set: sample/test, "
         "folder:PATH, list:FILE, tfds:NAME/SPLIT, selection:FILE",
     )
-    add("--input", dest="rainy", metavar="DIR", help="folder of rainy images")
+    add(
+        "--input",
+        dest="rainy",
+        type=command_line.path,
+        metavar="DIR",
+        help="folder of rainy images",
+    )
     add(
         "--target",
         metavar="DIR",
@@ -196,5 +202,5 @@ def _add_scores(group: argparse._ArgumentGroup) -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
+    command_line.start()
     sys.exit(main())

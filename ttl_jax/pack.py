@@ -76,7 +76,9 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", metavar="RUN", help=text)
     text = "file to write, FILE.safetensors"
-    parser.add_argument("--output", required=True, metavar="FILE", help=text)
+    parser.add_argument(
+        "--output", required=True, type=command_line.path, metavar="FILE", help=text
+    )
     text = "replace an existing file"
     parser.add_argument("--overwrite", action="store_true", help=text)
     return parser

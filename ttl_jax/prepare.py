@@ -82,7 +82,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("what", nargs="?", metavar="SET",
         help="a published set (see --list); pairs or photos for folders of your own; "
         "or rendered for rain on photographs of your own")
-    add("--source", metavar="DIR",
+    add("--source", type=command_line.path, metavar="DIR",
         help="folder of the set as it is distributed, unpacked; for rendered a source "
         "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN")
     add("--name", help="name of a set of your own, such as my_rain")
@@ -106,7 +106,7 @@ def _make_parser() -> argparse.ArgumentParser:
         help="draw test1 (test1_mspfn, test1_orig), test2, test3, realclear, pairs6000, "
         "realrain_train or realrain_test")
     add("--print", action="store_true", help="print the list")
-    add("--output", metavar="FILE", help="write the list to a file")
+    add("--output", type=command_line.path, metavar="FILE", help="write the list to a file")
     add("--seed", type=int, default=0,
         help="seed of a protocol, or of rendered rain (default: %(default)s)")
     add("--set", action="append", default=[], metavar="SET=SOURCE",
@@ -186,7 +186,7 @@ def _make_audit_parser() -> argparse.ArgumentParser:
     add("--against", nargs="+", default=[], metavar="SOURCE",
         help="sources that are tested on; photographs that show one of their pictures "
         "are listed in exclude.txt")
-    add("--output", default="audit", metavar="DIR",
+    add("--output", default="audit", type=command_line.path, metavar="DIR",
         help="folder for the report (default: %(default)s)")
     # fmt: on
     return parser

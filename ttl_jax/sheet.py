@@ -85,7 +85,13 @@ def _make_parser() -> argparse.ArgumentParser:
         help="a method, which labels its column, and the folder of its results; repeat "
         "for more columns",
     )  # fmt: skip
-    add("--input", required=True, metavar="DIR", help="folder of the rainy images")
+    add(
+        "--input",
+        required=True,
+        type=command_line.path,
+        metavar="DIR",
+        help="folder of the rainy images",
+    )
     add(
         "--target", metavar="DIR",
         help="folder of the clean images, the last column; without it no scores",
@@ -120,7 +126,9 @@ def _make_parser() -> argparse.ArgumentParser:
         help="width that all images are scaled to (default: width of the widest)",
     )  # fmt: skip
     text = "the sheet, .png or .pdf"
-    parser.add_argument("--output", required=True, metavar="FILE", help=text)
+    parser.add_argument(
+        "--output", required=True, type=command_line.path, metavar="FILE", help=text
+    )
     return parser
 
 

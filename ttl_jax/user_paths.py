@@ -5,7 +5,13 @@ import pathlib
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the path with a leading ~ or ~user replaced, where there is such a user."""
+    """Returns the path with a leading ~ or ~user replaced, where there is such a user.
+
+    Raises:
+      ValueError: If the path is empty, which would mean the current folder.
+    """
+    if not os.fspath(path):
+        raise ValueError("A path is empty; is a variable of the shell not set?")
     try:
         return pathlib.Path(path).expanduser()
     except (RuntimeError, ValueError):  # ValueError: not a path at all

@@ -101,7 +101,7 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("empty/*.png", "holds no photographs"),
         ("film.mp4", r"film.mp4 is not a photograph.*\.png, \.jpg"),
         ("raw.cr2", "raw.cr2 is not a photograph; supported are .*webp"),
-        ("", "An input is empty"),
+        ("", "A path is empty"),
     ],
 )
 def test_inputs_without_photographs_are_refused(here, text, message):

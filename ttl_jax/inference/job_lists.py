@@ -104,12 +104,10 @@ def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
       ValueError: If the source is no photograph, or the target has an unknown suffix, is
         a folder, is the source, or exists and is not to be replaced.
     """
-    source, target = (
-        str(user_paths.expand(name)) if name else "" for name in (source, target)
-    )
+    source, target = (str(user_paths.expand(name)) for name in (source, target))
     if not os.path.isfile(source):
         kind = "is a folder" if os.path.isdir(source) else "does not exist"
-        raise ValueError(f"{source or 'An empty name'} {kind}; name a photograph.")
+        raise ValueError(f"{source} {kind}; name a photograph.")
     if os.path.isdir(target):
         raise ValueError(f"{target} is a folder; name it by --output {target}.")
     encoding.format_of(target)
@@ -167,8 +165,6 @@ class _Finder:
 
     def find(self, text: str) -> Iterator[_Place]:
         """Yields the photographs of one input."""
-        if not text:
-            raise ValueError("An input is empty; is a variable of the shell not set?")
         path = user_paths.expand(text)
         if path.is_file():  # Brackets in a file name are not a pattern.
             if not _is_photograph(path.name):

@@ -12,7 +12,7 @@ from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
 
-from ttl_jax import atomic_files
+from ttl_jax import atomic_files, user_paths
 from ttl_jax.data.loading import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
 from ttl_jax.training import best, config_check, loop, origins, sharding, stopping
@@ -150,7 +150,7 @@ def open_run(
     config_check.check(config)
     config_check.check_batches(config, mesh)
     stage = make_stage(config)
-    directory = pathlib.Path(workdir) / (config.run or stage.run)
+    directory = user_paths.expand(workdir) / (config.run or stage.run)
     if fallback:
         fall_back(directory)
     first_step, saved = _read_progress(config, directory)

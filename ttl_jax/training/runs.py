@@ -12,7 +12,7 @@ import os
 import pathlib
 from typing import Any
 
-from ttl_jax import atomic_files
+from ttl_jax import atomic_files, user_paths
 from ttl_jax.training import run, sharding
 
 INDEX = "ablation.json"
@@ -39,7 +39,7 @@ def train(
     for one in list_runs(config):
         earlier = [other.directory for other in opened]
         opened.append(run.open_run(one, workdir, earlier=earlier, fallback=fallback))
-    _write_index(config, pathlib.Path(workdir))
+    _write_index(config, user_paths.expand(workdir))
     trained = []
     while opened:  # so that a finished run's images leave the memory
         trained.append(opened.pop(0).train())

@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from ttl_jax import user_paths
+
 SHIPPED = "shipped"  # stands for the weights in flags and configs, in place of a path
 
 _FOLDER = pathlib.Path(__file__).resolve().parent
@@ -27,7 +29,7 @@ def find(path: str | os.PathLike | None, *, recognizes: bool = False) -> pathlib
     """
     name = SHIPPED if path is None else os.fspath(path)
     if not is_shipped(name):
-        return pathlib.Path(name)
+        return user_paths.expand(name)
     versions = {SHIPPED: RECOG} if recognizes else _DERAIN
     if name not in versions:
         raise ValueError(
