@@ -113,7 +113,8 @@ def _is_shown(record) -> bool:
 
     Errors of others arrive as exceptions too, for which we print one line.
     """
-    is_others = "orbax" in record.pathname or "asyncio" in record.pathname
+    others = ("orbax", "asyncio", "xla_bridge")
+    is_others = any(name in record.pathname for name in others)
     return not is_others or record.levelno == WARNING
 
 

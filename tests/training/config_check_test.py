@@ -118,3 +118,19 @@ def test_a_field_that_there_was_not_yet_is_the_same_where_it_is_off(config):
     config.num_pairs = 3
     with pytest.raises(ValueError, match="num_pairs was None, is 3"):
         config_check.check_unchanged(config, saved, run="runs/recog")
+
+
+def test_a_crop_that_cannot_fit_into_memory_is_refused_with_the_largest(config):
+    mesh = sharding.make_mesh()
+    config_check.check_memory(config, mesh)
+    config.crop_size = 100_000
+    with pytest.raises(
+        ValueError, match="use crops of at most [0-9]+ pixels"
+    ) as caught:
+        config_check.check_memory(config, mesh)
+    most = int(re.search(r"at most (\d+) pixels", str(caught.value))[1])
+    config.crop_size = most
+    config_check.check_memory(config, mesh)
+    config.crop_size = 2 * most
+    config.num_micro_batches = 4  # a quarter of the images at once
+    config_check.check_memory(config, mesh)

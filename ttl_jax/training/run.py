@@ -149,6 +149,7 @@ def open_run(
     mesh = sharding.make_mesh()
     config_check.check(config)
     config_check.check_batches(config, mesh)
+    config_check.check_memory(config, mesh)
     stage = make_stage(config)
     directory = user_paths.expand(workdir) / (config.run or stage.run)
     if fallback:
