@@ -23,9 +23,23 @@ def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     return graph, params
 
 
+class _OneKey:
+    """Stands for `nnx.Rngs` where values do not matter: tracing keys takes a second."""
+
+    def __init__(self):
+        self._key = jax.random.key(0)
+
+    def __call__(self) -> jax.Array:
+        return self._key
+
+    def __getattr__(self, stream: str) -> Callable[[], jax.Array]:
+        return self
+
+
 def split_factory(make: Callable[..., nnx.Module]) -> tuple[nnx.GraphDef, Params]:
     """Returns the structure and the shapes of params of `make(rngs=...)`, unallocated."""
-    return split_module(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    rngs = _OneKey()
+    return split_module(nnx.eval_shape(lambda: make(rngs=rngs)))
 
 
 def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Module:
