@@ -71,6 +71,11 @@ ROOMS = {
         "ttl_jax.metrics", "ttl_jax.inference", "ttl_jax.data", "ttl_jax.reports",
         "ttl_jax.weights",
     },
+    "ttl_jax/web": {
+        "numpy", "pandas", "matplotlib", "PIL", "starlette", "uvicorn",
+        "ttl_jax.data.files", "ttl_jax.inference", "ttl_jax.metrics",
+        "ttl_jax.reports.markdown", "ttl_jax.web",
+    },
     "ttl_jax/benchmarks": {
         "jax", "flax", "numpy", "PIL", "tqdm", "configs", 
         "ttl_jax.benchmarks", "ttl_jax.data", "ttl_jax.inference", "ttl_jax.metrics",
@@ -95,6 +100,7 @@ ROOMS = {
     },
     "ttl_jax/evaluate": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights"},
     "ttl_jax/pack": FLAGS | {"ttl_jax.weights"},
+    "ttl_jax/serve": FLAGS | {"ttl_jax.inference", "ttl_jax.web"},
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},
     "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks"},
     "ttl_jax/prepare": FLAGS | {"ttl_jax.data", "ttl_jax.reports"},

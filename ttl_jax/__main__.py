@@ -17,6 +17,7 @@ COMMANDS = {
     "sheet": "make comparison sheets",
     "pack": "write the weights of a run to one file",
     "benchmark": "measure speed",
+    "serve": "serve a page that removes rain",
 }
 
 

@@ -1,8 +1,9 @@
 """Common parts of the commands' command lines."""
 
 import argparse
+import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from ttl_jax import allocator, user_paths
@@ -34,6 +35,34 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (--help lists all flags)\n")
+
+
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a server's address."""
+    text = (
+        "address to bind to; 0.0.0.0 is all of this computer's (default: %(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help=text)
+    text = "TCP port; 0 takes a free one (default: %(default)s)"
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help=text)
+
+
+def require_extra(
+    parser: argparse.ArgumentParser, extra: str, modules: Iterable[str]
+) -> None:
+    """Ends the process with status 2 if a module of an extra is not installed."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(
+            f'needs {", ".join(missing)}; install: pip install "ttl_jax[{extra}]"'
+        )
+
+
+def _port(text: str) -> int:
+    port = count(0)(text)
+    if port > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number to 65535, not {text!r}")
+    return port
 
 
 def path(text: str) -> str:

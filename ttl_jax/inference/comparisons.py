@@ -2,6 +2,7 @@
 
 import base64
 import html
+import importlib.resources
 import io
 import os
 import pathlib
@@ -17,22 +18,14 @@ KINDS = ("jpg", "html")
 _GAP = 8  # pixels between the two sides
 
 # One element of a page: two pictures on top of each other, and a slider that uncovers the
-# upper one.
+# upper one. slider.js moves it.
 _SLIDER = """\
 <figure class="comparison">
 <div><img src="{before}" alt="before"><img src="{after}" alt="after"></div>
-<input type="range" min="0" max="100" value="50" aria-label="share of the left side"
- oninput="this.previousElementSibling.lastElementChild.style.clipPath =
- 'inset(0 0 0 ' + this.value + '%)'">
+<input type="range" min="0" max="100" value="50" aria-label="share of the left side">
 <figcaption>{title}: before | after</figcaption>
 </figure>"""
-_STYLE = """\
-body { margin: 1em; font-family: sans-serif; }
-.comparison { margin: 0; }
-.comparison div { position: relative; display: inline-block; max-width: 100%; }
-.comparison img { display: block; max-width: 100%; }
-.comparison img + img { position: absolute; top: 0; left: 0; clip-path: inset(0 0 0 50%); }
-.comparison input { display: block; width: 100%; margin: 0; }"""
+_FILES = importlib.resources.files("ttl_jax.inference")
 
 
 def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None:
@@ -68,11 +61,15 @@ def slider(title: str, before: np.ndarray, after: np.ndarray) -> str:
 
 def page(elements: list[str]) -> str:
     """Returns a page of elements that needs no other file."""
+    style, script = (
+        _FILES.joinpath(name).read_text() for name in ("slider.css", "slider.js")
+    )
     body = "\n".join(elements)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>ttl_jax</title>\n<style>\n{_STYLE}\n</style>\n{body}\n</html>\n"
+        '<meta name="viewport" content="width=device-width">\n<title>ttl_jax</title>\n'
+        f"<style>\nbody {{ margin: 1em; font-family: sans-serif; }}\n{style}</style>\n"
+        f"{body}\n<script>\n{script}</script>\n</html>\n"
     )
 
 

@@ -107,6 +107,23 @@ def decode_rgb8(data: bytes, name: str) -> np.ndarray:
     return as_rgb8(_read(name, with_info=False, data=data).array)
 
 
+def decode_image(data: bytes, name: str) -> Picture:
+    """As `read_image`, from the bytes of a file; errors contain the name."""
+    return _read(name, with_info=True, data=data)
+
+
+def read_header(data: bytes, name: str) -> tuple[str, int]:
+    """Reads the format, in Pillow's terms, and the number of pixels from a file's bytes.
+
+    Nothing is decoded.
+
+    Raises:
+      ImageError: As `read_image`, for damage that is visible in the header.
+    """
+    with _opened(name, data, loads=False) as (_, image, _):
+        return image.format or "", image.width * image.height
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Reads the bytes of an image file.
 
@@ -183,11 +200,12 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def _opened(
-    path: str | os.PathLike[str], data: bytes | None = None
+    path: str | os.PathLike[str], data: bytes | None = None, loads: bool = True
 ) -> Iterator[tuple[bytes, Image.Image, str]]:
     """Opens the bytes of a file, its image with all metadata, and its `_rawmode`.
 
-    Errors in the block name the file. Given bytes are not read again.
+    Errors in the block name the file. Given bytes are not read again. `loads` decodes a
+    PNG, whose metadata may follow the pixels.
     """
     try:
         if data is None:
@@ -197,8 +215,8 @@ def _opened(
         with _open(data) as image:
             _check_claim(image, len(data))
             rawmode = _rawmode(image)  # Loading forgets it.
-            if image.format == "PNG":
-                image.load()  # The metadata may follow the pixels.
+            if image.format == "PNG" and loads:
+                image.load()
             yield data, image, rawmode
     except ImageError:
         raise

@@ -100,9 +100,21 @@ def write_image(
       ValueError: As `fit`.
       OSError: If the file cannot be written.
     """
+    # In memory first: on a full disk Pillow writes half a JPEG file without an error.
+    content = encode(path, array, info, quality=quality)
+    atomic_files.write_bytes(pathlib.Path(path), content)
+
+
+def encode(
+    path: str | os.PathLike[str],
+    array: np.ndarray,
+    info: dict[str, Any] | None = None,
+    *,
+    quality: int | None = None,
+) -> bytes:
+    """Returns the bytes that `write_image` writes; only the path's suffix matters."""
     array = np.ascontiguousarray(fit(path, array))
     image_format, info = format_of(path), info or {}
-    # In memory first: on a full disk Pillow writes half a JPEG file without an error.
     encoded = io.BytesIO()
     if image_format == "TIFF":
         _encode_tiff(encoded, array, info)
@@ -118,7 +130,7 @@ def write_image(
         elif "qtables" in options:
             del options["quality"]
         Image.fromarray(array).save(encoded, image_format, **options)
-    atomic_files.write_bytes(pathlib.Path(path), encoded.getvalue())
+    return encoded.getvalue()
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
