@@ -18,6 +18,7 @@ COMMANDS = {
     "pack": "write the weights of a run to one file",
     "benchmark": "measure speed",
     "serve": "serve a page that removes rain",
+    "study": "let people rank the results of several methods",
 }
 
 

@@ -1,0 +1,277 @@
+"""The records of a user study: one SQLite file with its raters, orders and rankings.
+
+Photographs, and the results of each, are shown in orders that are random per rater; they
+are drawn once and stored. Each ranking is committed before it is confirmed: with a
+write-ahead log no confirmed ranking is lost when the process is killed.
+"""
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ttl_jax.data.files import decoding, image_folders, images
+
+MOST_METHODS = 26  # their results are called A to Z
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS photographs (id INTEGER PRIMARY KEY, stem TEXT UNIQUE, paths TEXT);
+CREATE TABLE IF NOT EXISTS methods (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS raters (id INTEGER PRIMARY KEY, token TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS tasks (
+  rater INTEGER REFERENCES raters, place INTEGER,
+  photograph INTEGER REFERENCES photographs,
+  shown TEXT,    -- JSON: methods in the order in which their results are shown
+  ranking TEXT,  -- JSON: places in `shown`, the best first; NULL until there is one
+  ranked_at TEXT,
+  PRIMARY KEY (rater, place)
+);
+"""
+
+
+def find_photographs(
+    input_folder: str, results: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Returns the paths of each photograph and of its results, in the order of methods.
+
+    The key is the photograph's path within the folder, without suffix.
+
+    Args:
+      input_folder: Folder of the rainy photographs.
+      results: Folder of the results of each method, by its name.
+
+    Raises:
+      ValueError: If there are no photographs, fewer than 2 or more than 26 methods, or
+        a result is missing, has no photograph, or is of another size. It names them all.
+    """
+    if not 2 <= len(results) <= MOST_METHODS:
+        raise ValueError(
+            f"A study compares 2 to {MOST_METHODS} methods, not {len(results)}."
+        )
+    inputs = image_folders.find_images(input_folder)
+    if not inputs:
+        raise ValueError(f"{input_folder} holds no photographs.")
+    faults: list[str] = []
+    found = {path: [path] for path in inputs}  # and its results
+    for folder in results.values():
+        pairs, unmatched = image_folders.match_stems(
+            (input_folder, inputs), (folder, image_folders.find_images(folder))
+        )
+        faults += [f"{path} {reason}" for path, reason in unmatched.items()]
+        for rainy, result in pairs.values():
+            found[rainy].append(result)
+    paths = [path for group in found.values() for path in group]
+    facts = dict(zip(paths, images.check(paths)))
+    faults += [
+        f"{result} is not of the size of {rainy}"
+        for rainy, *others in found.values()
+        for result in others
+        if facts[result][2:] != facts[rainy][2:]
+    ]
+    if faults:
+        lines = "\n  ".join(dict.fromkeys(decoding.printable(line) for line in faults))
+        raise ValueError(f"Some results are missing or do not fit:\n  {lines}")
+    stems = image_folders.by_stem(input_folder, inputs)[0]
+    return {
+        stem: [os.path.realpath(one) for one in found[path]]
+        for stem, path in stems.items()
+    }
+
+
+class Study:
+    """A study on disk. Threads may share it."""
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = False):
+        """Opens a study.
+
+        Args:
+          path: Path of the SQLite file.
+          create: Whether a missing file is created.
+
+        Raises:
+          ValueError: If the file is missing, or holds no study.
+        """
+        if not create and not os.path.isfile(path):
+            raise ValueError(f"{path} does not exist.")
+        self._lock = threading.Lock()
+        try:
+            self._file = sqlite3.connect(path, check_same_thread=False)
+            with contextlib.ExitStack() as on_error:
+                on_error.callback(self._file.close)
+                self._file.execute("PRAGMA journal_mode = WAL")
+                self._file.execute("PRAGMA synchronous = FULL")
+                if create:
+                    self._file.executescript(_TABLES)
+                names = self._all("SELECT name FROM methods ORDER BY id")
+                on_error.pop_all()
+        except sqlite3.Error as error:
+            raise ValueError(f"{path} cannot be used as a study: {error}.") from error
+        self.methods = [name for (name,) in names]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def prepare(
+        self,
+        methods: Sequence[str],
+        photographs: Mapping[str, Sequence[str]],
+        num_raters: int | None,
+    ) -> None:
+        """Stores what is compared, and draws the orders of new raters.
+
+        Args:
+          methods: Names of the methods.
+          photographs: Paths of the photographs and of their results, as
+            `find_photographs` returns them for the methods in this order.
+          num_raters: Number of raters; those that exist stay. None keeps their number, and
+            is 20 for a new study.
+
+        Raises:
+          ValueError: If the file holds a study of other methods or photographs.
+        """
+        stored = [s for (s,) in self._all("SELECT stem FROM photographs ORDER BY id")]
+        for kind, old, new in (
+            ("methods", self.methods, methods),
+            ("photographs", stored, list(photographs)),
+        ):
+            if old and sorted(old) != sorted(new):
+                differing = images.name_some(sorted(set(old) ^ set(new)))
+                raise ValueError(
+                    f"The study was made with other {kind}: {differing}. Name the same "
+                    "ones, or another file by --output."
+                )
+        self.methods = self.methods or list(methods)
+        order = [0, *(1 + list(methods).index(name) for name in self.methods)]
+        with self._lock, self._file as file:
+            file.executemany(
+                "INSERT OR IGNORE INTO methods VALUES (?, ?)", enumerate(self.methods)
+            )
+            file.executemany(
+                "INSERT INTO photographs (stem, paths) VALUES (?, ?) "
+                "ON CONFLICT (stem) DO UPDATE SET paths = excluded.paths",
+                [
+                    (stem, json.dumps([paths[i] for i in order]))
+                    for stem, paths in photographs.items()
+                ],
+            )
+            ids = [i for (i,) in file.execute("SELECT id FROM photographs")]
+            (num_stored,) = file.execute("SELECT COUNT(*) FROM raters").fetchone()
+            if num_raters is None:
+                num_raters = num_stored or 20
+            for _ in range(num_raters - num_stored):
+                self._add_rater(ids)
+
+    def _add_rater(self, photographs: list[int]) -> None:
+        draw, num_methods = random.SystemRandom(), len(self.methods)
+        token = secrets.token_urlsafe(16)
+        rater = self._file.execute(
+            "INSERT INTO raters (token) VALUES (?)", (token,)
+        ).lastrowid
+        self._file.executemany(
+            "INSERT INTO tasks (rater, place, photograph, shown) VALUES (?, ?, ?, ?)",
+            [
+                (rater, place, photograph, json.dumps(shown))
+                for place, photograph in enumerate(
+                    draw.sample(photographs, len(photographs))
+                )
+                for shown in [draw.sample(range(num_methods), num_methods)]
+            ],
+        )
+
+    def tokens(self) -> list[str]:
+        """Returns the token of each rater."""
+        return [token for (token,) in self._all("SELECT token FROM raters ORDER BY id")]
+
+    def rankings(self, token: str) -> list[list[int] | None]:
+        """Returns the rankings of a rater, one per photograph, None where it is missing.
+
+        A ranking holds the places of the results as shown, the best first. Without such a
+        rater the list is empty.
+        """
+        rows = self._all(
+            "SELECT ranking FROM tasks JOIN raters ON rater = raters.id "
+            "WHERE token = ? ORDER BY place",
+            token,
+        )
+        return [ranking and json.loads(ranking) for (ranking,) in rows]
+
+    def picture(self, token: str, place: int, shown: int = -1) -> str | None:
+        """Returns the path of a picture, None if there is none.
+
+        Args:
+          token: Token of the rater.
+          place: Place of the photograph in the rater's order, from 0.
+          shown: Place of the result as shown, from 0; -1 for the rainy photograph.
+        """
+        rows = self._all(
+            "SELECT paths, shown FROM tasks JOIN raters ON rater = raters.id "
+            "JOIN photographs ON photograph = photographs.id "
+            "WHERE token = ? AND place = ?",
+            token,
+            place,
+        )
+        if not rows or not -1 <= shown < len(self.methods):
+            return None
+        paths, methods = map(json.loads, rows[0])
+        return paths[0 if shown < 0 else 1 + methods[shown]]
+
+    def rank(self, token: str, place: int, ranking: Any) -> bool:
+        """Stores a ranking, in place of an earlier one; returns whether the task exists.
+
+        Raises:
+          ValueError: If the ranking does not hold each result once.
+        """
+        results = list(range(len(self.methods)))
+        is_list = isinstance(ranking, list) and all(type(one) is int for one in ranking)
+        if not is_list or sorted(ranking) != results:
+            raise ValueError(
+                "Rank each result once, without ties: a list of the numbers 0 to "
+                f"{len(results) - 1}, the best first."
+            )
+        with self._lock, self._file as file:
+            changed = file.execute(
+                "UPDATE tasks SET ranking = ?, ranked_at = datetime('now') "
+                "WHERE place = ? AND rater = (SELECT id FROM raters WHERE token = ?)",
+                (json.dumps(ranking), place, token),
+            )
+            return changed.rowcount == 1
+
+    def scores(self) -> pd.DataFrame:
+        """Returns a row per rater, photograph and method, with its rank and its score.
+
+        Of n methods, the best has rank 1 and score n, the last has rank n and score 1.
+        """
+        rows = self._all(
+            "SELECT rater, stem, shown, ranking, ranked_at FROM tasks "
+            "JOIN photographs ON photograph = photographs.id "
+            "WHERE ranking IS NOT NULL ORDER BY rater, stem"
+        )
+        num_methods = len(self.methods)
+        return pd.DataFrame(
+            [
+                (
+                    rater,
+                    stem,
+                    self.methods[methods[i]],
+                    rank,
+                    num_methods + 1 - rank,
+                    at,
+                )
+                for rater, stem, shown, ranking, at in rows
+                for methods in [json.loads(shown)]
+                for rank, i in enumerate(json.loads(ranking), 1)
+            ],
+            columns=["rater", "photograph", "method", "rank", "score", "ranked_at"],
+        )
+
+    def _all(self, query: str, *values: Any) -> list[tuple]:
+        with self._lock:
+            return self._file.execute(query, values).fetchall()

@@ -1,0 +1,126 @@
+"""The report of a user study: the paper's Table 2 and Fig. 7, agreement, and winners."""
+
+import os
+import pathlib
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ttl_jax import atomic_files
+from ttl_jax.metrics import concordance, intervals
+from ttl_jax.reports import markdown
+from ttl_jax.web.study_records import Study
+
+
+def write(study: Study, output: str | os.PathLike[str]) -> str:
+    """Writes the report of a study, and returns its Markdown.
+
+    The folder gets report.md, histogram.png, and as CSV answers (a row per rater,
+    photograph and method), total_scores, score_counts, agreement and winners.
+
+    Args:
+      study: Study with at least one ranking.
+      output: Folder; created if it is missing.
+
+    Raises:
+      ValueError: If there is no ranking.
+      OSError: If a file cannot be written.
+    """
+    answers = study.scores()
+    if answers.empty:
+        raise ValueError("The study has no ranking yet.")
+    tables = {
+        "total_scores": total_scores(answers, study.methods),
+        "score_counts": count_scores(answers, study.methods),
+        "agreement": measure_agreement(answers),
+        "winners": find_winners(answers),
+    }
+    folder = pathlib.Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in {"answers": answers, **tables}.items():
+        text = table.to_csv(index=False)
+        atomic_files.write_bytes(folder / f"{name}.csv", text.encode())
+    with atomic_files.atomic_file(folder / "histogram.png") as file:
+        _draw_histogram(tables["score_counts"]).savefig(file, format="png", dpi=150)
+    report = _describe(answers, tables)
+    atomic_files.write_bytes(folder / "report.md", report.encode())
+    return report
+
+
+def total_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
+    """Returns the total and mean score of each method, as Table 2; see `Study.scores`."""
+    scores = answers.groupby("method")["score"].agg(["sum", "mean"]).loc[methods]
+    return scores.reset_index().set_axis(["method", "total", "mean"], axis=1)
+
+
+def count_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
+    """Returns how often each method got each score, as Fig. 7: a column per score."""
+    counts = pd.crosstab(answers["method"], answers["score"])
+    columns = range(len(methods), 0, -1)
+    counts = counts.reindex(index=methods, columns=columns, fill_value=0)
+    return counts.rename_axis(columns=None).reset_index()
+
+
+def measure_agreement(answers: pd.DataFrame) -> pd.DataFrame:
+    """Returns Kendall's W of each photograph that at least two raters ranked."""
+    rows = []
+    for name, group in answers.groupby("photograph"):
+        ranks = group.pivot(index="rater", columns="method", values="rank")
+        if len(ranks) > 1:
+            rows.append((name, len(ranks), concordance.kendall_w(ranks)))
+    return pd.DataFrame(rows, columns=["photograph", "raters", "kendall_w"])
+
+
+def find_winners(answers: pd.DataFrame) -> pd.DataFrame:
+    """Returns the method with the highest mean score of each photograph.
+
+    Methods of the same score share a photograph; they are separated by commas.
+    """
+    sums = answers.pivot_table("score", "photograph", "method", aggfunc="sum")
+    best = sums.max(axis=1)
+    names = sums.eq(best, axis=0).apply(lambda row: ", ".join(row.index[row]), axis=1)
+    num_raters = answers.groupby("photograph")["rater"].nunique()
+    columns = {"winner": names, "mean_score": best / num_raters, "raters": num_raters}
+    return pd.DataFrame(columns).reset_index()
+
+
+def _describe(answers: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> str:
+    totals, agreement = tables["total_scores"], tables["agreement"]
+    totals = totals.sort_values("total", ascending=False, kind="stable")
+    num_rankings = len(answers) // len(totals)
+    text = (
+        f"# User study\n\n{answers['rater'].nunique()} raters ranked the results of "
+        f"{len(totals)} methods on {answers['photograph'].nunique()} photographs: "
+        f"{num_rankings} rankings. The best result scores {len(totals)}, the last 1.\n\n"
+        f"{markdown.table(totals.assign(mean=totals['mean'].map('{:.2f}'.format)))}\n\n"
+        "How often each method got each score (histogram.png):\n\n"
+        f"{markdown.table(tables['score_counts'])}\n\n"
+    )
+    if agreement.empty:
+        text += "No photograph has rankings of two raters, so agreement is unknown.\n"
+    else:
+        mean, low, high = intervals.bootstrap_mean(
+            agreement["kendall_w"], agreement["photograph"]
+        )
+        chance = (1 / agreement["raters"]).mean()
+        text += (
+            f"Agreement: Kendall's W is {mean:.3f} on the mean of {len(agreement)} "
+            f"photographs (95 % interval over photographs {low:.3f} to {high:.3f}; "
+            f"rankings at random have {chance:.3f}, and 1 is full agreement).\n"
+        )
+    counts = tables["winners"]["winner"].value_counts().reset_index()
+    counts.columns = ["winner", "photographs"]
+    return (
+        f"{text}\nWinners of photographs (winners.csv):\n\n{markdown.table(counts)}\n"
+    )
+
+
+def _draw_histogram(counts: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(1.5 + 0.9 * len(counts), 3.5), layout="constrained")
+    axes = figure.subplots()
+    counts.set_index("method").plot.bar(
+        ax=axes, width=0.85, rot=0, colormap="viridis_r"
+    )
+    axes.set(xlabel="", ylabel="rankings")
+    axes.legend(title="score", ncols=2, fontsize="small")
+    return figure
