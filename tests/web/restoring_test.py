@@ -17,7 +17,7 @@ from tests import pictures
 from tests.web import servers
 from ttl_jax import serve
 from ttl_jax.data.files import decoding
-from ttl_jax.web import restoring
+from ttl_jax.web import restoring, serving
 
 POST = "/api/derain"
 
@@ -201,6 +201,24 @@ def test_the_command_names_the_missing_extra(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         serve.main([])
     assert 'pip install "ttl_jax[serve]"' in capsys.readouterr().err
+
+
+def test_the_command_serves_its_checkpoint(replace_network, monkeypatch, capsys):
+    loaded = replace_network(lambda array: 255 - array)
+
+    def post_once(app, host, port, announce):
+        announce(f"http://{host}:{port}")
+        with TestClient(app) as served:
+            answer = post(served, encoded(np.full((4, 4), 55, np.uint8)))
+        assert (decoding.decode_rgb8(answer.content, "answer") == 200).all()
+
+    monkeypatch.setattr(serving, "run", post_once)
+    assert serve.main(["--checkpoint", "run"]) == 0
+    assert loaded == ["run"]
+    assert "http://127.0.0.1:8000/" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        serve.main(["--checkpoint", "missing"])
+    assert "holds no checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

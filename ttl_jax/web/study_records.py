@@ -20,6 +20,7 @@ import pandas as pd
 from ttl_jax.data.files import decoding, image_folders, images
 
 MOST_METHODS = 26  # their results are called A to Z
+_LARGEST = 2**63 - 1  # number of SQLite
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS photographs (id INTEGER PRIMARY KEY, stem TEXT UNIQUE, paths TEXT);
@@ -216,7 +217,7 @@ class Study:
             "JOIN photographs ON photograph = photographs.id "
             "WHERE token = ? AND place = ?",
             token,
-            place,
+            min(place, _LARGEST),
         )
         if not rows or not -1 <= shown < len(self.methods):
             return None
@@ -240,7 +241,7 @@ class Study:
             changed = file.execute(
                 "UPDATE tasks SET ranking = ?, ranked_at = datetime('now') "
                 "WHERE place = ? AND rater = (SELECT id FROM raters WHERE token = ?)",
-                (json.dumps(ranking), place, token),
+                (json.dumps(ranking), min(place, _LARGEST), token),
             )
             return changed.rowcount == 1
 
