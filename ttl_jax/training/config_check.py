@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from ttl_jax import config_fields
 
-
 # Activations of a block, per channel and pixel of the features. Measured on a CPU with
 # `small`, four crops of 192 pixels: 3.9 GiB, twice as much.
 _BYTES_PER_CHANNEL = 130
