@@ -64,6 +64,10 @@ ROOMS = {
         "jax", "flax", "numpy", "absl", "tqdm", "PIL",
         "ttl_jax.data.files", "ttl_jax.models", "ttl_jax.weights", "ttl_jax.inference",
     },
+    # Frames and their files; the network is a function that it is given.
+    "ttl_jax/inference/video": {
+        "numpy", "av", "cv2", "ttl_jax.inference.file_jobs", "ttl_jax.inference.video",
+    },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {

@@ -1,10 +1,11 @@
-"""Restores rainy photographs.
+"""Restores rainy photographs and videos.
 
 Examples, the last on two GPUs:
 
   python -m ttl_jax.derain holiday.jpg holiday_dry.jpg
   python -m ttl_jax.derain photographs/ holiday.jpg --output restored
   python -m ttl_jax.derain 'album/**/*.png' --output restored --checkpoint runs/derain
+  python -m ttl_jax.derain clip.mp4 --output restored
   python -m ttl_jax.derain - - --format png < holiday.jpg > dry.png
   bash launch/local.sh 2 derain photographs --output restored
 
@@ -13,6 +14,9 @@ resumes a run that stopped. SIGTERM or Ctrl-C ends the run after the current win
 unfinished photographs are left. A second signal ends it at once. The output folder records
 the weights and options of each photograph (.ttl_jax.jsonl); photographs that were made by
 others are restored again.
+
+Videos keep frame rate, timestamps, rotation, colour tags and sound; they need
+pip install "ttl_jax[video]". A stopped one goes on after the last complete segment.
 
 Several processes, one per GPU, divide the photographs without communication, by
 --num_processes and --process_id or by the task numbers of srun.
@@ -196,9 +200,13 @@ def _run(
     request: stopping.StopRequest,
     started: float,
 ) -> int:
-    """Restores the photographs of the jobs, reports, and returns the exit status."""
-    from ttl_jax.inference import comparisons, file_jobs
+    """Restores the files of the jobs, reports, and returns the exit status."""
+    from ttl_jax.inference import comparisons, file_jobs, video
 
+    videos = [job for job in todo if video.is_video(job.source)]
+    todo = [job for job in todo if not video.is_video(job.source)]
+    if not todo:
+        return _run_videos(args, share, network, log, videos, request)
     outcome = file_jobs.restore_files(
         todo,
         functools.partial(
@@ -219,7 +227,45 @@ def _run(
         print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
     elif num_left:
         raise stopping.Stopped(left, request.signal)
-    return 1 if outcome.failures or outcome.ended_by else 0
+    status = 1 if outcome.failures or outcome.ended_by else 0
+    return _run_videos(args, share, network, log, videos, request) or status
+
+
+def _run_videos(
+    args: argparse.Namespace,
+    share,
+    network,
+    log,
+    todo: Sequence,
+    request: stopping.StopRequest,
+) -> int:
+    """Restores videos one after another, and returns the exit status."""
+    if not todo:
+        return 0
+    from ttl_jax.inference.video import jobs as video_jobs
+
+    restore = functools.partial(
+        network.restore, strength=args.strength, ensemble=args.ensemble
+    )
+    options = {"weights": network.digest, "strength": args.strength}
+    try:
+        failures = video_jobs.restore_videos(
+            todo,
+            restore,
+            settings=video_jobs.Settings(args.temporal, args.codec, args.crf),
+            options=options | {"ensemble": args.ensemble},
+            num_ahead=getattr(network, "batch_size", 1),
+            record=log.add if log else lambda target: None,
+            must_stop=lambda: request.signal != 0,
+            shows_progress=share.index == 0,
+        )
+    except video_jobs.StopError as error:
+        raise stopping.Stopped(
+            f"{error}; the same command resumes.", request.signal
+        ) from None
+    if failures:
+        print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _watch(
@@ -300,6 +346,15 @@ def _quality(text: str) -> int:
     return int(text)
 
 
+def _crf(text: str) -> int:
+    """Parses a whole number from 0 to 63."""
+    if not text.isdecimal() or int(text) > 63:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 0 to 63, not {text!r}"
+        )
+    return int(text)
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("derain", __doc__)
     add = parser.add_argument
@@ -307,7 +362,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="photograph, folder, or quoted pattern; without --output, one photograph "
+        help="photograph, video, folder, or quoted pattern; without --output, one of them "
         "and the name of its restoration, either of which may be -",
     )
     text = "folder for the restored photographs; created if it is missing"
@@ -343,6 +398,17 @@ def _make_parser() -> argparse.ArgumentParser:
         help="quality of JPEG and WebP, 1 to 100 (default: as the JPEG was; 95 for other "
         "sources; WebP without loss)",
     )
+    videos = parser.add_argument_group("videos")
+    videos.add_argument(
+        "--temporal",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let neighbouring frames vote on what is rain (default: on)",
+    )
+    text = "encoder of FFmpeg (default: libx264; libvpx-vp9 for .webm)"
+    videos.add_argument("--codec", metavar="NAME", help=text)
+    text = "constant rate factor of the encoder, 0 to 63; less is better and larger"
+    videos.add_argument("--crf", type=_crf, metavar="N", help=f"{text} (default: 18)")
     text = "text that is added to each name, such as _derained"
     add("--suffix", default="", metavar="TEXT", help=text)
     add(

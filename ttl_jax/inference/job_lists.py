@@ -1,4 +1,4 @@
-"""Photographs named on a command line, and where their restored copies go."""
+"""Photographs and videos named on a command line, and where their restored copies go."""
 
 import collections
 import dataclasses
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, encoding
+from ttl_jax.inference import video
 from ttl_jax.inference.file_jobs import Job
 
 # What systems and editors leave beside photographs is not worth a word.
@@ -43,6 +44,8 @@ class Skipped:
             lines.append(f"Skipped {number} file{'s'[: number != 1]}: {counts}.")
             if {".heic", ".heif"} & {suffix.lower() for suffix in suffixes}:
                 lines.append('HEIC needs: pip install "ttl_jax[heif]".')
+            if any(map(video.is_video, self.others)):
+                lines.append(video.INSTALL)
         lines += [f"Skipped {name}: a link to no file." for name in sorted(self.broken)]
         return lines
 
@@ -54,7 +57,7 @@ def plan(
     ending: str = "",
     suffix: str | None = None,
 ) -> tuple[list[Job], Skipped]:
-    """Lists the photographs to restore and their targets, in a repeatable order.
+    """Lists the photographs and videos to restore and their targets, in a repeatable order.
 
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
@@ -66,7 +69,7 @@ def plan(
       output: Folder to write to; need not exist.
       ending: Text added to the name of each target, before its suffix.
       suffix: Suffix of all targets; None keeps that of the photograph, or takes .png for
-        formats that are not written (GIF, HEIC).
+        formats that are not written (GIF, HEIC). Videos keep theirs, or take .mkv.
 
     Raises:
       ValueError: If an input does not exist, is not a photograph, or holds none; a folder
@@ -110,7 +113,14 @@ def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
         raise ValueError(f"{source} {kind}; name a photograph.")
     if os.path.isdir(target):
         raise ValueError(f"{target} is a folder; name it by --output {target}.")
-    encoding.format_of(target)
+    if video.is_video(source):
+        video.check_packages()
+        if not target.lower().endswith(video.WRITTEN):
+            raise ValueError(
+                f"{target}: videos are written as {', '.join(video.WRITTEN)}."
+            )
+    else:
+        encoding.format_of(target)
     if os.path.realpath(source) == os.path.realpath(target):
         raise ValueError(f"{target} is the photograph itself; choose another name.")
     if os.path.exists(target) and not overwrite:
@@ -120,7 +130,9 @@ def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
 
 def _rename(path: str, ending: str, suffix: str | None) -> str:
     stem, own = os.path.splitext(path)
-    if suffix is None:
+    if video.is_video(path):
+        suffix = video.target_suffix(path)
+    elif suffix is None:
         suffix = own if own.lower() in encoding.FORMATS else ".png"
     return f"{stem}{ending}{suffix}"
 
@@ -167,7 +179,9 @@ class _Finder:
         """Yields the photographs of one input."""
         path = user_paths.expand(text)
         if path.is_file():  # Brackets in a file name are not a pattern.
-            if not _is_photograph(path.name):
+            if video.is_video(path):
+                video.check_packages()
+            elif not _is_photograph(path.name):
                 raise ValueError(f"{path} is not a photograph; {_supported()}.")
             yield _Place(str(path), os.path.realpath(path), path.name)
             return
@@ -251,8 +265,10 @@ class _Finder:
                 yield place
 
     def _takes(self, file: _Place) -> bool:
-        """Whether a file is a photograph; counts it if not."""
-        if _is_photograph(file.path):
+        """Whether a file can be restored; counts it if not."""
+        if _is_photograph(file.path) or (
+            video.is_video(file.path) and video.is_installed()
+        ):
             return True
         if os.path.basename(file.path).lower() not in _CLUTTER:
             self.skipped.others.add(decoding.printable(file.path))

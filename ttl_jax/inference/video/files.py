@@ -1,0 +1,279 @@
+"""Video files: frames in and out, with their times, colours and accompanying streams."""
+
+import contextlib
+import fractions
+import heapq
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace
+
+CODECS = {".webm": "libvpx-vp9"}  # by suffix; all others take libx264
+CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 18
+_UNKNOWN = 2  # of AVColorSpace: unspecified
+_HD = 720  # rows from which a video without colour tags is BT.709
+_MATRICES = {
+    1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+}  # fmt: skip
+_COLOUR_TAGS = ("color_primaries", "color_trc", "colorspace", "color_range")
+
+
+class Picture(NamedTuple):
+    """A decoded frame.
+
+    Attributes:
+      pts: Time of its start, in units of the stream's time base; increases strictly.
+      duration: Its duration in these units, by the file or by the frame rate.
+      decoded: Frame of PyAV; None if it could not be decoded.
+      is_broken: Whether it is damaged.
+    """
+
+    pts: int
+    duration: int
+    decoded: av.VideoFrame | None
+    is_broken: bool
+
+    def pixels(self) -> np.ndarray | None:
+        """Returns upright RGB, uint8 [H, W, 3], or uint16 for more than 8 bits."""
+        if self.decoded is None:
+            return None
+        deep = max(part.bits for part in self.decoded.format.components) > 8
+        rgb = self.decoded.reformat(
+            format="rgb48le" if deep else "rgb24", src_colorspace=_matrix(self.decoded)
+        )
+        turns = round(self.decoded.rotation / 90)
+        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
+
+
+@contextlib.contextmanager
+def _open(path: str | pathlib.Path) -> Iterator[Any]:
+    """Opens a video; errors of FFmpeg become ValueError with the path."""
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} has no video stream.")
+            yield container
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _main_stream(container) -> Any:
+    return container.streams.best("video")
+
+
+def count_frames(path: str) -> int | None:
+    """Returns the number of frames, perhaps estimated from the duration; None if unknown.
+
+    Raises:
+      ValueError: If the file is no video.
+    """
+    with _open(path) as container:
+        stream = _main_stream(container)
+        if stream.frames:
+            return stream.frames
+        if container.duration and stream.guessed_rate:
+            return round(container.duration / av.time_base * stream.guessed_rate)
+        return None
+
+
+def read(path: str) -> Iterator[Picture]:
+    """Yields the frames of a video in the order of their times.
+
+    Raises:
+      ValueError: If the file is no video.
+    """
+    with _open(path) as container:
+        stream = _main_stream(container)
+        rate = stream.guessed_rate or stream.average_rate or 25
+        step = max(round(1 / (rate * stream.time_base)), 1)
+        last, lost = None, []
+
+        def place(pts: int | None, duration: int | None, *rest) -> Picture:
+            nonlocal last
+            if last is not None:
+                pts = max(last + 1, last + step if pts is None else pts)
+            last = pts or 0
+            return Picture(last, duration or step, *rest)
+
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                if packet.pts is not None:
+                    heapq.heappush(lost, packet.pts)
+                continue
+            for frame in frames:
+                while lost and frame.pts is not None and lost[0] < frame.pts:
+                    # The first frames have none before them to repeat.
+                    repeated = frame if last is None else None
+                    yield place(heapq.heappop(lost), None, repeated, True)
+                broken = frame.is_corrupt or packet.is_corrupt
+                yield place(frame.pts, frame.duration, frame, broken)
+        while lost:
+            yield place(heapq.heappop(lost), None, None, True)
+
+
+class Segment:
+    """Writes frames to a file of its own, to be joined by `join`.
+
+    Args:
+      path: File to write.
+      like: A decoded frame, whose format, colour tags and rotation are taken.
+      rate: Frame rate, which only guides the encoder.
+      codec: Name of FFmpeg's encoder.
+      crf: Constant rate factor of the encoder: less is better and larger.
+    """
+
+    def __init__(self, path, like: av.VideoFrame, *, rate, codec: str, crf: int):
+        self._like, self._durations = like, {}
+        self._container = av.open(str(path), "w", format="nut")
+        # Without B-frames segments can be joined at any frame.
+        options = {"crf": str(crf), "b": "0"} if "vpx" in codec else {"crf": str(crf)}
+        self._stream: Any = self._container.add_stream(codec, rate, options=options)
+        context = self._stream.codec_context
+        context.max_b_frames = 0
+        context.time_base = like.time_base
+        context.width, context.height = like.width, like.height
+        context.pix_fmt = _choose_format(like, codec)
+        for name in _COLOUR_TAGS:
+            setattr(context, name, getattr(like, name))
+
+    def add(self, pixels: np.ndarray, pts: int, duration: int) -> None:
+        """Encodes a frame of upright pixels, as `Picture.pixels` returns them."""
+        like = self._like
+        stored = np.ascontiguousarray(np.rot90(pixels, -round(like.rotation / 90)))
+        rgb = av.VideoFrame.from_ndarray(
+            stored, "rgb24" if stored.dtype == np.uint8 else "rgb48le"
+        )
+        frame = rgb.reformat(
+            format=self._stream.codec_context.pix_fmt,
+            dst_colorspace=_matrix(like) or like.colorspace,
+            dst_color_range=like.color_range,
+        )
+        for name in _COLOUR_TAGS:
+            setattr(frame, name, getattr(like, name))
+        frame.pts, frame.duration, frame.time_base = pts, duration, like.time_base
+        self._durations[pts] = duration
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._mux(self._stream.encode(None))
+        self._container.close()
+
+    def _mux(self, packets) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, 0)
+            self._container.mux(packet)
+
+
+def join(
+    segments: Sequence[pathlib.Path], source: str, target: pathlib.Path
+) -> list[str]:
+    """Writes the video of all segments, with the other streams of the source as they are.
+
+    Args:
+      segments: Files of `Segment`, in their order.
+      source: Video whose sound, subtitles, chapters, metadata and rotation are kept.
+      target: File to write; its suffix is the container.
+
+    Returns:
+      Kinds of streams that the container cannot hold.
+
+    Raises:
+      ValueError: If a file cannot be read or the target cannot be written.
+    """
+    like = next(one.decoded for one in read(source) if one.decoded is not None)
+    end = _find_end(source)
+    with (
+        _open(source) as original,
+        _open(segments[0]) as first,
+        av.open(str(target), "w") as output,
+    ):
+        output.metadata.update(original.metadata)
+        output.set_chapters(original.chapters())
+        main = _main_stream(original)
+        video = output.add_stream_from_template(first.streams.video[0])
+        video.time_base = first.streams.video[0].time_base
+        video.metadata.update(main.metadata)
+        if like.rotation:
+            video.set_display_rotation(like.rotation)
+        if video.codec_context is not None:
+            video.codec_context.framerate = main.average_rate or main.guessed_rate
+            for name in _COLOUR_TAGS:  # some codecs do not hold all of them
+                setattr(video.codec_context, name, getattr(like, name))
+        others, lost = {}, []
+        for stream in original.streams:
+            if stream is main:
+                continue
+            try:
+                if stream.type not in ("audio", "subtitle"):
+                    raise ValueError(stream.type)
+                others[stream] = output.add_stream_from_template(stream)
+                others[stream].metadata.update(stream.metadata)
+            except (ValueError, av.error.FFmpegError):
+                lost.append(stream.type)
+        kept = _packets(original, list(others)) if others else ()
+        for packet in heapq.merge(_join_packets(segments), kept, key=_time):
+            if packet.stream not in others and packet.pts * packet.time_base >= end[0]:
+                packet.duration = round(end[1] / packet.time_base)
+            packet.stream = others.get(packet.stream, video)
+            output.mux(packet)
+    return lost
+
+
+def _find_end(source: str) -> tuple[fractions.Fraction, fractions.Fraction]:
+    """Returns start and duration of the last frame in seconds: segments lack the latter."""
+    with _open(source) as container:
+        stream = _main_stream(container)
+        last = max(
+            (packet.pts, packet.duration or 0)
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None
+        )
+        duration = last[1]
+        if stream.duration:
+            after = (stream.start_time or 0) + stream.duration
+            duration = after - last[0] if after > last[0] else duration
+        return last[0] * stream.time_base, duration * stream.time_base
+
+
+def _join_packets(segments: Sequence[pathlib.Path]) -> Iterator[Any]:
+    for path in segments:
+        with _open(path) as container:
+            yield from _packets(container, container.streams.video[0])
+
+
+def _packets(container, streams) -> Iterator[Any]:
+    for packet in container.demux(streams):
+        if packet.size and packet.dts is not None:  # not the last, empty one
+            yield packet
+
+
+def _time(packet) -> fractions.Fraction:
+    return packet.dts * packet.time_base
+
+
+def _choose_format(like: av.VideoFrame, codec: str) -> str:
+    """Returns the frame's own pixel format if the encoder has it, else a close one."""
+    try:
+        known = [one.name for one in av.codec.Codec(codec, "w").video_formats or ()]
+    except ValueError as error:
+        raise ValueError(f"Codec {codec!r} is unknown to FFmpeg's encoders.") from error
+    if like.format.name in known:
+        return like.format.name
+    halves = "420" if like.width % 2 == like.height % 2 == 0 else "444"
+    deep = max(part.bits for part in like.format.components) > 8
+    wanted = [f"yuv{halves}p10le"] * deep + [f"yuv{halves}p", "yuv420p"]
+    return next((name for name in wanted if name in known), known[0])
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """Returns the matrix of a frame's colours; None leaves it to its tag."""
+    if frame.colorspace == _UNKNOWN:
+        return Colorspace.ITU709 if frame.height >= _HD else Colorspace.ITU601
+    return _MATRICES.get(frame.colorspace)

@@ -1,0 +1,291 @@
+"""Restores videos from file to file, in segments, so that a stopped run goes on."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+
+from ttl_jax import atomic_files, progress
+from ttl_jax.inference.file_jobs import Job
+from ttl_jax.inference.video import files, temporal
+
+# A segment ends after so many frames, or seconds of work; a kill costs no more.
+_SEGMENT_FRAMES = 48
+_SEGMENT_SECONDS = 60.0
+_RECORD = "record.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How videos are restored and written.
+
+    Attributes:
+      temporal: Whether neighbouring frames vote, see `temporal`.
+      codec: Encoder of FFmpeg, None for H.264, or VP9 in WebM.
+      crf: Constant rate factor, None for visually lossless.
+    """
+
+    temporal: bool = True
+    codec: str | None = None
+    crf: int | None = None
+
+    def complete(self, target: str) -> "Settings":
+        """Returns the settings with codec and factor for a target."""
+        suffix = os.path.splitext(target)[1].lower()
+        codec = self.codec or files.CODECS.get(suffix, "libx264")
+        crf = files.CRF.get(codec, 18) if self.crf is None else self.crf
+        return Settings(self.temporal, codec, crf)
+
+
+class Restored(NamedTuple):
+    """A restored video.
+
+    Attributes:
+      num_frames: Number of frames.
+      broken: One line for each damaged frame.
+      lost: Kinds of streams that the new file does not keep.
+    """
+
+    num_frames: int
+    broken: list[str]
+    lost: list[str]
+
+
+class StopError(Exception):
+    """Work stopped because it was asked to; complete segments are kept."""
+
+
+class _Tag(NamedTuple):
+    """What a frame carries through the vote."""
+
+    index: int
+    picture: files.Picture
+
+
+def restore_video(
+    job: Job,
+    restore: Callable[..., np.ndarray],
+    *,
+    settings: Settings,
+    options: Mapping[str, Any],
+    num_ahead: int = 1,
+    must_stop: Callable[[], bool] = lambda: False,
+    shows_progress: bool = True,
+) -> Restored:
+    """Restores a video; the same call goes on after the last complete segment.
+
+    Segments lie in a hidden folder beside the target until the whole video is written,
+    which happens at once. A damaged frame is left as it is; one that cannot be decoded
+    repeats the frame before.
+
+    Args:
+      job: Video to read, and the file to write, which is replaced.
+      restore: Function from pixels to restored pixels, with the argument `progress`, such
+        as `Restorer.restore`.
+      settings: Codec and vote.
+      options: Whatever else pixels depend on, such as the digest of the weights. Segments
+        that were made otherwise are not used.
+      num_ahead: Number of frames that are restored at once.
+      must_stop: Whether to stop; asked several times a second.
+      shows_progress: Whether to show progress.
+
+    Raises:
+      StopError: If `must_stop` returned True.
+      ValueError: If a file cannot be read or written.
+    """
+    target = pathlib.Path(job.target)
+    settings = settings.complete(job.target)
+    total = files.count_frames(job.source)
+    work = target.with_name(f".{target.name}.segments")
+    _enter(work, job.source, {**options, **dataclasses.asdict(settings)})
+    num_done = _list_segments(work)[1]
+    if num_done and shows_progress:
+        print(f"{job.source}: going on after frame {num_done}.", flush=True)
+    broken: list[str] = []
+    left = None if total is None else max(total - num_done, 0)
+    with progress.track(unit="frame", total=left, is_shown=shows_progress) as bar:
+        frames = _restore_frames(
+            job.source, restore, num_done, num_ahead, must_stop, broken
+        )
+        if settings.temporal:
+            results = temporal.vote(frames)
+        else:
+            results = ((frame.tag, frame.restored) for frame in frames)
+        rest = (item for item in results if item[0].index >= num_done)
+        _write_segments(work, rest, settings, bar)
+    segments, num_frames = _list_segments(work)
+    if not segments:
+        raise ValueError(f"{job.source} has no frame that can be decoded.")
+    joined = work / f"joined{target.suffix}"
+    lost = files.join(segments, job.source, joined)
+    with open(joined, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(joined, target)
+    shutil.rmtree(work, ignore_errors=True)
+    return Restored(num_frames, broken, lost)
+
+
+def restore_videos(
+    jobs: Sequence[Job], restore: Callable[..., np.ndarray], *, record, **options: Any
+) -> list[str]:
+    """Restores each video and prints a line about it; failures do not stop the rest.
+
+    Args:
+      jobs: Videos and the files to write.
+      restore: As for `restore_video`.
+      record: Called with each target that was written.
+      **options: Other arguments of `restore_video`.
+
+    Returns:
+      One line for each failed video and each damaged frame.
+
+    Raises:
+      StopError: If `must_stop` returned True; the message names the video.
+    """
+    failures = []
+    for job in jobs:
+        began = time.monotonic()
+        try:
+            restored = restore_video(job, restore, **options)
+        except StopError:
+            raise StopError(f"stopped within {job.source}") from None
+        except (ValueError, OSError, av.error.FFmpegError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            failures.append(
+                reason if job.source in reason else f"{job.source}: {reason}"
+            )
+            continue
+        record(job.target)
+        failures += restored.broken
+        rate = restored.num_frames / (time.monotonic() - began)
+        lost = f" Not kept: {', '.join(restored.lost)}." if restored.lost else ""
+        print(
+            f"Restored {restored.num_frames} frames of {job.source} into {job.target}, "
+            f"{rate:.3g} frames/s.{lost}"
+        )
+    return failures
+
+
+def _enter(work: pathlib.Path, source: str, options: Mapping[str, Any]) -> None:
+    """Makes the work folder; clears one of another source or other options."""
+    status = os.stat(source)
+    with open(source, "rb") as file:
+        head = hashlib.sha256(file.read(2**20)).hexdigest()
+    record = {**options, "head": head, "size": status.st_size}
+    try:
+        if atomic_files.read_json(work / _RECORD) == record:
+            return
+    except ValueError:
+        pass  # none, or of a killed run
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    atomic_files.write_json(work / _RECORD, record)
+
+
+def _list_segments(work: pathlib.Path) -> tuple[list[pathlib.Path], int]:
+    """Returns the complete segments in their order, and the number of their frames.
+
+    Names have the first frame and the one after the last.
+    """
+    segments = sorted(work.glob("[0-9]*-[0-9]*.nut"))
+    stop = 0
+    for path in segments:
+        start, after = map(int, path.stem.split("-"))
+        if start != stop:
+            raise ValueError(f"{work} lacks frame {stop}; delete this folder.")
+        stop = after
+    return segments, stop
+
+
+def _restore_frames(
+    source: str,
+    restore: Callable[..., np.ndarray],
+    num_done: int,
+    num_ahead: int,
+    must_stop: Callable[[], bool],
+    broken: list[str],
+) -> Iterator[temporal.Frame]:
+    """Yields restored frames from a few before `num_done` on; lists damaged ones."""
+
+    def check(done: int = 0, total: int = 0) -> None:
+        if must_stop():
+            raise StopError
+
+    def restore_one(index: int, picture: files.Picture) -> temporal.Frame:
+        rainy, tag = picture.pixels(), _Tag(index, picture)
+        if picture.is_broken:
+            return temporal.Frame(rainy, rainy, tag, True)
+        try:
+            return temporal.Frame(rainy, restore(rainy, progress=check), tag)
+        except ValueError as error:
+            broken.append(f"{source}: frame {index} was copied: {error}")
+            return temporal.Frame(rainy, rainy, tag, True)
+
+    pending = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(num_ahead) as pool:
+        try:
+            for index, picture in enumerate(files.read(source)):
+                check()
+                if picture.is_broken:
+                    what = "is damaged; it was copied"
+                    if picture.decoded is None:
+                        what = "cannot be decoded; the one before was repeated"
+                    broken.append(f"{source}: frame {index} {what}")
+                if index < num_done - temporal.REACH:
+                    continue
+                pending.append(pool.submit(restore_one, index, picture))
+                if len(pending) > num_ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _write_segments(work: pathlib.Path, results, settings: Settings, bar) -> None:
+    """Writes results to segments; one that is stopped is completed as it is."""
+    results, like, last = iter(results), None, None
+    for first in results:
+        like = first[0].picture.decoded or like
+        segment = _open_segment(work / "partial", like, settings)
+        began, num_frames, stopped = time.monotonic(), 0, None
+        try:
+            for tag, pixels in itertools.chain([first], results):
+                last = last if pixels is None else pixels
+                segment.add(last, tag.picture.pts, tag.picture.duration)
+                num_frames += 1
+                bar.update()
+                is_late = time.monotonic() - began > _SEGMENT_SECONDS
+                if num_frames == _SEGMENT_FRAMES or is_late:
+                    break
+        except StopError as error:
+            stopped = error
+        segment.close()
+        start = first[0].index
+        os.replace(work / "partial", work / f"{start:09}-{start + num_frames:09}.nut")
+        if stopped:
+            raise stopped
+
+
+def _open_segment(path: pathlib.Path, like, settings: Settings) -> files.Segment:
+    rate = round(1 / like.time_base) if like.duration is None else None
+    rate = rate or max(round(1 / (max(like.duration, 1) * like.time_base)), 1)
+    try:
+        return files.Segment(
+            path, like, rate=rate, codec=settings.codec or "", crf=settings.crf or 0
+        )
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"{settings.codec} cannot be used: {error.strerror}"
+        ) from error

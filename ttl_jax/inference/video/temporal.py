@@ -1,0 +1,179 @@
+"""Temporal consistency: neighbouring frames vote on what is rain.
+
+Rain moves while the scene stands. Each frame and its four nearest neighbours are aligned by
+optical flow. The result of a pixel is the median of the five restored values. Detail that
+the network removed is put back where it stays in the aligned rainy frames: rain would not.
+Where a neighbour cannot be aligned (occlusion, people, water), the frame itself votes in
+its place. A change of the scene, or a broken frame, ends the neighbourhood.
+
+This works outside of the network, on frames that anything has restored.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+REACH = 4  # frames on either side that a result may depend on
+_COUNT = 5  # frames that vote
+_CUT = 20.0  # mean difference of small grey frames, of 255 levels
+_SMALL = (32, 32)  # pixels
+_MOST_ROUND_TRIP = 0.5  # pixels between a point and its image, there and back
+_ROUND_TRIP_SHARE = 0.05  # of the motion, which is allowed in addition
+_MOST_DIFFERENCE = 12.0  # of 255 levels, mean over the surroundings
+_DETAIL = 3.0  # pixels, standard deviation; coarser differences are light, not detail
+
+
+class Frame(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+      rainy: uint8 or uint16 [H, W, 3], None if nothing could be decoded.
+      restored: Restored frame, of the same shape and type.
+      tag: Any value, which is yielded with the result.
+      is_broken: Whether the frame is damaged; it is left as it is and does not vote.
+    """
+
+    rainy: np.ndarray | None
+    restored: np.ndarray | None
+    tag: Any = None
+    is_broken: bool = False
+
+
+def vote(frames: Iterable[Frame]) -> Iterator[tuple[Any, np.ndarray | None]]:
+    """Yields the tag and the result of each frame, in order, at most `REACH` frames later.
+
+    Results depend on at most `REACH` frames before and after, so that work may go on
+    in the middle of a video. Memory does not grow with the number of frames.
+    """
+    shot: list[Frame] = []  # the last frames of the scene
+    num_done = 0  # of these
+    for frame in itertools.chain(frames, [None]):
+        if frame is None or frame.is_broken or (shot and _is_cut(shot[-1], frame)):
+            for index in range(num_done, len(shot)):
+                yield shot[index].tag, _vote_on(shot, index)
+            shot, num_done = [], 0
+        if frame is None:
+            return
+        if frame.is_broken:
+            yield frame.tag, frame.rainy
+            continue
+        shot.append(frame)
+        while len(shot) >= _COUNT and num_done < len(shot) - _COUNT // 2:
+            yield shot[num_done].tag, _vote_on(shot, num_done)
+            num_done += 1
+        if num_done > _COUNT - 1:
+            del shot[0]
+            num_done -= 1
+
+
+def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates where the pixels of one frame are in another.
+
+    Args:
+      target: uint8 or uint16 [H, W, 3].
+      source: Another frame of the scene, of the same shape and type.
+
+    Returns:
+      Position (x, y) in `source` of each pixel of `target`, float32 [H, W, 2]; and
+      whether it is reliable, bool [H, W]: there and back again is the same place, within
+      the frame, and looks the same.
+    """
+    height, width = target.shape[:2]
+    columns, rows = np.meshgrid(
+        np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    )
+    place = np.dstack([columns, rows])
+    grey = [_grey(image) for image in (target, source)]
+    if min(height, width) < 16:  # too small for optical flow
+        return place, np.ones((height, width), bool)
+    # Another preset is faster and worse: flow takes much less time than a network.
+    estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = estimate.calc(*grey, None), estimate.calc(*grey[::-1], None)
+    position = place + there
+    round_trip = np.linalg.norm(there + warp(back, position), axis=-1)
+    motion = np.linalg.norm(there, axis=-1)
+    difference = np.abs(warp(source, position).astype(np.float32) - target).mean(
+        axis=-1
+    )
+    level = np.iinfo(target.dtype).max / 255
+    is_inside = (position >= 0) & (position <= (width - 1, height - 1))
+    reliable = (
+        (round_trip < _MOST_ROUND_TRIP + _ROUND_TRIP_SHARE * motion)
+        & (cv2.GaussianBlur(difference, (0, 0), 2) < _MOST_DIFFERENCE * level)
+        & is_inside.all(axis=-1)
+    )
+    return position, reliable
+
+
+def warp(image: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Returns the values of an image at the positions (x, y), [H, W, ...], by cubics."""
+    return cv2.remap(
+        image, position, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _vote_on(shot: Sequence[Frame], index: int) -> np.ndarray:
+    """Returns the result of a frame by its nearest frames of the scene."""
+    own = shot[index]
+    start = max(0, min(index - _COUNT // 2, len(shot) - _COUNT))
+    restored, rainy = [own.restored], [own.rainy]
+    num_votes = np.ones(own.restored.shape[:2], np.float32)
+    for neighbour in shot[start : start + _COUNT]:
+        if neighbour is own:
+            continue
+        position, reliable = align(own.restored, neighbour.restored)
+        for votes, ours, theirs in (
+            (restored, own.restored, neighbour.restored),
+            (rainy, own.rainy, neighbour.rainy),
+        ):
+            votes.append(np.where(reliable[..., None], warp(theirs, position), ours))
+        num_votes += reliable
+    missing = _COUNT - len(restored)
+    result = _median(restored + [own.restored] * missing).astype(np.float32)
+    detail = _find_detail(result, rainy + [own.rainy] * missing)
+    detail[num_votes < _COUNT - 1] = 0  # too few to know
+    largest = np.iinfo(own.rainy.dtype).max
+    return np.clip(np.rint(result + detail), 0, largest).astype(own.rainy.dtype)
+
+
+def _find_detail(result: np.ndarray, rainy: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the detail that all rainy frames have and the result lacks.
+
+    It is weighted as by Wiener's filter: the spread of the frames is the noise.
+    """
+    removed = [frame - result for frame in rainy]
+    common = _median(removed)
+    spread = _median([np.abs(one - common) for one in removed])
+    detail = common - cv2.GaussianBlur(common, (0, 0), _DETAIL)
+    power, noise = (
+        cv2.GaussianBlur((values**2).mean(axis=-1), (0, 0), _DETAIL / 2)[..., None]
+        for values in (detail, spread)
+    )
+    return detail * power / (power + noise + 0.1)
+
+
+def _median(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Median of five images, pixel by pixel; 20 times as fast as `np.median`."""
+    a, b, c, d, e = images
+    low, high = np.minimum, np.maximum
+    # Neither the least nor the largest of four is the median of five.
+    b, c = high(low(a, b), low(c, d)), low(high(a, b), high(c, d))
+    return high(low(b, c), low(high(b, c), e))
+
+
+def _is_cut(before: Frame, after: Frame) -> bool:
+    small = [
+        cv2.resize(_grey(one.restored), _SMALL, interpolation=cv2.INTER_AREA)
+        for one in (before, after)
+    ]
+    return bool(cv2.absdiff(*small).mean() > _CUT)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """Brightness of a frame, uint8 [H, W]."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,66 @@
+"""Flicker of restored video: what changes from frame to frame while the scene does not."""
+
+import numpy as np
+import scipy.ndimage
+
+
+def flicker(
+    restored: np.ndarray,
+    rainy: np.ndarray,
+    *,
+    positions: np.ndarray | None = None,
+    still: np.ndarray | None = None,
+) -> float:
+    """Change of successive restored frames over that of the input; 0 is perfectly steady.
+
+    The change is the mean absolute difference of a frame and the next one, warped onto it.
+    1 means that the result flickers as much as the input does.
+
+    Args:
+      restored: Restored frames [T, H, W, C], T > 1.
+      rainy: Frames of the input, of the same shape.
+      positions: Position (x, y) in frame t + 1 of each pixel of frame t,
+        [T - 1, H, W, 2]; None for a camera that stands.
+      still: Pixels that count, bool [T - 1, H, W]; False where something moves in the
+        scene, or where the position is unknown or outside. None means all.
+
+    Raises:
+      ValueError: If shapes differ, there are fewer than two frames, no pixel counts, or
+        the input does not change.
+    """
+    if restored.shape != rainy.shape or restored.ndim != 4 or len(restored) < 2:
+        raise ValueError(
+            f"Flicker compares videos of one shape [T > 1, H, W, C], not {restored.shape} "
+            f"and {rainy.shape}."
+        )
+    shape = (len(rainy) - 1, *rainy.shape[1:3])
+    for name, value, expected in (
+        ("positions", positions, (*shape, 2)), ("still", still, shape),
+    ):  # fmt: skip
+        if value is not None and value.shape != expected:
+            raise ValueError(f"{name} has shape {value.shape}; expected {expected}.")
+    if still is not None and not still.any():
+        raise ValueError("No pixel counts: all of `still` is False.")
+    changes = []
+    for video in (restored, rainy):
+        video = video.astype(np.float32)
+        following = video[1:] if positions is None else _warp(video[1:], positions)
+        difference = np.abs(following - video[:-1]).mean(axis=-1)
+        changes.append(np.mean(difference, where=True if still is None else still))
+    if changes[1] == 0:
+        raise ValueError("The input does not change, so flicker has no unit.")
+    return float(changes[0] / changes[1])
+
+
+def _warp(frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Values of each frame at the positions (x, y), by cubic splines."""
+    warped = np.empty_like(frames)
+    for t, channel in np.ndindex(len(frames), frames.shape[-1]):
+        scipy.ndimage.map_coordinates(
+            frames[t, ..., channel],
+            positions[t, ..., ::-1].transpose(2, 0, 1),
+            output=warped[t, ..., channel],
+            order=3,
+            mode="nearest",
+        )
+    return warped
