@@ -1,0 +1,181 @@
+"""Videos from file to file, with a stand-in for the network."""
+
+import numpy as np
+import pytest
+
+from tests.inference.video import clips
+from ttl_jax.inference.file_jobs import Job
+from ttl_jax.inference.video import files, jobs
+
+STILL = [clips.picture()] * 12
+
+
+def darken(image, progress=lambda: None):
+    progress()
+    return image - image // 4
+
+
+def run(source, target, restore=darken, *, temporal=False, **options):
+    options = {"settings": jobs.Settings(temporal=temporal), "options": {}} | options
+    return jobs.restore_video(
+        Job(str(source), str(target)), restore, shows_progress=False, **options
+    )
+
+
+def pixels(path):
+    return [one.pixels() for one in files.read(str(path))]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options"),
+    [
+        ("in.mp4", "out.mp4", {"steps": (20, 27, 34), "sound": "aac", "rotation": 90}),
+        ("in.mkv", "out.mkv", {"steps": (20, 27, 34), "sound": "aac", "rotation": -90}),
+        ("in.mp4", "out.mp4", {"fmt": "yuv420p10le"}),
+        ("in.mov", "out.mov", {"fmt": "yuv444p"}),
+        ("in.webm", "out.webm", {"codec": "libvpx-vp9", "sound": "libopus"}),
+    ],
+)
+def test_all_but_the_pixels_is_kept(tmp_path, source, target, options):
+    clips.write(tmp_path / source, STILL, **options)
+    found = run(tmp_path / source, tmp_path / target)
+    assert found == jobs.Restored(len(STILL), [], [])
+    before, after = (clips.describe(tmp_path / name) for name in (source, target))
+    assert abs(before.pop("duration") - after.pop("duration")) <= 0.02
+    if "steps" in options:  # the mean of variable rates depends on the last frame
+        del before["rate"], after["rate"]
+    assert after == before
+    for one, other in zip(pixels(tmp_path / source), pixels(tmp_path / target)):
+        assert one.dtype == other.dtype
+        error = np.abs(darken(one).astype(float) - other).mean()
+        assert error < 0.008 * np.iinfo(one.dtype).max
+    assert {path.name for path in tmp_path.iterdir()} == {source, target}
+
+
+def test_frames_are_upright_for_the_network(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL[:2], rotation=90)
+    seen = []
+
+    def restore(image, progress):
+        seen.append(image)
+        return image
+
+    run(tmp_path / "in.mp4", tmp_path / "out.mp4", restore)
+    upright = np.rot90(STILL[0])
+    assert seen[0].shape == upright.shape
+    assert np.abs(seen[0].astype(float) - upright).mean() < 3
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
+    tmp_path, monkeypatch, temporal
+):
+    monkeypatch.setattr(jobs, "_SEGMENT_FRAMES", 5)
+    rng = np.random.default_rng(1)
+    noisy = [
+        np.clip(clips.picture() + rng.integers(-20, 20, (*clips.SIZE, 3)), 0, 255)
+        for _ in range(17)
+    ]
+    clips.write(tmp_path / "in.mp4", [one.astype(np.uint8) for one in noisy])
+    lossless = {"settings": jobs.Settings(temporal, crf=0), "num_ahead": 2}
+    run(tmp_path / "in.mp4", tmp_path / "whole.mp4", **lossless)
+    calls = []
+
+    def count(image, progress):
+        calls.append(1)
+        return darken(image, progress)
+
+    def stop():
+        return len(calls) == 11
+
+    with pytest.raises(jobs.StopError):
+        run(
+            tmp_path / "in.mp4", tmp_path / "out.mp4", count, must_stop=stop, **lossless
+        )
+    assert not (tmp_path / "out.mp4").exists()
+    (tmp_path / ".out.mp4.segments" / "partial").write_bytes(b"cut short")  # by a kill
+    calls.clear()
+    run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, **lossless)
+    assert len(calls) < 17
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "out.mp4"), pixels(tmp_path / "whole.mp4")
+    )
+
+
+def test_segments_of_other_weights_are_not_used(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL)
+    calls = []
+
+    def count(image, progress):
+        calls.append(1)
+        return image
+
+    with pytest.raises(jobs.StopError):
+        run(
+            tmp_path / "in.mp4", tmp_path / "out.mp4", count,
+            must_stop=lambda: len(calls) == 6, options={"weights": "a"},
+        )  # fmt: skip
+    calls.clear()
+    run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, options={"weights": "b"})
+    assert len(calls) == len(STILL)
+
+
+def test_a_frame_that_cannot_be_decoded_is_named_and_repeated(tmp_path, monkeypatch):
+    clips.write(tmp_path / "in.mp4", STILL)
+    good = list(files.read(str(tmp_path / "in.mp4")))
+    good[4] = good[4]._replace(decoded=None, is_broken=True)
+    monkeypatch.setattr(files, "read", lambda path: iter(good))
+    found = run(tmp_path / "in.mp4", tmp_path / "out.mp4", temporal=True)
+    monkeypatch.undo()
+    assert len(found.broken) == 1 and "frame 4 cannot be decoded" in found.broken[0]
+    before, after = (clips.describe(tmp_path / name) for name in ("in.mp4", "out.mp4"))
+    assert after["times"] == before["times"]
+
+
+def test_damage_in_a_file_is_found_and_no_frame_is_lost(tmp_path):
+    clips.write(
+        tmp_path / "in.mkv",
+        [clips.picture(k) for k in range(12)],
+        codec="ffv1",
+        fmt="yuv420p",
+    )
+    data = bytearray((tmp_path / "in.mkv").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40] = bytes(40)
+    (tmp_path / "in.mkv").write_bytes(data)
+    found = run(tmp_path / "in.mkv", tmp_path / "out.mkv")
+    assert found.num_frames == 12
+    assert found.broken
+
+
+def test_a_frame_that_the_network_refuses_is_copied(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL)
+
+    def refuse(image, progress):
+        raise ValueError("the network returned NaN")
+
+    found = run(tmp_path / "in.mp4", tmp_path / "out.mp4", refuse)
+    assert len(found.broken) == len(STILL) and "NaN" in found.broken[0]
+    one, other = (pixels(tmp_path / name)[0] for name in ("in.mp4", "out.mp4"))
+    assert np.abs(one.astype(float) - other).mean() < 2
+
+
+@pytest.mark.parametrize("codec", ["no_such_codec", "libopus"])
+def test_a_codec_that_cannot_be_used_is_named(tmp_path, codec):
+    clips.write(tmp_path / "in.mp4", STILL)
+    settings = jobs.Settings(codec=codec)
+    with pytest.raises(ValueError, match=codec):
+        run(tmp_path / "in.mp4", tmp_path / "out.mp4", settings=settings)
+
+
+def test_failures_are_named_and_the_rest_goes_on(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL)
+    (tmp_path / "text.mp4").write_text("no video")
+    written = []
+    failures = jobs.restore_videos(
+        [Job(str(tmp_path / f"{n}.mp4"), str(tmp_path / f"{n}_.mp4")) for n in ("text", "in")],
+        darken, record=written.append, settings=jobs.Settings(), options={},
+        shows_progress=False,
+    )  # fmt: skip
+    assert len(failures) == 1 and "text.mp4 cannot be read" in failures[0]
+    assert written == [str(tmp_path / "in_.mp4")]
