@@ -19,6 +19,10 @@ Seams, seconds and memory of windows of several sides and overlaps:
 
   python -m ttl_jax.benchmark windows --photographs folder:/photos/rain
 
+PSNR and flicker of video, voted and frame by frame:
+
+  python -m ttl_jax.benchmark video --photographs folder:/photos/clean
+
 Updates on more and more devices, with the same batch on each:
 
   python -m ttl_jax.benchmark scaling --devices 1 2 4
@@ -67,6 +71,7 @@ def _make_parser() -> argparse.ArgumentParser:
         ("restore", "restore", "restoring images", _add_restore),
         ("sums", "local_sums", "local sums of channel attention", _add_sums),
         ("windows", "window_sizes", "windows of several sizes", _add_windows),
+        ("video", "video", "temporal consistency of video", _add_video),
         ("scaling", "scaling", "updates on more and more devices", _add_scaling),
     ):
         kind = kinds.add_parser(name, help=text)
@@ -131,6 +136,19 @@ def _add_windows(parser: argparse.ArgumentParser) -> None:
     sides, overlaps = [640, 768, 896, 1024], [64, 128, 192]
     _add_count(parser, "--sides", sides, "PIXELS", "largest sides of a window")
     _add_count(parser, "--overlaps", overlaps, "PIXELS", "pixels that neighbours share")
+
+
+def _add_video(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--photographs",
+        default="sample",
+        metavar="SOURCE",
+        help="clean photographs to film (default: %(default)s)",
+    )
+    text = "weights (default: shipped)"
+    parser.add_argument("--checkpoint", metavar="DIR", help=text)
+    _add_count(parser, "--count", 3, "N", "number of scenes")
+    _add_count(parser, "--side", 320, "PIXELS", "side of the frames")
 
 
 def _add_scaling(parser: argparse.ArgumentParser) -> None:

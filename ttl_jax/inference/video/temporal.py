@@ -20,9 +20,10 @@ REACH = 4  # frames on either side that a result may depend on
 _COUNT = 5  # frames that vote
 _CUT = 20.0  # mean difference of small grey frames, of 255 levels
 _SMALL = (32, 32)  # pixels
-_MOST_ROUND_TRIP = 0.5  # pixels between a point and its image, there and back
+_CAMERA = 2.0  # pixels; flow this close to the camera's motion is taken for it
+_MOST_ROUND_TRIP = 1.0  # pixels between a point and its image, there and back
 _ROUND_TRIP_SHARE = 0.05  # of the motion, which is allowed in addition
-_MOST_DIFFERENCE = 12.0  # of 255 levels, mean over the surroundings
+_MOST_DIFFERENCE = 20.0  # of 255 levels, mean over the surroundings
 _DETAIL = 3.0  # pixels, standard deviation; coarser differences are light, not detail
 
 
@@ -89,9 +90,11 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
     grey = [_grey(image) for image in (target, source)]
     if min(height, width) < 16:  # too small for optical flow
         return place, np.ones((height, width), bool)
-    # Another preset is faster and worse: flow takes much less time than a network.
+    # Faster presets are worse, and flow takes much less time than a network.
     estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, back = estimate.calc(*grey, None), estimate.calc(*grey[::-1], None)
+    there, back = (
+        _follow_camera(estimate.calc(*pair, None), place) for pair in (grey, grey[::-1])
+    )
     position = place + there
     round_trip = np.linalg.norm(there + warp(back, position), axis=-1)
     motion = np.linalg.norm(there, axis=-1)
@@ -106,6 +109,23 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
         & is_inside.all(axis=-1)
     )
     return position, reliable
+
+
+def _follow_camera(flow: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Replaces flow close to a homography by it: rain disturbs the flow of single pixels.
+
+    What is near or moves by itself keeps its own flow.
+    """
+    some = place[4::8, 4::8].reshape(-1, 2), (place + flow)[4::8, 4::8].reshape(-1, 2)
+    if len(some[0]) < 4:
+        return flow
+    matrix, _ = cv2.findHomography(*some, cv2.RANSAC, 0.7)
+    if matrix is None:
+        return flow
+    points = cv2.perspectiveTransform(place.reshape(-1, 1, 2), matrix)
+    camera = points.reshape(place.shape) - place
+    is_close = np.linalg.norm(camera - flow, axis=-1) < _CAMERA
+    return np.where(is_close[..., None], camera, flow).astype(np.float32)
 
 
 def warp(image: np.ndarray, position: np.ndarray) -> np.ndarray:
