@@ -133,19 +133,23 @@ def test_a_frame_that_cannot_be_decoded_is_named_and_repeated(tmp_path, monkeypa
 
 
 def test_damage_in_a_file_is_found_and_no_frame_is_lost(tmp_path):
-    clips.write(
-        tmp_path / "in.mkv",
-        [clips.picture(k) for k in range(12)],
-        codec="ffv1",
-        fmt="yuv420p",
-    )
-    data = bytearray((tmp_path / "in.mkv").read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 40] = bytes(40)
-    (tmp_path / "in.mkv").write_bytes(data)
-    found = run(tmp_path / "in.mkv", tmp_path / "out.mkv")
+    clips.write(tmp_path / "in.mp4", [clips.picture(k) for k in range(12)])
+    data = bytearray((tmp_path / "in.mp4").read_bytes())
+    start, stop = data.index(b"mdat"), data.index(b"moov")
+    middle = (2 * start + stop) // 3
+    data[middle : middle + 400] = b"\xff" * 400
+    (tmp_path / "in.mp4").write_bytes(data)
+    found = run(tmp_path / "in.mp4", tmp_path / "out.mp4")
     assert found.num_frames == 12
     assert found.broken
+
+
+def test_a_video_that_ends_early_is_restored_up_to_there(tmp_path):
+    clips.write(tmp_path / "in.mkv", [clips.picture(k) for k in range(12)])
+    data = (tmp_path / "in.mkv").read_bytes()
+    (tmp_path / "in.mkv").write_bytes(data[: len(data) * 2 // 3])
+    found = run(tmp_path / "in.mkv", tmp_path / "out.mkv")
+    assert found.num_frames == len(pixels(tmp_path / "out.mkv")) > 4
 
 
 def test_a_frame_that_the_network_refuses_is_copied(tmp_path):
@@ -160,12 +164,20 @@ def test_a_frame_that_the_network_refuses_is_copied(tmp_path):
     assert np.abs(one.astype(float) - other).mean() < 2
 
 
-@pytest.mark.parametrize("codec", ["no_such_codec", "libopus"])
-def test_a_codec_that_cannot_be_used_is_named(tmp_path, codec):
+@pytest.mark.parametrize(
+    ("codec", "suffix", "message"),
+    [
+        ("no_such_codec", "mp4", "no encoder 'no_such_codec'"),
+        ("libopus", "mp4", "encodes audio"),
+        ("libx264", "webm", ".webm cannot hold libx264"),
+    ],
+)
+def test_a_codec_that_cannot_be_used_is_named(tmp_path, codec, suffix, message):
     clips.write(tmp_path / "in.mp4", STILL)
     settings = jobs.Settings(codec=codec)
-    with pytest.raises(ValueError, match=codec):
-        run(tmp_path / "in.mp4", tmp_path / "out.mp4", settings=settings)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "in.mp4", tmp_path / f"out.{suffix}", settings=settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_failures_are_named_and_the_rest_goes_on(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import fractions
 import heapq
+import io
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from av.video.reformatter import Colorspace
 
 CODECS = {".webm": "libvpx-vp9"}  # by suffix; all others take libx264
 CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 18
+_FORMATS = {
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
+}  # fmt: skip
 _UNKNOWN = 2  # of AVColorSpace: unspecified
 _HD = 720  # rows from which a video without colour tags is BT.709
 _MATRICES = {
@@ -171,8 +175,27 @@ class Segment:
             self._container.mux(packet)
 
 
+def check_codec(name: str, suffix: str) -> None:
+    """Raises ValueError if a codec is no video encoder, or the container cannot hold it."""
+    try:
+        codec = av.codec.Codec(name, "w")
+    except ValueError as error:
+        raise ValueError(f"FFmpeg has no encoder {name!r}.") from error
+    if codec.type != "video":
+        raise ValueError(f"{name} encodes {codec.type}, not video.")
+    with av.open(io.BytesIO(), "w", format=_FORMATS[suffix.lower()]) as container:
+        try:
+            container.add_stream(name, 25)
+        except (ValueError, av.error.FFmpegError) as error:
+            raise ValueError(f"{suffix} cannot hold {name}.") from error
+
+
 def join(
-    segments: Sequence[pathlib.Path], source: str, target: pathlib.Path
+    segments: Sequence[pathlib.Path],
+    source: str,
+    target: pathlib.Path,
+    *,
+    num_frames: int,
 ) -> list[str]:
     """Writes the video of all segments, with the other streams of the source as they are.
 
@@ -180,6 +203,7 @@ def join(
       segments: Files of `Segment`, in their order.
       source: Video whose sound, subtitles, chapters, metadata and rotation are kept.
       target: File to write; its suffix is the container.
+      num_frames: Number of frames in all segments.
 
     Returns:
       Kinds of streams that the container cannot hold.
@@ -197,7 +221,12 @@ def join(
         output.metadata.update(original.metadata)
         output.set_chapters(original.chapters())
         main = _main_stream(original)
-        video = output.add_stream_from_template(first.streams.video[0])
+        try:
+            video = output.add_stream_from_template(first.streams.video[0])
+        except (
+            ValueError
+        ):  # the decoder has a name that no encoder has, such as libdav1d
+            video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = first.streams.video[0].time_base
         video.metadata.update(main.metadata)
         if like.rotation:
@@ -218,11 +247,16 @@ def join(
             except (ValueError, av.error.FFmpegError):
                 lost.append(stream.type)
         kept = _packets(original, list(others)) if others else ()
+        num_left = num_frames
         for packet in heapq.merge(_join_packets(segments), kept, key=_time):
-            if packet.stream not in others and packet.pts * packet.time_base >= end[0]:
-                packet.duration = round(end[1] / packet.time_base)
+            if packet.stream not in others:
+                num_left -= 1
+                if packet.pts * packet.time_base >= end[0]:
+                    packet.duration = round(end[1] / packet.time_base)
             packet.stream = others.get(packet.stream, video)
             output.mux(packet)
+    if num_left:
+        raise ValueError(f"{target} lacks {num_left} of {num_frames} frames.")
     return lost
 
 
@@ -245,7 +279,10 @@ def _find_end(source: str) -> tuple[fractions.Fraction, fractions.Fraction]:
 def _join_packets(segments: Sequence[pathlib.Path]) -> Iterator[Any]:
     for path in segments:
         with _open(path) as container:
-            yield from _packets(container, container.streams.video[0])
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size:
+                    packet.dts = packet.pts  # there are no B-frames
+                    yield packet
 
 
 def _packets(container, streams) -> Iterator[Any]:

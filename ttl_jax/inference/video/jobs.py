@@ -105,6 +105,7 @@ def restore_video(
     """
     target = pathlib.Path(job.target)
     settings = settings.complete(job.target)
+    files.check_codec(settings.codec or "", target.suffix)
     total = files.count_frames(job.source)
     work = target.with_name(f".{target.name}.segments")
     _enter(work, job.source, {**options, **dataclasses.asdict(settings)})
@@ -127,7 +128,7 @@ def restore_video(
     if not segments:
         raise ValueError(f"{job.source} has no frame that can be decoded.")
     joined = work / f"joined{target.suffix}"
-    lost = files.join(segments, job.source, joined)
+    lost = files.join(segments, job.source, joined, num_frames=num_frames)
     with open(joined, "rb") as file:
         os.fsync(file.fileno())
     os.replace(joined, target)
