@@ -244,6 +244,9 @@ def test_speed_is_reported_without_the_start(
         (["film.mp4"], "film.mp4 is not a photograph; supported are .png"),
         ([""], "A path is empty"),
         (["in", "--checkpoint", ""], "A path is empty; is a variable"),
+        (["film.pdf"], "film.pdf is not a photograph; supported are .png"),
+        ([""], "An input is empty"),
+        (["in", "--checkpoint", ""], "expected a path, not an empty text"),
         (["in", "--quality", "0"], "expected a whole number from 1 to 100, not '0'"),
         (["in", "--suffix", "a/b"], "--suffix a/b must not contain /"),
         (["-"], "standard input only in IN OUT"),
@@ -255,7 +258,7 @@ def test_speed_is_reported_without_the_start(
 )
 def test_mistakes_end_with_one_line_and_status_2(loaded, capsys, arguments, message):
     photograph("in/a.png")
-    pathlib.Path("film.mp4").touch()
+    pathlib.Path("film.pdf").touch()
     with pytest.raises(SystemExit) as caught:
         derain.main([*arguments, "--output", "out"])
     assert caught.value.code == 2

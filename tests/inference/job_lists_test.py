@@ -99,14 +99,14 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("nowhere", "nowhere does not exist"),
         ("empty", "empty holds no photographs.*webp"),
         ("empty/*.png", "holds no photographs"),
-        ("film.mp4", r"film.mp4 is not a photograph.*\.png, \.jpg"),
+        ("film.pdf", r"film.pdf is not a photograph.*\.png, \.jpg"),
         ("raw.cr2", "raw.cr2 is not a photograph; supported are .*webp"),
         ("", "A path is empty"),
     ],
 )
 def test_inputs_without_photographs_are_refused(here, text, message):
     pathlib.Path("empty").mkdir()
-    pathlib.Path("film.mp4").write_bytes(b"film")
+    pathlib.Path("film.pdf").write_bytes(b"film")
     pathlib.Path("raw.cr2").write_bytes(b"raw")
     with pytest.raises(ValueError, match=message):
         job_lists.plan([text], "out")

@@ -1,0 +1,80 @@
+"""The command `derain` on videos, with a stand-in for the network."""
+
+import numpy as np
+import pytest
+
+from tests.inference.video import clips
+from ttl_jax import derain
+from ttl_jax.data.files import decoding, encoding
+from ttl_jax.inference import job_lists, video
+from ttl_jax.inference.video import files
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, replace_network):
+    """Runs in a folder with a video and a photograph, and a network that inverts."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "album").mkdir()
+    clips.write("album/clip.mp4", [clips.picture()] * 6)
+    encoding.write_image("album/a.png", np.full((4, 5, 3), 100, np.uint8))
+    replace_network(lambda array: np.iinfo(array.dtype).max - array)
+    return tmp_path
+
+
+def test_a_folder_with_photographs_and_videos_is_restored(folder, capsys):
+    command = ["album", "--output", "out", "--format", "webp"]
+    assert derain.main(command) == 0
+    assert decoding.read_image("out/a.webp").array.max() == 155
+    (first, *_) = files.read("out/clip.mp4")
+    expected = 255 - clips.picture().astype(float)
+    assert np.abs(first.pixels() - expected).mean() < 5
+    assert "Restored 6 frames of album/clip.mp4" in capsys.readouterr().out
+    assert derain.main(command) == 0
+    assert "Skipping 2 of 2" in capsys.readouterr().out
+
+
+def test_a_video_may_get_a_name_of_its_own(folder):
+    assert (
+        derain.main(["album/clip.mp4", "dry.mkv", "--no-temporal", "--crf", "9"]) == 0
+    )
+    assert len(list(files.read("dry.mkv"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["album/clip.mp4", "dry.avi"], "videos are written as .mp4"),
+        (["album/clip.mp4", "-o", "out", "--crf", "64"], "from 0 to 63"),
+    ],
+)
+def test_mistakes_end_with_a_line(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_video_fails_by_name_and_the_rest_is_done(folder, capsys):
+    (folder / "album" / "b.mp4").write_text("no video")
+    assert derain.main(["album", "-o", "out"]) == 1
+    assert "album/b.mp4 cannot be read" in capsys.readouterr().err
+    assert {path.name for path in (folder / "out").glob("[!.]*")} == {
+        "a.png",
+        "clip.mp4",
+    }
+
+
+def test_without_the_extra_the_command_says_which_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(video, "is_installed", lambda: False)
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["album/clip.mp4", "--output", "out"])
+    assert 'pip install "ttl_jax[video]"' in capsys.readouterr().err
+    jobs, skipped = job_lists.plan(["album"], "out")
+    assert [job.source for job in jobs] == ["album/a.png"]
+    assert video.INSTALL in skipped.describe()
+
+
+def test_containers_that_are_not_written_become_matroska():
+    assert [video.target_suffix(name) for name in ("a.MOV", "a.avi")] == [
+        ".MOV",
+        ".mkv",
+    ]
