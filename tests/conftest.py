@@ -48,7 +48,7 @@ def replace_network(monkeypatch):
         loaded = []
 
         class Restorer:
-            name, digest = "run", "0123456789abcdef"
+            name, digest, batch_size = "run", "0123456789abcdef", 1
 
             @classmethod
             def from_checkpoint(cls, path=None):

@@ -254,7 +254,7 @@ def _run_videos(
             restore,
             settings=video_jobs.Settings(args.temporal, args.codec, args.crf),
             options=options | {"ensemble": args.ensemble},
-            num_ahead=getattr(network, "batch_size", 1),
+            num_ahead=network.batch_size,
             record=log.add if log else lambda target: None,
             must_stop=lambda: request.signal != 0,
             shows_progress=share.index == 0,
