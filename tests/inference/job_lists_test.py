@@ -191,12 +191,12 @@ def test_all_targets_are_missing_where_a_file_replaces_their_folder(here):
 
 def test_other_files_are_counted_by_suffix_and_clutter_is_not(here):
     photographs("in/a.png", "in/b.BMP", "in/c.jfif")
-    for name in ("x.CR2", "y.CR2", "z.mov", "Thumbs.db", ".hidden.txt", "desktop.ini"):
+    for name in ("x.CR2", "y.CR2", "z.pdf", "Thumbs.db", ".hidden.txt", "desktop.ini"):
         pathlib.Path("in", name).touch()
     for text in ("in", "in/*"):
         jobs, skipped = job_lists.plan([text], "out")
         assert [job.source for job in jobs] == ["in/a.png", "in/b.BMP", "in/c.jfif"]
-        assert skipped.describe() == ["Skipped 3 files: .CR2 2, .mov 1."]
+        assert skipped.describe() == ["Skipped 3 files: .CR2 2, .pdf 1."]
 
 
 def test_a_linked_album_is_followed_once_and_broken_links_are_named(here):
