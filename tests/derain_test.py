@@ -343,11 +343,11 @@ def test_the_record_of_an_output_folder_survives_a_kill(tmp_path):
 
 def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
     photograph("in/a.png")
-    pathlib.Path("in/b.mov").touch()
+    pathlib.Path("in/b.pdf").touch()
     assert derain.main(["in", "--output", "out", "--dry_run"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines() == [
-        "Skipped 1 file: .mov 1.",
+        "Skipped 1 file: .pdf 1.",
         "in/a.png -> out/a.png",
     ]
     assert not loaded and not pathlib.Path("out").exists()

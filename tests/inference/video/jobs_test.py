@@ -86,7 +86,7 @@ def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
         return darken(image, progress)
 
     def stop():
-        return len(calls) == 11
+        return len(calls) >= 11
 
     with pytest.raises(jobs.StopError):
         run(
@@ -113,7 +113,7 @@ def test_segments_of_other_weights_are_not_used(tmp_path):
     with pytest.raises(jobs.StopError):
         run(
             tmp_path / "in.mp4", tmp_path / "out.mp4", count,
-            must_stop=lambda: len(calls) == 6, options={"weights": "a"},
+            must_stop=lambda: len(calls) >= 6, options={"weights": "a"},
         )  # fmt: skip
     calls.clear()
     run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, options={"weights": "b"})
