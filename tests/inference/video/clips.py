@@ -25,6 +25,7 @@ def write(
         video = container.add_stream(codec, 30, options={"crf": "4"})
         video.width, video.height, video.pix_fmt = width, height, fmt
         video.codec_context.time_base = fractions.Fraction(1, TICKS)
+        video.codec_context.sample_aspect_ratio = fractions.Fraction(4, 3)
         tag(video.codec_context)
         if rotation:
             video.set_display_rotation(rotation)
@@ -69,6 +70,7 @@ def describe(path):
             "format": context.pix_fmt,
             "tags": [context.colorspace, context.color_primaries, context.color_trc],
             "duration": round(container.duration / av.time_base, 2),
+            "aspect": context.sample_aspect_ratio,
             "rate": stream.average_rate,
         }
     with av.open(str(path)) as container:

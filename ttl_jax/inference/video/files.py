@@ -69,32 +69,46 @@ def _main_stream(container) -> Any:
     return container.streams.best("video")
 
 
-def count_frames(path: str) -> int | None:
-    """Returns the number of frames, perhaps estimated from the duration; None if unknown.
+class Info(NamedTuple):
+    """Properties of a video.
+
+    Attributes:
+      num_frames: Number of frames, perhaps estimated from the duration; None if unknown.
+      rate: Frames per second.
+      aspect: Width of a pixel over its height, None if unknown.
+    """
+
+    num_frames: int | None
+    rate: fractions.Fraction
+    aspect: fractions.Fraction | None
+
+
+def probe(path: str) -> Info:
+    """Returns properties of a video without decoding it.
 
     Raises:
       ValueError: If the file is no video.
     """
     with _open(path) as container:
         stream = _main_stream(container)
-        if stream.frames:
-            return stream.frames
-        if container.duration and stream.guessed_rate:
-            return round(container.duration / av.time_base * stream.guessed_rate)
-        return None
+        rate = stream.average_rate or stream.guessed_rate or fractions.Fraction(25)
+        number = stream.frames or None
+        if not number and container.duration:
+            number = round(container.duration / av.time_base * rate)
+        return Info(number, rate, stream.sample_aspect_ratio)
 
 
 def read(path: str) -> Iterator[Picture]:
     """Yields the frames of a video in the order of their times.
 
     Raises:
-      ValueError: If the file is no video.
+      ValueError: If the file is no video, or the size of its frames changes.
     """
     with _open(path) as container:
         stream = _main_stream(container)
         rate = stream.guessed_rate or stream.average_rate or 25
         step = max(round(1 / (rate * stream.time_base)), 1)
-        last, lost = None, []
+        last, lost, size = None, [], None
 
         def place(pts: int | None, duration: int | None, *rest) -> Picture:
             nonlocal last
@@ -111,6 +125,9 @@ def read(path: str) -> Iterator[Picture]:
                     heapq.heappush(lost, packet.pts)
                 continue
             for frame in frames:
+                size = size or (frame.width, frame.height)
+                if (frame.width, frame.height) != size:
+                    raise ValueError(f"{path} changes the size of its frames.")
                 while lost and frame.pts is not None and lost[0] < frame.pts:
                     # The first frames have none before them to repeat.
                     repeated = frame if last is None else None
@@ -127,20 +144,24 @@ class Segment:
     Args:
       path: File to write.
       like: A decoded frame, whose format, colour tags and rotation are taken.
-      rate: Frame rate, which only guides the encoder.
+      info: Properties of the source; the frame rate only guides the encoder.
       codec: Name of FFmpeg's encoder.
       crf: Constant rate factor of the encoder: less is better and larger.
     """
 
-    def __init__(self, path, like: av.VideoFrame, *, rate, codec: str, crf: int):
+    def __init__(self, path, like: av.VideoFrame, *, info: Info, codec: str, crf: int):
         self._like, self._durations = like, {}
         self._container = av.open(str(path), "w", format="nut")
         # Without B-frames segments can be joined at any frame.
         options = {"crf": str(crf), "b": "0"} if "vpx" in codec else {"crf": str(crf)}
-        self._stream: Any = self._container.add_stream(codec, rate, options=options)
+        self._stream: Any = self._container.add_stream(
+            codec, info.rate, options=options
+        )
         context = self._stream.codec_context
         context.max_b_frames = 0
         context.time_base = like.time_base
+        if info.aspect:
+            context.sample_aspect_ratio = info.aspect
         context.width, context.height = like.width, like.height
         context.pix_fmt = _choose_format(like, codec)
         for name in _COLOUR_TAGS:

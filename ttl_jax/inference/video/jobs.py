@@ -106,14 +106,14 @@ def restore_video(
     target = pathlib.Path(job.target)
     settings = settings.complete(job.target)
     files.check_codec(settings.codec or "", target.suffix)
-    total = files.count_frames(job.source)
+    info = files.probe(job.source)
     work = target.with_name(f".{target.name}.segments")
     _enter(work, job.source, {**options, **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
     if num_done and shows_progress:
         print(f"{job.source}: going on after frame {num_done}.", flush=True)
     broken: list[str] = []
-    left = None if total is None else max(total - num_done, 0)
+    left = info.num_frames and max(info.num_frames - num_done, 0)
     with progress.track(unit="frame", total=left, is_shown=shows_progress) as bar:
         frames = _restore_frames(
             job.source, restore, num_done, num_ahead, must_stop, broken
@@ -123,15 +123,14 @@ def restore_video(
         else:
             results = ((frame.tag, frame.restored) for frame in frames)
         rest = (item for item in results if item[0].index >= num_done)
-        _write_segments(work, rest, settings, bar)
+        _write_segments(work, rest, info, settings, bar)
     segments, num_frames = _list_segments(work)
     if not segments:
+        shutil.rmtree(work)
         raise ValueError(f"{job.source} has no frame that can be decoded.")
     joined = work / f"joined{target.suffix}"
     lost = files.join(segments, job.source, joined, num_frames=num_frames)
-    with open(joined, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(joined, target)
+    _publish(joined, target)
     shutil.rmtree(work, ignore_errors=True)
     return Restored(num_frames, broken, lost)
 
@@ -254,12 +253,20 @@ def _restore_frames(
                 future.cancel()
 
 
-def _write_segments(work: pathlib.Path, results, settings: Settings, bar) -> None:
+def _write_segments(
+    work: pathlib.Path, results, info: files.Info, settings: Settings, bar
+) -> None:
     """Writes results to segments; one that is stopped is completed as it is."""
     results, like, last = iter(results), None, None
     for first in results:
         like = first[0].picture.decoded or like
-        segment = _open_segment(work / "partial", like, settings)
+        segment = files.Segment(
+            work / "partial",
+            like,
+            info=info,
+            codec=settings.codec or "",
+            crf=settings.crf or 0,
+        )
         began, num_frames, stopped = time.monotonic(), 0, None
         try:
             for tag, pixels in itertools.chain([first], results):
@@ -274,19 +281,14 @@ def _write_segments(work: pathlib.Path, results, settings: Settings, bar) -> Non
             stopped = error
         segment.close()
         start = first[0].index
-        os.replace(work / "partial", work / f"{start:09}-{start + num_frames:09}.nut")
+        name = f"{start:09}-{start + num_frames:09}.nut"
+        _publish(work / "partial", work / name)
         if stopped:
             raise stopped
 
 
-def _open_segment(path: pathlib.Path, like, settings: Settings) -> files.Segment:
-    rate = round(1 / like.time_base) if like.duration is None else None
-    rate = rate or max(round(1 / (max(like.duration, 1) * like.time_base)), 1)
-    try:
-        return files.Segment(
-            path, like, rate=rate, codec=settings.codec or "", crf=settings.crf or 0
-        )
-    except av.error.FFmpegError as error:
-        raise ValueError(
-            f"{settings.codec} cannot be used: {error.strerror}"
-        ) from error
+def _publish(partial: pathlib.Path, path: pathlib.Path) -> None:
+    """Gives a complete file its name, after it is on the disk."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
