@@ -129,9 +129,9 @@ def _follow_camera(flow: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def warp(image: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Returns the values of an image at the positions (x, y), [H, W, ...], by cubics."""
+    """Returns the values of an image at the positions (x, y), [H, W, ...]."""
     return cv2.remap(
-        image, position, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        image, position, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
     )
 
 
