@@ -81,9 +81,9 @@ def _measure(
     frames = map(temporal.Frame, rainy, restored)
     voted = np.stack([result for _, result in temporal.vote(frames)])
     seconds = (time.perf_counter() - began) / len(clean)
-    is_inside = ((positions >= 0) & (positions <= side - 1)).all(axis=-1)
+    is_inside = np.all((positions >= 0) & (positions <= side - 1), axis=-1)
     flickers = [
-        flicker.flicker(video, rainy, positions=positions, still=is_inside)
+        flicker.flicker(video, rainy, positions=positions, still=np.asarray(is_inside))
         for video in (clean, restored, voted)
     ]
     gains = [_psnr(v, c) - _psnr(r, c) for v, r, c in zip(voted, restored, clean)]

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import av
+import av.codec
+import av.error
 import numpy as np
 from av.video.reformatter import Colorspace
 

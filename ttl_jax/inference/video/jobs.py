@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import av
+import av.error
 import numpy as np
 
 from ttl_jax import atomic_files, progress
@@ -257,7 +258,9 @@ def _write_segments(
     work: pathlib.Path, results, info: files.Info, settings: Settings, bar
 ) -> None:
     """Writes results to segments; one that is stopped is completed as it is."""
-    results, like, last = iter(results), None, None
+    results = iter(results)
+    like: Any = None
+    last: Any = None
     for first in results:
         like = first[0].picture.decoded or like
         segment = files.Segment(

@@ -37,13 +37,13 @@ class Frame(NamedTuple):
       is_broken: Whether the frame is damaged; it is left as it is and does not vote.
     """
 
-    rainy: np.ndarray | None
-    restored: np.ndarray | None
+    rainy: Any
+    restored: Any
     tag: Any = None
     is_broken: bool = False
 
 
-def vote(frames: Iterable[Frame]) -> Iterator[tuple[Any, np.ndarray | None]]:
+def vote(frames: Iterable[Frame]) -> Iterator[tuple[Any, Any]]:
     """Yields the tag and the result of each frame, in order, at most `REACH` frames later.
 
     Results depend on at most `REACH` frames before and after, so that work may go on
@@ -91,7 +91,7 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if min(height, width) < 16:  # too small for optical flow
         return place, np.ones((height, width), bool)
     # Faster presets are worse, and flow takes much less time than a network.
-    estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # pyright: ignore[reportAttributeAccessIssue]
     there, back = (
         _follow_camera(estimate.calc(*pair, None), place) for pair in (grey, grey[::-1])
     )
@@ -130,8 +130,9 @@ def _follow_camera(flow: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 def warp(image: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Returns the values of an image at the positions (x, y), [H, W, ...]."""
+    nothing: Any = None  # the positions are in one array
     return cv2.remap(
-        image, position, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
+        image, position, nothing, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
     )
 
 
