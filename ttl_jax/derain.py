@@ -121,7 +121,8 @@ def _restore(
         plan = functools.partial(_plan, args, share)
         jobs = [] if args.watch else plan()
         if args.dry_run:
-            print(*(f"{job.source} -> {job.target}" for job in jobs), sep="\n")
+            for job in jobs:
+                print(f"{job.source} -> {job.target}")
             return 0
         processes.take_gpu()
         from ttl_jax import compilation_cache
@@ -129,12 +130,9 @@ def _restore(
 
         compilation_cache.enable()
         network = restorer.Restorer.from_checkpoint(args.checkpoint)
-        options = {
-            "weights": network.digest,
-            "strength": args.strength,
-            "ensemble": args.ensemble,
-        }
-        log = args.output and output_log.OutputLog(args.output, options)
+        log = args.output and output_log.OutputLog(
+            args.output, _list_options(args, network)
+        )
     except ValueError as error:
         parser.error(str(error))
     run = functools.partial(_run, args, share, network, log)
@@ -143,6 +141,22 @@ def _restore(
             return _watch(plan, run, log, request)
         todo = jobs if args.overwrite else _list_todo(jobs, log, args.output)
         return run(todo, request, started) if todo else 0
+
+
+def _make_restore(args: argparse.Namespace, network) -> Callable:
+    """Returns the function from pixels to restored pixels that the flags describe."""
+    return functools.partial(
+        network.restore, strength=args.strength, ensemble=args.ensemble
+    )
+
+
+def _list_options(args: argparse.Namespace, network) -> dict:
+    """Returns what the pixels of a restored photograph depend on."""
+    return {
+        "weights": network.digest,
+        "strength": args.strength,
+        "ensemble": args.ensemble,
+    }
 
 
 def _plan(args: argparse.Namespace, share) -> Sequence:
@@ -209,9 +223,7 @@ def _run(
         return _run_videos(args, share, network, log, videos, request)
     outcome = file_jobs.restore_files(
         todo,
-        functools.partial(
-            network.restore, strength=args.strength, ensemble=args.ensemble
-        ),
+        _make_restore(args, network),
         quality=args.quality,
         compare=args.compare and functools.partial(comparisons.write, args.compare),
         record=log.add if log else lambda target: None,
@@ -244,16 +256,12 @@ def _run_videos(
         return 0
     from ttl_jax.inference.video import jobs as video_jobs
 
-    restore = functools.partial(
-        network.restore, strength=args.strength, ensemble=args.ensemble
-    )
-    options = {"weights": network.digest, "strength": args.strength}
     try:
         failures = video_jobs.restore_videos(
             todo,
-            restore,
+            _make_restore(args, network),
             settings=video_jobs.Settings(args.temporal, args.codec, args.crf),
-            options=options | {"ensemble": args.ensemble},
+            options=_list_options(args, network),
             num_ahead=network.batch_size,
             record=log.add if log else lambda target: None,
             must_stop=lambda: request.signal != 0,
@@ -277,9 +285,7 @@ def _watch(
     """Restores photographs as they arrive, until a signal; returns 0."""
     from ttl_jax.inference import job_lists
 
-    tried: dict[
-        str, float
-    ] = {}  # time of change of each file, since it may be repaired
+    tried: dict[str, float] = {}  # time of change of each file: it may be repaired
     print("Watching for photographs; Ctrl-C ends.", flush=True)
     while not request.signal:
         with contextlib.suppress(ValueError):  # no photographs yet

@@ -151,8 +151,10 @@ def folders(tmp_path, originals):
         Image.fromarray(resized(array, 128, 96)).save(tmp_path / path)
 
     for i in range(3):
-        write(f"train/rainy/{i}.png", noise(96, 128, 3))
-        write(f"train/clean/{i}.png", originals[i])
+        clean = resized(originals[i], 128, 96)
+        hidden = noise(96, 128, 1) < 128  # half of the pixels
+        write(f"train/rainy/{i}.png", np.where(hidden, noise(96, 128, 3), clean))
+        write(f"train/clean/{i}.png", clean)
     write("test/crop.png", cropped(originals[1], 0.9, (0.5, 0.0)))
     write("test/other.png", originals[5])
     return tmp_path

@@ -93,6 +93,8 @@ def check(pairs: Sequence[Pair]) -> None:
     unrelated, exchanged, num_right = [], [], 0
     for i in np.unique(np.linspace(0, len(pairs) - 1, _SAMPLE).round().astype(int)):
         pair = pairs[i]
+        if min(pair.width, pair.height) < _MIN_SIDE:
+            continue
         rainy, clean = pair.load()
         if show_two_scenes(rainy, clean):
             unrelated.append(f"{pair.rainy.name} and {pair.clean.name}")
