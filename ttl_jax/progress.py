@@ -14,6 +14,7 @@ def track(
     items: Iterable | None = None,
     *,
     unit: str,
+    what: str | None = None,
     total: int | None = None,
     is_shown: bool = True,
 ) -> tqdm.tqdm:
@@ -22,10 +23,12 @@ def track(
     Args:
       items: Items to iterate over; None for a counter with `update`.
       unit: Name of one item.
+      what: Name of the work, put in front.
       total: Number of items, where `items` has no length.
       is_shown: Whether to show anything.
     """
-    options: dict[str, Any] = {"unit": unit, "total": total, "disable": not is_shown}
+    options: dict[str, Any] = {"unit": unit, "desc": what, "total": total}
+    options["disable"] = not is_shown
     if sys.stderr.isatty():
         return tqdm.tqdm(items, **options)
     # tqdm's own carriage returns go nowhere.
@@ -44,7 +47,7 @@ class _Lines(tqdm.tqdm):
                 seconds = (self.total - self.n) / values["rate"]
                 left = f", about {self.format_interval(seconds)} left"
             print(
-                f"{self.n} of {self.total or '?'} {self.unit}s, "
+                f"{self.desc}{self.n} of {self.total or '?'} {self.unit}s, "
                 f"{values['rate'] or 0:.3g} {self.unit}s/s{left}",
                 file=sys.stderr,
                 flush=True,

@@ -26,9 +26,9 @@ import numpy as np
 import scipy.fft
 import scipy.optimize
 import scipy.sparse.csgraph
-import tqdm
 from PIL import Image
 
+from ttl_jax import progress
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Photograph
 
@@ -160,14 +160,13 @@ def excluded_names(audit: Audit) -> list[str]:
 def fingerprint_all(photographs: Sequence[Photograph]) -> Fingerprints:
     """Returns the fingerprints of photographs, loaded in threads with a progress bar."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm.tqdm(
+        shown = progress.track(
             pool.map(lambda photograph: make_thumbnail(photograph.load()), photographs),
             total=len(photographs),
-            desc="Fingerprints",
+            what="Fingerprints",
             unit="image",
-            disable=None,  # shown in a terminal only
         )
-        thumbnails = list(progress)
+        thumbnails = list(shown)
         signs = list(pool.map(hash_windows, thumbnails))
     return Fingerprints(np.stack(signs), np.stack(thumbnails))
 
@@ -199,9 +198,9 @@ def _cut(thumbnail: np.ndarray, window: np.ndarray) -> np.ndarray:
 def find_matches(fingerprints: Fingerprints) -> list[Match]:
     """Returns all couples that show the same picture, in the order of their indices."""
     candidates = find_candidates(fingerprints.signs)
-    progress = tqdm.tqdm(candidates, desc="Candidates", unit="couple", disable=None)
+    shown = progress.track(candidates, what="Candidates", unit="couple")
     matches = []
-    for one, other, distance, window, mirrored in progress:
+    for one, other, distance, window, mirrored in shown:
         whole = _cut(fingerprints.thumbnails[other], _WINDOWS[0])
         if mirrored:
             whole = whole[:, ::-1]

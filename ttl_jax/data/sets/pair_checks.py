@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
+from ttl_jax import progress
 from ttl_jax.data.files import decoding, images
 from ttl_jax.data.sets.raw_sets import Found, RawExample, RawSet
 from ttl_jax.data.sources import pair_cues
@@ -75,10 +75,10 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
         results = pool.map(
             functools.partial(_check_one, raw_set, root), [raw for _, raw in raws]
         )
-        progress = tqdm.tqdm(
-            results, "checking", len(raws), unit="example", disable=None
-        )  # disable=None shows it in a terminal only
-        for (split, raw), result in zip(raws, progress, strict=True):
+        shown = progress.track(
+            results, what="checking", total=len(raws), unit="example"
+        )
+        for (split, raw), result in zip(raws, shown, strict=True):
             if isinstance(result, str):
                 excluded.append((raw.files[0], result))
             else:

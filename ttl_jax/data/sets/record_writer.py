@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from PIL import Image
 
+from ttl_jax import progress
 from ttl_jax.data.sources import records
 from ttl_jax.data.sources.records import Index, Row
 
@@ -144,10 +144,8 @@ def write(
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
     num_examples = sum(part.num_examples for part in contents.parts)
     # disable=None shows it in a terminal only.
-    progress = tqdm.tqdm(
-        desc="writing", total=num_examples, unit="example", disable=None
-    )
-    with pool, progress:
+    counter = progress.track(what="writing", total=num_examples, unit="example")
+    with pool, counter:
 
         def generate(split: str, parts: Sequence[Part]):
             """Yields the key and the record of each example, and keeps its row."""
@@ -156,7 +154,7 @@ def write(
                 key = len(rows[split])
                 yield key, {"name": row.name, "scene": row.scene, **images}
                 rows[split].append(row)
-                progress.update()
+                counter.update()
 
         splits = {
             split: [functools.partial(generate, split, file) for file in _group(parts)]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import tqdm
 
+from ttl_jax import progress
 from ttl_jax.data.files import decoding
 from ttl_jax.metrics import agreement, image_quality, intervals, naturalness
 from ttl_jax.reports.examples import INPUT, Example, Examples
@@ -198,8 +198,7 @@ def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def _read(examples: Examples, set_name: str) -> Iterator[Example]:
     """The examples; an image that can no longer be read raises with the progress."""
     num_read = 0
-    # disable=None: a bar only in a terminal
-    bar = tqdm.tqdm(examples, desc=set_name, unit="image", disable=None)
+    bar = progress.track(examples, what=set_name, unit="image")
     try:
         for example in bar:
             yield example
