@@ -36,6 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ttl_jax import __version__, command_line
 from ttl_jax.training import stopping
@@ -135,12 +136,12 @@ def _restore(
         )
     except ValueError as error:
         parser.error(str(error))
-    run = functools.partial(_run, args, share, network, log)
     with stopping.StopRequest("Ending after the current window") as request:
+        run = _Run(args, share, network, log, request)
         if args.watch:
-            return _watch(plan, run, log, request)
+            return _watch(plan, run)
         todo = jobs if args.overwrite else _list_todo(jobs, log, args.output)
-        return run(todo, request, started) if todo else 0
+        return run.restore(todo, started)
 
 
 def _make_restore(args: argparse.Namespace, network) -> Callable:
@@ -205,102 +206,106 @@ def _list_todo(jobs: Sequence, log, output: str | None) -> Sequence:
     return todo
 
 
-def _run(
-    args: argparse.Namespace,
-    share,
-    network,
-    log,
-    todo: Sequence,
-    request: stopping.StopRequest,
-    started: float,
-) -> int:
-    """Restores the files of the jobs, reports, and returns the exit status."""
-    from ttl_jax.inference import comparisons, file_jobs, video
+class _Run(NamedTuple):
+    """What all jobs of a command share.
 
-    videos = [job for job in todo if video.is_video(job.source)]
-    todo = [job for job in todo if not video.is_video(job.source)]
-    if not todo:
-        return _run_videos(args, share, network, log, videos, request)
-    outcome = file_jobs.restore_files(
-        todo,
-        _make_restore(args, network),
-        quality=args.quality,
-        compare=args.compare and functools.partial(comparisons.write, args.compare),
-        record=log.add if log else lambda target: None,
-        check_pixels=network.check_pixels,
-        must_stop=lambda: request.signal != 0,
-        shows_progress=share.index == 0,
-    )
-    _report(outcome, share, args.output or os.path.basename(todo[0].target), started)
-    num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
-    left = f"{_photographs(num_left)} left; the same command resumes"
-    left += ", without --overwrite." if args.overwrite else "."
-    if outcome.ended_by:
-        print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
-    elif num_left:
-        raise stopping.Stopped(left, request.signal)
-    status = 1 if outcome.failures or outcome.ended_by else 0
-    return _run_videos(args, share, network, log, videos, request) or status
+    Attributes:
+      args: Flags.
+      share: Part of this process.
+      network: A `Restorer`.
+      log: The `OutputLog`; None without an output folder.
+      request: Request to stop.
+    """
 
+    args: argparse.Namespace
+    share: Any
+    network: Any
+    log: Any
+    request: stopping.StopRequest
 
-def _run_videos(
-    args: argparse.Namespace,
-    share,
-    network,
-    log,
-    todo: Sequence,
-    request: stopping.StopRequest,
-) -> int:
-    """Restores videos one after another, and returns the exit status."""
-    if not todo:
-        return 0
-    from ttl_jax.inference.video import jobs as video_jobs
+    def restore(self, todo: Sequence, started: float) -> int:
+        """Restores photographs, then videos; returns the exit status."""
+        from ttl_jax.inference import video
 
-    try:
-        failures = video_jobs.restore_videos(
+        videos = [job for job in todo if video.is_video(job.source)]
+        photographs = [job for job in todo if not video.is_video(job.source)]
+        status = self._restore_photographs(photographs, started) if photographs else 0
+        return (self._restore_videos(videos) if videos else 0) or status
+
+    def _restore_photographs(self, todo: Sequence, started: float) -> int:
+        from ttl_jax.inference import before_after, file_jobs
+
+        args = self.args
+        outcome = file_jobs.restore_files(
             todo,
-            _make_restore(args, network),
-            settings=video_jobs.Settings(args.temporal, args.codec, args.crf),
-            options=_list_options(args, network),
-            num_ahead=network.batch_size,
-            record=log.add if log else lambda target: None,
-            must_stop=lambda: request.signal != 0,
-            shows_progress=share.index == 0,
+            _make_restore(args, self.network),
+            quality=args.quality,
+            compare=args.compare
+            and functools.partial(before_after.write, args.compare),
+            check_pixels=self.network.check_pixels,
+            **self._hooks(),
         )
-    except video_jobs.StopError as error:
-        raise stopping.Stopped(
-            f"{error}; the same command resumes.", request.signal
-        ) from None
-    if failures:
-        print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
-    return 1 if failures else 0
+        target = args.output or os.path.basename(todo[0].target)
+        _report(outcome, self.share, target, started)
+        num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
+        left = f"{_photographs(num_left)} left; the same command resumes"
+        left += ", without --overwrite." if args.overwrite else "."
+        if outcome.ended_by:
+            print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
+        elif num_left:
+            raise stopping.Stopped(left, self.request.signal)
+        return 1 if outcome.failures or outcome.ended_by else 0
+
+    def _restore_videos(self, todo: Sequence) -> int:
+        from ttl_jax.inference.video import jobs as video_jobs
+
+        args = self.args
+        try:
+            failures = video_jobs.restore_videos(
+                todo,
+                _make_restore(args, self.network),
+                settings=video_jobs.Settings(args.temporal, args.codec, args.crf),
+                options=_list_options(args, self.network),
+                num_ahead=self.network.batch_size,
+                **self._hooks(),
+            )
+        except video_jobs.StopError as error:
+            raise stopping.Stopped(
+                f"{error}; the same command resumes.", self.request.signal
+            ) from None
+        if failures:
+            print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
+        return 1 if failures else 0
+
+    def _hooks(self) -> dict[str, Any]:
+        """How jobs record results, see that they must stop, and show progress."""
+        return {
+            "record": self.log.add if self.log else lambda target: None,
+            "must_stop": lambda: self.request.signal != 0,
+            "shows_progress": self.share.index == 0,
+        }
 
 
-def _watch(
-    plan: Callable[[], Sequence],
-    run: Callable[..., int],
-    log,
-    request: stopping.StopRequest,
-) -> int:
+def _watch(plan: Callable[[], Sequence], run: _Run) -> int:
     """Restores photographs as they arrive, until a signal; returns 0."""
     from ttl_jax.inference import job_lists
 
     tried: dict[str, float] = {}  # time of change of each file: it may be repaired
     print("Watching for photographs; Ctrl-C ends.", flush=True)
-    while not request.signal:
+    while not run.request.signal:
         with contextlib.suppress(ValueError):  # no photographs yet
             jobs = plan()
             missing = job_lists.list_missing(jobs)
             todo = []
-            for job in [*missing, *log.find_differences(set(jobs) - set(missing))]:
+            for job in [*missing, *run.log.find_differences(set(jobs) - set(missing))]:
                 changed = os.stat(job.source).st_mtime
                 is_new = tried.get(job.source) != changed
                 if is_new and time.time() - changed > _WATCH_EVERY:
                     tried[job.source] = changed
                     todo.append(job)
             if todo:
-                run(todo, request, time.monotonic())
-        request.wait(_WATCH_EVERY)
+                run.restore(todo, time.monotonic())
+        run.request.wait(_WATCH_EVERY)
     return 0
 
 

@@ -40,6 +40,7 @@ class _Lines(tqdm.tqdm):
     """Prints whole lines: done, all, rate and time left."""
 
     def display(self, msg=None, pos=None) -> bool:
+        """Prints a line in place of drawing the bar; tqdm clears it by an empty `msg`."""
         if self.n and msg is None:
             values = self.format_dict
             left = ""

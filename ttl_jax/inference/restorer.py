@@ -11,7 +11,7 @@ import numpy as np
 
 from ttl_jax import models
 from ttl_jax.data.files import transparency
-from ttl_jax.inference import batches, network, pixels, programs, windows
+from ttl_jax.inference import network, pixels, programs, window_batches, windows
 from ttl_jax.models.attention import DenseAttention
 from ttl_jax.weights import fingerprints, flat_params
 
@@ -80,7 +80,7 @@ class Restorer(network.TrainedNetwork):
             jax.default_backend(), _DEFAULT_BATCH_SIZE
         )
         parts = programs.Part.of(encoder), programs.Part.of(decoder)
-        self._batches = batches.Batches(
+        self._batches = window_batches.Batches(
             lambda images: np.asarray(programs.restore(*parts, images)), self.batch_size
         )
         # Images in work at once: enough to fill each batch even with one window per

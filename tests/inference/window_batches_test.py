@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from ttl_jax.inference.batches import Batches
+from ttl_jax.inference.window_batches import Batches
 
 SECONDS = 20  # after which a thread that waits gives up
 
