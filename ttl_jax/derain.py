@@ -373,13 +373,27 @@ def _make_parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="photograph, video, folder, or quoted pattern; without --output, one of them "
-        "and the name of its restoration, either of which may be -",
+        help="photograph, video, folder, or quoted pattern; without --output, one "
+        "photograph and the name of its restoration, either of which may be -",
     )
     text = "folder for the restored photographs; created if it is missing"
     add("--output", "-o", type=command_line.path, metavar="DIR", help=text)
     text = "restore photographs again that are in the output folder already"
     add("--overwrite", action="store_true", help=text)
+    text = "restore photographs as they arrive in the input folder, until Ctrl-C"
+    add("--watch", action="store_true", help=text)
+    text = "print what would be restored, and where to; write nothing"
+    add("--dry_run", action="store_true", help=text)
+    add("--version", action="version", version=f"ttl-jax {__version__}")
+    _add_restoring(parser.add_argument_group("restoring"))
+    _add_results(parser.add_argument_group("restored photographs"))
+    _add_videos(parser.add_argument_group("videos"))
+    _add_processes(parser.add_argument_group("several processes"))
+    return parser
+
+
+def _add_restoring(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--checkpoint",
         type=command_line.path,
@@ -400,6 +414,10 @@ def _make_parser() -> argparse.ArgumentParser:
         help="average with the restoration of the mirrored photograph: a little better, "
         "in twice the time",
     )
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     text = "format of the restored photographs (default: same)"
     add("--format", choices=("same", "png", "jpg", "webp", "tiff"), help=text)
     add(
@@ -409,17 +427,6 @@ def _make_parser() -> argparse.ArgumentParser:
         help="quality of JPEG and WebP, 1 to 100 (default: as the JPEG was; 95 for other "
         "sources; WebP without loss)",
     )
-    videos = parser.add_argument_group("videos")
-    videos.add_argument(
-        "--temporal",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="let neighbouring frames vote on what is rain (default: on)",
-    )
-    text = "encoder of FFmpeg (default: libx264; libvpx-vp9 for .webm)"
-    videos.add_argument("--codec", metavar="NAME", help=text)
-    text = "constant rate factor of the encoder, 0 to 63; less is better and larger"
-    videos.add_argument("--crf", type=_crf, metavar="N", help=f"{text} (default: 18)")
     text = "text that is added to each name, such as _derained"
     add("--suffix", default="", metavar="TEXT", help=text)
     add(
@@ -430,10 +437,24 @@ def _make_parser() -> argparse.ArgumentParser:
         help="also write NAME.compare.jpg, before and after side by side, or a page with "
         "a slider",
     )
-    text = "restore photographs as they arrive in the input folder, until Ctrl-C"
-    add("--watch", action="store_true", help=text)
-    text = "print what would be restored, and where to; write nothing"
-    add("--dry_run", action="store_true", help=text)
+
+
+def _add_videos(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--temporal",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let neighbouring frames vote on what is rain (default: on)",
+    )
+    text = "encoder of FFmpeg (default: libx264; libvpx-vp9 for .webm)"
+    add("--codec", metavar="NAME", help=text)
+    text = "constant rate factor of the encoder, 0 to 63; less is better and larger"
+    add("--crf", type=_crf, metavar="N", help=f"{text} (default: 18)")
+
+
+def _add_processes(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--num_processes",
         type=command_line.count(1),
@@ -442,8 +463,6 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     text = "number of this process, from 0"
     add("--process_id", type=command_line.count(0), metavar="I", help=text)
-    add("--version", action="version", version=f"ttl-jax {__version__}")
-    return parser
 
 
 if __name__ == "__main__":
