@@ -21,9 +21,13 @@ def get_config(preset=None):
     config.stage = "distill"
     config.dataset = "rainy"
     config.teachers = ("recog", "recon")
+    config.teacher_runs = {name: name for name in config.teachers}
     config.student_init = ""  # teacher whose encoder it starts from; empty: random
     config.feature_loss = "mse"  # Eqs. 3 and 4; l2, l1 or charbonnier
     config.projections = False  # a 1x1 conv per teacher between student and Eqs. 3, 4
+    config.standardize = False  # Eq. 3 by channel, over the teacher's deviation
+    config.teacher_dropout = 0.0  # probability of leaving a teacher out of an update
+    config.masked_share = 0.0  # of the student's input, in patches of 16 x 16 pixels
     config.term_weights = dict.fromkeys(
         ("direct_recog", "direct_recon", "indirect_recog", "indirect_recon"), 1.0
     )

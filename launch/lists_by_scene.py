@@ -17,12 +17,18 @@ machine, and a new collection does not move earlier scenes to another part.
 Sets for testing only are in `pairs_test_only_SET`, `rainy_test_only` and so on. The two
 halves of one source, which trained weights are adapted to, are `rainy_adapt_1` and
 `rainy_adapt_2`. Each list is a source: `list:LISTS/pairs_train.txt`.
+
+Lists `claim_` are for `configs/claim.py`, with one image per scene. Training backgrounds
+are `claim_GENERATOR_all`, and of them 10 and 50 scenes for each of three seeds, as
+`claim_GENERATOR_10_seed1`; fewer scenes give no such list. `claim_test_SET` joins all
+images of a set whose scenes are not for training.
 """
 
 import argparse
 import collections
 import csv
 import hashlib
+import itertools
 import pathlib
 import sys
 
@@ -36,6 +42,16 @@ TEST_ONLY = {
 ADAPTED_TO = {"spa_internet"}
 COLUMNS = {"path", "dataset", "role", "scene"}
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
+# Tests of configs/claim.py, with their datasets; the real pairs have few scenes together.
+CLAIM_TESTS = {
+    "Rain100L": {"Rain100L"},
+    "Rain100H": {"Rain100H"},
+    "Rain200H": {"Rain200H"},
+    "DDN-SIRR": {"DDN-SIRR"},
+    "Rain1200": {"Rain1200"},
+    "real": {"SPA-Data", "GT-RAIN-crops"},
+}
+NUM_SCENES, SEEDS = (10, 50), (1, 2, 3)
 
 
 def order_of(scene: str) -> tuple[int, int]:
@@ -117,6 +133,42 @@ def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
     return lists
 
 
+def make_claim_lists(
+    rows: list[dict], lists: dict[str, list[tuple[str, ...]]]
+) -> dict[str, list[tuple[str, ...]]]:
+    """Returns the lists of `configs/claim.py` from the rows and the other lists."""
+    about = {row["path"]: row for row in rows}
+    first_of_scene = {
+        generator: {about[line[0]]["scene"]: line for line in reversed(lines)}
+        for generator, lines in {
+            "additive": lists["clean_train"],
+            "Rain100H": [
+                line
+                for line in lists["pairs_train"]
+                if about[line[0]]["dataset"] == "Rain100H"
+            ],
+        }.items()
+    }
+    claim = {}
+    for generator, by_scene in first_of_scene.items():
+        claim[f"claim_{generator}_all"] = sorted(by_scene.values())
+        for count, seed in itertools.product(NUM_SCENES, SEEDS):
+            if count < len(by_scene):
+                drawn = sorted(by_scene, key=lambda scene: order_of(f"{seed} {scene}"))
+                chosen = sorted(by_scene[scene] for scene in drawn[:count])
+                claim[f"claim_{generator}_{count}_seed{seed}"] = chosen
+    for name, datasets in CLAIM_TESTS.items():
+        claim[f"claim_test_{name}"] = [
+            line
+            for part in ("validation", "test", "test_only")
+            for line in lists[f"pairs_{part}"]
+            if about[line[0]]["dataset"] in datasets
+        ]
+    held_out = (lists[f"rainy_{part}"] for part in ("validation", "test"))
+    claim["claim_test_rainy"] = list(itertools.chain(*held_out))
+    return {name: lines for name, lines in claim.items() if lines}
+
+
 def read_manifest(photographs: pathlib.Path) -> list[dict]:
     """Returns the rows of the manifest whose files can be used."""
     manifest = photographs / "MANIFEST.csv"
@@ -140,7 +192,9 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, required=True)
     args = parser.parse_args()
     root = args.photographs.resolve()
-    lists = make_lists(read_manifest(args.photographs))
+    rows = read_manifest(args.photographs)
+    lists = make_lists(rows)
+    lists |= make_claim_lists(rows, lists)
     args.output.mkdir(parents=True, exist_ok=True)
     others = {path.stem for path in args.output.glob("*.txt")} - set(lists)
     if others:

@@ -18,7 +18,9 @@ def make_stage(config) -> Stage:
     `config.teachers` names the teachers; a single one gives a row of Table 3. The student
     starts from random weights, or from the encoder of the teacher `config.student_init`.
     With `config.projections`, it is compared through a 1x1 projection per teacher, and
-    Eq. 4 decodes the projected features.
+    Eq. 4 decodes the projected features. With `config.standardize`, Eq. 3 divides each
+    channel by its standard deviation in the teacher's features. In each update, a teacher
+    is left out with probability `config.teacher_dropout`, but never all of them.
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
@@ -29,11 +31,13 @@ def make_stage(config) -> Stage:
         )
 
     def loss_fn(modules, batch, key):
-        del key
+        mask_key, dropout_key = jax.random.split(key)
         image = batch["image"]
         targets = _teach(modules, teachers, image)
-        terms = _compare(config, modules, modules["encoder"](image), image, targets)
-        return _sum_terms(config, terms), terms  # Eq. 5
+        masked = networks.mask_patches(image, config.masked_share, mask_key)
+        terms = _compare(config, modules, modules["encoder"](masked), image, targets)
+        kept = _keep_teachers(teachers, config.teacher_dropout, dropout_key)
+        return _sum_terms(config, terms, kept), terms  # Eq. 5
 
     def eval_fn(modules, batch, key):
         del key
@@ -67,7 +71,8 @@ def _make_modules(config, teachers):
         command = f"--config=configs/{name}.py:{config.preset}"
         for part, make in (("encoder", encoder), ("decoder", decoders[name])):
             modules[f"{name}_{part}"] = make
-            init_from[f"{name}_{part}"] = Source(name, part, command)
+            run = config.teacher_runs[name]
+            init_from[f"{name}_{part}"] = Source(run, part, command)
         if config.projections:
             modules[f"{name}_projection"] = networks.projection(config)
     return modules, init_from
@@ -86,8 +91,10 @@ def _compare(config, modules, features, image, targets):
     if config.projections:
         student = {name: modules[f"{name}_projection"](features) for name in student}
     decoded = {name: _decode(modules, name, x, image) for name, x in student.items()}
-    kind = config.feature_loss
-    direct = losses.distillation(student, targets["features"], kind=kind)
+    kind, teachers = config.feature_loss, targets["features"]
+    if config.standardize:
+        student, teachers = _standardize(student, teachers)
+    direct = losses.distillation(student, teachers, kind=kind)
     indirect = losses.distillation(decoded, targets["decoded"], kind=kind)
     named = {"direct": direct, "indirect": indirect}
     return {
@@ -95,8 +102,33 @@ def _compare(config, modules, features, image, targets):
     }
 
 
-def _sum_terms(config, terms) -> Any:
-    return sum(config.term_weights[name] * term for name, term in terms.items())
+def _standardize(student, teachers):
+    """Features over the standard deviation of the teacher's, by channel."""
+    scales = {
+        name: jnp.std(features, axis=(0, 1, 2)) + 1e-6
+        for name, features in teachers.items()
+    }
+    return tuple(
+        {name: features[name] / scales[name] for name in scales}
+        for features in (student, teachers)
+    )
+
+
+def _keep_teachers(teachers, dropout: float, key) -> dict[str, Any]:
+    """Weight by teacher: 0 if it is left out, 1 otherwise, also if all would be."""
+    if not dropout:
+        return dict.fromkeys(teachers, 1.0)
+    kept = jax.random.bernoulli(key, 1 - dropout, (len(teachers),))
+    kept = jnp.where(kept.any(), kept, True)
+    return {name: kept[i].astype(jnp.float32) for i, name in enumerate(teachers)}
+
+
+def _sum_terms(config, terms, kept) -> Any:
+    """Eq. 5; terms are named direct_TEACHER and indirect_TEACHER."""
+    return sum(
+        config.term_weights[name] * kept[name.partition("_")[2]] * term
+        for name, term in terms.items()
+    )
 
 
 def _evaluate(config, teachers, modules, image):
@@ -108,14 +140,16 @@ def _evaluate(config, teachers, modules, image):
         return _compare(config, modules, features, image, targets)
 
     terms = compare(features)
-    scalars = {**terms, "loss": _sum_terms(config, terms)}
+    everyone = dict.fromkeys(teachers, 1.0)
+    scalars = {**terms, "loss": _sum_terms(config, terms, everyone)}
     for name, x in {"student": features, **targets["features"]}.items():
         scalars[f"rms_{name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
     for name in terms:
         gradient = jax.grad(lambda x, name=name: compare(x)[name])(features)
         scalars[f"feature_gradient_{name}"] = jnp.linalg.norm(gradient)
     # With a projection per teacher, or another distance, the optimum is another one.
-    if config.feature_loss == "mse" and not config.projections:
+    plain = not (config.projections or config.standardize)
+    if config.feature_loss == "mse" and plain:
         scalars["direct_floor"] = losses.direct_floor(targets["features"])
     return scalars
 

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ttl_jax import losses, models
+
+_PATCH = 16  # pixels
 
 
 def encoder(config) -> functools.partial:
@@ -42,6 +45,26 @@ def restore(modules: Mapping[str, Any], image: jax.Array, prefix="") -> jax.Arra
     """
     features = modules[f"{prefix}encoder"](image)
     return modules[f"{prefix}decoder"](features, image)
+
+
+def mask_patches(images: jax.Array, share: float, key: jax.Array) -> jax.Array:
+    """Returns images in which a share of the patches is grey (0.5).
+
+    After MaskDCPT (arXiv 2510.13282): a network that must also complete its input learns
+    more from a transfer task.
+
+    Args:
+      images: Array [N, H, W, C].
+      share: Share of patches, on average.
+      key: PRNG key.
+    """
+    if not share:
+        return images
+    count, height, width, _ = images.shape
+    grid = (count, -(-height // _PATCH), -(-width // _PATCH), 1)
+    masked = jax.random.bernoulli(key, share, grid)
+    masked = jnp.repeat(jnp.repeat(masked, _PATCH, axis=1), _PATCH, axis=2)
+    return jnp.where(masked[:, :height, :width], 0.5, images)
 
 
 def image_loss(config, restored: jax.Array, clean: jax.Array) -> jax.Array:

@@ -27,8 +27,8 @@ def make_stage(config) -> Stage:
     threshold = 0.0 if config.recognition_loss == "cross_entropy" else 0.5
 
     def loss_fn(modules, batch, key):
-        del key
-        scores = modules["decoder"](modules["encoder"](batch["image"]))
+        image = networks.mask_patches(batch["image"], config.masked_share, key)
+        scores = modules["decoder"](modules["encoder"](image))
         loss = losses.recognition(scores, batch["label"], config.recognition_loss)
         correct = (scores > threshold) == (batch["label"] == 1)
         return loss, {"accuracy": correct.mean()}

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Stage
+from ttl_jax.stages.stage import Stage, sources_at
 
 
 def make_stage(config) -> Stage:
-    """Returns the reconstruction task: E_recon and D_recon from random weights.
+    """Returns the reconstruction task: E_recon and D_recon.
 
+    Both start from random weights, or E_recon from the encoder of `config.encoder_run`.
     Crops come with `config.crop_margin` extra pixels on each side for the blur.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
@@ -35,8 +36,10 @@ def make_stage(config) -> Stage:
         return image[:, margin:-margin, margin:-margin], blurred
 
     def loss_fn(modules, batch, key):
+        key, mask_key = jax.random.split(key)
         clean, blurred = blur(batch, key)
-        restored = networks.restore(modules, blurred)
+        masked = networks.mask_patches(blurred, config.masked_share, mask_key)
+        restored = networks.restore(modules, masked)
         loss = networks.image_loss(config, restored, clean)
         return loss, {"blurred_mse": losses.distance(blurred, clean)}
 
@@ -53,6 +56,9 @@ def make_stage(config) -> Stage:
         },
         trainable=("encoder", "decoder"),
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
+        init_from=sources_at(config.encoder_run, ("encoder",))
+        if config.encoder_run
+        else {},
         loss_fn=loss_fn,
         eval_fn=lambda modules, batch, key: _evaluate(modules, *blur(batch, key)),
         images_fn=images_fn,

@@ -1,4 +1,4 @@
-"""Rain that is rendered anew each time a photograph is looked at."""
+"""Rain, or holes of its shape, drawn anew each time a photograph is looked at."""
 
 import abc
 import dataclasses
@@ -59,6 +59,16 @@ class Additive(Rain):
 
     def fall(self, clean, surroundings, longer_side, rng):
         return renderer.add(clean, _draw_parameters(rng, longer_side), rng)
+
+
+class Holes(Rain):
+    """Holes of the shape of streaks and drops, in one grey: photographs to complete.
+
+    Paper: the Introduction names the reconstruction of occluded objects as such a task.
+    """
+
+    def fall(self, clean, surroundings, longer_side, rng):
+        return renderer.occlude(clean, _draw_parameters(rng, longer_side), rng)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

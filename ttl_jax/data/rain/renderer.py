@@ -109,6 +109,8 @@ _VEILED_WAYS = {"light": (1, 15), "medium": (3, 25), "heavy": (5, 40)}
 _STREAKS_PER_PIXEL = 0.04  # that are drawn one by one
 _NUM_LAYERS = 3  # of those behind
 
+_HOLE_SHARES = (0.02, 0.25)  # of the pixels
+
 
 def draw_parameters(
     rng: np.random.Generator, intensity: str, *, longer_side: int = 512
@@ -190,6 +192,21 @@ def add(
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
     layer = 255 * parameters.brightness * alpha
     return np.rint(np.minimum(clean + layer[..., None], 255)).astype(np.uint8)
+
+
+def occlude(
+    clean: np.ndarray, parameters: RainParameters, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns the photograph with holes of a random grey in the shape of rain.
+
+    The pixels that rain covers most become holes: 2 to 25 % of them. Nothing of the scene
+    is left there. Arguments are those of `render`.
+    """
+    _check(clean)
+    alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
+    threshold = np.quantile(alpha, 1 - rng.uniform(*_HOLE_SHARES))
+    grey = rng.integers(256)
+    return np.where((alpha > threshold)[..., None], np.uint8(grey), clean)
 
 
 def composite(

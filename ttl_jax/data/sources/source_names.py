@@ -36,6 +36,7 @@ KINDS: dict[str, Callable[..., Source]] = {
     "structures:CLEAN": derived.Structures,
     "rain:CLEAN": functools.partial(derived.LiveRain, live_rain.Physical),
     "additive:CLEAN": functools.partial(derived.LiveRain, live_rain.Additive),
+    "holes:CLEAN": functools.partial(derived.LiveRain, live_rain.Holes),
     "streaks:PAIRS on CLEAN": derived.StreakRain,
     "identity:CLEAN": derived.Identity,
 }

@@ -1,0 +1,269 @@
+"""The paper's test: train on the rain of one generator, test on all others.
+
+    python launch/claim.py /photos/collection --workdir=runs/claim
+
+trains and scores the whole table. One seed of it, without scores:
+
+    python -m ttl_jax.main --config=configs/claim.py:tiny --config.seed=1 \\
+        --workdir=runs/claim/seed1
+
+The transfer tasks learn from all real training photographs. Then every variant of
+`VARIANTS` learns to remove the rain of each generator from the pairs of each number of
+scenes. All lists come from `launch/lists_by_scene.py`: the scenes of a test are neither
+training backgrounds nor training photographs.
+
+All variants use the same number of updates in all stages together, except `V2-short`,
+which has those of the last stage alone.
+
+Paper: section Experiments: one generator (Rain1200) trains, other sets test.
+Expect: configs/README.md, "The paper's test".
+Time: with n variants on g generators and s numbers of scenes, the transfer tasks once and
+n g s trainings on pairs, for each seed; each network is compiled once.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from configs import common, inpaint, pipeline, scratch
+from ttl_jax import suggestions, user_paths
+
+GENERATORS = {
+    "additive": "additive:list:{list}",
+    "Rain100H": "list:{list}",
+}
+_ALL = 0  # number of scenes
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A way to use the transfer tasks; by default V1.
+
+    Attributes:
+      description: One line for tables.
+      start: Origin of the weights that learn from pairs: "student", "inpaint" (encoder
+        and decoder), "inpaint encoder", or "random".
+      recog: Fields of the recognition task that differ from the config.
+      recon: Fields of the reconstruction task that differ.
+      distill: Fields of the distillation that differ.
+      rehearsal: Share of the last stage's batches that comes from `inpaint`.
+      is_long: Whether training from random weights takes the updates of all stages.
+    """
+
+    description: str
+    start: str = "student"
+    recog: dict[str, Any] = dataclasses.field(default_factory=dict)
+    recon: dict[str, Any] = dataclasses.field(default_factory=dict)
+    distill: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rehearsal: float = 0.0
+    is_long: bool = True
+
+
+_MASKED = {"masked_share": 0.5}
+VARIANTS = {
+    "V1": Variant("task transfer as in the paper"),
+    "V2": Variant("random weights, for the updates of all stages of V1", "random"),
+    "V2-short": Variant("random weights", "random", is_long=False),
+    "shared": Variant(
+        "E_recon starts from E_recog, and the student from E_recon",
+        recon={"encoder_run": "recog"},
+        distill={"student_init": "recon"},
+    ),
+    "masked": Variant(
+        "half of the patches of the input are masked in the transfer tasks",
+        recog=_MASKED,
+        recon=_MASKED,
+        distill=_MASKED,
+    ),
+    "projections": Variant(
+        "a projection per teacher, standardized features, teachers dropped at random",
+        distill={"projections": True, "standardize": True, "teacher_dropout": 0.25},
+    ),
+    "inpaint": Variant("starts from the task inpaint alone", "inpaint"),
+    "inpaint-encoder": Variant(
+        "starts from the encoder of inpaint, with a new decoder", "inpaint encoder"
+    ),
+    "inpaint-rehearsal": Variant(
+        "starts from inpaint, which stays a sixth of the batches",
+        "inpaint",
+        rehearsal=1 / 6,
+    ),
+}
+
+
+def get_config(preset=None):
+    config = pipeline.get_config(preset)
+    del config.teachers
+    config.planner = "configs.claim"
+    config.stages = (*config.stages, "inpaint", "scratch")
+    config.variants = ("V1", "V2", "V2-short", "inpaint", "inpaint-rehearsal")
+    config.generators = tuple(GENERATORS)
+    config.num_scenes = (10, 50, _ALL)
+    config.seed = 1
+    config.lists = "runs/lists"  # folder that launch/lists_by_scene.py wrote
+    config.num_eval = 8  # launch/claim.py scores whole images at the end
+    config.eval_every = 10**6
+    for name, make in (("inpaint", inpaint), ("scratch", scratch)):
+        config[name] = make.get_config(preset)
+        config[name].run = ""
+        own = ("stage", "run", "from_student", "encoder_learning_rate", "num_steps")
+        own += ("pairs", "eval_pairs")
+        common.follow(config[name], config.derain, but=own)
+    if preset != "smoke":
+        for stage in ("recog", "recon", "distill"):
+            config[stage].num_steps = 500
+        config.derain.num_steps = 1000
+    config.inpaint.num_steps = _count(config, "recog", "recon", "distill")
+    config.scratch.num_steps = _count(config, "inpaint", "derain")
+    return config
+
+
+def _count(config, *stages: str) -> int:
+    return sum(config[stage].num_steps for stage in stages)
+
+
+def count_updates(config, variant: str) -> int:
+    """Returns the updates of all stages that lead to a variant's network."""
+    if not VARIANTS[variant].is_long:
+        return config.derain.num_steps
+    return _count(config, "recog", "recon", "distill", "derain")
+
+
+def list_scenes(config) -> list[tuple[str, int]]:
+    """Returns the generators with their numbers of scenes; 0 means all.
+
+    A number that reaches all scenes of a generator has no list and is left out.
+    """
+    return [
+        (generator, count)
+        for generator in config.generators
+        for count in config.num_scenes
+        if _list_path(config, generator, count).is_file()
+    ]
+
+
+def list_runs(config) -> list:
+    """Returns the configs to train: the transfer tasks, then each variant's runs.
+
+    Raises:
+      ValueError: If `variants`, `generators` or `num_scenes` are invalid.
+    """
+    _check(config)
+    runs = [
+        run
+        for generator, num_scenes in list_scenes(config)
+        for name in config.variants
+        for run in _list_runs(config, name, generator, num_scenes)
+    ]
+    return list({run.run or run.stage: run for run in runs}.values())
+
+
+def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
+    """The runs of a variant in order, those of the transfer tasks first."""
+    variant = VARIANTS[name]
+    transfer, start = _list_transfer(config, name, variant)
+    pairs = GENERATORS[generator].format(list=_list_path(config, generator, num_scenes))
+    fields: dict[str, Any] = {"run": run_name(name, generator, num_scenes), **start}
+    fields |= {"pairs": (pairs,), "eval_pairs": (pairs,)}
+    if variant.rehearsal:
+        fields["pairs"] += (_holes(config),)
+        fields["pairs_weights"] = (1 - variant.rehearsal, variant.rehearsal)
+    stage = "scratch" if variant.start == "random" else "derain"
+    if not variant.is_long:
+        fields["num_steps"] = config.derain.num_steps
+    return [*transfer, _change(config, stage, fields)]
+
+
+def _list_transfer(config, name: str, variant: Variant) -> tuple[list, dict[str, Any]]:
+    """The runs of a variant's transfer tasks, and the fields that start from them."""
+    if variant.start == "random":
+        return [], {}
+    if variant.start != "student":
+        holes = {"pairs": (_holes(config),), "eval_pairs": (_holes(config),)}
+        field = "start_from" if variant.start == "inpaint" else "student_run"
+        runs = [_change(config, "inpaint", {"run": "inpaint", **holes})]
+        return runs, {field: "inpaint"}
+    runs, teachers = [], {}
+    for task in ("recog", "recon"):
+        changes = getattr(variant, task)
+        teachers[task] = f"{task}_{name}" if changes else task
+        runs.append(_change(config, task, {"run": teachers[task], **changes}))
+    own = bool(variant.recog or variant.recon or variant.distill)
+    student = f"distill_{name}" if own else "distill"
+    fields = {"run": student, "teacher_runs": teachers, **variant.distill}
+    runs.append(_change(config, "distill", fields))
+    return runs, {"student_run": student}
+
+
+def _holes(config) -> str:
+    return f"holes:list:{config.lists}/clean_train.txt"
+
+
+def _change(config, stage: str, fields):
+    """A stage's config with other fields, and with a seed of its own.
+
+    With one seed for all, a student would start from the random values that its teachers
+    started from.
+    """
+    run = config[stage].copy_and_resolve_references()
+    stages = tuple(config.stages)
+    run.update(seed=len(stages) * config.seed + stages.index(stage), **fields)
+    for field in ("rainy", "clean"):
+        run[field] = run[f"eval_{field}"] = (f"list:{config.lists}/{field}_train.txt",)
+    return run
+
+
+def _list_path(config, generator: str, num_scenes: int) -> pathlib.Path:
+    """The list of training backgrounds."""
+    drawn = f"{num_scenes}_seed{config.seed}" if num_scenes != _ALL else "all"
+    return user_paths.expand(config.lists) / f"claim_{generator}_{drawn}.txt"
+
+
+def run_name(variant: str, generator: str, num_scenes: int) -> str:
+    """Returns the folder of the run that removes rain."""
+    return f"{variant}_{generator}_{num_scenes or 'all'}"
+
+
+def list_rows(config) -> list[dict[str, Any]]:
+    """Returns the entries of `ablation.json`."""
+    return [
+        {
+            "name": run_name(name, generator, num_scenes),
+            "description": VARIANTS[name].description,
+            "tables": [],
+            "reference": run_name("V2", generator, num_scenes),
+            "runs": {str(config.seed): run_name(name, generator, num_scenes)},
+        }
+        for generator, num_scenes in list_scenes(config)
+        for name in config.variants
+    ]
+
+
+def _check(config) -> None:
+    _check_names(config)
+    for generator in config.generators:
+        if not (path := _list_path(config, generator, _ALL)).is_file():
+            raise ValueError(
+                f"{path} does not exist: write the lists with launch/lists_by_scene.py, "
+                "and name their folder with --config.lists=FOLDER."
+            )
+
+
+def _check_names(config) -> None:
+    known = {"variants": VARIANTS, "generators": GENERATORS}
+    for field in ("variants", "generators", "num_scenes"):
+        values = config[field]
+        if (
+            not isinstance(values, tuple)
+            or not values
+            or len(set(values)) < len(values)
+        ):
+            raise ValueError(
+                f"config.{field}={values!r} must be a tuple of different values, not empty."
+            )
+        for value in values if field in known else ():
+            if value not in known[field]:
+                hint = suggestions.known_and_hint(value, known[field])
+                raise ValueError(
+                    f"config.{field}={values!r}: {value!r} is unknown; choose from {hint}"
+                )
