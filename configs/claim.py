@@ -1,6 +1,6 @@
 """The paper's test: train on the rain of one generator, test on all others.
 
-    python launch/claim.py /photos/collection --workdir=runs/claim
+    python -m launch.claim /photos/collection --workdir=runs/claim
 
 trains and scores the whole table. One seed of it, without scores:
 

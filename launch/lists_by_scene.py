@@ -52,6 +52,7 @@ CLAIM_TESTS = {
     "real": {"SPA-Data", "GT-RAIN-crops"},
 }
 NUM_SCENES, SEEDS = (10, 50), (1, 2, 3)
+NUM_ADDITIVE = 20  # photographs to test on with rain added to them
 
 
 def order_of(scene: str) -> tuple[int, int]:
@@ -164,6 +165,9 @@ def make_claim_lists(
             for line in lists[f"pairs_{part}"]
             if about[line[0]]["dataset"] in datasets
         ]
+    test_scenes = {about[line[0]]["scene"]: line for line in lists["clean_test"]}
+    drawn = sorted(test_scenes, key=order_of)[:NUM_ADDITIVE]
+    claim["claim_test_additive"] = sorted(test_scenes[scene] for scene in drawn)
     held_out = (lists[f"rainy_{part}"] for part in ("validation", "test"))
     claim["claim_test_rainy"] = list(itertools.chain(*held_out))
     return {name: lines for name, lines in claim.items() if lines}

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import importlib.util
+import os
 import pathlib
 import re
 import subprocess
@@ -121,11 +122,62 @@ def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
         if any(pathlib.Path(path).stem == "0" for line in lines for path in line)
     }
     assert with_scene_0 == {
+        "claim_test_real",
         "clean_test_only",
         "pairs_test_only",
         "pairs_test_only_SPA-Data",
         "rainy_test_only",
     }
+
+
+def scenes_of(lists, manifest, pattern):
+    with manifest.open(newline="") as file:
+        scenes = {row["path"]: row["scene"] for row in csv.DictReader(file)}
+    root = manifest.parent.resolve()
+    return {
+        scenes[str(pathlib.Path(path).relative_to(root))]
+        for name, lines in lists.items()
+        if re.fullmatch(pattern, name)
+        for line in lines
+        for path in line
+    }
+
+
+@pytest.fixture(params=["small", "real"])
+def claim_lists(request, tmp_path, collection):
+    """All lists of a collection, and its manifest."""
+    if request.param == "real":
+        if "TTL_DATA" not in os.environ:
+            pytest.skip("TTL_DATA is not set.")
+        collection = pathlib.Path(os.environ["TTL_DATA"])
+    else:
+        manifest = collection / "MANIFEST.csv"
+        manifest.write_text(manifest.read_text().replace(",Rain,", ",Rain100H,"))
+    return make_lists(collection, tmp_path / "lists")[0], collection / "MANIFEST.csv"
+
+
+def test_no_scene_of_the_claim_is_trained_on_and_tested_on(claim_lists):
+    lists, manifest = claim_lists
+    backgrounds = scenes_of(lists, manifest, r"claim_(additive|Rain100H)_.*")
+    photographs = scenes_of(lists, manifest, "(clean|rainy|pairs)_train")
+    tests = scenes_of(lists, manifest, "claim_test_.*")
+    assert backgrounds and photographs and tests
+    assert not tests & (backgrounds | photographs)
+    assert tests >= scenes_of(lists, manifest, "pairs_(validation|test)_Rain100H")
+
+
+def test_backgrounds_of_the_claim_are_nested_in_all_and_one_per_scene(claim_lists):
+    lists, manifest = claim_lists
+    for generator in ("additive", "Rain100H"):
+        everything = lists[f"claim_{generator}_all"]
+        for seed in (1, 2, 3):
+            drawn = lists[f"claim_{generator}_10_seed{seed}"]
+            assert len(drawn) == 10 and all(line in everything for line in drawn)
+            name = f"claim_{generator}_10_seed{seed}"
+            assert len(scenes_of(lists, manifest, name)) == 10
+        assert (
+            len({str(lists[f"claim_{generator}_10_seed{s}"]) for s in (1, 2, 3)}) == 3
+        )
 
 
 def test_a_manifest_may_come_from_a_spreadsheet(collection, tmp_path):

@@ -1,0 +1,237 @@
+"""Trains and scores `configs/claim.py` with several seeds, and makes its tables.
+
+    python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
+    python -m launch.claim PHOTOGRAPHS --workdir runs/claim
+
+PHOTOGRAPHS holds a MANIFEST.csv, as for `launch/lists_by_scene.py`. Flags after `--` go to
+`ttl_jax.main`: `-- --config.derain.num_steps=2000`. The same command resumes after an
+interruption; `--variants`, `--generators`, `--num_scenes` and `--seeds` choose a part of
+the table, and other parts can be added later.
+
+Three files in --output hold the raw results. Each line has the variant, generator, seed,
+number of scenes (0: all), updates of all stages together, and commit:
+
+- `claim.csv`: PSNR and SSIM (`y_uint8`) of a scene, the mean over its images. `role` is
+  `trained` for the generator that trained, `real` for real pairs, otherwise `unseen`.
+- `claim_real.csv`: rain score, NIQE and change of real rainy photographs.
+- `claim_runs.csv`: seconds per update of the last stage.
+
+`claim.md` has the tables. `--tables` makes them anew from the files, without training.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+import ttl_jax
+from configs import claim
+from launch import claim_tables
+from ttl_jax import atomic_files, command_line
+
+_RUN = ["variant", "generator", "seed", "num_scenes", "updates", "commit"]
+COLUMNS = {
+    "claim.csv": [*_RUN, "set", "role", "scene", "psnr", "ssim"],
+    "claim_real.csv": [
+        *_RUN, "set", "scene", "rain_score", "niqe", "mean_change", "change_inside",
+        "change_outside",
+    ],
+    "claim_runs.csv": [*_RUN, "seconds_per_update"],
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, scores and tabulates what the flags choose."""
+    args = _make_parser().parse_args(arguments)
+    for folder in ("photographs", "lists", "workdir", "output"):
+        setattr(args, folder, pathlib.Path(getattr(args, folder)))
+    args.output.mkdir(parents=True, exist_ok=True)
+    for seed in () if args.tables else args.seeds:
+        config = ttl_jax.config(f"claim:{args.preset}", **_fields(args, seed))
+        workdir = args.workdir / f"seed{seed}"
+        _train(args, seed, workdir)
+        for run in _list_networks(config, workdir):
+            _score(args, workdir, run)
+    files = {name: _read(args.output / name) for name in COLUMNS}
+    if files["claim.csv"].empty:
+        sys.exit(f"{args.output / 'claim.csv'} has no scores yet.")
+    text = claim_tables.format_tables(*files.values())
+    atomic_files.write_bytes(args.output / "claim.md", text.encode())
+    print(text)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("photographs", type=command_line.path, help="folder with a MANIFEST.csv")
+    add("--lists", type=command_line.path, default="runs/lists")
+    add("--workdir", type=command_line.path, default="runs/claim")
+    text = "folder of the results (default: configs)"
+    add("--output", type=command_line.path, default="configs", help=text)
+    add("--preset", default="tiny", help="size of the network (default: tiny)")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    add("--variants", nargs="+", choices=list(claim.VARIANTS))
+    add("--generators", nargs="+", choices=list(claim.GENERATORS))
+    add("--num_scenes", type=int, nargs="+", help="0: all")
+    add(
+        "--without_real", action="store_true", help="skip the photographs without pairs"
+    )
+    add("--tables", action="store_true", help="make the tables from the files alone")
+    add("flags", nargs="*", help="further flags of ttl_jax.main, after --")
+    return parser
+
+
+def _fields(args: argparse.Namespace, seed: int) -> dict:
+    chosen = {
+        name: getattr(args, name) for name in ("variants", "generators", "num_scenes")
+    }
+    chosen = {name: tuple(values) for name, values in chosen.items() if values}
+    return {"seed": seed, "lists": str(args.lists), **chosen}
+
+
+def _train(args: argparse.Namespace, seed: int, workdir: pathlib.Path) -> None:
+    fields = (f"--config.{name}={value}" for name, value in _fields(args, seed).items())
+    command = [sys.executable, "-m", "ttl_jax.main", f"--config=claim:{args.preset}"]
+    command += [*fields, f"--workdir={workdir}", *args.flags]
+    if status := subprocess.run(command, check=False).returncode:
+        sys.exit(status)
+
+
+def _list_networks(config, workdir: pathlib.Path) -> Iterator[dict]:
+    """The runs that remove rain, as the columns `_RUN`, with their folders."""
+    describe = [
+        "git",
+        "-C",
+        pathlib.Path(__file__).parent,
+        "rev-parse",
+        "--short",
+        "HEAD",
+    ]
+    commit = subprocess.run(
+        describe, capture_output=True, text=True, check=False
+    ).stdout
+    index = {
+        row["name"] for row in atomic_files.read_json(workdir / "ablation.json")["rows"]
+    }
+    for generator, num_scenes in claim.list_scenes(config):
+        for variant in config.variants:
+            folder = claim.run_name(variant, generator, num_scenes)
+            assert folder in index
+            yield {
+                "variant": variant,
+                "generator": generator,
+                "seed": config.seed,
+                "num_scenes": num_scenes,
+                "updates": _count_updates(workdir / folder),
+                "commit": commit.strip(),
+                "folder": workdir / folder,
+            }
+
+
+def _count_updates(run: pathlib.Path) -> int:
+    """Updates of a run and of all runs that it starts from, each counted once."""
+    from ttl_jax.weights import trained
+
+    def collect(folder: pathlib.Path) -> dict[pathlib.Path, int]:
+        _, metadata = trained.load(folder)
+        found = {folder: metadata["step"]}
+        for origin in metadata["origins"].values():
+            found |= collect(folder.parent / origin["run"])
+        return found
+
+    return sum(collect(run).values())
+
+
+def _score(args: argparse.Namespace, workdir: pathlib.Path, run: dict) -> None:
+    """Appends a run's scores to the files that lack them."""
+    about = {name: run[name] for name in _RUN}
+    folder, lists = run["folder"], args.lists
+    if not _has(args.output / "claim.csv", about):
+        tests = sorted(lists.glob("claim_test_*.txt"))
+        data = {path.stem.removeprefix("claim_test_"): f"list:{path}" for path in tests}
+        del data["rainy"]
+        data["additive"] = f"additive:{data['additive']}"
+        report = ttl_jax.score({run["variant"]: folder}, data, **_scenes(args))
+        _append(args.output / "claim.csv", about, _label(report.per_image, run))
+    if not (args.without_real or _has(args.output / "claim_real.csv", about)):
+        frames = [
+            ttl_jax.score({run["variant"]: folder}, {"rainy": f"list:{path}"}, **options)
+            .per_image
+            for path, options in _real_sets(args)
+        ]  # fmt: skip
+        _append(args.output / "claim_real.csv", about, pd.concat(frames))
+    if not _has(args.output / "claim_runs.csv", about):
+        seconds = _seconds_per_update(folder)
+        frame = pd.DataFrame(
+            [{"method": run["variant"], "seconds_per_update": seconds}]
+        )
+        _append(args.output / "claim_runs.csv", about, frame)
+
+
+def _scenes(args: argparse.Namespace) -> dict:
+    return {"scenes": args.photographs / "MANIFEST.csv"}
+
+
+def _real_sets(args: argparse.Namespace) -> Iterator[tuple[pathlib.Path, dict]]:
+    """Lists of real rainy photographs, and how they are scored."""
+    options = {"niqe": True, "recog": "shipped", **_scenes(args)}
+    yield args.lists / "claim_test_rainy.txt", options
+    masks = args.photographs / "real_rain_masks"
+    if masks.is_dir():
+        yield args.lists / "rainy_test_only.txt", {"masks": masks, **_scenes(args)}
+
+
+def _label(per_image: pd.DataFrame, run: dict) -> pd.DataFrame:
+    """Scores with their role, as means over the images of a scene."""
+    roles = {run["generator"]: "trained", "real": "real"}
+    frame = per_image.assign(
+        role=[roles.get(name, "unseen") for name in per_image["set"]]
+    )
+    keys = ["method", "set", "role", "scene"]
+    return frame.groupby(keys, as_index=False)[["psnr", "ssim"]].mean()
+
+
+def _seconds_per_update(run: pathlib.Path) -> float:
+    """The median over the log of a run."""
+    from ttl_jax.weights import trained
+
+    log = pd.read_json(run / "metrics.jsonl", lines=True)
+    _, metadata = trained.load(run)
+    if "images_per_second" not in log:
+        return float("nan")  # a run of a few updates
+    return metadata["config"]["batch_size"] / float(log["images_per_second"].median())
+
+
+def _read(path: pathlib.Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame(columns=COLUMNS[path.name])
+    return pd.read_csv(path, dtype={"commit": str}, keep_default_na=True)
+
+
+def _has(path: pathlib.Path, about: dict) -> bool:
+    """Whether a file has lines of a run, whatever commit trained it."""
+    keys = _RUN[:-1]
+    known = _read(path)[keys]
+    return bool((known == [about[key] for key in keys]).all(axis=1).any())
+
+
+def _append(path: pathlib.Path, about: dict, frame: pd.DataFrame) -> None:
+    """Adds the lines of a run, and those of the input if the generator has none yet."""
+    untrained = {"seed": 0, "num_scenes": 0, "updates": 0, "commit": ""}
+    parts = [_read(path)]
+    for method, lines in frame.groupby("method"):
+        is_input = method != about["variant"]
+        columns = {**about, "variant": method, **(untrained if is_input else {})}
+        if not (is_input and _has(path, columns)):
+            parts.append(lines.assign(**columns))
+    joined = pd.concat([part for part in parts if not part.empty])
+    joined = joined.reindex(columns=COLUMNS[path.name]).sort_values(
+        COLUMNS[path.name][:-2], kind="stable"
+    )
+    text = joined.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    atomic_files.write_bytes(path, text.encode())

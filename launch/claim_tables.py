@@ -1,0 +1,123 @@
+"""The tables of `launch/claim.py`, in Markdown."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from configs import claim
+from ttl_jax.metrics import intervals
+from ttl_jax.reports import markdown
+
+REFERENCE = "V2"
+_NUMBERS = {
+    "rain_score": "+.3f", "niqe": ".2f", "mean_change": ".2f", "change_inside": ".2f",
+    "change_outside": ".2f", "seconds_per_update": ".2f",
+}  # fmt: skip
+
+
+def format_tables(scores: pd.DataFrame, real: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Returns the tables of each generator and number of scenes.
+
+    Args:
+      scores: Rows of `claim.csv`.
+      real: Rows of `claim_real.csv`.
+      runs: Rows of `claim_runs.csv`.
+    """
+    trained = scores[scores["variant"] != "input"]
+    sections = []
+    for (generator, count), chosen in trained.groupby(["generator", "num_scenes"]):
+        untrained = scores["variant"].eq("input") & scores["generator"].eq(generator)
+        rows = pd.concat([scores[untrained], chosen])
+        title = f"Trained on `{generator}` with {count or 'all'} scenes"
+        parts = [f"## {title}", _psnr_table(rows), _difference_table(rows)]
+        for other in (real, runs):
+            parts += _means_table(other, generator, count)
+        sections.append("\n\n".join(parts))
+    variants = [name for name in claim.VARIANTS if name in set(trained["variant"])]
+    notes = [f"- `{name}`: {claim.VARIANTS[name].description}." for name in variants]
+    return "\n\n".join([*sections, "\n".join(notes)]) + "\n"
+
+
+def _psnr_table(rows: pd.DataFrame) -> str:
+    """PSNR of each set: mean over scenes, then mean ± deviation over seeds."""
+    by_seed = rows.groupby(["variant", "seed", "role", "set"])["psnr"].mean()
+    means = by_seed.unstack(["role", "set"])
+    means[("mean", "unseen")] = means["unseen"].mean(axis=1)
+    roles = ["trained", "unseen", "mean", "real"]
+    means = means[sorted(means.columns, key=lambda c: (roles.index(c[0]), c[1]))]
+    lines = []
+    for variant in _ordered(rows):
+        runs = means.loc[variant]
+        updates = rows.loc[rows["variant"] == variant, "updates"].iloc[0]
+        cells = [_spread(runs[column], ".2f") for column in means]
+        lines.append([f"`{variant}`", updates, len(runs), *cells])
+    heads = ["mean of unseen" if role == "mean" else f"{name} ({role})"
+             for role, name in means]  # fmt: skip
+    columns = ["PSNR, dB", "updates", "seeds", *heads]
+    return markdown.table(pd.DataFrame(lines, columns=columns))
+
+
+def _difference_table(rows: pd.DataFrame) -> str:
+    """Differences to V2, with intervals over scenes and the spread over seeds."""
+    lines = []
+    for variant in _ordered(rows):
+        if variant in ("input", REFERENCE):
+            continue
+        cells = [_difference(rows, variant, role) for role in ("unseen", "real")]
+        if any(cells):
+            lines.append([f"`{variant}`", *cells])
+    if not lines:
+        return f"No variant has the seeds of `{REFERENCE}`."
+    columns = [f"PSNR over `{REFERENCE}`, dB [95 %] (seeds)", "unseen", "real"]
+    return markdown.table(pd.DataFrame(lines, columns=columns))
+
+
+def _difference(rows: pd.DataFrame, variant: str, role: str) -> str:
+    """The mean over sets; in an interval, all sets weigh the same."""
+    keys = ["seed", "set", "scene"]
+    values = rows[rows["role"] == role].set_index(["variant", *keys])["psnr"]
+    if not {variant, REFERENCE} <= set(values.index.get_level_values("variant")):
+        return ""
+    both = pd.concat([values[variant], values[REFERENCE]], axis=1, join="inner")
+    differences = both.iloc[:, 0] - both.iloc[:, 1]
+    if differences.empty:
+        return ""
+    by_scene = differences.groupby(["set", "scene"]).mean()
+    sizes = by_scene.groupby("set").transform("size")
+    weighted = by_scene * len(sizes) / (sizes * sizes.index.unique("set").size)
+    interval = intervals.bootstrap_mean(
+        weighted, by_scene.index.get_level_values("scene")
+    )
+    text = markdown.with_interval(interval._asdict())
+    by_seed = differences.groupby(["seed", "set"]).mean().groupby("seed").mean()
+    return f"{text} ({', '.join(f'{value:+.2f}' for value in by_seed)})"
+
+
+def _means_table(frame: pd.DataFrame, generator: str, count: int) -> Iterator[str]:
+    """Other numbers: mean over scenes, then mean ± deviation over seeds."""
+    chosen = frame["generator"].eq(generator) & (
+        frame["num_scenes"].eq(count) | frame["variant"].eq("input")
+    )
+    rows, lines = frame[chosen], []
+    names = [name for name in _NUMBERS if name in rows and rows[name].notna().any()]
+    for variant in _ordered(rows):
+        of_variant = rows[rows["variant"] == variant]
+        by_seed = of_variant.groupby("seed")[names].mean()
+        cells = [_spread(by_seed[name], _NUMBERS[name]) for name in names]
+        lines.append([f"`{variant}`", *cells])
+    if lines:
+        heads = [name.replace("_", " ") for name in names]
+        yield markdown.table(pd.DataFrame(lines, columns=["", *heads]))
+
+
+def _ordered(rows: pd.DataFrame) -> list[str]:
+    return [name for name in ("input", *claim.VARIANTS) if name in set(rows["variant"])]
+
+
+def _spread(values: pd.Series, form: str) -> str:
+    mean, deviation = values.mean(), values.std()
+    if np.isnan(mean):
+        return ""
+    spread = "" if np.isnan(deviation) else f" ± {deviation:{form.lstrip('+')}}"
+    return f"{mean:{form}}{spread}"

@@ -1,0 +1,224 @@
+"""The paper's test: its runs, their budgets and its tables."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ttl_jax
+from launch import claim as claim_script
+from launch import claim_tables
+from tests import pictures
+from ttl_jax.data.rain import live_rain
+from ttl_jax.training import runs
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """Empty lists: planning reads their names alone."""
+    names = ["additive_all", "additive_10_seed1", "additive_50_seed1", "Rain100H_all"]
+    for name in [*names, "Rain100H_10_seed1"]:
+        (tmp_path / f"claim_{name}.txt").touch()
+    return str(tmp_path)
+
+
+def plan(lists, **fields):
+    from configs import claim
+
+    fields = {"variants": tuple(claim.VARIANTS), **fields}
+    config = ttl_jax.config("claim:tiny", lists=lists, **fields)
+    return config, {run.run: run for run in runs.list_runs(config)}
+
+
+def sources_of(run):
+    """Names of the runs that a run starts from."""
+    if run.stage == "distill":
+        return set(run.teacher_runs.values())
+    fields = ("encoder_run", "student_run", "start_from")
+    return {run[field] for field in fields if run.get(field)}
+
+
+def test_every_run_comes_after_those_that_it_starts_from(lists):
+    _, planned = plan(lists)
+    for i, run in enumerate(planned.values()):
+        assert sources_of(run) <= set(list(planned)[:i])
+
+
+def test_all_variants_but_the_short_one_take_the_same_number_of_updates(lists):
+    config, planned = plan(lists)
+
+    def collect(name):
+        run = planned[name]
+        return {name: run.num_steps}.items() | {
+            item for source in sources_of(run) for item in collect(source)
+        }
+
+    for variant in config.variants:
+        total = sum(dict(collect(f"{variant}_additive_10")).values())
+        assert total == (1000 if variant == "V2-short" else 2500), variant
+
+
+def test_a_student_and_its_teachers_have_seeds_of_their_own(lists):
+    seeds = [
+        run.seed
+        for seed in (1, 2)
+        for name, run in plan(lists, seed=seed)[1].items()
+        if name in ("recog", "recon", "distill", "inpaint") or name == "V1_additive_10"
+    ]
+    # The second seed lacks the lists of ten scenes, so it has no V1_additive_10.
+    assert len(seeds) == len(set(seeds)) >= 9
+
+
+def test_a_generator_with_fewer_scenes_has_no_row_for_more(lists):
+    _, planned = plan(lists)
+    assert "V2_additive_50" in planned and "V2_Rain100H_all" in planned
+    assert "V2_Rain100H_50" not in planned
+
+
+def test_rehearsal_mixes_the_transfer_task_into_the_pairs(lists):
+    _, planned = plan(lists)
+    run = planned["inpaint-rehearsal_additive_10"]
+    assert run.pairs == (
+        f"additive:list:{lists}/claim_additive_10_seed1.txt",
+        f"holes:list:{lists}/clean_train.txt",
+    )
+    np.testing.assert_allclose(run.pairs_weights, (5 / 6, 1 / 6))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"variants": ("V9",)}, "'V9' is unknown"),
+        ({"variants": ()}, "not empty"),
+        ({"generators": ("additive", "additive")}, "different values"),
+        (
+            {"lists": "nowhere"},
+            "claim_additive_all.txt does not exist: write the lists",
+        ),
+    ],
+)
+def test_wrong_fields_are_named(lists, fields, message):
+    with pytest.raises(ValueError, match=message):
+        plan(**{"lists": lists, **fields})
+
+
+def make_scores(differences):
+    """Scores of V2, and of V1 that is better by a difference for each set."""
+    rows = []
+    for seed in (1, 2, 3):
+        for (role, name), difference in differences.items():
+            for scene in range(8 if name == "a" else 2):
+                for variant in ("V1", "V2"):
+                    gain = difference + 0.1 * (seed - 2) if variant == "V1" else 0.0
+                    psnr = 20.0 + scene + gain
+                    run = {"variant": variant, "generator": "additive", "seed": seed}
+                    run |= {"num_scenes": 10, "updates": 2500, "commit": "c"}
+                    at = {"set": name, "role": role, "scene": f"{name}{scene}"}
+                    rows.append({**run, **at, "psnr": psnr, "ssim": 0.5})
+    return pd.DataFrame(rows)
+
+
+def cells_of(text, line_start):
+    line = next(line for line in text.splitlines() if line.startswith(line_start))
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def empty(name):
+    return pd.DataFrame(columns=claim_script.COLUMNS[name])
+
+
+def test_differences_weigh_each_set_the_same_and_show_each_seed():
+    differences = {("trained", "t"): 5.0, ("unseen", "a"): 1.0, ("unseen", "b"): 3.0}
+    differences[("real", "r")] = -0.5
+    text = claim_tables.format_tables(
+        make_scores(differences), empty("claim_real.csv"), empty("claim_runs.csv")
+    )
+    difference_table = text[text.index("PSNR over") :]
+    _, unseen, real = cells_of(difference_table, "| `V1`")
+    # The mean of 1 and 3 although the sets have 8 and 2 scenes; seeds differ by 0.1.
+    assert unseen.startswith("+2.00 [") and unseen.endswith("(+1.90, +2.00, +2.10)")
+    assert real == "-0.50 [-0.50, -0.50] (-0.60, -0.50, -0.40)"
+
+
+def test_psnr_is_the_mean_over_scenes_and_its_spread_over_seeds():
+    scores = make_scores({("unseen", "a"): 1.0, ("unseen", "b"): 3.0})
+    text = claim_tables.format_tables(
+        scores, empty("claim_real.csv"), empty("claim_runs.csv")
+    )
+    cells = cells_of(text, "| `V1`")
+    # Means over scenes 20..27 and 20..21; the deviation of -0.1, 0 and 0.1 is 0.1.
+    assert cells[1:3] == ["2500", "3"]
+    assert cells[3:] == ["24.50 ± 0.10", "23.50 ± 0.10", "24.00 ± 0.10"]
+
+
+def test_results_are_appended_once_and_the_input_once_per_generator(tmp_path):
+    path = tmp_path / "claim.csv"
+    about = {"variant": "V1", "generator": "additive", "seed": 1, "num_scenes": 10}
+    about |= {"updates": 2500, "commit": "c"}
+    line = {"set": "a", "role": "unseen", "scene": "s", "psnr": 20.0, "ssim": 0.5}
+    frame = pd.DataFrame([{"method": name, **line} for name in ("V1", "input")])
+    assert not claim_script._has(path, about)
+    claim_script._append(path, about, frame)
+    assert claim_script._has(path, about | {"commit": "other"})
+    claim_script._append(path, about | {"seed": 2}, frame)
+    found = claim_script._read(path)
+    assert list(found.columns) == claim_script.COLUMNS["claim.csv"]
+    assert sorted(zip(found["variant"], found["seed"])) == [
+        ("V1", 1),
+        ("V1", 2),
+        ("input", 0),
+    ]
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """60 scenes as pairs, clean and rainy photographs; two of them are real pairs."""
+    root, rows = tmp_path / "photographs", []
+    for i in range(60):
+        clean = pictures.texture(i, 64, 64)
+        rain = live_rain.Additive().fall(clean, clean, 64, np.random.default_rng(i))
+        dataset = "SPA-Data" if i < 2 else "Rain100H"
+        for path, role, picture in (
+            (f"paired/{dataset}/rainy/{i}.png", "rainy", rain),
+            (f"paired/{dataset}/clean/{i}.png", "clean", clean),
+            (f"clean/{i}.png", "clean", clean),
+            (f"real/{i}.png", "rainy_unpaired", rain),
+        ):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            pictures.write(root / path, picture)
+            row = {"path": path, "dataset": dataset, "role": role, "scene": f"s:{i}"}
+            rows.append(row)
+    pd.DataFrame(rows).to_csv(root / "MANIFEST.csv", index=False)
+    return root
+
+
+@pytest.mark.slow
+def test_one_command_trains_scores_and_tabulates_and_then_has_nothing_to_do(
+    photographs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(pathlib.Path(__file__).parents[1])
+    lists = tmp_path / "lists"
+    script = [sys.executable, "launch/lists_by_scene.py", photographs]
+    subprocess.run([*script, "--output", lists], check=True)
+    command = f"{photographs} --lists {lists} --workdir {tmp_path}/runs --preset smoke "
+    command += f"--output {tmp_path}/out --seeds 1 --num_scenes 10 --variants V1 V2 "
+    command += "--generators additive"
+    claim_script.main(command.split())
+    results = {
+        name: claim_script._read(tmp_path / "out" / name)
+        for name in claim_script.COLUMNS
+    }
+    for frame in results.values():
+        assert {"V1", "V2"} <= set(frame["variant"]) <= {"V1", "V2", "input"}
+    scores = results["claim.csv"]
+    assert set(scores["set"]) == {"additive", "Rain100H", "real"}
+    roles = scores.groupby("set")["role"].unique().str.join(" ").to_dict()
+    assert roles == {"additive": "trained", "Rain100H": "unseen", "real": "real"}
+    # Four stages of two updates each, and V2 as long as all of them.
+    assert set(scores.loc[scores["variant"] != "input", "updates"]) == {8}
+    before = [(tmp_path / "out" / name).read_bytes() for name in results]
+    claim_script.main(command.split())
+    assert [(tmp_path / "out" / name).read_bytes() for name in results] == before
