@@ -1,14 +1,17 @@
 """Stages as values: invalid ones are refused, and each loss trains its modules."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
 import pytest
 
 from configs import adapt, derain, distill, recog, recon, scratch
-from ttl_jax import models
+from ttl_jax import losses, models
 from ttl_jax.metrics import image_quality
+from ttl_jax.stages import distill as distill_stage
+from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Source, Stage, make_stage
 from ttl_jax.weights import flat_params
 
@@ -192,6 +195,94 @@ def test_the_config_weights_the_terms_of_distillation(key):
     )(params)
     expected = sum(config.term_weights[name] * term for name, term in terms.items())
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def loss_of(config, key, batch=None):
+    stage = make_stage(config)
+    graphs, params = random_params(stage)
+    batch = batch or batch_for(config)
+    loss = jax.jit(lambda params: apply(stage.loss_fn, params, graphs, batch, key))
+    return loss(params)
+
+
+def test_standardized_features_count_in_deviations_of_the_teacher(key):
+    """Eq. 3 then does not depend on the scale of a teacher's and the student's channels."""
+    config = distill.get_config("smoke")
+    config.update(teachers=("recog",), projections=True, standardize=True)
+    stage, batch = make_stage(config), batch_for(config)
+    graphs, params = random_params(stage)
+
+    def direct(scale):
+        # The final norm's scale and the projection scale all features, by channel.
+        scaled = jax.tree.map(lambda leaf: leaf, params)
+        for module, ends in (
+            ("recog_encoder", ("final_norm.scale", "final_norm.bias")),
+            ("recog_projection", ("kernel", "bias")),
+        ):
+            for leaf, value in params[module].items():
+                if leaf.endswith(ends):
+                    scaled[module][leaf] = value * scale
+        terms = apply(stage.loss_fn, scaled, graphs, batch, key)[1]
+        return float(terms["direct_recog"])
+
+    assert direct(1.0) > 0.1
+    np.testing.assert_allclose(direct(5.0), direct(1.0), rtol=1e-3)
+    config.standardize = False
+    stage = make_stage(config)
+    assert direct(5.0) > 10 * direct(1.0)
+
+
+def test_a_teacher_is_left_out_with_its_probability_and_never_all():
+    teachers, kept = ("recog", "recon"), []
+    for seed in range(400):
+        weights = distill_stage._keep_teachers(teachers, 0.25, jax.random.key(seed))
+        kept.append([float(weights[name]) for name in teachers])
+    kept = np.array(kept)
+    assert set(np.unique(kept)) == {0.0, 1.0} and kept.max(axis=1).min() == 1
+    # Left out alone: 0.25 * 0.75; within five standard deviations of 400 draws.
+    np.testing.assert_allclose(1 - kept.mean(axis=0), 0.1875, atol=0.1)
+
+
+def test_masked_patches_are_grey_on_a_grid_of_16_pixels(key):
+    image = np.random.default_rng(0).uniform(size=(50, 40, 70, 3)).astype("float32")
+    masked = np.asarray(networks.mask_patches(image, 0.5, key))
+    changed = np.any(masked != image, axis=-1)
+    assert np.all(masked[changed] == 0.5)
+    for y, x in itertools.product(range(0, 40, 16), range(0, 70, 16)):
+        patches = changed[:, y : y + 16, x : x + 16]
+        assert np.all(patches.all(axis=(1, 2)) == patches.any(axis=(1, 2)))
+    # 750 patches; within five standard deviations.
+    assert abs(changed[:, ::16, ::16].mean() - 0.5) < 0.1
+    assert networks.mask_patches(image, 0.0, key) is image
+
+
+def test_recognition_of_masked_images_depends_on_their_labels_alone(key):
+    config = recog.get_config("smoke")
+    config.masked_share = 1.0
+    batch = batch_for(config)
+    exchanged = {**batch, "image": batch["image"][::-1].copy()}
+    loss, other = (loss_of(config, key, of)[0] for of in (batch, exchanged))
+    np.testing.assert_allclose(loss, other, rtol=1e-6)
+    config.masked_share = 0.0
+    loss, other = (loss_of(config, key, of)[0] for of in (batch, exchanged))
+    assert abs(float(loss - other)) > 1e-4
+
+
+def test_reconstruction_of_masked_images_is_compared_with_the_whole_image(key):
+    config = recon.get_config("smoke")
+    config.masked_share = 1.0
+    stage, batch = make_stage(config), batch_for(config)
+    graphs, params = random_params(stage)
+    margin = config.crop_margin
+    clean = batch["image"][:, margin:-margin, margin:-margin]
+
+    def expected(modules):
+        restored = networks.restore(modules, np.full_like(clean, 0.5))
+        return losses.reconstruction(restored, clean)
+
+    np.testing.assert_allclose(
+        loss_of(config, key)[0], apply(expected, params, graphs), rtol=1e-4
+    )
 
 
 def test_projections_are_trained_beside_the_student(key):

@@ -105,7 +105,7 @@ def _compare(config, modules, features, image, targets):
 def _standardize(student, teachers):
     """Features over the standard deviation of the teacher's, by channel."""
     scales = {
-        name: jnp.std(features, axis=(0, 1, 2)) + 1e-6
+        name: jnp.std(features, axis=(0, 1, 2), keepdims=True) + 1e-6
         for name, features in teachers.items()
     }
     return tuple(

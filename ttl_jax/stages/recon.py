@@ -36,8 +36,8 @@ def make_stage(config) -> Stage:
         return image[:, margin:-margin, margin:-margin], blurred
 
     def loss_fn(modules, batch, key):
-        key, mask_key = jax.random.split(key)
         clean, blurred = blur(batch, key)
+        mask_key = jax.random.fold_in(key, 1)
         masked = networks.mask_patches(blurred, config.masked_share, mask_key)
         restored = networks.restore(modules, masked)
         loss = networks.image_loss(config, restored, clean)

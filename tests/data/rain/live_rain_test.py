@@ -12,6 +12,7 @@ SOURCES = (
     "rain:sample/test",
     "additive:sample/test",
     "streaks:sample/train on sample/test",
+    "holes:sample/test",
 )
 
 
@@ -29,6 +30,20 @@ def test_additive_rain_never_darkens():
     rng = np.random.default_rng(5)
     rainy = live_rain.Additive().fall(CLEAN, CLEAN, 300, rng)
     assert np.all(rainy >= CLEAN) and np.any(rainy > CLEAN)
+
+
+def test_holes_hide_a_share_of_the_pixels_behind_one_grey_and_leave_the_rest():
+    shares, greys = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        holed = live_rain.Holes().fall(CLEAN, CLEAN, 300, rng)
+        hidden = np.any(holed != CLEAN, axis=-1)
+        levels = np.unique(holed[hidden])
+        assert len(levels) == 1
+        shares.append(hidden.mean())
+        greys.append(levels[0])
+    assert min(shares) < 0.06 and 0.2 < max(shares) <= 0.26
+    assert min(greys) < 50 and max(greys) > 200
 
 
 @pytest.mark.parametrize("source", SOURCES)
