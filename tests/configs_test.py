@@ -14,8 +14,18 @@ FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common
 PRESETS = ("smoke", "tiny", "small", "base", "paper")
 
 
+@pytest.fixture
+def lists(tmp_path, monkeypatch):
+    """The lists that `claim` looks for; their content is not read here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/lists").mkdir(parents=True)
+    for generator in ("additive", "Rain100H"):
+        (tmp_path / f"runs/lists/claim_{generator}_all.txt").touch()
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("preset", [None, *PRESETS])
+@pytest.mark.usefixtures("lists")
 def test_all_runs_of_a_config_are_checked_and_built(name, preset):
     config = importlib.import_module(f"configs.{name}").get_config(preset)
     listed = runs.list_runs(config)
