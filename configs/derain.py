@@ -20,6 +20,8 @@ def get_config(preset=None):
     config = common.get_config(preset)
     config.stage = "derain"
     config.dataset = "pairs"
+    # aglf_vit; restormer and nafnet have configs of their own.
+    config.architecture = "aglf_vit"
     config.teachers = ("recog", "recon")  # of the distillation to start from
     config.student_run = ""  # run to start from; empty: the default name of distill
     config.from_student = True

@@ -25,10 +25,10 @@ def depthwise(x, kernel, bias=0.0):
     return np.concatenate(channels, axis=-1) + bias
 
 
-def layer_norm(x, scale, bias):
+def layer_norm(x, scale, bias, epsilon=1e-6):
     mean = x.mean(-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + 1e-6) * scale + bias
+    return (x - mean) / np.sqrt(variance + epsilon) * scale + bias
 
 
 def gelu(x):
@@ -57,8 +57,8 @@ def feed_forward(x, p):
 def channel_attention(x, p):
     n, h, w, c = x.shape
     heads = p["temperature"].shape[0]
-    qkv = x @ p["query_key_value.kernel"] + p["query_key_value.bias"]
-    qkv = depthwise(qkv, p["depthwise.kernel"], p["depthwise.bias"])
+    qkv = x @ p["query_key_value.kernel"] + p.get("query_key_value.bias", 0)
+    qkv = depthwise(qkv, p["depthwise.kernel"], p.get("depthwise.bias", 0))
     query, key, value = np.split(qkv.reshape(n, h * w, 3 * c), 3, axis=-1)
     out = np.zeros_like(value)
     for head in range(heads):
@@ -69,7 +69,7 @@ def channel_attention(x, p):
             k = k / np.sqrt((k**2).sum(0) + 1e-6)
             weights = special.softmax(q.T @ k * p["temperature"][head, 0, 0], axis=-1)
             out[i][:, mine] = v @ weights.T
-    return out.reshape(n, h, w, c) @ p["project.kernel"] + p["project.bias"]
+    return out.reshape(n, h, w, c) @ p["project.kernel"] + p.get("project.bias", 0)
 
 
 def local_channel_attention(x, p, *, cell, radius):
@@ -263,3 +263,85 @@ def image_decoder(features, image, p, *, pools, stem_stride, skip, residual):
 def classifier(features, p, *, pools):
     pooled = spp(features, within(p, "spp"), pools).mean(axis=(1, 2))
     return (pooled @ p["to_score.kernel"] + p["to_score.bias"])[:, 0]
+
+
+def restormer(image, p, *, num_blocks, num_refinement_blocks):
+    """Zamir et al. 2022, Fig. 2, without the last convolution."""
+
+    def blocks(x, name, count):
+        for i in range(count):
+            x = restormer_block(x, within(p, f"{name}.{i}"))
+        return x
+
+    scales = len(num_blocks)
+    h, w = image.shape[1:3]
+    multiple = 2 ** (scales - 1)
+    padding = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
+    x = conv(np.pad(image, padding, mode="reflect"), p["stem.kernel"])
+    skips = []
+    for i, count in enumerate(num_blocks):
+        x = blocks(x, f"down_blocks.{i}", count)
+        if i < scales - 1:
+            skips.append(x)
+            x = pixel_unshuffle(conv(x, p[f"downs.{i}.kernel"]), 2)
+    for i, count in enumerate(reversed(num_blocks[:-1])):
+        x = pixel_shuffle(conv(x, p[f"ups.{i}.kernel"]), 2)
+        x = np.concatenate([x, skips.pop()], axis=-1)
+        if skips:
+            x = x @ p[f"merges.{i}.kernel"]
+        x = blocks(x, f"up_blocks.{i}", count)
+    return blocks(x, "refinement", num_refinement_blocks)
+
+
+def restormer_block(x, p):
+    y = layer_norm(x, p["norm.scale"], p["norm.bias"], 1e-5)
+    x = x + channel_attention(y, within(p, "attention"))
+    y = layer_norm(x, p["feed_forward_norm.scale"], p["feed_forward_norm.bias"], 1e-5)
+    p = within(p, "feed_forward")
+    y = depthwise(y @ p["expand.kernel"], p["depthwise.kernel"])
+    gate, value = np.split(y, 2, axis=-1)
+    gelu = gate * 0.5 * (1 + special.erf(gate / np.sqrt(2)))
+    return x + (gelu * value) @ p["project.kernel"]
+
+
+def nafnet(image, p, *, down_blocks, middle_blocks, up_blocks):
+    """Chen et al. 2022, Figs. 2 and 3, without the last convolution."""
+
+    def blocks(x, name, count):
+        for i in range(count):
+            x = naf_block(x, within(p, f"{name}.{i}"))
+        return x
+
+    h, w = image.shape[1:3]
+    multiple = 2 ** len(down_blocks)
+    padding = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
+    x = conv(np.pad(image, padding), p["stem.kernel"], p["stem.bias"])
+    skips = []
+    for i, count in enumerate(down_blocks):
+        x = blocks(x, f"down_blocks.{i}", count)
+        skips.append(x)
+        tiles = pixel_unshuffle(x, 2)  # a 2x2 convolution of stride 2 reads whole tiles
+        kernel = p[f"downs.{i}.kernel"]
+        x = tiles @ kernel.reshape(-1, kernel.shape[-1]) + p[f"downs.{i}.bias"]
+    x = blocks(x, "middle", middle_blocks)
+    for i, count in enumerate(up_blocks):
+        x = pixel_shuffle(x @ p[f"ups.{i}.kernel"], 2) + skips.pop()
+        x = blocks(x, f"up_blocks.{i}", count)
+    return x
+
+
+def naf_block(x, p):
+    def linear(y, name):
+        return y @ p[f"{name}.kernel"] + p[f"{name}.bias"]
+
+    def gate(y):
+        one, other = np.split(y, 2, axis=-1)
+        return one * other
+
+    y = linear(layer_norm(x, p["norm.scale"], p["norm.bias"]), "expand")
+    y = gate(depthwise(y, p["depthwise.kernel"], p["depthwise.bias"]))
+    y = y * linear(y.mean(axis=(1, 2), keepdims=True), "channel_attention")
+    x = x + linear(y, "project") * p["beta"]
+    y = layer_norm(x, p["feed_forward_norm.scale"], p["feed_forward_norm.bias"])
+    y = linear(gate(linear(y, "feed_forward_expand")), "feed_forward_project")
+    return x + y * p["gamma"]

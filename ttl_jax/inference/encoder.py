@@ -20,7 +20,7 @@ class Encoder(network.TrainedNetwork):
       description: The features in words.
     """
 
-    factories: ClassVar = {"encoder": "make_encoder"}
+    factories: ClassVar = {"encoder": ("make_encoder",)}
     purpose = "features come from a run such as runs/recog"
 
     def __init__(

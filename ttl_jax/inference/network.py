@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 from ttl_jax.weights import shipped, trained
@@ -17,7 +17,7 @@ class TrainedNetwork:
       path: Resolved folder of the run, or packed file; None for a network of no run.
     """
 
-    factories: ClassVar[Mapping[str, str]]  # name in `models.FACTORIES`, by module
+    factories: ClassVar[Mapping[str, Sequence[str]]]  # possible ones, by module
     purpose: ClassVar[str]  # use of the network and the stage to train, for messages
     recognizes = False  # whether "shipped" means the weights that recognize rain
 

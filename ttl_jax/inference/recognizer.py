@@ -26,7 +26,10 @@ class Recognizer(network.TrainedNetwork):
     Note: networks with sums over the whole image take the sums of each window.
     """
 
-    factories: ClassVar = {"encoder": "make_encoder", "decoder": "make_classifier"}
+    factories: ClassVar = {
+        "encoder": ("make_encoder",),
+        "decoder": ("make_classifier",),
+    }
     purpose = "recognizing rain takes a run of the stage recog"
     recognizes = True
 

@@ -21,10 +21,7 @@ _DEFAULT_BATCH_SIZE = 8
 
 # Memory for networks that need the whole image at once, in bytes: it bounds their images.
 MEMORY_LIMIT = 8 * 2**30
-# Arrays alive at the peak of a restoration on a CPU, measured: features by stride of the
-# stem, and maps of dense attention.
-_FEATURES_HELD = {1: 13, 2: 23}
-_MAPS_HELD = 3
+_MAPS_HELD = 3  # of dense attention, at the peak of a restoration on a CPU, measured
 
 
 class Restorer(network.TrainedNetwork):
@@ -36,13 +33,16 @@ class Restorer(network.TrainedNetwork):
       batch_size: Number of windows that are computed together.
     """
 
-    factories: ClassVar = {"encoder": "make_encoder", "decoder": "make_image_decoder"}
+    factories: ClassVar = {
+        "encoder": ("make_encoder", "make_restormer", "make_nafnet"),
+        "decoder": ("make_image_decoder", "make_output_decoder"),
+    }
     purpose = "restoring takes a run of the stage derain"
 
     def __init__(
         self,
-        encoder: models.AGLFEncoder,
-        decoder: models.ImageDecoder,
+        encoder: models.RestoringEncoder,
+        decoder: models.ImageDecoder | models.OutputDecoder,
         *,
         name: str,
         step: int,
@@ -54,8 +54,8 @@ class Restorer(network.TrainedNetwork):
         """Takes an encoder and an image decoder.
 
         Args:
-          encoder: Network of `models.make_encoder`.
-          decoder: Network of `models.make_image_decoder`.
+          encoder: Network of `models.make_encoder`, `make_restormer` or `make_nafnet`.
+          decoder: Network of `models.make_image_decoder` or `make_output_decoder`.
           name: Name of the run.
           step: Number of updates that the run had done.
           path: Folder or file of the run.
@@ -223,15 +223,16 @@ class _Progress:
             yield window
 
 
-def _count_fitting_pixels(encoder: models.AGLFEncoder) -> int:
+def _count_fitting_pixels(encoder: models.RestoringEncoder) -> int:
     """Returns the size of an image that takes `MEMORY_LIMIT` to restore, in pixels.
 
     Features grow with the pixels. Dense attention also holds a map of all pairs of its
     positions for each head, which grows with their square.
     """
     stride = encoder.stem_stride
-    features = 4 * _FEATURES_HELD[min(stride, 2)] * encoder.width / stride**2
-    branch = encoder.blocks[0].global_branch
+    features = 4 * encoder.features_held * encoder.width / stride**2
+    is_ours = isinstance(encoder, models.AGLFEncoder)
+    branch = encoder.blocks[0].global_branch if is_ours else None
     if not isinstance(branch, DenseAttention):
         return int(MEMORY_LIMIT / features)
     maps = 4 * _MAPS_HELD * branch.num_heads / (branch.pool * stride) ** 4

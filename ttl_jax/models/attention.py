@@ -29,12 +29,15 @@ class ChannelAttention(nnx.Module):
     Each head has a d x d map, from products of its channels summed over all pixels.
     """
 
-    def __init__(self, width: int, *, head_width: int, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, *, head_width: int, use_bias: bool = True, rngs: nnx.Rngs
+    ):
         self.num_heads, self.head_width = _num_heads(width, head_width), head_width
-        self.query_key_value = layers.Pointwise(width, 3 * width, rngs=rngs)
-        self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, rngs=rngs)
+        layer: dict = {"use_bias": use_bias, "rngs": rngs}
+        self.query_key_value = layers.Pointwise(width, 3 * width, **layer)
+        self.depthwise = layers.DepthwiseConv(3 * width, kernel_size=3, **layer)
         self.temperature = nnx.Param(jnp.ones((self.num_heads, 1, 1)))
-        self.project = layers.Pointwise(width, width, rngs=rngs)
+        self.project = layers.Pointwise(width, width, **layer)
         self.grid = None  # its sums run over the whole image
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -83,6 +83,30 @@ class ImageDecoder(nnx.Module):
         return image + x.astype(image.dtype) if self.residual else x
 
 
+class OutputDecoder(nnx.Module):
+    """The last convolution of networks that are not ours, with a residual.
+
+    Takes features [N, H', W', width], H' >= H and W' >= W, and the image [N, H, W, 3] in
+    [0, 1]. Returns [N, H, W, 3], not clipped.
+
+    Attributes:
+      grid: 1, the step between pixels where a window may start.
+    """
+
+    grid = 1
+
+    def __init__(self, *, width: int, use_bias: bool = True, rngs: nnx.Rngs):
+        zeros = nnx.initializers.zeros  # restores the image untouched at first
+        self.to_image = layers.Conv(
+            width, 3, use_bias=use_bias, kernel_init=zeros, rngs=rngs
+        )
+
+    def __call__(self, features: jax.Array, image: jax.Array) -> jax.Array:
+        h, w = image.shape[1:3]
+        change = self.to_image(features)[:, :h, :w]
+        return image + change.astype(image.dtype)
+
+
 class RainClassifier(nnx.Module):
     """Features [N, h, w, C] to one number per image, [N] (D_recog).
 

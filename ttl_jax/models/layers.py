@@ -131,18 +131,21 @@ def _shifted_sum_grads(x, kernel, grad):
 
 
 class DepthwiseConv(nnx.Module):
-    """Depthwise convolution with bias, [N, H, W, C] to the same shape."""
+    """Depthwise convolution, with a bias by default, [N, H, W, C] to the same shape."""
 
-    def __init__(self, width: int, *, kernel_size: int, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, *, kernel_size: int, use_bias: bool = True, rngs: nnx.Rngs
+    ):
         _check_odd((kernel_size, kernel_size))
         init = nnx.initializers.variance_scaling(
             1.0, "fan_in", "truncated_normal", in_axis=(0, 1), out_axis=(), batch_axis=2
         )
         self.kernel = nnx.Param(init(rngs.params(), (kernel_size, kernel_size, width)))
-        self.bias = nnx.Param(jnp.zeros(width))
+        self.bias = nnx.Param(jnp.zeros(width)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return depthwise_conv(x, self.kernel[...]) + self.bias[None, None, None]
+        y = depthwise_conv(x, self.kernel[...])
+        return y if self.bias is None else y + self.bias[None, None, None]
 
 
 class Pointwise(nnx.Linear):
@@ -157,7 +160,7 @@ class Pointwise(nnx.Linear):
 
 
 class Conv(nnx.Conv):
-    """Convolution with bias, zero-padded to equal size, [N, H, W, C_in] to C_out."""
+    """Convolution, zero-padded to equal size by default, [N, H, W, C_in] to C_out."""
 
     def __init__(
         self, width_in: int, width_out: int, side: int = 3, *, rngs: nnx.Rngs, **kwargs

@@ -7,9 +7,33 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ttl_jax import losses, models
+from ttl_jax import losses, models, suggestions
 
 _PATCH = 16  # pixels
+ARCHITECTURES = ("aglf_vit", "restormer", "nafnet")
+
+
+def restorer(config) -> dict[str, functools.partial]:
+    """Returns the factories of an encoder and a decoder that remove rain.
+
+    Raises:
+      ValueError: If `config.architecture` is unknown.
+    """
+    make, sizes = functools.partial, dict(config.encoder)
+    match config.architecture:
+        case "aglf_vit":
+            first, last = encoder(config), image_decoder(config, config.decoder)
+        case "restormer":
+            first = make(models.make_restormer, **sizes)
+            width = 2 * sizes["width"]
+            last = make(models.make_output_decoder, width=width, use_bias=False)
+        case "nafnet":
+            first = make(models.make_nafnet, **sizes)
+            last = make(models.make_output_decoder, width=sizes["width"])
+        case unknown:
+            hint = suggestions.known_and_hint(unknown, ARCHITECTURES)
+            raise ValueError(f"config.architecture={unknown!r}; choose one of {hint}")
+    return {"encoder": first, "decoder": last}
 
 
 def encoder(config) -> functools.partial:

@@ -15,7 +15,8 @@ def make_stage(config) -> Stage:
     The encoder learns at `config.encoder_learning_rate`, the decoder at
     `config.learning_rate`. With `config.from_student` false, both start from random
     weights: variant V2 of Table 4. With `config.start_from`, both start from weights that
-    already remove rain.
+    already remove rain. `config.architecture` is the paper's, or one to compare with,
+    whose fields `config.encoder` then holds.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     if config.crop_size < image_quality.SSIM_WINDOW:
@@ -32,10 +33,7 @@ def make_stage(config) -> Stage:
     run, init_from = _find_start(config)
     return Stage(
         run=run,
-        modules={
-            "encoder": networks.encoder(config),
-            "decoder": networks.image_decoder(config, config.decoder),
-        },
+        modules=networks.restorer(config),
         trainable=("encoder", "decoder"),
         learning_rates={
             "encoder": config.encoder_learning_rate,

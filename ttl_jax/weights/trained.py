@@ -8,7 +8,7 @@ A path names a run's folder, for its last step; `best` inside it, for its best s
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -62,13 +62,16 @@ def load(path: str | os.PathLike | None) -> tuple[dict[str, Params], dict[str, A
 
 
 def rebuild(
-    path: str | os.PathLike | None, factories: Mapping[str, str], *, purpose: str
+    path: str | os.PathLike | None,
+    factories: Mapping[str, Collection[str]],
+    *,
+    purpose: str,
 ) -> tuple[dict[str, nnx.Module], dict[str, Any]]:
     """Builds networks of a run from its weights and their description alone.
 
     Args:
       path: A path or name, as for `load`.
-      factories: Name in `models.FACTORIES` of each module to build, by module.
+      factories: Possible names in `models.FACTORIES` of each module to build, by module.
       purpose: Use of the networks and the stage that trains them, for messages.
 
     Returns:
@@ -83,11 +86,12 @@ def rebuild(
         raise ValueError(
             f"{path} holds {sorted(params)}, not {sorted(factories)}; {purpose}."
         )
-    for name, factory in factories.items():
+    for name, possible in factories.items():
         found = metadata["modules"][name]["factory"]
-        if found != factory:
+        if found not in possible:
             raise ValueError(
-                f"The {name} of {path} comes from {found}, not {factory}; {purpose}."
+                f"The {name} of {path} comes from {found}, not {' or '.join(possible)}; "
+                f"{purpose}."
             )
     described = metadata["modules"]
     networks = {n: _build(described[n], params[n], path, n) for n in factories}
@@ -98,10 +102,9 @@ def _build(description, params: Params, path: pathlib.Path, name: str) -> nnx.Mo
     fault = f"{path}: {name!r} cannot be built as its checkpoint says"
     arguments = dict(description)
     factory = models.FACTORIES[arguments.pop("factory")]
-    for field in ("num_blocks", "pools"):  # building a forged number takes forever
-        value = arguments.get(field)
-        count = len(value) if isinstance(value, list) else value
-        if isinstance(count, int) and count > len(params):
+    for field, value in arguments.items():  # building a forged number takes forever
+        count = _count_parts(field, value)
+        if count > len(params):
             raise ValueError(
                 f"{fault}: {field} has {count} parts, more than the {len(params)} arrays "
                 "that are saved."
@@ -114,6 +117,16 @@ def _build(description, params: Params, path: pathlib.Path, name: str) -> nnx.Mo
         raise ValueError(f"{fault}, from {description}: {error}") from error
     flat_params.verify_params(params, initial, source=str(path), module=name)
     return flat_params.merge_module(graph, jax.tree.map(jnp.asarray, params))
+
+
+def _count_parts(field: str, value: Any) -> int:
+    """Parts of a network that a field numbers: blocks, all scales together, or pools."""
+    if field == "pools" and isinstance(value, list):
+        return len(value)
+    if not field.endswith("blocks"):
+        return 0
+    counts = value if isinstance(value, list) else [value]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def find_run(path: str | os.PathLike) -> pathlib.Path:
