@@ -5,10 +5,15 @@ Example:
   python -m ttl_jax.pack runs/mine/derain --output mine.safetensors
   python -m ttl_jax.derain photo.jpg --checkpoint mine.safetensors --output restored
 
+  python -m ttl_jax.pack deraining.pth --output restormer.safetensors
+
 The file holds the weights that the run would restore with (the moving average where the
 run keeps one), the config and the origins of the weights. It cannot resume training. It
 can be used wherever a run's folder can. Names in the file that may be private are printed:
 data sources, and the runs that the weights started from.
+
+Checkpoints of PyTorch (.pth) that Restormer's and NAFNet's authors publish are converted;
+PyTorch is not needed, and none of their code is run.
 """
 
 import argparse
@@ -72,7 +77,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("pack", __doc__)
     text = (
         "a run's folder, for its last step; RUN/best for its best step; or one step's "
-        "folder inside its checkpoints"
+        "folder inside its checkpoints; or a PyTorch checkpoint of Restormer or NAFNet"
     )
     parser.add_argument("run", metavar="RUN", help=text)
     text = "file to write, FILE.safetensors"

@@ -265,6 +265,17 @@ def classifier(features, p, *, pools):
     return (pooled @ p["to_score.kernel"] + p["to_score.bias"])[:, 0]
 
 
+def channel_first(x):
+    """Channels of 2x2 pixels from (pixel, channel) to PyTorch's (channel, pixel)."""
+    *shape, c = x.shape
+    return x.reshape(*shape, 4, c // 4).swapaxes(-1, -2).reshape(*shape, c)
+
+
+def channel_last(x):
+    *shape, c = x.shape
+    return x.reshape(*shape, c // 4, 4).swapaxes(-1, -2).reshape(*shape, c)
+
+
 def restormer(image, p, *, num_blocks, num_refinement_blocks):
     """Zamir et al. 2022, Fig. 2, without the last convolution."""
 
@@ -283,9 +294,9 @@ def restormer(image, p, *, num_blocks, num_refinement_blocks):
         x = blocks(x, f"down_blocks.{i}", count)
         if i < scales - 1:
             skips.append(x)
-            x = pixel_unshuffle(conv(x, p[f"downs.{i}.kernel"]), 2)
+            x = channel_first(pixel_unshuffle(conv(x, p[f"downs.{i}.kernel"]), 2))
     for i, count in enumerate(reversed(num_blocks[:-1])):
-        x = pixel_shuffle(conv(x, p[f"ups.{i}.kernel"]), 2)
+        x = pixel_shuffle(channel_last(conv(x, p[f"ups.{i}.kernel"])), 2)
         x = np.concatenate([x, skips.pop()], axis=-1)
         if skips:
             x = x @ p[f"merges.{i}.kernel"]
@@ -325,7 +336,7 @@ def nafnet(image, p, *, down_blocks, middle_blocks, up_blocks):
         x = tiles @ kernel.reshape(-1, kernel.shape[-1]) + p[f"downs.{i}.bias"]
     x = blocks(x, "middle", middle_blocks)
     for i, count in enumerate(up_blocks):
-        x = pixel_shuffle(x @ p[f"ups.{i}.kernel"], 2) + skips.pop()
+        x = pixel_shuffle(channel_last(x @ p[f"ups.{i}.kernel"]), 2) + skips.pop()
         x = blocks(x, f"up_blocks.{i}", count)
     return x
 

@@ -285,6 +285,18 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     return einops.rearrange(x, pattern, fh=factor, fw=factor)
 
 
+def channel_first_unshuffle(x: jax.Array, factor: int) -> jax.Array:
+    """`pixel_unshuffle` with the channels in PyTorch's order, for published weights."""
+    pattern = "n (h fh) (w fw) c -> n h w (c fh fw)"
+    return einops.rearrange(x, pattern, fh=factor, fw=factor)
+
+
+def channel_first_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """The inverse of `channel_first_unshuffle`."""
+    pattern = "n h w (c fh fw) -> n (h fh) (w fw) c"
+    return einops.rearrange(x, pattern, fh=factor, fw=factor)
+
+
 def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "edge") -> jax.Array:
     """Pads bottom and right until height and width are multiples of `multiple`."""
     h, w = x.shape[1:3]

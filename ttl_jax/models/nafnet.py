@@ -125,7 +125,7 @@ class NAFNetEncoder(nnx.Module):
             x = down(x)
         x = _apply(self.middle, x)
         for blocks, up in zip(self.up_blocks, self.ups):
-            x = layers.pixel_shuffle(up(x), 2) + skips.pop()
+            x = layers.channel_first_shuffle(up(x), 2) + skips.pop()
             x = _apply(blocks, x)
         return x
 

@@ -134,9 +134,9 @@ class RestormerEncoder(nnx.Module):
             x = _apply(blocks, x)
             if i < len(self.downs):
                 skips.append(x)
-                x = layers.pixel_unshuffle(self.downs[i](x), 2)
+                x = layers.channel_first_unshuffle(self.downs[i](x), 2)
         for i, blocks in enumerate(self.up_blocks):
-            x = layers.pixel_shuffle(self.ups[i](x), 2)
+            x = layers.channel_first_shuffle(self.ups[i](x), 2)
             x = jnp.concatenate([x, skips.pop()], axis=-1)
             x = self.merges[i](x) if i < len(self.merges) else x
             x = _apply(blocks, x)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax import models, user_paths
-from ttl_jax.weights import flat_params, packed_files, saved_runs, shipped
+from ttl_jax.weights import flat_params, packed_files, published, saved_runs, shipped
 from ttl_jax.weights.flat_params import Params
 
 _ANCESTORS = "ancestors"  # metadata entry of packed files
@@ -49,6 +49,11 @@ def load(path: str | os.PathLike | None) -> tuple[dict[str, Params], dict[str, A
       ValueError: If there are no weights, or they are damaged.
     """
     path = shipped.find(path)
+    if published.is_published(path):
+        raise ValueError(
+            f"{path} is a file of PyTorch; pack it: ttl-jax pack {path} --output "
+            f"{path.with_suffix(packed_files.SUFFIX).name}"
+        )
     if not _is_file(path):
         return saved_runs.read(path)
     modules, metadata = packed_files.read(path)
@@ -201,7 +206,7 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
     """Writes trained weights and their metadata to one file.
 
     Args:
-      path: A path or name, as for `load`.
+      path: A path or name, as for `load`, or a PyTorch checkpoint of Restormer or NAFNet.
       output: File to write; its suffix is `packed_files.SUFFIX`.
 
     Returns:
@@ -211,8 +216,12 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
       ValueError: As `load`, or if the suffix is another.
       OSError: If the file cannot be written; an earlier file stays.
     """
-    modules, metadata = load(path)
-    digests, _, are_all = find_ancestors(path)
+    if published.is_published(source := user_paths.expand(path)):
+        modules, metadata = published.read(source)
+        digests, are_all = set(), False
+    else:
+        modules, metadata = load(path)
+        digests, _, are_all = find_ancestors(path)
     metadata[_ANCESTORS] = {"digests": sorted(digests), "are_all": are_all}
     packed_files.write(output, modules, metadata)
     return metadata

@@ -1,0 +1,304 @@
+"""PyTorch checkpoints of Restormer and NAFNet are read without PyTorch."""
+
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from scipy import special
+
+from tests import pictures
+from tests.models import reference
+from tests.weights import torch_archive
+from ttl_jax import pack
+from ttl_jax.inference.restorer import Restorer
+from ttl_jax.weights import published, torch_files
+
+WIDTH = 4
+
+
+def random_arrays(shapes):
+    rng = np.random.default_rng(0)
+    return {
+        name: (0.3 * rng.normal(size=shape) + name.endswith("norm")).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def restormer_shapes():
+    """Arrays of a Restormer of width 4 with one block of each kind, as its authors'."""
+    shapes = {
+        "patch_embed.proj.weight": (WIDTH, 3, 3, 3),
+        "output.weight": (3, 8, 3, 3),
+    }
+
+    def add_block(name, c, heads):
+        hidden = int(2.66 * c)
+        shapes.update(
+            {
+                f"{name}.norm1.body.weight": (c,),
+                f"{name}.norm1.body.bias": (c,),
+                f"{name}.attn.temperature": (heads, 1, 1),
+                f"{name}.attn.qkv.weight": (3 * c, c, 1, 1),
+                f"{name}.attn.qkv_dwconv.weight": (3 * c, 1, 3, 3),
+                f"{name}.attn.project_out.weight": (c, c, 1, 1),
+                f"{name}.norm2.body.weight": (c,),
+                f"{name}.norm2.body.bias": (c,),
+                f"{name}.ffn.project_in.weight": (2 * hidden, c, 1, 1),
+                f"{name}.ffn.dwconv.weight": (2 * hidden, 1, 3, 3),
+                f"{name}.ffn.project_out.weight": (c, hidden, 1, 1),
+            }
+        )
+
+    for level, heads in ((1, 1), (2, 2), (3, 4)):
+        c = WIDTH * 2 ** (level - 1)
+        add_block(f"encoder_level{level}.0", c, heads)
+        add_block(f"decoder_level{level}.0", 2 * c if level == 1 else c, heads)
+        shapes[f"down{level}_{level + 1}.body.0.weight"] = (c // 2, c, 3, 3)
+        shapes[f"up{level + 1}_{level}.body.0.weight"] = (4 * c, 2 * c, 3, 3)
+        if level > 1:
+            shapes[f"reduce_chan_level{level}.weight"] = (c, 2 * c, 1, 1)
+    add_block("latent.0", 8 * WIDTH, 4)
+    add_block("refinement.0", 2 * WIDTH, 1)
+    return shapes
+
+
+def nafnet_shapes():
+    """Arrays of a NAFNet of width 4 and two scales, as its authors'."""
+    shapes = {"intro.weight": (WIDTH, 3, 3, 3), "intro.bias": (WIDTH,)}
+    shapes |= {"ending.weight": (3, WIDTH, 3, 3), "ending.bias": (3,)}
+
+    def add_block(name, c):
+        for layer, (out, inside, side) in {
+            "conv1": (2 * c, c, 1),
+            "conv2": (2 * c, 1, 3),
+            "conv3": (c, c, 1),
+            "sca.1": (c, c, 1),
+            "conv4": (2 * c, c, 1),
+            "conv5": (c, c, 1),
+        }.items():
+            shapes[f"{name}.{layer}.weight"] = (out, inside, side, side)
+            shapes[f"{name}.{layer}.bias"] = (out,)
+        for norm in ("norm1", "norm2"):
+            shapes[f"{name}.{norm}.weight"] = shapes[f"{name}.{norm}.bias"] = (c,)
+        shapes[f"{name}.beta"] = shapes[f"{name}.gamma"] = (1, c, 1, 1)
+
+    for i in range(2):
+        c = WIDTH * 2**i
+        add_block(f"encoders.{i}.0", c)
+        shapes[f"downs.{i}.weight"] = (2 * c, c, 2, 2)
+        shapes[f"downs.{i}.bias"] = (2 * c,)
+        add_block(f"decoders.{1 - i}.0", c)
+        shapes[f"ups.{1 - i}.0.weight"] = (4 * c, 2 * c, 1, 1)
+    add_block("middle_blks.0", 4 * WIDTH)
+    return shapes
+
+
+def conv(x, p, name):
+    """A layer of PyTorch: kernels [out, in, h, w]."""
+    kernel = p[f"{name}.weight"].transpose(2, 3, 1, 0)
+    bias = p.get(f"{name}.bias", 0.0)
+    if kernel.shape[2] == 1 and kernel.shape[3] == x.shape[-1]:
+        return reference.depthwise(x, kernel[:, :, 0], bias)
+    return reference.conv(x, kernel, bias)
+
+
+def norm(x, p, name, epsilon):
+    return reference.layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"], epsilon)
+
+
+def shuffle(x):
+    """nn.PixelShuffle(2): channel c of pixel (i, j) is channel 4 c + 2 i + j."""
+    n, h, w, c = x.shape
+    out = np.zeros((n, 2 * h, 2 * w, c // 4))
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        out[:, i::2, j::2] = x[..., 2 * i + j :: 4]
+    return out
+
+
+def unshuffle(x):
+    n, h, w, c = x.shape
+    out = np.zeros((n, h // 2, w // 2, 4 * c))
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        out[..., 2 * i + j :: 4] = x[:, i::2, j::2]
+    return out
+
+
+def forward_restormer(image, p):
+    """The network of the authors' names, layer by layer."""
+
+    def block(x, name):
+        y = conv(norm(x, p, f"{name}.norm1.body", 1e-5), p, f"{name}.attn.qkv")
+        q, k, v = np.split(conv(y, p, f"{name}.attn.qkv_dwconv"), 3, axis=-1)
+        temperature = p[f"{name}.attn.temperature"]
+        n, h, w, c = x.shape
+        d = c // len(temperature)
+        out = np.zeros_like(v)
+        for i in range(n):
+            for head in range(len(temperature)):
+                part = slice(head * d, (head + 1) * d)
+                q1, k1, v1 = (a[i, ..., part].reshape(h * w, d) for a in (q, k, v))
+                q1, k1 = (a / np.linalg.norm(a, axis=0) for a in (q1, k1))
+                maps = special.softmax(q1.T @ k1 * temperature[head], axis=-1)
+                out[i, ..., part] = (v1 @ maps.T).reshape(h, w, d)
+        x = x + conv(out, p, f"{name}.attn.project_out")
+        y = conv(norm(x, p, f"{name}.norm2.body", 1e-5), p, f"{name}.ffn.project_in")
+        one, other = np.split(conv(y, p, f"{name}.ffn.dwconv"), 2, axis=-1)
+        gated = one * special.ndtr(one) * other
+        return x + conv(gated, p, f"{name}.ffn.project_out")
+
+    skips, x = [], conv(image, p, "patch_embed.proj")
+    for level in (1, 2, 3):
+        x = block(x, f"encoder_level{level}.0")
+        skips.append(x)
+        x = unshuffle(conv(x, p, f"down{level}_{level + 1}.body.0"))
+    x = block(x, "latent.0")
+    for level in (3, 2, 1):
+        x = shuffle(conv(x, p, f"up{level + 1}_{level}.body.0"))
+        x = np.concatenate([x, skips.pop()], axis=-1)
+        x = conv(x, p, f"reduce_chan_level{level}") if level > 1 else x
+        x = block(x, f"decoder_level{level}.0")
+    return image + conv(block(x, "refinement.0"), p, "output")
+
+
+def forward_nafnet(image, p):
+    def block(x, name):
+        y = conv(norm(x, p, f"{name}.norm1", 1e-6), p, f"{name}.conv1")
+        one, other = np.split(conv(y, p, f"{name}.conv2"), 2, axis=-1)
+        y = one * other
+        y = y * conv(y.mean(axis=(1, 2), keepdims=True), p, f"{name}.sca.1")
+        x = x + conv(y, p, f"{name}.conv3") * p[f"{name}.beta"].reshape(-1)
+        y = conv(norm(x, p, f"{name}.norm2", 1e-6), p, f"{name}.conv4")
+        one, other = np.split(y, 2, axis=-1)
+        return x + conv(one * other, p, f"{name}.conv5") * p[f"{name}.gamma"].reshape(
+            -1
+        )
+
+    skips, x = [], conv(image, p, "intro")
+    for i in range(2):
+        x = block(x, f"encoders.{i}.0")
+        skips.append(x)
+        kernel = p[f"downs.{i}.weight"]
+        halves = [
+            x[:, a::2, b::2] @ kernel[..., a, b].T for a in (0, 1) for b in (0, 1)
+        ]
+        x = sum(halves) + p[f"downs.{i}.bias"]
+    x = block(x, "middle_blks.0")
+    for i in range(2):
+        x = shuffle(conv(x, p, f"ups.{i}.0")) + skips.pop()
+        x = block(x, f"decoders.{i}.0")
+    return image + conv(x, p, "ending")
+
+
+PEERS = {
+    "restormer": (restormer_shapes, forward_restormer),
+    "nafnet": (nafnet_shapes, forward_nafnet),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("wrap", [dict, lambda arrays: {"params": arrays, "iter": 7}])
+def test_a_packed_checkpoint_restores_as_its_authors_network(name, wrap, tmp_path):
+    shapes, forward = PEERS[name]
+    arrays = random_arrays(shapes())
+    torch_archive.save(tmp_path / "net.pth", wrap(arrays))
+    output = tmp_path / "net.safetensors"
+    assert pack.main([str(tmp_path / "net.pth"), "--output", str(output)]) == 0
+    image = pictures.noise(16, 24, 3)
+    unit = image.astype(np.float32) / 255
+    expected = np.clip(forward(unit[None].astype(float), arrays)[0], 0, 1)
+    restored = Restorer.from_checkpoint(output).restore(unit)
+    np.testing.assert_allclose(restored, expected, atol=1e-3)
+    assert np.abs(expected - unit).max() > 0.1
+
+
+def test_a_pytorch_file_as_a_checkpoint_is_refused_with_the_command_that_packs_it(
+    tmp_path,
+):
+    path = tmp_path / "net.pth"
+    torch_archive.save(path, random_arrays(nafnet_shapes()))
+    with pytest.raises(ValueError, match="net.pth is a file of PyTorch; pack it: "):
+        Restorer.from_checkpoint(path)
+
+
+def test_views_and_other_types_of_numbers_are_read(tmp_path):
+    array = np.arange(6, dtype=np.float64).reshape(2, 3)
+    halves = np.array([0.5, -2], np.float16)
+    content = {"a": array, "b": halves, "n": 3}
+    torch_archive.save(tmp_path / "x.pth", content)
+    found = torch_files.read(tmp_path / "x.pth")
+    assert set(found) == {"a", "b"}
+    for name, expected in (("a", array), ("b", halves)):
+        np.testing.assert_array_equal(found[name], expected)
+        assert found[name].dtype == np.float32
+
+
+class Evil:
+    """An object whose pickle would run a command."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path):
+    mark = tmp_path / "was_run"
+    program = pickle.dumps({"a": Evil(mark)}, protocol=2)
+    torch_archive.write(tmp_path / "x.pth", program, [])
+    with pytest.raises(
+        ValueError, match="asks to call 'posix system', which is refused"
+    ):
+        torch_files.read(tmp_path / "x.pth")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (pickle.dumps({"a": {1, 2}}, protocol=4), "which no state dictionary needs"),
+        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "asks for NEWOBJ"),
+        (b"\x80\x02}q\x00", "cannot be read"),
+        (b"\x80\x02K\x05.", "it holds a int, not a dictionary"),
+        (pickle.dumps({"a": 1}, protocol=2), "it holds no tensors by name"),
+    ],
+)
+def test_programs_beyond_a_state_dictionary_are_refused(program, message, tmp_path):
+    torch_archive.write(tmp_path / "x.pth", program, [])
+    with pytest.raises(ValueError, match=message):
+        torch_files.read(tmp_path / "x.pth")
+
+
+def test_damaged_archives_are_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"\x80\x02 an old file")
+    with pytest.raises(ValueError, match="no zip archive, as torch.save writes since"):
+        torch_files.read(path)
+    torch_archive.save(path, {"a": np.ones(9, np.float32)})
+    with zipfile.ZipFile(path) as archive:
+        program = archive.read("archive/data.pkl")
+    torch_archive.write(path, program, [np.ones(3, np.float32)])
+    with pytest.raises(ValueError, match="storage 0 is smaller than its tensor"):
+        torch_files.read(path)
+    torch_archive.write(path, program, [])
+    with pytest.raises(ValueError, match="cannot be read"):
+        torch_files.read(path)
+
+
+def test_checkpoints_of_other_networks_are_named(tmp_path):
+    path = tmp_path / "x.pth"
+    torch_archive.save(path, {"conv.weight": np.ones((3, 3), np.float32)})
+    with pytest.raises(ValueError, match="neither Restormer nor NAFNet: it lacks"):
+        published.read(path)
+    arrays = random_arrays(restormer_shapes())
+    arrays["skip_conv.weight"] = np.ones((8, 4, 1, 1), np.float32)
+    torch_archive.save(path, arrays)
+    with pytest.raises(ValueError, match=r"'skip_conv.weight', which this network has"):
+        published.read(path)
+    del arrays["skip_conv.weight"], arrays["encoder_level2.0.norm1.body.bias"]
+    torch_archive.save(path, arrays)
+    modules, _ = published.read(path)
+    assert "down_blocks.1.0.norm.bias" not in modules["encoder"]

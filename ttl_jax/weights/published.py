@@ -1,0 +1,208 @@
+"""Published weights of other networks: Restormer's and NAFNet's PyTorch checkpoints.
+
+The authors' names are mapped to ours; sizes are read from the shapes. Convolutions of
+PyTorch are [out, in, h, w], ours [h, w, in, out].
+"""
+
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ttl_jax.weights import torch_files
+
+SUFFIXES = (".pth", ".pt", ".ckpt")
+
+Arrays = Mapping[str, np.ndarray]
+
+# Ends of names within a block, theirs to ours.
+_RESTORMER_BLOCK = {
+    "norm1.body": "norm",
+    "attn.temperature": "attention.temperature",
+    "attn.qkv": "attention.query_key_value",
+    "attn.qkv_dwconv": "attention.depthwise",
+    "attn.project_out": "attention.project",
+    "norm2.body": "feed_forward_norm",
+    "ffn.project_in": "feed_forward.expand",
+    "ffn.dwconv": "feed_forward.depthwise",
+    "ffn.project_out": "feed_forward.project",
+}
+_NAF_BLOCK = {
+    "norm1": "norm",
+    "conv1": "expand",
+    "conv2": "depthwise",
+    "sca.1": "channel_attention",
+    "conv3": "project",
+    "beta": "beta",
+    "norm2": "feed_forward_norm",
+    "conv4": "feed_forward_expand",
+    "conv5": "feed_forward_project",
+    "gamma": "gamma",
+}
+# Patterns of whole names, and our names from their numbers. In a block, the group "block"
+# is the part within it.
+_BLOCK = r"\.(?P<block>.+)"
+_RESTORMER = {
+    r"patch_embed\.proj": lambda: "encoder/stem",
+    r"encoder_level(\d)\.(\d+)" + _BLOCK: lambda n, i: (
+        f"encoder/down_blocks.{n - 1}.{i}"
+    ),
+    r"latent\.(\d+)" + _BLOCK: lambda i: f"encoder/down_blocks.3.{i}",
+    r"decoder_level(\d)\.(\d+)" + _BLOCK: lambda n, i: f"encoder/up_blocks.{3 - n}.{i}",
+    r"refinement\.(\d+)" + _BLOCK: lambda i: f"encoder/refinement.{i}",
+    r"down(\d)_\d\.body\.0": lambda n: f"encoder/downs.{n - 1}",
+    r"up(\d)_\d\.body\.0": lambda n: f"encoder/ups.{4 - n}",
+    r"reduce_chan_level(\d)": lambda n: f"encoder/merges.{3 - n}",
+    r"output": lambda: "decoder/to_image",
+}
+_NAFNET = {
+    r"intro": lambda: "encoder/stem",
+    r"encoders\.(\d+)\.(\d+)" + _BLOCK: lambda n, i: f"encoder/down_blocks.{n}.{i}",
+    r"middle_blks\.(\d+)" + _BLOCK: lambda i: f"encoder/middle.{i}",
+    r"decoders\.(\d+)\.(\d+)" + _BLOCK: lambda n, i: f"encoder/up_blocks.{n}.{i}",
+    r"downs\.(\d+)": lambda n: f"encoder/downs.{n}",
+    r"ups\.(\d+)\.0": lambda n: f"encoder/ups.{n}",
+    r"ending": lambda: "decoder/to_image",
+}
+_Patterns = Mapping[str, Callable[..., str]]
+
+
+def is_published(path: pathlib.Path) -> bool:
+    """Whether a path names a file of PyTorch, by its suffix."""
+    return path.suffix in SUFFIXES and path.is_file()
+
+
+def read(path: pathlib.Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Returns the params by module, and metadata as `trained.load` returns them.
+
+    Raises:
+      ValueError: If the file cannot be read, or is of another network.
+    """
+    arrays = torch_files.read(path)
+    arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
+    for first, patterns, block, describe in (
+        ("patch_embed.proj.weight", _RESTORMER, _RESTORMER_BLOCK, _describe_restormer),
+        ("intro.weight", _NAFNET, _NAF_BLOCK, _describe_nafnet),
+    ):
+        if first in arrays:
+            try:
+                modules = _rename(arrays, patterns, block)
+                described = describe(modules["encoder"])
+            except (KeyError, ValueError, IndexError) as error:
+                raise ValueError(f"{path} is of another form: {error}") from error
+            return modules, _make_metadata(described)
+    raise ValueError(
+        f"{path} holds neither Restormer nor NAFNet: it lacks patch_embed.proj.weight "
+        f"and intro.weight, and begins with {sorted(arrays)[:3]}."
+    )
+
+
+def _rename(
+    arrays: Arrays, patterns: _Patterns, block: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    modules: dict[str, dict[str, Any]] = {"encoder": {}, "decoder": {}}
+    for name, array in arrays.items():
+        place, leaf = _translate(name, patterns, block)
+        module, _, place = place.partition("/")
+        parameter, value = _convert(place, leaf, array)
+        modules[module][parameter] = value
+    return modules
+
+
+def _translate(name: str, patterns: _Patterns, block: Mapping[str, str]) -> tuple:
+    """Our name of an array's layer, and "weight", "bias" or "" for its leaf."""
+    stem, _, leaf = name.rpartition(".")
+    if leaf not in ("weight", "bias"):
+        stem, leaf = name, ""
+    for pattern, rename in patterns.items():
+        if match := re.fullmatch(pattern, stem):
+            place = rename(
+                *(int(group) for group in match.groups() if group.isdecimal())
+            )
+            inner = match.groupdict().get("block")
+            if inner is None:
+                return place, leaf
+            if inner in block:
+                return f"{place}.{block[inner]}", leaf
+    raise ValueError(f"it has {name!r}, which this network has not")
+
+
+def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """Our name and layout of an array."""
+    last = place.rpartition(".")[2]
+    if not leaf:  # temperature [heads, 1, 1]; beta and gamma [1, C, 1, 1]
+        return place, array if last == "temperature" else array.reshape(-1)
+    if leaf == "bias":
+        return f"{place}.bias", array
+    if last.endswith("norm"):
+        return f"{place}.scale", array
+    kernel = array.transpose(2, 3, 1, 0)
+    if last == "depthwise":
+        kernel = kernel[:, :, 0]
+    elif kernel.shape[:2] == (1, 1):
+        kernel = kernel[0, 0]
+    return f"{place}.kernel", np.ascontiguousarray(kernel)
+
+
+def _count(params: Mapping[str, Any], group: str) -> int:
+    """Number of parts that names number after a group."""
+    numbers = {
+        int(name.removeprefix(f"{group}.").split(".")[0])
+        for name in params
+        if name.startswith(f"{group}.")
+    }
+    return len(numbers)
+
+
+def _describe_restormer(params: Mapping[str, Any]) -> dict[str, Any]:
+    width = params["stem.kernel"].shape[-1]
+    scales = [f"down_blocks.{i}" for i in range(_count(params, "down_blocks"))]
+    hidden = params["down_blocks.0.0.feed_forward.project.kernel"].shape[0]
+    # The authors round down: 2.66 gives 127 channels for 48.
+    expansion = 2.66 if int(2.66 * width) == hidden else hidden / width
+    encoder = {
+        "factory": "make_restormer",
+        "width": width,
+        "num_blocks": [_count(params, scale) for scale in scales],
+        "num_refinement_blocks": _count(params, "refinement"),
+        "num_heads": [
+            len(params[f"{scale}.0.attention.temperature"]) for scale in scales
+        ],
+        "expansion": expansion,
+    }
+    decoder = {"factory": "make_output_decoder", "width": 2 * width, "use_bias": False}
+    return {"encoder": encoder, "decoder": decoder}
+
+
+def _describe_nafnet(params: Mapping[str, Any]) -> dict[str, Any]:
+    width = params["stem.kernel"].shape[-1]
+
+    def counts(group):
+        return [_count(params, f"{group}.{i}") for i in range(_count(params, group))]
+
+    encoder = {
+        "factory": "make_nafnet",
+        "width": width,
+        "down_blocks": counts("down_blocks"),
+        "middle_blocks": _count(params, "middle"),
+        "up_blocks": counts("up_blocks"),
+    }
+    return {
+        "encoder": encoder,
+        "decoder": {"factory": "make_output_decoder", "width": width},
+    }
+
+
+def _make_metadata(modules: dict[str, Any]) -> dict[str, Any]:
+    """Metadata of weights that were not trained here: what they learnt from is unknown."""
+    return {
+        "step": 0,
+        "config": {"num_steps": 0},
+        "modules": modules,
+        "origins": {},
+        "ema": False,
+        "evaluation": {},
+        "best": None,
+    }
