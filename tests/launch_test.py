@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ttl_jax.data.sources import source_names
+from ttl_jax.weights import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
 _SPEC = importlib.util.spec_from_file_location(
@@ -257,3 +258,45 @@ def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
     assert suffix.stderr.count("\n") == 1
     none = run_rain_sheet("--rows", "0", "--output", "s.png")
     assert none.returncode == 2 and "--rows: expected a number from 1" in none.stderr
+
+
+def run_timed_training(*arguments, **options):
+    script = ROOT / "launch" / "timed_training.sh"
+    return subprocess.run(
+        ["bash", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("5s", "a.safetensors", "w", "x"), ("5", "a.pth", "w", "x")]
+)
+def test_timed_training_names_its_usage(arguments):
+    result = run_timed_training(*arguments)
+    assert result.returncode == 2 and "usage: bash" in result.stderr
+
+
+def test_a_loan_that_fails_leaves_the_weights_as_they_were(tmp_path):
+    packed = tmp_path / "mine.safetensors"
+    packed.write_bytes(b"weights")
+    flags = ("--config=derain:smoke", "--config.num_steps=1")
+    result = run_timed_training(60, packed, tmp_path / "runs", *flags)
+    assert result.returncode != 0 and "stays as it was" in result.stderr
+    assert packed.read_bytes() == b"weights"
+
+
+@pytest.mark.slow
+def test_a_second_loan_continues_from_the_weights_of_the_first(tmp_path):
+    packed = tmp_path / "mine.safetensors"
+    flags = ("--config=derain:smoke", "--config.num_steps=2")
+    digests = []
+    for _ in range(2):
+        result = run_timed_training(500, packed, tmp_path / "runs", *flags)
+        assert result.returncode == 0, result.stderr
+        digests.append(packed_files.read_digests(packed)["encoder"])
+    _, metadata = packed_files.read(packed)
+    assert metadata["origins"]["encoder"]["digest"] == digests[0] != digests[1]
