@@ -17,13 +17,14 @@ KINDS = ("jpg", "html")
 
 _GAP = 8  # pixels between the two sides
 
-# One element of a page: two pictures on top of each other, and a slider that uncovers the
-# upper one. slider.js moves it.
+# One element of a page: two pictures on top of each other, and a slider that covers both.
 _SLIDER = """\
 <figure class="comparison">
-<div><img src="{before}" alt="before"><img src="{after}" alt="after"></div>
-<input type="range" min="0" max="100" value="50" aria-label="share of the left side">
-<figcaption>{title}: before | after</figcaption>
+<div><img src="{before}" alt="before"><img src="{after}" alt="after">
+<input type="range" min="0" max="100" step="any" value="50" aria-label="{title}"
+aria-valuetext="50 % before"><span aria-hidden="true">Before</span>
+<span aria-hidden="true">After</span></div>
+<figcaption>{title}</figcaption>
 </figure>"""
 _FILES = importlib.resources.files("ttl_jax.inference")
 

@@ -11,29 +11,31 @@ class Photograph {
     this.file = file;
     this.name = file.name || "pasted";
     this.item = element("item").content.cloneNode(true).firstElementChild;
-    [this.before, this.after] = this.item.querySelectorAll("img");
-    [this.link, this.slider, this.message] =
-      ["a", "input", ".message"].map((part) => this.item.querySelector(part));
-    this.before.alt = `${this.name} before`;
-    this.item.querySelector("figcaption").textContent = `${this.name}: before | after`;
-    this.item.querySelector("button").setAttribute("aria-label", `Remove ${this.name}`);
-    this.item.querySelector("button").onclick = () => this.remove();
-    this.before.onerror = () => this.before.remove(); // HEIC: only the result is shown
-    this.after.onerror = () =>
-      this.say("Done. This browser does not show this format; the download works.");
-    this.before.src = URL.createObjectURL(file);
+    for (const part of ["img", "a", "h2", "input", ".message", ".again", ".remove"])
+      this[part.replace(".", "")] = this.item.querySelector(part);
+    this.h2.textContent = this.name;
+    this.input.ariaLabel = `Compare ${this.name} before and after`;
+    this.again.ariaLabel = `Try ${this.name} again`;
+    this.again.onclick = () => enqueue(this);
+    this.remove.ariaLabel = `Remove ${this.name}`;
+    this.remove.onclick = () => this.discard();
+    this.img.alt = `${this.name} before`;
+    this.img.onerror = () => this.img.remove(); // such as HEIC: only the result is shown
+    this.img.src = URL.createObjectURL(file);
     list.append(this.item);
   }
 
-  say(text, isError = false) {
+  // States: waiting, working, done, error; failed is an error that may pass.
+  say(state, text) {
+    this.item.dataset.state = state;
+    this.again.hidden = state !== "failed";
     this.message.textContent = text;
-    this.message.classList.toggle("error", isError);
-    element("status").textContent = text && `${this.name}: ${text}`;
+    element("status").textContent = `${this.name}: ${text}`;
   }
 
-  remove() {
+  discard() {
     photographs.delete(this);
-    for (const url of [this.before.src, this.link.href]) URL.revokeObjectURL(url);
+    for (const url of [this.img.src, this.a.href]) URL.revokeObjectURL(url);
     this.item.remove();
     element("files").focus();
   }
@@ -42,14 +44,14 @@ class Photograph {
     this.waits = false;
     if (!photographs.has(this)) return;
     const share = String(strength.value / 100);
-    this.say("Removing rain …");
+    this.say("working", "Removing rain …");
     try {
       const answer = await this.ask(share);
       if (!photographs.has(this)) return;
-      if (!answer.ok) return this.say((await answer.json()).error, true);
-      this.show(URL.createObjectURL(await answer.blob()), answer.headers);
+      if (!answer.ok) return this.say("error", (await answer.json()).error);
+      await this.show(URL.createObjectURL(await answer.blob()), answer.headers);
     } catch {
-      this.say("The server does not answer.", true);
+      this.say("failed", "The server does not answer.");
     }
   }
 
@@ -60,27 +62,37 @@ class Photograph {
     for (;;) {
       const answer = await fetch("api/derain", { method: "POST", body: form });
       if (answer.status !== 503) return answer;
-      this.say("Waiting for the server …");
+      this.say("waiting", "The server is busy. This photograph is sent again in a moment.");
       await wait(Number(answer.headers.get("retry-after")) || 3);
+      if (!photographs.has(this)) return answer;
     }
   }
 
-  show(url, headers) {
-    if (this.link.href) URL.revokeObjectURL(this.link.href);
+  async show(url, headers) {
+    URL.revokeObjectURL(this.a.href);
     const suffix = headers.get("content-disposition").match(/\.\w+/)[0];
-    this.link.href = this.after.src = url;
-    this.link.download = this.name.replace(/\.\w+$/, "") + "_derained" + suffix;
-    this.link.setAttribute("aria-label", `Download ${this.link.download}`);
-    this.after.alt = `${this.name} after`;
-    this.link.hidden = this.slider.hidden = false;
-    const lost = headers.get("x-not-kept");
-    this.say(lost ? `Done. Not kept: ${lost}.` : "Done.");
+    this.a.href = url;
+    this.a.download = this.name.replace(/\.\w+$/, "") + "_derained" + suffix;
+    this.a.ariaLabel = `Download ${this.a.download}`;
+    this.a.hidden = false;
+    const lost = headers.get("x-not-kept"), result = new Image();
+    Object.assign(result, { src: url, alt: `${this.name} after` });
+    const isShown = await result.decode().then(() => true, () => false);
+    this.result?.remove();
+    this.result = result;
+    if (isShown) this.input.before(result);
+    const notes = [
+      lost && `Not kept: ${lost}.`,
+      !isShown && "This browser cannot show this format; the download works.",
+    ];
+    this.say("done", ["Done.", ...notes].filter(Boolean).join(" "));
   }
 }
 
 function enqueue(photograph) {
   if (photograph.waits) return;
   photograph.waits = true;
+  photograph.say("waiting", "Waiting …");
   queue = queue.then(() => photograph.restore());
 }
 
