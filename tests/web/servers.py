@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -27,6 +28,11 @@ def start_inverter():
         "lambda address: print(address, flush=True))"
     )
     return started("-c", code)
+
+
+def read_address(run):
+    """The address that a server of photographs prints."""
+    return re.search(r"http://[^/\s]*", run.stdout.readline())[0]
 
 
 def read_links(run):

@@ -68,9 +68,9 @@ def page(elements: list[str]) -> str:
     body = "\n".join(elements)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n<title>ttl_jax</title>\n'
+        '<meta name="viewport" content="width=device-width">\n<title>Before and after</title>\n'
         f"<style>\nbody {{ margin: 1em; font-family: sans-serif; }}\n{style}</style>\n"
-        f"{body}\n<script>\n{script}</script>\n</html>\n"
+        f"<main>\n<h1>Before and after</h1>\n{body}\n</main>\n<script>\n{script}</script>\n</html>\n"
     )
 
 

@@ -1,6 +1,8 @@
 // One photograph after another: the rater ranks its results. `ranking` holds their places
 // as shown, the best first.
 const element = (id) => document.getElementById(id);
+const make = (tag, className = "", textContent = "") =>
+  Object.assign(document.createElement(tag), { className, textContent });
 const letter = (shown) => String.fromCharCode(65 + shown);
 const zoom = { scale: 1, x: 0, y: 0 };
 let rankings = [], numResults = 0, place = 0, ranking = [], undone = [], isSaving = false;
@@ -37,24 +39,26 @@ function say(text) {
   element("status").textContent = text;
 }
 
-function handle(shown, text) {
-  const button = document.createElement("button");
-  Object.assign(button, { type: "button", className: "handle", textContent: text });
+function handle(shown) {
+  const button = make("button", "handle", letter(shown)), rank = ranking.indexOf(shown) + 1;
+  button.type = "button";
   button.dataset.shown = shown;
-  button.setAttribute("aria-label", `Result ${text}`);
+  button.ariaLabel = `Result ${letter(shown)}, ${rank ? `rank ${rank}` : "no rank"}`;
   return button;
 }
 
+function slot(rank) {
+  const item = make("li"), taken = rank < ranking.length;
+  const name = rank === 0 ? "best" : rank === numResults - 1 ? "worst" : rank + 1;
+  item.append(taken ? handle(ranking[rank]) : make("div", "free"), name);
+  return item;
+}
+
 function draw(focused) {
-  element("ranking").replaceChildren(...ranking.map((shown, i) => {
-    const item = document.createElement("li");
-    item.append(handle(shown, `${i + 1}: ${letter(shown)}`));
-    return item;
-  }));
-  for (const button of element("results").querySelectorAll(".handle")) {
-    const rank = ranking.indexOf(Number(button.dataset.shown)) + 1;
-    button.textContent = letter(Number(button.dataset.shown)) + (rank ? `: rank ${rank}` : "");
-    button.setAttribute("aria-label", `Result ${button.textContent}`);
+  element("ranking").replaceChildren(...Array.from({ length: numResults }, (_, i) => slot(i)));
+  for (const label of element("results").querySelectorAll("[data-label]")) {
+    const shown = Number(label.dataset.label), rank = ranking.indexOf(shown) + 1;
+    label.replaceChildren(handle(shown), make("span", "", rank ? `rank ${rank}` : ""));
   }
   element("save").disabled = ranking.length < numResults;
   element("undo").disabled = !undone.length;
@@ -66,12 +70,17 @@ function draw(focused) {
 // The photographs
 
 function view(source, alt) {
-  const box = document.createElement("div"), image = new Image();
-  box.className = "view";
+  const box = make("div", "view"), image = new Image();
   Object.assign(image, { src: source, alt });
   image.onerror = () => say("A picture is missing; load the page again.");
   box.append(image);
   return box;
+}
+
+function card(picture) {
+  const item = make("li", "card");
+  item.append(picture, make("div", "label"));
+  return item;
 }
 
 function open(next) {
@@ -79,18 +88,23 @@ function open(next) {
   ranking = rankings[place] ?? [];
   undone = [];
   const title = `Photograph ${place + 1} of ${rankings.length}`;
-  const cards = [...Array(numResults).keys()].map((shown) => {
-    const card = document.createElement("li");
-    card.append(handle(shown, letter(shown)), view(`tasks/${place}/${shown}.png`, `result ${letter(shown)}`));
-    return card;
+  const input = card(view(`tasks/${place}/input.png`, "before"));
+  input.lastChild.append(make("span", "", "Rainy photograph"));
+  const results = Array.from({ length: numResults }, (_, shown) => {
+    const result = card(view(`tasks/${place}/${shown}.png`, `result ${letter(shown)}`));
+    result.lastChild.dataset.label = shown;
+    return result;
   });
-  const input = document.createElement("li"), name = document.createElement("p");
-  name.textContent = "Rainy photograph";
-  input.append(name, view(`tasks/${place}/input.png`, "rainy photograph"));
-  element("results").replaceChildren(input, ...cards);
+  element("results").replaceChildren(input, ...results);
   element("title").textContent = document.title = title;
+  element("help").open = place === 0;
   zoomBy(0);
   draw();
+}
+
+function thank() {
+  element("title").textContent = "Thank you! All photographs are ranked.";
+  say("You may close the page, or go back and change rankings.");
 }
 
 async function save() {
@@ -103,7 +117,7 @@ async function save() {
     const missing = rankings.findIndex((one) => !one);
     if (place + 1 < rankings.length) open(rankings[place + 1] && missing >= 0 ? missing : place + 1);
     else if (missing >= 0) open(missing);
-    say(missing < 0 ? "All photographs are ranked. Thank you!" : "Saved.");
+    missing < 0 ? thank() : say("Saved.");
     element("title").focus();
   } catch {
     say("Not saved: the server does not answer. Try again.");
@@ -147,28 +161,44 @@ element("results").addEventListener("wheel", (event) => {
 
 let dragged = null;
 
+function release() {
+  dragged?.ghost?.remove();
+  dragged = null;
+  document.body.classList.remove("dragging");
+}
+
 document.addEventListener("pointerdown", ({ target, button, clientX: x, clientY: y }) => {
   const letters = target.closest(".handle"), box = target.closest(".view");
   if (button === 0 && (letters || box)) dragged = { letters, box, x, y };
 });
-document.addEventListener("pointermove", (event) => {
-  if (!dragged?.box) return;
-  const { clientWidth: width, clientHeight: height } = dragged.box;
-  pan((event.clientX - dragged.x) / width, (event.clientY - dragged.y) / height);
-  [dragged.x, dragged.y] = [event.clientX, event.clientY];
+document.addEventListener("pointermove", ({ clientX, clientY }) => {
+  if (!dragged) return;
+  const { letters, box, x, y } = dragged;
+  if (box) {
+    pan((clientX - x) / box.clientWidth, (clientY - y) / box.clientHeight);
+    [dragged.x, dragged.y] = [clientX, clientY];
+  } else if (dragged.ghost || Math.hypot(clientX - x, clientY - y) > 8) {
+    if (!dragged.ghost) {
+      dragged.ghost = letters.cloneNode(true);
+      dragged.ghost.classList.add("ghost");
+      document.body.append(dragged.ghost);
+      document.body.classList.add("dragging");
+    }
+    Object.assign(dragged.ghost.style, { left: `${clientX}px`, top: `${clientY}px` });
+  }
 });
-document.addEventListener("pointercancel", () => (dragged = null));
+document.addEventListener("pointercancel", release);
 document.addEventListener("pointerup", ({ clientX, clientY }) => {
-  const from = dragged;
-  dragged = null;
-  if (!from?.letters) return;
-  const moved = Math.hypot(clientX - from.x, clientY - from.y) > 8;
+  if (!dragged) return;
+  const { letters, ghost } = dragged;
+  release();
+  if (!letters) return;
   const under = document.elementFromPoint(clientX, clientY);
-  const shown = Number(from.letters.dataset.shown);
-  if (moved && !under?.closest("#ranking")) return;
-  if (!moved && ranking.includes(shown)) return; // only focused
+  const shown = Number(letters.dataset.shown);
+  if (ghost && !under?.closest("#ranking")) return;
+  if (!ghost && ranking.includes(shown)) return; // only focused
   const rank = [...element("ranking").children].indexOf(under.closest("#ranking li"));
-  put(shown, moved && rank >= 0 ? rank : ranking.length);
+  put(shown, ghost && rank >= 0 ? rank : ranking.length);
 });
 
 // Keys
@@ -213,5 +243,5 @@ fetch("rankings").then((answer) => answer.json()).then((state) => {
   ({ rankings, num_results: numResults } = state);
   const missing = rankings.findIndex((one) => !one);
   open(Math.max(0, missing));
-  if (missing < 0) say("All photographs are ranked. Thank you!");
+  if (missing < 0) thank();
 }).catch(() => say("The server does not answer; load the page again."));
