@@ -104,8 +104,6 @@ def _film(
     photograph: np.ndarray, side: int, right: float, down: float, zoom: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns frames of a camera path, and positions as `flicker.flicker` takes them."""
-    from ttl_jax.inference.video import temporal
-
     middle = (side - 1) / 2
     axis = np.arange(side, dtype=np.float32) - middle
     place = np.dstack(np.meshgrid(axis, axis))
@@ -113,9 +111,12 @@ def _film(
     centres = np.array(photograph.shape[1::-1]) / 2 + times[:, None] * (right, down)
     scales = zoom ** -times[:, None, None, None]
     in_photograph = centres[:, None, None] + scales * place
-    frames = [temporal.warp(photograph, p.astype(np.float32)) for p in in_photograph]
+    source = np.broadcast_to(
+        photograph.astype(np.float32), (_NUM_FRAMES, *photograph.shape)
+    )
+    frames = np.clip(np.rint(flicker.warp(source, in_photograph)), 0, 255)
     following = in_photograph[:-1] - centres[1:, None, None]
-    return np.stack(frames), following / scales[1:] + middle
+    return frames.astype(np.uint8), following / scales[1:] + middle
 
 
 def _psnr(image: np.ndarray, target: np.ndarray) -> float:

@@ -44,7 +44,7 @@ def flicker(
     changes = []
     for video in (restored, rainy):
         video = video.astype(np.float32)
-        following = video[1:] if positions is None else _warp(video[1:], positions)
+        following = video[1:] if positions is None else warp(video[1:], positions)
         difference = np.abs(following - video[:-1]).mean(axis=-1)
         changes.append(np.mean(difference, where=True if still is None else still))
     if changes[1] == 0:
@@ -52,9 +52,18 @@ def flicker(
     return float(changes[0] / changes[1])
 
 
-def _warp(frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Values of each frame at the positions (x, y), by cubic splines."""
-    warped = np.empty_like(frames)
+def warp(frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Returns the values of each frame at positions, by cubic splines.
+
+    Args:
+      frames: Frames [T, H, W, C].
+      positions: Positions (x, y), [T, rows, columns, 2].
+
+    Returns:
+      Array [T, rows, columns, C] of the frames' type, not rounded.
+    """
+    shape = (*positions.shape[:3], frames.shape[-1])
+    warped = np.empty(shape, frames.dtype)
     for t, channel in np.ndindex(len(frames), frames.shape[-1]):
         scipy.ndimage.map_coordinates(
             frames[t, ..., channel],

@@ -1,7 +1,7 @@
 """Temporal consistency: neighbouring frames vote on what is rain.
 
-Rain moves while the scene stands. Each frame and its four nearest neighbours are aligned by
-optical flow. The result of a pixel is the median of the five restored values. Detail that
+Rain moves while the scene stands. Each frame and its six nearest neighbours are aligned by
+optical flow. The result of a pixel is the median of the seven restored values. Detail that
 the network removed is put back where it stays in the aligned rainy frames: rain would not.
 Where a neighbour cannot be aligned (occlusion, people, water), the frame itself votes in
 its place. A change of the scene, or a broken frame, ends the neighbourhood.
@@ -16,14 +16,19 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-REACH = 4  # frames on either side that a result may depend on
-_COUNT = 5  # frames that vote
+_COUNT = 7  # frames that vote
+REACH = _COUNT - 1  # frames on either side that a result may depend on
 _CUT = 20.0  # mean difference of small grey frames, of 255 levels
 _SMALL = (32, 32)  # pixels
-_CAMERA = 2.0  # pixels; flow this close to the camera's motion is taken for it
+_CAMERA = 1.0  # levels by which the camera's motion may explain less than flow
 _MOST_ROUND_TRIP = 1.0  # pixels between a point and its image, there and back
 _ROUND_TRIP_SHARE = 0.05  # of the motion, which is allowed in addition
 _MOST_DIFFERENCE = 20.0  # of 255 levels, mean over the surroundings
+# Comparisons after which the fourth of seven values is their median.
+_NETWORK = (
+    (0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5),
+    (1, 4), (1, 3), (3, 4),
+)  # fmt: skip
 _DETAIL = 3.0  # pixels, standard deviation; coarser differences are light, not detail
 
 
@@ -87,45 +92,56 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
         np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     )
     place = np.dstack([columns, rows])
-    grey = [_grey(image) for image in (target, source)]
     if min(height, width) < 16:  # too small for optical flow
         return place, np.ones((height, width), bool)
+    images = target, source
+    grey = [_grey(image) for image in images]
     # Faster presets are worse, and flow takes much less time than a network.
     estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # pyright: ignore[reportAttributeAccessIssue]
-    there, back = (
-        _follow_camera(estimate.calc(*pair, None), place) for pair in (grey, grey[::-1])
+    (there, difference), (back, _) = (
+        _follow_camera(place, estimate.calc(*grey[::step], None), *images[::step])
+        for step in (1, -1)
     )
     position = place + there
     round_trip = np.linalg.norm(there + warp(back, position), axis=-1)
     motion = np.linalg.norm(there, axis=-1)
-    difference = np.abs(warp(source, position).astype(np.float32) - target).mean(
-        axis=-1
-    )
-    level = np.iinfo(target.dtype).max / 255
     is_inside = (position >= 0) & (position <= (width - 1, height - 1))
     reliable = (
         (round_trip < _MOST_ROUND_TRIP + _ROUND_TRIP_SHARE * motion)
-        & (cv2.GaussianBlur(difference, (0, 0), 2) < _MOST_DIFFERENCE * level)
+        & (difference < _MOST_DIFFERENCE)
         & is_inside.all(axis=-1)
     )
     return position, reliable
 
 
-def _follow_camera(flow: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Replaces flow close to a homography by it: rain disturbs the flow of single pixels.
+def _follow_camera(
+    place: np.ndarray, flow: np.ndarray, target: np.ndarray, source: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replaces flow by the camera's motion, a homography, where it explains as much.
 
-    What is near or moves by itself keeps its own flow.
+    Rain disturbs the flow of single pixels. What is near or moves by itself keeps its own
+    flow. Also returns the difference that remains, in levels, [H, W].
     """
+    difference = _difference(target, source, place + flow)
     some = place[4::8, 4::8].reshape(-1, 2), (place + flow)[4::8, 4::8].reshape(-1, 2)
-    if len(some[0]) < 4:
-        return flow
     matrix, _ = cv2.findHomography(*some, cv2.RANSAC, 0.7)
     if matrix is None:
-        return flow
+        return flow, difference
     points = cv2.perspectiveTransform(place.reshape(-1, 1, 2), matrix)
-    camera = points.reshape(place.shape) - place
-    is_close = np.linalg.norm(camera - flow, axis=-1) < _CAMERA
-    return np.where(is_close[..., None], camera, flow).astype(np.float32)
+    camera = points.reshape(place.shape)
+    remaining = _difference(target, source, camera)
+    explains = remaining <= difference + _CAMERA
+    return (
+        np.where(explains[..., None], camera - place, flow).astype(np.float32),
+        np.where(explains, remaining, difference),
+    )
+
+
+def _difference(target: np.ndarray, source: np.ndarray, position: np.ndarray):
+    """Mean difference of two frames in the surroundings of each pixel, of 255 levels."""
+    found = cv2.absdiff(target, warp(source, position)).mean(axis=-1)
+    level = np.iinfo(target.dtype).max / 255
+    return cv2.GaussianBlur((found / level).astype(np.float32), (0, 0), 2)
 
 
 def warp(image: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -155,7 +171,7 @@ def _vote_on(shot: Sequence[Frame], index: int) -> np.ndarray:
     missing = _COUNT - len(restored)
     result = _median(restored + [own.restored] * missing).astype(np.float32)
     detail = _find_detail(result, rainy + [own.rainy] * missing)
-    detail[num_votes < _COUNT - 1] = 0  # too few to know
+    detail[num_votes < _COUNT // 2 + 2] = 0  # the frame itself would have the majority
     largest = np.iinfo(own.rainy.dtype).max
     return np.clip(np.rint(result + detail), 0, largest).astype(own.rainy.dtype)
 
@@ -177,12 +193,14 @@ def _find_detail(result: np.ndarray, rainy: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _median(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Median of five images, pixel by pixel; 20 times as fast as `np.median`."""
-    a, b, c, d, e = images
-    low, high = np.minimum, np.maximum
-    # Neither the least nor the largest of four is the median of five.
-    b, c = high(low(a, b), low(c, d)), low(high(a, b), high(c, d))
-    return high(low(b, c), low(high(b, c), e))
+    """Median of seven images, pixel by pixel; many times as fast as `np.median`."""
+    images = list(images)
+    for i, j in _NETWORK:
+        images[i], images[j] = (
+            np.minimum(images[i], images[j]),
+            np.maximum(images[i], images[j]),
+        )
+    return images[3]
 
 
 def _is_cut(before: Frame, after: Frame) -> bool:
