@@ -328,12 +328,14 @@ def test_photographs_of_other_weights_or_options_are_restored_again(loaded, caps
 
 def test_the_record_of_an_output_folder_survives_a_kill(tmp_path):
     jobs = [file_jobs.Job(f"in/{name}.png", f"{tmp_path}/{name}.png") for name in "abc"]
-    log = output_log.OutputLog(tmp_path, {"weights": "x", "strength": 1.0})
+    options = {"weights": "x", "strength": 1.0}
+    log = output_log.OutputLog(tmp_path, lambda target: options)
     log.add(jobs[0].target)
     log.add(jobs[1].target)
     with open(tmp_path / output_log.NAME, "ab") as file:
         file.write(b'{"file": "b.p')  # cut short
-    log = output_log.OutputLog(tmp_path, {"weights": "y", "strength": 1.0})
+    options = {"weights": "y", "strength": 1.0}
+    log = output_log.OutputLog(tmp_path, lambda target: options)
     different = log.find_differences(jobs)
     assert different == {jobs[0]: "weights x", jobs[1]: "weights x"}
 

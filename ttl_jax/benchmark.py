@@ -77,7 +77,7 @@ def _make_parser() -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, help=text)
         kind.set_defaults(module=module)
         add_flags(kind)
-        if name != "windows":
+        if name not in ("windows", "video"):
             text = "turns of every case, whose median counts"
             _add_count(kind, "--rounds", 5, "N", text)
         kind.add_argument(

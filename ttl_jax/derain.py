@@ -28,6 +28,7 @@ mistake in the command; 143, SIGTERM; 130, Ctrl-C.
 import argparse
 import collections
 import contextlib
+import dataclasses
 import functools
 import os
 import pathlib
@@ -132,7 +133,7 @@ def _restore(
         compilation_cache.enable()
         network = restorer.Restorer.from_checkpoint(args.checkpoint)
         log = args.output and output_log.OutputLog(
-            args.output, _list_options(args, network)
+            args.output, functools.partial(_list_options, args, network)
         )
     except ValueError as error:
         parser.error(str(error))
@@ -151,13 +152,24 @@ def _make_restore(args: argparse.Namespace, network) -> Callable:
     )
 
 
-def _list_options(args: argparse.Namespace, network) -> dict:
-    """Returns what the pixels of a restored photograph depend on."""
-    return {
+def _list_options(args: argparse.Namespace, network, target: str) -> dict:
+    """Returns what a restored photograph or video depends on."""
+    from ttl_jax.inference import video
+
+    options = {
         "weights": network.digest,
         "strength": args.strength,
         "ensemble": args.ensemble,
     }
+    if video.is_video(target):
+        options |= dataclasses.asdict(_video_settings(args).complete(target))
+    return options
+
+
+def _video_settings(args: argparse.Namespace) -> Any:
+    from ttl_jax.inference.video import jobs
+
+    return jobs.Settings(args.temporal, args.codec, args.crf)
 
 
 def _plan(args: argparse.Namespace, share) -> Sequence:
@@ -264,8 +276,8 @@ class _Run(NamedTuple):
             failures = video_jobs.restore_videos(
                 todo,
                 _make_restore(args, self.network),
-                settings=video_jobs.Settings(args.temporal, args.codec, args.crf),
-                options=_list_options(args, self.network),
+                settings=_video_settings(args),
+                options=functools.partial(_list_options, args, self.network),
                 num_ahead=self.network.batch_size,
                 **self._hooks(),
             )

@@ -1,9 +1,9 @@
-"""Record of an output folder: by which weights and options each photograph was made."""
+"""Record of an output folder: by which weights and options each file was made."""
 
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import logging
@@ -14,20 +14,25 @@ NAME = ".ttl_jax.jsonl"  # hidden, so that no command takes it for a photograph
 
 
 class OutputLog:
-    """Lines of JSON in the output folder, one for each photograph written.
+    """Lines of JSON in the output folder, one for each photograph or video written.
 
     Lines are only appended, each by one write, so that processes may share the file and
-    a kill costs at most the last line. The last line about a photograph counts.
+    a kill costs at most the last line. The last line about a file counts.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], options: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        options: Callable[[str], Mapping[str, Any]],
+    ):
         """Reads the record.
 
         Args:
           folder: Output folder; need not exist.
-          options: Digest of the weights and whatever else the pixels depend on.
+          options: Function from a target's path to the digest of the weights and whatever
+            else this file depends on.
         """
-        self._folder, self._options = pathlib.Path(folder), dict(options)
+        self._folder, self._options = pathlib.Path(folder), options
         self._made: dict[str, dict[str, Any]] = {}
         try:
             lines = (self._folder / NAME).read_bytes().splitlines()
@@ -47,19 +52,20 @@ class OutputLog:
         """
         differences = {}
         for job in jobs:
-            made = self._made.get(self._key(job.target), self._options)
-            if made != self._options:
-                names = sorted(made.keys() | self._options.keys())
+            options = self._options(job.target)
+            made = self._made.get(self._key(job.target), options)
+            if made != options:
+                names = sorted(made.keys() | options.keys())
                 differences[job] = ", ".join(
                     f"{name} {made.get(name)}"
                     for name in names
-                    if made.get(name) != self._options.get(name)
+                    if made.get(name) != options.get(name)
                 )
         return differences
 
     def add(self, target: str) -> None:
         """Records that a target has been written."""
-        line = json.dumps({"file": self._key(target), **self._options}) + "\n"
+        line = json.dumps({"file": self._key(target), **self._options(target)}) + "\n"
         try:
             with open(self._folder / NAME, "ab", buffering=0) as file:
                 file.write(line.encode())

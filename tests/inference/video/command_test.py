@@ -34,6 +34,18 @@ def test_a_folder_with_photographs_and_videos_is_restored(folder, capsys):
     assert "Skipping 2 of 2" in capsys.readouterr().out
 
 
+def test_other_options_of_videos_restore_videos_again_and_no_photographs(capsys):
+    command = ["album", "-o", "out", "--no-temporal"]
+    assert derain.main(command) == 0
+    capsys.readouterr()
+    assert derain.main([*command, "--crf", "30"]) == 0
+    printed = capsys.readouterr().out
+    assert "with crf 18" in printed and "Skipping 1 of 2" in printed
+    assert "Restored 6 frames" in printed
+    assert derain.main([*command, "--crf", "30", "--codec", "libx264"]) == 0
+    assert "Skipping 2 of 2" in capsys.readouterr().out
+
+
 def test_a_video_may_get_a_name_of_its_own(folder):
     assert (
         derain.main(["album/clip.mp4", "dry.mkv", "--no-temporal", "--crf", "9"]) == 0

@@ -1,5 +1,10 @@
 """Videos from file to file, with a stand-in for the network."""
 
+import pathlib
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,6 +12,7 @@ from tests.inference.video import clips
 from ttl_jax.inference.file_jobs import Job
 from ttl_jax.inference.video import files, jobs
 
+ROOT = pathlib.Path(__file__).parents[3]
 STILL = [clips.picture()] * 12
 
 
@@ -16,10 +22,27 @@ def darken(image, progress=lambda: None):
 
 
 def run(source, target, restore=darken, *, temporal=False, **options):
-    options = {"settings": jobs.Settings(temporal=temporal), "options": {}} | options
+    options = {
+        "settings": jobs.Settings(temporal=temporal),
+        "options": lambda target: {},
+    } | options
     return jobs.restore_video(
         Job(str(source), str(target)), restore, shows_progress=False, **options
     )
+
+
+# Restores the video that its arguments name, slowly, and prints a line for each frame.
+_SLOW = """
+import sys, time
+from tests.inference.video import jobs_test
+def restore(image, progress):
+    print(flush=True)
+    time.sleep(0.05)
+    return jobs_test.darken(image, progress)
+jobs_test.jobs._SEGMENT_FRAMES = 5
+settings = jobs_test.jobs.Settings(crf=0)
+jobs_test.run(sys.argv[1], sys.argv[2], restore, settings=settings)
+"""
 
 
 def pixels(path):
@@ -74,7 +97,7 @@ def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
     rng = np.random.default_rng(1)
     noisy = [
         np.clip(clips.picture() + rng.integers(-20, 20, (*clips.SIZE, 3)), 0, 255)
-        for _ in range(17)
+        for _ in range(23)
     ]
     clips.write(tmp_path / "in.mp4", [one.astype(np.uint8) for one in noisy])
     lossless = {"settings": jobs.Settings(temporal, crf=0), "num_ahead": 2}
@@ -86,7 +109,7 @@ def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
         return darken(image, progress)
 
     def stop():
-        return len(calls) >= 11
+        return len(calls) >= 18
 
     with pytest.raises(jobs.StopError):
         run(
@@ -96,10 +119,35 @@ def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
     (tmp_path / ".out.mp4.segments" / "partial").write_bytes(b"cut short")  # by a kill
     calls.clear()
     run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, **lossless)
-    assert len(calls) < 17
+    assert len(calls) < 23
     np.testing.assert_array_equal(
         pixels(tmp_path / "out.mp4"), pixels(tmp_path / "whole.mp4")
     )
+
+
+def test_a_video_killed_goes_on_and_equals_one_never_killed(tmp_path):
+    """`kill -9` in the middle of a segment; then the same command to the end."""
+    rng = np.random.default_rng(2)
+    noisy = [
+        clips.picture() + rng.integers(-20, 20, (*clips.SIZE, 3)) for _ in range(23)
+    ]
+    clips.write(tmp_path / "in.mp4", [one.astype(np.uint8) for one in noisy])
+    command = [sys.executable, "-c", _SLOW, tmp_path / "in.mp4", tmp_path / "out.mp4"]
+    work = tmp_path / ".out.mp4.segments"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        for _ in process.stdout:
+            if len(list(work.glob("*.nut"))) == 2 and (work / "partial").exists():
+                process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out.mp4").exists()
+    again = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, check=True)
+    assert len(again.stdout.splitlines()) < 23  # the first frames are restored already
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+    lossless = jobs.Settings(crf=0)
+    run(tmp_path / "in.mp4", tmp_path / "whole.mp4", settings=lossless)
+    killed, whole = (tmp_path / f"{name}.mp4" for name in ("out", "whole"))
+    assert clips.describe(killed) == clips.describe(whole)
+    np.testing.assert_array_equal(pixels(killed), pixels(whole))
 
 
 def test_segments_of_other_weights_are_not_used(tmp_path):
@@ -113,10 +161,15 @@ def test_segments_of_other_weights_are_not_used(tmp_path):
     with pytest.raises(jobs.StopError):
         run(
             tmp_path / "in.mp4", tmp_path / "out.mp4", count,
-            must_stop=lambda: len(calls) >= 6, options={"weights": "a"},
+            must_stop=lambda: len(calls) >= 6, options=lambda target: {"weights": "a"},
         )  # fmt: skip
     calls.clear()
-    run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, options={"weights": "b"})
+    run(
+        tmp_path / "in.mp4",
+        tmp_path / "out.mp4",
+        count,
+        options=lambda target: {"weights": "b"},
+    )
     assert len(calls) == len(STILL)
 
 
@@ -186,7 +239,7 @@ def test_failures_are_named_and_the_rest_goes_on(tmp_path):
     written = []
     failures = jobs.restore_videos(
         [Job(str(tmp_path / f"{n}.mp4"), str(tmp_path / f"{n}_.mp4")) for n in ("text", "in")],
-        darken, record=written.append, settings=jobs.Settings(), options={},
+        darken, record=written.append, settings=jobs.Settings(), options=lambda target: {},
         shows_progress=False,
     )  # fmt: skip
     assert len(failures) == 1 and "text.mp4 cannot be read" in failures[0]

@@ -78,7 +78,7 @@ def restore_video(
     restore: Callable[..., np.ndarray],
     *,
     settings: Settings,
-    options: Mapping[str, Any],
+    options: Callable[[str], Mapping[str, Any]],
     num_ahead: int = 1,
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
@@ -94,8 +94,8 @@ def restore_video(
       restore: Function from pixels to restored pixels, with the argument `progress`, such
         as `Restorer.restore`.
       settings: Codec and vote.
-      options: Whatever else pixels depend on, such as the digest of the weights. Segments
-        that were made otherwise are not used.
+      options: Function from the target's path to whatever else pixels depend on, such as
+        the digest of the weights. Segments that were made otherwise are not used.
       num_ahead: Number of frames that are restored at once.
       must_stop: Whether to stop; asked several times a second.
       shows_progress: Whether to show progress.
@@ -109,7 +109,7 @@ def restore_video(
     files.check_codec(settings.codec or "", target.suffix)
     info = files.probe(job.source)
     work = target.with_name(f".{target.name}.segments")
-    _enter(work, job.source, {**options, **dataclasses.asdict(settings)})
+    _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
     if num_done and shows_progress:
         print(f"{job.source}: going on after frame {num_done}.", flush=True)
