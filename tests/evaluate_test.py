@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.inference.video import clips
 from ttl_jax import evaluate
 from ttl_jax.data.files import encoding
 from ttl_jax.metrics import naturalness
@@ -99,6 +100,7 @@ FOLDERS = "--results one=one --target target --input target"
         ),
         (f"{FOLDERS} --sheets many", "expected a number from 0, not 'many'"),
         (FOLDERS, "one lacks b"),
+        ("--baseline tv --data folder:one --flicker", "needs successive frames"),
         (
             "--results bad=bad --target target --input target",
             "bad/b.png cannot be read",
@@ -249,6 +251,43 @@ def test_agreement_of_crops_and_whole_stands_beside_the_other_scores(here):
     assert small["mean_change"] == large["mean_change"] == 1
     assert "disagreement" not in small  # no larger than a crop
     assert (large["disagreement"], large["change_ratio"]) == (0, 1)
+
+
+def test_flicker_is_the_change_over_that_of_the_input(here, capsys):
+    write_images("rain/one", a=106, b=94, c=106)
+    write_images("rain/two", a=10)
+    write_images("ours/one", a=101, b=99, c=101)
+    write_images("ours/two", a=200)  # no frame of the first folder follows
+    command = [
+        "--results",
+        "ours=ours",
+        "--input",
+        "rain",
+        "--flicker",
+        "--output",
+        "out",
+    ]
+    assert evaluate.main(command) == 0
+    methods = json.loads(pathlib.Path("out/scores.json").read_text())["rain"]
+    flickers = {
+        name: found["flicker"] for name, found in methods["no_reference"].items()
+    }
+    assert flickers == {"input": 1, "ours": pytest.approx(2 / 12)}
+    assert " flicker |" in capsys.readouterr().out
+
+
+def test_videos_are_scored_by_their_frames(here):
+    for name, change in (("rain", 12), ("ours", 3), ("clean", 0)):
+        levels = [clips.picture() + change * (k % 2) for k in range(4)]
+        clips.write(f"{name}.mp4", [np.uint8(one) for one in levels])
+    command = "--results ours=ours.mp4 --input rain.mp4 --target clean.mp4 --flicker"
+    assert evaluate.main([*command.split(), "--output", "out"]) == 0
+    methods = json.loads(pathlib.Path("out/scores.json").read_text())["clean"][
+        "y_uint8"
+    ]
+    assert methods["ours"]["flicker"] == pytest.approx(3 / 12, abs=0.05)
+    assert methods["ours"]["count"] == 4
+    assert methods["ours"]["psnr"] > methods["input"]["psnr"] + 5
 
 
 def test_an_ablation_gives_tables_3_and_4(here, monkeypatch):

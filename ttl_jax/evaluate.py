@@ -1,7 +1,7 @@
 """Scores restored images, beside the rainy input's own scores.
 
 Examples: networks and untrained baselines on pairs; any methods' results in folders;
-real photographs, which have no clean side; and the paper's Tables 3 and 4:
+real photographs, which have no clean side; video; and the paper's Tables 3 and 4:
 
   python -m ttl_jax.evaluate --data sample/test --output scores
   python -m ttl_jax.evaluate --checkpoint ours=runs/derain --baseline median tv \\
@@ -10,6 +10,8 @@ real photographs, which have no clean side; and the paper's Tables 3 and 4:
       --target Test100/target --input Test100/input --output scores
   python -m ttl_jax.evaluate --checkpoint shipped --checkpoint mine=runs/derain \\
       --data folder:rainy --niqe --recog --output scores
+  python -m ttl_jax.evaluate --results ours=restored.mp4 --input clip.mp4 --flicker \\
+      --output scores
   python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
       --output scores
 
@@ -117,12 +119,12 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         dest="rainy",
         type=command_line.path,
         metavar="DIR",
-        help="folder of rainy images",
+        help="folder of rainy images, or a video",
     )
     add(
         "--target",
         metavar="DIR",
-        help="folder of the clean images; partners have the same path, except for the "
+        help="folder of the clean images, or a video; partners have the same path, except for the "
         "suffix and for common parts of names such as _derained",
     )
     add(
@@ -161,7 +163,8 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=command_line.named("NAME=DIR"),
         metavar="NAME=DIR",
-        help="a method and the folder of its results; repeat for more methods",
+        help="a method and the folder of its results, or a video; repeat for more "
+        "methods",
     )
     text = "workdir of configs/ablation.py: Tables 3 and 4, with the spread over seeds"
     add("--ablation", metavar="DIR", help=text)
@@ -186,6 +189,12 @@ def _add_scores(group: argparse._ArgumentGroup) -> None:
         const=shipped.SHIPPED,
         help="add the rain score of a recognition network: of the package, or of a run "
         "folder",
+    )
+    add(
+        "--flicker",
+        action="store_true",
+        help="take the images of a folder for frames of a video, in the order of their "
+        "names, and add how much they flicker",
     )
     add(
         "--agreement",

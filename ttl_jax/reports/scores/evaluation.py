@@ -12,12 +12,13 @@ import pandas as pd
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference import baselines as baselines_lib
 from ttl_jax.inference import recognizer as recognizers
+from ttl_jax.inference import video
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import examples, report_files
 from ttl_jax.reports.examples import Examples, Method, Subject
 from ttl_jax.reports.scores import ablation as ablations
 from ttl_jax.reports.scores import scores as scores_lib
-from ttl_jax.reports.scores import tables
+from ttl_jax.reports.scores import tables, video_frames
 
 TABLE, PER_IMAGE, SCORES = "table.md", "per_image.csv", "scores.json"
 
@@ -77,6 +78,7 @@ def score(
     niqe: bool = False,
     recog: Path | None = None,
     agreement: bool = False,
+    flicker: bool = False,
     masks: Path | None = None,
     scenes: Path | None = None,
     num_sheets: int = 0,
@@ -91,14 +93,17 @@ def score(
         `ttl_jax.load()`. Without a name (None) the run's is used.
       data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE and a set.
       baselines: Names of restorers in `inference.baselines`.
-      results: Names of methods and the folders of their results; only with `rainy`.
-      rainy: Folder of rainy images, instead of `data`.
-      target: Folder of their clean images, or None.
+      results: Names of methods and the folders of their results, or videos; only with
+        `rainy`.
+      rainy: Folder of rainy images, or a video, instead of `data`.
+      target: Folder of their clean images, or a video, or None.
       ablation: Workdir of an ablation, whose runs are all scored.
       protocols: Names in `metrics.image_quality.PROTOCOLS`.
       niqe: Whether to compute NIQE.
       recog: Run folder of a recognition network for the rain score, or "shipped".
       agreement: Whether to compare restored crops with the restored whole.
+      flicker: Whether the images of each folder are frames of a video, in the order of
+        their names, whose flicker is measured.
       masks: Folder of rain masks.
       scenes: CSV file with the columns path and scene.
       num_sheets: Number of images of each set to draw as sheets; needs `output`.
@@ -117,17 +122,27 @@ def score(
     unreferenced = scores_lib.Unreferenced(
         niqe, recognizer, dict(restorers) if agreement else {}
     )
-    subjects, from_folders, notes = _open_images(data, rainy, target, results)
-    subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
-    if not (niqe or recog or agreement):
-        _check_measurable(subjects)
-    every = from_folders | dict(restorers)
-    sets = {name: Examples(of, every) for name, of in subjects.items()}
+    names, folders = [name for name, _ in results], [folder for _, folder in results]
+    with video_frames.extracted([rainy, target, *folders]) as (first, clean, *others):
+        found = list(zip(names, others))
+        subjects, from_folders, notes = _open_images(data, first, clean, found)
+        subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
+        if flicker:
+            _check_frames(subjects)
+        elif not (niqe or recog or agreement):
+            _check_measurable(subjects)
+        every = from_folders | dict(restorers)
+        sets = {name: Examples(of, every) for name, of in subjects.items()}
+        sheet_folder = None if output is None else _make_folder(output) / "sheets"
+        per_image = scores_lib.score_sets(
+            sets,
+            protocols,
+            unreferenced,
+            with_flicker=flicker,
+            num_sheets=num_sheets,
+            sheet_folder=sheet_folder,
+        )
     notes += _describe_recognizer(recognizer, networks, results)
-    sheet_folder = None if output is None else _make_folder(output) / "sheets"
-    per_image = scores_lib.score_sets(
-        sets, protocols, unreferenced, num_sheets=num_sheets, sheet_folder=sheet_folder
-    )
     report = Report(per_image, scores_lib.summarize(per_image), notes, rows)
     if output is not None:
         report.write(output)
@@ -195,7 +210,17 @@ def _check_measurable(sets: Mapping[str, Sequence[Subject]]) -> None:
                 f"{name} has no clean images to compare with, and no other score is "
                 "selected. If it should hold pairs, their folders must be called rainy "
                 "and clean, or input and target, and --input needs --target. Otherwise "
-                "add --niqe, --recog, --agreement or --masks."
+                "add --niqe, --recog, --flicker, --agreement or --masks."
+            )
+
+
+def _check_frames(sets: Mapping[str, Sequence[Subject]]) -> None:
+    video.check_packages()
+    for name, subjects in sets.items():
+        folders = [os.path.dirname(subject.name) for subject in subjects]
+        if len(set(folders)) == len(folders):
+            raise ValueError(
+                f"--flicker needs successive frames; no folder of {name} has two images."
             )
 
 

@@ -20,6 +20,7 @@ from ttl_jax import progress
 from ttl_jax.data.files import decoding
 from ttl_jax.metrics import agreement, image_quality, intervals, naturalness
 from ttl_jax.reports.examples import INPUT, Example, Examples
+from ttl_jax.reports.scores import video_frames
 from ttl_jax.reports.sheets import comparisons, sheets
 
 KEYS = ["set", "protocol", "image", "scene", "method"]
@@ -55,6 +56,11 @@ METRICS = {
     "rain_score": Metric(
         "rain score", "+.3f",
         "output of a recognition network, unbounded; lower means less rain",
+    ),
+    "flicker": Metric(
+        "flicker", ".3f",
+        "change from each image to the next one of its folder, over that of the input, "
+        "where both can be aligned; 0 is perfectly steady",
     ),
     "change_inside": Metric(
         "change inside", ".2f",
@@ -156,6 +162,7 @@ def score_sets(
     protocols: Sequence[str] = (image_quality.DEFAULT_PROTOCOL,),
     unreferenced: Unreferenced = Unreferenced(),
     *,
+    with_flicker: bool = False,
     num_sheets: int = 0,
     sheet_folder: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
@@ -165,6 +172,8 @@ def score_sets(
       sets: Examples by the set's name.
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Further metrics.
+      with_flicker: Whether images are frames of video, whose flicker is measured. It
+        stands at the earlier of two frames; a folder's last frame has none.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
       sheet_folder: Folder of the sheets; made if missing. None writes no sheets.
@@ -177,8 +186,15 @@ def score_sets(
     for number, (set_name, examples) in enumerate(sets.items(), start=1):
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
+        before, rows_before = None, []
         for index, example in enumerate(_read(examples, set_name)):
-            rows += score(example, set_name, protocols, unreferenced)
+            found = score(example, set_name, protocols, unreferenced)
+            if with_flicker and before is not None:
+                flickers = video_frames.measure_flicker(before, example)
+                for row in rows_before if flickers else ():
+                    row["flicker"] = flickers[row["method"]]
+            before, rows_before = example, found
+            rows += found
             if sheet_folder is not None and index in shown:
                 # The numbers distinguish names with the same end.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
