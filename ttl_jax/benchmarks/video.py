@@ -114,7 +114,7 @@ def _film(
     source = np.broadcast_to(
         photograph.astype(np.float32), (_NUM_FRAMES, *photograph.shape)
     )
-    frames = np.clip(np.rint(flicker.warp(source, in_photograph)), 0, 255)
+    frames = np.clip(np.rint(flicker.warp(source, in_photograph, order=5)), 0, 255)
     following = in_photograph[:-1] - centres[1:, None, None]
     return frames.astype(np.uint8), following / scales[1:] + middle
 

@@ -52,12 +52,13 @@ def flicker(
     return float(changes[0] / changes[1])
 
 
-def warp(frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Returns the values of each frame at positions, by cubic splines.
+def warp(frames: np.ndarray, positions: np.ndarray, order: int = 3) -> np.ndarray:
+    """Returns the values of each frame at positions, by splines.
 
     Args:
       frames: Frames [T, H, W, C].
       positions: Positions (x, y), [T, rows, columns, 2].
+      order: Order of the splines, 0 to 5.
 
     Returns:
       Array [T, rows, columns, C] of the frames' type, not rounded.
@@ -69,7 +70,7 @@ def warp(frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
             frames[t, ..., channel],
             positions[t, ..., ::-1].transpose(2, 0, 1),
             output=warped[t, ..., channel],
-            order=3,
+            order=order,
             mode="nearest",
         )
     return warped
