@@ -60,7 +60,8 @@ def _measure(
 ) -> dict:
     from ttl_jax.inference.video import temporal
 
-    clean, positions = _film(photograph, side, *_PATHS[path])
+    film, positions = _film(photograph, side, *_PATHS[path])
+    clean = np.clip(np.rint(film), 0, 255).astype(np.uint8)
     rng = np.random.default_rng(seed)
     # Drops that are seen one by one: farther ones are a veil, alike in all frames.
     drawn = renderer.draw_parameters(rng, "light")
@@ -114,9 +115,9 @@ def _film(
     source = np.broadcast_to(
         photograph.astype(np.float32), (_NUM_FRAMES, *photograph.shape)
     )
-    frames = np.clip(np.rint(flicker.warp(source, in_photograph, order=5)), 0, 255)
+    frames = flicker.warp(source, in_photograph, order=5)
     following = in_photograph[:-1] - centres[1:, None, None]
-    return frames.astype(np.uint8), following / scales[1:] + middle
+    return frames, following / scales[1:] + middle
 
 
 def _psnr(image: np.ndarray, target: np.ndarray) -> float:
