@@ -88,9 +88,9 @@ def test_fields_are_set_and_checked():
     assert config.pairs == ("sample/test",)
     assert (config.num_steps, config.encoder.attention_cell) == (7, 32)
     assert config.encoder.width == 32
-    with pytest.raises(ValueError, match="config.num_step;.*'num_steps'"):
+    with pytest.raises(ValueError, match="config.num_step;.*config.num_steps"):
         config_files.load("derain", {"num_step": 1})
-    with pytest.raises(ValueError, match="config.encoder.widht;.*'width'"):
+    with pytest.raises(ValueError, match="config.encoder.widht;.*config.encoder.width"):
         config_files.load("derain", {"encoder": {"widht": 1}})
     with pytest.raises(ValueError, match="config.num_steps='many'"):
         config_files.load("derain", {"num_steps": "many"})

@@ -57,7 +57,7 @@ def test_configs_are_found_by_command_and_by_script(installed, run, config):
         # The near name comes from the config's fields: it was found and loaded.
         result = run(*command, f"--config={config}", "--config.batch_sise=1")
         assert result.returncode == 1
-        assert 'Did you mean "batch_size' in result.stderr, result.stderr
+        assert "did you mean --config.batch_size" in result.stderr, result.stderr
         assert "not ours" not in result.stderr
 
 

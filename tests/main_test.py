@@ -181,8 +181,8 @@ def test_distilling_without_teachers_names_runs_and_commands(photographs, tmp_pa
 
 
 MISTAKES = [
-    ("recog", "--config.learnin_rate=1", 'Did you mean "learning_rate"'),
-    ("recog", "--config.encoder.widht=8", 'Did you mean "width"'),
+    ("recog", "--config.learnin_rate=1", "did you mean --config.learning_rate?"),
+    ("recog", "--config.encoder.widht=8", "did you mean --config.encoder.width?"),
     ("recog", "--config.rainy=5", "must be names of sources"),
     ("recog", "--config.recognition_loss=mes", "choose one of ['charbonnier'"),
     ("recog", "--config.batch_size=0", "batch_size=0 must be greater than zero"),
@@ -206,6 +206,16 @@ MISTAKES = [
     ("scratch", "--config.crop_size=10", "needs at least 11 pixels"),
     ("recog", "--config=configs/nope.py", "There is no config file 'configs/nope.py'"),
     ("recog", "--workdir=/dev/null/runs", "Not a directory"),
+    ("recog", "--config.lr=1", "did you mean --config.learning_rate?"),
+    ("recog", "--config.recog.lr=1", "did you mean --config.learning_rate?"),
+    ("recog", "--config.seed.x=1", "There is no field --config.seed.x."),
+    ("pipeline", "--config.derian.lr=1", "mean --config.derain.learning_rate?"),
+    ("pipeline", "--config.batch_siz=1", "did you mean --config.batch_size?"),
+    (
+        "pipeline",
+        "--config.num_steps=5",
+        "mean --config.derain.num_steps, --config.dis",
+    ),
 ]
 
 

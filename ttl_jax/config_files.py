@@ -38,7 +38,7 @@ def load(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     """
     path, preset = find(name)
     config = runpy.run_path(str(path))["get_config"](preset)
-    _set_fields(config, fields or {}, "config")
+    _set_fields(config, fields or {})
     return config
 
 
@@ -87,20 +87,70 @@ def resolve_flag(arguments: list[str]) -> list[str]:
     return resolved
 
 
-def _set_fields(config, fields: Mapping[str, Any], where: str) -> None:
-    for field, value in fields.items():
-        if field not in config:
-            hint = suggestions.hint(field, config)
-            raise ValueError(f"There is no field {where}.{field}{hint}")
+def explain_unknown_field(arguments: list[str]) -> str | None:
+    """Returns what is wrong with the first --config.FIELD that the config does not have.
+
+    Args:
+      arguments: Command line, as `resolve_flag` returns it.
+
+    Returns:
+      A sentence, or None if the config has all fields.
+    """
+    config = None
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.lstrip("-").partition("=")
+        field = flag.removeprefix("config.").partition("[")[0]  # rainy[0] is an element
+        if flag == "config":
+            config = load(value if equals else arguments[i + 1])
+        elif flag != field and config is not None and field not in _names(config):
+            return _explain_missing(config, field, "--config")
+    return None
+
+
+def _set_fields(config, fields: Mapping[str, Any], parent: str = "") -> None:
+    """Sets fields of the config's field `parent`, a dotted name, or of the config."""
+    for name, value in fields.items():
+        field = f"{parent}.{name}".lstrip(".")
+        if field not in _names(config):
+            raise ValueError(_explain_missing(config, field, "config"))
         if isinstance(value, Mapping):
-            _set_fields(config[field], value, f"{where}.{field}")
+            _set_fields(config, value, field)
             continue
-        if isinstance(config[field], tuple) and isinstance(value, str | list):
+        holder = config[parent] if parent else config
+        if isinstance(holder[name], tuple) and isinstance(value, str | list):
             value = (value,) if isinstance(value, str) else tuple(value)
         try:
-            config[field] = value
+            holder[name] = value
         except TypeError as error:
-            raise ValueError(f"{where}.{field}={value!r}: {error}") from error
+            raise ValueError(f"config.{field}={value!r}: {error}") from error
+
+
+def _names(config) -> list[str]:
+    """Dotted names of all fields, at every depth."""
+    names = []
+    for name, value in config.items():
+        names.append(name)
+        if hasattr(value, "items"):  # a ConfigDict is no Mapping
+            names += [f"{name}.{inner}" for inner in _names(value)]
+    return names
+
+
+def _explain_missing(config, field: str, prefix: str) -> str:
+    """Returns a message about an unknown field, with those that may be meant.
+
+    The own name counts first, as a field may lie in another place, such as one stage.
+    """
+    known = [name.rpartition(".")[::2] for name in _names(config)]
+    parent, _, own = field.rpartition(".")
+    own = suggestions.nearest(own, [name for _, name in known])
+    parents = [place for place, name in known if name == own]
+    near = suggestions.nearest(parent, parents)
+    meant = [
+        f"{prefix}.{place}.{own}".replace("..", ".")
+        for place in (parents if near is None else [near])
+    ]
+    hint = f"; did you mean {', '.join(meant)}?" if meant else "."
+    return f"There is no field {prefix}.{field}{hint}"
 
 
 def _own_folder() -> pathlib.Path:

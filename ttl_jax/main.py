@@ -94,17 +94,18 @@ def _one_line_errors() -> Iterator[None]:
 def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses flags; a mistyped config field ends it with one line and the nearest name."""
     try:
-        return flags.FLAGS(config_files.resolve_flag(arguments))
+        arguments = config_files.resolve_flag(arguments)
+        try:
+            return flags.FLAGS(arguments)
+        except (AttributeError, KeyError):
+            message = config_files.explain_unknown_field(arguments)
+            if message is None:
+                raise
     except (ValueError, OSError) as error:
         message = " ".join(str(error).split())  # ml_collections needs several lines
     except flags.Error as error:
         # A config that raises, as for an unknown preset: the message has its traceback.
         message = str(error).strip().splitlines()[-1]
-    except AttributeError as error:
-        # ml_collections wraps the message once or twice.
-        while isinstance(error.args[0], Exception):
-            error = error.args[0]
-        message = f"no such field: {' '.join(error.args[0].split())}"
     sys.exit(f"ttl_jax.main: {message}")
 
 

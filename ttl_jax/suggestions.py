@@ -5,8 +5,18 @@ from collections.abc import Iterable
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
-    """Returns the known name most like `name`, or None if none is like it."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+    """Returns the known name most like `name`, or None if no name is like it.
+
+    Initials count as alike: lr means learning_rate.
+    """
+    known, name = list(known), str(name)
+    near = difflib.get_close_matches(name, known, n=1)
+    near += [whole for whole in known if "_" in whole and _initials(whole) == name]
+    return near[0] if near else None
+
+
+def _initials(name: str) -> str:
+    return "".join(word[:1] for word in name.split("_"))
 
 
 def hint(name: object, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Files that vanish or break after the start."""
 
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -84,6 +85,17 @@ def test_when_nothing_can_be_read_the_files_are_named(make_config, fragile):
         file.unlink()
     with pytest.raises(ValueError, match="10 photographs one after .* cannot be read"):
         next(data.batches(0))
+
+
+@pytest.mark.slow  # processes take seconds to start
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_killed_worker_is_an_error_that_names_its_exit_code(make_config, num_workers):
+    config = make_config("clean", num_workers=num_workers, prefetch=2)
+    batches = pipeline.open_training_data(config).batches(0)
+    next(batches)
+    multiprocessing.active_children()[0].kill()
+    with pytest.raises(ChildProcessError, match="ended with exit code -9"):
+        list(itertools.islice(batches, 50))
 
 
 def test_evaluation_goes_on_without_what_vanished_and_names_it(

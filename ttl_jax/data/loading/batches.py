@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import os
+import re
 import signal
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
@@ -181,9 +183,12 @@ def _read(
       num_workers: Number of processes; 0 reads in this one.
       num_threads: Largest number of threads of each process.
       prefetch: Batches that all processes together keep ready.
+
+    Raises:
+      ChildProcessError: If a process was killed.
     """
-    if num_workers and not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain has flags of its own for its workers
+    if num_workers:
+        _prepare_workers()
     prefetch = math.ceil(prefetch / max(num_workers, 1))
     # A thread makes a batch: more threads than batches would be idle.
     options = grain.ReadOptions(
@@ -191,14 +196,39 @@ def _read(
     )
     dataset = batches.to_iter_dataset(options).mp_prefetch(
         grain.MultiprocessingOptions(num_workers),  # with 0 it does nothing
-        _survive_first_signals,
+        _start_worker,
     )
     with contextlib.closing(iter(dataset)) as iterator:  # ends the workers
-        yield from iterator
+        try:
+            yield from iterator
+        except RuntimeError as error:
+            message = r"process was terminated unexpectedly with exit code (-?\d+)"
+            found = re.search(message, str(error))
+            if not found:
+                raise
+            raise ChildProcessError(
+                f"A worker process that decodes images ended with exit code {found[1]}; "
+                "-9 often means that the memory was full. If so, lower "
+                "--config.num_workers or --config.cache_gib. The same command resumes "
+                "from the last checkpoint."
+            ) from error
 
 
-def _survive_first_signals(worker_index: int, num_workers: int) -> None:
+def _prepare_workers() -> None:
+    """Lets Grain read its own flags for workers, and hides a warning that it causes."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    # Grain leaves blocks of shared memory to Python's resource tracker, which frees them
+    # and warns. The tracker is a process of its own.
+    ignore = "ignore:resource_tracker:UserWarning"
+    others = os.environ.get("PYTHONWARNINGS", "")
+    if ignore not in others:
+        os.environ["PYTHONWARNINGS"] = f"{others},{ignore}".lstrip(",")
+
+
+def _start_worker(worker_index: int, num_workers: int) -> None:
     """Keeps a worker reading while the main process, signalled with it, saves."""
     del worker_index, num_workers
+    logging.use_absl_handler()  # warnings look like those of the main process
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signal.signal(number, signal.SIG_DFL))
