@@ -1,12 +1,15 @@
 """A run is prepared once, and returns what it has trained."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
+from absl import logging
 
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
-from ttl_jax.training import run, runs
+from ttl_jax.training import metric_writer, run, runs
 from ttl_jax.weights import saved_runs, trained
 
 
@@ -54,3 +57,42 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
     toy_stage.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
     later.train()
     assert saved_runs.saved_steps(tmp_path / "toy")[-1] == 6
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """What the project logs from now on."""
+    monkeypatch.setattr(logging.get_absl_logger(), "propagate", True)
+    return caplog
+
+
+def test_more_steps_of_a_cosine_run_warn_once_of_the_jump_to_the_rates_that_follow(
+    photographs, tmp_path, log
+):
+    def train(num_steps):
+        config = toy_stage.get_config(
+            photographs, schedule="cosine", num_steps=num_steps
+        )
+        toy_stage.train(config, tmp_path)
+
+    train(6)
+    assert "jump" not in log.text
+    train(12)
+    rows = metric_writer.read(tmp_path / "toy" / metric_writer.FILE)
+    rates = {
+        row["step"]: row["learning_rate/encoder"] for row in rows if "train/loss" in row
+    }
+    (shown,) = re.findall(
+        r"jump: encoder from (\S+) to (\S+)\.$", log.text, re.MULTILINE
+    )
+    assert rates[7] > 2 * rates[6]
+    np.testing.assert_allclose([*map(float, shown)], [rates[6], rates[7]], rtol=0.01)
+
+
+def test_more_steps_of_a_constant_rate_are_no_jump(photographs, tmp_path, log):
+    for num_steps in (2, 4):
+        config = toy_stage.get_config(
+            photographs, schedule="constant", num_steps=num_steps
+        )
+        toy_stage.train(config, tmp_path)
+    assert "jump" not in log.text

@@ -1,6 +1,7 @@
 """Adam with a learning rate and a schedule per module."""
 
 import dataclasses
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -56,6 +57,26 @@ class Schedule:
             decay_steps=max(self.num_steps, self.warmup_steps + 1),
             end_value=self.final_fraction * rate,
         )
+
+    def jump(
+        self, rate: float, step: int, num_steps: int
+    ) -> tuple[float, float] | None:
+        """Returns how the rate jumps when a run resumes that had another `num_steps`.
+
+        Args:
+          rate: Rate at the start of the run.
+          step: Number of updates done.
+          num_steps: Number of updates that the run had until then.
+
+        Returns:
+          The rate of the last update and that of the next one; None if the next one is
+          what it would have been.
+        """
+        before = dataclasses.replace(self, num_steps=num_steps).of_step(rate)
+        after = self.of_step(rate)
+        if math.isclose(before(step), after(step), rel_tol=1e-3):
+            return None
+        return float(before(step - 1)), float(after(step))
 
     def adam(self, rate: float) -> optax.GradientTransformation:
         """Returns Adam whose rate starts at `rate` and follows this schedule."""

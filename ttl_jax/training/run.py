@@ -15,7 +15,15 @@ from jax.sharding import Mesh
 from ttl_jax import atomic_files, user_paths
 from ttl_jax.data.loading import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
-from ttl_jax.training import best, config_check, loop, origins, sharding, stopping
+from ttl_jax.training import (
+    best,
+    config_check,
+    loop,
+    optimizer,
+    origins,
+    sharding,
+    stopping,
+)
 from ttl_jax.training.metric_writer import MetricWriter
 from ttl_jax.training.state import TrainState
 from ttl_jax.training.step import metric_names
@@ -110,6 +118,7 @@ class Run:
                 items = checkpointer.restore(self.first_step, state.items())
                 state = TrainState.from_items(items)
                 logging.info("%s resumes at step %d", directory, self.first_step)
+                self._warn_of_jumps(computation.schedule)
             elif sharding.is_writer():
                 atomic_files.write_json(directory / LISTING, list(training.listing))
             enabled = sharding.is_writer()
@@ -122,6 +131,25 @@ class Run:
                     self, computation, started_from, checkpointer, writer
                 )
                 return trainer.fit(state, batches, request)
+
+    def _warn_of_jumps(self, schedule: optimizer.Schedule) -> None:
+        """Warns if another `num_steps` than before makes the learning rates jump."""
+        num_steps = self.saved["config"]["num_steps"]
+        jumps = {
+            name: schedule.jump(rate, self.first_step, num_steps)
+            for name, rate in self.stage.learning_rates.items()
+        }
+        shown = [
+            f"{name} from {jump[0]:.3g} to {jump[1]:.3g}"
+            for name, jump in jumps.items() if jump
+        ]  # fmt: skip
+        if shown and sharding.is_writer():
+            logging.warning(
+                "%s resumes at step %d with config.num_steps=%d, which was %d. With the "
+                "%s schedule this makes the learning rates jump: %s.",
+                self.directory, self.first_step, self.config.num_steps, num_steps,
+                schedule.kind, ", ".join(shown),
+            )  # fmt: skip
 
 
 def open_run(
