@@ -28,6 +28,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ttl_jax import allocator, config_files
+from ttl_jax.training import stopping
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -59,13 +60,19 @@ def main(arguments: list[str]) -> int:
         raise app.UsageError(f"Unknown arguments {arguments[1:]}; flags begin with --.")
     if _CONFIG.value is None:
         raise app.UsageError("Name what to train, e.g. --config=configs/pipeline.py")
+    with stopping.EndAtOnce() as ending:  # until the loop has something to save
+        return _train(ending)
+
+
+def _train(ending: stopping.EndAtOnce) -> int:
     # Imported after the flags are parsed, so that --help is quick.
     from ttl_jax import compilation_cache
-    from ttl_jax.training import failures, runs, sharding, stopping
+    from ttl_jax.training import failures, runs, sharding
 
     processes = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     with failures.failing_together(), _one_line_errors():
         sharding.initialize_distributed(*processes)
+        ending.before = failures.report_end
         compilation_cache.enable()
         failures.watch_others()
         if not sharding.is_writer():
@@ -81,11 +88,9 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Ends the program with one line for a user's mistake, and on Ctrl-C."""
+    """Ends the program with one line for a user's mistake."""
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (ValueError, FloatingPointError, OSError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")

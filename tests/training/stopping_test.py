@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.training import toy_stage
+from ttl_jax.data.loading import pipeline
 from ttl_jax.training import metric_writer, stopping
 from ttl_jax.weights import trained
 
@@ -85,6 +86,71 @@ def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     )
     assert ours[1]["step"] == theirs[1]["step"] == step + 3
     jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
+
+
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_with_nothing_to_save_a_signal_ends_even_a_call_that_goes_on_for_ever(
+    number, status
+):
+    code = """if True:
+        import hashlib
+        from ttl_jax.training import stopping
+        with stopping.EndAtOnce() as ending:
+            ending.before = lambda status: print("ends with", status)
+            print("begins", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+    """
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begins\n"
+        process.send_signal(number)
+        assert process.wait(timeout=20) == status
+        assert process.stdout.read() == f"ends with {status}\n".encode()
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_a_signal_while_jax_is_imported_ends_the_command(number, status, tmp_path):
+    config = tmp_path / "announced.py"
+    config.write_text(
+        "from configs import recog\n\n\ndef get_config(preset):\n"
+        "    print('begins', flush=True)\n    return recog.get_config(preset)\n"
+    )
+    command = [sys.executable, "-m", "ttl_jax.main", f"--config={config}:smoke"]
+    with subprocess.Popen(
+        [*command, f"--workdir={tmp_path}/runs"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout.readline() == b"begins\n"
+        time.sleep(0.3)
+        process.send_signal(number)
+        assert process.wait(timeout=20) == status
+        assert process.stdout.read() == b""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_before_the_first_update_a_signal_is_left_to_the_handler_around_the_run(
+    photographs, tmp_path, monkeypatch
+):
+    received = []
+    batches = pipeline.TrainingData.batches
+
+    def batches_after_a_signal(self, start_step):
+        signal.raise_signal(signal.SIGTERM)
+        yield from batches(self, start_step)
+
+    monkeypatch.setattr(pipeline.TrainingData, "batches", batches_after_a_signal)
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        toy_stage.train(toy_stage.get_config(photographs), tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    assert trained.load(tmp_path / "toy")[1]["step"] == 6
 
 
 def test_second_signal_ends_the_process():

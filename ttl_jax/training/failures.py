@@ -40,6 +40,12 @@ def failing_together() -> Iterator[None]:
         os._exit(code if isinstance(code, int) else 1)
 
 
+def report_end(status: int) -> None:
+    """Reports to the other processes, if there are any, that a signal ends this one."""
+    if jax.process_count() > 1:
+        _report(f"exit status {status}")
+
+
 def watch_others() -> None:
     """Ends this process, from now on, soon after another one has reported a failure."""
     if jax.process_count() > 1:

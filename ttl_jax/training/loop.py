@@ -107,7 +107,7 @@ class Trainer:
         """Trains from the run's first step to its last; returns the last evaluation.
 
         `batches` are this process's rows of the global batches from the first step on.
-        After each step, `request` may ask to stop.
+        `request` is started after the first step; after each, it may ask to stop.
 
         Raises:
           ValueError, FloatingPointError, stopping.Stopped: As `run.Run.train`.
@@ -120,6 +120,7 @@ class Trainer:
         name, num_steps = run.directory.name, config.num_steps
         for done in _show_progress(run.first_step, num_steps, name):
             state = next(updated)
+            request.start()  # before the first update there is nothing to save
             is_last = done == num_steps
             if done % config.log_every == 0 or is_last:
                 self._write_log(done, state)

@@ -58,6 +58,10 @@ class Schedule:
             end_value=self.final_fraction * rate,
         )
 
+    def at(self, rate: float, step: int) -> float:
+        """Returns the rate after `step` updates, without halvings."""
+        return float(self.of_step(rate)(step))  # pyright: ignore[reportArgumentType]
+
     def jump(
         self, rate: float, step: int, num_steps: int
     ) -> tuple[float, float] | None:
@@ -72,11 +76,11 @@ class Schedule:
           The rate of the last update and that of the next one; None if the next one is
           what it would have been.
         """
-        before = dataclasses.replace(self, num_steps=num_steps).of_step(rate)
-        after = self.of_step(rate)
-        if math.isclose(before(step), after(step), rel_tol=1e-3):
+        before = dataclasses.replace(self, num_steps=num_steps)
+        after = self.at(rate, step)
+        if math.isclose(before.at(rate, step), after, rel_tol=1e-3):
             return None
-        return float(before(step - 1)), float(after(step))
+        return before.at(rate, step - 1), after
 
     def adam(self, rate: float) -> optax.GradientTransformation:
         """Returns Adam whose rate starts at `rate` and follows this schedule."""
@@ -120,10 +124,7 @@ def current_learning_rates(
 
     `step` is the number of updates done, at least 1; `opt_state` is the state after them.
     """
-    rates = {
-        name: float(schedule.of_step(rate)(step - 1))  # pyright: ignore[reportArgumentType]
-        for name, rate in learning_rates.items()
-    }
+    rates = {name: schedule.at(rate, step - 1) for name, rate in learning_rates.items()}
     for path, scale in optax.tree_utils.tree_get_all_with_path(opt_state, "scale"):
         modules = [getattr(key, "key", None) for key in path]
         name = next(module for module in modules if module in rates)

@@ -113,7 +113,9 @@ class Run:
             config, self.stage, self.mesh, loaded, training.epoch_steps
         )
         checkpointer = checkpoint.Checkpointer(directory, keep=config.keep_checkpoints)
-        with stopping.StopRequest() as request, contextlib.closing(checkpointer):
+        # Several processes have to agree on the step to stop at, also while they compile.
+        request = stopping.StopRequest(starts=sharding.process_share()[1] > 1)
+        with request, contextlib.closing(checkpointer):
             if self.first_step:
                 items = checkpointer.restore(self.first_step, state.items())
                 state = TrainState.from_items(items)

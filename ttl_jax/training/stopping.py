@@ -1,11 +1,14 @@
 """Stopping between two steps on a signal: SIGTERM or Ctrl-C."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -26,25 +29,54 @@ class Stopped(Exception):
 class EndAtOnce:
     """Context in which a signal ends the process at once, when nothing is to be saved.
 
-    KeyboardInterrupt would not do: libraries swallow it while they start.
+    KeyboardInterrupt would not do: libraries swallow it while they start. Python's own
+    handlers would not do either: they wait for the end of a call, and XLA compiles for
+    many seconds. So a thread ends the process.
+
+    Attributes:
+      before: Called with the exit status before the process ends.
     """
+
+    def __init__(self):
+        self.before: Callable[[int], None] = lambda status: None
 
     def __enter__(self) -> Self:
         self._handlers = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                    self._handlers[number] = signal.signal(number, self._end)
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                self._handlers[number] = signal.signal(number, self._leave_to_thread)
+        receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._sender.fileno())
+        threading.Thread(target=self._watch, args=(receiver,), daemon=True).start()
         return self
 
-    def _end(self, number: int, frame) -> None:
-        with contextlib.suppress(Exception):  # may interrupt a print
+    def _leave_to_thread(self, number: int, frame) -> None:
+        pass
+
+    def _watch(self, receiver: socket.socket) -> None:
+        with receiver:
+            while numbers := receiver.recv(1):  # empty once the context ends
+                # Within the context, a StopRequest may have taken over.
+                if signal.getsignal(numbers[0]) == self._leave_to_thread:
+                    self._end(numbers[0])
+
+    def _end(self, number: int) -> None:
+        with contextlib.suppress(Exception):
+            self.before(128 + number)
             sys.stdout.flush()
+            for child in multiprocessing.active_children():
+                child.kill()
         os._exit(128 + number)
 
     def __exit__(self, kind, error, trace) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._wakeup)
+            self._sender.close()
 
 
 class StopRequest:
@@ -52,22 +84,30 @@ class StopRequest:
 
     Args:
       notice: First words of the line printed on the first signal.
+      starts: Whether it records from the beginning, and not only from `start` on.
 
     Attributes:
       signal: Number of the signal; 0 until there is one.
     """
 
-    def __init__(self, notice: str = "Saving after this step"):
+    def __init__(self, notice: str = "Saving after this step", *, starts: bool = True):
         self._line = f"{notice}; a second signal ends at once.\n".encode()
+        self._starts = starts
 
     def __enter__(self) -> Self:
         self.signal, self._handlers = 0, {}
-        # Only the main thread gets signals.
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                    self._handlers[number] = signal.signal(number, self._note)
+        if self._starts:
+            self.start()
         return self
+
+    def start(self) -> None:
+        """Records signals from now on; further calls do nothing."""
+        # Only the main thread gets signals.
+        if self._handlers or threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                self._handlers[number] = signal.signal(number, self._note)
 
     def wait(self, seconds: float) -> None:
         """Waits, or until a signal arrives."""
