@@ -22,13 +22,12 @@ if each one gets the address of the first (launch/ has scripts):
 import contextlib
 import sys
 from collections.abc import Iterator
-from logging import WARNING
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ttl_jax import allocator, config_files
-from ttl_jax.training import stopping
+from ttl_jax.training import run_log, stopping
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -114,18 +113,8 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     sys.exit(f"ttl_jax.main: {message}")
 
 
-def _is_shown(record) -> bool:
-    """Whether a log line is from this project, or a warning from another one.
-
-    Errors of others arrive as exceptions too, for which we print one line.
-    """
-    others = ("orbax", "asyncio", "xla_bridge")
-    is_others = any(name in record.pathname for name in others)
-    return not is_others or record.levelno == WARNING
-
-
 if __name__ == "__main__":
     allocator.use_huge_pages()
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(_is_shown)
+    logging.get_absl_handler().addFilter(run_log.is_shown)
     app.run(main, flags_parser=_parse_flags)

@@ -1,14 +1,17 @@
 """Stages as values: invalid ones are refused, and each loss trains its modules."""
 
+import ast
 import functools
 import itertools
+import shlex
 
 import jax
 import numpy as np
 import pytest
 
 from configs import adapt, derain, distill, recog, recon, scratch
-from ttl_jax import losses, models
+from ttl_jax import config_files, losses, models
+from ttl_jax import derain as derain_command
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import distill as distill_stage
 from ttl_jax.stages import networks
@@ -37,6 +40,30 @@ def make(**changes):
         "init_from": {"teacher": Source("recog", "encoder", "command")},
     }
     return Stage(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("teachers", [("recog", "recon"), ("recog",)])
+def test_the_next_command_trains_the_next_stage_or_restores(teachers):
+    def next_command(config):
+        return shlex.split(
+            make_stage(config).next_command.format(run="a/run", workdir="a")
+        )
+
+    for name, following in (
+        ("recog", "recon"), ("recon", "distill"), ("distill", "derain")
+    ):  # fmt: skip
+        config = CONFIGS[name].get_config("tiny")
+        if name == "distill":
+            config.teachers = teachers
+        program, *flags = next_command(config)
+        fields = dict(flag.split("=", 1) for flag in flags)
+        after = config_files.load(fields["--config"])
+        assert (program, after.stage, fields["--workdir"]) == ("main", following, "a")
+    after.teachers = ast.literal_eval(fields.get("--config.teachers", str(teachers)))
+    assert make_stage(after).init_from["encoder"].run == make_stage(config).run
+    program, *flags = next_command(after)
+    assert program == "derain"
+    assert derain_command._make_parser().parse_args(flags).checkpoint == "a/run"
 
 
 def batch_for(config):

@@ -1,5 +1,6 @@
 """A run is prepared once, and returns what it has trained."""
 
+import json
 import re
 
 import jax
@@ -9,7 +10,7 @@ from absl import logging
 
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
-from ttl_jax.training import metric_writer, run, runs
+from ttl_jax.training import metric_writer, run, run_log, runs
 from ttl_jax.weights import saved_runs, trained
 
 
@@ -87,6 +88,57 @@ def test_more_steps_of_a_cosine_run_warn_once_of_the_jump_to_the_rates_that_foll
     )
     assert rates[7] > 2 * rates[6]
     np.testing.assert_allclose([*map(float, shown)], [rates[6], rates[7]], rtol=0.01)
+
+
+@pytest.fixture
+def verbose():
+    """The verbosity of the command."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.INFO)
+    yield
+    logging.set_verbosity(before)
+
+
+def test_the_log_in_the_folder_has_totals_progress_and_what_comes_next(
+    photographs, tmp_path, verbose
+):
+    path = tmp_path / "toy" / run_log.FILE
+
+    def train(**changes):
+        earlier = path.read_text() if path.exists() else ""
+        config = toy_stage.get_config(photographs, schedule="constant", **changes)
+        runs.train(config, tmp_path)
+        whole = path.read_text()
+        assert whole.startswith(earlier)
+        return whole.removeprefix(earlier)
+
+    first = train()
+    assert "toy: stage tests.training.toy_stage" in first
+    assert "4 clean to train on, 4 photographs to evaluate on" in first
+    assert "6 updates of 4 images; 12 params learn" in first  # 3 x 3 and a bias of 3
+    assert re.search(r"step 5: .*  \d+:\d\d:\d\d left$", first, re.MULTILINE)
+    assert first.endswith(f"The results are in {tmp_path / 'toy'}\n")
+    again = train(num_steps=8)
+    assert f"{tmp_path / 'toy'} resumes at step 6" in again
+    assert "step 6: " not in again and "step 7: " in again
+    assert not train(num_steps=8)  # it is finished
+    config = toy_stage.get_config(photographs, run="bad", bad_steps=(1,))
+    with pytest.raises(FloatingPointError):
+        runs.train(config, tmp_path)
+    failed = (tmp_path / "bad" / run_log.FILE).read_text()
+    assert re.search(r"ERROR .* step 1 is not finite", failed)
+    assert not logging.get_absl_logger().handlers
+
+
+def test_the_config_in_the_folder_follows_that_of_the_run(photographs, tmp_path):
+    for num_steps in (2, 4):
+        config = toy_stage.get_config(
+            photographs, schedule="constant", num_steps=num_steps
+        )
+        toy_stage.train(config, tmp_path)
+        saved = json.loads((tmp_path / "toy" / run.CONFIG).read_text())
+        assert saved == trained.load(tmp_path / "toy")[1]["config"]
+        assert saved["num_steps"] == num_steps
 
 
 def test_more_steps_of_a_constant_rate_are_no_jump(photographs, tmp_path, log):

@@ -10,7 +10,7 @@ from jax import lax
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Stage, sources_at
+from ttl_jax.stages.stage import RESTORE, Stage, sources_at
 
 _TRAINED = ("encoder", "decoder")
 _SURE = 0.05  # opacity above which a wide streak certainly is one
@@ -59,6 +59,7 @@ def make_stage(config) -> Stage:
         loss_fn=loss_fn,
         eval_fn=_evaluate,
         images_fn=_show,
+        next_command=RESTORE,
     )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.stages.teachers import check_teachers, run_name
+from ttl_jax.stages.teachers import check_teachers, run_name, teachers_flag
 
 
 def make_stage(config) -> Stage:
@@ -48,6 +48,7 @@ def make_stage(config) -> Stage:
     trainable = tuple(name for name in modules if name not in init_from)
     if config.student_init:
         init_from["encoder"] = init_from[f"{config.student_init}_encoder"]
+    student = f" --config.student_run={config.run}" if config.run else ""
     return Stage(
         run=run_name("distill", teachers),
         modules=modules,
@@ -56,6 +57,8 @@ def make_stage(config) -> Stage:
         init_from=init_from,
         loss_fn=loss_fn,
         eval_fn=eval_fn,
+        next_command=f"main --config=derain:{config.preset} --workdir={{workdir}}"
+        f"{teachers_flag(teachers)}{student}",
     )
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage, sources_at
-from ttl_jax.stages.teachers import check_teachers, run_name
+from ttl_jax.stages.stage import RESTORE, Source, Stage, sources_at
+from ttl_jax.stages.teachers import check_teachers, run_name, teachers_flag
 
 
 def make_stage(config) -> Stage:
@@ -43,6 +43,7 @@ def make_stage(config) -> Stage:
         loss_fn=loss_fn,
         eval_fn=_evaluate,
         images_fn=_show,
+        next_command=RESTORE,
     )
 
 
@@ -78,9 +79,7 @@ def _find_start(config) -> tuple[str, dict[str, Source]]:
     teachers = check_teachers(config.teachers)
     if not config.from_student:
         return "scratch", {}
-    command = f"--config=configs/distill.py:{config.preset}"
-    if len(teachers) == 1:
-        command += f" --config.teachers=\"('{teachers[0]}',)\""
+    command = f"--config=configs/distill.py:{config.preset}{teachers_flag(teachers)}"
     student = config.student_run or run_name("distill", teachers)
     return run_name("derain", teachers), {
         "encoder": Source(student, "encoder", command)

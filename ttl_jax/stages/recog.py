@@ -49,4 +49,5 @@ def make_stage(config) -> Stage:
         loss_fn=loss_fn,
         eval_fn=eval_fn,
         summaries=_SUMMARIES,
+        next_command=f"main --config=recon:{config.preset} --workdir={{workdir}}",
     )

@@ -62,6 +62,7 @@ def make_stage(config) -> Stage:
         loss_fn=loss_fn,
         eval_fn=lambda modules, batch, key: _evaluate(modules, *blur(batch, key)),
         images_fn=images_fn,
+        next_command=f"main --config=distill:{config.preset} --workdir={{workdir}}",
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+RESTORE = "derain PHOTOS --checkpoint {run} --output restored"  # a `next_command`
 Modules = Mapping[str, Callable[..., Any]]
 Batch = Mapping[str, jax.Array]
 
@@ -59,6 +60,9 @@ class Stage:
         per-image metrics; empty: the mean of each metric.
       images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], to be shown
         side by side in this order, for the batch and key that `eval_fn` gets; or None.
+      next_command: Command of `ttl-jax` that uses the result, for the end of the log.
+        {run} stands for the run's folder, {workdir} for the folder of all runs. Empty: no
+        command is known.
 
     Raises:
       ValueError: If the names contradict each other, a frozen module has no source, a
@@ -76,6 +80,7 @@ class Stage:
         dataclasses.field(default_factory=dict)
     )
     images_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]] | None = None
+    next_command: str = ""
 
     def __post_init__(self):
         where = f"Stage {self.run!r}"

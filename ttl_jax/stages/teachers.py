@@ -20,6 +20,11 @@ def check_teachers(teachers: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in TEACHERS if name in teachers)
 
 
+def teachers_flag(teachers: Sequence[str]) -> str:
+    """Returns the flag that names a single teacher, after a space; empty for both."""
+    return f" --config.teachers=\"('{teachers[0]}',)\"" if len(teachers) == 1 else ""
+
+
 def run_name(base: str, teachers: Sequence[str]) -> str:
     """Returns a run's name; with a single teacher (Table 3) it ends with the teacher's."""
     return base if len(teachers) > 1 else f"{base}_{teachers[0]}"

@@ -77,8 +77,8 @@ def as_json(config) -> dict[str, Any]:
 def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     """Checks that a run resumes with the config it was started with.
 
-    A field that only one of them has counts as unchanged if it is off there: zero, empty
-    or False.
+    Fields that do not change an update may differ, as `config_fields` marks them. A field
+    that only one of them has counts as unchanged if it is off there: zero, empty or False.
 
     Raises:
       ValueError: Naming each field that may not change and did.

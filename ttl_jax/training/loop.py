@@ -157,7 +157,10 @@ class Trainer:
             learning_rates, self._computation.schedule, step, state.opt_state
         )
         rates = {f"learning_rate/{name}": rate for name, rate in rates.items()}
-        self._writer.write(step, self._log.summary() | rates)
+        scalars = self._log.summary() | rates
+        left = self._log.time_left(self._config.num_steps)
+        note = "" if left is None else f"  {left} left"
+        self._writer.write(step, scalars, note)
         self._check_replaced()
 
     def _save(self, step: int, state) -> None:

@@ -46,13 +46,16 @@ class MetricWriter:
             str(run_dir / "tensorboard"), purge_step=first_step + 1
         )
 
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes scalars of one step; values that are not finite become null in JSON."""
+    def write(self, step: int, scalars: Mapping[str, float], note: str = "") -> None:
+        """Writes scalars of one step; values that are not finite become null in JSON.
+
+        The line in the log ends with the note.
+        """
         if not self._enabled or not scalars:  # there may be no evaluation sets
             return
         values = {name: float(value) for name, value in scalars.items()}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        logging.info("step %d: %s", step, shown)
+        logging.info("step %d: %s%s", step, shown, note)
         row = {n: v if math.isfinite(v) else None for n, v in values.items()}
         with self._naming_file():
             self._file.write(json.dumps({"step": step, **row}) + "\n")

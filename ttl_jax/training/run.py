@@ -5,9 +5,11 @@ import dataclasses
 import functools
 import os
 import pathlib
+import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
 from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
@@ -19,17 +21,19 @@ from ttl_jax.training import (
     best,
     config_check,
     loop,
+    metric_writer,
     optimizer,
     origins,
+    run_log,
     sharding,
     stopping,
 )
-from ttl_jax.training.metric_writer import MetricWriter
 from ttl_jax.training.state import TrainState
 from ttl_jax.training.step import metric_names
 from ttl_jax.weights import checkpoint, flat_params, saved_runs, trained
 
 LISTING = "images.json"
+CONFIG = "config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +84,11 @@ class Run:
     training: pipeline.TrainingData | None
     evaluation: Mapping[str, pipeline.EvaluationData]
 
-    def train(self) -> Trained:
+    def train(self, next_run: pathlib.Path | None = None) -> Trained:
         """Trains the run to its end, from its last saved step.
+
+        Args:
+          next_run: Folder of the run that is trained after this one, for the log.
 
         Raises:
           ValueError: If an earlier run is missing, has changed or does not fit; or if
@@ -97,14 +104,45 @@ class Run:
             config_check.check_same_origins(
                 started_from, self.saved["origins"], run=str(self.directory)
             )
-        if self.training is None:
-            logging.info("%s is finished, at step %d", self.directory, self.first_step)
-            evaluation = self.saved["evaluation"]
-        else:
-            evaluation = self._fit(loaded, started_from, self.training)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
-        logging.info("%s: %s", self.directory.name, shown or "no evaluation sets")
+        is_new = sharding.is_writer() and self.training is not None
+        with run_log.writing(self.directory, enabled=is_new):
+            if self.training is None:
+                message = "%s is finished, at step %d"
+                logging.info(message, self.directory, self.first_step)
+                evaluation = self.saved["evaluation"]
+            else:
+                evaluation = self._fit(loaded, started_from, self.training)
+            self._log_end(evaluation, next_run)
         return Trained(self.directory, evaluation, self.stage)
+
+    def _log_start(self, training: pipeline.TrainingData, num_params: int) -> None:
+        """Logs what is trained, with totals."""
+        images = ", ".join(f"{n:,} {field}" for field, n in training.counts.items())
+        tested = ", ".join(f"{len(d):,} {name}" for name, d in self.evaluation.items())
+        config = self.config
+        logging.info(
+            "%s: stage %s, preset %s; %s to train on, %s to evaluate on; %s updates of %d "
+            "images; %s params learn",
+            self.directory, config.stage, config.preset, images, tested or "none",
+            f"{config.num_steps:,}", config.batch_size, f"{num_params:,}",
+        )  # fmt: skip
+
+    def _log_end(
+        self, evaluation: Mapping[str, float], next_run: pathlib.Path | None
+    ) -> None:
+        """Logs the last evaluation, where the results are, and what to run next."""
+        directory = self.directory
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
+        logging.info("%s: %s", directory.name, shown or "no evaluation sets")
+        logging.info("The results are in %s", directory)
+        if next_run:
+            logging.info("Next, this command trains %s", next_run)
+        elif command := self.stage.next_command:
+            best = directory / saved_runs.BEST if self.config.best_metric else directory
+            paths = {"run": best, "workdir": directory.parent}
+            quoted = {name: shlex.quote(str(path)) for name, path in paths.items()}
+            fields = ", with your data fields" if command.startswith("main") else ""
+            logging.info("Next: ttl-jax %s%s", command.format(**quoted), fields)
 
     def _fit(self, loaded, started_from, training) -> dict[str, float]:
         """Restores or starts the state, and runs the loop."""
@@ -112,6 +150,10 @@ class Run:
         computation, state = loop.make_computation(
             config, self.stage, self.mesh, loaded, training.epoch_steps
         )
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        self._log_start(training, num_params)
+        if sharding.is_writer():
+            atomic_files.write_json(directory / CONFIG, config_check.as_json(config))
         checkpointer = checkpoint.Checkpointer(directory, keep=config.keep_checkpoints)
         # Several processes have to agree on the step to stop at, also while they compile.
         request = stopping.StopRequest(starts=sharding.process_share()[1] > 1)
@@ -124,7 +166,7 @@ class Run:
             elif sharding.is_writer():
                 atomic_files.write_json(directory / LISTING, list(training.listing))
             enabled = sharding.is_writer()
-            writer = MetricWriter(
+            writer = metric_writer.MetricWriter(
                 directory, first_step=self.first_step, enabled=enabled
             )
             batches = training.batches(self.first_step)

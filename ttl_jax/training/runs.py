@@ -42,7 +42,8 @@ def train(
     _write_index(config, user_paths.expand(workdir))
     trained = []
     while opened:  # so that a finished run's images leave the memory
-        trained.append(opened.pop(0).train())
+        next_run = opened[1].directory if len(opened) > 1 else None
+        trained.append(opened.pop(0).train(next_run))
     return trained
 
 

@@ -1,5 +1,6 @@
 """Scalars of the updates since the log was last written."""
 
+import datetime
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -22,12 +23,13 @@ class TrainLog:
         self._num_steps, self._replaced_steps = 0, 0.0
         self._batch_size, self._epoch_steps = batch_size, epoch_steps
         self._scalars: list[dict[str, jax.Array]] = []
-        self._start = 0.0
+        self._start = self._first_start = 0.0
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
         # Starts after the first step, so that compiling and evaluating do not count.
         if not self._scalars:
             self._start = time.monotonic()
+            self._first_start = self._first_start or self._start
         self._scalars.append(scalars)
 
     def bad_steps(self) -> Iterator[tuple[int, dict[str, float]]]:
@@ -61,6 +63,17 @@ class TrainLog:
             **({"train/skipped_steps": num_skipped} if num_skipped else {}),
             **({"images_per_second": images / seconds} if images else {}),
         }
+
+    def time_left(self, num_steps: int) -> datetime.timedelta | None:
+        """Returns the time to step `num_steps` at the mean rate up to the last summary.
+
+        The rate includes evaluations and saves. None: there is no rate after one step.
+        """
+        if self._num_steps < 2:
+            return None
+        seconds = time.monotonic() - self._first_start
+        seconds *= (num_steps - self._first_step) / (self._num_steps - 1)
+        return datetime.timedelta(seconds=round(seconds))
 
 
 def _is_finite(scalars: Mapping[str, float]) -> bool:

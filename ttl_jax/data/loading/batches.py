@@ -56,6 +56,7 @@ class TrainingData:
       epoch_steps: Updates that draw as many elements as there are photographs (in the
         longer one of two lists), at least 1. With weights, an epoch draws some
         photographs several times and others not.
+      counts: Number of photographs or pairs, by field of the config.
       listing: Lines that identify the training data; the line of a file is "<field>
         <name> <bytes, or embedded, or rendered>".
       faults: Sentences about files that could not be read since the start. Faults in
@@ -75,7 +76,8 @@ class TrainingData:
         self._seed = config.seed
         self._augmentation = {name: config[name] for name in _AUGMENTATIONS}
         self._ahead = config.num_workers, config.num_threads, config.prefetch
-        longest = max(len(listing) for listing in listings.values())
+        self.counts = {field: len(listing) for field, listing in listings.items()}
+        longest = max(self.counts.values())
         self.epoch_steps = math.ceil(longest / share.batch_elements)
         self.listing = [
             line for listing in listings.values() for line in listing.describe()
