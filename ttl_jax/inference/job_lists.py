@@ -1,6 +1,5 @@
 """Photographs and videos named on a command line, and where their restored copies go."""
 
-import collections
 import dataclasses
 import functools
 import glob
@@ -11,12 +10,9 @@ from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from ttl_jax import user_paths
-from ttl_jax.data.files import decoding, encoding
+from ttl_jax.data.files import decoding, encoding, image_folders
 from ttl_jax.inference import video
 from ttl_jax.inference.file_jobs import Job
-
-# What systems and editors leave beside photographs is not worth a word.
-_CLUTTER = ("thumbs.db", "desktop.ini")
 
 
 @dataclasses.dataclass
@@ -33,19 +29,9 @@ class Skipped:
 
     def describe(self) -> list[str]:
         """Returns a line for each kind."""
-        lines = []
-        if self.others:
-            suffixes = collections.Counter(
-                os.path.splitext(path)[1] or os.path.basename(path)
-                for path in sorted(self.others)
-            )
-            counts = ", ".join(f"{name} {n}" for name, n in suffixes.most_common())
-            number = len(self.others)
-            lines.append(f"Skipped {number} file{'s'[: number != 1]}: {counts}.")
-            if {".heic", ".heif"} & {suffix.lower() for suffix in suffixes}:
-                lines.append('HEIC needs: pip install "ttl_jax[heif]".')
-            if any(map(video.is_video, self.others)):
-                lines.append(video.INSTALL)
+        lines = image_folders.describe_others(self.others)
+        if any(map(video.is_video, self.others)):
+            lines.append(video.INSTALL)
         lines += [f"Skipped {name}: a link to no file." for name in sorted(self.broken)]
         return lines
 
@@ -270,7 +256,7 @@ class _Finder:
             video.is_video(file.path) and video.is_installed()
         ):
             return True
-        if os.path.basename(file.path).lower() not in _CLUTTER:
+        if not image_folders.is_clutter(file.path):
             self.skipped.others.add(decoding.printable(file.path))
         return False
 

@@ -366,7 +366,7 @@ def test_a_jpeg_without_its_end_marker_is_read_and_no_other_truncated_one(
         else:  # padding bits at the most are missing
             np.testing.assert_array_equal(read, complete)
             assert missing <= 4
-    assert "its end marker is missing" in caplog.text
+    assert caplog.text.count("its end marker is missing") == 1  # of several reads
 
 
 def test_a_progressive_jpeg_may_lack_a_scan_without_its_end_marker(tmp_path):

@@ -196,6 +196,17 @@ def test_unusable_folders_and_images_are_errors_of_one_line(make, tmp_path):
     assert "bad/clean/a.png is empty" in folder_fault(root / "bad")
 
 
+def test_other_files_of_a_folder_are_counted_once(make, caplog):
+    root = make("mixed/a.png", "mixed/b.png") / "mixed"
+    for name in ("a.CR2", "b.CR2", "a.json", "Thumbs.db"):
+        (root / name).touch()
+    for _ in range(2):
+        assert len(source_names.open_photographs(f"folder:{root}", "clean")) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"folder:{root}: Skipped 3 files: .CR2 2, .json 1."
+    ]
+
+
 # list
 
 

@@ -198,6 +198,12 @@ def printable(path: str | os.PathLike[str]) -> str:
     )
 
 
+@functools.lru_cache(maxsize=1024)
+def warn_once(line: str) -> None:
+    """Logs a warning at its first call; training opens files again and again."""
+    logging.warning("%s", line)
+
+
 @contextlib.contextmanager
 def _opened(
     path: str | os.PathLike[str], data: bytes | None = None, loads: bool = True
@@ -271,7 +277,7 @@ def _read(
             array = _pixels_without_end(encoded)
             if array is None:
                 raise
-            logging.warning("%s: its end marker is missing", printable(path))
+            warn_once(f"{printable(path)}: its end marker is missing")
         return Picture(_turned(array, orientation), info)
 
 

@@ -1,5 +1,6 @@
 """Finds image files in folders, in an order that depends on their paths alone."""
 
+import collections
 import os
 import pathlib
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
 def walk(root: str | os.PathLike[str]) -> list[str]:
     """Paths of all files below a folder, in the order of their relative paths.
 
-    Links are followed; hidden files and folders are skipped.
+    Links are followed; hidden files and folders and clutter are skipped.
 
     Raises:
       ValueError: If a folder cannot be read.
@@ -28,7 +29,8 @@ def walk(root: str | os.PathLike[str]) -> list[str]:
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
-        found += [os.path.join(folder, name) for name in files if name[0] != "."]
+        paths = [os.path.join(folder, name) for name in files if name[0] != "."]
+        found += [path for path in paths if not is_clutter(path)]
     return in_order(found)
 
 
@@ -37,9 +39,29 @@ def find_images(root: str | os.PathLike[str]) -> list[str]:
     return [path for path in walk(root) if is_image(path)]
 
 
+def describe_others(paths: Iterable[str]) -> list[str]:
+    """Returns lines about files that are not images: their number by suffix."""
+    suffixes = collections.Counter(
+        os.path.splitext(path)[1] or os.path.basename(path) for path in sorted(paths)
+    )
+    if not suffixes:
+        return []
+    number = suffixes.total()
+    counts = ", ".join(f"{name} {n}" for name, n in suffixes.most_common())
+    lines = [f"Skipped {number} file{'s'[: number != 1]}: {counts}."]
+    if {".heic", ".heif"} & {suffix.lower() for suffix in suffixes}:
+        lines.append('HEIC needs: pip install "ttl_jax[heif]".')
+    return lines
+
+
 def in_order(paths: Iterable[str]) -> list[str]:
     """Paths sorted part by part, as folders are listed."""
     return sorted(paths, key=lambda path: pathlib.PurePath(path).parts)
+
+
+def is_clutter(path: str) -> bool:
+    """Whether the file is one that systems leave beside photographs."""
+    return os.path.basename(path).lower() in ("thumbs.db", "desktop.ini")
 
 
 def is_image(path: str) -> bool:

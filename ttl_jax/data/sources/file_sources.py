@@ -55,12 +55,16 @@ class Folder(Source):
         return image_folders.find_pair_layout(self._folder)
 
     def _find(self, folder: str) -> list[str]:
-        found = image_folders.find_images(folder)
+        files = image_folders.walk(folder)
+        found = [path for path in files if image_folders.is_image(path)]
+        others = [path for path in files if not image_folders.is_image(path)]
         if not found:
             raise ValueError(
                 f"{self.name!r}: {folder.removesuffix('/')} holds no images; their names "
                 f"are expected to end in {', '.join(decoding.SUFFIXES)}."
             )
+        for line in image_folders.describe_others(others):
+            decoding.warn_once(f"{self.name}: {line}")
         return found
 
 
