@@ -231,6 +231,9 @@ def _prepare_workers() -> None:
 def _start_worker(worker_index: int, num_workers: int) -> None:
     """Keeps a worker reading while the main process, signalled with it, saves."""
     del worker_index, num_workers
-    logging.use_absl_handler()  # warnings look like those of the main process
+    # Warnings look like those of the main process.
+    flags.FLAGS.mark_as_parsed()
+    logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(logging.PythonFormatter())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signal.signal(number, signal.SIG_DFL))
