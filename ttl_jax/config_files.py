@@ -146,7 +146,7 @@ def _explain_missing(config, field: str, prefix: str) -> str:
     parents = [place for place, name in known if name == own]
     near = suggestions.nearest(parent, parents)
     meant = [
-        f"{prefix}.{place}.{own}".replace("..", ".")
+        ".".join(filter(None, (prefix, place, own)))
         for place in (parents if near is None else [near])
     ]
     hint = f"; did you mean {', '.join(meant)}?" if meant else "."

@@ -7,7 +7,7 @@ Example:
   python -m ttl_jax.main --config=configs/ablation.py --workdir=runs/ablation
 
 The same command resumes a run that stopped. On SIGTERM or Ctrl-C the run is saved after
-the current step; a second signal ends it at once.
+the current step; a second signal ends it at once, as does the first one before a step.
 
 Exit status: 0 if everything is trained; 1 for a mistake or a value that is not finite,
 which the last line explains; 143 after SIGTERM and 130 after Ctrl-C.

@@ -104,22 +104,27 @@ class Run:
             config_check.check_same_origins(
                 started_from, self.saved["origins"], run=str(self.directory)
             )
-        is_new = sharding.is_writer() and self.training is not None
-        with run_log.writing(self.directory, enabled=is_new):
-            if self.training is None:
-                message = "%s is finished, at step %d"
-                logging.info(message, self.directory, self.first_step)
-                evaluation = self.saved["evaluation"]
-            else:
-                evaluation = self._fit(loaded, started_from, self.training)
+        if self.training is None:
+            logging.info("%s is finished, at step %d", self.directory, self.first_step)
+            evaluation = self.saved["evaluation"]
+            self._log_end(evaluation, next_run)
+            return Trained(self.directory, evaluation, self.stage)
+        computation, state = loop.make_computation(
+            self.config, self.stage, self.mesh, loaded, self.training.epoch_steps
+        )
+        # From here on there is a folder: the networks could be made.
+        with run_log.writing(self.directory, enabled=sharding.is_writer()):
+            self._log_start(self.training, state)
+            evaluation = self._fit(computation, state, started_from, self.training)
             self._log_end(evaluation, next_run)
         return Trained(self.directory, evaluation, self.stage)
 
-    def _log_start(self, training: pipeline.TrainingData, num_params: int) -> None:
+    def _log_start(self, training: pipeline.TrainingData, state: TrainState) -> None:
         """Logs what is trained, with totals."""
         images = ", ".join(f"{n:,} {field}" for field, n in training.counts.items())
         tested = ", ".join(f"{len(d):,} {name}" for name, d in self.evaluation.items())
         config = self.config
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         logging.info(
             "%s: stage %s, preset %s; %s to train on, %s to evaluate on; %s updates of %d "
             "images; %s params learn",
@@ -144,14 +149,9 @@ class Run:
             fields = ", with your data fields" if command.startswith("main") else ""
             logging.info("Next: ttl-jax %s%s", command.format(**quoted), fields)
 
-    def _fit(self, loaded, started_from, training) -> dict[str, float]:
-        """Restores or starts the state, and runs the loop."""
+    def _fit(self, computation, state, started_from, training) -> dict[str, float]:
+        """Restores the state if the run resumes, and runs the loop."""
         config, directory = self.config, self.directory
-        computation, state = loop.make_computation(
-            config, self.stage, self.mesh, loaded, training.epoch_steps
-        )
-        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        self._log_start(training, num_params)
         if sharding.is_writer():
             atomic_files.write_json(directory / CONFIG, config_check.as_json(config))
         checkpointer = checkpoint.Checkpointer(directory, keep=config.keep_checkpoints)

@@ -65,10 +65,10 @@ class EndAtOnce:
 
     def _end(self, number: int) -> None:
         with contextlib.suppress(Exception):
-            self.before(128 + number)
-            sys.stdout.flush()
             for child in multiprocessing.active_children():
                 child.kill()
+            self.before(128 + number)
+            sys.stdout.flush()
         os._exit(128 + number)
 
     def __exit__(self, kind, error, trace) -> None:
