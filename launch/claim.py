@@ -24,6 +24,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -186,7 +187,7 @@ def _real_sets(args: argparse.Namespace) -> Iterator[tuple[pathlib.Path, dict]]:
         yield args.lists / "rainy_test_only.txt", {"masks": masks, **_scenes(args)}
 
 
-def _label(per_image: pd.DataFrame, run: dict) -> pd.DataFrame:
+def _label(per_image: Any, run: dict) -> Any:
     """Scores with their role, as means over the images of a scene."""
     roles = {run["generator"]: "trained", "real": "real"}
     frame = per_image.assign(
@@ -200,14 +201,14 @@ def _seconds_per_update(run: pathlib.Path) -> float:
     """The median over the log of a run."""
     from ttl_jax.weights import trained
 
-    log = pd.read_json(run / "metrics.jsonl", lines=True)
+    log: Any = pd.read_json(run / "metrics.jsonl", lines=True)
     _, metadata = trained.load(run)
     if "images_per_second" not in log:
         return float("nan")  # a run of a few updates
     return metadata["config"]["batch_size"] / float(log["images_per_second"].median())
 
 
-def _read(path: pathlib.Path) -> pd.DataFrame:
+def _read(path: pathlib.Path) -> Any:
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS[path.name])
     return pd.read_csv(path, dtype={"commit": str}, keep_default_na=True)

@@ -1,6 +1,7 @@
 """The tables of `launch/claim.py`, in Markdown."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,14 @@ from ttl_jax.metrics import intervals
 from ttl_jax.reports import markdown
 
 REFERENCE = "V2"
+Frame = Any  # a pd.DataFrame or pd.Series; its columns have no types
 _NUMBERS = {
     "rain_score": "+.3f", "niqe": ".2f", "mean_change": ".2f", "change_inside": ".2f",
     "change_outside": ".2f", "seconds_per_update": ".2f",
 }  # fmt: skip
 
 
-def format_tables(scores: pd.DataFrame, real: pd.DataFrame, runs: pd.DataFrame) -> str:
+def format_tables(scores: Frame, real: Frame, runs: Frame) -> str:
     """Returns the tables of each generator and number of scenes.
 
     Args:
@@ -39,7 +41,7 @@ def format_tables(scores: pd.DataFrame, real: pd.DataFrame, runs: pd.DataFrame) 
     return "\n\n".join([*sections, "\n".join(notes)]) + "\n"
 
 
-def _psnr_table(rows: pd.DataFrame) -> str:
+def _psnr_table(rows: Frame) -> str:
     """PSNR of each set: mean over scenes, then mean ± deviation over seeds."""
     by_seed = rows.groupby(["variant", "seed", "role", "set"])["psnr"].mean()
     means = by_seed.unstack(["role", "set"])
@@ -58,7 +60,7 @@ def _psnr_table(rows: pd.DataFrame) -> str:
     return markdown.table(pd.DataFrame(lines, columns=columns))
 
 
-def _difference_table(rows: pd.DataFrame) -> str:
+def _difference_table(rows: Frame) -> str:
     """Differences to V2, with intervals over scenes and the spread over seeds."""
     lines = []
     for variant in _ordered(rows):
@@ -73,7 +75,7 @@ def _difference_table(rows: pd.DataFrame) -> str:
     return markdown.table(pd.DataFrame(lines, columns=columns))
 
 
-def _difference(rows: pd.DataFrame, variant: str, role: str) -> str:
+def _difference(rows: Frame, variant: str, role: str) -> str:
     """The mean over sets; in an interval, all sets weigh the same."""
     keys = ["seed", "set", "scene"]
     values = rows[rows["role"] == role].set_index(["variant", *keys])["psnr"]
@@ -94,7 +96,7 @@ def _difference(rows: pd.DataFrame, variant: str, role: str) -> str:
     return f"{text} ({', '.join(f'{value:+.2f}' for value in by_seed)})"
 
 
-def _means_table(frame: pd.DataFrame, generator: str, count: int) -> Iterator[str]:
+def _means_table(frame: Frame, generator: str, count: int) -> Iterator[str]:
     """Other numbers: mean over scenes, then mean ± deviation over seeds."""
     chosen = frame["generator"].eq(generator) & (
         frame["num_scenes"].eq(count) | frame["variant"].eq("input")
@@ -111,11 +113,11 @@ def _means_table(frame: pd.DataFrame, generator: str, count: int) -> Iterator[st
         yield markdown.table(pd.DataFrame(lines, columns=["", *heads]))
 
 
-def _ordered(rows: pd.DataFrame) -> list[str]:
+def _ordered(rows: Frame) -> list[str]:
     return [name for name in ("input", *claim.VARIANTS) if name in set(rows["variant"])]
 
 
-def _spread(values: pd.Series, form: str) -> str:
+def _spread(values: Frame, form: str) -> str:
     mean, deviation = values.mean(), values.std()
     if np.isnan(mean):
         return ""
