@@ -57,7 +57,7 @@ def test_an_installed_accelerator_is_seen_without_starting_jax(monkeypatch):
     monkeypatch.setattr(
         allocator.importlib.metadata, "entry_points", lambda group: ["cuda"]
     )
-    assert not allocator._is_cpu({})
+    assert not allocator.will_use_cpu({})
 
 
 @pytest.mark.parametrize("version", ["glibc 2.34", "musl 1.2.4", ""])

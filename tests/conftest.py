@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from ttl_jax import inference
+from ttl_jax.inference import engines
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -69,6 +70,7 @@ def replace_network(monkeypatch):
         module = types.ModuleType("ttl_jax.inference.restorer")
         module.Restorer = Restorer
         monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(engines, "choose", lambda engine, checkpoint: "jax")
         monkeypatch.setattr(inference, "restorer", module, raising=False)
         return loaded
 

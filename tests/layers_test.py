@@ -38,7 +38,7 @@ ROOMS = {
     },
     # files <- rain, structures <- sources <- sets <- loading, never back
     "ttl_jax/data/__init__": {"ttl_jax.data.sources"},
-    "ttl_jax/data/files": DATA | {"pillow_heif", "ttl_jax.data.files"},
+    "ttl_jax/data/files": {"numpy", "PIL", "pillow_heif", "ttl_jax.data.files"},
     "ttl_jax/data/rain": DATA | {"ttl_jax.data.files", "ttl_jax.data.rain"},
     "ttl_jax/data/structures": DATA | {"ttl_jax.data.files", "ttl_jax.data.structures"},
     "ttl_jax/data/sources": DATA | {
@@ -63,6 +63,27 @@ ROOMS = {
     "ttl_jax/inference": {
         "jax", "flax", "numpy", "absl", "tqdm", "PIL",
         "ttl_jax.data.files", "ttl_jax.models", "ttl_jax.weights", "ttl_jax.inference",
+    },
+    "ttl_jax/inference/onnx_graph": {"flax", "numpy", "onnx", "ttl_jax.models"},
+    "ttl_jax/inference/exporting": {
+        "jax", "numpy", "onnxruntime", "ttl_jax.models", "ttl_jax.weights",
+        "ttl_jax.inference",
+    },
+    "ttl_jax/inference/engines": {
+        "ttl_jax.allocator", "ttl_jax.compilation_cache", "ttl_jax.lite",
+        "ttl_jax.inference.restorer",
+    },
+    # What restoring shares with and without JAX.
+    "ttl_jax/inference/windows": {"numpy"},
+    "ttl_jax/inference/window_batches": {"numpy"},
+    "ttl_jax/inference/pixels": {"numpy"},
+    "ttl_jax/inference/windowed": {
+        "numpy", "ttl_jax.data.files", "ttl_jax.inference.pixels",
+        "ttl_jax.inference.window_batches", "ttl_jax.inference.windows",
+    },
+    "ttl_jax/lite": {
+        "numpy", "PIL", "onnxruntime", "ttl_jax.data.files", "ttl_jax.lite",
+        "ttl_jax.inference.windowed",
     },
     # Frames and their files; the network is a function that it is given.
     "ttl_jax/inference/video": {
@@ -102,6 +123,7 @@ ROOMS = {
     "ttl_jax/derain": FLAGS | {
         "ttl_jax.__version__", "ttl_jax.inference", "ttl_jax.training.stopping",
     },
+    "ttl_jax/export": FLAGS | {"ttl_jax.inference.exporting"},
     "ttl_jax/evaluate": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights"},
     "ttl_jax/pack": FLAGS | {"ttl_jax.weights"},
     "ttl_jax/serve": FLAGS | {"ttl_jax.inference", "ttl_jax.web"},

@@ -16,6 +16,7 @@ COMMANDS = {
     "analyze": "compare the rain of sets of photographs",
     "sheet": "make comparison sheets",
     "pack": "write the weights of a run to one file",
+    "export": "write the weights of a run as ONNX or StableHLO",
     "benchmark": "measure speed",
     "serve": "serve a page that removes rain",
     "study": "let people rank the results of several methods",

@@ -41,7 +41,7 @@ def _changed_environment(environment: Mapping[str, str]) -> dict[str, str] | Non
     tunables = environment.get(_TUNABLES, "")
     if environment.get(SWITCH) == "0" or _TUNABLE in tunables:
         return None
-    if not (_is_known_to_libc() and _is_allowed() and _is_cpu(environment)):
+    if not (_is_known_to_libc() and _is_allowed() and will_use_cpu(environment)):
         return None
     added = f"{_TUNABLE}=1"
     joined = f"{tunables}:{added}" if tunables else added
@@ -64,8 +64,8 @@ def _is_allowed() -> bool:
         return False
 
 
-def _is_cpu(environment: Mapping[str, str]) -> bool:
-    """Whether JAX will choose the CPU when it starts."""
+def will_use_cpu(environment: Mapping[str, str]) -> bool:
+    """Whether JAX, or a program without JAX, will run on the CPU when it starts."""
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms == "cpu"

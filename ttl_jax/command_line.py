@@ -14,9 +14,10 @@ def start() -> None:
     allocator.use_huge_pages()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("absl")
-    logger.addHandler(handler)
-    logger.propagate = False
+    for name in ("absl", "ttl_jax"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False
     # JAX reports each kind of device that the machine does not have.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
 

@@ -37,7 +37,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from ttl_jax import __version__, command_line
 from ttl_jax.training import stopping
@@ -127,11 +127,10 @@ def _restore(
                 print(f"{job.source} -> {job.target}")
             return 0
         processes.take_gpu()
-        from ttl_jax import compilation_cache
-        from ttl_jax.inference import output_log, restorer
+        from ttl_jax.inference import engines, output_log
 
-        compilation_cache.enable()
-        network = restorer.Restorer.from_checkpoint(args.checkpoint)
+        engine = engines.choose(args.engine, args.checkpoint)
+        network = engines.load(engine, args.checkpoint)
         log = args.output and output_log.OutputLog(
             args.output, functools.partial(_list_options, args, network)
         )
@@ -411,7 +410,15 @@ def _add_restoring(group: argparse._ArgumentGroup) -> None:
         type=command_line.path,
         metavar="DIR",
         help="run folder of a trained network, DIR/best for the best step of a run with "
-        "config.best_metric, or a packed run (default: the shipped weights)",
+        "config.best_metric, a packed run, or FILE.onnx of export (default: the shipped "
+        "weights)",
+    )
+    add(
+        "--engine",
+        choices=("auto", "jax", "onnx"),
+        default="auto",
+        help="library that computes; onnx starts sooner and needs onnxruntime (default: "
+        "onnx for FILE.onnx, and for the shipped weights on a CPU where it is installed)",
     )
     add(
         "--strength",
@@ -477,6 +484,11 @@ def _add_processes(group: argparse._ArgumentGroup) -> None:
     add("--process_id", type=command_line.count(0), metavar="I", help=text)
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Runs the command as a process of its own."""
     command_line.start()
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import logging
 import os
 import threading
 import time
@@ -12,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 
 from ttl_jax import progress
 from ttl_jax.data.files import decoding, encoding, metadata
+
+_logger = logging.getLogger("ttl_jax")
 
 # Reading and writing a photograph take one core each; some threads wait for the network.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
@@ -219,8 +221,8 @@ class _Worker:
             return self._restore_file(job)
         except _LeftError:
             return None
-        except Exception as error:  # noqa: BLE001 (the rest goes on after any error)
-            logging.debug("Restoring %s failed:", job.source, exc_info=True)
+        except Exception as error:
+            _logger.debug("Restoring %s failed:", job.source, exc_info=True)
             reason = (str(error) or type(error).__name__).splitlines()[0]
             name = decoding.printable(job.source)
             return reason if name in reason else f"{name}: {reason}"

@@ -1,14 +1,15 @@
 """Record of an output folder: by which weights and options each file was made."""
 
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from absl import logging
-
 from ttl_jax.inference.file_jobs import Job
+
+_logger = logging.getLogger("ttl_jax")
 
 NAME = ".ttl_jax.jsonl"  # hidden, so that no command takes it for a photograph
 
@@ -70,7 +71,7 @@ class OutputLog:
             with open(self._folder / NAME, "ab", buffering=0) as file:
                 file.write(line.encode())
         except OSError as error:  # the photograph is there nevertheless
-            logging.warning("%s cannot be written: %s", self._folder / NAME, error)
+            _logger.warning("%s cannot be written: %s", self._folder / NAME, error)
 
     def _key(self, target: str) -> str:
         return os.path.relpath(target, self._folder)

@@ -18,6 +18,7 @@ compressed that much.
 import contextlib
 import functools
 import io
+import logging
 import math
 import os
 import pathlib
@@ -27,7 +28,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
 
@@ -40,6 +40,8 @@ try:
     HEIC_SUFFIXES = (".heic", ".heif")
 except ImportError:
     HEIC_SUFFIXES = ()
+
+_logger = logging.getLogger("ttl_jax")
 
 # Suffixes of photographs in folders.
 SUFFIXES = (
@@ -201,7 +203,7 @@ def printable(path: str | os.PathLike[str]) -> str:
 @functools.lru_cache(maxsize=1024)
 def warn_once(line: str) -> None:
     """Logs a warning at its first call; training opens files again and again."""
-    logging.warning("%s", line)
+    _logger.warning("%s", line)
 
 
 @contextlib.contextmanager
@@ -265,7 +267,7 @@ def _read(
             )
         info = {}
         if with_info:
-            warn = functools.partial(logging.warning, "%s: %s", printable(path))
+            warn = functools.partial(_logger.warning, "%s: %s", printable(path))
             info = metadata.read(image, encoded, warn)
         # Pillow turns the pixels of a TIFF itself.
         orientation = 1 if image.format == "TIFF" else metadata.orientation(image)

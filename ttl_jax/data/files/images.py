@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import io
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import PIL
-from absl import logging
 from PIL import Image
 
 from ttl_jax import atomic_files, user_paths
 from ttl_jax.data.files import decoding
+
+_logger = logging.getLogger("ttl_jax")
 
 MIN_SIDE = 8  # pixels
 MAX_NAMED = 10  # names in one error message
@@ -149,7 +151,7 @@ def _read_memory() -> dict:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        logging.warning("Checking images anew: %s: %r", _memory_path(), error)
+        _logger.warning("Checking images anew: %s: %r", _memory_path(), error)
     return {}
 
 
@@ -160,7 +162,7 @@ def _write_memory(files: dict) -> None:
         # Other runs may read it meanwhile.
         atomic_files.write_json(path, {"checked_by": _CHECKED_BY, "files": files})
     except OSError as error:
-        logging.warning("Images will be checked again: %s: %s", path, error)
+        _logger.warning("Images will be checked again: %s: %s", path, error)
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
