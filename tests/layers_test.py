@@ -123,7 +123,7 @@ ROOMS = {
     "ttl_jax/derain": FLAGS | {
         "ttl_jax.__version__", "ttl_jax.inference", "ttl_jax.training.stopping",
     },
-    "ttl_jax/export": FLAGS | {"ttl_jax.inference.exporting"},
+    "ttl_jax/export": FLAGS | {"ttl_jax.inference.exporting", "ttl_jax.web.site"},
     "ttl_jax/evaluate": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights"},
     "ttl_jax/pack": FLAGS | {"ttl_jax.weights"},
     "ttl_jax/serve": FLAGS | {"ttl_jax.inference", "ttl_jax.web"},

@@ -6,15 +6,22 @@ Examples:
   python -m ttl_jax.export --checkpoint runs/derain --output net.onnx --precision fp16
   python -m ttl_jax.export --output net.stablehlo
   python -m ttl_jax.derain holiday.jpg --checkpoint net.onnx --output restored
+  python -m ttl_jax.export --page site
 
 Input and output are float32 [n, height, width, 3], RGB in [0, 1]; the output may leave that
 range. ONNX takes any multiples of the grid (64) as height and width, StableHLO one window.
 The file is compared to the network before it is written, and the largest difference is
 printed. Its metadata (of StableHLO: in FILE.json) describe how to restore larger images.
+
+--page writes a page that restores in the browser. Any web server can offer its files, such
+as python -m http.server -d site; photographs do not leave the browser. onnxruntime-web is
+loaded from npm's registry, unless --runtime names a folder with it.
+
 Needs: pip install "ttl_jax[export]".
 """
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -34,24 +41,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(arguments)
     command_line.require_extra(parser, "export", ("onnx", "onnxruntime", "flatbuffers"))
-    output = pathlib.Path(args.output)
-    if output.exists() and not args.overwrite:
-        parser.error(f"{output} exists already; --overwrite replaces it")
-    # Imported after parsing, so that --help is quick.
-    from ttl_jax.inference import exporting
-
+    if (args.output is None) == (args.page is None):
+        parser.error("name a file by --output FILE, or a folder by --page DIR")
+    if args.output and os.path.exists(args.output) and not args.overwrite:
+        parser.error(f"{args.output} exists already; --overwrite replaces it")
     try:
-        written = exporting.write(
-            args.checkpoint, output, precision=args.precision, side=args.window
-        )
+        written = _write_page(args) if args.page else _write_file(args)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    metadata = written.metadata
     print(
-        f"Wrote {written.metadata['name']} (digest {written.metadata['digest']}) to "
-        f"{output}: {written.num_bytes:,} bytes. Largest difference from the network: "
-        f"{written.difference:.2g} of 1."
+        f"Wrote {metadata['name']} (digest {metadata['digest']}) to "
+        f"{args.page or args.output}: {len(written.content):,} bytes. Largest difference "
+        f"from the network: {written.difference:.2g} of 1."
     )
     return 0
+
+
+# Imports follow parsing, so that --help is quick.
+
+
+def _write_file(args: argparse.Namespace):
+    from ttl_jax.inference import exporting
+
+    path = pathlib.Path(args.output)
+    made = exporting.make(
+        args.checkpoint, path.suffix, precision=args.precision, side=args.window
+    )
+    exporting.write(made, path)
+    return made
+
+
+def _write_page(args: argparse.Namespace):
+    from ttl_jax.inference import exporting
+    from ttl_jax.web import site
+
+    folder = pathlib.Path(args.page)
+    runtime = site.load_runtime(args.runtime and pathlib.Path(args.runtime))
+    made = exporting.make(args.checkpoint, ".onnx", side=args.window)
+    site.write(folder, made.content, made.metadata, runtime)
+    return made
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -60,7 +89,11 @@ def _make_parser() -> argparse.ArgumentParser:
     text = "run folder or packed run of the stage derain (default: the shipped weights)"
     add("--checkpoint", type=command_line.path, metavar="DIR", help=text)
     text = "file to write, FILE.onnx or FILE.stablehlo"
-    add("--output", required=True, type=command_line.path, metavar="FILE", help=text)
+    add("--output", type=command_line.path, metavar="FILE", help=text)
+    text = "folder to make, with a page that restores in the browser"
+    add("--page", type=command_line.path, metavar="DIR", help=text)
+    text = "folder dist of the npm package onnxruntime-web, for --page"
+    add("--runtime", type=command_line.path, metavar="DIR", help=text)
     text = "type of weights and features (default: %(default)s)"
     add("--precision", choices=("fp32", "fp16"), default="fp32", help=text)
     text = "largest side of a window, in pixels (default: %(default)s)"

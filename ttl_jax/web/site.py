@@ -1,0 +1,138 @@
+"""A static page that restores photographs in the browser, without a server of its own."""
+
+import base64
+import hashlib
+import importlib.resources
+import io
+import json
+import os
+import pathlib
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+# onnxruntime-web as npm publishes it, and its checksum as npm states it.
+VERSION = "1.30.0"
+_URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
+_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+RUNTIME = (
+    "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm",
+)  # fmt: skip
+
+_WEB = importlib.resources.files("ttl_jax.web") / "static"
+_SLIDER = importlib.resources.files("ttl_jax.inference")
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
+    "style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+def write(
+    folder: pathlib.Path,
+    network: bytes,
+    metadata: Mapping[str, Any],
+    runtime: Mapping[str, bytes],
+) -> None:
+    """Writes the files of the page to a folder that does not exist yet.
+
+    The page shows and restores photographs as the server's page does, in the same windows.
+
+    Args:
+      folder: Folder to make; it appears when all files are written.
+      network: Bytes of an ONNX file.
+      metadata: Its metadata, see `exporting.describe`.
+      runtime: Files of onnxruntime-web by name, see `load_runtime`.
+
+    Raises:
+      ValueError: If the folder exists.
+      OSError: If a file cannot be written.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder} exists already; name another folder, or remove it")
+    files = dict(runtime)
+    files |= {name: (_WEB / name).read_bytes() for name in ("derain.js", "style.css")}
+    files |= {n: (_SLIDER / n).read_bytes() for n in ("slider.css", "slider.js")}
+    for name in ("local.js", "worker.js", "windows.js"):
+        files[name] = (_WEB / "site" / name).read_bytes()
+    settings = {name: metadata[name] for name in ("window", "margin", "grid")}
+    files["settings.json"] = json.dumps(settings).encode()
+    files["derain.onnx"] = network
+    files["index.html"] = _make_page().encode()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = pathlib.Path(tempfile.mkdtemp(prefix=".site-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        partial.chmod(0o755)
+        os.rename(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _make_page() -> str:
+    """The server's page, with the script that restores here and a policy of its own."""
+    page = (_WEB / "derain.html").read_text()
+    charset, script = (
+        '<meta charset="utf-8">',
+        '<script src="derain.js" defer></script>',
+    )
+    policy = f'<meta http-equiv="content-security-policy" content="{_POLICY}">'
+    local = '<script src="local.js" defer></script>'
+    for old, new in (
+        (charset, f"{charset}\n{policy}"),
+        (script, f"{local}\n{script}"),
+    ):
+        if page.count(old) != 1:
+            raise RuntimeError(f"derain.html must have one {old}")
+        page = page.replace(old, new)
+    return page
+
+
+def load_runtime(folder: pathlib.Path | None) -> dict[str, bytes]:
+    """Returns the files `RUNTIME` of onnxruntime-web by name.
+
+    Args:
+      folder: Folder that holds them, such as `dist` of the npm package; None loads the
+        pinned version from npm's registry.
+
+    Raises:
+      ValueError: If they are missing, or not those that were published.
+    """
+    return _read_runtime(folder) if folder else _fetch_runtime()
+
+
+def _read_runtime(folder: pathlib.Path) -> dict[str, bytes]:
+    """Reads the runtime's files from a folder."""
+    try:
+        return {name: (folder / name).read_bytes() for name in RUNTIME}
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename} cannot be read; --runtime takes the folder dist of the "
+            "npm package onnxruntime-web"
+        ) from error
+
+
+def _fetch_runtime() -> dict[str, bytes]:
+    """Loads the runtime's files from npm's registry, and checks them."""
+    try:
+        with urllib.request.urlopen(_URL, timeout=60) as answer:
+            package = answer.read()
+    except (OSError, urllib.error.URLError) as error:
+        raise ValueError(
+            f"{_URL} cannot be loaded: {error}; load it by hand, unpack it, and name its "
+            "folder dist by --runtime"
+        ) from error
+    if hashlib.sha512(package).digest() != base64.b64decode(_SHA512):
+        raise ValueError(f"{_URL} is not the file that was published")
+    with tarfile.open(fileobj=io.BytesIO(package)) as archive:
+        return {
+            name: file.read()
+            for name in RUNTIME
+            if (file := archive.extractfile(f"package/dist/{name}"))
+        }
