@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import numpy as np
+from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.inference import network, programs, windowed, windows
@@ -88,7 +89,7 @@ class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
             )
 
 
-def digest(encoder: models.AGLFEncoder, decoder: models.ImageDecoder) -> str:
+def digest(encoder: nnx.Module, decoder: nnx.Module) -> str:
     """Returns a fingerprint of the weights, 16 hex digits."""
     params = {
         f"{part}.{param}": value
