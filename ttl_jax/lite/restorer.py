@@ -68,7 +68,9 @@ class OnnxRestorer(windowed.WindowedRestorer):
         options = onnxruntime.SessionOptions()
         # Threads that spin while they wait take half of the CPU time again.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_mem_pattern = False  # would take twice the memory, in no less time
+        options.enable_mem_pattern = (
+            False  # would take twice the memory, in no less time
+        )
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(
