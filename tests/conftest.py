@@ -61,6 +61,9 @@ def replace_network(monkeypatch):
             def check_pixels(self, num_pixels):
                 del num_pixels
 
+            def is_too_small(self, height, width):
+                return min(height, width) < 2
+
             def restore(self, array, *, progress=lambda done, total: None, **_):
                 progress(0, 1)
                 restored = restore(array)

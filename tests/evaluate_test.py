@@ -72,6 +72,31 @@ def test_result_folders_are_scored_side_by_side(here):
     assert not pathlib.Path("out/sheets").exists()
 
 
+@pytest.mark.parametrize("methods", [("one",), ("one", "two")])
+def test_results_need_no_rainy_images(here, methods, capsys):
+    write_images("target", a=0, b=10)
+    write_images("one", a=40, b=50)
+    write_images("two", a=10, b=10)
+    named = " ".join(f"--results {name}={name}" for name in methods)
+    rest = "--target target --sheets 1"
+    assert evaluate.main(f"{named} {rest} --output alone".split()) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "The rainy images were not given" in printed
+        and "gain" not in (printed.split("The rainy images")[0])
+    )
+    evaluate.main(f"{named} {rest} --input one --output with".split())
+    alone, beside = (
+        json.loads(pathlib.Path(f"{folder}/scores.json").read_text())["target"]
+        for folder in ("alone", "with")
+    )
+    assert list(alone["y_uint8"]) == list(methods)
+    for name in methods:
+        for metric in ("psnr", "ssim", "count", "scenes"):
+            assert alone["y_uint8"][name][metric] == beside["y_uint8"][name][metric]
+    assert len(list(pathlib.Path("alone/sheets").glob("*.png"))) == 1
+
+
 FOLDERS = "--results one=one --target target --input target"
 
 
@@ -81,9 +106,15 @@ FOLDERS = "--results one=one --target target --input target"
         ("", "name the images to score: either --data, or --input"),
         ("--checkpoint run", "name the images to score"),
         (f"{FOLDERS} --agreement", "--agreement restores crops: name a network"),
-        ("--results one=one --target target", "name the images to score"),
+        ("--results one=one", "name the images to score"),
+        ("--target target", "name the images to score"),
+        (
+            "--results a=target --target target --baseline tv",
+            "baselines, ablations and",
+        ),
+        ("--results a=target --target target --masks one", "masks need them"),
         (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
-        ("--results one=one --data sample/test", "--results go with --input"),
+        ("--results one=one --data sample/test", "--results go without --data"),
         ("--baseline tv --data a=sample a=sample/test", "a is given twice"),
         ("--ablation one --baseline tv --data sample/test", "without others"),
         (

@@ -1,4 +1,4 @@
-"""Scores restored images, beside the rainy input's own scores.
+"""Scores restored images, beside the rainy input's own scores if it is given.
 
 Examples: networks and untrained baselines on pairs; any methods' results in folders;
 real photographs, which have no clean side; video; and the paper's Tables 3 and 4:
@@ -8,6 +8,7 @@ real photographs, which have no clean side; video; and the paper's Tables 3 and 
       --data tfds:rain100l/test selection:test1.txt --protocol all --output scores
   python -m ttl_jax.evaluate --results ours=restored --results other=elsewhere \\
       --target Test100/target --input Test100/input --output scores
+  python -m ttl_jax.evaluate --results ours=restored --target Test100/target --output scores
   python -m ttl_jax.evaluate --checkpoint shipped --checkpoint mine=runs/derain \\
       --data folder:rainy --niqe --recog --output scores
   python -m ttl_jax.evaluate --results ours=restored.mp4 --input clip.mp4 --flicker \\
@@ -59,12 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends the process if images are missing, or flags contradict; adds defaults."""
-    if bool(args.data) == bool(args.rainy):
+    has_folders = args.rainy or (args.results and args.target)
+    if (args.data and args.rainy) or not (args.data or has_folders):
         parser.error(
-            "name the images to score: either --data, or --input (and --target)"
+            "name the images to score: either --data, or --input (and --target), or "
+            "--results and --target"
         )
     if args.data and (args.target or args.results):
-        parser.error("--target and --results go with --input; --data has its own sides")
+        parser.error(
+            "--target and --results go without --data, which has its own sides"
+        )
     if args.ablation and (args.methods or args.baselines or args.results):
         parser.error("--ablation names all methods; give it without others")
     restorers = args.methods or args.baselines or args.ablation
@@ -119,7 +124,8 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         dest="rainy",
         type=command_line.path,
         metavar="DIR",
-        help="folder of rainy images, or a video",
+        help="folder of rainy images, or a video; --results with --target need none, and "
+        "there are no gains then",
     )
     add(
         "--target",

@@ -263,7 +263,7 @@ def test_a_photograph_restored_at_a_stop_is_written():
 
 
 def test_rates_are_those_after_the_first_has_left_the_network():
-    times = [(14.0, 18.0, 300), (10.0, 13.0, 999), (12.0, 12.5, 100)]
+    times = [(14.0, 18.0, (15, 20)), (10.0, 13.0, (9, 9)), (12.0, 12.5, (4, 25))]
     outcome = file_jobs.Outcome([file_jobs.Restored(*each) for each in times])
     assert outcome.rates() == (2 / 8, 400 / 8)
     assert outcome.first_written() == 12.5

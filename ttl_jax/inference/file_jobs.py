@@ -48,14 +48,14 @@ class Restored(NamedTuple):
     Attributes:
       computed: Time when the network finished.
       written: Time when the file was complete.
-      num_pixels: Number of pixels.
+      size: Height and width, in pixels.
       change: Mean absolute change of the pixels, of 255 levels.
-      lost: Names of the metadata that the new file does not keep.
+      lost: Names of what the new file does not keep: metadata, 16 bits.
     """
 
     computed: float
     written: float
-    num_pixels: int
+    size: tuple[int, int]
     change: float = 0.0
     lost: tuple[str, ...] = ()
 
@@ -89,13 +89,15 @@ class Outcome:
             return None
         first, *rest = sorted(self.restored)
         seconds = max(one.written for one in rest) - first.computed
-        return len(rest) / seconds, sum(one.num_pixels for one in rest) / seconds
+        num_pixels = sum(height * width for height, width in (one.size for one in rest))
+        return len(rest) / seconds, num_pixels / seconds
 
 
 def restore_files(
     jobs: Sequence[Job],
     restore: Callable[..., np.ndarray],
     *,
+    reduce: bool = False,
     quality: int | None = None,
     compare: Callable[..., None] | None = None,
     record: Callable[[str], None] = lambda target: None,
@@ -112,6 +114,7 @@ def restore_files(
       jobs: Photographs to restore; existing targets are replaced.
       restore: Function from pixels to restored pixels, with the argument `progress`, such
         as `Restorer.restore`.
+      reduce: Whether 16 bits may become 8 where the target's format requires it.
       quality: Quality of lossy formats, see `encoding.write_image`.
       compare: Function that writes a comparison, from the target's path and the pixels
         before and after; None writes none.
@@ -123,7 +126,9 @@ def restore_files(
       shows_progress: Whether to show a progress bar in a terminal.
     """
     bar = _Bar(len(jobs), shows_progress)
-    worker = _Worker(restore, quality, compare, record, check_pixels, must_stop, bar)
+    worker = _Worker(
+        restore, reduce, quality, compare, record, check_pixels, must_stop, bar
+    )
     outcome, pending = Outcome(), collections.deque()
 
     def collect() -> None:
@@ -195,6 +200,7 @@ class _Worker:
     def __init__(
         self,
         restore: Callable[..., np.ndarray],
+        reduce: bool,
         quality: int | None,
         compare: Callable[..., None] | None,
         record: Callable[[str], None],
@@ -203,8 +209,8 @@ class _Worker:
         bar: _Bar,
     ):
         self.ended_by: str | None = None
-        self._restore, self._quality, self._compare = restore, quality, compare
-        self._record, self._check_pixels = record, check_pixels
+        self._restore, self._reduce, self._quality = restore, reduce, quality
+        self._compare, self._record, self._check_pixels = compare, record, check_pixels
         self._must_stop, self._bar = must_stop, bar
         self._held_pixels, self._released = 0, threading.Condition()
 
@@ -233,15 +239,17 @@ class _Worker:
         self._check_pixels(num_pixels)
         with self._hold(num_pixels):
             self._check_going_on()
-            array, info = decoding.read_image(job.source)
+            read, info = decoding.read_image(job.source)
             # Before the network runs: the new file may be unable to hold the pixels.
-            array = encoding.fit(job.target, array, reduce=_changes_format(job))
+            array = encoding.fit(job.target, read, reduce=self._reduce)
             restored = self._restore(array, progress=self._watch())
             computed = time.monotonic()
             self._write(job.target, array, restored, info)
         lost = metadata.find_lost(encoding.format_of(job.target), info)
-        num_pixels, change = array.shape[0] * array.shape[1], _change(array, restored)
-        return Restored(computed, time.monotonic(), num_pixels, change, tuple(lost))
+        if array.dtype != read.dtype:
+            lost.append("16 bits")
+        size, change = array.shape[:2], _change(array, restored)
+        return Restored(computed, time.monotonic(), size, change, tuple(lost))
 
     @contextlib.contextmanager
     def _hold(self, num_pixels: int) -> Iterator[None]:
@@ -296,12 +304,6 @@ class _Worker:
     def _check_going_on(self) -> None:
         if self.is_over():
             raise _LeftError
-
-
-def _changes_format(job: Job) -> bool:
-    """Whether the user asked for another format, which may hold less."""
-    source, target = (os.path.splitext(path)[1].lower() for path in job)
-    return encoding.FORMATS.get(source) != encoding.FORMATS.get(target)
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

@@ -59,6 +59,8 @@ class WindowedRestorer:
     ) -> np.ndarray:
         """Returns the image without rain, of the same shape and type.
 
+        An image that `is_too_small` is returned as a copy.
+
         Args:
           image: uint8, uint16, or float in [0, 1]; [H, W] or [H, W, C] with C = 1
             (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha). Grey is restored
@@ -82,7 +84,7 @@ class WindowedRestorer:
         pixels.check_range(stored)
         plan = self.plan(*stored.shape[:2])
         restored = image.copy()
-        if strength == 0:
+        if strength == 0 or self.is_too_small(*stored.shape[:2]):
             return restored
         target, _ = pixels.split_alpha(restored)
         colour = transparency.fill_hidden(stored, alpha)
@@ -121,6 +123,10 @@ class WindowedRestorer:
         return windows.plan(
             height, width, grid=self._grid, side=self._side, overlap=self._overlap
         )
+
+    def is_too_small(self, height: int, width: int) -> bool:
+        """Whether an image has too few pixels to be restored, see `windows`."""
+        return windows.is_too_small(height, width, self._grid)
 
     def check_pixels(self, num_pixels: int) -> None:
         """Raises ValueError if an image has too many pixels; here there is no limit."""

@@ -4,8 +4,9 @@ A network with local sums looks at the same cells and pools in a window as in th
 image, if the window starts at a multiple of the network's `grid`. The result of an image
 is therefore defined by its windows, and is the same on every machine:
 
-1. The image is continued by reflection, at the bottom and on the right, to multiples of
-   the grid.
+1. An image with a side under half of the grid is left as it is: its window would be
+   mostly reflection, whose repetition resembles rain. Others are continued by reflection,
+   at the bottom and on the right, to multiples of the grid.
 2. Each axis is covered by the fewest windows of at most `side` pixels that share
    `overlap` pixels with their neighbours. Their sides are equal; where they do not
    divide evenly, the first ones are one step of the grid larger.
@@ -16,7 +17,7 @@ An axis of P padded pixels is read as fewer than P * side / (side - overlap) pix
 with 768 and 128. So the windows of an image have less than 1.44 times its padded pixels,
 and at most 1.5 times its own from 8 megapixels on, for an aspect ratio up to 4:1. In one
 window, padding costs at most 1.35 times for sides of 390 pixels or more (grid 64), and up
-to 4096 times for a single pixel, where the time is small.
+to 4 times for 32 pixels, where the time is small.
 """
 
 import dataclasses
@@ -114,6 +115,11 @@ def plan(
     shared = _ceil_divide(overlap, grid)
     most = max(side // grid, 3 * shared)
     return Plan(_divide(height, grid, most, shared), _divide(width, grid, most, shared))
+
+
+def is_too_small(height: int, width: int, grid: int | None) -> bool:
+    """Whether an image is left as it is, see above."""
+    return grid is not None and 2 * min(height, width) < grid
 
 
 def _divide(length: int, grid: int, most: int, shared: int) -> Axis:

@@ -32,7 +32,7 @@ class Subject:
     Attributes:
       name: Name within its set.
       size: Height and width in pixels.
-      rainy: Function that reads the rainy image.
+      rainy: Function that reads the rainy image, or None if there are results alone.
       target: Function that reads the clean image, or None.
       rain_mask: Function that reads the mask of the rain, bool [H, W], or None.
       scene: Name shared by all photographs of one scene. None means that equal targets
@@ -41,7 +41,7 @@ class Subject:
 
     name: str
     size: tuple[int, int]
-    rainy: Load
+    rainy: Load | None
     target: Load | None = None
     rain_mask: Load | None = None
     scene: str | None = None
@@ -54,7 +54,7 @@ class Example:
     Attributes:
       name: Name within its set.
       scene: Name shared by all images of the set that show the same scene.
-      restored: Images by method; the first is `INPUT`, the rainy image itself.
+      restored: Images by method; the first is `INPUT`, the rainy image itself, if given.
       target: Clean image, or None.
       rain_mask: Mask of the rain, bool [H, W], or None.
     """
@@ -130,22 +130,20 @@ class Examples:
 
     def __iter__(self) -> Iterator[Example]:
         for subject in self._subjects:
-            rainy = subject.rainy()
-            restored = {
-                name: _restore(method, subject, rainy)
-                for name, method in self._methods.items()
-            }
+            restored = {INPUT: subject.rainy()} if subject.rainy else {}
+            for name, method in self._methods.items():
+                restored[name] = _restore(method, subject, restored.get(INPUT))
             target = subject.target and subject.target()
             yield Example(
                 subject.name,
                 subject.scene or _scene_of(target) or subject.name,
-                {INPUT: rainy} | restored,
+                restored,
                 target,
                 subject.rain_mask and subject.rain_mask(),
             )
 
 
-def _restore(method: Method, subject: Subject, rainy: np.ndarray) -> np.ndarray:
+def _restore(method: Method, subject: Subject, rainy: np.ndarray | None) -> np.ndarray:
     if isinstance(method, Mapping):
         return decoding.read_rgb8(method[subject.name])
     try:
@@ -196,15 +194,15 @@ def open_source(source: str) -> list[Subject]:
 
 
 def open_folders(
-    rainy: Path, target: Path | None, results: Sequence[tuple[str, Path]]
+    rainy: Path | None, target: Path | None, results: Sequence[tuple[str, Path]]
 ) -> tuple[list[Subject], dict[str, partners.Paths], list[str]]:
     """Opens images in folders, and the results of methods in other folders.
 
     Files are matched by name, see `partners`.
 
     Args:
-      rainy: Folder of the rainy images.
-      target: Folder of the clean images, or None.
+      rainy: Folder of the rainy images, or None.
+      target: Folder of the clean images, or None; one of the two is needed.
       results: Names of methods and the folders of their results.
 
     Returns:
@@ -217,15 +215,22 @@ def open_folders(
         this is checked before anything is scored.
     """
     check_names([name for name, _ in results])
-    first = partners.find_images(rainy if target is None else target)
-    folders = {} if target is None else {INPUT: rainy}
+    if (main := target or rainy) is None:
+        raise ValueError("Name a folder of rainy or of clean images.")
+    first = partners.find_images(main)
+    folders = {INPUT: rainy} if rainy and target else {}
     found, notes = _match_folders(first, folders | dict(results))
     sizes = _read_sizes([first, *found.values()])
     expected = {name: sizes[path] for name, path in first.items()}
     _check_sizes(found.values(), expected, sizes)
     paths = found.pop(INPUT, first)
     subjects = [
-        Subject(n, expected[n], _reader(paths[n]), _reader(path) if target else None)
+        Subject(
+            n,
+            expected[n],
+            _reader(paths[n]) if rainy else None,
+            _reader(path) if target else None,
+        )
         for n, path in first.items()
     ]
     return subjects, found, notes

@@ -142,6 +142,26 @@ def test_a_gain_map_is_dropped_with_what_announces_it(tmp_path):
     assert metadata.find_lost("JPEG", info) == ["HDR gain map"]
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "lost"),
+    [
+        ("a.jpg", "CMYK", "CMYK (now RGB)"),
+        ("a.tif", "LAB", "CIELAB (now RGB)"),
+        ("a.png", "P", "palette (now RGB)"),
+        ("a.png", "1", "1 bit per pixel (now 8)"),
+        ("a.png", "L", None),
+        ("a.webp", "RGB", None),
+    ],
+)
+def test_pixels_that_become_rgb_or_grey_are_reported(tmp_path, name, mode, lost):
+    with Image.new("RGB", (9, 8), "red") as image:
+        if mode == "LAB":
+            image = Image.merge(mode, image.split())
+        image.convert(mode).save(tmp_path / name)
+    _, info = decoding.read_image(tmp_path / name)
+    assert metadata.find_lost("TIFF", info) == ([lost] if lost else [])
+
+
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])
 def test_what_is_too_large_for_a_jpeg_is_reported_and_costs_no_photograph(
     tmp_path, key

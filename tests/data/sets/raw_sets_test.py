@@ -159,6 +159,10 @@ def test_own_pairs_are_one_split_or_those_of_the_subfolders(touch):
     assert named(OWN["pairs"].find(root / "one")) == {
         ("train", "x/a"): ("input/x/a.png", "target/x/a.jpg")
     }
+    touch("basicsr/lq/a.png", "basicsr/gt/a.png")
+    assert named(OWN["pairs"].find(root / "basicsr")) == {
+        ("train", "a"): ("lq/a.png", "gt/a.png")
+    }
     touch("two/train/rainy/a.png", "two/train/clean/a.png")
     touch("two/test/rainy/a.png", "two/test/clean/a.png", "two/other/rainy/a.png")
     found = OWN["pairs"].find(root / "two")

@@ -1,6 +1,8 @@
 """Which pairs are pairs: the same scene, and the rainy side first."""
 
+import collections
 import csv
+import itertools
 import os
 import pathlib
 
@@ -100,22 +102,50 @@ def test_photographs_are_similar_to_themselves_alone():
     assert pair_cues.similarity(one, one[::-1]) < 0.1
 
 
-@pytest.mark.skipif(
-    "TTL_DATA" not in os.environ, reason="needs the photographs of TTL_DATA"
-)
-def test_every_real_and_synthetic_pair_at_hand_passes(tmp_path):
-    root = os.environ["TTL_DATA"]
-    found = {}
-    for folder, _, files in os.walk(f"{root}/paired"):
-        for file in files:
-            key = os.path.splitext(file)[0], os.path.dirname(folder)
-            found.setdefault(key, {})[os.path.basename(folder)] = f"{folder}/{file}"
-    lines = [f"{s['rainy']}\t{s['clean']}\n" for s in found.values() if len(s) == 2]
+# Pairs of public sets, real and synthetic
+
+
+@pytest.fixture(scope="module")
+def public_sets():
+    """The rainy file, the clean file and the scene of each pair, by set."""
+    if "TTL_DATA" not in os.environ:
+        pytest.skip("needs the photographs of TTL_DATA")
+    root = pathlib.Path(os.environ["TTL_DATA"])
+    sets = collections.defaultdict(list)
+    with open(root / "MANIFEST.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["path"].startswith("paired/") and row["role"] == "rainy":
+                rainy = root / row["path"]
+                clean = root / row["path"].replace("/rainy/", "/clean/")
+                sets[row["dataset"]].append((rainy, clean, row["scene"]))
+    assert len(sets) == 10 and sum(map(len, sets.values())) > 200
+    return sets
+
+
+def test_every_public_pair_passes(public_sets, tmp_path):
+    lines = [f"{r}\t{c}\n" for pairs in public_sets.values() for r, c, _ in pairs]
     (tmp_path / "list.txt").write_text("".join(lines))
-    pairs = source_names.open_pairs(f"list:{tmp_path}/list.txt")
-    assert len(pairs) > 100
-    for pair in pairs:
+    for pair in source_names.open_pairs(f"list:{tmp_path}/list.txt"):
         pair_cues.check([pair])
+
+
+def test_every_public_set_with_its_sides_exchanged_is_refused(public_sets, tmp_path):
+    for name, pairs in public_sets.items():
+        (tmp_path / name).write_text("".join(f"{c}\t{r}\n" for r, c, _ in pairs))
+        with pytest.raises(ValueError, match="sides seem exchanged"):
+            source_names.open_pairs(f"list:{tmp_path}/{name}")
+
+
+def test_a_public_rainy_image_never_passes_with_another_scene(public_sets):
+    pairs = [pair for of_set in public_sets.values() for pair in of_set]
+    num_compared = 0
+    for (rainy, _, scene), (_, clean, other) in zip(pairs, [*pairs[1:], pairs[0]]):
+        if scene != other:
+            sides = [images.load(file) for file in (rainy, clean)]
+            height, width, _ = np.minimum(*(side.shape for side in sides))
+            assert pair_cues.show_two_scenes(*(s[:height, :width] for s in sides))
+            num_compared += 1
+    assert num_compared > 100
 
 
 # Which side is rainy
@@ -174,23 +204,14 @@ def test_rendered_rain_is_never_taken_for_clean():
     assert votes.count(1) >= 5  # of 6
 
 
-@pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs TTL_DATA")
-def test_the_rainy_side_is_found_in_public_data_sets():
-    root = pathlib.Path(os.environ["TTL_DATA"])
-    with open(root / "MANIFEST.csv", newline="") as file:
-        paths = {
-            row["path"]
-            for row in csv.DictReader(file)
-            if row["path"].startswith("paired/") and row["role"] == "rainy"
-        }
+def test_the_rainy_side_is_found_in_public_data_sets(public_sets):
     votes = {}
-    for path in paths:
-        clean = root / path.replace("/rainy/", "/clean/")
-        sides = [images.load(file) for file in (root / path, clean)]
-        votes[path] = pair_cues.compare_sides(*sides).vote
+    for rainy, clean, _ in itertools.chain(*public_sets.values()):
+        sides = [images.load(file) for file in (rainy, clean)]
+        votes[rainy] = pair_cues.compare_sides(*sides).vote
     wrong = [path for path, vote in votes.items() if vote < 0]
     # Real pairs differ by veil and exposure as much as by streaks: none may be wrong.
-    synthetic = [path for path in votes if "gtrain" not in path]
+    synthetic = [path for path in votes if "gtrain" not in str(path)]
     unclear = [path for path in synthetic if votes[path] == 0]
     assert len(synthetic) > 150
     assert not wrong

@@ -141,7 +141,9 @@ def test_linked_folders_are_followed_and_circles_are_not(make, tmp_path):
     assert relative(found, root) == ["a.png", "link/b.png"]
 
 
-@pytest.mark.parametrize("layout", [("rainy", "clean"), ("input", "target")])
+@pytest.mark.parametrize(
+    "layout", [("rainy", "clean"), ("input", "target"), ("lq", "gt")]
+)
 def test_a_folder_of_pairs_matches_paths_without_suffix(make, layout):
     rainy, clean = layout
     names = [f"{rainy}/1.png", f"{rainy}/x/2.b.png", f"{clean}/1.bmp"]
@@ -155,7 +157,7 @@ def test_a_folder_of_pairs_matches_paths_without_suffix(make, layout):
 
 
 FOLDER_FAULTS = {
-    "flat": (["a.png"], "subfolders rainy/ and clean or input/ and target/"),
+    "flat": (["a.png"], "subfolders rainy/ and clean/ or input/ and target/ or lq/ and gt/. "),
     "lone": (["rainy/a.png", "rainy/b.png", "clean/b.png"],
              "lone/rainy/a.png has no partner in {root}/lone/clean/. "),
     "extra": (["rainy/a.png", "clean/a.png", "clean/b.png"],

@@ -69,7 +69,10 @@ def fit(
         )
     if array.dtype == np.uint16 and image_format not in _WITH_16_BITS:
         if not reduce:
-            raise ValueError(f"{path}: {image_format} holds 8 bits; use PNG or TIFF.")
+            raise ValueError(
+                f"{path}: {image_format} holds 8 bits; use PNG or TIFF, or reduce the "
+                "16 bits by naming the format (--format)."
+            )
         array = decoding.as_8_bit(array)
     if array.ndim == 3 and array.shape[2] in (2, 4) and image_format in _WITHOUT_ALPHA:
         if array[..., -1].min() < np.iinfo(array.dtype).max:

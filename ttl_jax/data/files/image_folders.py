@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from ttl_jax.data.files import decoding
 
-PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"))  # subfolders
+# Subfolders of rainy and clean images; the last are BasicSR's.
+PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"), ("lq", "gt"))
 
 
 def walk(root: str | os.PathLike[str]) -> list[str]:

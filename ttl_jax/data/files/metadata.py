@@ -39,6 +39,15 @@ _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[0-9]""")
 _XMP_GAIN_MAP = re.compile(rb"""\shdrgm:\w+\s*=\s*["'][^"']*["']""")
 _GAIN_MAPS = (b"hdrgm:Version", b"urn:com:apple:photo:2020:aux:hdrgainmap")
 
+# Kinds of pixels that become RGB or grey, by Pillow's name.
+_CONVERTED = {
+    "CMYK": "CMYK (now RGB)",
+    "LAB": "CIELAB (now RGB)",
+    "P": "palette (now RGB)",
+    "PA": "palette (now RGB)",
+    "1": "1 bit per pixel (now 8)",
+}
+
 _PHOTOSHOP = b"Photoshop 3.0\0"  # begins an APP13 segment of a JPEG
 
 _PNG_COLOUR = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
@@ -80,9 +89,7 @@ def read(
         ),
         "png_chunks": lambda: image.format == "PNG" and _png_chunks(data),
         "jpeg": lambda: _jpeg_options(image),
-        "dropped": lambda: (
-            any(mark in data for mark in _GAIN_MAPS) and ["HDR gain map"]
-        ),
+        "dropped": lambda: _dropped(image, data),
     }
     found = {}
     for name, reader in readers.items():
@@ -223,6 +230,12 @@ def _iptc(image: Image.Image) -> bytes:
         for name, segment in getattr(image, "applist", ())
         if name == "APP13" and segment.startswith(_PHOTOSHOP)
     )
+
+
+def _dropped(image: Image.Image, data: bytes) -> list[str]:
+    has_gain_map = any(mark in data for mark in _GAIN_MAPS)
+    names = ["HDR gain map"] if has_gain_map else []
+    return names + [name for mode, name in _CONVERTED.items() if mode == image.mode]
 
 
 def _jpeg_options(image: Image.Image) -> dict[str, Any]:

@@ -222,8 +222,8 @@ OWN = {
         name="pairs",
         terms="",
         tree="""\
-  rainy/a.png ...         or input/
-  clean/a.png ...         or target/; partners have the same path but for the suffix
+  rainy/a.png ...         or input/, or lq/
+  clean/a.png ...         or target/, or gt/; partners have the same path but for the suffix
 or these within train/, val/, validation/, test/""",
     ),
     "photos": RawSet(

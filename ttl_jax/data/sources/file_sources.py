@@ -29,10 +29,10 @@ class Folder(Source):
 
     def pairs(self) -> list[Pair]:
         if (layout := self._find_layout()) is None:
-            layouts = ["/ and ".join(names) for names in image_folders.PAIR_LAYOUTS]
+            layouts = [f"{r}/ and {c}/" for r, c in image_folders.PAIR_LAYOUTS]
             raise NoPairsError(
                 f"{self.name!r} holds no pairs: they are expected in its subfolders "
-                f"{' or '.join(layouts)}/. Rename them so, or use a list:FILE."
+                f"{' or '.join(layouts)}. Rename them so, or use a list:FILE."
             )
         folders = [os.path.join(self._folder, side) for side in layout]
         pairs, faults = image_folders.match_stems(

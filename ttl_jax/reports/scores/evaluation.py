@@ -84,7 +84,7 @@ def score(
     num_sheets: int = 0,
     output: Path | None = None,
 ) -> Report:
-    """Scores methods on sets of images, beside the rainy input's own scores.
+    """Scores methods on sets of images, beside the rainy input's own scores if given.
 
     Args:
       methods: Weights of one method, or names and weights of several, as a mapping or
@@ -93,9 +93,10 @@ def score(
         `ttl_jax.load()`. Without a name (None) the run's is used.
       data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE and a set.
       baselines: Names of restorers in `inference.baselines`.
-      results: Names of methods and the folders of their results, or videos; only with
-        `rainy`.
-      rainy: Folder of rainy images, or a video, instead of `data`.
+      results: Names of methods and the folders of their results, or videos, instead of
+        `data`.
+      rainy: Folder of rainy images, or a video, instead of `data`. Without it, `results`
+        are compared with `target` alone.
       target: Folder of their clean images, or a video, or None.
       ablation: Workdir of an ablation, whose runs are all scored.
       protocols: Names in `metrics.image_quality.PROTOCOLS`.
@@ -112,6 +113,7 @@ def score(
     Raises:
       ValueError: If an input is missing, unreadable or does not fit the others.
     """
+    _check_inputs(data, rainy, [methods, baselines, ablation, masks])
     rows = ablations.read_finished(ablation) if ablation else []
     runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
     networks = _open_networks([*_as_pairs(methods), *runs])
@@ -149,6 +151,15 @@ def score(
     return report
 
 
+def _check_inputs(data, rainy: Path | None, users: Sequence[Any]) -> None:
+    """Raises ValueError if there are no rainy images for what uses them."""
+    if not data and rainy is None and any(users):
+        raise ValueError(
+            "Without the rainy images (--input), --results are compared with --target; "
+            "checkpoints, baselines, ablations and masks need them."
+        )
+
+
 def _as_pairs(methods) -> list[tuple[str | None, Any]]:
     """Names and weights."""
     if isinstance(methods, str | os.PathLike) or hasattr(methods, "restore"):
@@ -175,11 +186,14 @@ def _open_images(
     target: Path | None,
     results: Sequence[tuple[str, Path]],
 ) -> tuple[dict[str, list[Subject]], dict[str, Method], list[str]]:
-    """The images of each set, the methods of result folders, and notes on names."""
-    if rainy is None:
+    """The images of each set, the methods of result folders, and notes."""
+    if data:
         return _open_sources([data] if isinstance(data, str) else data), {}, []
     subjects, methods, notes = examples.open_folders(rainy, target, results)
-    return {pathlib.Path(target or rainy).resolve().name: subjects}, methods, notes
+    if rainy is None:
+        notes.append("The rainy images were not given: there are no gains over them.")
+    name = pathlib.Path(target or rainy or "").resolve().name
+    return {name: subjects}, methods, notes
 
 
 def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
@@ -209,8 +223,8 @@ def _check_measurable(sets: Mapping[str, Sequence[Subject]]) -> None:
             raise ValueError(
                 f"{name} has no clean images to compare with, and no other score is "
                 "selected. If it should hold pairs, their folders must be called rainy "
-                "and clean, or input and target, and --input needs --target. Otherwise "
-                "add --niqe, --recog, --flicker, --agreement or --masks."
+                "and clean, input and target, or lq and gt, and --input needs --target. "
+                "Otherwise add --niqe, --recog, --flicker, --agreement or --masks."
             )
 
 

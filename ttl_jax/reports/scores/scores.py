@@ -243,7 +243,7 @@ def score(
     rows = []
     for protocol in [NO_TARGET] if example.target is None else protocols:
         referenced = example.compare(protocol)
-        for values in referenced.values():
+        for values in referenced.values() if INPUT in referenced else ():
             values["psnr_gain"] = values["psnr"] - referenced[INPUT]["psnr"]
         for method in example.restored:
             values = referenced.get(method, {}) | further[method]
@@ -293,7 +293,7 @@ def _summarize_methods(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
         for method, rows in by_method.items()
     }
     methods = [method for method in by_method if method != INPUT]
-    for method in methods:
+    for method in methods if INPUT in by_method else ():
         for metric in COMPARED_TO_INPUT:
             if metric in found[method]:
                 found[method][f"{metric}_to_input"] = _difference(

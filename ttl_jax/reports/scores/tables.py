@@ -56,7 +56,7 @@ def _format_protocol(summary: Mapping, protocol: str) -> str:
 
 def _columns(name: str, by_method: Mapping) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The columns of one set: a title, and a cell for each method."""
-    first = by_method[INPUT]
+    first = next(iter(by_method.values()))
     title = describe_set(name, first)
     if "psnr" in first:
         marked = [_mark_best(by_method, metric) for metric in _MARKED]
@@ -89,7 +89,7 @@ def _mark_best(by_method: Mapping, metric: str) -> dict[str, str]:
     """Means of a metric, the best in bold and the second best underlined."""
     form = METRICS[metric].form
     texts = {method: format(means[metric], form) for method, means in by_method.items()}
-    if len(texts) < 3:  # nothing to compare: the input does not count
+    if len(texts.keys() - {INPUT}) < 2:  # nothing to compare: the input does not count
         return texts
     # Ranks of the printed numbers: methods that look equal are marked alike.
     best = sorted({float(texts[m]) for m in texts if m != INPUT}, reverse=True)

@@ -73,5 +73,5 @@ def _make_row(
         captions,
         name=name,
         close_ups=close_ups,
-        compared=methods if len(methods) > 1 else [INPUT, *methods],
+        compared=methods if len(methods) > 1 else list(example.restored),
     )

@@ -1,0 +1,51 @@
+"""Rain scores of photographs before and after they are restored."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ttl_jax.data.files import decoding
+from ttl_jax.inference import recognizer
+
+# Photographs from this size on are scored by default. Two scores of a copy of `_SIDE`
+# pixels take 5-7 % of the time of restoring 2 megapixels, and 1 % of 12.
+MANY_PIXELS = 2_000_000
+_SIDE = 512  # pixels, longer side of the copy that is scored
+
+
+class RainScores:
+    """A `restore` that also scores what it is given and what it returns.
+
+    Threads may share it. The shipped recognition network is loaded for the first score.
+    """
+
+    def __init__(self, restore: Callable[..., np.ndarray], min_pixels: int):
+        """Takes the function that restores, and the size from which images are scored."""
+        self._restore, self._min_pixels = restore, min_pixels
+        self._network, self._lock = None, threading.Lock()
+        self._scores: list[tuple[float, float]] = []
+
+    def restore(self, image: np.ndarray, **options) -> np.ndarray:
+        """Restores an image, see `Restorer.restore`."""
+        restored = self._restore(image, **options)
+        if image.shape[0] * image.shape[1] >= self._min_pixels:
+            self._scores.append((self._score(image), self._score(restored)))
+        return restored
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def means(self) -> tuple[float, float]:
+        """Returns the mean score before and after; one image must have been scored."""
+        before, after = np.mean(self._scores, axis=0)
+        return float(before), float(after)
+
+    def _score(self, image: np.ndarray) -> float:
+        copy = Image.fromarray(decoding.as_rgb8(image))
+        copy.thumbnail((_SIDE, _SIDE))
+        with self._lock:  # several at once need several times the memory
+            if self._network is None:
+                self._network = recognizer.Recognizer.from_checkpoint("shipped")
+            return self._network.score(np.asarray(copy))
