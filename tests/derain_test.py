@@ -440,7 +440,7 @@ def test_large_photographs_are_scored_before_and_after(
 
     monkeypatch.setattr(rain_scores.recognizer, "Recognizer", Recognizer)
     photograph("in/small.png", 100)
-    encoding.write_image("in/large.png", np.full((1000, 2000), 100, np.uint8))
+    encoding.write_image("in/large.png", np.full((1500, 3000), 100, np.uint8))
     assert derain.main(["in", "--output", "out", *flags]) == 0
     printed = capsys.readouterr().out
     assert shapes.count((256, 512, 3)) == 2 * bool(scored)

@@ -468,7 +468,7 @@ def _add_restoring(group: argparse._ArgumentGroup) -> None:
         action=argparse.BooleanOptionalAction,
         help="report how rainy the photographs looked before and after, by the shipped "
         "recognition network on copies of 512 pixels: near 1 for rain, near 0 without "
-        "(default: for photographs of at least 2 megapixels, where it takes little time)",
+        "(default: for photographs of at least 4 megapixels, where it takes little time)",
     )
 
 

@@ -190,7 +190,7 @@ def test_all_targets_are_missing_where_a_file_replaces_their_folder(here):
 
 
 def test_other_files_are_counted_by_suffix_and_clutter_is_not(here):
-    photographs("in/a.png", "in/b.BMP", "in/c.jfif")
+    photographs("in/a.png", "in/b.BMP", "in/c.jfif", "in/@eaDir/a.png/thumb.jpg")
     for name in ("x.CR2", "y.CR2", "z.pdf", "Thumbs.db", ".hidden.txt", "desktop.ini"):
         pathlib.Path("in", name).touch()
     for text in ("in", "in/*"):

@@ -1,10 +1,12 @@
 """What is scored: of sources, and of folders whose files belong together by name."""
 
+import os
 import types
 
 import numpy as np
 import pytest
 
+from tests.pictures import texture
 from ttl_jax.data.files import encoding
 from ttl_jax.reports import examples
 from ttl_jax.reports.examples import Examples, Subject, open_folders
@@ -197,6 +199,27 @@ def test_grey_alpha_and_16_bit_results_are_read_as_rgb8(folder):
     ours = folder("ours", a=grey(20)[..., 0], b=deep, c=alpha)
     for example in open_all(open_folders(target, target, [("ours", ours)])):
         np.testing.assert_array_equal(example.restored["ours"], grey(20))
+
+
+def test_results_of_another_scene_are_named(folder):
+    scenes = {f"x{seed}": texture(seed, 80, 90) for seed in range(3)}
+    shifted = dict(zip(scenes, [scenes["x0"], scenes["x2"], scenes["x1"]]))
+    target, ours = folder("target", **scenes), folder("ours", **scenes)
+    other = folder("other", **shifted)
+    _, _, notes = open_folders(None, target, [("ours", ours), ("other", other)])
+    assert len(notes) == 1 and "other shows another scene" in notes[0]
+    assert "x1.png" in notes[0] and "x0.png" not in notes[0]
+    with pytest.raises(ValueError, match="do not show the same scene"):
+        open_folders(other, target, [])
+
+
+def test_names_of_any_bytes_can_be_scored(folder):
+    target, ours = folder("target", a=grey(9)), folder("ours", a=grey(8))
+    for path in (target, ours):
+        os.rename(path / "a.png", os.fsencode(path) + b"/caf\xe9\n.png")
+    (example,) = open_all(open_folders(None, target, [("ours", ours)]))
+    assert example.name == "caf\ufffd\ufffd"
+    assert (example.restored["ours"] == 8).all()
 
 
 def test_missing_and_extra_files_are_named(folder):

@@ -47,8 +47,8 @@ def plan(
 
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
-    followed, each once. Hidden files are skipped; so are other kinds of files in folders
-    and patterns, and the output folder inside an input folder.
+    followed, each once. Hidden files and what systems leave are skipped; so are other
+    kinds of files in folders and patterns, and the output folder inside an input folder.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
@@ -208,7 +208,7 @@ class _Finder:
         try:
             with os.scandir(folder.path or ".") as entries:
                 visible = sorted(
-                    (entry for entry in entries if not entry.name.startswith(".")),
+                    (e for e in entries if not image_folders.is_clutter(e.name)),
                     key=lambda entry: entry.name,
                 )
         except OSError as error:
@@ -236,7 +236,7 @@ class _Finder:
         real_path = functools.cache(os.path.realpath)
         for path in sorted(matches, key=lambda path: path.split(os.sep)):
             relative = path[len(os.path.join(root.path, "")) :]  # empty for the root
-            if any(part.startswith(".") for part in relative.split(os.sep)):
+            if any(map(image_folders.is_clutter, relative.split(os.sep))):
                 continue
             folder, name = os.path.split(path)
             real = os.path.join(real_path(folder), name)
@@ -256,8 +256,7 @@ class _Finder:
             video.is_video(file.path) and video.is_installed()
         ):
             return True
-        if not image_folders.is_clutter(file.path):
-            self.skipped.others.add(decoding.printable(file.path))
+        self.skipped.others.add(decoding.printable(file.path))
         return False
 
     def _skip(self, place: _Place) -> None:

@@ -9,9 +9,9 @@ from PIL import Image
 from ttl_jax.data.files import decoding
 from ttl_jax.inference import recognizer
 
-# Photographs from this size on are scored by default. Two scores of a copy of `_SIDE`
-# pixels take 5-7 % of the time of restoring 2 megapixels, and 1 % of 12.
-MANY_PIXELS = 2_000_000
+# Photographs from this size on are scored by default. On a CPU, the two scores take 5 s,
+# and restoring takes 19 to 26 s per megapixel: they add 7 % here, and 2 % to 12 megapixels.
+MANY_PIXELS = 4_000_000
 _SIDE = 512  # pixels, longer side of the copy that is scored
 
 

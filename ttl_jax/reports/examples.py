@@ -14,8 +14,8 @@ import numpy as np
 
 from ttl_jax import suggestions
 from ttl_jax.data.files import decoding, image_folders, images
-from ttl_jax.data.sources import source_names
-from ttl_jax.data.sources.photographs import NoPairsError
+from ttl_jax.data.sources import pair_cues, source_names
+from ttl_jax.data.sources.photographs import NoPairsError, Pair, Photograph
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import partners, scene_names
 
@@ -207,12 +207,14 @@ def open_folders(
 
     Returns:
       Images, named as the targets, or as the rainy ones if there are none; files of each
-      method's results; and lines about files whose names differ from their partner's.
+      method's results; and lines about files whose names differ from their partner's,
+      and about results that show another scene.
 
     Raises:
       ValueError: If a folder is missing or holds no images, a partner is missing, an
-        image has no partner or is damaged, sizes differ, or as `check_names`. All of
-        this is checked before anything is scored.
+        image has no partner or is damaged, sizes differ, rainy and clean images are no
+        pairs (see `pair_cues`), or as `check_names`. All of this is checked before
+        anything is scored.
     """
     check_names([name for name, _ in results])
     if (main := target or rainy) is None:
@@ -223,6 +225,7 @@ def open_folders(
     sizes = _read_sizes([first, *found.values()])
     expected = {name: sizes[path] for name, path in first.items()}
     _check_sizes(found.values(), expected, sizes)
+    notes += _check_scenes(first, found, expected)
     paths = found.pop(INPUT, first)
     subjects = [
         Subject(
@@ -358,6 +361,32 @@ def _check_sizes(
             "Images must have the size of their partner (height x width): "
             f"{images.name_some(faults, '; ')}."
         )
+
+
+def _check_scenes(
+    first: partners.Paths, found: Mapping[str, partners.Paths], sizes: Mapping
+) -> list[str]:
+    """Checks a sample of the input's pairs; returns notes on results of other scenes."""
+    notes = []
+    for method, paths in found.items():
+        pairs = [_make_pair(paths[name], first[name], sizes[name]) for name in first]
+        if method == INPUT:
+            pair_cues.check(pairs)
+        elif unrelated := pair_cues.find_unrelated(pairs):
+            notes.append(
+                f"Warning: {method} shows another scene than the partner in "
+                f"{images.name_some(unrelated)}."
+            )
+    return notes
+
+
+def _make_pair(path: str, other: str, size: tuple[int, int]) -> Pair:
+    height, width = size
+    sides = (
+        Photograph(decoding.printable(p), width, height, None, _reader(p))
+        for p in (path, other)
+    )
+    return Pair(*sides)
 
 
 def _format_size(size: tuple[int, int]) -> str:

@@ -388,6 +388,9 @@ def test_several_images_in_one_file_are_refused(tmp_path, suffix):
 def test_other_depths_are_refused(tmp_path, dtype):
     Image.fromarray(np.zeros((17, 23), dtype)).save(tmp_path / "image.tif")
     assert "neither of 8 nor of 16 bits" in refusal(tmp_path / "image.tif")
+    colour = np.zeros((17, 23, 3), dtype)  # which Pillow does not recognize at all
+    tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
+    assert "neither of 8 nor of 16 bits" in refusal(tmp_path / "colour.tif")
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

@@ -74,6 +74,13 @@ def test_one_side_turned_is_refused(folders):
         source_names.open_pairs(folders([(streaks(s), s[::-1, ::-1]) for s in SCENES]))
 
 
+def test_an_empty_image_belongs_to_no_scene_but_its_own():
+    black = np.zeros((90, 120, 3), np.uint8)
+    assert pair_cues.similarity(black, SCENES[0]) == 0
+    assert pair_cues.similarity(SCENES[0], black) == 0
+    assert pair_cues.similarity(black, black) == 1
+
+
 def test_exchanged_sides_are_refused_by_name(folders):
     with pytest.raises(ValueError, match="exchanged: .*rainy/0.png"):
         source_names.open_pairs(folders([(s, streaks(s)) for s in SCENES]))

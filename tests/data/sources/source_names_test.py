@@ -156,6 +156,26 @@ def test_a_folder_of_pairs_matches_paths_without_suffix(make, layout):
         assert {name.split("/")[0] for name in relative(found, root)} == {side}
 
 
+def test_what_systems_leave_in_folders_is_skipped(make):
+    litter = ["Thumbs.db", "._1.png", ".DS_Store"]
+    folders = ["@eaDir/1.png", "__MACOSX", "$RECYCLE.BIN", ".thumbnails"]
+    root = make("rainy/1.png", "clean/1.png", *(f"rainy/{f}/x.png" for f in folders))
+    for name in litter:
+        (root / "rainy" / name).write_bytes(b"x")
+    assert relative(source_names.open_pairs(f"folder:{root}"), root) == ["rainy/1.png"]
+
+
+def test_accents_in_names_may_be_composed_on_one_side(make):
+    root = make("rainy/Zu\u0308rich.png", "clean/Z\u00fcrich.png")  # macOS, Linux
+    assert len(source_names.open_pairs(f"folder:{root}")) == 1
+
+
+def test_the_folders_of_pairs_may_be_in_capitals(make):
+    root = make("LQ/1.png", "GT/1.png")
+    (pair,) = source_names.open_pairs(f"folder:{root}")
+    assert relative([pair, pair.clean], root) == ["LQ/1.png", "GT/1.png"]
+
+
 FOLDER_FAULTS = {
     "flat": (["a.png"], "subfolders rainy/ and clean/ or input/ and target/ or lq/ and gt/. "),
     "lone": (["rainy/a.png", "rainy/b.png", "clean/b.png"],

@@ -229,11 +229,13 @@ def _opened(
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(
-            path,
-            "cannot be read: it is not a PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000 or "
-            "AVIF image, or its beginning is damaged",
-        ) from error
+        reason = (
+            "it is not a PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000 or AVIF image, or "
+            "its beginning is damaged"
+        )
+        if data and data.startswith(tuple(tiff.PREFIXES)):
+            reason = "its pixels are neither of 8 nor of 16 bits, or it is damaged"
+        raise ImageError(path, f"cannot be read: {reason}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, f"has too many pixels: {error}") from error
     except Exception as error:  # The codecs raise nearly anything on damaged files.

@@ -3,18 +3,31 @@
 import collections
 import os
 import pathlib
+import unicodedata
 from collections.abc import Iterable
+from typing import NoReturn
 
 from ttl_jax.data.files import decoding
 
 # Subfolders of rainy and clean images; the last are BasicSR's.
 PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"), ("lq", "gt"))
 
+# Files and folders that systems leave beside photographs: thumbnails, bins.
+_CLUTTER = (
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "@recycle",
+    "#recycle", "$recycle.bin", "system volume information", "lost+found",
+)  # fmt: skip
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or no user's but a system's."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
 
 def walk(root: str | os.PathLike[str]) -> list[str]:
     """Paths of all files below a folder, in the order of their relative paths.
 
-    Links are followed; hidden files and folders and clutter are skipped.
+    Links are followed; hidden files and folders and `is_clutter` are skipped.
 
     Raises:
       ValueError: If a folder cannot be read.
@@ -29,9 +42,8 @@ def walk(root: str | os.PathLike[str]) -> list[str]:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
-        paths = [os.path.join(folder, name) for name in files if name[0] != "."]
-        found += [path for path in paths if not is_clutter(path)]
+        subfolders[:] = sorted(name for name in subfolders if not is_clutter(name))
+        found += [os.path.join(folder, name) for name in files if not is_clutter(name)]
     return in_order(found)
 
 
@@ -60,11 +72,6 @@ def in_order(paths: Iterable[str]) -> list[str]:
     return sorted(paths, key=lambda path: pathlib.PurePath(path).parts)
 
 
-def is_clutter(path: str) -> bool:
-    """Whether the file is one that systems leave beside photographs."""
-    return os.path.basename(path).lower() in ("thumbs.db", "desktop.ini")
-
-
 def is_image(path: str) -> bool:
     """Whether the suffix is that of an image."""
     return path.lower().endswith(decoding.SUFFIXES)
@@ -80,6 +87,8 @@ def by_stem(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Files of a folder by their path within it without the suffix.
 
+    Names are printable and composed: macOS decomposes letters with accents.
+
     Returns:
       The paths by stem, and of several with the same stem the reason why all but the
       first are left out, by path.
@@ -88,6 +97,7 @@ def by_stem(
     faults: dict[str, str] = {}
     for path in paths:
         stem = os.path.splitext(os.path.relpath(path, folder))[0]
+        stem = decoding.printable(unicodedata.normalize("NFC", stem))
         if found.setdefault(stem, path) != path:
             faults[path] = f"differs from {found[stem]} in its suffix only"
     return found, faults
@@ -118,13 +128,20 @@ def match_stems(
 def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
     """The subfolders of a folder that hold the rainy and the clean sides, if any do.
 
+    Their names may be in capitals.
+
     Raises:
-      ValueError: If it has more than one such pair of subfolders.
+      ValueError: If it has more than one such pair of subfolders, or cannot be read.
     """
+    try:
+        names = sorted(os.listdir(root))  # small letters are last and count
+    except OSError as error:
+        _raise_unreadable(error)
+    own = {n.lower(): n for n in names if os.path.isdir(os.path.join(root, n))}
     layouts = [
-        names
-        for names in PAIR_LAYOUTS
-        if all(os.path.isdir(os.path.join(root, name)) for name in names)
+        (own[rainy], own[clean])
+        for rainy, clean in PAIR_LAYOUTS
+        if rainy in own and clean in own
     ]
     if len(layouts) > 1:
         raise ValueError(
@@ -135,7 +152,7 @@ def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
     return layouts[0] if layouts else None
 
 
-def _raise_unreadable(error: OSError):
+def _raise_unreadable(error: OSError) -> NoReturn:
     raise ValueError(
         f"The folder {error.filename} cannot be read: {error.strerror}. Change its "
         "permissions or name another one."

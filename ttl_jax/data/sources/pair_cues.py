@@ -13,7 +13,7 @@ exposure or overexposed rain. A side counts as rainy only if both agree: so in 2
 237 pairs. In the others it is unclear, and in none the other way round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +73,9 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     """
     one, other = (_differences(image) for image in (one, other))
     norm = float(np.sqrt((one @ one) * (other @ other)))
-    return float(one @ other) / norm if norm else 1.0
+    if norm:
+        return float(one @ other) / norm
+    return 0.0 if one.any() or other.any() else 1.0  # one is flat, or both
 
 
 def show_two_scenes(one: np.ndarray, other: np.ndarray) -> bool:
@@ -91,10 +93,7 @@ def check(pairs: Sequence[Pair]) -> None:
         than not; it names them.
     """
     unrelated, exchanged, num_right = [], [], 0
-    for i in np.unique(np.linspace(0, len(pairs) - 1, _SAMPLE).round().astype(int)):
-        pair = pairs[i]
-        if min(pair.width, pair.height) < _MIN_SIDE:
-            continue
+    for pair in _sample(pairs):
         rainy, clean = pair.load()
         if show_two_scenes(rainy, clean):
             unrelated.append(f"{pair.rainy.name} and {pair.clean.name}")
@@ -113,6 +112,18 @@ def check(pairs: Sequence[Pair]) -> None:
             "but it is darker and has less vertical structure in "
             f"{images.name_some(exchanged, '; ')}. Exchange the folders or columns."
         )
+
+
+def find_unrelated(pairs: Sequence[Pair]) -> list[str]:
+    """Returns the first names of the pairs, in the same sample, that show two scenes."""
+    return [p.rainy.name for p in _sample(pairs) if show_two_scenes(*p.load())]
+
+
+def _sample(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Yields the pairs of a sample that are large enough."""
+    for i in np.unique(np.linspace(0, len(pairs) - 1, _SAMPLE).round().astype(int)):
+        if min(pairs[i].width, pairs[i].height) >= _MIN_SIDE:
+            yield pairs[i]
 
 
 def _downwardness(luma: np.ndarray) -> float:
