@@ -108,6 +108,8 @@ FOLDERS = "--results one=one --target target --input target"
         (f"{FOLDERS} --agreement", "--agreement restores crops: name a network"),
         ("--results one=one", "name the images to score"),
         ("--target target", "name the images to score"),
+        ("--baseline tv --data folder:", "names nothing after the colon"),
+        ("--baseline tv --data folder:one --niqe", "no image of 192 x 192 pixels"),
         (
             "--results a=target --target target --baseline tv",
             "baselines, ablations and",

@@ -399,3 +399,18 @@ def test_help_needs_no_library():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert result.returncode == 0
+
+
+def test_warnings_are_plain_lines():
+    save(pathlib.Path("raw/a.jpg"), make_pair()[0])
+    whole = pathlib.Path("raw/a.jpg").read_bytes()
+    pathlib.Path("raw/a.jpg").write_bytes(whole.removesuffix(b"\xff\xd9"))
+    command = "-m ttl_jax.prepare photos --name mine --source raw"
+    result = subprocess.run(
+        [sys.executable, *command.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "a.jpg: its end marker is missing" in result.stderr.splitlines()

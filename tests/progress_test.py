@@ -2,18 +2,23 @@
 
 import re
 
+import pytest
+
 from ttl_jax import progress
 
 
-def test_without_a_terminal_lines_say_what_is_done_and_left(monkeypatch, capsys):
+@pytest.mark.parametrize(("what", "head"), [(None, ""), ("a/b", "a/b: ")])
+def test_without_a_terminal_lines_say_what_is_done_and_left(
+    monkeypatch, capsys, what, head
+):
     monkeypatch.setattr(progress, "_EVERY", 0)
-    for _ in progress.track(range(4), unit="window"):
+    for _ in progress.track(range(4), unit="window", what=what):
         pass
     lines = capsys.readouterr().err.splitlines()
     assert lines and "\r" not in "".join(lines)
     for line in lines:
         assert re.fullmatch(
-            r"\d of 4 windows, \S+ windows/s, about \d\d:\d\d left", line
+            head + r"\d of 4 windows, \S+ windows/s, about \d\d:\d\d left", line
         )
 
 

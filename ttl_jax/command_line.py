@@ -10,16 +10,21 @@ from ttl_jax import allocator, user_paths
 
 
 def start() -> None:
-    """Prepares the process of a command: its memory, and warnings as plain lines."""
+    """Prepares the process of a command with JAX: its memory, and its warnings."""
     allocator.use_huge_pages()
+    print_plain_warnings()
+    # JAX reports each kind of device that the machine does not have.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+
+
+def print_plain_warnings() -> None:
+    """Prints warnings without the prefix of their level and logger."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("absl", "ttl_jax"):
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.propagate = False
-    # JAX reports each kind of device that the machine does not have.
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
 
 
 def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:

@@ -211,4 +211,5 @@ def _print(text: str) -> None:
 
 
 if __name__ == "__main__":
+    command_line.print_plain_warnings()
     sys.exit(main())

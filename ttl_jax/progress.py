@@ -43,12 +43,13 @@ class _Lines(tqdm.tqdm):
         """Prints a line in place of drawing the bar; tqdm clears it by an empty `msg`."""
         if self.n and msg is None:
             values = self.format_dict
+            what = f"{self.desc}: " if self.desc else ""
             left = ""
             if self.total and values["rate"]:
                 seconds = (self.total - self.n) / values["rate"]
                 left = f", about {self.format_interval(seconds)} left"
             print(
-                f"{self.desc}{self.n} of {self.total or '?'} {self.unit}s, "
+                f"{what}{self.n} of {self.total or '?'} {self.unit}s, "
                 f"{values['rate'] or 0:.3g} {self.unit}s/s{left}",
                 file=sys.stderr,
                 flush=True,

@@ -133,4 +133,5 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    command_line.print_plain_warnings()
     sys.exit(main())

@@ -189,6 +189,14 @@ def test_all_targets_are_missing_where_a_file_replaces_their_folder(here):
     assert job_lists.list_missing(jobs) == jobs == [("in/b/a.png", "out/b/a.png")]
 
 
+def test_an_output_that_looks_like_a_photograph_is_refused_unless_it_is_a_folder(here):
+    photographs("a.png")
+    with pytest.raises(ValueError, match="write IN dry.jpg without --output"):
+        planned(["a.png"], "dry.jpg")
+    pathlib.Path("dry.jpg").mkdir()
+    assert planned(["a.png"], "dry.jpg") == {"a.png": "dry.jpg/a.png"}
+
+
 def test_other_files_are_counted_by_suffix_and_clutter_is_not(here):
     photographs("in/a.png", "in/b.BMP", "in/c.jfif", "in/@eaDir/a.png/thumb.jpg")
     for name in ("x.CR2", "y.CR2", "z.pdf", "Thumbs.db", ".hidden.txt", "desktop.ini"):

@@ -59,11 +59,17 @@ def plan(
 
     Raises:
       ValueError: If an input does not exist, is not a photograph, or holds none; a folder
-        cannot be read; two photographs have the same target; or a target is an input.
+        cannot be read; two photographs have the same target; a target is an input; or the
+        output is a file, or has the suffix of a photograph and does not exist.
     """
     output = str(pathlib.Path(output))
     if os.path.exists(output) and not os.path.isdir(output):
         raise ValueError(f"The output {output} is a file, not a folder.")
+    if _is_photograph(output) and not os.path.exists(output):
+        raise ValueError(
+            f"The output {output} would be a folder; to name a single restored "
+            f"photograph, write IN {output} without --output."
+        )
     finder = _Finder(os.path.realpath(output))
     photographs: dict[str, _Place] = {}  # by target
     for text in inputs:

@@ -162,6 +162,15 @@ def test_pixels_that_become_rgb_or_grey_are_reported(tmp_path, name, mode, lost)
     assert metadata.find_lost("TIFF", info) == ([lost] if lost else [])
 
 
+def test_the_depth_of_a_heic_is_reported(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pixels = noise(64, 64, 3, dtype=np.uint16)
+    image = pillow_heif.from_bytes("RGB;16", (64, 64), pixels.tobytes())
+    image.save(tmp_path / "a.heic")
+    _, info = decoding.read_image(tmp_path / "a.heic")
+    assert metadata.find_lost("PNG", info) == ["10 bits (now 8)"]
+
+
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])
 def test_what_is_too_large_for_a_jpeg_is_reported_and_costs_no_photograph(
     tmp_path, key

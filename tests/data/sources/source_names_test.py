@@ -321,7 +321,6 @@ def test_a_photograph_that_comes_twice_is_refused_however_it_is_spelt(
         ("folders:/x", "did you mean 'folder:/x'"),
         ("tfd:rain1200/train", "did you mean 'tfds:rain1200/train'"),
         ("file.png", "CLEAN[.]$"),
-        ("folder:", "did you mean 'folder:'"),
         ("structure:sample", "did you mean 'structures:sample'"),
     ],
 )
@@ -329,6 +328,12 @@ def test_an_unknown_source_is_refused_with_the_known_ones(name, hint):
     message = f"Unknown source '{name}': there is no such folder; known are sample, "
     with pytest.raises(ValueError, match=f"{message}.*{hint}"):
         source_names.open_photographs(name, "rainy")
+
+
+@pytest.mark.parametrize("name", ["folder:", "list:", "identity:"])
+def test_a_kind_alone_is_an_empty_variable(name):
+    with pytest.raises(ValueError, match=f"'{name}' names nothing after the colon"):
+        source_names.open_pairs(name)
 
 
 def test_identity_pairs_each_photograph_with_itself(make):

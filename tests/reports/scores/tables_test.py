@@ -132,3 +132,8 @@ def test_infinite_means_are_refused_before_writing(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         report_of([undefined]).write(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_images_without_any_score_make_a_table_of_methods():
+    text = str(report_of([row("one", "a", "input", "no_reference")]))
+    assert "input" in text and "A note at the end." in text

@@ -235,7 +235,11 @@ def _iptc(image: Image.Image) -> bytes:
 def _dropped(image: Image.Image, data: bytes) -> list[str]:
     has_gain_map = any(mark in data for mark in _GAIN_MAPS)
     names = ["HDR gain map"] if has_gain_map else []
-    return names + [name for mode, name in _CONVERTED.items() if mode == image.mode]
+    if image.mode in _CONVERTED:
+        names.append(_CONVERTED[image.mode])
+    if (num_bits := image.info.get("bit_depth", 8)) > 8:  # of a HEIC
+        names.append(f"{num_bits} bits (now 8)")
+    return names
 
 
 def _jpeg_options(image: Image.Image) -> dict[str, Any]:

@@ -94,6 +94,10 @@ def split_name(text: str) -> tuple[str | None, str]:
 def parse(name: str) -> Source:
     """Returns the source of a name, without reading any file."""
     kind, _, path = name.partition(":")
+    if name.endswith(":") and any(form.startswith(name) for form in KINDS):
+        raise ValueError(
+            f"{name!r} names nothing after the colon; is a variable of the shell not set?"
+        )
     for form, make in KINDS.items():
         if name == form or (path and form.startswith(f"{kind}:")):
             return make(name, path, parse)

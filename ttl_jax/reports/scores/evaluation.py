@@ -13,7 +13,7 @@ from ttl_jax.data.sources import source_names
 from ttl_jax.inference import baselines as baselines_lib
 from ttl_jax.inference import recognizer as recognizers
 from ttl_jax.inference import video
-from ttl_jax.metrics import image_quality
+from ttl_jax.metrics import image_quality, naturalness
 from ttl_jax.reports import examples, report_files
 from ttl_jax.reports.examples import Examples, Method, Subject
 from ttl_jax.reports.scores import ablation as ablations
@@ -131,8 +131,8 @@ def score(
         subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
         if flicker:
             _check_frames(subjects)
-        elif not (niqe or recog or agreement):
-            _check_measurable(subjects)
+        elif not (recog or agreement):
+            _check_measurable(subjects, niqe)
         every = from_folders | dict(restorers)
         sets = {name: Examples(of, every) for name, of in subjects.items()}
         sheet_folder = None if output is None else _make_folder(output) / "sheets"
@@ -217,9 +217,17 @@ def _attach(
     return examples.attach_scenes(subjects, scenes) if scenes else subjects
 
 
-def _check_measurable(sets: Mapping[str, Sequence[Subject]]) -> None:
+def _check_measurable(sets: Mapping[str, Sequence[Subject]], niqe: bool) -> None:
+    smallest = naturalness.MIN_SIDE
     for name, subjects in sets.items():
-        if not any(subject.target or subject.rain_mask for subject in subjects):
+        if any(subject.target or subject.rain_mask for subject in subjects):
+            continue
+        if niqe and all(min(subject.size) < smallest for subject in subjects):
+            raise ValueError(
+                f"{name} has no image of {smallest} x {smallest} pixels or more, which "
+                "NIQE needs; add --recog, --agreement, --masks, or clean images."
+            )
+        if not niqe:
             raise ValueError(
                 f"{name} has no clean images to compare with, and no other score is "
                 "selected. If it should hold pairs, their folders must be called rainy "

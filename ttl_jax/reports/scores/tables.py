@@ -46,10 +46,10 @@ def _format_protocol(summary: Mapping, protocol: str) -> str:
     sets = {name: by[protocol] for name, by in summary.items() if protocol in by}
     methods = dict.fromkeys(m for by_method in sets.values() for m in by_method)
     columns = [column for name, by in sets.items() for column in _columns(name, by)]
-    # Sets repeat titles, so a dictionary of columns would not do.
-    frame = pd.concat(
-        [pd.Series(cells, name=title) for title, cells in columns], axis=1
-    )
+    # Sets repeat titles, so a dictionary of columns would not do. No image may have a
+    # score: images of nearly one colour have no NIQE.
+    cells = [pd.Series(cells, name=title) for title, cells in columns]
+    frame = pd.concat(cells, axis=1) if cells else pd.DataFrame()
     frame = frame.reindex(list(methods)).fillna("-").rename_axis("method").reset_index()
     return f"## {protocol}\n\n{markdown.table(frame)}\n\n{_note(protocol, sets)}\n"
 
