@@ -378,7 +378,7 @@ def test_the_summary_names_what_is_lost_and_where_little_changed(
     encoding.write_image("a.jpg", np.zeros((9, 9, 3), np.uint8), {"comment": b"wet"})
     derain.main(["a.jpg", "--output", "out", "--format", "webp"])
     printed = capsys.readouterr().out
-    assert "Mean change: 0 of 255 levels." in printed
+    assert "Mean change: 0.00 of 255 levels." in printed
     assert "Little rain found in 1 photograph, left nearly unchanged" in printed
     assert "Not kept: comment (1 photograph)." in printed
     assert list(levels("out")) == ["a.webp"]
@@ -416,7 +416,7 @@ def test_photographs_that_are_too_small_are_counted_apart(loaded, capsys):
     assert derain.main(["in", "--output", "out"]) == 0
     printed = capsys.readouterr().out
     assert "Left 1 photograph unchanged: too small to be restored." in printed
-    assert "Mean change: 2.5e+02 of 255" in printed
+    assert "Mean change: 253.00 of 255" in printed
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,7 @@ def _report_changes(restored: Sequence, network, scored) -> None:
         print(f"Left {_photographs(num_small)} unchanged: too small to be restored.")
     if large:
         mean = sum(one.change for one in large) / len(large)
-        print(f"Mean change: {mean:.2g} of 255 levels.")
+        print(f"Mean change: {mean:.2f} of 255 levels.")
     if num_little := sum(one.change < _LITTLE for one in large):
         print(
             f"Little rain found in {_photographs(num_little)}, left nearly unchanged "
