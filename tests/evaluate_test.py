@@ -112,9 +112,12 @@ FOLDERS = "--results one=one --target target --input target"
         ("--baseline tv --data folder:one --niqe", "no image of 192 x 192 pixels"),
         (
             "--results a=target --target target --baseline tv",
-            "baselines, ablations and",
+            "baselines, ablations, masks",
         ),
-        ("--results a=target --target target --masks one", "masks need them"),
+        (
+            "--results a=target --target target --masks one",
+            "masks and flicker need them",
+        ),
         (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
         ("--results one=one --data sample/test", "--results go without --data"),
         ("--baseline tv --data a=sample a=sample/test", "a is given twice"),

@@ -113,7 +113,7 @@ def score(
     Raises:
       ValueError: If an input is missing, unreadable or does not fit the others.
     """
-    _check_inputs(data, rainy, [methods, baselines, ablation, masks])
+    _check_inputs(data, rainy, [methods, baselines, ablation, masks, flicker])
     rows = ablations.read_finished(ablation) if ablation else []
     runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
     networks = _open_networks([*_as_pairs(methods), *runs])
@@ -156,7 +156,7 @@ def _check_inputs(data, rainy: Path | None, users: Sequence[Any]) -> None:
     if not data and rainy is None and any(users):
         raise ValueError(
             "Without the rainy images (--input), --results are compared with --target; "
-            "checkpoints, baselines, ablations and masks need them."
+            "checkpoints, baselines, ablations, masks and flicker need them."
         )
 
 
