@@ -26,7 +26,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAME = "ttl_jax_lite"
 # Modules that start the closure, and modules that only the engine JAX imports.
 FIRST = ("ttl_jax.derain", "ttl_jax.lite")
-LEFT_OUT = ("ttl_jax.compilation_cache", "ttl_jax.inference.restorer")
+LEFT_OUT = (
+    "ttl_jax.compilation_cache",
+    "ttl_jax.inference.recognizer",
+    "ttl_jax.inference.restorer",
+)
 # Packages that files may import, by the extra that brings them ("" for always).
 PACKAGES = {
     "numpy": "", "onnxruntime": "", "PIL": "", "tqdm": "",

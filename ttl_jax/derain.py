@@ -128,8 +128,10 @@ def _restore(
                 print(f"{job.source} -> {job.target}")
             return 0
         processes.take_gpu()
-        from ttl_jax.inference import engines, output_log
+        from ttl_jax.inference import engines, output_log, rain_scores
 
+        if args.rain_score and not rain_scores.are_available():
+            parser.error("--rain_score needs the package ttl_jax")
         engine = engines.choose(args.engine, args.checkpoint)
         network = engines.load(engine, args.checkpoint)
         log = args.output and output_log.OutputLog(
@@ -248,7 +250,8 @@ class _Run(NamedTuple):
         from ttl_jax.inference import before_after, file_jobs, rain_scores
 
         args = self.args
-        min_pixels = {None: rain_scores.MANY_PIXELS, True: 0, False: math.inf}
+        least = rain_scores.MANY_PIXELS if rain_scores.are_available() else math.inf
+        min_pixels = {None: least, True: 0, False: math.inf}
         scored = rain_scores.RainScores(
             _make_restore(args, self.network), min_pixels[args.rain_score]
         )

@@ -1,5 +1,6 @@
-"""Rain scores of photographs before and after they are restored."""
+"""Rain scores of photographs before and after they are restored; needs JAX."""
 
+import importlib.util
 import threading
 from collections.abc import Callable
 
@@ -7,12 +8,16 @@ import numpy as np
 from PIL import Image
 
 from ttl_jax.data.files import decoding
-from ttl_jax.inference import recognizer
 
 # Photographs from this size on are scored by default. On a CPU, the two scores take 5 s,
 # and restoring takes 19 to 26 s per megapixel: they add 7 % here, and 2 % to 12 megapixels.
 MANY_PIXELS = 4_000_000
 _SIDE = 512  # pixels, longer side of the copy that is scored
+
+
+def are_available() -> bool:
+    """Whether this package has the recognition network; the one without JAX has not."""
+    return importlib.util.find_spec("ttl_jax.inference.recognizer") is not None
 
 
 class RainScores:
@@ -45,6 +50,8 @@ class RainScores:
     def _score(self, image: np.ndarray) -> float:
         copy = Image.fromarray(decoding.as_rgb8(image))
         copy.thumbnail((_SIDE, _SIDE))
+        from ttl_jax.inference import recognizer  # starts JAX
+
         with self._lock:  # several at once need several times the memory
             if self._network is None:
                 self._network = recognizer.Recognizer.from_checkpoint("shipped")

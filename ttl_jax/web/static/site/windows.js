@@ -41,6 +41,7 @@ export function reflect(i, length) {
  */
 export async function restore(image, strength, settings, compute) {
   const { data, width, height } = image;
+  if (2 * Math.min(width, height) < settings.grid) return; // too small
   const rows = divide(height, settings), columns = divide(width, settings);
   const sums = new Float32Array(3 * width * height);
   for (const [r, { start: top, side: h }] of rows.parts.entries()) {
