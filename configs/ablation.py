@@ -7,16 +7,17 @@
 trains both teachers once, then every row of `rows` with every seed of `seeds`, seed by
 seed: distillation and fine-tuning, or `scratch` for V2. All rows of a seed see the same
 pairs in the same order for the same number of updates, unless their description says
-otherwise. The workdir's `ablation.json` lists them. Called again with other rows or
-seeds, the command adds those. --config.rows="('both','projections')" chooses rows of
-`make_rows`. A field of one stage is set as in the pipeline
-(--config.derain.num_steps=500); `scratch` follows `derain` until it is set itself.
+otherwise. The file `ablation.json` in the workdir lists them. Started again with other
+rows or seeds, the command adds those. --config.rows="('both','projections')" chooses
+rows of `make_rows`. A field of one stage is set as in the pipeline
+(--config.derain.num_steps=500). A field of `scratch` has the value of the same field of
+`derain`, unless it is set.
 
-Transfer should help most with few pairs: the rows `both_10`, `scratch_10`, `both_50` and
-`scratch_50` train on that many, drawn anew for each seed.
+Transfer should help most with few pairs. The rows `both_10`, `scratch_10`, `both_50` and
+`scratch_50` train on 10 or 50 pairs, drawn anew for each seed.
 
-Note: all seeds share the teachers, so the spread over seeds leaves out theirs and is too
-small.
+Note: all seeds share the teachers. The spread over seeds therefore excludes the spread of
+the teachers, and is too small.
 
 Paper: section Ablation Study, Tables 3 and 4.
 Expect: in the paper, on Test-I, 35.01 dB for `both`, 34.34 for `recog_only`, 33.92 for
@@ -64,8 +65,8 @@ def get_config(preset=None):
     config.planner = "configs.ablation"  # the module with list_runs and list_rows
     config.stages = (*config.stages, "scratch")
     config.rows = ("both", "recog_only", "recon_only", "scratch")
-    # Not config.seed, the teachers' seed: with it a student would start from the random
-    # values that its teachers started from.
+    # The teachers use config.seed. With the same seed, a student would start from the
+    # random values that its teachers started from.
     config.seeds = (1, 2, 3)
     config.scratch = scratch.get_config(preset)
     own = ("stage", "run", "from_student", "encoder_learning_rate")
@@ -164,7 +165,7 @@ def _list_runs_of_row(config, name: str, seed: int) -> list:
 
 
 def _last_run(row: Row, name: str, seed: int) -> str:
-    """Folder of a row's run that removes rain."""
+    """Returns the name of the run of a row that removes rain."""
     return f"{'derain_' if row.scratch is None else ''}{name}_seed{seed}"
 
 
@@ -187,11 +188,13 @@ def _check(config) -> None:
     for field in ("rows", "seeds"):
         values = config[field]
         if not isinstance(values, tuple) or not values:
-            raise ValueError(f"config.{field}={values!r} must be a tuple, not empty.")
+            raise ValueError(
+                f"config.{field}={values!r} must be a tuple that is not empty."
+            )
         if len(set(values)) < len(values):
             raise ValueError(f"config.{field}={values!r} has the same value twice.")
     if not all(isinstance(seed, int) and seed >= 0 for seed in config.seeds):
-        raise ValueError(f"config.seeds={config.seeds!r} must be whole numbers from 0.")
+        raise ValueError(f"config.seeds={config.seeds!r} must be integers >= 0.")
     rows = make_rows(config)
     for name in config.rows:
         if name not in rows:

@@ -4,10 +4,10 @@
         --config.rainy=/photos/rain --config.clean=/photos/clean
     python -m ttl_jax.derain /photos/rain --checkpoint runs/mine/adapt --output restored
 
-The streaks that the weights remove from the rainy photographs, at full and at half size,
-are laid on the clean ones. This gives pairs with your rain on your scenes. In the log,
-`opacity` is the amount of streaks found. Near zero, the weights see no rain and only learn
-to leave photographs as they are.
+The weights extract streaks from the rainy photographs, at full and at half size. These
+streaks are added to the clean photographs, which gives pairs with your rain on your
+scenes. In the log, `opacity` is the mean opacity of the streaks found. If it is near zero,
+the weights detect no rain and only learn to leave photographs unchanged.
 
 Paper: none; ttl_jax/stages/adapt.py explains the method.
 Expect: configs/README.md, "Adapt to your own photographs".

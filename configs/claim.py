@@ -2,7 +2,7 @@
 
     python -m launch.claim /photos/collection --workdir=runs/claim
 
-trains and scores the whole table. One seed of it, without scores:
+This trains and scores the whole table. To train one seed without scoring it:
 
     python -m ttl_jax.main --config=configs/claim.py:tiny --config.seed=1 \\
         --workdir=runs/claim/seed1
@@ -47,7 +47,7 @@ class Variant:
       recon: Fields of the reconstruction task that differ.
       distill: Fields of the distillation that differ.
       rehearsal: Share of the last stage's batches that comes from `inpaint`.
-      is_long: Whether training from random weights takes the updates of all stages.
+      is_long: Whether training from random weights has the updates of all stages.
     """
 
     description: str
@@ -123,7 +123,7 @@ def _count(config, *stages: str) -> int:
 
 
 def count_updates(config, variant: str) -> int:
-    """Returns the updates of all stages that lead to a variant's network."""
+    """Returns the number of updates of all stages that a variant uses."""
     if not VARIANTS[variant].is_long:
         return config.derain.num_steps
     return _count(config, "recog", "recon", "distill", "derain")
@@ -132,7 +132,7 @@ def count_updates(config, variant: str) -> int:
 def list_scenes(config) -> list[tuple[str, int]]:
     """Returns the generators with their numbers of scenes; 0 means all.
 
-    A number that reaches all scenes of a generator has no list and is left out.
+    A number that is not smaller than that of all scenes has no list and is left out.
     """
     return [
         (generator, count)
@@ -159,7 +159,7 @@ def list_runs(config) -> list:
 
 
 def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
-    """The runs of a variant in order, those of the transfer tasks first."""
+    """Returns the runs of a variant in order, those of the transfer tasks first."""
     variant = VARIANTS[name]
     transfer, start = _list_transfer(config, name, variant)
     pairs = GENERATORS[generator].format(list=_list_path(config, generator, num_scenes))
@@ -175,7 +175,7 @@ def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
 
 
 def _list_transfer(config, name: str, variant: Variant) -> tuple[list, dict[str, Any]]:
-    """The runs of a variant's transfer tasks, and the fields that start from them."""
+    """Returns the runs of the transfer tasks, and the fields that name their weights."""
     if variant.start == "random":
         return [], {}
     if variant.start != "student":
@@ -200,10 +200,9 @@ def _holes(config) -> str:
 
 
 def _change(config, stage: str, fields):
-    """A stage's config with other fields, and with a seed of its own.
+    """Returns the config of a stage with other fields and a separate seed.
 
-    With one seed for all, a student would start from the random values that its teachers
-    started from.
+    With the same seed, a student would start from the random values of its teachers.
     """
     run = config[stage].copy_and_resolve_references()
     stages = tuple(config.stages)
@@ -214,7 +213,7 @@ def _change(config, stage: str, fields):
 
 
 def _list_path(config, generator: str, num_scenes: int) -> pathlib.Path:
-    """The list of training backgrounds."""
+    """Returns the path of the list of training backgrounds."""
     drawn = f"{num_scenes}_seed{config.seed}" if num_scenes != _ALL else "all"
     return user_paths.expand(config.lists) / f"claim_{generator}_{drawn}.txt"
 

@@ -42,7 +42,7 @@ _CHANGES = {
 
 
 def get_config(preset: str | None = None) -> Any:
-    """Returns the shared fields of a preset, a `ConfigDict`: its fields have no types.
+    """Returns a `ConfigDict` with the shared fields of a preset.
 
     Args:
       preset: smoke, tiny, small, base or paper; None or "" means small.
@@ -74,7 +74,7 @@ def use_lists(config) -> list[str]:
 
 
 def follow(config, other, but: tuple[str, ...] = ()) -> None:
-    """Makes a config's fields follow another's, until they are set on their own.
+    """Makes the fields of a config follow those of another, until they are set.
 
     Args:
       config: Config of a stage.

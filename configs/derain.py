@@ -8,8 +8,8 @@ It starts from the run `distill` of the same --workdir and preset. With
 
 Paper: section Guiding Student Network to Remove Rain, Eq. 2; 6000 pairs of Rain1200,
 learning rates 4e-5 for the student and 4e-4 for the decoder.
-Expect: +9.2 dB on Rain100H and +3.4 dB on Rain100L after 1000 steps. For the steps of
-`configs/shipped.py`: configs/README.md, "What was measured of the stages".
+Expect: +9.2 dB on Rain100H and +3.4 dB on Rain100L after 1000 steps. For the longer
+training of `configs/shipped.py`, see ttl_jax/weights/MODEL_CARD.md, "Recipe of 0.1".
 Time: 0.75 s a step on 2 CPU cores (small, crops of 64, batch 8).
 """
 
@@ -25,8 +25,8 @@ def get_config(preset=None):
     config.teachers = ("recog", "recon")  # of the distillation to start from
     config.student_run = ""  # run to start from; empty: the default name of distill
     config.from_student = True
-    # Weights to train further, which already remove rain: shipped, a run, or a file of
-    # ttl_jax.pack. The run is then named tuned. Empty: the student.
+    # Weights that already remove rain, to train further: shipped, a run, or a file
+    # written by ttl_jax.pack. The run is then named tuned. Empty: start from the student.
     config.start_from = ""
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0

@@ -1,4 +1,4 @@
-"""Stage 3: one student encoder takes over both teachers' knowledge.
+"""Stage 3: one student encoder learns the features of both teachers.
 
     python -m ttl_jax.main --config=configs/distill.py:small \\
         --config.rainy=folder:/photos/rain
@@ -22,12 +22,12 @@ def get_config(preset=None):
     config.dataset = "rainy"
     config.teachers = ("recog", "recon")
     config.teacher_runs = {name: name for name in config.teachers}
-    config.student_init = ""  # teacher whose encoder it starts from; empty: random
+    config.student_init = ""  # teacher from which the student starts; empty: random
     config.feature_loss = "mse"  # Eqs. 3 and 4; l2, l1 or charbonnier
     config.projections = False  # a 1x1 conv per teacher between student and Eqs. 3, 4
-    config.standardize = False  # Eq. 3 by channel, over the teacher's deviation
+    config.standardize = False  # Eq. 3 divides channels by the teacher's deviation
     config.teacher_dropout = 0.0  # probability of leaving a teacher out of an update
-    config.masked_share = 0.0  # of the student's input, in patches of 16 x 16 pixels
+    config.masked_share = 0.0  # masked share of the student's input, in 16 x 16 patches
     config.term_weights = dict.fromkeys(
         ("direct_recog", "direct_recon", "indirect_recog", "indirect_recon"), 1.0
     )

@@ -4,10 +4,11 @@
         --clean list:runs/lists/clean_train.txt --output runs/hard
     python -m ttl_jax.main --config=configs/hard_negatives.py --workdir=runs/shipped
 
-The first command finds square regions. They are trained on more often than other
-rain-free photographs, with streaks and without. Training starts again from the weights of
-0.1, at a third of the rate of `configs/local_sums.py`: a higher rate weakens the removal of
-rain. The shipped weights are those after 810 of the 1,200 updates.
+The first command finds these regions, which are squares. The second trains on them more
+often than on other rain-free photographs, with and without streaks. Training starts again
+from the weights of 0.1, at a third of the learning rate of `configs/local_sums.py`; with a
+higher rate the network removes less rain. The weights after 810 of the 1,200 updates are
+the shipped ones.
 
 Paper: none; it does not mention the effect on photographs without rain.
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.2".

@@ -1,10 +1,10 @@
-"""NAFNet (Chen et al., ECCV 2022), trained on the pairs alone as V2 is.
+"""NAFNet (Chen et al., ECCV 2022), trained only on the pairs, like V2.
 
     python -m ttl_jax.main --config=configs/nafnet.py:small \\
         --config.pairs=folder:/photos/pairs
 
-A network to compare with in Table 1, as `restormer`. The presets are about as large as
-ours by multiply-adds; `paper` is the published size with width 32.
+A network for comparison in Table 1, like `restormer`. The presets have about as many
+multiply-adds as ours; `paper` is the published size with width 32.
 
 Paper: not among its methods.
 Expect: configs/README.md, "Networks to compare with".

@@ -1,10 +1,10 @@
-"""Restormer (Zamir et al., CVPR 2022), trained on the pairs alone as V2 is.
+"""Restormer (Zamir et al., CVPR 2022), trained only on the pairs, like V2.
 
     python -m ttl_jax.main --config=configs/restormer.py:small \\
         --config.pairs=folder:/photos/pairs
 
-A network to compare with in Table 1: the same loss, batches and number of updates as
-`scratch`. The presets are about as large as ours by multiply-adds; `paper` is the
+A network for comparison in Table 1, with the same loss, batches and number of updates as
+`scratch`. The presets have about as many multiply-adds as ours; `paper` is the
 published size. configs/README.md, "Networks to compare with", lists the sizes.
 
 Paper: Table 1 names Restormer among the methods compared with.

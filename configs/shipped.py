@@ -1,20 +1,20 @@
-"""Recipe of the shipped weights up to 0.1: `configs/pipeline.py` on lists of a collection.
+"""Recipe of the shipped weights up to 0.1: `configs/pipeline.py` on lists of photographs.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \\
         --config.encoder.attention_cell=0
 
-A fifth run, `tuned`, trains `derain` further with the same rain larger, smaller and
-compressed. Without the last flag, the recipe trains with local sums from the start; this
+A fifth run, `tuned`, trains `derain` further; half of its images are scaled and
+compressed. Without the last flag, the recipe trains with local sums from the start, which
 is untested. `configs/local_sums.py` trained the current weights further from 0.1.
 ttl_jax/weights/MODEL_CARD.md describes other choices that were tried. Training uses
 training scenes only; choices were made on validation scenes.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.1".
-Time: the first three stages an hour on 2 CPU cores; derain 7 minutes on a shared H200 (15
-to 30 ms a step, with --config.derain.num_workers=7), over a day on 2 CPU cores; tuned half
-an hour on one core.
+Time: an hour for the first three stages on 2 CPU cores; for derain 7 minutes on a shared
+H200 (15 to 30 ms a step, with --config.derain.num_workers=7) or more than a day on 2 CPU
+cores; for tuned half an hour on one core.
 """
 
 from configs import common, derain, pipeline

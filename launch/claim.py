@@ -3,8 +3,8 @@
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m launch.claim PHOTOGRAPHS --workdir runs/claim
 
-PHOTOGRAPHS holds a MANIFEST.csv, as for `launch/lists_by_scene.py`. Flags after `--` go to
-`ttl_jax.main`: `-- --config.derain.num_steps=2000`. The same command resumes after an
+PHOTOGRAPHS contains a MANIFEST.csv, as for `launch/lists_by_scene.py`. Flags after `--` are
+passed to `ttl_jax.main`: `-- --config.derain.num_steps=2000`. The same command resumes after an
 interruption; `--variants`, `--generators`, `--num_scenes` and `--seeds` choose a part of
 the table, and other parts can be added later.
 
@@ -45,7 +45,7 @@ COLUMNS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, scores and tabulates what the flags choose."""
+    """Trains and scores the variants that the flags choose, and writes the tables."""
     args = _make_parser().parse_args(arguments)
     for folder in ("photographs", "lists", "workdir", "output"):
         setattr(args, folder, pathlib.Path(getattr(args, folder)))
@@ -104,7 +104,7 @@ def _train(args: argparse.Namespace, seed: int, workdir: pathlib.Path) -> None:
 
 
 def _list_networks(config, workdir: pathlib.Path) -> Iterator[dict]:
-    """The runs that remove rain, as the columns `_RUN`, with their folders."""
+    """Returns the runs that remove rain, with the columns `_RUN` and their folders."""
     describe = [
         "git",
         "-C",
@@ -135,7 +135,7 @@ def _list_networks(config, workdir: pathlib.Path) -> Iterator[dict]:
 
 
 def _count_updates(run: pathlib.Path) -> int:
-    """Updates of a run and of all runs that it starts from, each counted once."""
+    """Returns the updates of a run and of all runs from which it starts, each once."""
     from ttl_jax.weights import trained
 
     def collect(folder: pathlib.Path) -> dict[pathlib.Path, int]:
@@ -179,7 +179,7 @@ def _scenes(args: argparse.Namespace) -> dict:
 
 
 def _real_sets(args: argparse.Namespace) -> Iterator[tuple[pathlib.Path, dict]]:
-    """Lists of real rainy photographs, and how they are scored."""
+    """Yields lists of real rainy photographs, and the options to score them with."""
     options = {"niqe": True, "recog": "shipped", **_scenes(args)}
     yield args.lists / "claim_test_rainy.txt", options
     masks = args.photographs / "real_rain_masks"
@@ -198,7 +198,7 @@ def _label(per_image: Any, run: dict) -> Any:
 
 
 def _seconds_per_update(run: pathlib.Path) -> float:
-    """The median over the log of a run."""
+    """Returns the median of the seconds per update in the log of a run."""
     from ttl_jax.weights import trained
 
     log: Any = pd.read_json(run / "metrics.jsonl", lines=True)
@@ -215,7 +215,7 @@ def _read(path: pathlib.Path) -> Any:
 
 
 def _has(path: pathlib.Path, about: dict) -> bool:
-    """Whether a file has lines of a run, whatever commit trained it."""
+    """Returns whether a file has lines of a run, trained at any commit."""
     keys = _RUN[:-1]
     known = _read(path)[keys]
     return bool((known == [about[key] for key in keys]).all(axis=1).any())

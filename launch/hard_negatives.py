@@ -4,11 +4,11 @@
         --clean list:runs/lists/clean_train.txt --output runs/hard --share 0.15
 
 Each rain-free photograph is restored, and the square that changes most is found. The worst
-squares are written to the folder as PNG files, with report.csv, a row for each photograph,
-the worst first: file (empty if not written), photograph, top and left of the square in
-pixels, and the PSNR of the square and of the whole in dB. The folder is a source: train on
-identity:folder:runs/hard besides other pairs. Use photographs for training alone, since
-squares do not show their scene. A second run replaces the folder.
+squares are written to the folder as PNG files. The file report.csv has one row for each
+photograph, the worst first: file (empty if not written), photograph, top and left of the
+square in pixels, and the PSNR of the square and of the whole photograph in dB. Train on the
+folder with the source identity:folder:runs/hard, beside other pairs. Use only training
+photographs: the scene of a square is no longer known. A second run replaces the folder.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def find_worst(errors: np.ndarray, side: int) -> tuple[int, int]:
 
     Args:
       errors: Errors of each pixel, [H, W], integers: sums are exact.
-      side: Side of the square, in pixels; more than the height or width counts as these.
+      side: Side of the square, in pixels; clipped to the height and to the width.
     """
     height, width = (min(side, length) for length in errors.shape)
     sums = np.pad(errors.cumsum(0, np.int64).cumsum(1), ((1, 0), (1, 0)))
@@ -80,9 +80,12 @@ def psnr_of(errors: np.ndarray) -> float:
 def find_square(
     photograph: Photograph, restore: Callable[[np.ndarray], np.ndarray], side: int
 ) -> Square:
-    """Returns the worst square, of `side` pixels, of a rain-free photograph.
+    """Returns the square of `side` pixels that `restore` changes most.
 
-    `restore` is a function from uint8 [H, W, 3] to the same.
+    Args:
+      photograph: A rain-free photograph.
+      restore: Function from uint8 [H, W, 3] to the same.
+      side: Side of the square, in pixels.
     """
     image = photograph.load()
     errors = np.square(restore(image).astype(np.int32) - image).sum(-1)
@@ -152,7 +155,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--checkpoint", help="run or packed file; default: the shipped weights")
     add("--clean", required=True, help="source of rain-free photographs")
     add("--output", type=pathlib.Path, required=True, help="folder to write")
-    add("--side", type=int, default=320, help="pixels; default: %(default)s")
+    add("--side", type=int, default=320,
+        help="side of the squares, in pixels; default: %(default)s")
     add = parser.add_mutually_exclusive_group().add_argument
     add("--share", type=float, default=0.15,
         help="share of photographs whose squares are written; default: %(default)s")
@@ -184,7 +188,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     print(
-        f"{args.output}: {count} squares of {len(squares)} photographs; the worst "
+        f"{args.output}: wrote {count} squares from {len(squares)} photographs; the worst "
         f"{squares[0].psnr_square:.1f} dB"
     )
 

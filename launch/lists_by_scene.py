@@ -1,27 +1,27 @@
-"""Writes lists to train on, choose by and test on from a collection, split by scene.
+"""Writes lists for training, validation and test from a collection, split by scene.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output LISTS
 
-PHOTOGRAPHS holds a MANIFEST.csv with the columns path, dataset, role (rainy,
+PHOTOGRAPHS contains a MANIFEST.csv with the columns path, dataset, role (rainy,
 rainy_unpaired, clean) and scene; paths are relative to it. The clean partner of
-FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*, and images in paired/ are in lists of pairs
-alone. Invalid image files are left out, by name.
+FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*. Images in paired/ are in lists of pairs only.
+Invalid image files are left out, and their names are printed.
 
-All images of a scene fall into the same part, whatever their collection, or a network
-would be tested on what it was trained on. A collection is a dataset, or the part of it
-whose scenes have one prefix, as `bsd` in `bsd:100039`. In each collection an eighth of the
-scenes is for validation (it chooses the recipe), and a fifth is for testing (scored once,
-at the end). The SHA-256 of the names orders the scenes, so the lists are the same on every
-machine, and a new collection does not move earlier scenes to another part.
+All images of a scene belong to the same part, even in different collections; otherwise a
+network would be tested on scenes it was trained on. A collection is a dataset, or all of
+its scenes with one prefix, such as `bsd` in `bsd:100039`. In each collection an eighth of
+the scenes is for validation (to choose the recipe), and a fifth is for testing (scored
+once, at the end). The SHA-256 of the names orders the scenes, so the lists are the same on
+every machine, and a new collection does not move earlier scenes to another part.
 
-Sets for testing only are in `pairs_test_only_SET`, `rainy_test_only` and so on. The two
-halves of one source, which trained weights are adapted to, are `rainy_adapt_1` and
-`rainy_adapt_2`. Each list is a source: `list:LISTS/pairs_train.txt`.
+Sets for testing only are in `pairs_test_only_SET`, `rainy_test_only` and so on. The source
+for adapting trained weights is split into `rainy_adapt_1` and `rainy_adapt_2`. Each list is
+a source: `list:LISTS/pairs_train.txt`.
 
-Lists `claim_` are for `configs/claim.py`, with one image per scene. Training backgrounds
-are `claim_GENERATOR_all`, and of them 10 and 50 scenes for each of three seeds, as
-`claim_GENERATOR_10_seed1`; fewer scenes give no such list. `claim_test_SET` joins all
-images of a set whose scenes are not for training.
+Lists named `claim_` are for `configs/claim.py`, with one image per scene. The training
+backgrounds are `claim_GENERATOR_all`. For each of three seeds, 10 and 50 scenes of them are
+in lists such as `claim_GENERATOR_10_seed1`, unless there are fewer scenes.
+`claim_test_SET` has all images of a set whose scenes are not for training.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from ttl_jax.data.files import decoding, images
 TEST_ONLY = {
     "SPA-Data", "spa_real", "Rain1200", "OutdoorRain", "DDN-samples", "GT-RAIN-crops",
 }  # fmt: skip
-# A source of its own, which trained weights are adapted to: half of it at a time.
+# A source for adapting trained weights, to one half of it at a time.
 ADAPTED_TO = {"spa_internet"}
 COLUMNS = {"path", "dataset", "role", "scene"}
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
@@ -56,20 +56,21 @@ NUM_ADDITIVE = 20  # photographs to test on with rain added to them
 
 
 def order_of(scene: str) -> tuple[int, int]:
-    """Returns the place of a scene, random but the same on every machine.
+    """Returns the sort key of a scene, random but the same on every machine.
 
-    Scenes with a first number of 0 were test scenes when the networks of this project
-    were designed. They come first, where validation is; nothing is tested on them.
+    Scenes whose key begins with 0 were test scenes while the networks of this project
+    were designed. They come first, so they are used for validation and never for tests.
     """
     digest = int(hashlib.sha256(scene.encode()).hexdigest(), 16)
     return digest % 4, digest
 
 
 def choose_parts(rows: list[dict]) -> dict[str, str]:
-    """Returns the part of each scene: train, validation, test, or one of the others.
+    """Returns the part of each scene.
 
-    A scene of several collections is divided with the smallest of them, which might
-    otherwise lack a part.
+    The parts are train, validation, test, test_only, adapt_1 and adapt_2. A scene that is
+    in several collections is assigned with the smallest of them, which might otherwise
+    lack a part.
     """
     parts = {row["scene"]: "test_only" for row in rows if row["dataset"] in TEST_ONLY}
     own = {row["scene"] for row in rows if row["dataset"] in ADAPTED_TO}
@@ -95,7 +96,7 @@ def choose_parts(rows: list[dict]) -> dict[str, str]:
 
 
 def is_photograph(root: pathlib.Path, row: dict) -> bool:
-    """Returns whether a file can be used, and prints why not."""
+    """Returns whether a file is a usable image; prints the reason if it is not."""
     try:
         images.load(root / row["path"])
     except decoding.ImageError as error:
@@ -178,7 +179,7 @@ def read_manifest(photographs: pathlib.Path) -> list[dict]:
     manifest = photographs / "MANIFEST.csv"
     if not manifest.is_file():
         sys.exit(f"{manifest} does not exist; see --help for its form.")
-    # utf-8-sig: spreadsheets put a mark before the first column's name.
+    # utf-8-sig: spreadsheets write a byte order mark before the first column's name.
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if missing := COLUMNS - set(reader.fieldnames or ()):
@@ -203,8 +204,8 @@ def main() -> None:
     others = {path.stem for path in args.output.glob("*.txt")} - set(lists)
     if others:
         sys.exit(
-            f"{args.output} holds lists of another split, {', '.join(sorted(others))}: "
-            "scenes in them may be trained on by these. Name another --output."
+            f"{args.output} contains lists of another split, {', '.join(sorted(others))}. "
+            "The new lists may train on scenes in them. Name another --output."
         )
     for name, lines in sorted(lists.items()):
         absolute = ["\t".join(str(root / path) for path in line) for line in lines]

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Trains or restores in N processes on this machine, each with one GPU where there are
-# GPUs. What follows N are the flags of ttl_jax.main, or "derain" and the arguments of
-# ttl_jax.derain, in whose environment this is to be run:
+# Trains or restores in N processes on this machine, each with one GPU if there are GPUs.
+# The flags of ttl_jax.main follow N, or "derain" and the arguments of ttl_jax.derain. Run
+# it in the environment in which ttl_jax is installed:
 #
 #   bash launch/local.sh 2 --config=configs/recog.py
 #   bash launch/local.sh 2 derain photographs --output restored
 #
-# (To train, one process alone uses all GPUs as well: this is for trying what a cluster
-# will do. To restore, it uses one.) Ctrl-C and SIGTERM are passed on: what is done is
-# saved, and the same command goes on.
+# A single training process also uses all GPUs, so several are useful only to try what a
+# cluster will do. A restoring process uses one GPU. Ctrl-C and SIGTERM are passed on to the
+# processes, which save their work. The same command resumes.
 set -euo pipefail
 if ! [[ ${1:-} =~ ^[1-9][0-9]*$ ]]; then
-  echo "Say how many processes: bash launch/local.sh 2 --config=configs/recog.py" >&2
+  echo "Give the number of processes: bash launch/local.sh 2 --config=configs/recog.py" >&2
   exit 2
 fi
 num_processes=$1
@@ -30,14 +30,14 @@ if ((num_processes > ${#gpus[@]})); then
   exit 2
 fi
 coordinator=()
-if [ "$command" = main ]; then # those that restore do not speak to each other
+if [ "$command" = main ]; then # restoring processes do not communicate
   coordinator=("--coordinator=localhost:$(python -c 'import socket
 with socket.socket() as listener:
     listener.bind(("localhost", 0))
     print(listener.getsockname()[1])')")
 fi
 
-set -m # each process in a group of its own: a Ctrl-C reaches it through the trap alone
+set -m # a process group for each process, so that Ctrl-C reaches it only through the trap
 processes=()
 for ((i = 0; i < num_processes; i++)); do
   CUDA_VISIBLE_DEVICES=${gpus[i]} python -m "ttl_jax.$command" "$@" \
@@ -59,7 +59,7 @@ for ((running = num_processes; running > 0; )); do
     status=$result
   fi
   if [ "$command" = main ] && ((result != 0 && result != 130 && result != 143)); then
-    # The others wait for one that is gone. Whatever they are at, the last checkpoint stays.
+    # The other processes would wait for the failed one. The last checkpoint is kept.
     kill -KILL "${processes[@]}" 2> /dev/null || true
   fi
 done

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From nothing to restored photographs: makes the environment, trains all four stages on
-# the embedded photographs (source `sample`, rain rendered), scores and restores those
-# held out from training. A demonstration of the whole chain, not a result: a handful of
-# photographs, minutes of two cores. Started again, it goes on where it stopped.
+# Creates the environment, trains all four stages on the embedded photographs (source
+# `sample`, with rendered rain), and restores and scores the held-out ones. This only
+# demonstrates the whole chain: it uses few photographs and takes minutes on two cores.
+# Started again, it resumes.
 #
 #   bash launch/quickstart.sh
 set -euo pipefail
@@ -10,8 +10,8 @@ cd "$(dirname "$0")/.."
 source launch/environment.sh
 make_environment
 
-# Four blocks instead of nine compile and train in half the time. The pretext tasks get
-# the fewest updates that teach them anything: most of the time is the rain remover's.
+# Four blocks instead of nine compile and train in half the time. The first three stages get
+# few updates, so that most of the time is left for rain removal.
 python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quickstart \
   --config.recog.num_steps=60 \
   --config.recon.num_steps=60 \
@@ -26,5 +26,5 @@ python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quicksta
   --config.checkpoint_every=50
 python -m ttl_jax.evaluate --checkpoint runs/quickstart/derain --data sample/test \
   --output runs/quickstart --sheets 4
-echo "Scores: runs/quickstart/scores.json; before and after: runs/quickstart/sheets"
-echo "Your own: python -m ttl_jax.derain PHOTO --output restored --checkpoint runs/quickstart/derain"
+echo "Scores: runs/quickstart/scores.json; before/after pictures: runs/quickstart/sheets"
+echo "Your own photograph: python -m ttl_jax.derain PHOTO --output restored --checkpoint runs/quickstart/derain"

@@ -4,8 +4,8 @@
     python launch/rain_sheet.py --clean folder:CLEAN --rainy folder:RAINY --output sheet.png
 
 Each row shows one clean photograph: unchanged, in light, medium and heavy rain, and with
-the streaks of the heavy rain added to its finished pixels. With --rainy, a photograph of
-real rain in another scene follows. All are shown pixel for pixel, cut around the middle.
+the streaks of the heavy rain added to its pixel values. With --rainy, a photograph of real
+rain in another scene follows. Each panel shows the middle of an image, unscaled.
 A source is `sample`, `folder:PATH` or `list:FILE`, as for all commands.
 """
 
@@ -32,7 +32,7 @@ def cut(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns the photograph and its renderings by their labels."""
+    """Returns the clean photograph and its renderings, by label."""
     panels, longer_side = {"clean": clean}, max(clean.shape)
     for intensity in renderer.INTENSITIES:
         parameters = renderer.draw_parameters(rng, intensity, longer_side=longer_side)
@@ -70,11 +70,12 @@ def main() -> None:
     add("--clean", default="sample", help="source of photographs; default: %(default)s")
     add("--rainy", help="source of photographs of real rain; default: none")
     add("--output", type=pathlib.Path, required=True, help="PNG or PDF to write")
-    add("--rows", type=positive, default=6, help="default: %(default)s")
-    add("--width", type=positive, default=320, help="pixels of a panel; default: %(default)s")
+    add("--rows", type=positive, default=6, help="number of rows; default: %(default)s")
+    add("--width", type=positive, default=320,
+        help="width of a panel, in pixels; default: %(default)s")
     add("--height", type=positive, default=240,
-        help="pixels of a panel; default: %(default)s")
-    add("--seed", type=int, default=0, help="default: %(default)s")
+        help="height of a panel, in pixels; default: %(default)s")
+    add("--seed", type=int, default=0, help="seed of photographs and rain; default: %(default)s")
     # fmt: on
     args = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""Compares weights with different sums at camera size, in one table.
+"""Compares weights with local sums of different sizes on large photographs, in one table.
 
     python launch/sums_table.py --checkpoint 192=runs/shipped/sums_192 \\
         --checkpoint 320=runs/shipped/sums_320 \\
@@ -6,12 +6,16 @@
         --clean list:runs/lists/clean_validation.txt \\
         --rainy list:runs/lists/rainy_large.txt --output scores/sums
 
-The columns for each of the weights are: the gain on the pairs (PSNR over the input, dB);
-the PSNR of rain-free photographs to themselves, mean and worst; on rainy photographs the
-mean change, the disagreement of crops and whole (mean and worst), the ratio of their
-changes (least), and the seams between windows (see `evaluate --agreement`); and the
-seconds per megapixel of the rainy photographs. The scores behind the table are written
-to subfolders of --output.
+The table has a row for each of the weights. The columns are
+
+- the gain in PSNR on the pairs, in dB;
+- the PSNR of rain-free photographs against themselves, in dB, mean and worst;
+- on rainy photographs (see `evaluate --agreement`): the mean change, the disagreement of
+  crops and whole photograph (mean and worst), the smallest ratio of their changes, and the
+  seams between windows;
+- the seconds per megapixel of the rainy photographs.
+
+The underlying scores are written to subfolders of --output.
 """
 
 import argparse
@@ -40,7 +44,10 @@ RAINY = (
 
 
 def seconds_per_megapixel(checkpoint: str, rainy: str) -> float:
-    """Returns the time to restore the photographs of a source, without compilation."""
+    """Returns the time to restore the photographs of a source, without compilation.
+
+    The result is in seconds per megapixel.
+    """
     network = ttl_jax.load(checkpoint)
     seconds, pixels = 0.0, 0
     for photograph in source_names.open_photographs(rainy, "rainy"):
@@ -54,7 +61,7 @@ def seconds_per_megapixel(checkpoint: str, rainy: str) -> float:
 
 
 def make_cells(scores: pd.DataFrame, method: str, columns) -> dict[str, str]:
-    """Returns a method's statistics by column, "-" where no image has the metric."""
+    """Returns the statistics of a method by column; "-" if no image has the metric."""
     rows: Any = scores[scores["method"] == method]
     cells = {}
     for title, metric, statistic, form in columns:
@@ -64,7 +71,7 @@ def make_cells(scores: pd.DataFrame, method: str, columns) -> dict[str, str]:
 
 
 def make_table(checkpoints, args: argparse.Namespace) -> pd.DataFrame:
-    """Scores the sets and returns a row of texts for each of the weights."""
+    """Scores the sets and returns the table, with one row for each of the weights."""
 
     def score(name, sets, **options):
         return evaluation.score(checkpoints, sets, output=args.output / name, **options)

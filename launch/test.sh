@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment and runs the tests:
+# Creates the environment and runs the tests:
 #
 #   bash launch/test.sh             the fast ones
 #   bash launch/test.sh --slow      the slow ones too
@@ -17,5 +17,5 @@ fi
 ruff check .
 ruff format --check .
 pyright
-# Two processes: most of the time goes into compiling, one thread each.
+# Two processes, since most of the time is compilation, which uses one thread.
 python -m pytest -n 2 --dist loadfile "${select[@]}" "$@"

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Makes the weights that ship: ttl_jax/weights/derain.safetensors, which remove rain. They
-# go on from those of version 0.1, ttl_jax/weights/derain_0.1.safetensors.
+# Trains the shipped weights, ttl_jax/weights/derain.safetensors, which remove rain. Training
+# continues the weights of version 0.1, ttl_jax/weights/derain_0.1.safetensors.
 #
 #   bash launch/weights.sh PHOTOGRAPHS
 #
-# PHOTOGRAPHS: a folder with a MANIFEST.csv, see launch/lists_by_scene.py. Two hours on two
-# CPU cores; the same command goes on where it was stopped.
+# PHOTOGRAPHS is a folder with a MANIFEST.csv; see launch/lists_by_scene.py. This takes two
+# hours on two CPU cores. After an interruption, the same command resumes.
 #
 # The weights of 0.1 and ttl_jax/weights/recog.safetensors, which scores rain and took no part
-# in training the former, were made with sums over the whole image, from the lists of then:
+# in training the former, were trained with sums over the whole image, on the lists of that
+# time:
 #
 #   python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \
 #     --config.encoder.attention_cell=0

@@ -1,4 +1,4 @@
-"""An ablation as a user starts it: all rows, a kill, and more rows later."""
+"""An ablation started as by a user: all rows, a kill, and more rows later."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_index_leads_to_runs_that_restore(ablation):
 
 
 @pytest.mark.slow
-def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
+def test_killed_ablation_resumes_and_equals_one_never_killed(
     ablation, photographs, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", str(jax.device_count()))
@@ -110,7 +110,9 @@ def test_killed_ablation_goes_on_and_ends_as_an_undisturbed_one(
         ("--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
     ],
 )
-def test_a_mistake_in_a_later_run_ends_it_before_the_first(flag, fault, tmp_path):
+def test_an_invalid_later_run_is_rejected_before_the_first_trains(
+    flag, fault, tmp_path
+):
     config = "--config=configs/ablation.py:smoke"
     message = train(config, f"--workdir={tmp_path / 'runs'}", flag)
     assert message.startswith("ttl_jax.main: ") and fault in message

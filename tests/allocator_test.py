@@ -1,4 +1,4 @@
-"""Commands start again with huge pages on a CPU, and only there."""
+"""Commands restart with huge pages on a CPU, and only there."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ print(os.environ.get("GLIBC_TUNABLES"))
 
 @pytest.fixture(autouse=True)
 def helpful_machine(monkeypatch):
-    """A machine where huge pages can be had, whatever this one is."""
+    """Simulates a machine that supports huge pages."""
     monkeypatch.setattr(allocator, "_is_known_to_libc", lambda: True)
     monkeypatch.setattr(allocator, "_is_allowed", lambda: True)
 
@@ -43,17 +43,17 @@ def test_the_setting_is_added_to_others():
         {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
     ],
 )
-def test_nothing_changes_elsewhere_or_where_it_is_decided(environment):
+def test_nothing_changes_on_other_devices_or_if_the_setting_exists(environment):
     assert allocator._changed_environment(environment) is None
 
 
 @pytest.mark.parametrize("check", ["_is_known_to_libc", "_is_allowed"])
-def test_nothing_changes_where_huge_pages_cannot_be_had(monkeypatch, check):
+def test_nothing_changes_without_support_for_huge_pages(monkeypatch, check):
     monkeypatch.setattr(allocator, check, lambda: False)
     assert allocator._changed_environment({"JAX_PLATFORMS": "cpu"}) is None
 
 
-def test_an_installed_accelerator_is_seen_without_starting_jax(monkeypatch):
+def test_an_installed_accelerator_is_detected_without_starting_jax(monkeypatch):
     monkeypatch.setattr(
         allocator.importlib.metadata, "entry_points", lambda group: ["cuda"]
     )
@@ -61,13 +61,13 @@ def test_an_installed_accelerator_is_seen_without_starting_jax(monkeypatch):
 
 
 @pytest.mark.parametrize("version", ["glibc 2.34", "musl 1.2.4", ""])
-def test_other_c_libraries_are_left_alone(monkeypatch, version):
+def test_other_c_libraries_are_not_configured(monkeypatch, version):
     monkeypatch.undo()
     monkeypatch.setattr(os, "confstr", lambda name: version)
     assert not allocator._is_known_to_libc()
 
 
-def test_a_command_starts_again_once(monkeypatch):
+def test_a_command_restarts_once(monkeypatch):
     monkeypatch.undo()
     if not (allocator._is_known_to_libc() and allocator._is_allowed()):
         pytest.skip("this machine has no huge pages for programs")

@@ -16,7 +16,7 @@ from ttl_jax.reports.rain_analysis import rain_sets
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder to run in, but for photographs with and without rain, and pairs."""
+    """A current folder with photographs with and without rain, and pairs."""
     monkeypatch.chdir(tmp_path)
     for i in range(4):
         clean = pictures.texture(i, 200, 200)
@@ -51,7 +51,7 @@ def test_sets_are_compared_and_the_report_is_named(here, capsys):
     assert pathlib.Path("out/analysis.md").is_file()
 
 
-def test_every_setting_reaches_the_analysis(here):
+def test_every_flag_is_used_in_the_analysis(here):
     pathlib.Path("s.csv").write_text("path,scene\nrainy/0.png,a\nrainy/1.png,a\n")
     command = "--side 194 --quality 60 --seed 5 --images 9 --scenes s.csv"
     assert analyze.main(f"{COMMAND} {command}".split()) == 0
@@ -94,7 +94,7 @@ def test_features_of_a_checkpoint_are_used_and_named(here, monkeypatch):
         ("--real rainy", "--synthetic"),
         ("--real rainy --synthetic rainy", "rainy: more than one set has this name"),
         ("--real rainy --synthetic pairs --side 100", "NIQE needs 192"),
-        ("--real rainy --synthetic pairs --seed -1", "a number from 0, not '-1'"),
+        ("--real rainy --synthetic pairs --seed -1", "an integer from 0, not '-1'"),
         ("--real rainy --synthetic pairs --features encoder", "go together"),
         ("--real rainy --synthetic pairs --checkpoint run", "go together"),
         (
@@ -104,7 +104,9 @@ def test_features_of_a_checkpoint_are_used_and_named(here, monkeypatch):
         ("--real broken --synthetic pairs", "broken/0.png cannot be read"),
     ],
 )
-def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message):
+def test_invalid_commands_end_with_one_line_and_status_2(
+    here, capsys, command, message
+):
     pathlib.Path("broken").mkdir()
     pathlib.Path("broken/0.png").write_bytes(b"no picture")
     with pytest.raises(SystemExit) as caught:
@@ -121,7 +123,7 @@ def test_photographs_that_are_all_too_small_are_an_error_too(here, capsys):
     assert "0.png is 200x200" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_made_is_said_before_anything_is_measured(
+def test_an_invalid_output_is_reported_before_anything_is_measured(
     here, capsys, monkeypatch
 ):
     pathlib.Path("out").touch()

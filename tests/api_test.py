@@ -1,4 +1,4 @@
-"""The Python front door: names, argument order, docstrings, and what it imports when."""
+"""The Python API: names, argument order, docstrings, and imports."""
 
 import ast
 import inspect
@@ -43,7 +43,7 @@ def test_arguments_have_their_names_and_their_order(name):
 
 
 def public_definitions():
-    """Every public function and class at the top of a module, with its file."""
+    """Returns every public top-level function and class of a module, with its file."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":
@@ -53,10 +53,10 @@ def public_definitions():
 
 
 @pytest.mark.parametrize("node", list(public_definitions()))
-def test_what_is_public_has_a_docstring(node):
+def test_public_definitions_have_docstrings(node):
     text = ast.get_docstring(node)
     assert text
-    # A sentence that begins so has its noun behind its description.
+    # In sentences with these first words, the description comes before the noun.
     assert not re.search(r"(^|\. )(Of|As of|Those of) ", text)
 
 

@@ -13,7 +13,7 @@ def test_the_file_appears_only_when_it_is_complete(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_json_is_written_atomically(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     atomic_files.write_json(path, {"a": 1})
     with pytest.raises(TypeError):

@@ -1,5 +1,7 @@
 """The benchmarks and their command."""
 
+import importlib
+import inspect
 import itertools
 import json
 
@@ -30,7 +32,7 @@ def data(photographs):
     return {"PNG": {"clean": f"folder:{photographs}", "pairs": f"folder:{photographs}"}}
 
 
-def test_rates_are_of_every_reader_over_the_loop_on_the_same_files(data, monkeypatch):
+def test_rates_of_readers_are_relative_to_the_loop_on_the_same_files(data, monkeypatch):
     numbers = itertools.count(2)
     monkeypatch.setattr(
         input_benchmark, "_rate", lambda read, seconds: read() * next(numbers)
@@ -50,7 +52,7 @@ def test_rates_are_of_every_reader_over_the_loop_on_the_same_files(data, monkeyp
     )
 
 
-def test_the_median_of_alternating_turns_counts():
+def test_measurements_alternate_and_the_median_is_returned():
     turns = []
     values = {"a": iter([5.0, 1.0, 9.0]), "b": iter([2.0, 2.0, 8.0])}
 
@@ -61,6 +63,16 @@ def test_the_median_of_alternating_turns_counts():
     medians = timing.take_turns({("a",): "a", ("b",): "b"}, 3, measure)
     assert turns == ["a", "b"] * 3
     assert medians == {("a",): 5.0, ("b",): 2.0}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["input", "step", "restore", "sums", "windows --photographs x", "video", "scaling"],
+)
+def test_the_flags_of_a_command_are_the_arguments_of_its_run(command):
+    flags = vars(benchmark._make_parser().parse_args(command.split()))
+    module = importlib.import_module(f"ttl_jax.benchmarks.{flags.pop('module')}")
+    assert flags.keys() == inspect.signature(module.run).parameters.keys()
 
 
 @pytest.mark.slow
@@ -78,7 +90,7 @@ def test_the_command_prints_tables_and_writes_them_as_json(data, tmp_path, capsy
         assert 0 < row["host"] == pytest.approx(row["host_share"] * row["resident"])
 
 
-def test_the_yardstick_is_of_ten_billion_multiply_adds():
+def test_the_yardstick_has_ten_billion_multiply_adds():
     stack = yardstick.PlainStack(rngs=nnx.Rngs(0))
     image = jax.ShapeDtypeStruct((1, yardstick.SIDE, yardstick.SIDE, 3), "float32")
     # 3x3 kernels: 3 to 64 channels, four times 64 to 64, 64 to 3.
@@ -101,7 +113,7 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert figures["growth"] == [{"preset": "smoke", "exponent": pytest.approx(1.5)}]
     assert large["ms"] == pytest.approx(1000 * (128 * 128 * 3 / 1000) ** 1.5)
     assert large["over_yardstick"] == pytest.approx(1)
-    # A quarter of the pixels takes an eighth of the time, a quarter for the yardstick.
+    # A quarter of the pixels takes an eighth of the time; the yardstick takes a quarter.
     assert small["over_yardstick"] == pytest.approx(1 / 2)
     assert large["floor_ms"] / small["floor_ms"] == pytest.approx(4)
     assert large["gmacs"] / small["gmacs"] == pytest.approx(4, rel=0.05)
@@ -121,7 +133,7 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
         assert row["images_per_s"] == pytest.approx(4 * 1000 / row["ms"])
         assert 0 < row["share_of_peak"] < 1
         assert row["share_of_floor"] == pytest.approx(row["floor_ms"] / row["ms"])
-    # A decoder for images moves more than one for a number, three encoders more yet.
+    # An image decoder moves more than a classifier, and three encoders move even more.
     floors = {row["stage"]: row["floor_ms"] for row in rows}
     assert floors["recog"] < floors["recon"] == floors["derain"] < floors["distill"]
     # The encoder learns once in each stage, in recog with the smallest decoder.
@@ -131,7 +143,7 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
 
 
-def test_ratios_are_over_the_first_kind_of_sums(tmp_path, capsys):
+def test_ratios_are_relative_to_the_first_kind_of_sums(tmp_path, capsys):
     command = ["sums", "--preset", "smoke", "--sums", "0,0", "16,1", "--side", "32"]
     command += ["--crop_size", "32", "--batch_size", "4", "--rounds", "1"]
     assert benchmark.main([*command, "--output", str(tmp_path)]) == 0
@@ -143,7 +155,7 @@ def test_ratios_are_over_the_first_kind_of_sums(tmp_path, capsys):
     assert "| cell | radius |" in capsys.readouterr().out
 
 
-def test_wider_overlaps_cost_more_arithmetic(tmp_path, capsys, monkeypatch):
+def test_wider_overlaps_need_more_computation(tmp_path, capsys, monkeypatch):
     (tmp_path / "rain").mkdir()
     encoding.write_image(
         tmp_path / "rain" / "a.png", np.full((90, 300, 3), 80, np.uint8)
@@ -197,7 +209,7 @@ def test_bytes_of_collectives_are_those_of_their_results():
     assert scaling.collective_bytes(text) == 2 * 4 * 8 + 4 + 4 * 3
 
 
-def test_more_devices_than_there_are_is_an_error():
+def test_more_devices_than_available_is_an_error():
     with pytest.raises(ValueError, match="--devices 8: there are 4 of cpu"):
         scaling._check_devices(8)
 
@@ -208,11 +220,11 @@ def test_more_devices_than_there_are_is_an_error():
         (["restore", "--presets", "smal"], "Unknown preset 'smal'"),
         (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),
         (["inputs"], "invalid choice: 'inputs'"),
-        (["input", "--rounds=0"], "expected a number from 1, not '0'"),
-        (["input", "--clean=sample"], "both photographs and pairs, or neither"),
+        (["input", "--rounds=0"], "expected an integer from 1, not '0'"),
+        (["input", "--clean=sample"], "both --clean and --pairs, or neither"),
     ],
 )
-def test_a_mistake_in_the_command_is_one_line(arguments, message, capsys):
+def test_an_invalid_command_gives_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as error:
         benchmark.main(arguments)
     assert error.value.code == 2

@@ -22,7 +22,7 @@ def command(module, *arguments):
 def run(module, *arguments, status=0):
     """Runs a command in the project's folder; returns what it printed.
 
-    With as many devices as here, it finds the programs that this process has compiled.
+    With the same number of devices, it uses the programs that this process has compiled.
     """
     result = subprocess.run(
         command(module, *arguments),

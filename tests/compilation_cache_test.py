@@ -35,7 +35,7 @@ print(json.dumps([digest.hexdigest(), num_found]))
 
 @pytest.fixture
 def environment(tmp_path):
-    """That of a user who has set nothing, but whose small programs are kept too."""
+    """The environment of a user without settings, except that small programs are kept too."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     del environment["JAX_COMPILATION_CACHE_DIR"]
     return environment
@@ -67,20 +67,22 @@ def test_programs_from_the_cache_compute_the_same_bits(environment):
 
 
 @pytest.mark.slow
-def test_two_processes_may_fill_the_cache_at_once_and_damage_is_survived(
+def test_two_processes_may_fill_the_cache_and_damaged_entries_are_ignored(
     environment, tmp_path
 ):
     first, second = [start(environment) for _ in range(2)]
     fresh = finish(first)[0]
     assert fresh == finish(second)[0] == finish(start(environment))[0]
-    # As a full disk leaves files.
+    # Empty and truncated files, as on a full disk.
     for path in (tmp_path / "cache/ttl_jax/programs").rglob("*-cache"):
         path.write_bytes(path.read_bytes()[:100])
     again, num_found, _ = finish(start(environment))
     assert (again, num_found) == (fresh, 0)
 
 
-def test_a_folder_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(
+    tmp_path, monkeypatch, capsys
+):
     jax.config.update("jax_compilation_cache_dir", None)
     try:
         (tmp_path / "file").touch()
@@ -94,13 +96,13 @@ def test_a_folder_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch, cap
     assert line.startswith("Compiled programs are not kept: ") and "file" in line
 
 
-def test_the_users_own_folder_stays():
+def test_the_users_own_folder_is_used():
     compilation_cache.enable()
     own = os.environ["JAX_COMPILATION_CACHE_DIR"]
     assert jax.config.jax_compilation_cache_dir == own
 
 
-def test_what_was_used_longest_ago_is_removed(tmp_path):
+def test_least_recently_used_files_are_removed(tmp_path):
     for age, name in enumerate(["new", "sub/middle", "old", "older"]):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Configs by name: which file is meant, and which `configs` it imports from."""
+"""Configs by name: the file that is found, and the `configs` from which it imports."""
 
 import pathlib
 import sys
@@ -30,7 +30,7 @@ def test_own_configs_are_found_beside_another_projects(elsewhere, name):
     assert config_files.load(name).encoder.width == 32
 
 
-def test_the_checkout_that_the_current_folder_lies_in_wins(elsewhere, monkeypatch):
+def test_the_checkout_around_the_current_folder_has_priority(elsewhere, monkeypatch):
     inside = elsewhere / "checkout" / "runs"
     inside.mkdir(parents=True)
     (inside.parent / "configs").mkdir()
@@ -47,7 +47,7 @@ def test_the_checkout_that_the_current_folder_lies_in_wins(elsewhere, monkeypatc
     assert config_files.load("derain") == 7
 
 
-def test_a_file_of_ones_own_imports_the_projects_common(elsewhere):
+def test_a_users_config_imports_the_projects_common(elsewhere):
     own = elsewhere / "mine.py"
     own.write_text(
         "from configs import derain\n\n\ndef get_config(preset):\n"
@@ -57,7 +57,7 @@ def test_a_file_of_ones_own_imports_the_projects_common(elsewhere):
     assert config_files.load(f"{own}:tiny").encoder.width == 32
 
 
-def test_an_unknown_name_is_refused_with_the_near_one(elsewhere):
+def test_an_unknown_name_is_rejected_with_a_suggestion(elsewhere):
     with pytest.raises(ValueError, match="'deraine'.*did you mean 'derain'"):
         config_files.load("deraine:small")
     with pytest.raises(ValueError, match="no config file 'elsewhere/derain.py'"):

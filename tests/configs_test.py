@@ -1,4 +1,4 @@
-"""Every config file, with every preset, gives stages that can be built."""
+"""The stages of every config file and preset can be built."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Settings of all tests: warnings are errors, and four CPU devices stand for several."""
+"""Settings of all tests: warnings are errors, and there are four CPU devices."""
 
 import os
 import tempfile
@@ -40,9 +40,9 @@ def key():
 
 @pytest.fixture
 def replace_network(monkeypatch):
-    """Puts a function on arrays in the place of every checkpoint but `missing`.
+    """Replaces every checkpoint except `missing` by a function of arrays.
 
-    Called with the function, it returns the list of the checkpoints loaded since.
+    Called with the function, it returns a list of the checkpoints loaded from then on.
     """
 
     def replace(restore):

@@ -58,7 +58,7 @@ def test_without_a_checkpoint_the_restorers_default_is_loaded(loaded):
     assert loaded == [None]
 
 
-def test_strength_and_ensemble_are_the_restorer_s(tmp_path, monkeypatch):
+def test_strength_and_ensemble_are_passed_to_the_restorer(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     restorer_test.save_run(tmp_path / "derain")
     image = pictures.noise(30, 40, 3)
@@ -91,7 +91,7 @@ def test_existing_targets_are_skipped_and_counted(loaded, capsys):
     assert "Skipping 1 of 2" in capsys.readouterr().out
     assert derain.main(["in", "--output", "out"]) == 0
     assert "Skipping 2 of 2" in capsys.readouterr().out
-    assert loaded == [None, None]  # also to see by which weights it was made
+    assert loaded == [None, None]  # also to find the weights it was made with
 
 
 def test_overwrite_restores_again(loaded):
@@ -146,7 +146,7 @@ def test_a_share_includes_existing_targets(loaded, capsys):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_a_signal_ends_it_and_the_same_command_goes_on(
+def test_a_signal_ends_the_run_and_the_same_command_resumes(
     tmp_path, monkeypatch, replace_network, capfd, number, status
 ):
     monkeypatch.chdir(tmp_path)
@@ -196,7 +196,7 @@ def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd)
     assert not pathlib.Path("out").exists()
 
 
-def test_a_full_disk_ends_it_with_one_line(loaded, capsys, monkeypatch):
+def test_a_full_disk_ends_the_run_with_one_line(loaded, capsys, monkeypatch):
     for level in range(30):
         photograph(f"in/{level}.png", level)
 
@@ -244,16 +244,18 @@ def test_speed_is_reported_without_the_start(
         ([""], "A path is empty"),
         (["in", "--checkpoint", ""], "A path is empty; is a variable"),
         (["film.pdf"], "film.pdf is not a photograph; supported are .png"),
-        (["in", "--quality", "0"], "expected a whole number from 1 to 100, not '0'"),
+        (["in", "--quality", "0"], "expected an integer from 1 to 100, not '0'"),
         (["in", "--suffix", "a/b"], "--suffix a/b must not contain /"),
         (["-"], "standard input only in IN OUT"),
         (["in", "--checkpoint", "missing"], "missing holds no checkpoint"),
         (["in", "--strength", "1.5"], "expected a number from 0 to 1, not '1.5'"),
         (["in", "--strength", "nan"], "expected a number from 0 to 1, not 'nan'"),
-        (["in", "--process_id", "0"], "both of --num_processes and --process_id"),
+        (["in", "--process_id", "0"], "both --num_processes and --process_id"),
     ],
 )
-def test_mistakes_end_with_one_line_and_status_2(loaded, capsys, arguments, message):
+def test_invalid_commands_end_with_one_line_and_status_2(
+    loaded, capsys, arguments, message
+):
     photograph("in/a.png")
     pathlib.Path("film.pdf").touch()
     with pytest.raises(SystemExit) as caught:
@@ -286,7 +288,7 @@ def test_one_photograph_goes_to_the_name_given(loaded, capsys):
         (["a.png", "b.png", "c.png"], "name a folder by --output DIR"),
         (["gone.png", "b.png"], "gone.png does not exist"),
         (["folder", "b.png"], "folder is a folder; name a photograph"),
-        (["a.png", "folder"], "folder is a folder; name it by --output folder"),
+        (["a.png", "folder"], "folder is a folder; use --output folder"),
         (["a.png", "a.png"], "a.png is the photograph itself"),
         (["a.png", "./a.png"], "a.png is the photograph itself"),
         (["a.png", "b.mp4"], "unknown suffix '.mp4'"),
@@ -294,7 +296,9 @@ def test_one_photograph_goes_to_the_name_given(loaded, capsys):
         (["a.png", "b.png", "--suffix", "_x"], "--suffix and --watch need --output"),
     ],
 )
-def test_mistakes_in_two_names_are_named(loaded, capsys, arguments, message):
+def test_invalid_input_and_output_names_are_reported(
+    loaded, capsys, arguments, message
+):
     photograph("a.png", 1)
     pathlib.Path("folder").mkdir()
     with pytest.raises(SystemExit) as caught:
@@ -303,7 +307,7 @@ def test_mistakes_in_two_names_are_named(loaded, capsys, arguments, message):
     assert levels(".") == {"a.png": 1}
 
 
-def test_standard_input_and_output_stand_for_files(loaded, monkeypatch, capfdbinary):
+def test_standard_input_and_output_replace_files(loaded, monkeypatch, capfdbinary):
     photograph("a.tif", 1)
     with open("a.tif", "rb") as file:
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
@@ -315,13 +319,18 @@ def test_standard_input_and_output_stand_for_files(loaded, monkeypatch, capfdbin
 # The output folder
 
 
-def test_photographs_of_other_weights_or_options_are_restored_again(loaded, capsys):
+def test_photographs_made_with_other_weights_or_options_are_restored_again(
+    loaded, capsys
+):
     photograph("in/a.png", 1)
     photograph("in/b.png", 2)
     derain.main(["in", "--output", "out"])
     assert derain.main(["in", "--output", "out", "--strength", "0.5"]) == 0
     printed = capsys.readouterr().out
-    assert "Restoring 2 photographs again that out has with strength 1.0." in printed
+    assert (
+        "Restoring 2 photographs again; those in out were made with strength 1.0."
+        in printed
+    )
     assert derain.main(["in", "--output", "out", "--strength", "0.5"]) == 0
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
 
@@ -394,7 +403,7 @@ def test_pixels_that_the_format_cannot_hold_fail_before_the_network_runs(
     encoding.write_image("in/deep.png", np.zeros((9, 9), np.uint16))
     os.rename("in/deep.png", "in/deep.jpg")
     assert derain.main(["in", "--output", "out"]) == 1
-    assert "JPEG holds 8 bits; use PNG or TIFF" in capsys.readouterr().err
+    assert "JPEG has 8 bits; use PNG or TIFF" in capsys.readouterr().err
     assert not seen
 
 

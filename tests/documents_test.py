@@ -1,4 +1,4 @@
-"""The documents: their commands parse, their links lead somewhere, their code runs."""
+"""The documents: commands can be parsed, links are valid, code runs."""
 
 import argparse
 import importlib
@@ -101,7 +101,7 @@ def check_training(arguments):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_to_files_and_headings(document):
+def test_links_point_to_files_and_headings(document):
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if target.startswith("http"):
             continue

@@ -134,7 +134,7 @@ FOLDERS = "--results one=one --target target --input target"
             "--results one --target target --input target",
             "expected NAME=DIR, not 'one'",
         ),
-        (f"{FOLDERS} --sheets many", "expected a number from 0, not 'many'"),
+        (f"{FOLDERS} --sheets many", "expected an integer from 0, not 'many'"),
         (FOLDERS, "one lacks b"),
         ("--baseline tv --data folder:one --flicker", "needs successive frames"),
         (
@@ -143,7 +143,9 @@ FOLDERS = "--results one=one --target target --input target"
         ),
     ],
 )
-def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message):
+def test_invalid_commands_end_with_one_line_and_status_2(
+    here, capsys, command, message
+):
     write_images("target", a=0, b=0)
     write_images("one", a=0)
     write_images("bad", a=0, b=0)
@@ -173,11 +175,11 @@ def test_an_image_that_vanishes_meanwhile_is_named_with_what_was_scored(
     assert caught.value.code == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "rainy/b.png cannot be read: No such file or directory. It was" in line
-    assert "1 of 3 images of target were scored and no report is written" in line
+    assert "1 of 3 images of target were scored, and no report is written" in line
     assert not list(pathlib.Path("out").iterdir())
 
 
-def test_methods_of_every_kind_stand_in_one_table(here):
+def test_methods_of_every_kind_are_in_one_table(here):
     write_images("target", a_gt=0, b_gt=200)
     write_images("input", a=100, b=250)
     write_images("one", a_derained=40, b_derained=200)
@@ -198,10 +200,10 @@ def test_methods_of_every_kind_stand_in_one_table(here):
     np.testing.assert_allclose(found, expected)
     assert summary["rgb"]["one"]["psnr"] > 50  # one image is the target
     table = pathlib.Path("out/table.md").read_text()
-    assert "one: 2 of 2 files matched by the rest of their names" in table
+    assert "one: 2 of 2 files matched without the common parts of their names" in table
 
 
-def test_real_photographs_need_no_clean_side(here, monkeypatch):
+def test_real_photographs_are_scored_without_clean_images(here, monkeypatch):
     rng = np.random.default_rng(0)
     pathlib.Path("rain").mkdir()
     image = rng.integers(0, 255, (200, 200, 3), np.uint8)
@@ -274,7 +276,7 @@ def write_ablation(monkeypatch, **progress):
     )
 
 
-def test_agreement_of_crops_and_whole_stands_beside_the_other_scores(here):
+def test_agreement_of_crops_and_whole_is_reported_with_the_other_scores(here):
     """The stand-in takes one level off each pixel, of crops as of the whole."""
     write_images("pairs/input", a=200)
     write_images("pairs/target", a=0)
@@ -361,7 +363,7 @@ def test_an_unfinished_ablation_names_the_command_that_resumes_it(
 
 
 @pytest.mark.parametrize("output", ["file", "/proc/self"])  # no one writes to these
-def test_an_output_that_cannot_be_written_is_refused_before_scoring(
+def test_an_output_that_cannot_be_written_is_rejected_before_scoring(
     here, capsys, monkeypatch, output
 ):
     write_images("target", a=0)

@@ -67,7 +67,7 @@ def read_report(folder):
 
 
 @pytest.mark.parametrize("side", [1, 7, 40, 90])
-def test_the_square_found_is_that_of_a_search_by_hand(script, side):
+def test_the_found_square_matches_an_exhaustive_search(script, side):
     errors = pictures.noise(40, 53, dtype=np.uint16).astype(np.int32)
     height, width = min(side, 40), min(side, 53)
     sums = {
@@ -120,7 +120,7 @@ def test_a_second_run_replaces_the_folder(run, clean, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "hard"]
 
 
-def test_a_folder_of_other_files_is_refused_before_anything_is_loaded(
+def test_a_folder_of_other_files_is_rejected_before_anything_is_loaded(
     run, clean, tmp_path
 ):
     def message(output):
@@ -157,7 +157,7 @@ def test_a_failed_run_keeps_the_earlier_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "hard"]
 
 
-def test_flags_out_of_range_and_unknown_sources_are_refused(run, tmp_path, capsys):
+def test_flags_out_of_range_and_unknown_sources_are_rejected(run, tmp_path, capsys):
     flags = "--clean", "sampel", "--output", tmp_path / "hard"
     with pytest.raises(SystemExit, match="did you mean 'sample'"):
         run(*flags)

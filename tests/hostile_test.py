@@ -1,6 +1,6 @@
-"""Hostile and broken files through every reader: refused by name, or read.
+"""Hostile and broken files in every reader: rejected by name, or read.
 
-Each case has a time limit. Nothing but `ValueError` and `OSError` reaches a caller.
+Each case has a time limit. Readers raise only `ValueError` and `OSError`.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def time_limit(seconds=20):
 
 
 def refusal(read, *arguments):
-    """Why a file is refused, None where it is read."""
+    """Returns the reason why a file is rejected, or None if it is read."""
     with time_limit():
         try:
             read(*arguments)
@@ -65,7 +65,7 @@ def refusal(read, *arguments):
 # Weights
 
 
-def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path):
+def test_a_damaged_file_of_weights_is_rejected_by_name(tmp_path):
     path = tmp_path / "mine.safetensors"
     modules = {"encoder": {"kernel": noise(9, 9, 3).astype(np.float32)}}
     told = {
@@ -95,7 +95,7 @@ def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_a_damaged_image_is_refused_by_name_or_read(name, tmp_path):
+def test_a_damaged_image_is_rejected_by_name_or_read(name, tmp_path):
     path = tmp_path / name
     for seed in range(NUM_SEEDS):
         path.write_bytes(mutations.damage(SOUND[name], seed))
@@ -108,7 +108,7 @@ def test_a_damaged_image_is_refused_by_name_or_read(name, tmp_path):
             assert array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3)
 
 
-def test_bombs_are_refused_before_they_need_memory(tmp_path):
+def test_bombs_are_rejected_before_they_need_memory(tmp_path):
     for name, data in mutations.bombs().items():
         assert len(data) < 150_000
         (tmp_path / name).write_bytes(data)
@@ -131,7 +131,7 @@ def test_bombs_are_refused_before_they_need_memory(tmp_path):
     assert int(kilobytes) < 150_000  # NumPy and Pillow alone take 50
 
 
-def test_flat_pictures_are_no_bombs(tmp_path):
+def test_flat_pictures_are_not_rejected_as_bombs(tmp_path):
     path = tmp_path / "black.png"
     Image.new("L", (4096, 4096)).save(path)  # 1000 pixels in a byte
     assert decoding.read_size(path) == (4096, 4096)
@@ -140,7 +140,7 @@ def test_flat_pictures_are_no_bombs(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pipe.png", "folder.png", "endless.png", "\0.png"])
-def test_pipes_and_folders_are_refused(name, tmp_path):
+def test_pipes_and_folders_are_rejected(name, tmp_path):
     path = f"{tmp_path}/{name}"
     if name == "pipe.png":
         os.mkfifo(path)
@@ -152,7 +152,7 @@ def test_pipes_and_folders_are_refused(name, tmp_path):
         assert decoding.printable(path) in refusal(read, path)
 
 
-def test_a_file_that_no_photograph_fills_is_not_read(tmp_path):
+def test_a_file_larger_than_any_photograph_is_not_read(tmp_path):
     path = tmp_path / "sparse.png"
     with open(path, "wb") as file:
         file.truncate(2**40)
@@ -172,7 +172,7 @@ def absurd_exif():
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_damaged_metadata_cost_no_photograph(suffix, tmp_path):
+def test_photographs_with_damaged_metadata_are_read(suffix, tmp_path):
     job = file_jobs.Job(tmp_path / f"in.{suffix}", tmp_path / "out" / f"in.{suffix}")
     profile = bytes(range(256)) * 4
     for seed, exif in enumerate(absurd_exif()):
@@ -207,7 +207,7 @@ def write_folder(folder):
     return sound, broken
 
 
-def test_a_folder_is_restored_but_for_its_broken_files(
+def test_a_folder_is_restored_except_for_its_broken_files(
     tmp_path, replace_network, capsys
 ):
     replace_network(np.copy)
@@ -225,7 +225,7 @@ def test_a_folder_is_restored_but_for_its_broken_files(
     assert named == sorted(str(tmp_path / "in" / name) for name in broken)
 
 
-def test_results_that_are_broken_are_named_before_scoring(tmp_path, capsys):
+def test_broken_results_are_named_before_scoring(tmp_path, capsys):
     sound, broken = write_folder(tmp_path / "results")
     for name in (*sound, *broken):
         path = tmp_path / "clean" / pathlib.Path(name).with_suffix(".png")
@@ -265,7 +265,7 @@ ROWS = [{"name": "both", "description": "", "tables": [3], "runs": {"1": "derain
 
 
 def open_records(file):
-    """All that sources ask of the index of a prepared set."""
+    """Uses everything that sources need from the index of a prepared set."""
     folder = file.parent / "x" / records.VERSION
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, folder / "index.json")
@@ -307,7 +307,7 @@ TEXTS = (
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_malformed_texts_are_refused_or_read(name, tmp_path, monkeypatch):
+def test_malformed_texts_are_rejected_or_read(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TTL_JAX_DATA_DIR", str(tmp_path))
     sound, read = READERS[name]
     damaged = [mutations.damage(sound, seed) for seed in range(NUM_SEEDS)]
@@ -374,10 +374,10 @@ def test_module_that_a_prepared_set_names_is_not_imported(
     told["featuresDict"]["features"]["clean"] = named
     path.write_text(json.dumps(told))
     records._open_split.cache_clear()
-    assert "'hostile_module.Image', which no prepared set has" in refusal(load_all)
+    assert "'hostile_module.Image', which is not a feature" in refusal(load_all)
 
 
-def test_damaged_records_are_refused_by_name_or_read(prepared, tmp_path, monkeypatch):
+def test_damaged_records_are_rejected_by_name_or_read(prepared, tmp_path, monkeypatch):
     data_dir = pathlib.Path(shutil.copytree(prepared, tmp_path / "sets"))
     monkeypatch.setenv("TTL_JAX_DATA_DIR", str(data_dir))
     files = [path for path in (data_dir / "x").rglob("*") if path.is_file()]

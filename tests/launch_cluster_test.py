@@ -85,7 +85,7 @@ def test_local_processes_all_end_with_the_status_of_one_that_fails(
     assert "config.batch_size=3 does not divide over 2 devices" in printed
     process = start_local(tmp_path, photographs, "two")
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 2 and "Say how many processes" in printed
+    assert process.returncode == 2 and "Give the number of processes" in printed
 
 
 def test_local_processes_restore_what_one_restores(photographs, tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ def test_slurm_job_is_queued_again_at_its_time_limit(cluster):
     assert (cluster / "scontrol").read_text() == "requeue 7\n"
 
 
-def test_slurm_job_restores_where_it_is_asked_to(cluster):
+def test_slurm_job_restores_on_request(cluster):
     process = start_job(cluster, "derain", "a b", "--output", "restored")
     wait_for((cluster / "started").exists, process)
     os.kill(int((cluster / "task").read_text()), signal.SIGTERM)
@@ -174,7 +174,7 @@ def test_failed_slurm_job_is_not_queued_again(cluster):
     assert not (cluster / "scontrol").exists()
 
 
-def test_kubernetes_processes_find_each_other_by_flags_that_there_are(monkeypatch):
+def test_kubernetes_file_uses_flags_that_exist(monkeypatch):
     jobs = yaml.safe_load((ROOT / "launch" / "kubernetes.yaml").read_text())
     assert jobs["kind"] == "JobSet"
     (workers,) = jobs["spec"]["replicatedJobs"]

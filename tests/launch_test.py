@@ -188,7 +188,7 @@ def test_a_manifest_may_come_from_a_spreadsheet(collection, tmp_path):
     assert make_lists(collection, tmp_path / "again")[0] == lists
 
 
-def test_a_manifest_without_a_column_is_refused(collection, tmp_path):
+def test_a_manifest_without_a_column_is_rejected(collection, tmp_path):
     manifest = collection / "MANIFEST.csv"
     manifest.write_text(manifest.read_text().replace("scene", "place", 1))
     with pytest.raises(subprocess.CalledProcessError) as caught:
@@ -249,7 +249,7 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     assert np.all(rainy_panel[0] == 255) and 200 < rainy_panel[15, 20, 0] < 220
 
 
-def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
+def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(tmp_path):
     missing = run_rain_sheet("--clean", f"folder:{tmp_path}/x", "--output", "s.png")
     assert missing.returncode == 1 and "there is no folder" in missing.stderr
     assert missing.stderr.count("\n") == 1
@@ -257,7 +257,7 @@ def test_a_rain_sheet_of_nothing_is_refused_in_one_line(tmp_path):
     assert suffix.returncode == 1 and "s.xyz: a sheet's suffix must be" in suffix.stderr
     assert suffix.stderr.count("\n") == 1
     none = run_rain_sheet("--rows", "0", "--output", "s.png")
-    assert none.returncode == 2 and "--rows: expected a number from 1" in none.stderr
+    assert none.returncode == 2 and "--rows: expected an integer from 1" in none.stderr
 
 
 def run_timed_training(*arguments, **options):

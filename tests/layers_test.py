@@ -1,4 +1,4 @@
-"""Who may import whom: every file's imports against the table of rooms."""
+"""The imports of every file, against the table of allowed imports."""
 
 import ast
 import pathlib
@@ -181,7 +181,7 @@ def test_the_check_sees_a_forbidden_import():
     assert room_of("ttl_jax/inference/baselines") == "ttl_jax/inference/baselines"
 
 
-def test_data_is_imported_where_jax_is_not():
+def test_data_can_be_imported_without_jax():
     # Grain imports JAX where there is one, so that it is hidden here.
     code = "import sys; sys.modules['jax'] = None; import ttl_jax.data.loading.pipeline"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)

@@ -1,4 +1,4 @@
-"""Eqs. 1-5 against NumPy, and where their gradients go."""
+"""Eqs. 1-5 against NumPy, and their gradients."""
 
 import jax
 import jax.numpy as jnp

@@ -26,7 +26,7 @@ def chain(photographs, tmp_path_factory):
     return workdir
 
 
-def test_pipeline_trains_the_four_stages_and_hands_their_weights_on(chain):
+def test_pipeline_trains_the_four_stages_from_each_others_weights(chain):
     for stage in ("recog", "recon", "distill", "derain"):
         _, metadata = trained.load(chain / stage)
         assert metadata["step"] == 2
@@ -141,7 +141,7 @@ def test_fifth_stage_is_one_stage_file_and_one_config(photographs, tmp_path):
 
 
 @pytest.mark.slow
-def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_goes_on(
+def test_damaged_last_checkpoint_stops_with_one_line_and_fallback_resumes(
     photographs, tmp_path
 ):
     def arguments(num_steps):
@@ -190,9 +190,9 @@ MISTAKES = [
     ("recog", "--config.clean=floder:/nowhere", "did you mean 'folder:/nowhere'"),
     ("recog", "--config.encoder.head_width=5", "not a multiple of head_width=5"),
     ("recog", "--config.encoder.head_width=0", "not a multiple of head_width=0"),
-    ("recog", "--config.decoder.pools=(4,0)", "A pool needs at least one pixel"),
+    ("recog", "--config.decoder.pools=(4,0)", "must be at least 1 pixel each"),
     ("recog", "--config.stage=rceog", "names no module"),
-    ("recon", "--config.max_sigma=2.0", "set crop_margin to that"),
+    ("recon", "--config.max_sigma=2.0", "set crop_margin to it"),
     ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),
     ("pipeline", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
     ("pipeline", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),
@@ -201,7 +201,7 @@ MISTAKES = [
     (
         "recog",
         "--config.encoder.local_kernel=4",
-        "needs odd sides, with a centre pixel, not (4, 4)",
+        "must be odd; got (4, 4)",
     ),
     ("scratch", "--config.crop_size=10", "needs at least 11 pixels"),
     ("recog", "--config=configs/nope.py", "There is no config file 'configs/nope.py'"),
@@ -220,7 +220,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("stage", "flag", "fault"), MISTAKES)
-def test_a_mistake_is_one_clear_line_and_leaves_nothing(stage, flag, fault, tmp_path):
+def test_an_invalid_command_gives_one_line_and_writes_nothing(
+    stage, flag, fault, tmp_path
+):
     config = f"--config=configs/{stage}.py:smoke"
     message = train(config, f"--workdir={tmp_path / 'runs'}", flag)
     assert message.startswith("ttl_jax.main: ") and fault in message
@@ -230,7 +232,7 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(stage, flag, fault, tmp_
 
 # The first one is found when flags are parsed, the second when the run opens.
 @pytest.mark.parametrize(("flag", "fault"), [MISTAKES[0][1:], MISTAKES[5][1:]])
-def test_a_mistake_is_all_that_the_command_prints(flag, fault, tmp_path):
+def test_an_invalid_command_prints_only_its_error(flag, fault, tmp_path):
     printed = run(
         "main",
         "--config=configs/recog.py:smoke",

@@ -59,7 +59,7 @@ def test_mistakes_are_reported_in_one_line(run_dir, tmp_path, capsys):
     there.write_bytes(b"mine")
     assert "--overwrite" in refusal(capsys, run_dir, "--output", there)
     assert there.read_bytes() == b"mine"
-    assert "ends in .safetensors" in refusal(
+    assert "must end in .safetensors" in refusal(
         capsys, run_dir, "--output", tmp_path / "x.npz"
     )
     assert "holds no checkpoint" in refusal(

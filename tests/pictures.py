@@ -29,7 +29,7 @@ def add_noise(image, amount):
 
 
 def write(path, array, **options):
-    """Writes a picture by Pillow's own encoders, without loss where there is a choice."""
+    """Writes a picture with Pillow's encoders, lossless if possible."""
     if path.suffix == ".webp":
         options["lossless"] = True
     Image.fromarray(array).save(path, **options)

@@ -1,4 +1,4 @@
-"""The command that draws protocols and compares sources, as a user meets it."""
+"""The command that draws protocols and compares sources, as a user runs it."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
         (["audit", "folder:not_there"], "there is no folder not_there"),
     ],
 )
-def test_a_mistake_in_drawing_and_comparing_is_one_line(arguments, message, capsys):
+def test_an_invalid_protocol_or_audit_gives_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as error:
         prepare.main(arguments)
     assert error.value.code == 2

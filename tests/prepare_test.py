@@ -1,4 +1,4 @@
-"""The command that prepares data sets, as a user meets it."""
+"""The command that prepares data sets, as a user runs it."""
 
 import fcntl
 import os
@@ -47,7 +47,7 @@ def run(command):
 
 
 def error_of(command, capsys):
-    """What a command that ends with status 2 says."""
+    """Returns the message of a command that ends with status 2."""
     with pytest.raises(SystemExit) as raised:
         run(command)
     assert raised.value.code == 2
@@ -89,8 +89,13 @@ def test_the_variable_for_another_data_folder_is_printed(my_pairs, capsys):
 @pytest.mark.parametrize(
     ("fixture", "before", "after", "num_pairs"),
     [
-        ("my_pairs", "from 8 files of", "this is 10 files of", 5),
-        ("my_rain", "4 photographs in", "this is rain:folder:album, 5 photographs", 15),
+        ("my_pairs", "from 8 files of", "not from 10 files of", 5),
+        (
+            "my_rain",
+            "4 photographs in",
+            "not from rain:folder:album, 5 photographs",
+            15,
+        ),
     ],
 )
 def test_a_changed_source_is_an_error_unless_overwritten(
@@ -102,9 +107,9 @@ def test_a_changed_source_is_an_error_unless_overwritten(
     for path, image in (("raw/rainy", rainy), ("raw/clean", clean), ("album", clean)):
         save(pathlib.Path(path, "9.png"), image)
     message = error_of(command, capsys)
-    assert "was made from other files, or by other flags" in message
+    assert "was made from other files or with other flags" in message
     assert before in message and after in message
-    assert "--overwrite makes it again" in message
+    assert "--overwrite replaces it" in message
     assert run(f"{command} --overwrite") == 0
     assert len(source_names.open_pairs("tfds:mine")) == num_pairs
     assert visible() == ["mine"]
@@ -115,8 +120,8 @@ def test_a_changed_source_is_an_error_unless_overwritten(
     [
         ("--variants 2", "4 photographs in 2 variants of seed 0"),
         ("--seed 1", "4 photographs in 3 variants of seed 1"),
-        ("--source additive:folder:album", "this is additive:folder:album, 4"),
-        ("--source streaks:folder:raw on folder:album", "this is streaks:folder:raw"),
+        ("--source additive:folder:album", "not from additive:folder:album, 4"),
+        ("--source streaks:folder:raw on folder:album", "not from streaks:folder:raw"),
     ],
 )
 def test_other_rain_is_an_error_unless_overwritten(
@@ -128,7 +133,7 @@ def test_other_rain_is_an_error_unless_overwritten(
     with pytest.raises(SystemExit):
         prepare.main(arguments)
     error = capsys.readouterr().err
-    assert message in error and "--overwrite makes it again" in error
+    assert message in error and "--overwrite replaces it" in error
     assert prepare.main([*arguments, "--overwrite"]) == 0
 
 
@@ -144,8 +149,8 @@ def test_other_counts_than_the_published_ones_give_a_warning(here, capsys):
     write_tree(here / "raw", "rain800")
     assert run("rain800 --source raw") == 0
     out = capsys.readouterr().out
-    assert "Warning: train has 2 examples, published are 700." in out
-    assert "Warning: test has 1 examples, published are 100." in out
+    assert "Warning: train has 2 examples, but 700 are published." in out
+    assert "Warning: test has 1 examples, but 100 are published." in out
     report = pathlib.Path("data/rain800/1.0.0/report.md").read_text()
     assert "| train | 2 | 700 |" in report
     assert "- Terms: none stated" in report
@@ -191,7 +196,7 @@ def test_names_in_other_encodings_stay_readable(here, capsys):
     np.testing.assert_array_equal(photograph.load(), make_pair()[1])
 
 
-def test_exchanged_sides_are_refused_unless_trusted(my_pairs, capsys):
+def test_exchanged_sides_are_rejected_unless_trusted(my_pairs, capsys):
     os.rename("raw/rainy", "raw/x")
     os.rename("raw/clean", "raw/rainy")
     os.rename("raw/x", "raw/clean")
@@ -224,11 +229,11 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
         ("rain140 --source raw", "did you mean 'rain14000'?"),
         ("spa --source absent", "There is no folder absent;"),
         ("spa --source raw", "raw lacks the folders of spa. Expected:\n"),
-        ("spa --source raw --name mine", "spa has its name; --name is for"),
+        ("spa --source raw --name mine", "spa has a fixed name; --name is for"),
         ("pairs --source raw", "--name gives your own set its name"),
         ("pairs --source raw --name My-set", "got 'My-set'; use lowercase"),
         ("pairs --source raw --name spa", "got 'spa'; use lowercase"),
-        ("spa --source raw --rainy_half left", "spa has none"),
+        ("spa --source raw --rainy_half left", "spa has no such files"),
         ("spa --source raw --variants 2", "--variants is for rendered sets; spa is"),
         ("photos --source raw --name rendered", "got 'rendered'; use lowercase"),
         ("rendered --source rain:folder:raw", "--name gives your own set its name"),
@@ -248,7 +253,7 @@ def test_mistakes_are_errors_before_anything_is_written(command, message, here, 
     assert not os.path.exists("data")
 
 
-def test_a_folder_with_nothing_usable_is_refused(here, capsys):
+def test_a_folder_with_nothing_usable_is_rejected(here, capsys):
     pathlib.Path("raw").mkdir()
     pathlib.Path("raw/a.png").write_bytes(b"")
     message = error_of("photos --name mine --source raw", capsys)
@@ -262,7 +267,7 @@ def test_a_small_disk_is_an_error_before_writing(my_pairs, capsys, monkeypatch):
     message = error_of(my_pairs, capsys)
     num_bytes = sum(path.stat().st_size for path in pathlib.Path("raw").rglob("*.png"))
     needed = f"{num_bytes / 1000:.1f}kB"
-    assert f"mine needs about {needed} in data, where 1.00kB are free" in message
+    assert f"mine needs about {needed} in data, which has 1.00kB left" in message
     assert visible() == []
 
 
@@ -324,7 +329,9 @@ prepare.main(command)
 
 
 @pytest.mark.parametrize(("function", "call"), [("_make", 3), ("publish", 1)])
-def test_after_a_kill_the_same_command_finishes(my_pairs, function, call, here):
+def test_after_a_kill_the_same_command_completes_the_set(
+    my_pairs, function, call, here
+):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, function, str(call), *my_pairs.split()],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -341,7 +348,7 @@ def test_after_a_kill_the_same_command_finishes(my_pairs, function, call, here):
         np.testing.assert_array_equal(pair.load(), make_pair(i))
 
 
-def test_records_that_cannot_be_written_are_one_line(my_pairs):
+def test_records_that_cannot_be_written_are_reported_in_one_line(my_pairs):
     code = (
         "import resource, sys; from ttl_jax import prepare\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"  # bytes of a file
@@ -376,7 +383,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(my_pairs, capsys, monkeypatch
 # The list
 
 
-def test_the_list_is_a_table_where_asked(capsys):
+def test_the_list_can_be_a_table(capsys):
     run("--list --markdown")
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 2 + len(published_sets.SETS)

@@ -55,7 +55,9 @@ def test_partners_with_other_names_are_reported(here, capsys):
         (here / "ours" / f"{name}.png").rename(here / "ours" / f"{name}_derained.png")
     run(f"{FOLDERS} --images b --output s.png")
     told, drawn = capsys.readouterr().out.splitlines()
-    assert told.startswith("ours: 2 of 2 files matched by the rest of their names")
+    assert told.startswith(
+        "ours: 2 of 2 files matched without the common parts of their names"
+    )
     assert drawn == "s.png: 1 rows of 3 images"
 
 
@@ -95,7 +97,7 @@ def test_the_suffix_says_the_format_and_the_width_the_scale(here):
         (f"{FOLDERS} --images a --close_up 70,0,20,9 --output s.png", "80 x 60"),
         (
             f"{FOLDERS} --images a --close_up c:0,0,9,9 --output s.png",
-            "names 'c'",
+            "is for 'c'",
         ),
         (f"{FOLDERS} --images a --close_ups 0 --output s.png", "from 1, not '0'"),
         (f"{FOLDERS} --images a --close_ups 9 --output s.png", "0 to 4"),
@@ -106,7 +108,9 @@ def test_the_suffix_says_the_format_and_the_width_the_scale(here):
         (f"{FOLDERS} --images a --protocol y --output s.png", "y_uint8"),
     ],
 )
-def test_mistakes_end_with_one_line_and_status_2(here, capsys, command, message):
+def test_invalid_commands_end_with_one_line_and_status_2(
+    here, capsys, command, message
+):
     with pytest.raises(SystemExit) as caught:
         run(command)
     assert caught.value.code == 2

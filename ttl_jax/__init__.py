@@ -5,9 +5,9 @@
     restorer = ttl_jax.load()
     restored = restorer.restore(image)
 
-`load` and `load_encoder` give trained networks; `config` and `train` make them; `score`
-measures them. `ttl_jax.models`, `losses`, `metrics` and `data` hold the parts. All of them
-are imported when they are used: `import ttl_jax` does not start JAX.
+`load` and `load_encoder` return trained networks; `config` and `train` train new ones;
+`score` evaluates them. `ttl_jax.models`, `losses`, `metrics` and `data` are the parts. Each
+is imported on first use, so that `import ttl_jax` does not import JAX.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def __dir__() -> list[str]:
 
 
 def load(checkpoint: str | os.PathLike = "shipped") -> Restorer:
-    """Returns a rain remover: `Restorer.restore` takes and returns arrays.
+    """Returns a network that removes rain from arrays, by `Restorer.restore`.
 
     Args:
-      checkpoint: A run's folder, `best` inside it, a packed file, or weights that come with
+      checkpoint: Folder of a run, `best` inside it, a packed file, or weights included in
         the package: "shipped", "shipped@0.1".
 
     Raises:
@@ -60,13 +60,13 @@ def load(checkpoint: str | os.PathLike = "shipped") -> Restorer:
 
 
 def load_encoder(checkpoint: str | os.PathLike = "shipped") -> Encoder:
-    """Returns a trained encoder: `Encoder.embed` takes an image and returns its features.
+    """Returns a trained encoder, which computes features of images by `Encoder.embed`.
 
     Args:
-      checkpoint: As `load`; the run may be of any stage.
+      checkpoint: Weights, as for `load`; the run may be of any stage.
 
     Raises:
-      ValueError: If there are no weights, or no encoder among them.
+      ValueError: If there are no weights, or they contain no encoder.
     """
     from ttl_jax.inference.encoder import Encoder
 
@@ -77,13 +77,13 @@ def config(name: str, /, **fields: Any) -> ConfigDict:
     """Returns the config of a stage, a pipeline or an ablation.
 
     Args:
-      name: Name of a config file and, after a colon, of a preset, as "derain:small".
+      name: Name of a config file and, after a colon, of a preset, such as "derain:small".
       **fields: Values of fields. A mapping changes fields within a field:
         `encoder={"attention_cell": 32}`.
 
     Raises:
-      ValueError: If the name, the preset or a field is unknown, or a value is of another
-        type than the field's.
+      ValueError: If the name, the preset or a field is unknown, or a value has the wrong
+        type.
     """
     from ttl_jax import config_files
 
@@ -94,7 +94,7 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike = "runs") -> Trai
     """Trains the runs of a config in order, each from its last saved step.
 
     Args:
-      config: A config, or its name, as `ttl_jax.config`.
+      config: A config, or its name, as for `ttl_jax.config`.
       workdir: Folder of all runs; each has a subfolder.
 
     Returns:
@@ -103,7 +103,7 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike = "runs") -> Trai
     Raises:
       ValueError: If a field, an image or an earlier run is missing or invalid.
       FloatingPointError: If a loss or gradient is not finite.
-      ttl_jax.training.stopping.Stopped: On SIGTERM or Ctrl-C, once the step is saved.
+      ttl_jax.training.stopping.Stopped: On SIGTERM or Ctrl-C, after the step is saved.
     """
     from ttl_jax import config_files
     from ttl_jax.training import runs
@@ -118,17 +118,18 @@ def score(
     data: Mapping[str, str] | str | Sequence[str] = (),
     **options: Any,
 ) -> Report:
-    """Returns scores, as `python -m ttl_jax.evaluate`; `print` shows the tables.
+    """Returns the scores that `python -m ttl_jax.evaluate` reports; `print` shows tables.
 
     Args:
-      methods: Weights, or weights by the name of the method: a run's folder, a packed
-        file, "shipped", or an object with `restore(image) -> image`.
+      methods: Weights, or a mapping from names of methods to weights. Weights are the
+        folder of a run, a packed file, "shipped", or an object with
+        `restore(image) -> image`.
       data: Sources of pairs or of rainy photographs; a mapping gives each set a name.
-      **options: Options of `ttl_jax.reports.scores.evaluation.score`, as `protocols`,
-        `baselines`, `niqe`, `recog`, `agreement`, `output`.
+      **options: Options of `ttl_jax.reports.scores.evaluation.score`, such as
+        `protocols`, `baselines`, `niqe`, `recog`, `agreement`, `output`.
 
     Returns:
-      The report: `per_image` is a data frame with a row per set, protocol, image and
+      The report. `per_image` is a data frame with one row per set, protocol, image and
       method; `summary` has means and intervals.
 
     Raises:

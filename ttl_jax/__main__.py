@@ -1,6 +1,6 @@
-"""All commands by one name: `ttl-jax COMMAND`, or `python -m ttl_jax COMMAND`.
+"""Runs any command: `ttl-jax COMMAND`, `python -m ttl_jax COMMAND`.
 
-`ttl-jax COMMAND --help` describes a command. Each is also `python -m ttl_jax.COMMAND`.
+`ttl-jax COMMAND --help` describes a command. `python -m ttl_jax.COMMAND` runs it too.
 """
 
 import runpy
@@ -9,22 +9,22 @@ import sys
 from ttl_jax import __version__, suggestions
 
 COMMANDS = {
-    "derain": "remove rain from photographs",
-    "main": "train: one stage, all four, an ablation",
+    "derain": "remove rain from photographs and videos",
+    "main": "train one stage, all four, or an ablation",
     "evaluate": "score restored photographs",
-    "prepare": "make records of published or own sets; find duplicates",
+    "prepare": "convert sets of images to records; find duplicates",
     "analyze": "compare the rain of sets of photographs",
     "sheet": "make comparison sheets",
     "pack": "write the weights of a run to one file",
     "export": "write the weights of a run as ONNX or StableHLO",
     "benchmark": "measure speed",
     "serve": "serve a page that removes rain",
-    "study": "let people rank the results of several methods",
+    "study": "run a study in which people rank the results of several methods",
 }
 
 
 def main() -> None:
-    """Runs the command that the first argument names; the others are the command's."""
+    """Runs the command named by the first argument, with the other arguments."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = (f"  {name:<10} {what}" for name, what in COMMANDS.items())

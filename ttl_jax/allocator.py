@@ -1,8 +1,8 @@
-"""Huge pages for the memory of programs on a CPU: a command starts itself again with them.
+"""Huge pages for the memory of compiled programs on a CPU.
 
-XLA allocates one buffer of temporary values for each call of a program, and glibc returns
-it to the system afterwards: hundreds of thousands of page faults for each update. With
-pages of 2 MiB there are hundreds. benchmarks/NOTES.md has the figures.
+For each call of a program, XLA allocates one buffer of temporary values, and glibc returns
+it to the system afterwards. This causes hundreds of thousands of page faults per update;
+with pages of 2 MiB there are hundreds. benchmarks/NOTES.md has the measurements.
 """
 
 import contextlib
@@ -16,28 +16,28 @@ from collections.abc import Mapping
 SWITCH = "TTL_JAX_HUGE_PAGES"  # 0 turns this off
 _TUNABLES = "GLIBC_TUNABLES"
 _TUNABLE = "glibc.malloc.hugetlb"
-_FIRST_GLIBC = (2, 35)  # which knows the tunable
+_FIRST_GLIBC = (2, 35)  # first version with the tunable
 _KERNEL_SETTING = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def use_huge_pages() -> None:
-    """Starts this command again with huge pages, where JAX will run on a CPU of Linux.
+    """Restarts this command with huge pages, if JAX will run on a CPU under Linux.
 
-    glibc reads its settings only when a process starts. Nothing happens where the
-    environment has the setting or turns it off (`SWITCH`), or with other C libraries. Call
-    this before JAX is imported.
+    A restart is needed because glibc reads its settings only when a process starts. Does
+    nothing if the environment already has the setting or disables it (`SWITCH`), or with
+    another C library. Call this before JAX is imported.
     """
     changed = _changed_environment(os.environ)
     if changed is None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    with contextlib.suppress(OSError):  # then without them, which is slower
+    with contextlib.suppress(OSError):  # continue without huge pages, which is slower
         os.execve(sys.executable, sys.orig_argv, changed)
 
 
 def _changed_environment(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """The environment to start again with; None if the process may continue."""
+    """Returns the environment for a restart; None if no restart is needed."""
     tunables = environment.get(_TUNABLES, "")
     if environment.get(SWITCH) == "0" or _TUNABLE in tunables:
         return None
@@ -57,7 +57,7 @@ def _is_known_to_libc() -> bool:
 
 
 def _is_allowed() -> bool:
-    """Whether the kernel gives huge pages to programs that ask for them."""
+    """Returns whether the kernel gives huge pages to programs that request them."""
     try:
         return "[never]" not in _KERNEL_SETTING.read_text()
     except OSError:

@@ -8,9 +8,10 @@ Examples:
       --synthetic rendered=rain:folder:photographs/clean \\
       --synthetic added=additive:folder:photographs/clean --output analysis
 
-Measures NIQE, the damage that rain does to it, and how far synthetic rain covers real
-rain in a feature space; each on the images as they are, and on images brought to one
-size and JPEG quality. Writes analysis.md, analysis.json and the figures as PNG.
+Measures NIQE, the damage (the rise of NIQE caused by rain), and how far synthetic rain
+covers real rain in a feature space. Each is measured on the images as they are, and on
+images brought to one size and JPEG quality. Writes analysis.md, analysis.json and the
+figures as PNG.
 """
 
 import argparse
@@ -28,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command-line arguments; by default `sys.argv[1:]`.
 
     Returns:
-      The exit status 0. Wrong flags and images that cannot be used end the process with
-      status 2 and a message of one line.
+      The exit status 0. Invalid flags and unusable images end the process with status 2
+      and a message of one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
     if (args.features == "encoder") != bool(args.checkpoint):
         parser.error("--features encoder and --checkpoint go together")
-    # Imported after the flags are read, so that --help is quick.
+    # Imported after parsing, so that --help is quick.
     from ttl_jax.reports.rain_analysis import analyzer, rain_sets
 
     try:
@@ -80,8 +81,8 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
         "sets",
         "A SOURCE is a folder, or folder:PATH, list:FILE, tfds:NAME/SPLIT, rain:CLEAN, "
-        "additive:CLEAN, streaks:PAIRS on CLEAN, sample. Pairs give the damage image by "
-        "image.",
+        "additive:CLEAN, streaks:PAIRS on CLEAN, sample. For pairs, the damage is measured "
+        "image by image.",
     ).add_argument
     for kind in ("real", "synthetic"):
         add(
@@ -96,7 +97,7 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SOURCE",
-        help="rain-free photographs, to which unpaired real ones are compared",
+        help="rain-free photographs, with which unpaired real ones are compared",
     )
     add(
         "--images",
@@ -104,12 +105,12 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
         type=command_line.count(1),
         default=500,
         metavar="N",
-        help="largest number of images of each set, drawn at random (default: %(default)s)",
+        help="maximum number of images per set, drawn at random (default: %(default)s)",
     )
     add(
         "--scenes",
         metavar="CSV",
-        help="file with the columns path and scene: images of one scene, such as the "
+        help="file with the columns path and scene; images of one scene, such as the "
         "frames of a video, count as one in intervals and draws, as near-duplicates do",
     )
 

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary stream that becomes the file when the block ends without an exception.
+    """Opens a binary stream that becomes the file when the block ends without an exception.
 
-    Until then an earlier file at `path` stays; a block that fails leaves no trace. The
-    stream lies in the same folder, hidden, as only within one file system is renaming
-    atomic.
+    Until then an earlier file at `path` stays unchanged. If the block fails, nothing is
+    left behind. The stream is a hidden file in the same folder, since renaming is atomic
+    only within one file system.
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{os.urandom(8).hex()}.partial")
@@ -30,17 +30,17 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file.
+    """Writes a file atomically.
 
     Raises:
-      OSError: If it cannot be written; an earlier file at `path` stays.
+      OSError: If it cannot be written; an earlier file at `path` stays unchanged.
     """
     with atomic_file(path) as file:
         file.write(data)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON, as `write_bytes`."""
+    """Writes a value as JSON with sorted keys; raises as `write_bytes`."""
     text = json.dumps(value, indent=2, sort_keys=True) + "\n"
     write_bytes(path, text.encode())
 

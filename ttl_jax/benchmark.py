@@ -1,6 +1,6 @@
-"""Measures speed; compared cases take turns in one run.
+"""Measures speed and quality; compared variants alternate within one run.
 
-Speed of the input, from the embedded photographs and from yours:
+Speed of the input pipeline, from the embedded photographs and from your own:
 
   python -m ttl_jax.benchmark input
   python -m ttl_jax.benchmark input --clean folder:/photos/clean \\
@@ -15,19 +15,19 @@ Time of local sums beside sums over the whole image (cell 0):
 
   python -m ttl_jax.benchmark sums --sums 0,0 64,1 64,2
 
-Seams, seconds and memory of windows of several sides and overlaps:
+Seams, time and memory for windows of several sizes and overlaps:
 
   python -m ttl_jax.benchmark windows --photographs folder:/photos/rain
 
-PSNR and flicker of video, voted and frame by frame:
+PSNR and flicker of video, with and without the vote of neighbouring frames:
 
   python -m ttl_jax.benchmark video --photographs folder:/photos/clean
 
-Updates on more and more devices, with the same batch on each:
+Weak scaling of an update: several devices, with the same batch on each:
 
   python -m ttl_jax.benchmark scaling --devices 1 2 4
 
-Nothing else should run on the machine meanwhile.
+Run nothing else on the machine at the same time.
 """
 
 import argparse
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command-line arguments; by default `sys.argv[1:]`.
 
     Returns:
-      The exit status 0. A mistake in the command ends the process with status 2 and one
-      line.
+      The exit status 0. An invalid command ends the process with status 2 and a message
+      of one line.
     """
     parser = _make_parser()
     flags = vars(parser.parse_args(arguments))
@@ -72,19 +72,19 @@ def _make_parser() -> argparse.ArgumentParser:
         ("sums", "local_sums", "local sums of channel attention", _add_sums),
         ("windows", "window_sizes", "windows of several sizes", _add_windows),
         ("video", "video", "temporal consistency of video", _add_video),
-        ("scaling", "scaling", "updates on more and more devices", _add_scaling),
+        ("scaling", "scaling", "weak scaling over devices", _add_scaling),
     ):
         kind = kinds.add_parser(name, help=text)
         kind.set_defaults(module=module)
         add_flags(kind)
         if name not in ("windows", "video"):
-            text = "turns of every case, whose median counts"
+            text = "number of measurements of each variant; the median counts"
             _add_count(kind, "--rounds", 5, "N", text)
         kind.add_argument(
             "--output",
             type=command_line.path,
             metavar="DIR",
-            help="folder for figures as JSON",
+            help="folder for the results as JSON",
         )
     return parser
 
@@ -92,11 +92,11 @@ def _make_parser() -> argparse.ArgumentParser:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--clean", metavar="SOURCE", help="default: embedded photographs")
-    add("--pairs", metavar="SOURCE", help="pairs; goes with --clean")
+    add("--pairs", metavar="SOURCE", help="pairs; needs --clean")
     _add_count(parser, "--threads", [1, 2, 4], "N", "numbers of reading threads")
     _add_preset(parser)
     _add_count(parser, "--crop_size", 64, "PIXELS", "side of the crops")
-    text = "seconds of a turn (default: %(default)s)"
+    text = "duration of one measurement, in seconds (default: %(default)s)"
     add("--seconds", type=float, default=1.0, metavar="S", help=text)
 
 
@@ -105,7 +105,7 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser, "--stages", _STAGES, _STAGES)
     _add_choices(parser, "--dtypes", _DTYPES, _DTYPES[:1])
     _add_batch(parser, "crops of a batch")
-    text = "folder for a trace of one turn of each case"
+    text = "folder for a profiler trace of each variant"
     parser.add_argument("--profile", metavar="DIR", help=text)
 
 
@@ -122,7 +122,7 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[(0, 0), (64, 1)],
         metavar="CELL,RADIUS",
-        help="kinds of sums; ratios are over the first (default: 0,0 64,1)",
+        help="kinds of sums; ratios are relative to the first (default: 0,0 64,1)",
     )
     _add_count(parser, "--side", 768, "PIXELS", "side of the window to restore")
     _add_batch(parser, "crops of a batch")
@@ -143,9 +143,9 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
         "--photographs",
         default="sample",
         metavar="SOURCE",
-        help="clean photographs to film (default: %(default)s)",
+        help="clean photographs from which clips are made (default: %(default)s)",
     )
-    text = "weights (default: shipped)"
+    text = "weights that restore images (default: shipped)"
     parser.add_argument("--checkpoint", metavar="DIR", help=text)
     _add_count(parser, "--count", 3, "N", "number of scenes")
     _add_count(parser, "--side", 320, "PIXELS", "side of the frames")
@@ -161,7 +161,7 @@ def _add_scaling(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_count(parser, name: str, default: int | list, metavar: str, text: str) -> None:
-    """Adds a flag that is a number from 1, or several if the default is a list."""
+    """Adds a flag for a number of at least 1, or for several if the default is a list."""
     shown, nargs = default, None
     if isinstance(default, list):
         shown, nargs = " ".join(map(str, default)), "+"
@@ -172,7 +172,7 @@ def _add_count(parser, name: str, default: int | list, metavar: str, text: str) 
 
 
 def _add_choices(parser, name: str, choices: list[str], default: str | list) -> None:
-    """Adds a flag that is one of the choices, or several if the default is a list."""
+    """Adds a flag for one of the choices, or for several if the default is a list."""
     shown, nargs = default, None
     if isinstance(default, list):
         shown, nargs = " ".join(default), "+"
@@ -181,7 +181,9 @@ def _add_choices(parser, name: str, choices: list[str], default: str | list) -> 
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="small", help="default: %(default)s")
+    parser.add_argument(
+        "--preset", default="small", help="network (default: %(default)s)"
+    )
 
 
 def _add_presets(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,10 @@ def print_plain_warnings() -> None:
 
 
 def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser for `python -m ttl_jax.<command>`, whose help keeps its examples' lines."""
+    """Returns a parser for `python -m ttl_jax.<command>`.
+
+    Its help keeps the line breaks of the description. An error is one line.
+    """
     return _Parser(
         prog=f"python -m ttl_jax.{command}",
         description=description,
@@ -37,20 +40,18 @@ def make_parser(command: str, description: str | None) -> argparse.ArgumentParse
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage in front of it."""
-
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str) -> NoReturn:  # without the usage, which is long
         self.exit(2, f"{self.prog}: error: {message} (--help lists all flags)\n")
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a server's address."""
-    text = (
-        "address to bind to; 0.0.0.0 is all of this computer's (default: %(default)s)"
-    )
+    text = "address to bind to; 0.0.0.0 means all addresses (default: %(default)s)"
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help=text)
-    text = "TCP port; 0 takes a free one (default: %(default)s)"
-    parser.add_argument("--port", type=_port, default=8000, metavar="N", help=text)
+    text = "TCP port; 0 chooses a free one (default: %(default)s)"
+    parser.add_argument(
+        "--port", type=count(0, 65535), default=8000, metavar="N", help=text
+    )
 
 
 def require_extra(
@@ -64,36 +65,35 @@ def require_extra(
         )
 
 
-def _port(text: str) -> int:
-    port = count(0)(text)
-    if port > 65535:
-        raise argparse.ArgumentTypeError(f"expected a number to 65535, not {text!r}")
-    return port
-
-
 def path(text: str) -> str:
-    """The type of an argument that is a path: not empty, with ~ replaced."""
+    """Parses an argument that is a path: not empty, with ~ replaced."""
     try:
         return str(user_paths.expand(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def count(least: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number from `least` on."""
+def count(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Returns the parser of an argument that is an integer from `least` to `most`."""
+    span = f"from {least}" if most is None else f"from {least} to {most}"
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
+        value = int(text) if text.isdecimal() else -1
+        if value < least or (most is not None and value > most):
             raise argparse.ArgumentTypeError(
-                f"expected a number from {least}, not {text!r}"
+                f"expected an integer {span}, not {text!r}"
             )
-        return int(text)
+        return value
 
     return parse
 
 
 def named(form: str) -> Callable[[str], tuple[str, str]]:
-    """The type of an argument with a name and a path; `form` is such as "NAME=DIR"."""
+    """Returns the parser of an argument with a name and a path.
+
+    Args:
+      form: Form of the argument for the error message, such as "NAME=DIR".
+    """
 
     def parse(text: str) -> tuple[str, str]:
         name, _, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""Compiled programs, kept in the user's cache for the next start of a command."""
+"""Keeps compiled programs in the user's cache for the next start of a command."""
 
 import contextlib
 import os
@@ -12,19 +12,19 @@ import jax
 from ttl_jax import user_paths
 
 _MAX_BYTES = 2**30
-_MIN_SECONDS = 0.2  # the dozens of small programs of a start take a tenth of it each
+_MIN_SECONDS = 0.2  # excludes dozens of small programs that compile in a tenth of this
 
 
 def enable() -> None:
-    """Lets JAX keep programs in the folder ttl_jax/programs of the user's cache.
+    """Makes JAX keep programs in the folder ttl_jax/programs of the user's cache.
 
-    JAX finds a program by its code and options, by JAX's version and by the device, a
-    CPU's instruction set included: machines may share the folder.
+    JAX identifies a program by its code and options, JAX's version and the device,
+    including a CPU's instruction set. Machines may therefore share the folder.
 
-    A folder that the user has named, JAX_COMPILATION_CACHE_DIR, stays as it is. Where
-    the own one cannot be written, a line says so and everything is compiled. Processes
-    that train together keep nothing: only the first would write, and where they share no
-    folder it would not compile at the next start, while the others wait for it.
+    Does nothing if JAX_COMPILATION_CACHE_DIR names a folder. If the default folder cannot
+    be written, a line is printed and everything is compiled. Processes that train together
+    keep nothing: only process 0 writes to the cache. Without a shared folder, it would skip
+    compilation at the next start while the others compile and wait for it.
     """
     named = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if named or jax.distributed.is_initialized():
@@ -46,27 +46,26 @@ def enable() -> None:
 
 
 def _check_own(folder: pathlib.Path) -> None:
-    """Refuses a folder that others may write, as its programs are run."""
+    """Rejects a folder that other users may write, since its programs are executed."""
     status = folder.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise PermissionError("others may write it; remove it, or chmod 700")
+        raise PermissionError("other users may write it; remove it, or chmod 700")
 
 
 def trim(folder: pathlib.Path, max_bytes: int) -> None:
-    """Removes the files that were used longest ago until the rest is small enough.
+    """Removes the least recently used files until `max_bytes` or less remain.
 
-    Note: JAX's own limit needs another package, and is held by a lock that each load of
-    a program takes.
+    Note: JAX's own limit needs another package and takes a lock on each load of a program.
 
     Raises:
-      OSError: If the folder cannot be read, or a file not be removed.
+      OSError: If the folder cannot be read, or a file cannot be removed.
     """
     stats = {}
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):  # another process trims too
             stats[path] = path.stat()
     files = {p: stat for p, stat in stats.items() if not S_ISDIR(stat.st_mode)}
-    # Not every file system notes when a file is read.
+    # Not every file system records when a file is read.
     last_use = {p: max(stat.st_atime, stat.st_mtime) for p, stat in files.items()}
     total = 0
     for path in sorted(files, key=lambda path: -last_use[path]):

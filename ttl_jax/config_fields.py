@@ -1,8 +1,10 @@
-"""The fields of every run's config: default, check, sharing, and change on resume.
+"""The fields that the configs of all runs have.
 
-`configs.common` builds configs from this table, pipelines share its fields between their
-stages, and `ttl_jax.training.config_check` checks values against it. Fields of a single
-stage have their default in its config and their check in its file of `ttl_jax.stages`.
+For each field, the table has the default, the check, whether a pipeline shares it, and
+whether it may change on resume. `configs.common` builds configs from this table, pipelines
+share its fields between their stages, and `ttl_jax.training.config_check` checks values
+against it. A field of a single stage has its default in the config of the stage, and its
+check in the stage's file in `ttl_jax.stages`.
 
 This module imports no JAX, so that configs start quickly.
 """
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 SCHEDULES = ("plateau", "cosine", "constant")
 
 # Whether a field may change when a run resumes. SAFE fields do not change how an update is
-# computed from its batch, or (num_steps) may be raised.
+# computed from its batch; num_steps is SAFE because more steps may follow.
 FIXED, SAFE = "fixed", "safe"
 EVALUATION = "evaluation"  # safe, unless it decides which step is the best
 
@@ -90,9 +92,9 @@ FIELDS = {
     # Size drawn for each step: ((pixels, share of the steps), ...); crop_size then holds
     # for evaluation only.
     "crop_mix": Field(()),
-    "whole_share": Field(0.0, SHARE),  # of pairs shown whole, reduced to the crop size
+    "whole_share": Field(0.0, SHARE),  # share of pairs reduced whole to the crop size
     "mirror": Field(True),  # left to right
-    "quarter_turns": Field(False),  # unrealistic for rain, which falls
+    "quarter_turns": Field(False),  # unrealistic: rain falls downwards
     "color_jitter": Field(False),  # channel order and gamma; for few photographs
     "resave_pairs": Field(False),  # half of the pairs scaled by 0.5 to 2 and compressed
     "num_threads": Field(4, NOT_NEGATIVE, SAFE),  # decoding threads of each worker
@@ -109,7 +111,7 @@ FIELDS = {
     "learning_rate": Field(1e-3, POSITIVE, shared=False),
     "schedule": Field("cosine", _one_of(*SCHEDULES)),
     "warmup_steps": Field(50, NOT_NEGATIVE, shared=False),  # cosine
-    "final_fraction": Field(0.01, shared=False),  # last rate over first (cosine)
+    "final_fraction": Field(0.01, shared=False),  # last rate / largest rate (cosine)
     "patience": Field(5, POSITIVE, shared=False),  # windows (plateau)
     # Smallest window in updates; a window is an epoch if that is longer (plateau).
     "min_window": Field(1000, POSITIVE, shared=False),

@@ -3,11 +3,11 @@
 A name is a path to a Python file, or the stem of one of the project's own config files;
 a preset may follow a colon: `configs/derain.py:small`, `derain:small`, `derain`.
 
-The project's own files lie in the checkout around the current folder or, outside of a
-checkout, inside the installed package. Config files import each other from the
-package `configs`: that is the folder of the file at hand where it holds a `common.py`, and
-the project's own otherwise. So neither another project's `configs/` nor the
-way in which Python was started matters.
+The project's own files are in the checkout that contains the current folder or, outside a
+checkout, in the installed package. Config files import each other from the package
+`configs`. This package is the folder of the loaded file if that folder has a `common.py`,
+and the project's own folder otherwise. Neither a `configs/` of another project nor the way
+in which Python was started has an influence.
 """
 
 import importlib.machinery
@@ -33,8 +33,7 @@ def load(name: str, fields: Mapping[str, Any] | None = None) -> Any:
       fields: Values to set. A mapping sets fields within a field.
 
     Raises:
-      ValueError: If there is no such file, preset or field, or a value is of another type
-        than the field's.
+      ValueError: If there is no such file, preset or field, or a value has the wrong type.
     """
     path, preset = find(name)
     config = runpy.run_path(str(path))["get_config"](preset)
@@ -43,7 +42,10 @@ def load(name: str, fields: Mapping[str, Any] | None = None) -> Any:
 
 
 def find(name: str) -> tuple[pathlib.Path, str | None]:
-    """Returns the file and the preset that a name means, and binds `configs` for it.
+    """Returns the file and the preset of a config name, and binds `configs` for it.
+
+    Args:
+      name: See the module's docstring.
 
     Raises:
       ValueError: If there is no such file.
@@ -71,7 +73,7 @@ def resolve_flag(arguments: list[str]) -> list[str]:
     """Returns command-line arguments in which --config names an absolute path.
 
     Raises:
-      ValueError: As `find`.
+      ValueError: If there is no such file.
     """
     resolved = list(arguments)
     for i, argument in enumerate(arguments):
@@ -154,7 +156,7 @@ def _explain_missing(config, field: str, prefix: str) -> str:
 
 
 def _own_folder() -> pathlib.Path:
-    """The checkout's config files inside a checkout, the installed ones elsewhere."""
+    """Returns the folder of the checkout's config files, or of the installed ones."""
     current = pathlib.Path.cwd()
     for folder in (current, *current.parents):
         if _is_checkout(folder):
@@ -174,7 +176,7 @@ def _is_checkout(folder: pathlib.Path) -> bool:
 
 
 def _bind(folder: pathlib.Path) -> None:
-    """Makes `configs` the package in a folder, whatever `sys.path` holds."""
+    """Makes `import configs` import from a folder, independent of `sys.path`."""
     bound = sys.modules.get(_PACKAGE)
     if bound is not None and list(getattr(bound, "__path__", [])) == [str(folder)]:
         return

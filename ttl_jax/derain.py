@@ -11,18 +11,19 @@ Examples, the last on two GPUs:
 
 A photograph keeps its name, format, depth and metadata, a folder its tree. The same command
 resumes a run that stopped. SIGTERM or Ctrl-C ends the run after the current window;
-unfinished photographs are left. A second signal ends it at once. The output folder records
-the weights and options of each photograph (.ttl_jax.jsonl); photographs that were made by
-others are restored again.
+unfinished photographs are not written. A second signal ends it at once. The output folder
+records the weights and options of each photograph (.ttl_jax.jsonl); photographs made with
+other weights or options are restored again.
 
 Videos keep frame rate, timestamps, rotation, colour tags and sound; they need
-pip install "ttl_jax[video]". A stopped one goes on after the last complete segment.
+pip install "ttl_jax[video]". A video that was stopped resumes after its last complete
+segment.
 
 Several processes, one per GPU, divide the photographs without communication, by
 --num_processes and --process_id or by the task numbers of srun.
 
-Exit status: 0, all photographs are restored; 1, some failed, or the disk is full; 2, a
-mistake in the command; 143, SIGTERM; 130, Ctrl-C.
+Exit status: 0 if all photographs are restored; 1 if some failed, or the disk is full; 2 for
+an invalid command; 143 after SIGTERM; 130 after Ctrl-C.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from typing import Any, NamedTuple, NoReturn
 from ttl_jax import __version__, command_line
 from ttl_jax.training import stopping
 
-_LITTLE = 0.5  # mean change below which a photograph had little rain, of 255 levels
+_LITTLE = 0.5  # levels of 255; a smaller mean change is reported as little rain
 _WATCH_EVERY = 2.0  # seconds; a file that changed since may be incomplete
 
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command line, by default the process's own.
 
     Returns:
-      The exit status; a mistake in the command ends the process.
+      The exit status; an invalid command ends the process with status 2.
     """
     started = time.monotonic()
     parser = _make_parser()
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find_fault(args: argparse.Namespace) -> str | None:
-    """Returns what is wrong with flags that do not go together."""
+    """Returns the error message for flags that contradict each other, or None."""
     if args.output is None and len(args.inputs) != 2:
         return (
             "name a folder by --output DIR, or one photograph and the name of its "
@@ -89,9 +90,9 @@ def _find_fault(args: argparse.Namespace) -> str | None:
 
 @contextlib.contextmanager
 def _standard_streams(args: argparse.Namespace) -> Iterator[None]:
-    """Puts files in the place of "-", standard input and output.
+    """Replaces "-" in the inputs by temporary files for standard input and output.
 
-    Standard output is for the photograph then; messages go to standard error.
+    If the photograph goes to standard output, messages go to standard error.
     """
     if "-" not in args.inputs:
         yield
@@ -155,7 +156,7 @@ def _make_restore(args: argparse.Namespace, network) -> Callable:
 
 
 def _list_options(args: argparse.Namespace, network, target: str) -> dict:
-    """Returns what a restored photograph or video depends on."""
+    """Returns all values that determine the pixels of a photograph or video."""
     from ttl_jax.inference import video
 
     options = {
@@ -175,7 +176,7 @@ def _video_settings(args: argparse.Namespace) -> Any:
 
 
 def _plan(args: argparse.Namespace, share) -> Sequence:
-    """Returns the jobs of this process; prints what else the inputs hold.
+    """Returns the jobs of this process; prints which other files were found.
 
     Raises:
       ValueError: If the inputs or the output cannot be used.
@@ -188,7 +189,7 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
     jobs, skipped = job_lists.plan(
         args.inputs, args.output, ending=args.suffix, suffix=suffix
     )
-    # Divide all jobs: the missing ones depend on when a process starts.
+    # Divide all jobs, not the missing ones, which depend on when a process starts.
     num_all, jobs = len(jobs), jobs[share.index :: share.count]
     if share.index == 0 and not args.watch:
         for line in skipped.describe():
@@ -202,7 +203,7 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
 
 
 def _list_todo(jobs: Sequence, log, output: str | None) -> Sequence:
-    """Returns the jobs that are not done; prints which others are skipped."""
+    """Returns the jobs that are not done; prints how many others are skipped."""
     from ttl_jax.inference import job_lists
 
     if log is None:
@@ -210,7 +211,10 @@ def _list_todo(jobs: Sequence, log, output: str | None) -> Sequence:
     missing = set(job_lists.list_missing(jobs))
     differences = log.find_differences(job for job in jobs if job not in missing)
     for made, count in collections.Counter(differences.values()).items():
-        print(f"Restoring {_photographs(count)} again that {output} has with {made}.")
+        print(
+            f"Restoring {_photographs(count)} again; those in {output} were made with "
+            f"{made}."
+        )
     todo = [job for job in jobs if job in missing or job in differences]
     if len(todo) < len(jobs):
         print(
@@ -303,7 +307,7 @@ class _Run(NamedTuple):
         return 1 if failures else 0
 
     def _hooks(self) -> dict[str, Any]:
-        """How jobs record results, see that they must stop, and show progress."""
+        """Returns the functions by which jobs record results and learn when to stop."""
         return {
             "record": self.log.add if self.log else lambda target: None,
             "must_stop": lambda: self.request.signal != 0,
@@ -315,7 +319,8 @@ def _watch(plan: Callable[[], Sequence], run: _Run) -> int:
     """Restores photographs as they arrive, until a signal; returns 0."""
     from ttl_jax.inference import job_lists
 
-    tried: dict[str, float] = {}  # time of change of each file: it may be repaired
+    # Modification time of each file when it was tried: a changed file is tried again.
+    tried: dict[str, float] = {}
     print("Watching for photographs; Ctrl-C ends.", flush=True)
     while not run.request.signal:
         with contextlib.suppress(ValueError):  # no photographs yet
@@ -392,24 +397,6 @@ def _fraction(text: str) -> float:
     return value
 
 
-def _quality(text: str) -> int:
-    """Parses a whole number from 1 to 100."""
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 1 to 100, not {text!r}"
-        )
-    return int(text)
-
-
-def _crf(text: str) -> int:
-    """Parses a whole number from 0 to 63."""
-    if not text.isdecimal() or int(text) > 63:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to 63, not {text!r}"
-        )
-    return int(text)
-
-
 def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("derain", __doc__)
     add = parser.add_argument
@@ -422,11 +409,11 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     text = "folder for the restored photographs; created if it is missing"
     add("--output", "-o", type=command_line.path, metavar="DIR", help=text)
-    text = "restore photographs again that are in the output folder already"
+    text = "also restore photographs that are already in the output folder"
     add("--overwrite", action="store_true", help=text)
     text = "restore photographs as they arrive in the input folder, until Ctrl-C"
     add("--watch", action="store_true", help=text)
-    text = "print what would be restored, and where to; write nothing"
+    text = "print each input and output; write nothing"
     add("--dry_run", action="store_true", help=text)
     add("--version", action="version", version=f"ttl-jax {__version__}")
     _add_restoring(parser.add_argument_group("restoring"))
@@ -463,8 +450,8 @@ def _add_restoring(group: argparse._ArgumentGroup) -> None:
     add(
         "--ensemble",
         action="store_true",
-        help="average with the restoration of the mirrored photograph: a little better, "
-        "in twice the time",
+        help="average with the restoration of the mirrored photograph; slightly better, "
+        "twice the time",
     )
     add(
         "--rain_score",
@@ -481,10 +468,10 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     add("--format", choices=("same", "png", "jpg", "webp", "tiff"), help=text)
     add(
         "--quality",
-        type=_quality,
+        type=command_line.count(1, 100),
         metavar="Q",
-        help="quality of JPEG and WebP, 1 to 100 (default: as the JPEG was; 95 for other "
-        "sources; WebP without loss)",
+        help="quality of JPEG and WebP, 1 to 100 (default: that of a JPEG source, 95 for "
+        "JPEG from other sources, lossless WebP)",
     )
     text = "text that is added to each name, such as _derained"
     add("--suffix", default="", metavar="TEXT", help=text)
@@ -508,8 +495,13 @@ def _add_videos(group: argparse._ArgumentGroup) -> None:
     )
     text = "encoder of FFmpeg (default: libx264; libvpx-vp9 for .webm)"
     add("--codec", metavar="NAME", help=text)
-    text = "constant rate factor of the encoder, 0 to 63; less is better and larger"
-    add("--crf", type=_crf, metavar="N", help=f"{text} (default: 18)")
+    text = "constant rate factor of the encoder, 0 to 63; smaller values give better quality"
+    add(
+        "--crf",
+        type=command_line.count(0, 63),
+        metavar="N",
+        help=f"{text} (default: 18)",
+    )
 
 
 def _add_processes(group: argparse._ArgumentGroup) -> None:

@@ -16,9 +16,9 @@ real photographs, which have no clean side; video; and the paper's Tables 3 and 
   python -m ttl_jax.evaluate --ablation runs/ablation --data tfds:rain100l/test \\
       --output scores
 
-Writes table.md, per_image.csv and scores.json into the output folder, for an ablation
-also ablation_scores.json, and prints the tables. Without a method, the weights that come
-with the package are scored.
+Writes table.md, per_image.csv and scores.json into the output folder (for an ablation also
+ablation_scores.json), and prints the tables. If no method is named, the weights included in
+the package are scored.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command-line arguments; by default `sys.argv[1:]`.
 
     Returns:
-      The exit status 0. Wrong flags, and images that are damaged or do not belong
-      together, end the process with status 2 and a message of one line.
+      The exit status 0. Invalid flags, damaged images and images without a partner end the
+      process with status 2 and a message of one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
@@ -71,7 +71,7 @@ def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
             "--target and --results go without --data, which has its own sides"
         )
     if args.ablation and (args.methods or args.baselines or args.results):
-        parser.error("--ablation names all methods; give it without others")
+        parser.error("--ablation names all methods; use it without other methods")
     restorers = args.methods or args.baselines or args.ablation
     if args.agreement and args.results and not restorers:
         parser.error(
@@ -83,7 +83,7 @@ def _check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
 
 
 def _named_or_folder(text: str) -> tuple[str | None, str]:
-    # The folder's own name may contain "=".
+    # The name of the folder may contain "=".
     if "=" in text and not pathlib.Path(text).exists():
         return command_line.named("NAME=DIR")(text)
     return None, text
@@ -136,8 +136,8 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     add(
         "--masks",
         metavar="DIR",
-        help="folder of images that are bright where the rain is, named as the rainy "
-        "ones; adds the change inside and outside the rain",
+        help="folder of masks, bright where the rain is, with the names of the rainy "
+        "images; adds the change inside and outside the rain",
     )
 
 
@@ -205,8 +205,8 @@ def _add_scores(group: argparse._ArgumentGroup) -> None:
     add(
         "--agreement",
         action="store_true",
-        help="restore crops of each image too, and report how far they agree with the "
-        "whole, and the seams between windows",
+        help="also restore crops of each image; report how far they agree with the "
+        "whole image, and the seams between windows",
     )
     add(
         "--scenes",

@@ -33,10 +33,14 @@ DISTANCES = {
 
 
 def check_kind(kind: str, field: str) -> None:
-    """Checks the name of a distance before it is needed.
+    """Checks the name of a distance before training starts.
+
+    Args:
+      kind: Name to check.
+      field: Name of the config field, for the error message.
 
     Raises:
-      ValueError: If the kind is unknown; names the config field it came from.
+      ValueError: If the kind is not a key of `DISTANCES`.
     """
     if kind not in DISTANCES:
         raise ValueError(f"{field}={kind!r}; choose one of {sorted(DISTANCES)}.")
@@ -59,7 +63,7 @@ def distance(a: jax.Array, b: jax.Array, kind: str = "mse") -> jax.Array:
 
 
 def _check_shapes(a: jax.Array, b: jax.Array) -> None:
-    # Otherwise one of them would be broadcast silently.
+    # Without this check, one of them could be broadcast silently.
     if a.shape != b.shape:
         raise ValueError(f"got shapes {a.shape} and {b.shape}; they must be equal.")
 
@@ -71,6 +75,9 @@ def recognition(scores: jax.Array, labels: jax.Array, kind: str = "mse") -> jax.
       scores: Output of D_recog [N], unbounded.
       labels: 1 for rainy, 0 for rain-free [N].
       kind: A key of `DISTANCES`, or "cross_entropy", which takes the scores as logits.
+
+    Raises:
+      ValueError: If the kind is unknown or the shapes differ.
     """
     if kind == "cross_entropy":
         _check_shapes(scores, labels)
@@ -110,6 +117,9 @@ def reconstruction(
       clean: Ground truth of the same shape.
       kind: A key of `DISTANCES`, used for both terms.
       gradient_weight: Weight of the second term.
+
+    Raises:
+      ValueError: If the kind is unknown or the shapes differ.
     """
     gradients = distance(sobel_gradients(restored), sobel_gradients(clean), kind)
     return distance(restored, clean, kind) + gradient_weight * gradients
@@ -121,22 +131,26 @@ def distillation(
     *,
     kind: str = "mse",
 ) -> dict[str, jax.Array]:
-    """Returns the terms of Eq. 3 or Eq. 4, a scalar per teacher; their sum is the equation.
+    """Returns the terms of Eq. 3 or Eq. 4, a scalar per teacher; the loss is their sum.
 
     Args:
-      student: Student's features by teacher: E_stu(I), or its projection for that
-        teacher, for Eq. 3; the output of each teacher's decoder for them for Eq. 4.
-      teachers: Features E_recog(I) and E_recon(I) by teacher for Eq. 3, the output of
-        their decoders for Eq. 4. Same shapes.
+      student: Arrays by teacher. For Eq. 3, the student's features E_stu(I), or their
+        projection for that teacher. For Eq. 4, what the teacher's decoder computes from
+        them.
+      teachers: Arrays of the same shapes by teacher. For Eq. 3, E_recog(I) and E_recon(I).
+        For Eq. 4, the outputs of the teachers' decoders.
       kind: A key of `DISTANCES`.
+
+    Raises:
+      ValueError: If the kind is unknown or the shapes differ.
     """
     return {name: distance(student[name], teachers[name], kind) for name in teachers}
 
 
 def direct_floor(teachers: Mapping[str, jax.Array]) -> jax.Array:
-    """Returns the smallest value of Eq. 3 that one student can reach, as mean squares.
+    """Returns the smallest possible value of Eq. 3 with the distance "mse", a scalar.
 
-    One feature cannot equal several teachers; the optimum is their mean. With two
+    One student cannot equal several teachers; the best student is their mean. With two
     teachers the floor is half the mean squared distance between them.
 
     Args:

@@ -9,8 +9,8 @@ Example:
 The same command resumes a run that stopped. On SIGTERM or Ctrl-C the run is saved after
 the current step; a second signal ends it at once, as does the first one before a step.
 
-Exit status: 0 if everything is trained; 1 for a mistake or a value that is not finite,
-which the last line explains; 143 after SIGTERM and 130 after Ctrl-C.
+Exit status: 0 if everything is trained; 1 after an error, which the last line explains; 143
+after SIGTERM; 130 after Ctrl-C.
 
 Several processes, one per GPU or one per machine, train together if srun starts them, or
 if each one gets the address of the first (launch/ has scripts):
@@ -96,7 +96,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-    """Parses flags; a mistyped config field ends it with one line and the nearest name."""
+    """Returns the remaining arguments; an invalid flag ends the program with one line."""
     try:
         arguments = config_files.resolve_flag(arguments)
         try:
@@ -108,7 +108,8 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except (ValueError, OSError) as error:
         message = " ".join(str(error).split())  # ml_collections needs several lines
     except flags.Error as error:
-        # A config that raises, as for an unknown preset: the message has its traceback.
+        # The config file raised, for example for an unknown preset; the message contains
+        # the traceback.
         message = str(error).strip().splitlines()[-1]
     sys.exit(f"ttl_jax.main: {message}")
 

@@ -1,4 +1,4 @@
-"""Packs the weights of a run into one file, to keep or to pass on.
+"""Packs the weights of a run into one file, to keep or to share.
 
 Example:
 
@@ -7,13 +7,13 @@ Example:
 
   python -m ttl_jax.pack deraining.pth --output restormer.safetensors
 
-The file holds the weights that the run would restore with (the moving average where the
-run keeps one), the config and the origins of the weights. It cannot resume training. It
-can be used wherever a run's folder can. Names in the file that may be private are printed:
-data sources, and the runs that the weights started from.
+The file contains the weights that the run would restore with (the moving average, if there
+is one), the config and the origins of the weights. It can be used wherever the folder of a
+run can, but it cannot resume training. The command prints the names in the file that may be
+private: data sources, and the runs from which the weights started.
 
-Checkpoints of PyTorch (.pth) that Restormer's and NAFNet's authors publish are converted;
-PyTorch is not needed, and none of their code is run.
+PyTorch checkpoints (.pth) published by the authors of Restormer and NAFNet are converted.
+PyTorch is not needed, and no code in them is run.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command line, by default the process's own.
 
     Returns:
-      The exit status 0; a mistake ends the process with status 2 and one line.
+      The exit status 0; an invalid command ends the process with status 2 and one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
@@ -63,7 +63,7 @@ def _describe(metadata: dict, run: str, output: pathlib.Path) -> str:
         f"  preset: {config.get('preset') or 'none'}",
     ]
     if step < config["num_steps"]:
-        lines.append(f"  the end of training before step {config['num_steps']}")
+        lines.append(f"  training that ended before step {config['num_steps']}")
     sources = {field: config[field] for field in _SOURCES if config.get(field)}
     lines += [f"  {field}: {', '.join(names)}" for field, names in sources.items()]
     lines += [

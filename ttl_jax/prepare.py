@@ -1,21 +1,21 @@
-"""Makes records of data sets, renders rain, draws the paper's sets, finds duplicates.
+"""Converts data sets to records, renders rain, draws the paper's sets, finds duplicates.
 
-Examples, sets as they are distributed and folders of your own:
+Published sets as they are distributed, and folders of your own:
 
   python -m ttl_jax.prepare --list
   python -m ttl_jax.prepare rain1200 --source downloads/DID-MDN-datasets
   python -m ttl_jax.prepare pairs --name my_pairs --source rain_and_clean
   python -m ttl_jax.prepare photos --name my_photos --source album
 
-Every image is decoded once; unusable ones are left out and named in report.md beside the
-records. A prepared set is trained on as the source tfds:NAME/SPLIT. An interrupted
-command leaves nothing half-made; run it again to finish.
+Every image is decoded once. Unusable ones are left out and named in report.md, beside the
+records. The source tfds:NAME/SPLIT trains on a prepared set. An interrupted command leaves
+nothing incomplete; run it again to finish.
 
 Rain rendered ahead of time, on the photographs of a source of live rain:
 
   python -m ttl_jax.prepare rendered --name wet --source rain:folder:album --variants 4
 
-The paper's choice of prepared sets, trained and tested on as the source selection:FILE:
+Selections of prepared sets as in the paper, which are sources as selection:FILE:
 
   python -m ttl_jax.prepare --protocol test1 --print
   python -m ttl_jax.prepare --protocol pairs6000 --output lists/pairs6000.txt
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command line, by default that of the process.
 
     Returns:
-      The exit status 0. An invalid command, or one that cannot be carried out, ends the
-      process with status 2 and a line that says what to do.
+      The exit status 0. An invalid command and unusable inputs end the process with
+      status 2 and a message of one line.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     is_audit = arguments[:1] == ["audit"]
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
-        parser.exit(130, "Interrupted; nothing is left half-made.\n")
+        parser.exit(130, "Interrupted; nothing incomplete is left.\n")
     return 0
 
 
@@ -93,14 +93,14 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--markdown", action="store_true", help="with --list: as a table in Markdown")
     add = parser.add_argument_group("how").add_argument
     add("--rainy_half", choices=["left", "right"],
-        help="half of side-by-side files with rain, if not the published one")
+        help="half of side-by-side files that is rainy, if not the published one")
     add("--trust_sides", action="store_true",
         help="accept pairs whose pixels contradict which side is rainy")
     add = parser.add_argument_group("where to").add_argument
     add("--data_dir", type=pathlib.Path, metavar="DIR",
         help="folder of all prepared sets (default: $TTL_JAX_DATA_DIR, or "
         "~/.cache/ttl_jax/data)")
-    add("--overwrite", action="store_true", help="replace a set that is there already")
+    add("--overwrite", action="store_true", help="replace an existing set")
     add = parser.add_argument_group("protocols").add_argument
     add("--protocol", metavar="NAME",
         help="draw test1 (test1_mspfn, test1_orig), test2, test3, realclear, pairs6000, "
@@ -118,16 +118,16 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    """Makes the records of a set."""
-    # Imported once the flags are read: --help is quick.
+    """Converts a set to records."""
+    # Imported after parsing, so that --help is quick.
     from ttl_jax.data.sets import preparation, raw_preparation, rendered_preparation
     from ttl_jax.data.sources import records
 
     if args.what == preparation.RENDERED:
         if args.rainy_half or args.trust_sides:
             raise ValueError(
-                "--rainy_half and --trust_sides are for pairs that are found; rendered "
-                "ones need neither."
+                "--rainy_half and --trust_sides are for pairs of files; rendered pairs "
+                "need neither."
             )
         num_variants = 1 if args.variants is None else args.variants
         plan = rendered_preparation.make_plan(
@@ -156,7 +156,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _draw(args: argparse.Namespace) -> None:
-    """Draws a protocol; prints and writes its list as the flags say."""
+    """Draws a protocol; prints and writes its list as the flags request."""
     from ttl_jax import atomic_files
     from ttl_jax.data.sets import protocols
     from ttl_jax.data.sources import selections
@@ -202,11 +202,11 @@ def _audit(args: argparse.Namespace) -> None:
 
 
 def _print(text: str) -> None:
-    """Prints to a reader that may close before the end, as `head` does."""
+    """Prints to a reader that may close the pipe early, such as `head`."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # The interpreter flushes once more when it ends.
+        # The interpreter flushes standard output again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

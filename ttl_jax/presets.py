@@ -1,8 +1,8 @@
 """Presets of the networks: tiny, small, base, paper, and smoke for tests.
 
-`PRESETS[name]["encoder"]` holds all arguments of `ttl_jax.models.AGLFEncoder`, and
-`PRESETS[name]["decoder"]` the arguments of `ttl_jax.models.ImageDecoder` that the encoder
-does not fix. `paper` follows the paper; the others are networks for use, by size.
+`PRESETS[name]["encoder"]` has all arguments of `ttl_jax.models.AGLFEncoder`, and
+`PRESETS[name]["decoder"]` has those of `ttl_jax.models.ImageDecoder` that do not follow
+from the encoder. `paper` follows the paper; the others are networks for use, by size.
 configs/README.md, "Presets and sizes of networks", lists their sizes.
 
 This module imports nothing, so that configs start quickly.
@@ -28,7 +28,7 @@ _ENCODER = {
     "per_channel_scale": False,  # alpha and beta per channel
     "alpha_init": 1.0,
     "beta_init": 1.0,
-    "remat": False,  # recompute blocks in the backward pass: less memory
+    "remat": False,  # recompute blocks in the backward pass, which saves memory
 }
 
 _DECODER = {

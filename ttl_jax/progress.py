@@ -18,29 +18,29 @@ def track(
     total: int | None = None,
     is_shown: bool = True,
 ) -> tqdm.tqdm:
-    """Returns tqdm's iterator or counter, drawn as the standard error allows.
+    """Returns tqdm's iterator or counter: a bar in a terminal, and otherwise lines.
 
     Args:
       items: Items to iterate over; None for a counter with `update`.
-      unit: Name of one item.
-      what: Name of the work, put in front.
-      total: Number of items, where `items` has no length.
+      unit: Name of one item, in the singular.
+      what: Name of the work, at the beginning of a line.
+      total: Number of items, if `items` has no length.
       is_shown: Whether to show anything.
     """
     options: dict[str, Any] = {"unit": unit, "desc": what, "total": total}
     options["disable"] = not is_shown
     if sys.stderr.isatty():
         return tqdm.tqdm(items, **options)
-    # tqdm's own carriage returns go nowhere.
+    # The stream discards what tqdm itself writes, such as carriage returns.
     options |= {"mininterval": _EVERY, "maxinterval": _EVERY, "file": io.StringIO()}
     return _Lines(items, leave=False, **options)
 
 
 class _Lines(tqdm.tqdm):
-    """Prints whole lines: done, all, rate and time left."""
+    """Progress as whole lines: items done, all items, rate and time left."""
 
     def display(self, msg=None, pos=None) -> bool:
-        """Prints a line in place of drawing the bar; tqdm clears it by an empty `msg`."""
+        """Prints a line instead of drawing the bar; tqdm passes "" as `msg` to clear it."""
         if self.n and msg is None:
             values = self.format_dict
             what = f"{self.desc}: " if self.desc else ""

@@ -1,4 +1,4 @@
-"""Serves a page that removes rain from photographs, and an interface for programs.
+"""Serves a web page that removes rain from photographs, and an HTTP interface.
 
 Examples:
 
@@ -8,7 +8,7 @@ Examples:
 
 The page takes one or several photographs, shows them before and after, and saves them in
 their format with their metadata. /openapi.json describes the interface. Only this computer
-reaches the server unless --host names another address; there is no log-in. SIGTERM or
+can reach the server, unless --host names another address; there is no log-in. SIGTERM or
 Ctrl-C ends it. Needs: pip install "ttl_jax[serve]".
 """
 
@@ -26,14 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command line, by default the process's own.
 
     Returns:
-      The exit status; a mistake in the command ends the process.
+      The exit status; an invalid command ends the process with status 2.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
     command_line.require_extra(
         parser, "serve", ("starlette", "uvicorn", "python_multipart")
     )
-    # Imported after the flags are read, so that --help is quick.
+    # Imported after parsing, so that --help is quick.
     from ttl_jax import compilation_cache
     from ttl_jax.inference import restorer
     from ttl_jax.web import restoring, serving
@@ -68,7 +68,7 @@ def _make_parser() -> argparse.ArgumentParser:
     for flag, default, text in (
         ("--max_megabytes", 64, "largest file, in megabytes"),
         ("--max_megapixels", 64, "largest photograph, in megapixels"),
-        ("--queue", 8, "photographs held at once; further ones get status 503"),
+        ("--queue", 8, "number of photographs that may wait; others get status 503"),
     ):
         add(
             flag,

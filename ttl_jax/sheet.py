@@ -8,8 +8,8 @@ Examples, for pairs with the scores below each image, and for real rain without:
   python -m ttl_jax.sheet --results ours=restored --input photographs \\
       --images street --close_up 40,60,120,90 --output figure.png
 
-Each image is a row and each method a column. PNG shows every pixel as it is; PDF has
-text and frames as vectors and the width of a page's text.
+Each image is a row and each method a column. A PNG shows the pixels unscaled. A PDF is as
+wide as the text of a page; its text and frames are vectors.
 """
 
 import argparse
@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command line, by default the process's own.
 
     Returns:
-      The exit status 0. Wrong flags, and images that are damaged or do not belong
-      together, end the process with status 2 and a message of one line.
+      The exit status 0. Invalid flags, damaged images and images without a partner end the
+      process with status 2 and a message of one line.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
-    # Imported after the flags are read, so that --help is quick.
+    # Imported after parsing, so that --help is quick.
     from ttl_jax.reports import examples
     from ttl_jax.reports.sheets import comparisons, sheets
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _close_up(text: str) -> tuple[str, Box]:
-    """An image's name, empty for every image, and a box."""
+    """Parses [IMAGE:]X,Y,WIDTH,HEIGHT to a name and a box; "" means every image."""
     name, _, numbers = text.rpartition(":")
     parts = numbers.split(",")
     if len(parts) != 4 or not all(part.isdecimal() for part in parts):
@@ -77,13 +77,14 @@ def _make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group(
         "what to show",
         "Images are matched by their path within the folder, without the suffix and "
-        "common parts of names such as _derained. Every image needs its partners.",
+        "common parts of names such as _derained. Every image needs a partner in each "
+        "folder.",
     ).add_argument
     add(
         "--results", action="append", required=True, metavar="NAME=DIR",
         type=command_line.named("NAME=DIR"),
-        help="a method, which labels its column, and the folder of its results; repeat "
-        "for more columns",
+        help="name of a method, which labels its column, and the folder of its results; "
+        "repeat for more columns",
     )  # fmt: skip
     add(
         "--input",
@@ -94,20 +95,20 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     add(
         "--target", metavar="DIR",
-        help="folder of the clean images, the last column; without it no scores",
+        help="folder of the clean images, which are the last column and give the scores",
     )  # fmt: skip
     add(
         "--images", required=True, nargs="+", metavar="IMAGE",
-        help="names of the clean images, or else of the rainy ones, without suffix; one "
-        "row each",
+        help="names of the clean images (without --target: of the rainy ones), without "
+        "suffix; one row each",
     )  # fmt: skip
     group = parser.add_argument_group("how to show it")
     placing = group.add_mutually_exclusive_group()
     placing.add_argument(
         "--close_up", action="append", default=[], metavar="[IMAGE:]X,Y,W,H",
         type=_close_up,
-        help="enlarge this box, in pixels from the upper left, of every image or of "
-        "the one named; repeat for more",
+        help="enlarge this box, in pixels from the upper left corner, in every image or "
+        "in the named one; repeat for more",
     )  # fmt: skip
     placing.add_argument(
         "--close_ups", type=command_line.count(1), metavar="N",

@@ -1,11 +1,11 @@
-"""This process among the tasks of a Slurm step, from the variables that srun sets."""
+"""The place of this process among the tasks of a Slurm step, read from srun's variables."""
 
 import os
 from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """The job step that this process belongs to.
+    """Job step of this process.
 
     Attributes:
       index: Number of this task in the step, from 0.
@@ -21,9 +21,9 @@ class Step(NamedTuple):
 
 
 def find_step() -> Step | None:
-    """Returns the step, or None if srun has not started several tasks together.
+    """Returns the step, or None if srun did not start several tasks together.
 
-    A job without srun is one process, whatever its allocation.
+    Without srun, a job is one process, even if several tasks are allocated.
     """
     num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if num_tasks == 1:

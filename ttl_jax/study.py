@@ -1,4 +1,4 @@
-"""Runs a user study: people rank the results of several methods; then reports it.
+"""Runs a user study, in which people rank the results of several methods, and reports it.
 
 Examples:
 
@@ -6,14 +6,14 @@ Examples:
       --input photographs --output study.db --raters 20
   python -m ttl_jax.study report study.db --output study_report
 
-Each rater gets a link. For each photograph the rater sees the results without names, in an
-order of their own, and ranks them. The best of n results scores n. Results are matched with
-the photographs by their path within the folder, without the suffix. The same command
-continues a study: links and rankings stay; a larger --raters adds raters.
+Each rater gets a link. For each photograph the rater sees the results without names, in a
+random order, and ranks them. The best of n results scores n. Results are matched with the
+photographs by their path within the folder, without the suffix. The same command continues
+a study: links and rankings are kept; a larger --raters adds raters.
 
 The report has total scores (Table 2 of the paper), a histogram of scores (Fig. 7), Kendall's
-W with an interval, the winner of each photograph, and CSV. Other computers reach the server
-only with --host. SIGTERM or Ctrl-C ends it. Needs: pip install "ttl_jax[study]".
+W with an interval, the winner of each photograph, and CSV. Other computers can reach the
+server only with --host. SIGTERM or Ctrl-C ends it. Needs: pip install "ttl_jax[study]".
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Command line, by default the process's own.
 
     Returns:
-      The exit status; a mistake in the command ends the process.
+      The exit status; an invalid command ends the process with status 2.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     is_report = arguments[:1] == ["report"]
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     command_line.require_extra(parser, "study", ("starlette", "uvicorn"))
-    # Imported after the flags are read, so that --help is quick.
+    # Imported after parsing, so that --help is quick.
     from ttl_jax.web import serving, study_records, studying
 
     results = {name: str(user_paths.expand(folder)) for name, folder in args.results}
@@ -88,13 +88,13 @@ def _make_parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="NAME=DIR",
-        help="name of a method and the folder of its results; once for each method",
+        help="name of a method and the folder of its results; repeat for each method",
     )
     text = "folder of the rainy photographs"
     add("--input", type=command_line.path, required=True, metavar="DIR", help=text)
     text = "file of the study; created if it is missing"
     add("--output", type=command_line.path, required=True, metavar="FILE", help=text)
-    text = "number of raters (default: 20, or as the study has)"
+    text = "number of raters (default: 20, or that of the existing study)"
     add("--raters", type=command_line.count(1), metavar="N", help=text)
     command_line.add_address(parser)
     return parser

@@ -1,4 +1,4 @@
-"""The known name that was probably meant, for messages about an unknown one."""
+"""Suggestions for error messages about unknown names: "did you mean ...?"."""
 
 import difflib
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def _initials(name: str) -> str:
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """Returns the end of a sentence: "; did you mean 'x'?", or "." if nothing is near."""
+    """Returns the end of a sentence: "; did you mean 'x'?", or "." if none is similar."""
     near = nearest(name, known)
     return f"; did you mean {near!r}?" if near else "."
 

@@ -5,23 +5,23 @@ import pathlib
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the path with a leading ~ or ~user replaced, where there is such a user.
+    """Returns the path with a leading ~ or ~user replaced, if that user exists.
 
     Raises:
-      ValueError: If the path is empty, which would mean the current folder.
+      ValueError: If the path is empty, since "" would mean the current folder.
     """
     if not os.fspath(path):
         raise ValueError("A path is empty; is a variable of the shell not set?")
     try:
         return pathlib.Path(path).expanduser()
-    except (RuntimeError, ValueError):  # ValueError: not a path at all
+    except (RuntimeError, ValueError):  # no such user, or not a path
         return pathlib.Path(path)
 
 
 def cache_folder(*names: str) -> pathlib.Path:
-    """Returns a folder or file below `ttl_jax` in the user's cache; it may not exist.
+    """Returns the path of a folder or file below `ttl_jax` in the user's cache.
 
-    Without a home folder the path is relative.
+    It may not exist. If there is no home folder, the path is relative.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return pathlib.Path(cache, "ttl_jax", *names)
@@ -30,11 +30,11 @@ def cache_folder(*names: str) -> pathlib.Path:
 def read_text_lines(file: str | os.PathLike[str], what: str) -> list[tuple[int, str]]:
     """Returns the lines of a text file with their numbers, counted from 1.
 
-    Blank lines and comments, which begin with "# ", are skipped; so is a byte order mark.
+    Blank lines, comments (which begin with "# ") and a byte order mark are skipped.
 
     Args:
       file: Path, in which a leading ~ is replaced.
-      what: First words of the message, before the path.
+      what: First words of the error message, before the path.
 
     Raises:
       ValueError: If the file cannot be read as UTF-8.

@@ -98,7 +98,7 @@ def test_the_papers_network_moves_80_kilobytes_per_pixel_and_update():
 
 
 @pytest.mark.parametrize("cell", [0, 8])
-def test_a_compiled_program_moves_more_than_the_floor(cell):
+def test_a_compiled_program_moves_more_bytes_than_the_floor(cell):
     arguments = {**ENCODER, "width": 16, "attention_cell": cell}
     encoder = models.FACTORIES[arguments.pop("factory")](**arguments, rngs=nnx.Rngs(0))
     graph, params = nnx.split(encoder)

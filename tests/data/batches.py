@@ -1,4 +1,4 @@
-"""Batches as tests compare them."""
+"""Helpers to compare batches."""
 
 import itertools
 
@@ -21,13 +21,13 @@ def assert_same(batches, others):
 
 
 def names_of(config, start, count):
-    """Names of the images of batches, each with the name of its row."""
+    """Returns the names of the images of batches, each with the name of its row."""
     data = pipeline.open_training_data(config)
     return [np.array(data.names(step)) for step in range(start, start + count)]
 
 
 def join(shares):
-    """Global batches from those of each process."""
+    """Returns global batches from those of each process."""
     return [
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*shares, strict=True)

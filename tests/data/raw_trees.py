@@ -1,4 +1,4 @@
-"""Small folders in the layout of each set, with rain that is known."""
+"""Small folders in the layout of each set, with known rain."""
 
 import numpy as np
 from PIL import Image

@@ -55,7 +55,7 @@ def test_grey_stays_grey(name):
 
 
 @EVERY
-def test_the_rain_of_the_sample_is_less_for_it(name):
+def test_baselines_reduce_the_rain_of_the_sample(name):
     baseline = baselines.BASELINES[name]()
     gains = []
     for pair in source_names.open_pairs(["sample/train"])[::30]:
@@ -97,7 +97,7 @@ def test_total_variation_falls_with_the_weight():
     assert variations[-1] < 0.6 * variations[0]
 
 
-def test_non_local_means_average_noise_away():
+def test_non_local_means_reduce_noise():
     noise = np.random.default_rng(0).normal(128, 5, (40, 40, 3)).round()
     restored = baselines.make_nlm().restore(noise.astype(np.uint8))
     assert restored.std() < 0.6 * noise.std()
@@ -140,6 +140,6 @@ def test_the_guided_filter_keeps_strong_edges_and_smooths_weak_ones():
     "image",
     [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), "u1")],
 )
-def test_other_types_and_shapes_are_refused(name, image):
+def test_other_types_and_shapes_are_rejected(name, image):
     with pytest.raises(ValueError, match=rf"{name} restores uint8 RGB.*{image.dtype}"):
         baselines.BASELINES[name]().restore(image)

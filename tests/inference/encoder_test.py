@@ -36,7 +36,7 @@ def test_features_are_the_mean_of_the_trained_encoder_over_the_central_square(ru
     assert "192 x 192" in network.description
 
 
-def test_a_run_without_an_encoder_is_refused(tmp_path):
+def test_a_run_without_an_encoder_is_rejected(tmp_path):
     save_run(tmp_path / "run", {"decoder": MODULES["decoder"]})
     with pytest.raises(
         ValueError, match="holds .'decoder'., not .'encoder'.; features"

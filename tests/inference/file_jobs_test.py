@@ -1,4 +1,4 @@
-"""Restoring photographs from file to file, with stand-ins for the network."""
+"""Restoring files of photographs, with stand-ins for the network."""
 
 import errno
 import functools
@@ -29,7 +29,7 @@ def write(name, level=100, shape=(4, 5, 3)):
 
 
 def make_jobs(count):
-    """Jobs of photographs that are as bright as their number."""
+    """Returns jobs of photographs whose brightness is their number."""
     for number in range(count):
         write(f"in/{number:02d}.png", number)
     return [to_out(f"in/{number:02d}.png") for number in range(count)]
@@ -101,7 +101,7 @@ def test_bad_files_are_named_in_their_order_and_the_rest_is_restored():
     assert len(outcome.restored) == 3 and outcome.ended_by is None
 
 
-def test_a_photograph_that_vanished_is_named_and_one_replaced_is_read_anew():
+def test_a_missing_photograph_is_named_and_a_replaced_one_is_read_again():
     jobs = make_jobs(3)
     pathlib.Path("in/01.png").unlink()
     write("in/02.png", 200)
@@ -111,14 +111,14 @@ def test_a_photograph_that_vanished_is_named_and_one_replaced_is_read_anew():
     assert decoding.read_image("out/02.png").array.max() == 200
 
 
-def test_a_file_in_the_place_of_a_folder_is_named():
+def test_a_file_instead_of_a_folder_is_named():
     write("in/a.png")
     pathlib.Path("out").touch()
     (failure,) = file_jobs.restore_files([to_out("in/a.png")], plain(np.copy)).failures
     assert failure.startswith("in/a.png: ") and "'out'" in failure
 
 
-def test_one_is_read_and_one_written_while_the_network_is_at_work(watch):
+def test_files_are_read_and_written_while_the_network_computes(watch):
     second_read, second_restored = threading.Event(), threading.Event()
 
     def read(original, path):
@@ -145,7 +145,7 @@ def test_one_is_read_and_one_written_while_the_network_is_at_work(watch):
     assert not file_jobs.restore_files(jobs, plain(restore)).failures
 
 
-def test_photographs_with_too_many_pixels_are_refused_before_they_are_decoded(watch):
+def test_photographs_with_too_many_pixels_are_rejected_before_they_are_decoded(watch):
     def read(original, path):
         assert path != "in/large.png"
         return original(path)

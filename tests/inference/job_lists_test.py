@@ -53,7 +53,7 @@ def test_a_pattern_keeps_the_tree_below_its_fixed_part(here):
     assert planned(["in/**"]) == planned(["in"])
 
 
-def test_brackets_in_the_name_of_a_file_are_no_pattern(here):
+def test_brackets_in_the_name_of_a_file_are_not_a_pattern(here):
     photographs("a[1].png", "a1.png")
     assert planned(["a[1].png"]) == {"a[1].png": "out/a[1].png"}
 
@@ -64,7 +64,7 @@ def test_hidden_files_are_skipped(here):
     assert planned(["in"]) == {"in/a.png": "out/a.png"}
 
 
-def test_outputs_within_the_input_are_no_inputs_of_the_next_run(here):
+def test_outputs_within_the_input_are_not_inputs_of_the_next_run(here):
     photographs("in/a.png", "in/restored/a.png")
     assert planned(["in"], "in/restored") == {"in/a.png": "in/restored/a.png"}
     assert planned(["**/*.png"], "in/restored") == {"in/a.png": "in/restored/in/a.png"}
@@ -80,14 +80,14 @@ def test_the_same_photograph_named_twice_is_restored_once(here):
     assert planned(["in", "in/*.png", "in/a.png"]) == {"in/a.png": "out/a.png"}
 
 
-def test_two_photographs_for_one_output_are_refused_by_name(here):
+def test_two_photographs_for_one_output_are_rejected_by_name(here):
     photographs("x/a.png", "y/a.png")
     with pytest.raises(ValueError, match="x/a.png and y/a.png.*out/a.png"):
         job_lists.plan(["x", "y"], "out")
 
 
 @pytest.mark.parametrize("inputs", [["in"], ["in/a.png"], ["in/*"]])
-def test_overwriting_a_photograph_is_refused(here, inputs):
+def test_overwriting_a_photograph_is_rejected(here, inputs):
     photographs("in/a.png")
     with pytest.raises(ValueError, match="in/a.png.*overwritten"):
         job_lists.plan(inputs, "in")
@@ -104,7 +104,7 @@ def test_overwriting_a_photograph_is_refused(here, inputs):
         ("", "A path is empty"),
     ],
 )
-def test_inputs_without_photographs_are_refused(here, text, message):
+def test_inputs_without_photographs_are_rejected(here, text, message):
     pathlib.Path("empty").mkdir()
     pathlib.Path("film.pdf").write_bytes(b"film")
     pathlib.Path("raw.cr2").write_bytes(b"raw")
@@ -112,7 +112,7 @@ def test_inputs_without_photographs_are_refused(here, text, message):
         job_lists.plan([text], "out")
 
 
-def test_a_file_as_output_is_refused(here):
+def test_a_file_as_output_is_rejected(here):
     photographs("in/a.png", "out.png")
     with pytest.raises(ValueError, match="out.png is a file"):
         job_lists.plan(["in"], "out.png")
@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_read_is_named(here, monkeypatch):
         job_lists.plan(["in"], "out")
 
 
-def test_no_single_file_of_a_folder_is_asked_for(here, monkeypatch):
+def test_no_single_file_of_a_folder_is_queried(here, monkeypatch):
     asked = []
     for name in ("stat", "lstat"):
         original = getattr(os, name)
@@ -181,7 +181,7 @@ def test_existing_targets_are_not_missing(here):
     ]
 
 
-def test_all_targets_are_missing_where_a_file_replaces_their_folder(here):
+def test_all_targets_are_missing_if_a_file_replaces_their_folder(here):
     photographs("in/b/a.png")
     pathlib.Path("out").mkdir()
     pathlib.Path("out/b").touch()

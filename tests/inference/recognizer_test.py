@@ -99,7 +99,7 @@ def test_pixels_beyond_the_image_count_nothing(tmp_path):
     np.testing.assert_allclose(recognizer.score(flat), expected, atol=1e-5)
 
 
-def test_a_run_that_recognizes_nothing_is_refused(tmp_path):
+def test_a_run_without_a_classifier_is_rejected(tmp_path):
     save_run(tmp_path / "derain", "make_image_decoder")
     with pytest.raises(
         ValueError, match="make_classifier; recognizing rain takes a run"
@@ -107,14 +107,14 @@ def test_a_run_that_recognizes_nothing_is_refused(tmp_path):
         Recognizer.from_checkpoint(tmp_path / "derain")
 
 
-def test_other_types_and_shapes_are_refused(tmp_path):
+def test_other_types_and_shapes_are_rejected(tmp_path):
     save_run(tmp_path / "recog")
     recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
     with pytest.raises(ValueError, match="not float64 of shape"):
         recognizer.score(np.zeros((16, 16, 3)))
 
 
-def test_it_knows_the_runs_that_it_taught(tmp_path):
+def test_runs_trained_from_the_recognizer_are_detected(tmp_path):
     encoder, _ = save_run(tmp_path / "recog")
     digest = fingerprints.digest(flat_params.split_module(encoder)[1])
     make_origin = functools.partial(dict, module="encoder", step=1)

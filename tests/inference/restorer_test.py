@@ -123,7 +123,7 @@ def test_any_size_keeps_its_size(run, size):
         (np.zeros((4, 4, 3), np.int32), "not int32"),
     ],
 )
-def test_other_types_and_shapes_are_refused(run, image, fault):
+def test_other_types_and_shapes_are_rejected(run, image, fault):
     with pytest.raises(ValueError, match=fault):
         run[1].restore(image)
 
@@ -245,7 +245,7 @@ def test_grey_and_alpha_are_restored_in_windows_too(local, shape):
 
 
 @pytest.mark.parametrize("shape", [(50, 70, 2), (50, 70, 4)])
-def test_colours_under_no_alpha_have_no_influence_and_stay(local, shape):
+def test_colours_under_alpha_0_have_no_influence_and_are_kept(local, shape):
     network = make_restorer(*local)
     image = random_image(shape, np.uint8)
     image[..., -1] |= 1
@@ -269,14 +269,14 @@ def test_grey_stored_as_rgb_stays_grey(local):
 
 
 @pytest.mark.parametrize("level", [1.5, -0.1, np.nan])
-def test_floats_outside_the_unit_range_are_refused_with_their_range(local, level):
+def test_floats_outside_the_unit_range_are_rejected_with_their_range(local, level):
     image = np.full((8, 8, 3), 0.25, np.float32)
     image[3, 4, 1] = level
     with pytest.raises(ValueError, match=r"go from .* to .*Divide by 255"):
         make_restorer(*local).restore(image)
 
 
-def test_its_windows_can_be_had_before_blending(local):
+def test_windows_can_be_restored_without_blending(local):
     network = make_restorer(*local)
     image = random_image((100, 90, 3), np.float32)
     found = list(network.restore_windows(image))
@@ -318,7 +318,7 @@ def test_no_strength_returns_a_copy_of_the_image(local, dtype):
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.5, np.nan])
-def test_other_strengths_are_refused_before_any_work(strength, monkeypatch):
+def test_other_strengths_are_rejected_before_any_work(strength, monkeypatch):
     network = make_restorer(PerPixel(), PerPixel())
     monkeypatch.setattr(programs, "restore", None)
     with pytest.raises(ValueError, match=f"strength={strength} is out of range; use 0"):
@@ -337,7 +337,7 @@ def test_the_ensemble_is_the_mean_with_the_mirrored_image_mirrored_back(local, s
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
-def test_progress_counts_windows_up_to_all(local, ensemble):
+def test_progress_counts_all_windows(local, ensemble):
     network, calls = make_restorer(*local), []
     network.restore(
         random_image((100, 90, 3), np.uint8),
@@ -417,7 +417,7 @@ def test_networks_that_differ_in_the_form_of_a_param_restore_side_by_side(tmp_pa
         np.testing.assert_allclose(restored, expected_for(saved, image), atol=1e-5)
 
 
-def test_a_network_that_gives_no_numbers_is_refused(tmp_path):
+def test_nan_from_a_network_is_an_error(tmp_path):
     encoder, decoder = save_run(tmp_path / "derain").values()
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, nnx.state(decoder))
     nnx.update(decoder, broken)
@@ -426,7 +426,7 @@ def test_a_network_that_gives_no_numbers_is_refused(tmp_path):
         network.restore(random_image((8, 8, 3), np.uint8))
 
 
-def test_load_is_the_public_way_in(run):
+def test_load_returns_a_restorer(run):
     _, ours, run_dir = run
     image = random_image((6, 6, 3), np.uint8)
     np.testing.assert_array_equal(
@@ -434,7 +434,7 @@ def test_load_is_the_public_way_in(run):
     )
 
 
-def test_a_run_that_restores_no_images_is_refused(tmp_path):
+def test_a_run_that_restores_no_images_is_rejected(tmp_path):
     classifier = functools.partial(models.make_classifier, width=WIDTH, pools=(4, 2))
     save_run(tmp_path / "recog", {**MODULES, "decoder": classifier})
     with pytest.raises(
@@ -443,7 +443,7 @@ def test_a_run_that_restores_no_images_is_refused(tmp_path):
         ttl_jax.load(tmp_path / "recog")
 
 
-def test_a_run_without_a_decoder_is_refused(tmp_path):
+def test_a_run_without_a_decoder_is_rejected(tmp_path):
     save_run(tmp_path / "distill", {"encoder": MODULES["encoder"]})
     with pytest.raises(ValueError, match=r"holds \['encoder'\]"):
         ttl_jax.load(tmp_path / "distill")

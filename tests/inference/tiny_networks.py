@@ -30,7 +30,7 @@ def make(stem_stride=2, **encoder_fields):
 
 
 def restore(encoder, decoder, image):
-    """The whole image [H, W, 3] in [0, 1], as the networks' definition says."""
+    """Returns the restored whole image [H, W, 3] in [0, 1], from the networks' definition."""
     return np.clip(apply(encoder, decoder, image), 0, 1)
 
 
@@ -48,7 +48,7 @@ def _apply(encoder, decoder, states, batch):
 
 
 def _shake(module, seed):
-    """No leaf stays at zero or one."""
+    """Changes params so that no leaf is zero or one."""
     graph, params = flat_params.split_module(module)
     keys = jax.random.split(jax.random.key(seed), len(params))
     params = {

@@ -12,7 +12,7 @@ SECONDS = 20  # after which a thread that waits gives up
 
 
 class Network:
-    """Doubles batches, once it is let go; notes their shapes and whether two overlap."""
+    """Doubles batches when it is released; records shapes, and whether two calls overlap."""
 
     def __init__(self):
         self.shapes, self.go = [], threading.Event()
@@ -60,7 +60,7 @@ def test_threads_share_batches_of_one_shape(network):
         for side, future in zip((5, 7, 7, 5, 7, 7), futures):
             (result,) = future.result()
             np.testing.assert_array_equal(result, np.full((side,), 2 * side))
-    # One alone is not waited with; full batches follow, and those that are not are filled.
+    # A single array is computed at once; full batches follow, and others are filled.
     assert len(network.shapes) <= 4
     assert network.shapes[0] == (1, 5)
     assert {shape[0] for shape in network.shapes[1:]} <= {1, 3}
@@ -110,7 +110,7 @@ def test_an_error_reaches_the_callers_of_its_batch():
     assert len(list(batches.map([np.zeros(2)] * 5))) == 5
 
 
-def test_its_thread_ends_with_it(network):
+def test_the_thread_ends_with_its_object(network):
     network.go.set()
     before = threading.active_count()
     batches = Batches(network, 1)

@@ -10,7 +10,7 @@ from ttl_jax.inference import windows
 SMALL = {"grid": 16, "side": 48, "overlap": 16}
 
 
-def test_an_axis_is_divided_as_by_hand():
+def test_an_axis_is_divided_as_computed_by_hand():
     plan = windows.plan(100, 90, **SMALL)
     # 112 padded pixels: three windows of 48 sharing 16. 96: 48, 48 and 32.
     assert (plan.rows.starts, plan.rows.sides) == ((0, 32, 64), (48, 48, 48))
@@ -56,7 +56,7 @@ def test_weights_add_up_to_one_in_the_image_and_are_zero_beyond(length):
     assert not total[length:].any()
 
 
-def test_weights_go_linearly_from_one_window_to_the_next():
+def test_weights_change_linearly_from_one_window_to_the_next():
     first, second, _ = windows.plan(112, 5, **SMALL).rows.weights()
     np.testing.assert_allclose(np.diff(first[-16:]), -1 / 16, atol=1e-6)
     np.testing.assert_allclose(first[-16:], 1 - second[:16], atol=1e-6)
@@ -85,7 +85,7 @@ def test_blending_untouched_windows_returns_the_image(size):
     np.testing.assert_allclose(joined, image, atol=1e-6)
 
 
-def test_blending_holds_one_row_of_windows():
+def test_blending_keeps_one_row_of_windows_in_memory():
     plan = windows.plan(100, 90, **SMALL)
     drawn = []
 
@@ -121,12 +121,12 @@ def test_from_8_megapixels_on_windows_have_at_most_1_5_times_the_pixels():
         assert ratio[height] * ratio[width] <= 1.46
 
 
-def test_filling_one_window_costs_at_most_1_35_times_from_390_pixels_on():
+def test_padding_to_one_window_costs_at_most_1_35_times_from_390_pixels():
     lengths = np.arange(390, 769)
     assert (covered(lengths) / lengths).max() ** 2 <= 1.35
 
 
-def test_a_handful_of_shapes_serves_all_cameras():
+def test_few_window_shapes_cover_all_cameras():
     sizes = itertools.product(range(2048, 9000, 16), range(2048, 9000, 592))
     shapes = {window[2:] for size in sizes for window in windows.plan(*size, grid=64)}
     assert len(shapes) <= 9

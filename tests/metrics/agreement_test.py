@@ -42,7 +42,7 @@ def test_crops_lie_within_the_photograph_and_in_its_corners(photograph):
     np.testing.assert_array_equal(seen[-1], photograph[-40:, -40:])
 
 
-def test_a_side_below_the_crop_is_taken_whole(photograph):
+def test_a_side_shorter_than_the_crop_is_used_whole(photograph):
     shapes = set()
 
     def restore(crop):

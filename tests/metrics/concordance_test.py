@@ -43,6 +43,6 @@ def test_random_rankings_have_the_mean_1_over_m():
 
 
 @pytest.mark.parametrize("ranks", [[[1, 2]], [[1], [1]], [[1, 2], [1, 1]], [1, 2]])
-def test_ties_and_single_raters_are_refused(ranks):
+def test_ties_and_single_raters_are_rejected(ranks):
     with pytest.raises(ValueError, match="ranks"):
         concordance.kendall_w(ranks)

@@ -71,6 +71,6 @@ def test_sets_of_one_distribution_reach_the_expected_values():
         (REAL, REAL, 0, "out of range for 4 real vectors: 1 to 3"),
     ],
 )
-def test_sets_that_do_not_fit_are_refused(real, synthetic, k, message):
+def test_sets_that_do_not_fit_are_rejected(real, synthetic, k, message):
     with pytest.raises(ValueError, match=message):
         coverage.coverage(real, synthetic, k)

@@ -22,7 +22,7 @@ def test_flicker_is_the_ratio_of_alternating_levels():
     assert flicker(100 + 1.5 * signs, 100 + 6 * signs) == pytest.approx(0.25)
 
 
-def test_motion_of_the_camera_is_no_flicker():
+def test_motion_of_the_camera_is_not_flicker():
     columns, rows = np.meshgrid(np.arange(40.0), np.arange(20.0))
     scene = np.dstack([np.sin(columns / 4), np.cos(rows / 3), np.sin(columns / 5)])
     moved = np.stack([scene[:, 2 * t : 2 * t + 30] for t in range(4)])
@@ -35,7 +35,7 @@ def test_motion_of_the_camera_is_no_flicker():
     assert flicker(moved, noisy) > 0.1
 
 
-def test_what_moves_in_the_scene_does_not_count(video):
+def test_moving_objects_are_excluded(video):
     restored = np.repeat(video[:1], 4, axis=0)
     restored[:, :4] = video[:, :4]
     still = np.ones((3, 12, 16), bool)
@@ -48,7 +48,7 @@ def test_what_moves_in_the_scene_does_not_count(video):
     [
         ({"restored": np.zeros((3, 12, 16, 3))}, "one shape"),
         ({"positions": np.zeros((4, 12, 16, 2))}, "positions has shape"),
-        ({"still": np.zeros((3, 12, 16), bool)}, "No pixel counts"),
+        ({"still": np.zeros((3, 12, 16), bool)}, "No pixel is included"),
         ({"rainy": np.zeros((4, 12, 16, 3))}, "does not change"),
     ],
 )

@@ -257,7 +257,7 @@ def test_ssim_matches_skimage_on_the_valid_interior(shape, protocol):
 
 @pytest.mark.parametrize("protocol", image_quality.PROTOCOLS)
 @pytest.mark.parametrize("scale", [0.3, 12])  # from 60 dB down to 27 dB
-def test_psnr_is_skimages_of_each_image(protocol, scale):
+def test_psnr_matches_skimage(protocol, scale):
     restored, target = noisy_pair(np.random.default_rng(2), (3, 20, 31, 3), scale)
     planes = REFERENCE_PLANES[protocol]
     expected = [
@@ -337,7 +337,7 @@ def test_bfloat16_images_are_scored_in_float32():
 
 
 @pytest.mark.parametrize("score", [image_quality.psnr, image_quality.ssim])
-def test_nan_is_not_scored_as_a_dark_pixel(score):
+def test_an_image_with_nan_scores_nan(score):
     target = np.full((2, 16, 16, 3), 0.5)
     restored = target.copy()
     restored[0, 8, 8, 1] = np.nan
@@ -356,12 +356,12 @@ def test_nan_is_not_scored_as_a_dark_pixel(score):
         ((1, 16, 16, 3), (1, 16, 16, 3), "y_uint", "did you mean 'y_uint8'"),
     ],
 )
-def test_invalid_arguments_are_refused(restored, target, protocol, message):
+def test_invalid_arguments_are_rejected(restored, target, protocol, message):
     with pytest.raises(ValueError, match=message):
         image_quality.ssim(np.zeros(restored), np.zeros(target), protocol)
 
 
-def test_integers_other_than_uint8_are_refused():
+def test_integers_other_than_uint8_are_rejected():
     images = np.zeros((1, 16, 16, 3), np.uint16)
     with pytest.raises(ValueError, match="uint16"):
         image_quality.psnr(images, images)

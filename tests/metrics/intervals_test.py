@@ -110,6 +110,6 @@ def test_one_scene_has_a_mean_but_no_interval():
         ([1, 2], [1, 1], "ab", {"level": 95}, "not 2000 and 95"),
     ],
 )
-def test_invalid_arguments_are_refused(values, reference, groups, options, message):
+def test_invalid_arguments_are_rejected(values, reference, groups, options, message):
     with pytest.raises(ValueError, match=message):
         intervals.bootstrap_difference(values, reference, list(groups), **options)

@@ -171,7 +171,7 @@ def test_rows_of_features_are_the_whole_blocks(cat):
         (np.full((200, 200, 3), 128, np.uint8), "one colour"),
     ],
 )
-def test_images_without_a_score_are_refused(image, message):
+def test_images_without_a_score_are_rejected(image, message):
     with pytest.raises(ValueError, match=message):
         naturalness.niqe(image)
 

@@ -105,7 +105,7 @@ def test_depthwise_conv_off_the_cpu_equals_the_cpu_form():
 
 
 def test_depthwise_conv_refuses_an_even_kernel():
-    with pytest.raises(ValueError, match="odd sides"):
+    with pytest.raises(ValueError, match="must be odd"):
         layers.depthwise_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((2, 3, 1)))
 
 
@@ -161,7 +161,7 @@ def test_dense_attention_matches_numpy(size):
     check_against(make, reference.dense_attention, (2, *size, 6), pool=4, heads=2)
 
 
-def test_channel_attention_ignores_where_pixels_are_but_for_its_convolution():
+def test_channel_attention_is_permutation_equivariant_except_for_its_convolution():
     module, params = randomized(partial(attention.ChannelAttention, 4, head_width=4))
     # With the depthwise kernel cut to its centre, permuted pixels give permuted results.
     kernel = np.zeros((3, 3, 12), np.float32)

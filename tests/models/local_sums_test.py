@@ -128,6 +128,6 @@ def test_encoder_without_local_sums_has_no_grid():
 @pytest.mark.parametrize(
     "fields", [{"attention_cell": 33}, {"attention_cell": 32, "attention_radius": -1}]
 )
-def test_impossible_cells_are_refused(fields):
+def test_impossible_cells_are_rejected(fields):
     with pytest.raises(ValueError, match="attention_cell"):
         models.make_encoder(num_blocks=1, **fields, rngs=nnx.Rngs(0))

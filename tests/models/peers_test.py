@@ -80,7 +80,7 @@ def test_restormer_has_the_published_size():
 
 
 def test_nafnet_has_the_published_size():
-    """29.16 M parameters and 16.1 G multiply-adds with width 32, as its authors' code."""
+    """29.16 M parameters and 16.1 G multiply-adds with width 32, as in its authors' code."""
     num_params, multiply_adds = sizes_of(nafnet.get_config("paper"))
     assert num_params / 1e6 == pytest.approx(29.16, abs=0.005)
     assert multiply_adds / 1e9 == pytest.approx(16.1, rel=0.01)
@@ -107,6 +107,6 @@ def test_an_unknown_architecture_is_named():
         (models.NAFNetConfig, {"up_blocks": (1,)}),
     ],
 )
-def test_scales_that_do_not_fit_together_are_refused(make, fault):
+def test_scales_that_do_not_fit_together_are_rejected(make, fault):
     with pytest.raises(ValueError, match="one entry for each scale"):
         make(**fault)

@@ -101,7 +101,7 @@ def test_groups_of_tests_come_first_and_then_the_least_certain(tmp_path, found):
     assert places == sorted(places)
 
 
-def test_a_long_report_is_cut_and_says_so(tmp_path, found, monkeypatch):
+def test_a_long_report_is_cut_with_a_note(tmp_path, found, monkeypatch):
     monkeypatch.setattr(duplicates, "MAX_GROUPS", 1)
     duplicates.write_report(tmp_path, found)
     assert len(list((tmp_path / "pictures").iterdir())) == 1

@@ -72,7 +72,7 @@ def test_images_of_one_clean_picture_are_one_scene_and_others_their_own():
     assert [example.scene for example in Examples(subjects, {})] == ["a", "b"]
 
 
-def test_images_too_small_for_ssim_are_refused_before_restoring():
+def test_images_too_small_for_ssim_are_rejected_before_restoring():
     with pytest.raises(ValueError, match=r"11 x 11 pixels.*tiny \(10 x 14\)"):
         Examples([subject("a"), subject("tiny", height=10)], {})
     with pytest.raises(ValueError, match="no images"):
@@ -84,7 +84,7 @@ def test_images_are_picked_by_name_in_the_order_named():
     assert [example.name for example in found.pick(["c", "a"])] == ["c", "a"]
     with pytest.raises(ValueError, match="no image 'deep/d'. did you mean 'deep/b'"):
         found.pick(["deep/d"])
-    with pytest.raises(ValueError, match="Name each image once; given are a, a"):
+    with pytest.raises(ValueError, match="Name each image once; got a, a"):
         found.pick(["a", "a"])
 
 
@@ -112,7 +112,7 @@ def test_masks_belong_to_images_of_their_name(folder):
     assert second.rain_mask is None
 
 
-def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
+def test_a_dot_in_a_name_is_not_a_suffix(tmp_path):
     masks, scenes = tmp_path / "masks", tmp_path / "scenes.csv"
     masks.mkdir()
     for name, level in (("a.1", 255), ("a.2", 0)):
@@ -128,7 +128,7 @@ def test_a_dot_in_a_name_begins_no_suffix(tmp_path):
         assert (first.scene, second.scene) == ("one", "two")
 
 
-def test_invalid_masks_are_refused(folder):
+def test_invalid_masks_are_rejected(folder):
     with pytest.raises(ValueError, match=r"No mask in .* such as b"):
         examples.attach_masks([subject("b.png")], folder("masks", a=grey(0)))
     with pytest.raises(ValueError, match=r"a\.png is 9 x 14, its partner 12 x 14"):
@@ -185,7 +185,7 @@ def test_names_that_differ_are_matched_and_reported(tmp_path):
     subjects, _, notes = found
     assert [s.name for s in subjects] == ["2", "norain-1"]
     assert notes == [
-        f"{method}: 1 of 2 files matched by the rest of their names, such as {name} for "
+        f"{method}: 1 of 2 files matched without the common parts of their names, such as {name} for "
         "norain-1"
         for method, name in (("input", "rain-1"), ("ours", "1_derained"))
     ]
@@ -237,7 +237,7 @@ def test_ambiguous_names_are_reported_with_their_folder(tmp_path):
         open_folders(tmp_path / "gt", None, [("ours", tmp_path / "out")])
 
 
-def test_sizes_that_differ_are_refused_by_name(folder):
+def test_sizes_that_differ_are_rejected_by_name(folder):
     target = folder("target", a=grey(0))
     ours = folder("ours", a=grey(0, height=16))
     with pytest.raises(
@@ -256,7 +256,7 @@ def test_damaged_images_are_all_named_before_any_is_restored(folder):
         open_folders(target, target, [("ours", ours)])
 
 
-def test_two_suffixes_of_one_stem_are_refused(folder):
+def test_two_suffixes_of_one_stem_are_rejected(folder):
     target = folder("target", a=grey(0), a__tif=grey(0))
     with pytest.raises(ValueError, match="in its suffix only"):
         open_folders(target, target, [])
@@ -265,7 +265,7 @@ def test_two_suffixes_of_one_stem_are_refused(folder):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["ours", "ours"], "given are ours, ours; rename ours"),
+        (["ours", "ours"], "got ours, ours; rename ours"),
         (["input"], "'input' is the name of the rainy images"),
     ],
 )
@@ -275,7 +275,7 @@ def test_a_method_has_a_name_of_its_own(folder, names, message):
         open_folders(target, target, [(name, target) for name in names])
 
 
-def test_folders_without_images_are_refused(tmp_path, folder):
+def test_folders_without_images_are_rejected(tmp_path, folder):
     target = folder("target", a=grey(0))
     with pytest.raises(ValueError, match="no folder"):
         open_folders(target, target, [("ours", tmp_path / "nowhere")])

@@ -29,7 +29,7 @@ from ttl_jax.reports import partners
         ("boxx2", "boxx2"),
     ],
 )
-def test_common_parts_of_names_are_taken_off(name, core):
+def test_common_parts_of_names_are_removed(name, core):
     assert partners.core_of(name) == core
 
 
@@ -48,7 +48,7 @@ def test_folders_are_part_of_the_name():
     assert partners.match(["a/1", "b/1"], ["a/1_out", "c/1_out"]) == {"a/1": "a/1_out"}
 
 
-def test_names_with_two_possible_partners_are_refused():
+def test_names_with_two_possible_partners_are_rejected():
     with pytest.raises(ValueError, match="1 may belong to 1_derained, 1_out"):
         partners.match(["1"], ["1_derained", "1_out"])
 

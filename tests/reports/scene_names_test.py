@@ -17,7 +17,7 @@ def test_a_path_names_the_images_that_end_with_it(tmp_path):
     assert names.find("1.png") is None
 
 
-def test_rows_without_a_path_or_a_scene_name_nothing(tmp_path):
+def test_rows_without_a_path_or_a_scene_are_ignored(tmp_path):
     (tmp_path / "a.csv").write_text("scene,path\none,1.png\n\ntwo\n,2.png\nthree,\n")
     names = scene_names.read(tmp_path / "a.csv")
     assert names.find("1.png") == "one" and names.find("2.png") is None
@@ -33,7 +33,7 @@ def test_rows_without_a_path_or_a_scene_name_nothing(tmp_path):
         ("path,place\n1.png,a\n", "the columns path and scene"),
     ],
 )
-def test_a_file_that_names_no_scenes_is_refused(tmp_path, text, message):
+def test_a_file_that_names_no_scenes_is_rejected(tmp_path, text, message):
     if text is not None:
         (tmp_path / "scenes.csv").write_text(text)
     with pytest.raises(ValueError, match=f"scenes.csv .*{message}"):

@@ -133,7 +133,7 @@ def test_thin_streaks_are_found_at_full_size(batch, opacity):
     assert sizes == [(24, 24), (12, 12)]
 
 
-def test_streaks_are_drawn_by_how_much_was_found(key):
+def test_images_are_drawn_in_proportion_to_their_streaks(key):
     amounts = np.array([0.0, 0.1, 0.3])
     opacity = jnp.ones((1, 8, 8, 1)) * amounts[:, None, None, None]
 
@@ -174,7 +174,7 @@ def test_removing_the_streaks_leaves_only_the_error_on_clean_photographs(
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
-def test_streaks_are_laid_fainter_and_stronger(config, batch, key):
+def test_streaks_are_added_with_varying_opacity(config, batch, key):
     usual = loss_of(config, batch, key)[1]["laid"]
     config.streak_gain = (0.5, 1.5)
     keys = jax.random.split(key, 40)
@@ -196,7 +196,7 @@ def test_the_middle_is_enlarged_about_the_centre():
         np.testing.assert_allclose(center, (2 * factor, -3 * factor), atol=0.1)
 
 
-def test_streaks_are_laid_larger(config, batch, key, opacity):
+def test_streaks_are_added_enlarged(config, batch, key, opacity):
     config.streak_zoom = 2.5
     laid = []
 
@@ -255,7 +255,7 @@ def test_evaluation_compares_the_weights_with_the_frozen_ones(config, batch, key
         ("clean_weight", -1.0, "clean_weight=-1.0 must not be negative"),
     ],
 )
-def test_invalid_values_are_refused(config, field, value, fault):
+def test_invalid_values_are_rejected(config, field, value, fault):
     config[field] = value
     with pytest.raises(ValueError, match=fault):
         adapt.make_stage(config)

@@ -45,8 +45,8 @@ def test_blur_margin_is_three_sigma_rounded_up(sigma, margin):
     assert recon.blur_margin(sigma) == margin
 
 
-def test_crop_margin_that_does_not_hold_the_blur_is_refused():
+def test_a_crop_margin_smaller_than_the_blur_is_rejected():
     config = config_file.get_config("smoke")
     config.max_sigma = 2.0
-    with pytest.raises(ValueError, match="6 pixels far; set crop_margin"):
+    with pytest.raises(ValueError, match="a radius of 6 pixels; set crop_margin"):
         recon.make_stage(config)

@@ -130,7 +130,7 @@ def test_unknown_module_name_is_an_error(field):
 
 
 def test_each_trained_module_needs_a_learning_rate_above_zero():
-    with pytest.raises(ValueError, match="give one to each"):
+    with pytest.raises(ValueError, match="give one for each"):
         make(learning_rates={})
     with pytest.raises(ValueError, match="'encoder' is 0.0; it must be greater"):
         make(learning_rates={"encoder": 0.0})
@@ -143,8 +143,8 @@ def test_each_trained_module_needs_a_learning_rate_above_zero():
         functools.partial(models.make_projection, width=np.float32(4)),
     ],
 )
-def test_a_factory_that_no_checkpoint_could_describe_is_refused(factory):
-    with pytest.raises(ValueError, match="cannot save how 'encoder' is made"):
+def test_a_factory_that_no_checkpoint_could_describe_is_rejected(factory):
+    with pytest.raises(ValueError, match="cannot save the factory of 'encoder'"):
         make(modules={"encoder": factory, "teacher": NETWORK})
 
 
@@ -155,7 +155,7 @@ def test_a_stage_file_without_make_stage_is_named():
         make_stage(config)
 
 
-def test_unknown_stage_says_where_stages_live():
+def test_unknown_stage_is_reported_with_the_folder_of_stages():
     config = recog.get_config("smoke")
     config.stage = "recgo"
     with pytest.raises(ValueError, match="ttl_jax/stages"):
@@ -367,14 +367,14 @@ def test_training_weights_further_is_a_run_of_its_own():
     "changes",
     [{"student_run": "distill"}, {"from_student": False}],
 )
-def test_two_origins_of_the_same_weights_are_refused(changes):
+def test_two_origins_of_the_same_weights_are_rejected(changes):
     config = derain.get_config("smoke")
     config.update({"start_from": "shipped"} | changes)
     with pytest.raises(ValueError, match="start_from='shipped' gives"):
         make_stage(config)
 
 
-def test_unknown_teacher_is_refused():
+def test_unknown_teacher_is_rejected():
     config = distill.get_config("smoke")
     config.teachers = ("recog", "rain")
     with pytest.raises(ValueError, match="name one or both"):
@@ -397,7 +397,7 @@ def test_fine_tuning_has_two_learning_rates_and_scratch_has_one():
         ({"feature_loss": "l1"}, False),
     ],
 )
-def test_floor_is_reported_only_where_it_is_one(changes, has_floor, key):
+def test_floor_is_reported_only_where_it_holds(changes, has_floor, key):
     config = distill.get_config("smoke")
     config.update(changes)
     stage = make_stage(config)

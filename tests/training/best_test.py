@@ -30,7 +30,7 @@ def best_step(values, metric="pairs/psnr"):
         ([math.nan], None, None),
     ],
 )
-def test_first_of_the_best_finite_values_is_chosen(values, most, least):
+def test_the_first_of_equal_best_values_is_chosen(values, most, least):
     assert best_step(values) == most
     assert best_step(values, "-pairs/psnr") == least
 
@@ -121,21 +121,21 @@ def test_interrupted_run_keeps_the_best_step_of_an_undisturbed_one(
     assert_holds(tmp_path / "toy", expected)
 
 
-def test_choosing_changes_nothing_of_the_training(config, tmp_path):
+def test_choosing_the_best_step_does_not_change_training(config, tmp_path):
     toy_stage.train(config, tmp_path / "without")
     toy_stage.train(with_best(config), tmp_path / "with")
     runs = [tmp_path / name / "toy" for name in ("without", "with")]
     jax.tree.map(np.testing.assert_array_equal, *map(all_arrays, runs))
 
 
-def test_unknown_metric_and_no_evaluation_set_are_refused_before_training(
+def test_unknown_metric_and_no_evaluation_set_are_rejected_before_training(
     config, tmp_path
 ):
     config.best_metric = "photographs/psnr"
-    with pytest.raises(ValueError, match="the evaluations give photographs/mean"):
+    with pytest.raises(ValueError, match="the evaluations have photographs/mean"):
         toy_stage.train(config, tmp_path)
     config.eval_clean = ()
-    with pytest.raises(ValueError, match="give nothing, without evaluation sets"):
+    with pytest.raises(ValueError, match="have no metrics, since there are no sets"):
         toy_stage.train(config, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -143,7 +143,7 @@ def test_unknown_metric_and_no_evaluation_set_are_refused_before_training(
 def test_photographs_that_are_trained_on_choose_no_best_step(config, tmp_path):
     config.eval_clean = config.clean
     with pytest.raises(
-        ValueError, match="config.eval_clean: 4 photographs are trained"
+        ValueError, match="config.eval_clean: 4 photographs are also used"
     ):
         toy_stage.train(with_best(config), tmp_path)
     assert not list(tmp_path.iterdir())

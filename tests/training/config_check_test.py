@@ -1,4 +1,4 @@
-"""Checks of a config, alone and against the run it goes on with."""
+"""Checks of a config, by itself and against a run that it resumes."""
 
 import re
 
@@ -34,14 +34,14 @@ def test_a_wrong_value_is_named_with_what_was_expected(config, field, value, fau
 
 
 @pytest.mark.parametrize("value", ["sample", (5,), 3])
-def test_sources_that_are_no_tuple_of_names_are_refused(config, value):
+def test_sources_that_are_no_tuple_of_names_are_rejected(config, value):
     with config.ignore_type():
         config.pairs = value
     with pytest.raises(ValueError, match="config.pairs=.* must be names of sources"):
         config_check.check(config)
 
 
-def test_a_batch_that_does_not_divide_over_the_devices_is_refused(config):
+def test_a_batch_that_does_not_divide_over_the_devices_is_rejected(config):
     mesh = sharding.make_mesh()
     assert mesh.size == jax.device_count() == 4
     config.batch_size = 6
@@ -93,7 +93,7 @@ def test_only_safe_fields_may_change_when_a_run_goes_on(config):
     assert "learning_rate was 0.001, is 0.5" in str(error.value)
 
 
-def test_images_that_came_or_went_are_named():
+def test_added_and_removed_images_are_named():
     with pytest.raises(ValueError, match="new: c 3; gone: b 2"):
         config_check.check_same_listing(["a 1", "c 3"], ["a 1", "b 2"], run="r")
     with pytest.raises(ValueError, match="order"):
@@ -109,7 +109,7 @@ def test_a_teacher_trained_again_is_named():
     config_check.check_same_origins(old, old, run="r")
 
 
-def test_a_field_that_there_was_not_yet_is_the_same_where_it_is_off(config):
+def test_a_new_field_counts_as_unchanged_if_it_is_off(config):
     saved = config_check.as_json(config)
     del saved["num_pairs"]
     config_check.check_unchanged(config, saved | {"gone": ""}, run="runs/recog")
@@ -120,7 +120,7 @@ def test_a_field_that_there_was_not_yet_is_the_same_where_it_is_off(config):
         config_check.check_unchanged(config, saved, run="runs/recog")
 
 
-def test_a_crop_that_cannot_fit_into_memory_is_refused_with_the_largest(config):
+def test_a_crop_that_cannot_fit_into_memory_is_rejected_with_the_largest(config):
     mesh = sharding.make_mesh()
     config_check.check_memory(config, mesh)
     config.crop_size = 100_000

@@ -40,7 +40,7 @@ def save(run_dir, *steps, **told):
 
 
 def restore(run_dir, step=2):
-    """All of a step, as training reads it."""
+    """Reads a whole step as training does."""
     reader = checkpoint.Checkpointer(run_dir, keep=5)
     try:
         return reader.restore(step, jax.tree.map(jnp.asarray, ITEMS))
@@ -69,13 +69,13 @@ def parts(run_dir):
 
 
 def is_refused_or_exact(read, run_dir):
-    """Whether a damaged step is refused; where it is read, it has to be as it was."""
+    """Returns whether a damaged step is rejected; if it is read, it must be unchanged."""
     try:
         found = read()
     except saved_runs.CheckpointError as error:
         message = str(error)
         assert message.startswith(f"{run_dir / STEP} cannot be read: ")
-        assert f"The step before it is {run_dir / saved_runs.FOLDER / '1'}" in message
+        assert f"The previous step is {run_dir / saved_runs.FOLDER / '1'}" in message
         assert "--fallback" in message and "\n" not in message
         return True
     jax.tree.map(np.testing.assert_array_equal, found, WEIGHTS)
@@ -93,7 +93,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_step_with_a_damaged_file_is_refused_by_name_or_read_exactly(name, run):
+def test_a_step_with_a_damaged_file_is_rejected_by_name_or_read_exactly(name, run):
     num_refused = 0
     for i, path in enumerate(parts(run)):
         data = path.read_bytes()
@@ -104,7 +104,7 @@ def test_a_step_with_a_damaged_file_is_refused_by_name_or_read_exactly(name, run
     assert num_refused >= 4  # much of what Orbax writes is there twice, or never read
 
 
-def test_training_reads_a_damaged_step_no_more_than_others_do(run):
+def test_training_rejects_a_damaged_step_like_other_readers(run):
     num_refused = 0
     for path in parts(run):
         data = path.read_bytes()
@@ -136,14 +136,14 @@ def test_a_step_without_an_item_says_which(item, replaced, run):
         trained.load(run)
 
 
-def test_a_step_that_is_a_file_is_damaged_and_not_passed_over(run):
+def test_a_step_that_is_a_file_is_reported_as_damaged(run):
     shutil.rmtree(run / STEP)
     (run / STEP).write_text("a file")
     with pytest.raises(saved_runs.CheckpointError, match="checkpoints/2 cannot be"):
         trained.load(run)
 
 
-def test_what_a_kill_left_is_passed_over_and_removed_by_the_run_that_goes_on(run):
+def test_leftovers_of_a_kill_are_skipped_and_removed_on_resume(run):
     partial = (run / STEP).rename(run / f"{STEP}.orbax-checkpoint-tmp")
     assert trained.load(run)[1]["step"] == 1
     assert partial.exists()
@@ -151,7 +151,7 @@ def test_what_a_kill_left_is_passed_over_and_removed_by_the_run_that_goes_on(run
     assert not partial.exists()
 
 
-def test_the_only_step_leaves_no_way_but_to_begin_anew(run):
+def test_if_the_only_step_is_damaged_the_message_says_to_train_again(run):
     shutil.rmtree(run / saved_runs.FOLDER / "1")
     shutil.rmtree(run / STEP / "params")
     for read in (trained.load, saved_runs.set_aside_damaged):
@@ -174,17 +174,17 @@ def test_the_only_step_leaves_no_way_but_to_begin_anew(run):
         {"checksums": []},
     ],
 )
-def test_metadata_of_another_form_are_refused(told, run):
+def test_malformed_metadata_is_rejected(told, run):
     path = run / STEP / "metadata" / "metadata"
     path.write_text(json.dumps(metadata.make(**told)))
-    with pytest.raises(saved_runs.CheckpointError, match="not those that training"):
+    with pytest.raises(saved_runs.CheckpointError, match="missing or malformed"):
         trained.load(run)
 
 
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "{", "[" * 100_000, '{"ema": true}', "\0" * 50]
 )
-def test_metadata_that_are_none_are_refused(text, run):
+def test_metadata_that_is_not_json_is_rejected(text, run):
     (run / STEP / "metadata" / "metadata").write_text(text)
     with pytest.raises(saved_runs.CheckpointError, match="metadata"):
         trained.load(run)
@@ -207,16 +207,16 @@ def test_arrays_that_claim_more_than_their_files_hold_are_not_read(run):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"width": "wide"}, "cannot be built as its checkpoint says"),
-        ({"wdith": 8}, "cannot be built as its checkpoint says"),
+        ({"width": "wide"}, "cannot be built from its description"),
+        ({"wdith": 8}, "cannot be built from its description"),
         # 4 TB of weights, of which no byte is allocated.
         ({"width": 2**20, "num_blocks": 1}, "wanted .*1048576"),
         # Hours to build.
-        ({"num_blocks": 10**9}, "has 1000000000 parts, more than the 2 arrays"),
-        ({"pools": [8] * 10**6}, "has 1000000 parts, more than the 2 arrays"),
+        ({"num_blocks": 10**9}, "needs 1000000000 parts, but only 2 arrays"),
+        ({"pools": [8] * 10**6}, "needs 1000000 parts, but only 2 arrays"),
     ],
 )
-def test_a_network_that_cannot_be_that_of_the_weights_is_refused(
+def test_a_network_that_cannot_be_that_of_the_weights_is_rejected(
     arguments, fault, tmp_path
 ):
     described = {"factory": "make_encoder", **arguments}
@@ -359,7 +359,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_on_a_full_disk_the_last_step_stays_and_the_run_goes_on_later(
+def test_on_a_full_disk_the_last_step_is_kept_and_the_run_resumes_later(
     photographs, small_disk, tmp_path
 ):
     config = toy_stage.get_config(
@@ -385,7 +385,7 @@ def test_on_a_full_disk_the_last_step_stays_and_the_run_goes_on_later(
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
+def test_a_step_that_cannot_be_written_is_reported_on_one_line(run, monkeypatch):
     saver = checkpoint.Checkpointer(run, keep=5)
     partial = run / saved_runs.FOLDER / "9.orbax-checkpoint-tmp"
 
@@ -400,7 +400,7 @@ def test_a_step_that_cannot_be_written_is_told_on_one_line(run, monkeypatch):
     saver.close()
     assert str(caught.value) == (
         f"{run / saved_runs.FOLDER} could not be written to: RESOURCE_EXHAUSTED: full. "
-        "Step 2 stays. Once there is room and permission to write, the same command "
+        "Step 2 is kept. When there is space and permission to write, the same command "
         "resumes."
     )
     assert not partial.exists()

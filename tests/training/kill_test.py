@@ -1,4 +1,4 @@
-"""A run that is killed again and again equals, bit by bit, one that never was."""
+"""A run that is killed repeatedly equals, bit by bit, one that was never killed."""
 
 import collections
 import os

@@ -199,7 +199,7 @@ def test_teacher_trained_again_stops_a_run(photographs, tmp_path):
             toy_stage.train(config, tmp_path)
 
 
-def test_teacher_of_another_function_with_the_same_shapes_is_refused(
+def test_teacher_of_another_function_with_the_same_shapes_is_rejected(
     photographs, tmp_path
 ):
     teacher = toy_stage.get_config(photographs, run="teacher", brightness=1.0)
@@ -256,7 +256,7 @@ def test_value_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     [
         (
             {"loss": 1.5, "grad_norm": np.inf},
-            "the gradient alone; loss 1.5, grad_norm inf",
+            "only the gradient; loss 1.5, grad_norm inf",
         ),
         (
             {"sobel": np.nan, "l2": 0.5, "loss": np.nan, "replaced_images": 0.0},

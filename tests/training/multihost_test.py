@@ -1,4 +1,4 @@
-"""Several processes train as one does: processes that are started as a user starts them."""
+"""Several processes, started as by a user, train like one process."""
 
 import os
 import pathlib
@@ -213,7 +213,7 @@ def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkey
     assert np.abs(moved).max() > 1e-4
 
 
-def test_processes_with_other_flags_are_refused_in_all(photographs, tmp_path):
+def test_processes_with_other_flags_are_rejected_in_all(photographs, tmp_path):
     processes = start_two(
         tmp_path, photographs, own_flags=((), ("--config.learning_rate=0.5",))
     )
@@ -265,7 +265,7 @@ def test_processes_end_soon_when_one_of_them_finds_no_photograph(
         start_two(tmp_path, photographs, *flags, programs=programs), (1, 1), timeout=100
     )
     last = printed[alone].strip().splitlines()[-1]
-    assert last.startswith("ttl_jax.main: 10 photographs one after the other cannot be")
+    assert last.startswith("ttl_jax.main: 10 photographs in succession can no longer")
     assert "Traceback" not in printed[alone]
     assert f"Process {alone} has failed: {last}" in printed[1 - alone]
 
@@ -280,13 +280,13 @@ def test_processes_end_soon_when_one_of_them_finds_no_photograph(
         (("node1:1", 0, 0), "--process_id=0 is out of range for"),
     ],
 )
-def test_processes_that_contradict_each_other_are_refused(given, fault):
+def test_processes_that_contradict_each_other_are_rejected(given, fault):
     with pytest.raises(ValueError, match=fault):
         sharding.initialize_distributed(*given)
 
 
 @pytest.mark.parametrize("port", [None, 70_000])
-def test_first_process_that_does_not_answer_is_told(port, monkeypatch):
+def test_a_first_process_that_does_not_answer_is_reported(port, monkeypatch):
     monkeypatch.setattr(sharding, "_CONTACT_SECONDS", 0)
     address = f"localhost:{port}" if port else free_address()
     with pytest.raises(ValueError, match=f"{address}: process 0 does not answer"):
@@ -304,7 +304,7 @@ def test_first_process_needs_a_free_port():
 
 @pytest.fixture
 def joined(monkeypatch):
-    """What `jax.distributed.initialize` is called with; nothing of Slurm in sight."""
+    """The arguments of `jax.distributed.initialize`; without variables of Slurm."""
     calls = []
     monkeypatch.setattr(
         jax.distributed,
@@ -340,7 +340,7 @@ def test_tasks_of_slurm_find_each_other(
     assert joined == [((None, None, None), {"local_device_ids": devices})]
 
 
-def test_one_process_joins_nothing(joined, monkeypatch):
+def test_a_single_process_does_not_initialize_distributed_jax(joined, monkeypatch):
     sharding.initialize_distributed()
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     monkeypatch.setenv("SLURM_NTASKS", "4")  # in a batch script, without srun

@@ -1,4 +1,4 @@
-"""Learning rates: one per module, and how they fall."""
+"""Learning rates: one per module, and their schedules."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A run is prepared once, and returns what it has trained."""
+"""A run is prepared once, and returns the trained modules."""
 
 import json
 import re

@@ -216,11 +216,11 @@ def test_one_stage_and_a_pipeline_are_listed_as_they_are():
     ("field", "value", "fault"),
     [
         ("rows", ("both", "scrach"), "'scrach' is unknown.*mean 'scratch'"),
-        ("rows", (), "must be a tuple, not empty"),
-        ("rows", "both", "must be a tuple, not empty"),
+        ("rows", (), "must be a tuple that is not empty"),
+        ("rows", "both", "must be a tuple that is not empty"),
         ("rows", ("both", "both"), "has the same value twice"),
-        ("seeds", 3, "must be a tuple, not empty"),
-        ("seeds", (-1,), "must be whole numbers from 0"),
+        ("seeds", 3, "must be a tuple that is not empty"),
+        ("seeds", (-1,), "must be integers >= 0"),
         ("seeds", (1, 1), "has the same value twice"),
     ],
 )
@@ -231,7 +231,7 @@ def test_invalid_rows_and_seeds_are_named(config, field, value, fault):
         runs.list_runs(config)
 
 
-def test_a_run_name_of_the_users_own_is_refused(config):
+def test_a_run_name_of_the_users_own_is_rejected(config):
     config.distill.run = "mine"
     with pytest.raises(ValueError, match=r"config.distill.run='mine': .* keep their"):
         runs.list_runs(config)

@@ -47,12 +47,12 @@ def test_a_frozen_module_keeps_its_sums():
         (SAVED, SAVED | {"remat": True, "alpha_init": 0.5}),
     ],
 )
-def test_what_changes_nothing_is_the_same_network(saved, wanted, caplog):
+def test_fields_without_effect_may_differ(saved, wanted, caplog):
     check(saved, wanted, is_trained=False)
     assert not caplog.text
 
 
-def test_any_other_field_is_refused_by_name():
+def test_any_other_field_is_rejected_by_name():
     wanted = SAVED | {"global_branch": "window", "attention_cell": 64}
     with pytest.raises(ValueError, match="global_branch was 'channel', is 'window'"):
         check(SAVED, wanted)

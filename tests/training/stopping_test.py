@@ -69,7 +69,7 @@ def test_stopped_run_goes_on_to_exactly_the_weights_of_an_undisturbed_one(
     step = metadata["step"]
     logged = metric_writer.read(tmp_path / "stopped" / "toy" / metric_writer.FILE)
     assert step == logged[-1]["step"]  # each step is logged: no other one was done
-    told = f"is saved at step {step} of {MANY}, as a signal asked to stop. The same"
+    told = f"is saved at step {step} of {MANY}, and stopped by a signal. The same"
     assert told in printed and "Traceback" not in printed
     config = toy_stage.get_config(
         photographs,
@@ -174,7 +174,7 @@ def test_second_signal_ends_the_process():
     assert result.stderr.startswith("Saving after this step")
 
 
-def test_signal_that_no_step_took_note_of_is_not_lost():
+def test_a_signal_after_the_last_step_is_not_lost():
     before = signal.getsignal(signal.SIGINT)
 
     def go_on():
@@ -187,7 +187,7 @@ def test_signal_that_no_step_took_note_of_is_not_lost():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_what_is_raised_meanwhile_goes_before_the_signal():
+def test_an_exception_has_priority_over_the_signal():
     def fail():
         with stopping.StopRequest():
             signal.raise_signal(signal.SIGINT)

@@ -108,7 +108,7 @@ def test_the_strength_is_a_share_of_the_change():
         (encoded(np.zeros((4, 4), np.uint8)), {"strength": "2"}, 400, "strength"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(data, fields, status, message):
+def test_bad_input_is_rejected_in_one_line(data, fields, status, message):
     limits = restoring.Limits(num_bytes=20_000, num_pixels=10_000)
     with client(limits=limits) as served:
         answer = post(served, data, **fields)
@@ -119,7 +119,7 @@ def test_bad_input_is_refused_in_one_line(data, fields, status, message):
         assert post(served, good).status_code == 200  # its place is free again
 
 
-def test_forms_without_a_file_are_refused():
+def test_forms_without_a_file_are_rejected():
     with client() as served:
         assert served.post(POST, data={"image": "text"}).status_code == 400
         assert served.post(POST, json={}).status_code == 400
@@ -182,7 +182,7 @@ def test_every_answer_has_security_headers_and_pages_use_only_own_files():
         assert not re.search(r"\son\w+=|<style", page.text)
 
 
-def test_other_sites_are_refused():
+def test_other_sites_are_rejected():
     with client() as served:
         for site, status in (("cross-site", 403), ("same-origin", 400)):
             headers = {"sec-fetch-site": site}

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, as users start them."""
+"""Servers in separate processes, started as by users."""
 
 import contextlib
 import pathlib

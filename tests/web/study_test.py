@@ -141,7 +141,7 @@ def test_pictures_do_not_reveal_their_method(open_study, folders):
     assert not any(re.search(r"dark|bright|middle|street", text) for text in texts)
 
 
-def test_ties_and_strangers_are_refused(open_study):
+def test_ties_and_unknown_raters_are_rejected(open_study):
     study = open_study(2)
     task = f"/r/{study.tokens()[0]}/tasks/0/ranking"
     with TestClient(studying.make_app(study)) as served:
@@ -185,7 +185,7 @@ def test_all_missing_results_are_named(folders, capsys):
     assert not (folders / "study.db").exists()
 
 
-def test_another_study_is_not_mixed_in(open_study):
+def test_another_study_is_rejected(open_study):
     open_study(1)
     with pytest.raises(ValueError, match="other methods: bright"):
         open_study(1, methods=("dark", "middle"))

@@ -24,7 +24,7 @@ def test_digest_depends_on_values_names_shapes_and_types():
 
 @pytest.mark.parametrize("shape", [(), (3, 4), (4, 3, 128)])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, jnp.bfloat16])
-def test_devices_sum_up_bytes_as_their_numbers_say(shape, dtype):
+def test_checksums_of_sharded_arrays_match_the_definition(shape, dtype):
     rng = np.random.default_rng(0)
     array = rng.integers(-99, 99, shape).astype(dtype)
     expected = sum((2 * i + 1) * byte for i, byte in enumerate(array.tobytes()))
@@ -34,7 +34,7 @@ def test_devices_sum_up_bytes_as_their_numbers_say(shape, dtype):
     assert int(jax.jit(fingerprints._sum_bytes_spread)(spread)) == expected % 2**32
 
 
-def test_each_bit_and_name_counts_where_arrays_are_spread():
+def test_each_bit_and_name_changes_the_checksum_of_sharded_arrays():
     values = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     tree = {"a": values, "b": np.zeros(2, np.int32)}
     saved = fingerprints._spread_checksum(tree)
@@ -45,5 +45,5 @@ def test_each_bit_and_name_counts_where_arrays_are_spread():
         bits[i // 8] ^= 1 << i % 8
         others.append(tree | {"a": bits.view(np.float32).reshape(values.shape)})
     for other in others:
-        with pytest.raises(ValueError, match="not those that were saved"):
+        with pytest.raises(ValueError, match="differ from those that were saved"):
             fingerprints.verify_checksum(other, saved)

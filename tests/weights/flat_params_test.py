@@ -1,4 +1,4 @@
-"""Params by dotted name: taken apart, put together, verified."""
+"""Params by dotted name: split, merged, verified."""
 
 import functools
 
@@ -57,7 +57,7 @@ def test_loaded_leaf_that_differs_is_named(params, change, fault):
         )
 
 
-def test_loaded_leaf_that_lacks_is_named(params):
+def test_a_missing_leaf_is_named(params):
     lacking = {"a.kernel": params["a.kernel"]}
     with pytest.raises(ValueError, match="a.bias is missing"):
         flat_params.verify_params(lacking, params, source="runs/x", module="encoder")

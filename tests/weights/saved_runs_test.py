@@ -106,12 +106,12 @@ def test_a_folder_without_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no checkpoint"):
         trained.load(tmp_path)
     (tmp_path / saved_runs.FOLDER).mkdir()
-    with pytest.raises(ValueError, match="no finished checkpoint"):
+    with pytest.raises(ValueError, match="no complete checkpoint"):
         trained.load(tmp_path)
     assert not saved_runs.saved_steps(tmp_path)
 
 
-def test_restoring_into_another_shape_is_refused(tmp_path, params):
+def test_restoring_into_another_shape_is_rejected(tmp_path, params):
     save(tmp_path, {"encoder": params})
     saver = checkpoint.Checkpointer(tmp_path, keep=1)
     wider = {"encoder": {**params, "a.bias": jnp.zeros(4)}}

@@ -1,4 +1,4 @@
-"""The shipped weights keep the promises of their model card."""
+"""The shipped weights have the properties that their model card states."""
 
 import json
 import pathlib
@@ -48,7 +48,7 @@ def test_they_are_small():
     assert sum(file.stat().st_size for file in FILES) <= 8e6
 
 
-def test_under_rendered_rain_photographs_they_never_saw_gain_two_decibels(restorer):
+def test_held_out_photographs_in_rendered_rain_gain_two_decibels(restorer):
     gains = []
     for pair in source_names.open_pairs("sample/test"):
         rainy, clean = map(middle, pair.load())
@@ -95,7 +95,7 @@ def test_earlier_weights_change_less_of_the_whole_than_of_crops(large_scene):
     assert found.disagreement > 0.15
 
 
-def test_unknown_versions_are_refused():
+def test_unknown_versions_are_rejected():
     with pytest.raises(ValueError, match="choose one of shipped, shipped@0.1"):
         ttl_jax.load("shipped@9")
 
@@ -126,7 +126,7 @@ def test_they_are_scored_by_default(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_card_is_of_these_very_files(file):
+def test_the_card_describes_these_files(file):
     with safetensors.safe_open(file, framework="numpy") as opened:
         digests = json.loads(opened.metadata()["ttl_jax"])["digests"]
     for module, digest in digests.items():

@@ -31,7 +31,7 @@ def save_descendant(run_dir, params, *origins, step=1, modules=None):
     saver.close()
 
 
-def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
+def test_ancestors_are_found_through_all_earlier_runs(tmp_path, params):
     modules = {"encoder": params}
     save_descendant(tmp_path / "recog", modules)
     save_descendant(tmp_path / "recon", modules, step=4)
@@ -47,7 +47,7 @@ def test_ancestors_are_found_by_way_of_all_earlier_runs(tmp_path, params):
     assert trained.find_ancestors(tmp_path / "recog") == (set(), set(), True)
 
 
-def test_ancestors_of_a_run_that_is_gone_or_went_on_are_not_known(tmp_path, params):
+def test_ancestry_through_a_deleted_or_resumed_run_is_incomplete(tmp_path, params):
     modules, gone = {"encoder": params}, {tmp_path / "distill"}
     save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
     assert trained.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
@@ -111,7 +111,7 @@ def test_the_best_step_is_an_origin_as_the_run_is(tmp_path, params):
     assert found.runs == {tmp_path / "derain", tmp_path / "gone"}
 
 
-def test_a_packed_run_of_another_kind_is_refused(tmp_path, params):
+def test_a_packed_run_of_another_kind_is_rejected(tmp_path, params):
     path = tmp_path / "mine.safetensors"
     packed_files.write(path, {"encoder": params}, {"step": 1})
     with pytest.raises(ValueError, match="mine.safetensors has missing or malformed"):
@@ -119,18 +119,18 @@ def test_a_packed_run_of_another_kind_is_refused(tmp_path, params):
     sound = metadata.make() | {"step": 1, "ancestors": {"digests": [], "are_all": True}}
     packed_files.write(path, {"encoder": params}, sound)
     with pytest.raises(
-        ValueError, match=r"holds \['encoder'\], but its metadata describe others"
+        ValueError, match=r"modules \['encoder'\], but its metadata describes others"
     ):
         trained.load(path)
     forged = sound | {"ancestors": {"digests": [["x"]], "are_all": True}}
     packed_files.write(path, {}, forged)
     with pytest.raises(ValueError, match="mine.safetensors has missing or malformed"):
         trained.find_ancestors(path)
-    with pytest.raises(ValueError, match="or a file that ttl_jax.pack wrote"):
+    with pytest.raises(ValueError, match="or a file written by ttl_jax.pack"):
         trained.load(tmp_path / "other.safetensors")
     assert not trained.exist(tmp_path / "other.safetensors")
 
 
-def test_the_home_of_nobody_is_a_name_like_others(tmp_path):
+def test_a_tilde_with_an_unknown_user_is_an_ordinary_name(tmp_path):
     path = trained.locate(tmp_path, "~nobody-of-this-name/run")
     assert path == tmp_path / "~nobody-of-this-name/run"

@@ -1,15 +1,15 @@
 """Speed of the input pipeline, and how long training steps wait for it.
 
-Crops per second are measured from open files to finished batches, in one process, beside a
-plain Pillow loop on the same files: open, decode, crop, mirror, one photograph after
-another. All cases take turns. A pair counts as one crop. The readers are `LOOP`; `FILES`,
-which decodes for every crop; `CACHE`; and `RAIN`, which renders rain on crops of cached
-photographs instead of reading pairs.
+Crops per second are measured from opened sources to finished batches, in one process, and
+compared with a plain Pillow loop on the same files: open, decode, crop, mirror, one
+photograph after another. The variants alternate. A pair counts as one crop. The readers are
+`LOOP`; `FILES`, which decodes for every crop; `CACHE`; and `RAIN`, which renders rain on
+crops of cached photographs instead of reading pairs.
 
-Updates are measured in milliseconds: `resident`, with one batch that lies on the device;
-`fed`, in the training loop with batches from the cache; `host`, the CPU time of the loop's
-own thread. A ratio of 1 means that loop and input cost nothing. While `host` is less than
-`resident`, an accelerator need not wait for it.
+Updates are measured in milliseconds: `resident`, with one batch that is already on the
+device; `fed`, in the training loop with batches from the cache; `host`, the CPU time of the
+loop's thread. A ratio of `fed` to `resident` of 1 means that loop and input cost nothing. As
+long as `host` is less than `resident`, an accelerator does not wait for it.
 """
 
 import functools
@@ -31,8 +31,8 @@ from ttl_jax.data.sources import source_names
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import loop, origins, sharding, train_log
 
-# Config of each task, and the field of its source. The task derain starts from random
-# weights, with the input and updates of fine-tuning.
+# Config of each task, and the field of its source. The task derain uses random weights, but
+# its input and updates are those of fine-tuning.
 TASKS = {"recon": (recon, "clean"), "derain": (scratch, "pairs")}
 LOOP, FILES, CACHE, RAIN = "Pillow loop", "files", "cache", "live rain"
 TABLES = "benchmark_input.json"
@@ -42,7 +42,7 @@ _JPEG_QUALITY = 90
 _NUM_PAIRS = 24  # embedded pairs, evenly spaced
 _BATCHES_AHEAD = 8
 _NO_LIMIT = 1024.0  # GiB
-_TIMED_STEPS = 10  # in a turn
+_TIMED_STEPS = 10  # per measurement
 
 
 def run(
@@ -58,7 +58,7 @@ def run(
 ) -> str:
     """Measures crops per second and step times."""
     if (clean is None) != (pairs is None):
-        raise ValueError("Name both photographs and pairs, or neither of them.")
+        raise ValueError("Use both --clean and --pairs, or neither.")
     with tempfile.TemporaryDirectory() as folder:
         if clean is None:
             data = write_sample(pathlib.Path(folder))
@@ -80,7 +80,7 @@ def write_sample(folder: pathlib.Path) -> dict[str, dict[str, str]]:
     """Writes the embedded photographs and some of their pairs as PNG and JPEG files.
 
     Returns:
-      Sources by name of the file set and by field, as `measure_crops` takes them.
+      Sources by name of the file set and by field, for `measure_crops`.
     """
     clean = source_names.open_photographs("sample", "clean")
     pairs = source_names.open_pairs("sample")
@@ -114,8 +114,11 @@ def measure_crops(
       data: Sources by name of the file set and by field.
       crop_size: Side of the crops, in pixels.
       threads: Numbers of reading threads.
-      rounds: Turns of every case.
-      seconds: Seconds of a turn.
+      rounds: Number of measurements per variant.
+      seconds: Duration of a measurement, in seconds.
+
+    Returns:
+      One row per variant.
     """
     cases: dict[tuple, Callable[[], int]] = {}
     for task, files in itertools.product(TASKS, data):
@@ -142,7 +145,18 @@ def measure_crops(
 def measure_steps(
     sources: Mapping[str, str], preset: str, crop_size: int, threads: int, rounds: int
 ) -> list[dict]:
-    """Measures updates of every task, with and without input; `sources` by field."""
+    """Measures updates of every task, with and without input.
+
+    Args:
+      sources: Sources by field.
+      preset: Preset of the network.
+      crop_size: Side of the crops, in pixels.
+      threads: Number of reading threads.
+      rounds: Number of measurements per variant.
+
+    Returns:
+      One row per task.
+    """
     cases = {}
     for task in TASKS:
         config = _make_config(task, sources, preset, crop_size)
@@ -166,7 +180,7 @@ def _make_config(task: str, sources: Mapping[str, str], preset: str, crop_size: 
 
 
 def _make_reader(config) -> Callable[[], int]:
-    """Returns a function that takes a batch and returns its number of crops."""
+    """Returns a function that reads a batch and returns its number of crops."""
     data = pipeline.open_training_data(config)
     batches = data.batches(0)
     for _ in range(2 * data.epoch_steps):  # fills the cache
@@ -180,7 +194,7 @@ def _make_reader(config) -> Callable[[], int]:
 
 
 def _make_loop(config, field: str) -> Callable[[], int]:
-    """Returns a function that makes a batch with Pillow and returns its crops."""
+    """Returns a function that makes a batch with Pillow and returns its number of crops."""
     elements = source_names.open_each(config[field], field)[config[field][0]]
     rng = np.random.default_rng(0)
 
@@ -206,7 +220,7 @@ def _crop(size: int, where: np.ndarray, is_mirrored: bool, path: str) -> np.ndar
 
 
 def _make_turns(config) -> dict[str, Callable[[], float]]:
-    """Returns functions that update some times and return milliseconds of one, by kind."""
+    """Returns functions that measure the milliseconds of an update, by kind."""
     mesh = sharding.make_mesh()
     data = pipeline.open_training_data(config)
     stage = make_stage(config)
@@ -241,7 +255,7 @@ def _make_turns(config) -> dict[str, Callable[[], float]]:
 
 
 def _rate(read: Callable[[], int], *, seconds: float) -> float:
-    for _ in range(2 * _BATCHES_AHEAD):  # batches made during other turns
+    for _ in range(2 * _BATCHES_AHEAD):  # drop batches made during other measurements
         read()
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:

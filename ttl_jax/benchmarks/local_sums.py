@@ -1,9 +1,9 @@
-"""Time of channel attention with local sums, beside sums over the whole image.
+"""Time of channel attention with local sums, compared with sums over the whole image.
 
-Columns: cell in pixels of the image (0: sums over the whole image), radius in cells, and
-milliseconds to restore one window and of an update, medians of the rounds, each with its
-ratio to the first kind of sums. Networks have random weights: values do not change the
-time.
+Columns: cell in pixels of the image (0: sums over the whole image), radius in cells;
+milliseconds to restore one window, and of an update, each as the median of the measurements
+and with its ratio to the first kind of sums. Networks have random weights, since values do
+not affect the time.
 """
 
 import functools

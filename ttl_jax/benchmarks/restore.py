@@ -1,16 +1,22 @@
 """Time to restore an image, and its growth with the number of pixels.
 
-Images are restored by `Restorer.restore`, in windows where the network allows it. Networks
-have random weights: values do not change the time. All sizes of all presets, and a plain
-stack of convolutions as a yardstick, take turns.
+Images are restored by `Restorer.restore`, in windows if the network allows it. Networks have
+random weights, since values do not affect the time. Measurements alternate between all sizes
+of all presets and a plain stack of convolutions, the yardstick.
 
-Columns: side of the square image in pixels; its number of windows; millions of parameters;
-10^9 multiply-adds in all windows; seconds to compile all programs; memory of the largest
-program by the compiler's account; milliseconds, median of the rounds; megapixels per
-second; time over that of `yardstick.PlainStack` for as many pixels; operations per second
-over those of a large matrix product; milliseconds to move the bytes of `traffic` at the
-speed of changing a large array (the floor), and their share of the time. A second table
-has the exponent of the growth: time grows as the number of pixels to this power.
+The columns are
+
+- side of the square image in pixels; number of windows;
+- millions of parameters; 10^9 multiply-adds in all windows;
+- seconds to compile all programs; memory of the largest program, reported by the compiler;
+- milliseconds, median of the measurements; megapixels per second;
+- time divided by that of `yardstick.PlainStack` for the same number of pixels;
+- operations per second, divided by those of a large matrix product;
+- the floor: milliseconds to move the bytes of `traffic` at the speed of changing a large
+  array; and its share of the time.
+
+A second table has the exponent of the growth: time grows as the number of pixels to this
+power.
 """
 
 import collections
@@ -34,7 +40,7 @@ TABLES = "benchmark_restore.json"
 
 
 class _Case(NamedTuple):
-    """An image to restore: the function, the columns known before, and bytes to move."""
+    """An image to restore: the function, the known columns, and the bytes to move."""
 
     run: Callable[[], object]
     columns: dict[str, float]

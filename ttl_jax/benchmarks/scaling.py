@@ -1,14 +1,14 @@
-"""Speed of updates on more and more devices, with the same batch on each.
+"""Weak scaling: speed of updates on several devices, with the same batch on each.
 
-Each number of devices has a process of its own; all take turns. Real devices are compared
-with one device and its share of the batch. Virtual devices of a CPU share the cores; they
-are compared with one device and the whole batch, which shows the overhead of working
-apart.
+Each number of devices has its own process, and their measurements alternate. Real devices
+are compared with one device and its share of the batch. Virtual devices of a CPU share the
+cores; they are compared with one device and the whole batch, which shows the overhead of
+dividing the work.
 
-Columns: number of devices; fsdp, whether they share weights and optimizer state; images of
-the whole batch; milliseconds of an update, median of the rounds; images per second;
-efficiency, the milliseconds of one device over these; bytes of the results of the update's
-collectives on each device.
+Columns: number of devices; fsdp, whether weights and optimizer state are spread over them;
+images of the whole batch; milliseconds of an update, median of the measurements; images per
+second; efficiency, the milliseconds of one device divided by these; bytes of the results of
+all collectives of an update, per device.
 """
 
 import concurrent.futures
@@ -27,7 +27,7 @@ from ttl_jax.benchmarks import timing, updates
 
 TABLES = "benchmark_scaling.json"
 
-# Patterns in a compiled program's text: results of collectives, and their arrays.
+# Patterns in the text of a compiled program: results of collectives, and their arrays.
 _COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
     r"(?:-done)?\("
@@ -48,7 +48,9 @@ def run(
 ) -> str:
     """Measures all numbers of devices, with and without FSDP."""
     counts = sorted({1, *devices})
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the devices
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a forked process inherits the devices
     with contextlib.ExitStack() as stack:
         # A process for each number of devices, which keeps its compiled programs.
         workers = {
@@ -60,7 +62,7 @@ def run(
             for count in counts
         }
         kinds = {_call(workers[count], _check_devices, count) for count in counts}
-        if len(kinds) > 1:  # JAX falls back to the CPU where GPUs are missing
+        if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
             raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
         is_virtual = "cpu" in kinds
         several = itertools.product(counts[1:], (False, True))
@@ -94,10 +96,10 @@ def run(
         for (count, fsdp, num_images), reference in references.items()
     ]
     compared = (
-        "virtual devices share the cores; efficiency is over one device with the whole "
-        "batch"
+        "virtual devices share the cores; efficiency is relative to one device with the "
+        "whole batch"
         if is_virtual
-        else "efficiency is over one device with its share of the batch"
+        else "efficiency is relative to one device with its share of the batch"
     )
     title = (
         f"Updates of {preset}, {stage}, {dtype}, {batch_size} crops of {crop_size} "
@@ -112,7 +114,7 @@ def _call(worker: concurrent.futures.Executor, function: Callable, *arguments):
     return worker.submit(function, *arguments).result()
 
 
-# The rest runs in the worker processes. A case is (devices, FSDP or not, batch size).
+# The functions below run in worker processes. A case is (devices, FSDP, batch size).
 _programs: dict[tuple[int, bool, int], updates.Program] = {}
 
 
@@ -120,12 +122,12 @@ def _set_devices(count: int) -> None:
     """Restricts a process to its first devices, before it uses any."""
     jax.config.update("jax_num_cpu_devices", count)
     jax.config.update("jax_cuda_visible_devices", ",".join(map(str, range(count))))
-    # Several processes share the memory of the first devices.
+    # Several processes use the memory of the first devices.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
 
 def _check_devices(count: int) -> str:
-    """Returns the kind of the devices; raises ValueError for another number."""
+    """Returns the kind of the devices; raises ValueError if their number is wrong."""
     kind = jax.devices()[0].device_kind
     if jax.device_count() != count:
         raise ValueError(
@@ -144,12 +146,12 @@ def _compile(preset, stage, dtype, crop_size: int, case: tuple[int, bool, int]) 
 
 
 def _seconds(case: tuple[int, bool, int]) -> float:
-    """Returns the seconds of an update."""
+    """Returns the duration of an update, in seconds."""
     return timing.seconds(_programs[case].run) / updates.STEPS
 
 
 def collective_bytes(text: str) -> int:
-    """Returns the bytes of the results of all collectives in a compiled program's text."""
+    """Returns the bytes of the results of all collectives in the text of a program."""
     total = 0
     for result in _COLLECTIVE.findall(text):
         for bits, shape in _ARRAY.findall(result):

@@ -1,4 +1,4 @@
-"""Common parts of all benchmarks: cases that take turns; figures as tables and JSON."""
+"""Common parts of all benchmarks: alternating measurements; results as tables and JSON."""
 
 import json
 import os
@@ -17,21 +17,21 @@ Case = TypeVar("Case")
 
 
 class Table(NamedTuple):
-    """Figures under a title; each row has the same keys, the names of the columns."""
+    """Rows under a title; all rows have the same keys, the names of the columns."""
 
     title: str
     rows: Sequence[Mapping[str, Any]]
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Runs a function, waits for its result, and returns the seconds."""
+    """Returns the seconds until a function has returned and its result is computed."""
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
 
 
 def compile(function: Any, *arguments: Any) -> tuple[Any, float, int]:
-    """Returns a compiled program, the seconds it took, and its temporary memory in bytes."""
+    """Returns a compiled program, the seconds of compilation, and its temporary bytes."""
     start = time.perf_counter()
     program = function.lower(*arguments).compile()
     elapsed = time.perf_counter() - start
@@ -43,7 +43,7 @@ def take_turns(
 ) -> dict[tuple, float]:
     """Returns the median of `rounds` measurements of each case.
 
-    The cases alternate, so that other load on the machine affects all of them alike.
+    The cases alternate, so that other load on the machine affects all of them equally.
     """
     found = {case: [] for case in cases}
     for case in tqdm.tqdm([*cases] * rounds, unit="turn", disable=None):

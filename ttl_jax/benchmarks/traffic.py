@@ -1,15 +1,15 @@
 """Bytes that networks must move through memory: a lower bound for their time.
 
-The count is a list of passes, not a compiled program. A pass is one convolution, matrix
-product or sum over pixels: it reads its inputs from memory once and writes its result
-once. Operations on each pixel's own channels (norms, activations, gates, scales, sums of
-two results), paddings and rearrangements belong to the pass that reads them. The backward
-pass of a pass reads its inputs and the gradient of its result once, and writes the
-gradient of its inputs.
+The bytes are counted over a list of passes, not in a compiled program. A pass is one
+convolution, matrix product or sum over pixels. It reads its inputs from memory once and
+writes its result once. Pixelwise operations (norms, activations, gates, scales, sums of two
+results), paddings and rearrangements belong to the pass that reads them. The gradient of a
+pass reads its inputs and the gradient of its result once, and writes the gradient of its
+inputs.
 
-Only attention over channels is counted, which all presets have. Not counted are weights
-(but see `WEIGHT_ACCESSES`), maps per cell or per image, the image that a residual is added
-to, and losses.
+Only attention over channels is supported, which all presets have. Weights (but see
+`WEIGHT_ACCESSES`), maps per cell or per image, the image to which a residual is added, and
+losses are not counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +30,13 @@ WEIGHT_ACCESSES = {
 
 
 class Pass(NamedTuple):
-    """One pass over the pixels, in numbers per pixel of the image.
+    """One pass over the pixels; amounts are array elements per pixel of the image.
 
     Attributes:
       layer: Name of the computation.
-      reads: Numbers of its inputs.
-      writes: Numbers of its result.
-      adds: Numbers summed with its result; the backward pass reads their gradient too.
+      reads: Elements of its inputs.
+      writes: Elements of its result.
+      adds: Elements added to its result; the backward pass reads their gradient too.
       is_first: Whether it reads the image, which needs no gradient.
     """
 
@@ -47,17 +47,18 @@ class Pass(NamedTuple):
     is_first: bool = False
 
     def forward(self) -> float:
+        """Returns the elements that the forward pass moves."""
         return self.reads + self.writes + self.adds
 
     def backward(self, *, is_frozen: bool = False) -> float:
-        """Returns the numbers moved for gradients of inputs and, if not frozen, weights."""
+        """Returns the elements moved for gradients of inputs and, if not frozen, weights."""
         if is_frozen:
             return 0.0 if self.is_first else self.forward()
         return self.forward() + (0.0 if self.is_first else self.reads)
 
 
 class Network(NamedTuple):
-    """Passes of a network; the methods count numbers per pixel of the image.
+    """Passes of a network; methods return array elements per pixel of the image.
 
     Attributes:
       passes: All passes in order.
@@ -68,16 +69,16 @@ class Network(NamedTuple):
     again: Sequence[Pass] = ()
 
     def inference(self) -> float:
-        """Returns the numbers that the forward pass moves."""
+        """Returns the elements that the forward pass moves."""
         return sum(each.forward() for each in self.passes)
 
     def update(self) -> float:
-        """Returns the numbers that forward and backward pass move."""
+        """Returns the elements that forward and backward pass move."""
         backward = sum(each.backward() for each in self.passes)
         return self.inference() + backward + sum(each.forward() for each in self.again)
 
     def passed_through(self) -> float:
-        """Returns the same where the weights are frozen and only features learn."""
+        """Returns the same if the weights are frozen and only gradients of inputs are needed."""
         backward = sum(each.backward(is_frozen=True) for each in self.passes)
         return self.inference() + backward
 
@@ -88,7 +89,7 @@ def describe(
     """Returns the passes of a network.
 
     Args:
-      description: Factory and its arguments, as `Stage.describe_module` returns them.
+      description: Factory and arguments, from `Stage.describe_module`.
       stem_stride: Stride of the encoder that makes the features.
       image_side: Longer side of the images, in pixels; local sums depend on it.
 
@@ -112,7 +113,7 @@ def describe(
 
 
 def _at_stride(stride: int) -> Callable[..., Pass]:
-    """Returns a function to make passes from numbers per pixel of the features."""
+    """Returns a function that makes passes from elements per pixel of the features."""
 
     def make(layer: str, reads, writes, adds=0, **kwargs) -> Pass:
         reads, writes, adds = (n / stride**2 for n in (reads, writes, adds))

@@ -1,13 +1,15 @@
-"""Time of an update of each stage, with a batch that lies on the device.
+"""Time of an update of each stage, with a batch that is already on the device.
 
-Networks have random weights and batches are noise: values do not change the time.
+Networks have random weights and batches are noise, since values do not affect the time. The
+columns are
 
-Columns: preset, stage and type of the computation; millions of trainable parameters; 10^9
-multiply-adds of the update per image; seconds to compile; milliseconds, median of the
-rounds; images per second; memory beside weights and batch, by the compiler's account;
-operations per second over those of a large matrix product; milliseconds to move the bytes
-of `traffic` at the speed of changing a large array (the floor), and their share of the
-time.
+- preset, stage and data type of the computation;
+- millions of trainable parameters; 10^9 multiply-adds of the update per image;
+- seconds to compile; milliseconds, median of the measurements; images per second;
+- memory in addition to weights and batch, reported by the compiler;
+- operations per second, divided by those of a large matrix product;
+- the floor: milliseconds to move the bytes of `traffic` at the speed of changing a large
+  array; and its share of the time.
 """
 
 import dataclasses
@@ -29,7 +31,7 @@ from ttl_jax.training.origins import Loaded
 from ttl_jax.weights import flat_params
 
 TABLES = "benchmark_step.json"
-STEPS = 4  # updates in a turn
+STEPS = 4  # updates per measurement
 
 
 @dataclasses.dataclass
@@ -115,7 +117,7 @@ def compile_update(
     fsdp: bool = False,
     encoder: Mapping[str, Any] = {},
 ) -> Program:
-    """Compiles the update of a stage over all devices, and runs a turn.
+    """Compiles the update of a stage over all devices, and runs `STEPS` updates.
 
     Args:
       preset: Preset of `configs/common.py`.
@@ -123,7 +125,7 @@ def compile_update(
       dtype: "float32" or "bfloat16".
       crop_size: Side of the crops, in pixels.
       batch_size: Number of crops of a batch.
-      fsdp: Whether the devices share weights and optimizer state.
+      fsdp: Whether weights and optimizer state are spread over the devices.
       encoder: Changed fields of `config.encoder`.
 
     Raises:
@@ -159,7 +161,7 @@ def compile_update(
 
 
 def _floor_bytes(config, stage: Stage, state) -> float:
-    """Returns the bytes that an update must move at least."""
+    """Returns the minimum number of bytes that an update must move."""
     numbers = 0.0
     for name in stage.modules:
         network = traffic.describe(
@@ -180,7 +182,7 @@ def _floor_bytes(config, stage: Stage, state) -> float:
 
 
 def _load_random(stage: Stage) -> dict[str, Loaded]:
-    """Returns random weights in place of those of earlier runs."""
+    """Returns random weights instead of those of earlier runs."""
     loaded = {}
     for i, name in enumerate(stage.init_from):
         _, params = flat_params.split_module(stage.modules[name](rngs=nnx.Rngs(i)))
@@ -190,7 +192,7 @@ def _load_random(stage: Stage) -> dict[str, Loaded]:
 
 
 def _make_batch(config) -> dict[str, np.ndarray]:
-    """Returns a batch of noise in the form that the stage reads."""
+    """Returns a batch of noise with the fields that the stage reads."""
     rng = np.random.default_rng(0)
     size = config.crop_size + 2 * config.get("crop_margin", 0)
     rows, kind = config.batch_size, datasets.KINDS[config.dataset]

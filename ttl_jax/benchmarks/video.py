@@ -1,11 +1,10 @@
-"""Temporal consistency of video: votes of neighbouring frames against frame by frame.
+"""Temporal consistency of video, with and without the vote of neighbouring frames.
 
-Rain is rendered anew on each frame of a camera path over photographs, whose clean frames
-and motion are known to the scores alone. Columns: PSNR of the rainy, restored and voted
-frames in dB; least_gain, the smallest gain of a frame by the vote; flicker of the clean
-frames (the error of interpolation), the restored and the voted ones over that of the rainy
-ones; ratio of the last two; vote_s, seconds per
-frame.
+Clips are made by moving a camera over photographs, and rain is rendered anew on each frame.
+Only the scores use the clean frames and the motion. Columns: PSNR of the rainy, restored and
+voted frames in dB; least_gain, the smallest gain of a frame by the vote; flicker of the clean
+frames (the error of interpolation), of the restored and of the voted frames, relative to the
+rainy frames; ratio of the last two; vote_s, seconds per frame.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from ttl_jax.metrics import flicker
 
 TABLES = "benchmark_video.json"
 _NUM_FRAMES = 9
-# Motion of each frame: pixels right, pixels down, and the factor of magnification.
+# Motion per frame: pixels to the right, pixels down, and factor of magnification.
 _PATHS = {"still": (0.0, 0.0, 1.0), "panned": (3.3, 1.2, 1.002)}
 
 
@@ -34,7 +33,7 @@ def run(
     side: int,
     output: str | None,
 ) -> str:
-    """Restores `count` scenes of `side` pixels, on each path."""
+    """Measures clips of `count` scenes of `side` pixels, on each path."""
     check_packages()
     restorer = Restorer.from_checkpoint(checkpoint)
     opened = source_names.open_photographs(photographs, "clean")
@@ -63,7 +62,7 @@ def _measure(
     film, positions = _film(photograph, side, *_PATHS[path])
     clean = np.clip(np.rint(film), 0, 255).astype(np.uint8)
     rng = np.random.default_rng(seed)
-    # Drops that are seen one by one: farther ones are a veil, alike in all frames.
+    # Only drops that are visible one by one; farther ones are a veil, equal in all frames.
     drawn = renderer.draw_parameters(rng, "light")
     rain = dataclasses.replace(
         drawn,
@@ -104,7 +103,7 @@ def _measure(
 def _film(
     photograph: np.ndarray, side: int, right: float, down: float, zoom: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns frames of a camera path, and positions as `flicker.flicker` takes them."""
+    """Returns frames of a camera path, and the positions for `flicker.flicker`."""
     middle = (side - 1) / 2
     axis = np.arange(side, dtype=np.float32) - middle
     place = np.dstack(np.meshgrid(axis, axis))

@@ -1,9 +1,10 @@
-"""Windows of several sides and overlaps: seams, seconds and memory, on photographs.
+"""Seams, time and memory for windows of several sizes and overlaps, on photographs.
 
-Columns: side (the largest) and overlap of windows in pixels; number of windows; arithmetic,
-the pixels of all windows over those of the photographs; seam, the step of brightness where
-windows meet in levels of 255, mean along all borders; seam_high, its 95 % quantile in the
-photograph where that is largest; memory of the largest window by the compiler's account.
+Columns: largest side and overlap of windows in pixels; number of windows; arithmetic, the
+ratio of the pixels of all windows to those of the photographs; seam, the step of brightness
+between windows in levels of 255, mean along all borders; seam_high, its 95 % quantile in the
+photograph where that is largest; seconds per megapixel; memory of the largest window,
+reported by the compiler.
 """
 
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def _measure(networks, images: Sequence[np.ndarray], side: int, overlap: int) ->
 
 
 def _memory(networks, window) -> int:
-    """Returns the temporary bytes of restoring a window."""
+    """Returns the temporary bytes for restoring a window."""
     parts = [programs.Part.of(networks[name]) for name in ("encoder", "decoder")]
     images = jax.ShapeDtypeStruct((1, window.height, window.width, 3), "float32")
     return timing.compile(programs.restore, *parts, images)[-1]

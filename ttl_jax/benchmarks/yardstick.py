@@ -1,4 +1,4 @@
-"""Programs that any machine runs well: the measure for the times of networks."""
+"""Simple programs that all machines run efficiently, to compare times of networks with."""
 
 import functools
 import itertools
@@ -14,17 +14,17 @@ from ttl_jax.training import sharding
 
 _WIDTH = 64  # channels
 _NUM_HIDDEN = 4  # layers of 64 x 64 x 9 multiply-adds per pixel
-SIDE = 256  # pixels: there the stack has 9.9 G multiply-adds
+SIDE = 256  # pixels; at this size the stack has 9.9 G multiply-adds
 _MATRIX_SIDE = 2048
 _COPY_BYTES = 2**28  # more than caches hold
-_COPIES = 4  # in a turn
+_COPIES = 4  # per measurement
 
 
 class PlainStack(nnx.Module):
     """Six 3x3 convolutions, image [N, H, W, 3] to the same shape.
 
-    9.9 G multiply-adds at 256 x 256. Every framework runs it well, so that latencies in
-    units of its time can be compared between machines.
+    It has 9.9 G multiply-adds at 256 x 256. All frameworks run it efficiently, so latencies
+    relative to its time can be compared between machines.
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
@@ -53,7 +53,7 @@ def run_stack() -> Callable[[], jax.Array]:
 def matrix_product(dtype: str, mesh: Mesh | None = None):
     """Returns a compiled product of square matrices, and its number of operations.
 
-    With a mesh every device computes a product, else the first device alone.
+    With a mesh, every device computes a product; otherwise only the first device.
     """
     matrices = _on_each_device((_MATRIX_SIDE, _MATRIX_SIDE), dtype, mesh)
     product = jax.jit(jnp.matmul).lower(matrices, matrices).compile()
@@ -62,13 +62,13 @@ def matrix_product(dtype: str, mesh: Mesh | None = None):
 
 
 def copy(mesh: Mesh | None = None):
-    """Returns a compiled change of a large array in place, and the bytes it moves.
+    """Returns a compiled program that changes a large array in place, and the bytes it moves.
 
-    Every number is read once and written once. With a mesh every device holds such an
-    array, else the first device alone.
+    Every element is read once and written once. With a mesh, every device has such an
+    array; otherwise only the first device.
     """
     numbers = _on_each_device((_COPY_BYTES // 4,), "float32", mesh)
-    # Without donation, the time to get memory from the system would count.
+    # Without donation, the time to allocate memory would be included.
     negate = jax.jit(jnp.negative, donate_argnums=0).lower(numbers).compile()
     size = numbers.nbytes
 

@@ -1,1 +1,1 @@
-"""Restoring images: the network on arrays of any size, and files in and out."""
+"""Restoring images: arrays of any size, files and videos."""

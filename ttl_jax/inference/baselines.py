@@ -1,8 +1,8 @@
-"""Rain removers without training, as a baseline for networks.
+"""Rain removers without training, as baselines for networks.
 
-The default settings gained most PSNR on sample/train, which is part of every installation
-and of no report: a wide search on crops of twelve pairs, then two to six settings of each
-on every third pair, whole. No other set was used.
+The default settings were chosen by PSNR on sample/train, which is part of every installation
+and not used in reports: in a wide search on crops of twelve pairs, and then among two to six
+settings each on every third whole pair. No other set was used.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from ttl_jax import suggestions
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A rain remover with the method of `Restorer`: `baseline.restore(image)`.
+    """A rain remover with a method `restore(image)`, like `Restorer`.
 
     Attributes:
       name: Name in tables, without the settings.
@@ -46,10 +46,10 @@ class Baseline:
 
 
 def make_median(*, width: int = 3) -> Baseline:
-    """Median of each channel over a row of pixels.
+    """Returns the median of each channel over a row of pixels.
 
     Args:
-      width: Odd length of the row, in pixels; streaks of less than half of it vanish.
+      width: Odd length of the row, in pixels; removes streaks narrower than half of it.
     """
     return Baseline(
         "median", lambda image: scipy.ndimage.median_filter(image, (1, width, 1))
@@ -57,10 +57,10 @@ def make_median(*, width: int = 3) -> Baseline:
 
 
 def make_opening(*, width: int = 7) -> Baseline:
-    """Opening of each channel by a row: removes what is bright and narrow (Serra, 1982).
+    """Returns the morphological opening of each channel by a row of pixels (Serra, 1982).
 
     Args:
-      width: Length of the row, in pixels; shorter bright stretches vanish.
+      width: Length of the row, in pixels; removes bright structures that are narrower.
     """
     return Baseline(
         "opening", lambda image: scipy.ndimage.grey_opening(image, (1, width, 1))
@@ -68,19 +68,23 @@ def make_opening(*, width: int = 7) -> Baseline:
 
 
 def make_guided(*, radius: int = 3, eps: float = 0.003) -> Baseline:
-    """`guided_filter` with each channel as its own guide.
+    """Returns `guided_filter` with each channel as its own guide.
 
     Note: Xu et al., Removing rain and snow in a single image using guided filter, CSAE
     2012, use another guide.
+
+    Args:
+      radius: Radius of the square window, in pixels.
+      eps: Variance below which a window counts as flat, for values in [0, 1].
     """
     return Baseline("guided", lambda image: guided_filter(image, image, radius, eps))
 
 
 def make_tv(*, weight: float = 0.03) -> Baseline:
-    """Image of least total variation near the rainy one (Chambolle, 2004).
+    """Returns total variation denoising (Chambolle, 2004).
 
     Args:
-      weight: Weight of the total variation against the distance.
+      weight: Weight of the total variation relative to the distance to the rainy image.
     """
     return Baseline(
         "tv",
@@ -91,10 +95,10 @@ def make_tv(*, weight: float = 0.03) -> Baseline:
 
 
 def make_nlm(*, h: float = 0.05) -> Baseline:
-    """Non-local means: the mean over pixels with similar patches (Buades et al., 2005).
+    """Returns non-local means: means over pixels with similar patches (Buades et al., 2005).
 
     Args:
-      h: Distance of similar patches, in levels of [0, 1].
+      h: Distance up to which patches are similar, for values in [0, 1].
     """
     return Baseline(
         "nlm",
@@ -131,7 +135,7 @@ def guided_filter(
     return mean(a) * guide + mean(b)
 
 
-# Baselines by name, with their mean gain on those pairs, whose input has 21.2 dB.
+# Baselines by name, with their mean gain on these pairs; the input has 21.2 dB.
 BASELINES: dict[str, Callable[[], Baseline]] = {
     "median": make_median,  # 0.15 dB
     "opening": make_opening,  # 2.06 dB
@@ -142,7 +146,7 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
 
 
 def make_baseline(name: str) -> Baseline:
-    """Returns the baseline of a name, with default settings.
+    """Returns the baseline with a name, with default settings.
 
     Raises:
       ValueError: If the name is unknown.

@@ -1,4 +1,4 @@
-"""Comparisons of a photograph before and after: side by side, or under a slider."""
+"""Comparisons of a photograph before and after restoration: side by side, or a slider."""
 
 import base64
 import html
@@ -33,8 +33,8 @@ def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None
     """Writes a comparison beside a restored photograph, as NAME.compare.KIND.
 
     Args:
-      kind: "jpg" for the two side by side, or "html" for a page with a slider that
-        contains both pictures.
+      kind: "jpg" for both pictures side by side, or "html" for a page with both pictures
+        and a slider.
       target: Path of the restored photograph.
       before: Pixels as `decoding.Picture.array`.
       after: Restored pixels, of the same shape and type.
@@ -50,7 +50,7 @@ def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None
 
 
 def slider(title: str, before: np.ndarray, after: np.ndarray) -> str:
-    """Returns the HTML element of a comparison, from uint8 pixels [H, W, 3]."""
+    """Returns the HTML element of a comparison of two images, uint8 [H, W, 3]."""
     sources = (
         f"data:image/jpeg;base64,{base64.b64encode(_encode(side)).decode()}"
         for side in (before, after)
@@ -61,7 +61,7 @@ def slider(title: str, before: np.ndarray, after: np.ndarray) -> str:
 
 
 def page(elements: list[str]) -> str:
-    """Returns a page of elements that needs no other file."""
+    """Returns an HTML page with the elements, which needs no other file."""
     style, script = (
         _FILES.joinpath(name).read_text() for name in ("slider.css", "slider.js")
     )

@@ -1,4 +1,4 @@
-"""Features of images by a trained encoder."""
+"""Computes features of images with a trained encoder."""
 
 import pathlib
 from typing import ClassVar
@@ -16,8 +16,8 @@ class Encoder(network.TrainedNetwork):
     """Maps images to points in a feature space: `encoder.embed(image)`.
 
     Attributes:
-      module: The network, a `models.AGLFEncoder`: images to maps of features.
-      description: The features in words.
+      module: The network, a `models.AGLFEncoder`, which maps images to feature maps.
+      description: Description of the features, as text.
     """
 
     factories: ClassVar = {"encoder": ("make_encoder",)}
@@ -42,10 +42,11 @@ class Encoder(network.TrainedNetwork):
     def embed(self, image: np.ndarray) -> np.ndarray:
         """Returns the mean features of the central square of an image, float32 [width].
 
-        One size of the square means one compiled program for images of all sizes.
+        The square has a fixed size, so that one compiled program serves images of all
+        sizes.
 
         Args:
-          image: uint8 [H, W, 3]; a smaller image is continued by reflection.
+          image: uint8 [H, W, 3]; smaller images are padded by reflection.
         """
         square = images.central_square(image, SIDE)
         batch = pixels.to_unit_range(square[None])

@@ -1,4 +1,4 @@
-"""Restores photographs from file to file, several at once."""
+"""Restores files of photographs, several at once."""
 
 import collections
 import concurrent.futures
@@ -22,11 +22,11 @@ _logger = logging.getLogger("ttl_jax")
 # Reading and writing a photograph take one core each; some threads wait for the network.
 _NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
 # Pixels in memory at once. While a photograph is decoded or encoded, a pixel takes up to
-# 20 bytes; with 16 bits and alpha 54.
+# 20 bytes, or 54 with 16 bits and alpha.
 _MOST_PIXELS = 2**26
-_MOST_PENDING = 4096  # photographs in work, or waiting for an earlier one's report
+_MOST_PENDING = 4096  # photographs submitted to threads, or not yet reported
 
-# Errors of writing that would meet every later photograph too.
+# Errors of writing that would occur for every later photograph too.
 _ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -67,8 +67,8 @@ class Outcome:
     Attributes:
       restored: Restored photographs.
       failures: One line for each failed photograph, with its name, in the order of jobs.
-      ended_by: Reason why writing became impossible, such as a full disk, or None.
-        Photographs that were left then are not failures.
+      ended_by: Reason why writing became impossible, such as a full disk, or None. The
+        remaining photographs are not failures.
     """
 
     restored: list[Restored] = dataclasses.field(default_factory=list)
@@ -80,10 +80,10 @@ class Outcome:
         return min(one.written for one in self.restored)
 
     def rates(self) -> tuple[float, float] | None:
-        """Returns photographs and pixels per second, None for fewer than two photographs.
+        """Returns photographs and pixels per second, or None for fewer than two photographs.
 
-        The time before the network finished the first one is not counted: programs are
-        compiled then.
+        The time until the network finished the first photograph, which includes
+        compilation, is not counted.
         """
         if len(self.restored) < 2:
             return None
@@ -107,8 +107,8 @@ def restore_files(
 ) -> Outcome:
     """Restores each photograph; failures do not stop the rest.
 
-    Each thread takes a photograph from file to file, so that some are read and written
-    while the network restores windows of others.
+    Each thread reads, restores and writes one photograph at a time, so that some are read
+    and written while the network restores windows of others.
 
     Args:
       jobs: Photographs to restore; existing targets are replaced.
@@ -121,8 +121,9 @@ def restore_files(
       record: Called with each target that was written.
       check_pixels: Function that raises if a photograph has too many pixels, such as
         `Restorer.check_pixels`; called before decoding.
-      must_stop: Whether to stop; asked before each photograph and several times a second
-        while one is restored. After that, unfinished photographs are left.
+      must_stop: Function that returns whether to stop; called before each photograph and
+        several times a second during restoration. After that, unfinished photographs are
+        not written.
       shows_progress: Whether to show a progress bar in a terminal.
     """
     bar = _Bar(len(jobs), shows_progress)
@@ -156,14 +157,14 @@ def restore_files(
 
 
 class _LeftError(Exception):
-    """A photograph is left unrestored because the run ends."""
+    """A photograph is not restored because the run ends."""
 
 
 class _Bar:
-    """The progress in windows, which threads share.
+    """Progress in windows; threads may share it.
 
-    The total is extrapolated from the photographs in work: reading the sizes of all files
-    first would delay the first photograph.
+    The total is extrapolated from the photographs that were started, since reading the
+    sizes of all files first would delay the first photograph.
     """
 
     def __init__(self, num_photographs: int, is_shown: bool):
@@ -173,7 +174,7 @@ class _Bar:
         self._bar = progress.track(unit="window", is_shown=is_shown)
 
     def begin(self, num_windows: int) -> None:
-        """Counts a photograph with so many windows."""
+        """Counts a started photograph with its number of windows."""
         with self._lock:
             self._num_begun += 1
             self._num_windows += num_windows
@@ -194,7 +195,7 @@ class _Worker:
     """Restores one photograph after another; threads share it.
 
     Attributes:
-      ended_by: As in `Outcome`.
+      ended_by: Reason why writing became impossible; see `Outcome`.
     """
 
     def __init__(
@@ -215,13 +216,13 @@ class _Worker:
         self._held_pixels, self._released = 0, threading.Condition()
 
     def is_over(self) -> bool:
-        """Whether no further photograph may begin."""
+        """Returns whether no further photograph may be started."""
         return self.ended_by is not None or self._must_stop()
 
     def run(self, job: Job) -> Restored | str | None:
-        """Restores a photograph; returns a line if that fails, None if it is left.
+        """Restores a photograph; returns a line if this fails, None if the run ends.
 
-        An exception would keep the photograph in memory until it is reported.
+        An exception is not raised, since it would keep the photograph in memory.
         """
         try:
             return self._restore_file(job)
@@ -253,7 +254,7 @@ class _Worker:
 
     @contextlib.contextmanager
     def _hold(self, num_pixels: int) -> Iterator[None]:
-        """Waits for memory, and holds it in the block; one photograph always fits."""
+        """Waits for memory and reserves it in the block; one photograph always fits."""
 
         def fits() -> bool:
             held = self._held_pixels
@@ -270,7 +271,7 @@ class _Worker:
                 self._released.notify_all()
 
     def _watch(self) -> Callable[[int, int], None]:
-        """Returns the `progress` of a photograph: it moves the bar and checks for the end."""
+        """Returns the argument `progress` of `restore`; it updates the bar and may stop."""
         shown = None
 
         def progress(done: int, total: int) -> None:
@@ -290,7 +291,7 @@ class _Worker:
     ) -> None:
         try:
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            if self._compare:  # first: a photograph that is there counts as done
+            if self._compare:  # first, since an existing target counts as done
                 self._compare(target, array, restored)
             encoding.write_image(target, restored, info, quality=self._quality)
             self._record(target)
@@ -307,8 +308,8 @@ class _Worker:
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean absolute difference of uint8 or uint16 pixels, of 255 levels."""
-    strips = range(0, len(before), 64)  # whole differences would take much memory
+    """Returns the mean absolute difference of pixels, in levels of 255."""
+    strips = range(0, len(before), 64)  # to save memory
     total = sum(
         np.abs(np.subtract(before[y : y + 64], after[y : y + 64], dtype=np.int32)).sum()
         for y in strips

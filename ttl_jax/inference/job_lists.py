@@ -1,4 +1,4 @@
-"""Photographs and videos named on a command line, and where their restored copies go."""
+"""Finds the photographs and videos named on a command line, and their output files."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ from ttl_jax.inference.file_jobs import Job
 
 @dataclasses.dataclass
 class Skipped:
-    """Files that a folder or pattern holds and that are not restored.
+    """Files in folders or matching patterns that are not restored.
 
     Attributes:
-      others: Files that are no photographs.
+      others: Files that are not photographs.
       broken: Links to files that do not exist.
     """
 
@@ -43,7 +43,7 @@ def plan(
     ending: str = "",
     suffix: str | None = None,
 ) -> tuple[list[Job], Skipped]:
-    """Lists the photographs and videos to restore and their targets, in a repeatable order.
+    """Lists the photographs and videos to restore and their targets, in a fixed order.
 
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
@@ -54,8 +54,8 @@ def plan(
       inputs: Files, folders and glob patterns (`**` for any depth).
       output: Folder to write to; need not exist.
       ending: Text added to the name of each target, before its suffix.
-      suffix: Suffix of all targets; None keeps that of the photograph, or takes .png for
-        formats that are not written (GIF, HEIC). Videos keep theirs, or take .mkv.
+      suffix: Suffix of all targets; None keeps that of the photograph, or uses .png for
+        formats that cannot be written (GIF, HEIC). Videos keep their suffix, or use .mkv.
 
     Raises:
       ValueError: If an input does not exist, is not a photograph, or holds none; a folder
@@ -88,23 +88,23 @@ def plan(
 
 
 def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
-    """Returns the job of one photograph whose restoration has a name of its own.
+    """Returns the job of one photograph with a given target.
 
     Args:
       source: Path of the photograph.
       target: Path of the file to write; its suffix is the format.
-      overwrite: Whether an existing target is replaced.
+      overwrite: Whether an existing target may be replaced.
 
     Raises:
-      ValueError: If the source is no photograph, or the target has an unknown suffix, is
-        a folder, is the source, or exists and is not to be replaced.
+      ValueError: If the source is not a photograph, or the target has an unknown suffix,
+        is a folder, is the source, or exists and must not be replaced.
     """
     source, target = (str(user_paths.expand(name)) for name in (source, target))
     if not os.path.isfile(source):
         kind = "is a folder" if os.path.isdir(source) else "does not exist"
         raise ValueError(f"{source} {kind}; name a photograph.")
     if os.path.isdir(target):
-        raise ValueError(f"{target} is a folder; name it by --output {target}.")
+        raise ValueError(f"{target} is a folder; use --output {target}.")
     if video.is_video(source):
         video.check_packages()
         if not target.lower().endswith(video.WRITTEN):
@@ -162,10 +162,10 @@ class _Finder:
     """
 
     def __init__(self, output: str):
-        """Takes the output folder, without links."""
+        """Args: output: Real path of the output folder."""
         self.skipped = Skipped()
         self._output = output
-        self._root, self._entered = "", set()  # of the input at hand
+        self._root, self._entered = "", set()  # of the current input
 
     def find(self, text: str) -> Iterator[_Place]:
         """Yields the photographs of one input."""
@@ -205,10 +205,10 @@ class _Finder:
     def _walk(self, folder: _Place) -> Iterator[_Place]:
         """Yields the photographs below a folder, in the order of their paths.
 
-        Takes all that it can from the listing: on network disks each further question
-        about a file takes milliseconds.
+        As far as possible, it uses the listing of the folder: on network disks, each
+        further query of a file takes milliseconds.
         """
-        if folder.real in self._entered:  # a link led here before
+        if folder.real in self._entered:  # through a link
             return
         self._entered.add(folder.real)
         try:
@@ -226,7 +226,7 @@ class _Finder:
             if entry.is_symlink():
                 place = place._replace(real=os.path.realpath(place.path))
             if entry.is_dir():
-                # A link into the input would only name its photographs twice.
+                # A link into the input would only list photographs twice.
                 if not (entry.is_symlink() and place.real.startswith(self._root)):
                     yield from self._walk(place)
             elif not entry.is_file():
@@ -235,7 +235,7 @@ class _Finder:
                 yield place
 
     def _match(self, pattern: str, root: _Place) -> Iterator[_Place]:
-        """Yields the photographs that match a pattern, or lie in matching folders."""
+        """Yields the photographs that match a pattern or are in matching folders."""
         matches = {
             str(pathlib.Path(path)) for path in glob.iglob(pattern, recursive=True)
         }
@@ -257,7 +257,7 @@ class _Finder:
                 yield place
 
     def _takes(self, file: _Place) -> bool:
-        """Whether a file can be restored; counts it if not."""
+        """Returns whether a file can be restored; records it as skipped if not."""
         if _is_photograph(file.path) or (
             video.is_video(file.path) and video.is_installed()
         ):
@@ -266,13 +266,13 @@ class _Finder:
         return False
 
     def _skip(self, place: _Place) -> None:
-        """Names a broken link; pipes and devices are not worth a word."""
+        """Records a broken link as skipped; pipes and devices are ignored."""
         if os.path.islink(place.path):
             self.skipped.broken.add(decoding.printable(place.path))
 
 
 def _root(path: pathlib.Path) -> _Place:
-    """Returns an input folder, with the prefix of the paths in it."""
+    """Returns an input folder as a place."""
     return _Place("" if str(path) == "." else str(path), os.path.realpath(path), "")
 
 
@@ -281,7 +281,7 @@ def _supported() -> str:
 
 
 def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
-    """Raises ValueError if a target is among the sources, given without links."""
+    """Raises ValueError if a target is one of the sources, which are real paths."""
     real_path = functools.cache(os.path.realpath)
     for target in targets:
         folder, name = os.path.split(target)

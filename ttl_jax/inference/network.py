@@ -1,4 +1,4 @@
-"""Base of the classes that are loaded from a checkpoint alone."""
+"""Base of the classes that can be loaded from a checkpoint without a config."""
 
 import os
 import pathlib
@@ -9,16 +9,16 @@ from ttl_jax.weights import shipped, trained
 
 
 class TrainedNetwork:
-    """A network of a run. Subclasses take the networks as arguments named as modules.
+    """The networks of a run. The arguments of subclasses have the names of the modules.
 
     Attributes:
       name: Name of the run, for tables and messages.
-      step: Number of updates that the run had done.
-      path: Resolved folder of the run, or packed file; None for a network of no run.
+      step: Number of updates of the run.
+      path: Resolved folder of the run, or packed file; None if there is no run.
     """
 
-    factories: ClassVar[Mapping[str, Sequence[str]]]  # possible ones, by module
-    purpose: ClassVar[str]  # use of the network and the stage to train, for messages
+    factories: ClassVar[Mapping[str, Sequence[str]]]  # names in `models.FACTORIES`
+    purpose: ClassVar[str]  # use of the network and its stage, for error messages
     recognizes = False  # whether "shipped" means the weights that recognize rain
 
     def __init__(self, *, name: str, step: int, path: pathlib.Path | None = None):
@@ -30,7 +30,7 @@ class TrainedNetwork:
 
         Args:
           path: Weights as for `trained.load`, such as `runs/derain` for the last step or
-            `runs/derain/best`. None or "shipped" means the package's own weights.
+            `runs/derain/best`. None or "shipped" means the weights in the package.
 
         Raises:
           ValueError: If there are no such weights, they are damaged, or the run is of

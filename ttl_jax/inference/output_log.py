@@ -1,4 +1,4 @@
-"""Record of an output folder: by which weights and options each file was made."""
+"""A record in the output folder of the weights and options of each file."""
 
 import json
 import logging
@@ -17,8 +17,8 @@ NAME = ".ttl_jax.jsonl"  # hidden, so that no command takes it for a photograph
 class OutputLog:
     """Lines of JSON in the output folder, one for each photograph or video written.
 
-    Lines are only appended, each by one write, so that processes may share the file and
-    a kill costs at most the last line. The last line about a file counts.
+    Lines are only appended, each with one write, so processes may share the file, and a kill
+    damages at most the last line. The last line about a file is the valid one.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class OutputLog:
 
         Args:
           folder: Output folder; need not exist.
-          options: Function from a target's path to the digest of the weights and whatever
-            else this file depends on.
+          options: Function that returns, for the path of a target, the digest of the weights
+            and all other values that determine its pixels.
         """
         self._folder, self._options = pathlib.Path(folder), options
         self._made: dict[str, dict[str, Any]] = {}
@@ -44,12 +44,12 @@ class OutputLog:
                 entry = json.loads(line)
                 self._made[entry.pop("file")] = entry
             except (ValueError, KeyError, AttributeError):
-                continue  # cut short by a kill
+                continue  # incomplete because of a kill
 
     def find_differences(self, jobs: Iterable[Job]) -> dict[Job, str]:
-        """Returns the jobs whose target was made otherwise, and how: "strength 0.5".
+        """Returns jobs whose target was made with other options, such as "strength 0.5".
 
-        Targets without a line are taken as they are.
+        Targets without a line in the record count as made with the same options.
         """
         differences = {}
         for job in jobs:

@@ -1,4 +1,4 @@
-"""Conversion of pixels of all kinds to the form that networks take, and back."""
+"""Converts pixels of all types to the input of networks, and back."""
 
 import numpy as np
 
@@ -21,13 +21,13 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_range(image: np.ndarray) -> None:
-    """Raises ValueError if pixels of type float are outside [0, 1]."""
+    """Raises ValueError if floating-point pixels are outside [0, 1]."""
     if np.issubdtype(image.dtype, np.floating):
         least, most = image.min(), image.max()
         if not (least >= 0 and most <= 1):  # NaN neither
             raise ValueError(
-                f"The pixels go from {least:g} to {most:g}; as {image.dtype} they must be "
-                "within [0, 1]. Divide by 255, or convert to uint8."
+                f"The pixels go from {least:g} to {most:g}; pixels of type {image.dtype} "
+                "must be within [0, 1]. Divide by 255, or convert to uint8."
             )
 
 

@@ -1,4 +1,4 @@
-"""Division of photographs and GPUs between processes that do not communicate."""
+"""Divides photographs and GPUs between processes that do not communicate."""
 
 import os
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from ttl_jax import slurm
 
 
 class Share(NamedTuple):
-    """Part of this process: the items whose number is `index` modulo `count`.
+    """Part of one process: the items whose number is `index` modulo `count`.
 
     Attributes:
       index: Number of this process, from 0.
@@ -19,7 +19,7 @@ class Share(NamedTuple):
 
 
 def find_share(num_processes: int | None, process_id: int | None) -> Share:
-    """Returns the share by flags, else by the task number of Slurm's srun.
+    """Returns the share from flags, or otherwise from the task number of Slurm's srun.
 
     Args:
       num_processes: Number of processes, or None.
@@ -32,7 +32,7 @@ def find_share(num_processes: int | None, process_id: int | None) -> Share:
         step = slurm.find_step()
         return Share(step.index, step.num_tasks) if step else Share()
     if num_processes is None or process_id is None:
-        raise ValueError("give both of --num_processes and --process_id, or neither")
+        raise ValueError("use both --num_processes and --process_id, or neither")
     if not 0 <= process_id < num_processes:
         raise ValueError(
             f"--process_id={process_id} is out of range for "
@@ -42,9 +42,9 @@ def find_share(num_processes: int | None, process_id: int | None) -> Share:
 
 
 def take_gpu() -> None:
-    """Restricts a Slurm task to one GPU, where tasks share the GPUs of a machine.
+    """Restricts a Slurm task to one GPU if tasks share the GPUs of a machine.
 
-    JAX reserves the memory of all GPUs that it sees, so call this before JAX starts.
+    JAX reserves the memory of all visible GPUs, so call this before JAX starts.
 
     Raises:
       ValueError: If there are fewer GPUs than tasks.
@@ -54,12 +54,12 @@ def take_gpu() -> None:
         return
     number = step.local_index
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", str(number)).split(",")
-    if len(gpus) == 1:  # its own already
+    if len(gpus) == 1:  # Slurm has assigned it
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[0]
         return
     if number >= len(gpus):
         raise ValueError(
-            f"task {number} of this machine finds {len(gpus)} GPUs; start as many tasks "
-            "as there are GPUs"
+            f"task {number} (from 0) of this machine found only {len(gpus)} GPUs; start "
+            "as many tasks as there are GPUs"
         )
     os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number]

@@ -1,6 +1,6 @@
 """Compiled functions of networks. Networks that differ only in weights share programs.
 
-Each shape of images has a program of its own.
+Each shape of images has its own program.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Part:
 
     @classmethod
     def of(cls, module: nnx.Module) -> "Part":
-        """Returns the part of a module."""
+        """Returns a module as an argument."""
         graph, params = flat_params.split_module(module)
         return cls(params, graph)
 
@@ -61,7 +61,7 @@ def pool(
       column_weights: Weight of each column of the features, [w].
     """
     features = classifier.build().spp(encoder.build()(images))
-    # Full precision: a GPU rounds factors to 10 bits by default.
+    # Full precision, since a GPU rounds factors to 10 bits by default.
     return jnp.einsum(
         "nhwc,h,w->nc", features, row_weights, column_weights, precision="highest"
     )

@@ -1,4 +1,4 @@
-"""Rain scores of photographs by a trained recognition network."""
+"""Computes rain scores of photographs with a trained recognition network."""
 
 import itertools
 import math
@@ -20,10 +20,10 @@ class Recognizer(network.TrainedNetwork):
     rainy and near 0 for rain-free photographs; trained with cross-entropy it is a logit.
     It is not a probability in either case.
 
-    An image is scored in the windows of `windows.plan`. The classifier's mean over pixels
-    is taken over the pixels of all windows, with the weights of blending; pixels beyond
-    the image have weight 0.
-    Note: networks with sums over the whole image take the sums of each window.
+    An image is scored in the windows of `windows.plan`. The mean over pixels in the
+    classifier is over all windows, with the weights of blending; pixels beyond the image
+    have weight 0.
+    Note: networks with sums over the whole image use the sums of each window.
     """
 
     factories: ClassVar = {
@@ -50,10 +50,10 @@ class Recognizer(network.TrainedNetwork):
           encoder: Network of `models.make_encoder`.
           decoder: Network of `models.make_classifier`.
           name: Name of the run.
-          step: Number of updates that the run had done.
+          step: Number of updates of the run.
           path: Folder or file of the run.
-          side: Largest side of a window, in pixels, see `windows.plan`.
-          overlap: Pixels that neighbouring windows share, see `windows.plan`.
+          side: Largest side of a window, in pixels; see `windows.plan`.
+          overlap: Overlap of neighbouring windows, in pixels; see `windows.plan`.
         """
         super().__init__(name=name, step=step, path=path)
         self._stride = encoder.stem_stride
@@ -80,22 +80,22 @@ class Recognizer(network.TrainedNetwork):
         parts, pooled = (self._encoder, self._classifier), 0
         for window, (rows, columns) in zip(plan, factors):
             values = pixels.to_unit_range(windows.read(image, window))[None]
-            # Wait for each window: several at once need several times the memory.
+            # Wait for each window, since several at once need several times the memory.
             pooled += np.asarray(programs.pool(*parts, values, rows, columns))
         return float(programs.score(self._classifier, pooled)[0])
 
     def _weights(self, axis: windows.Axis) -> list[np.ndarray]:
-        """Weights of the features' rows or columns in each window, with a total of 1."""
+        """Returns the weights of feature rows or columns in each window, with the sum 1."""
         return [
             weights.reshape(-1, self._stride).sum(axis=1) / np.float32(axis.length)
             for weights in axis.weights()
         ]
 
     def taught(self, path: str | os.PathLike | None) -> bool | None:
-        """Whether this network took part in training a run, as a teacher or before it.
+        """Returns whether a run was trained from this network, directly or indirectly.
 
         Another step of this network's run counts too, unless one of the two is packed.
-        Photographs that both runs saw do not count.
+        Common training photographs do not count.
 
         Args:
           path: Weights of any run, as for `trained.load`.

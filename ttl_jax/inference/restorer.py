@@ -1,4 +1,4 @@
-"""Removal of rain from images with a trained network."""
+"""Removes rain from images with a trained network."""
 
 import math
 import pathlib
@@ -13,21 +13,22 @@ from ttl_jax.inference import network, programs, windowed, windows
 from ttl_jax.models.attention import DenseAttention
 from ttl_jax.weights import fingerprints, flat_params
 
-# Windows of a batch. On a CPU larger batches take more memory and no less time.
+# Windows per batch. On a CPU, larger batches take more memory but not less time.
 _BATCH_SIZES = {"cpu": 1}
 _DEFAULT_BATCH_SIZE = 8
 
-# Memory for networks that need the whole image at once, in bytes: it bounds their images.
+# Memory limit for networks that need the whole image at once, in bytes.
 MEMORY_LIMIT = 8 * 2**30
-_MAPS_HELD = 3  # of dense attention, at the peak of a restoration on a CPU, measured
+# Measured number of maps of dense attention in memory at the peak, on a CPU.
+_MAPS_HELD = 3
 
 
 class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
     """Removes rain: `restorer.restore(image)`. Threads may share it.
 
     Attributes:
-      digest: Fingerprint of the weights, 16 hex digits.
-      max_pixels: Largest number of pixels of an image, None for no limit.
+      digest: Digest of the weights, 16 hex digits.
+      max_pixels: Largest number of pixels of an image; None means no limit.
       batch_size: Number of windows that are computed together.
     """
 
@@ -55,10 +56,10 @@ class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
           encoder: Network of `models.make_encoder`, `make_restormer` or `make_nafnet`.
           decoder: Network of `models.make_image_decoder` or `make_output_decoder`.
           name: Name of the run.
-          step: Number of updates that the run had done.
+          step: Number of updates of the run.
           path: Folder or file of the run.
-          side: Largest side of a window, in pixels, see `windows.plan`.
-          overlap: Pixels that neighbouring windows share, see `windows.plan`.
+          side: Largest side of a window, in pixels; see `windows.plan`.
+          overlap: Overlap of neighbouring windows, in pixels; see `windows.plan`.
           batch_size: Number of windows computed together; None chooses by the device.
             Results do not depend on it.
         """
@@ -100,10 +101,10 @@ def digest(encoder: nnx.Module, decoder: nnx.Module) -> str:
 
 
 def _count_fitting_pixels(encoder: models.RestoringEncoder) -> int:
-    """Returns the size of an image that takes `MEMORY_LIMIT` to restore, in pixels.
+    """Returns the number of pixels of an image whose restoration needs `MEMORY_LIMIT`.
 
-    Features grow with the pixels. Dense attention also holds a map of all pairs of its
-    positions for each head, which grows with their square.
+    Features grow with the number of pixels. Dense attention also needs a map of all pairs
+    of positions for each head, which grows with its square.
     """
     stride = encoder.stem_stride
     features = 4 * encoder.features_held * encoder.width / stride**2

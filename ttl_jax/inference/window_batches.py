@@ -1,4 +1,4 @@
-"""Batches of arrays from several threads, computed one after another."""
+"""Computes batches of arrays from several threads, one batch after another."""
 
 import collections
 import concurrent.futures
@@ -14,21 +14,21 @@ _POLL_SECONDS = 0.1
 class Batches:
     """Lets threads call a function of batches with single arrays.
 
-    One thread computes. When it is free, it takes the waiting arrays of one shape, and
-    never waits for more. A single array is a batch of one; any other batch is filled up by
-    repeating its last array: so each shape has at most two programs. Results depend on
-    their own array alone, up to rounding.
+    One thread computes. When it is free, it takes the waiting arrays of one shape, without
+    waiting for more. A single array is a batch of one. Any other batch is filled up by
+    repeating its last array, so that each shape has at most two compiled programs. A result
+    depends only on its own array, up to rounding.
 
     Args:
       compute: Function from [B, ...] to an array of B results.
-      size: B.
+      size: Largest batch B.
     """
 
     def __init__(self, compute: Callable[[np.ndarray], np.ndarray], size: int):
         self._compute, self._size = compute, size
         self._waiting: list[tuple[np.ndarray, Future]] = []
         self._lock = threading.Lock()
-        # Ends with this object or with the process.
+        # The thread ends with this object or with the process.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
     def map(
@@ -36,12 +36,12 @@ class Batches:
     ) -> Iterator[np.ndarray]:
         """Yields the results of arrays, in their order.
 
-        At most two batches of a caller wait at once, so that memory stays flat.
+        At most two batches of a caller wait at once, which bounds the memory.
 
         Args:
-          arrays: Arrays, drawn as results are asked for.
+          arrays: Arrays, which are read as results are needed.
           check: Function called several times a second while waiting; its exceptions
-            cancel the rest.
+            cancel the remaining arrays.
         """
         pending = collections.deque()
         try:

@@ -1,8 +1,8 @@
-"""Windows of an image, restored one by one and blended: the definition of restoring.
+"""Windows of an image, which are restored one by one and blended.
 
-A network with local sums looks at the same cells and pools in a window as in the whole
-image, if the window starts at a multiple of the network's `grid`. The result of an image
-is therefore defined by its windows, and is the same on every machine:
+If a window starts at a multiple of the network's `grid`, a network with local sums uses the
+same cells and pools in the window as in the whole image. Restoring is therefore defined by
+windows, and gives the same result on every machine:
 
 1. An image with a side under half of the grid is left as it is: its window would be
    mostly reflection, whose repetition resembles rain. Others are continued by reflection,
@@ -27,11 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The window of `small` takes 0.6 GB. `python -m ttl_jax.benchmark windows` compares others.
+# Such a window takes 0.6 GB with `small`. `ttl_jax.benchmark windows` compares sizes.
 SIDE = 768  # pixels
 OVERLAP = 128  # pixels
 
-# Rows that `blend` yields at once; its callers hold several copies of them.
+# Rows that `blend` yields at once; few, since callers make several copies of them.
 _STRIP = 64
 
 
@@ -76,7 +76,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Windows of an image: each row of windows with each column."""
+    """Windows of an image: all combinations of rows and columns of windows."""
 
     rows: Axis
     columns: Axis
@@ -104,11 +104,12 @@ def plan(
     Args:
       height: Height of the image, in pixels.
       width: Width of the image, in pixels.
-      grid: Step between pixels where a window may start. None means one window without
+      grid: Grid on which windows must start, in pixels. None means one window without
         padding, for networks that need the whole image.
-      side: Largest side of a window, in pixels; made a multiple of the grid, and at
-        least three overlaps.
-      overlap: Pixels that neighbours share; rounded up to a multiple of the grid.
+      side: Largest side of a window, in pixels; rounded down to a multiple of the grid, and
+        at least three overlaps.
+      overlap: Overlap of neighbouring windows, in pixels; rounded up to a multiple of the
+        grid.
     """
     if grid is None:
         return Plan(Axis(height, (0,), (height,)), Axis(width, (0,), (width,)))
@@ -126,7 +127,7 @@ def _divide(length: int, grid: int, most: int, shared: int) -> Axis:
     """Returns the windows of one axis; `most` and `shared` count steps of the grid."""
     steps = _ceil_divide(length, grid)
     count = max(_ceil_divide(steps - shared, most - shared), 1)
-    # Windows laid end to end; the first ones take the remainder.
+    # Divide the sum of all sides equally; the first windows get the remainder.
     least, num_larger = divmod(steps + (count - 1) * shared, count)
     sides = [(least + (k < num_larger)) * grid for k in range(count)]
     steps_between = [side - shared * grid for side in sides[:-1]]
@@ -135,7 +136,7 @@ def _divide(length: int, grid: int, most: int, shared: int) -> Axis:
 
 
 def read(image: np.ndarray, window: Window) -> np.ndarray:
-    """Returns the pixels of a window, [h, w, C], reflected beyond the image."""
+    """Returns the pixels of a window, [h, w, C], with reflection beyond the image."""
     rows = _reflect(window.top, window.height, image.shape[0])
     columns = _reflect(window.left, window.width, image.shape[1])
     return image[rows[:, None], columns]
@@ -148,8 +149,8 @@ def blend(
 
     Args:
       plan: Windows of the image.
-      restored: Values of each window, float32 [h, w, 3], in the order of the plan; drawn
-        as the rows of the image are asked for.
+      restored: Values of each window, float32 [h, w, 3], in the order of the plan; read as
+        rows of the image are needed.
 
     Yields:
       A slice of rows of the image and their values, float32 [rows, W, 3], from top to
@@ -169,13 +170,13 @@ def blend(
         for top in range(0, num_done, _STRIP):
             strip = slice(top, min(top + _STRIP, num_done))
             yield slice(start + strip.start, start + strip.stop), band[strip]
-        # Rows that the next windows share.
+        # Keep the rows of the overlap with the next windows.
         band[: height - num_done] = band[num_done:height]
         band[height - num_done :] = 0
 
 
 def _reflect(start: int, count: int, length: int) -> np.ndarray:
-    """Returns indices into an axis from `start` on, without repeating the last pixel."""
+    """Returns indices from `start` on, reflected at the ends without repeating them."""
     period = max(2 * (length - 1), 1)
     indices = np.arange(start, start + count) % period
     return np.minimum(indices, period - indices)

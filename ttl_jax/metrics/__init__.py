@@ -1,7 +1,7 @@
 """Measures of restored images.
 
-Image quality on arrays is exported: `psnr` and `ssim` of batches [N, H, W, 3] by
-protocol, and `niqe` of one image.
+This module exports `psnr` and `ssim` for batches [N, H, W, 3], by protocol, and `niqe` for
+one image.
 """
 
 from ttl_jax.metrics.image_quality import PROTOCOLS, psnr, ssim

@@ -13,9 +13,9 @@ CROP = 480  # pixels
 # Places of the crops, as fractions of the largest offset: two opposite corners, and two
 # places that are rarely on the grid of the network's cells.
 PLACES = ((0.0, 0.0), (0.37, 0.71), (0.61, 0.23), (1.0, 1.0))
-# Mean change in levels; with less the disagreement is mostly rounding.
+# Mean change in levels; if it is smaller, the disagreement is mostly rounding.
 LEAST_CHANGE = 1.0
-_ACROSS = 16  # pixels on which a step of brightness between two windows is averaged
+_ACROSS = 16  # pixels across a border over which a step of brightness is averaged
 
 
 class Agreement(NamedTuple):
@@ -67,7 +67,7 @@ def measure(
     difference, in_whole, in_crops = np.mean(distances, axis=0)
     if max(in_whole, in_crops) < LEAST_CHANGE:
         return None
-    # The least change avoids an infinite ratio, and mean, where no crop changes.
+    # The lower bound avoids an infinite ratio if no crop changes.
     return Agreement(
         disagreement=float(difference / ((in_whole + in_crops) / 2)),
         change_ratio=float(in_whole / max(in_crops, 0.01)),
@@ -90,15 +90,15 @@ def measure_seams(
     windows: Iterable[tuple[tuple[int, int, int, int], np.ndarray]],
     size: tuple[int, int],
 ) -> Seams | None:
-    """Returns the steps in the middle of the pixels that neighbouring windows share.
+    """Returns the steps of brightness in the middle of the overlaps of windows.
 
-    A step is the difference of two windows' brightness at a place of their border, mean
-    over the channels and over 16 pixels across the border.
+    A step is the absolute difference of two windows at one place along their border. It is
+    averaged over the channels and over 16 pixels across the border.
 
     Args:
       windows: Top, left, height and width of each window, in pixels of the image, and
-        its restored pixels, float [h, w, 3] in [0, 1]; from top to bottom. Windows are
-        dropped once no later one can touch them, so memory does not grow.
+        its restored pixels, float [h, w, 3] in [0, 1]; from top to bottom. A window is
+        dropped when no later one can touch it, so memory does not grow.
       size: Height and width of the image; pixels of windows beyond it are ignored.
 
     Returns:

@@ -1,8 +1,8 @@
 """How far one set of feature vectors covers another, by nearest neighbours.
 
-Each real vector has a ball that reaches to its k-th nearest neighbour among the other
-real vectors. Sets are float [N, D] in one feature space. Distances are Euclidean, so the
-caller has to scale the axes.
+Each real vector is the centre of a ball. Its radius is the distance to the k-th nearest
+neighbour among the other real vectors. Sets are float [N, D] in one feature space.
+Distances are Euclidean, so the caller has to scale the axes.
 
 Coverage and density grow with the number of vectors; compare only sets of equal size. Two
 sets of equal size from one distribution have a coverage of about 1 - 2^-k and a density
@@ -18,12 +18,12 @@ from scipy.spatial import distance
 
 
 def coverage(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
-    """Returns the share of real vectors whose ball holds a synthetic vector, in [0, 1].
+    """Returns the share of real vectors whose ball contains a synthetic vector, in [0, 1].
 
     Args:
       real: Real vectors, float [N, D] with N > k.
       synthetic: Synthetic vectors, float [M, D].
-      k: Number of the neighbour that a ball reaches to, from 1.
+      k: Rank of the neighbour that defines the radius of a ball, from 1.
 
     Raises:
       ValueError: If the shapes do not fit, a set is empty, or N <= k.
@@ -32,7 +32,7 @@ def coverage(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
 
 
 def density(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
-    """Returns the mean number of real balls that hold a synthetic vector, over k.
+    """Returns the mean number of real balls that contain a synthetic vector, divided by k.
 
     It is 0 or more, and above 1 if synthetic vectors concentrate in dense regions of the
     real ones. Arguments and errors are those of `coverage`.
@@ -41,7 +41,7 @@ def density(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
 
 
 def _in_ball(real: np.ndarray, synthetic: np.ndarray, k: int) -> np.ndarray:
-    """Whether the ball of real vector i holds synthetic vector j, bool [N, M].
+    """Returns whether the ball of real vector i contains synthetic vector j, bool [N, M].
 
     Note: The balls are closed, so a set covers itself even if vectors repeat.
     """

@@ -1,4 +1,4 @@
-"""Flicker of restored video: what changes from frame to frame while the scene does not."""
+"""Flicker of restored video: changes between frames that the scene does not explain."""
 
 import numpy as np
 import scipy.ndimage
@@ -11,22 +11,25 @@ def flicker(
     positions: np.ndarray | None = None,
     still: np.ndarray | None = None,
 ) -> float:
-    """Change of successive restored frames over that of the input; 0 is perfectly steady.
+    """Returns the ratio of the changes between restored frames to those of the input.
 
-    The change is the mean absolute difference of a frame and the next one, warped onto it.
-    1 means that the result flickers as much as the input does.
+    A change is the mean absolute difference of a frame and the next frame, warped onto it.
+    0 means no flicker; 1 means that the result flickers as much as the input.
 
     Args:
       restored: Restored frames [T, H, W, C], T > 1.
       rainy: Frames of the input, of the same shape.
       positions: Position (x, y) in frame t + 1 of each pixel of frame t,
-        [T - 1, H, W, 2]; None for a camera that stands.
-      still: Pixels that count, bool [T - 1, H, W]; False where something moves in the
+        [T - 1, H, W, 2]; None for a camera that does not move.
+      still: Pixels to include, bool [T - 1, H, W]; False where something moves in the
         scene, or where the position is unknown or outside. None means all.
 
+    Returns:
+      A number of at least 0.
+
     Raises:
-      ValueError: If shapes differ, there are fewer than two frames, no pixel counts, or
-        the input does not change.
+      ValueError: If shapes differ, there are fewer than two frames, no pixel is included,
+        or the input does not change.
     """
     if restored.shape != rainy.shape or restored.ndim != 4 or len(restored) < 2:
         raise ValueError(
@@ -40,7 +43,7 @@ def flicker(
         if value is not None and value.shape != expected:
             raise ValueError(f"{name} has shape {value.shape}; expected {expected}.")
     if still is not None and not still.any():
-        raise ValueError("No pixel counts: all of `still` is False.")
+        raise ValueError("No pixel is included: all of `still` is False.")
     changes = []
     for video in (restored, rainy):
         video = video.astype(np.float32)
@@ -48,7 +51,7 @@ def flicker(
         difference = np.abs(following - video[:-1]).mean(axis=-1)
         changes.append(np.mean(difference, where=True if still is None else still))
     if changes[1] == 0:
-        raise ValueError("The input does not change, so flicker has no unit.")
+        raise ValueError("The input does not change, so the ratio is undefined.")
     return float(changes[0] / changes[1])
 
 

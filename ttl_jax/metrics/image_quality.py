@@ -40,7 +40,7 @@ class Protocol:
     """A definition of PSNR and SSIM.
 
     Attributes:
-      description: Compared quantity and papers that report it, for the foot of a table.
+      description: Compared quantity and papers that report it, for a note below tables.
       source: Published script that defines it.
       traps: Reasons why a number published under this name may differ.
       planes: Function from images [N, H, W, 3] to the compared planes, [N, K, H, W],
@@ -56,7 +56,7 @@ class Protocol:
 
 
 def _levels(images: Array) -> Array:
-    """The levels 0..255 that an 8-bit file of the images holds, int32 [N, 3, H, W]."""
+    """Returns the images rounded to 8-bit levels, int32 [N, 3, H, W] in 0..255."""
     xp = images.__array_namespace__()
     images = xp.moveaxis(images, -1, 1)
     if images.dtype == xp.uint8:
@@ -68,7 +68,7 @@ def _levels(images: Array) -> Array:
 
 
 def _weighted_levels(images: Array) -> Array:
-    """299 R + 587 G + 114 B of the levels, int32 in [0, 255000], [N, 1, H, W].
+    """Returns 299 R + 587 G + 114 B of the levels, int32 in [0, 255000], [N, 1, H, W].
 
     The luma of BT.601, Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, has the
     weights 0.219 * (299, 587, 114). Integers represent it exactly, so float32, float64
@@ -104,9 +104,9 @@ PROTOCOLS = {
         "DRSformer and NeRD-Rain on Rain200L, Rain200H and SPA-Data)",
         source="evaluate_PSNR_SSIM.m in the Deraining folders of swz30/Restormer and "
         "swz30/MPRNet; its SSIM is Wang's ssim_index.m of 2003",
-        traps="Outputs saved by truncation instead of rounding score lower, the more "
-        "so the better they are. The PSNR that Restormer logs while it trains is that "
-        "of y_float. The script pairs files by their order, not by their names. The "
+        traps="Outputs saved by truncation instead of rounding score lower; the better "
+        "they are, the more they lose. The PSNR that Restormer logs during training is "
+        "that of y_float. The script pairs files by their order, not by their names. The "
         "average of several sets is the mean of their means, whatever their sizes.",
         planes=_matlab_uint8_luma,
     ),
@@ -116,8 +116,8 @@ PROTOCOLS = {
         source="calculate_psnr and calculate_ssim in basicsr/metrics/psnr_ssim.py of "
         "XPixelGroup/BasicSR, test_y_channel=True, crop_border=0",
         traps="In super-resolution a border is cropped; here none is. "
-        "calculate_psnr_pt does not round to 8 bits, and ends at 80 dB as it adds 1e-8 "
-        "to the error of images in [0, 1]. The luma passes through float32 there, "
+        "calculate_psnr_pt does not round to 8 bits, and cannot exceed 80 dB, since it "
+        "adds 1e-8 to the error of images in [0, 1]. The luma passes through float32 there, "
         "which moves a score from its sixth digit on.",
         planes=_unrounded_luma,
     ),
@@ -129,21 +129,21 @@ PROTOCOLS = {
         "statistic_rain1400.m of csdwren/PReNet; their SSIM is ssim.m, Wang's 'SSIM "
         "Index with automatic downsampling, Version 1.0' of 2009",
         traps="PSNR is that of y_float, and SSIM too where the shorter side is below "
-        "384 pixels. MATLAB has an `ssim` of its own, which takes doubles to lie in "
-        "[0, 1] and downsamples nothing; the path decides which one ran. RCDNet's "
-        "script adds up 100 images and divides by 1000. PReNet's reads results saved "
-        "as JPEG.",
+        "384 pixels. MATLAB has its own function `ssim`, which expects doubles in [0, 1] "
+        "and does not downsample; MATLAB's search path decides which one runs. RCDNet's "
+        "script adds up 100 images and divides by 1000. PReNet's script reads results "
+        "saved as JPEG.",
         planes=_unrounded_luma,
         downsamples_ssim=True,
     ),
     "rgb": Protocol(
-        description="8-bit RGB, SSIM the mean of the channels' (BasicSR without "
+        description="8-bit RGB, SSIM averaged over the channels (BasicSR without "
         "test_y_channel; the PSNR of PromptIR, AdaIR, MAXIM and derain-toolbox)",
         source="calculate_psnr and calculate_ssim in basicsr/metrics/psnr_ssim.py of "
         "XPixelGroup/BasicSR, test_y_channel=False, crop_border=0",
-        traps="Luma has 219 steps for 255 levels, which alone lifts PSNR by 1.3 dB "
-        "above this one. PromptIR, AdaIR and MAXIM score outputs before 8 bits round "
-        "them, which adds about 0.5 dB at 50 dB. scikit-image's "
+        traps="The PSNR of luma is 1.3 dB higher only because luma has 219 steps for "
+        "255 levels. PromptIR, AdaIR and MAXIM score outputs before they are rounded to "
+        "8 bits, which adds about 0.5 dB at 50 dB. scikit-image's "
         "structural_similarity has by default a flat 7 x 7 window and sample "
         "covariances, so its SSIM differs.",
         planes=_rgb,
@@ -155,7 +155,7 @@ DEFAULT_PROTOCOL = "y_uint8"
 def psnr(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Array:
     """Returns the peak signal-to-noise ratio of each image, in dB; 100 if identical.
 
-    10 log10(255^2 / MSE), the mean over all pixels; nothing is cropped.
+    This is 10 log10(255^2 / MSE) with the MSE over all pixels and planes, without cropping.
 
     Note: 100 dB stands for infinity by definition. Two large images that differ in
     only a few pixels can score above it.
@@ -183,10 +183,9 @@ def psnr(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
 def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Array:
     """Returns the mean structural similarity of each image, in [-1, 1].
 
-    The authors' `ssim_index`: an 11 x 11 Gaussian window of 1.5 pixels, K = (0.01,
-    0.03), L = 255, only windows within the image. Several planes are averaged.
-
-    Arguments are those of `psnr`.
+    As in the authors' `ssim_index`: an 11 x 11 Gaussian window with a standard deviation
+    of 1.5 pixels, K = (0.01, 0.03), L = 255, only windows within the image. Several planes
+    are averaged. The arguments are those of `psnr`.
 
     Returns:
       Array [N]; in float32 within 1e-4 of float64.
@@ -207,8 +206,8 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
     if PROTOCOLS[protocol].downsamples_ssim:
         factor = max(1, (min(x.shape[2:]) + 128) // 256)  # round(m / 256), half up
         x, y = _downsampled(x, factor), _downsampled(y, factor)
-    # Variances are differences of squares, which are smaller around zero; otherwise flat
-    # bright images would lose 5e-4 in float32.
+    # Variances are differences of squares, so values are centred at zero; otherwise flat
+    # bright images would have an error of 5e-4 in float32.
     x, y = x - PEAK / 2, y - PEAK / 2
     mean_x, mean_y = _windowed_mean(x), _windowed_mean(y)
     variance_x = _windowed_mean(x * x) - mean_x**2
@@ -227,7 +226,7 @@ def ssim(restored: Array, target: Array, protocol: str = DEFAULT_PROTOCOL) -> Ar
 def _compared_planes(
     restored: Array, target: Array, protocol: str
 ) -> tuple[Array, Array]:
-    """The planes [N, K, H, W] of both, after all arguments are checked."""
+    """Checks all arguments and returns the planes [N, K, H, W] of both."""
     if protocol not in PROTOCOLS:
         known = suggestions.known_and_hint(protocol, PROTOCOLS)
         raise ValueError(f"Unknown protocol {protocol!r}; known: {known}")
@@ -240,7 +239,7 @@ def _compared_planes(
 
 
 def _planes(images: Array, protocol: str) -> Array:
-    """The planes [N, K, H, W] that the protocol compares, NaN where the images are."""
+    """Returns the planes [N, K, H, W] that the protocol compares; NaN stays NaN."""
     xp = images.__array_namespace__()
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"Expected images [N, H, W, 3], not shape {images.shape}.")
@@ -256,7 +255,7 @@ def _planes(images: Array, protocol: str) -> Array:
 
 
 def _downsampled(planes: Array, factor: int) -> Array:
-    """The means of factor x factor pixels around every factor-th pixel from the first.
+    """Returns the means of factor x factor pixels around every factor-th pixel.
 
     As ssim.m: `imfilter(planes, ones(f) / f^2, 'symmetric')`, then `(1:f:end, 1:f:end)`.
     Note: `imfilter` centres its window on entry floor((f + 1) / 2), counted from 1, so
@@ -274,7 +273,7 @@ def _downsampled(planes: Array, factor: int) -> Array:
 
 
 def _windowed_mean(planes: Array) -> Array:
-    """The Gaussian mean of every window within the planes, [N, K, H - 10, W - 10]."""
+    """Returns the Gaussian mean of each window in the planes, [N, K, H - 10, W - 10]."""
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
     taps = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     taps = (taps / taps.sum()).tolist()

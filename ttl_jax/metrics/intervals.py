@@ -1,10 +1,10 @@
 """Bootstrap intervals of mean scores that resample scenes, not images.
 
-Test sets hold several images of one scene: Rain1400 has fourteen, the same photograph in
-different rain. Their scores are correlated, so resampling single images would make an
-interval too narrow, by up to the square root of their number. Here a resample draws as
-many scenes as there are, with replacement, each with all its images, and percentiles of
-the resamples' means bound the interval.
+Test sets contain several images of one scene: Rain1400 has fourteen, the same photograph in
+different rain. Their scores are correlated. If single images were resampled, intervals would
+be too narrow, by up to the square root of the number of images per scene. Here a resample
+draws as many scenes as there are, with replacement, each with all its images. Percentiles
+of the means of the resamples are the bounds of the interval.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 
 class Interval(NamedTuple):
-    """A mean over images and the bounds of its interval, NaN if undefined."""
+    """Mean over images, and the bounds of its interval, which are NaN if undefined."""
 
     mean: float
     low: float
@@ -33,7 +33,7 @@ def bootstrap_difference(
     Args:
       values: Scores of a method, one per image [N].
       reference: Scores of another method on the same images [N], in the same order.
-      groups: Scenes of the images [N], as names or numbers.
+      groups: Scene of each image [N], as names or numbers.
       **options: Options of `bootstrap_mean`.
 
     Raises:
@@ -60,7 +60,7 @@ def bootstrap_mean(
 
     Args:
       values: Scores, one per image [N].
-      groups: Scenes of the images [N], as names or numbers.
+      groups: Scene of each image [N], as names or numbers.
       num_resamples: Number of resamples; with 2000 a bound is uncertain by about 2 % of
         the interval's width.
       seed: Seed of the draws. The order of the images does not matter.

@@ -1,10 +1,10 @@
 """NIQE: how far an image's statistics are from those of natural photographs.
 
-An image is cut into blocks of 96 x 96 pixels with 36 features each: the parameters of the
-distributions of locally normalised luma and of the products of neighbours in it, at full
-and at half size. The score is the distance between the Gaussian of the image's blocks and
-that of blocks of pristine photographs: 0 or more, lower is more natural. No reference
-image is needed.
+An image is cut into blocks of 96 x 96 pixels with 36 features each. The features are
+parameters of two distributions, at full and at half size: of locally normalised luma, and
+of products of neighbouring values of it. The score is the distance between the Gaussian of
+the image's blocks and that of blocks of pristine photographs: 0 or more, lower is more
+natural. No reference image is needed.
 
 The pristine model and the procedure are those of the authors' release, including the
 rounding of luma and the treatment of blocks without texture. MATLAB's own `niqe` uses
@@ -12,8 +12,8 @@ another model; its scores are not comparable.
 
 Note: The score depends on the number of blocks, because a few blocks estimate the
 covariance poorly. On 60 photographs of up to 120 blocks, crops of 4, 15 and 30 blocks
-scored higher than the whole by 2.7, 1.0 and 0.3 on average. Compare only images of one
-size.
+scored higher than the whole photograph, by 2.7, 1.0 and 0.3 on average. Compare only images
+of one size.
 
 References:
   Mittal, Soundararajan and Bovik, Making a "completely blind" image quality analyzer,
@@ -29,7 +29,7 @@ import numpy as np
 from scipy import ndimage, special
 
 BLOCK = 96  # pixels, as the pristine model's blocks
-MIN_SIDE = 2 * BLOCK  # pixels: four blocks, fewer give no useful covariance
+MIN_SIDE = 2 * BLOCK  # pixels: four blocks; fewer give no useful covariance
 
 # Offset of a pixel's neighbour: rows up, columns to the left.
 _NEIGHBOURS = {
@@ -60,7 +60,7 @@ _FLAT = 1e-10
 # its values at 7/4, 5/4, 3/4 and 1/4, over their sum, are exact in binary.
 _HALVING = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
 
-# The shapes that a fit chooses from, and the ratio of moments of each, which increases.
+# The shapes that a fit chooses from, and their ratios of moments, in increasing order.
 _SHAPES = np.arange(200, 10_001) / 1000
 _RATIOS = special.gamma(2 / _SHAPES) ** 2 / (
     special.gamma(1 / _SHAPES) * special.gamma(3 / _SHAPES)
@@ -82,15 +82,15 @@ def niqe(image: np.ndarray) -> float:
 def features(image: np.ndarray) -> np.ndarray:
     """Returns the features of every whole block, float64 [B, 36].
 
-    The columns are those of `FEATURE_NAMES`, the rows go from left to right and from
-    top to bottom. A block of one colour, or nearly so, has features that are NaN.
+    The columns are those of `FEATURE_NAMES`; the rows go from left to right and from top
+    to bottom. A block of one colour, or nearly so, has NaN features.
 
     Note: Luma is MATLAB's `rgb2gray`, 0..255 and rounded, as in the release and its
     pristine model. Others score the luma of `rgb2ycbcr`, 16..235, which has 14% less
     contrast; such scores are not comparable. To compute them, pass that luma as [H, W].
 
     Note: The release accepts an image of a single block, whose covariance is undefined.
-    Here two by two blocks are required.
+    Here at least two by two blocks are required.
 
     Args:
       image: uint8, RGB [H, W, 3] or luma [H, W], each side of `MIN_SIDE` pixels or more.
@@ -108,7 +108,7 @@ def features(image: np.ndarray) -> np.ndarray:
     if min(height, width) < MIN_SIDE:
         raise ValueError(
             f"NIQE needs {MIN_SIDE} x {MIN_SIDE} pixels or more; this image is "
-            f"{height} x {width} (height x width). Leave it out; enlarging would change "
+            f"{height} x {width} (height x width). Leave it out; enlarging it would change "
             "the score."
         )
     luma = _luma(image[: height - height % BLOCK, : width - width % BLOCK])
@@ -170,7 +170,7 @@ def _luma(image: np.ndarray) -> np.ndarray:
 
 
 def _half_size(image: np.ndarray) -> np.ndarray:
-    """The image [H, W] at half the height and width, both even, as MATLAB resizes it.
+    """Returns an image [H, W] of even sides at half size, as MATLAB resizes it.
 
     Beyond its edges the image is mirrored.
     """
@@ -200,7 +200,7 @@ def _windowed_mean(image: np.ndarray) -> np.ndarray:
 
 
 def _block_features(mscn: np.ndarray, block: int) -> np.ndarray:
-    """The 18 features of each block at one size [B, 18] from coefficients [H, W]."""
+    """Returns the 18 features of each block at one size, [B, 18], from MSCN [H, W]."""
     num_rows, num_columns = (side // block for side in mscn.shape)
     blocks = mscn.reshape(num_rows, block, num_columns, block).swapaxes(1, 2)
     blocks = blocks.reshape(-1, block, block)
@@ -215,10 +215,10 @@ def _block_features(mscn: np.ndarray, block: int) -> np.ndarray:
 
 
 def _fit_aggd(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Asymmetric generalised Gaussians (Eq. 7) with the moments of samples [B, ...].
+    """Fits asymmetric generalised Gaussians (Eq. 7) to samples [B, ...] by their moments.
 
-    As in the release, a side without samples has the scale NaN, and the shape is then
-    the smallest.
+    As in the release, a side without samples has the scale NaN, and the shape is then the
+    smallest of `_SHAPES`.
 
     Returns:
       Shape, left scale and right scale (alpha, beta_l and beta_r), each [B].

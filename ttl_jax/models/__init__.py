@@ -1,7 +1,7 @@
 """Networks of task transfer learning: encoders, decoders and their factories.
 
-Images are float [N, H, W, 3], RGB in [0, 1]; features [N, h, w, C]. A factory's keyword
-arguments describe a network completely: checkpoints store them, with the factory's name.
+Images are float [N, H, W, 3], RGB in [0, 1]; features [N, h, w, C]. The name of a factory
+and its keyword arguments describe a network completely; checkpoints store them.
 """
 
 from flax import nnx

@@ -27,17 +27,18 @@ class EncoderConfig:
       head_width: Channels of an attention head; divides the width.
       attention_cell: Side of the cells of local sums in channel attention, in pixels of
         the image; 0 for sums over the whole image, as in weights without this field.
-      attention_radius: Cells on each side of a cell that its sums include.
+      attention_radius: Number of cells on each side of a cell that its sums include.
       window: Side of the windows of window attention, in pixels of the features.
-      dense_pool: Pixels averaged per side before dense attention.
+      dense_pool: Side of the squares averaged before dense attention, in pixels of the
+        features.
       local_kernel: Side of the depthwise kernel of the local branch, in pixels.
-      local_expansion: Hidden channels of the local branch over the width.
-      feed_forward_ratio: Hidden channels of the feed-forward over the width.
+      local_expansion: Ratio of the hidden channels of the local branch to the width.
+      feed_forward_ratio: Ratio of the hidden channels of the feed-forward to the width.
       per_channel_scale: Whether alpha and beta have one value per channel.
       alpha_init: Initial alpha, weight of the global branch.
       beta_init: Initial beta, weight of the local branch.
-      remat: Whether the backward pass computes each block again: activations shrink to
-        one tensor per block, for about a third more computation.
+      remat: Whether the backward pass recomputes each block. Only one tensor per block is
+        then stored, for about a third more computation.
     """
 
     width: int = 48
@@ -72,7 +73,13 @@ class EncoderConfig:
 def make_global_branch(
     config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs
 ) -> attention.ChannelAttention | attention.WindowAttention | attention.DenseAttention:
-    """Returns the attention of a block; every second block shifts its windows.
+    """Returns the attention of a block.
+
+    Args:
+      config: Hyper-parameters of the encoder.
+      block_index: Index of the block, from 0; blocks with an odd index shift the windows
+        of window attention.
+      rngs: Random streams.
 
     Raises:
       ValueError: If the kind is unknown or the head width does not divide the width.
@@ -105,8 +112,8 @@ class AGLFViTBlock(nnx.Module):
     initial value; the default is one scalar each, initially 1.
 
     Attributes:
-      grid: Step between pixels of the features where a window may start; None if the
-        block needs the whole image.
+      grid: Grid on which a window of an image must start so that the block treats it as
+        part of the image, in pixels of the features; None if it needs the whole image.
     """
 
     def __init__(self, config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs):
@@ -140,14 +147,14 @@ class AGLFEncoder(nnx.Module):
     """Image [N, H, W, 3] to features [N, ceil(H / s), ceil(W / s), width].
 
     3x3 conv, spatial attention, AGLF-ViT blocks; E_recog, E_recon and E_stu of Fig. 3.
-    With `stem_stride` s = 2, blocks of 2 x 2 pixels become channels in front of the
-    conv; odd sizes are first padded by their last row or column.
+    With `stem_stride` s = 2, blocks of 2 x 2 pixels become channels before the conv; odd
+    sizes are first padded by repeating their last row or column.
 
     Attributes:
       width: Channels of the features.
       stem_stride: s.
-      grid: Step between pixels of the image where a window may start, so that its cells
-        and attention windows are those of the whole image; None if the encoder takes
+      grid: Grid on which a window of an image must start, in pixels, so that its cells and
+        attention windows are those of the whole image; None if the encoder uses
         statistics of the whole image.
       features_held: Arrays of the features' size that are alive at the peak of a
         restoration on a CPU, measured.

@@ -1,13 +1,13 @@
 """Global branches of the AGLF-ViT block: self-attention over channels, windows, pixels.
 
 Each maps features [N, H, W, C] to the same shape, for any height and width.
-Note: the paper says "self-attention" and no more. Dense attention over the pixels of its
-256 x 256 crops would need 8.6 GB per map, so the paper cannot have used it. The default
-here is attention over channels, whose cost is linear in the pixels.
+Note: the paper only says "self-attention". Dense attention over the pixels of its 256 x 256
+crops would need 8.6 GB per map, so the paper cannot have used it. The default here is
+attention over channels, whose cost is linear in the number of pixels.
 
-Attention over channels takes sums over pixels: over the whole image, or over a box of cells
-around each cell (`LocalChannelAttention`), so that in a photograph of any size the sums
-look as in training.
+Attention over channels uses sums over pixels: over the whole image, or over a box of cells
+around each cell (`LocalChannelAttention`). With boxes, the sums in a photograph of any size
+resemble those in training.
 """
 
 from typing import Any
@@ -26,7 +26,8 @@ _EPSILON = 1e-6
 class ChannelAttention(nnx.Module):
     """Attention of channels over channels ("transposed", Zamir et al., Restormer, 2022).
 
-    Each head has a d x d map, from products of its channels summed over all pixels.
+    The map of a head is d x d, computed from products of its channels, summed over all
+    pixels.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ChannelAttention(nnx.Module):
         return self.project(self._attend(*parts))
 
     def _attend(self, query, key, value) -> jax.Array:
-        """Applies the maps of all pixels' queries and keys to the values [N, H, W, C]."""
+        """Applies attention maps computed from all pixels to the values [N, H, W, C]."""
         height = value.shape[1]
         pattern = "n h w (heads d) -> n (h w) heads d"
         query, key, value = (
@@ -83,12 +84,12 @@ class LocalChannelAttention(ChannelAttention):
     """Attention over channels with sums over a box of cells around each cell.
 
     Pixels are summed per square cell, and cells over a box of (2 r + 1) x (2 r + 1). At
-    the border the box is shifted inwards, not clipped; where the image has fewer cells, it
-    covers all of them, and the result is that of `ChannelAttention`. Each cell has its own
-    maps. A pixel applies the maps of the four nearest cell centres with bilinear weights,
-    so that results are continuous across cells.
+    the border the box is shifted inwards, not clipped. If the image has fewer cells, the
+    box covers all of them, and the result is that of `ChannelAttention`. Each cell has its
+    own maps. A pixel applies the maps of the four nearest cell centres with bilinear
+    weights, so that results are continuous across cells.
 
-    Note: the paper is silent about sums. With sums over the whole image, a network that
+    Note: the paper does not discuss sums. With sums over the whole image, a network that
     was trained on small crops hardly changes a large photograph.
 
     Attributes:
@@ -132,14 +133,14 @@ class LocalChannelAttention(ChannelAttention):
         )
         boxes = [_box_matrix(count, self.radius) for count in products.shape[1:3]]
         return tuple(
-            # Full precision: few products, and a GPU would round their factors.
+            # Full precision costs little here; by default a GPU would round the factors.
             jnp.einsum("Yy,Xx,nyx...->nYX...", *boxes, sums, precision="highest")
             for sums in (products, *squares)
         )
 
 
 def _box_matrix(num_cells: int, radius: int) -> np.ndarray:
-    """Ones where the box of a cell (row) includes a cell (column), along one axis."""
+    """Returns a 0/1 matrix [cells, cells]: 1 if the box of cell i includes cell j."""
     size = min(2 * radius + 1, num_cells)
     first = np.clip(np.arange(num_cells) - radius, 0, num_cells - size)[:, None]
     cells = np.arange(num_cells)
@@ -147,7 +148,7 @@ def _box_matrix(num_cells: int, radius: int) -> np.ndarray:
 
 
 def _weights_of_rows(height: int, cell: int) -> np.ndarray:
-    """Linear weights [height, cells] of the maps for each row of pixels."""
+    """Returns the linear weights [height, cells] of the cells for each row of pixels."""
     num_cells = -(-height // cell)
     place = (np.arange(height) + 0.5) / cell - 0.5  # in cells
     distance = np.abs(np.clip(place, 0, num_cells - 1)[:, None] - np.arange(num_cells))
@@ -158,7 +159,8 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
     """Applies maps that are interpolated along each row of pixels.
 
     Between two cell centres, the pixels of a row share two maps. Each map is applied to all
-    of them in one product, and the results are mixed: of the forms tried, the fastest.
+    of these pixels in one product, and the results are mixed. This was the fastest of the
+    forms that were tried.
 
     Args:
       rows: Maps of each row of pixels at the cell centres, [N, H, cells, heads, d, d].
@@ -172,7 +174,7 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
     value = einops.rearrange(
         value, "n i (x q) (heads d) -> n i x q heads d", q=cell, d=d
     )
-    # Beyond the first and the last centre both maps are the same.
+    # Before the first and after the last centre, both maps are the same.
     rows = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2)
     left, right = (
         jnp.einsum("nixhde,nixqhe->nixqhd", maps, value)
@@ -186,7 +188,7 @@ def _apply_maps(rows: jax.Array, value: jax.Array, cell: int) -> jax.Array:
 
 
 def _sum_of_products(pattern, a, b):
-    """An einsum that sums, and returns, in float32 at least."""
+    """Returns an einsum that accumulates in float32 or better, and has this type."""
     dtype = jnp.promote_types(a.dtype, jnp.float32)
     return jnp.einsum(pattern, a, b, preferred_element_type=dtype)
 
@@ -194,12 +196,13 @@ def _sum_of_products(pattern, a, b):
 class WindowAttention(nnx.Module):
     """Attention of pixels within square windows, with learnt relative position bias.
 
-    As in Liu et al., Swin Transformer (2021), except that shifted windows are cut at the
-    border instead of rolled around it, so that no mask between regions is needed.
+    As in Liu et al., Swin Transformer (2021), except that shifted windows are cut off at
+    the border instead of rolled around it, so no mask between regions is needed.
 
     Attributes:
       window: Side of a window, in pixels.
-      shift: Rows and columns that the first window lacks.
+      shift: Offset of the windows to the top left, in pixels of the features; the first
+        window lacks these rows and columns.
     """
 
     def __init__(
@@ -248,8 +251,8 @@ class WindowAttention(nnx.Module):
 class DenseAttention(nnx.Module):
     """Attention of all positions of a coarse grid over all others.
 
-    Features are averaged over `pool` x `pool` pixels, and the result is repeated back. The
-    cost grows with the square of the pixels: for research.
+    Features are averaged over `pool` x `pool` pixels, and the result is repeated to full
+    size. The cost grows with the square of the number of pixels, so this is for research.
     """
 
     grid = None  # it needs the whole image

@@ -1,7 +1,7 @@
 """Sizes of networks: parameters, and multiply-adds counted over the jaxpr.
 
-XLA's cost analysis counts the body of a loop once, and counts all operations. As usual in
-this field, only convolutions and matrix products are counted here.
+As usual in this field, only convolutions and matrix products are counted. XLA's own cost
+analysis counts all operations, and the body of a loop only once.
 """
 
 import math

@@ -12,11 +12,11 @@ from ttl_jax.models import layers
 
 
 class ImageDecoder(nnx.Module):
-    """Features and the image they came from to an image (D_recon and D_dr).
+    """Decodes features and their image to an image (D_recon and D_dr).
 
-    SPP, then a 3x3 conv to RGB. Features at 1/s of the image's resolution are brought
-    back by PixelShuffle, joined by a shallow 3x3 conv of the image itself at full
-    resolution, and pass one local block first: without that skip, fine detail is lost.
+    SPP, PixelShuffle from 1/s to full resolution, concatenation with a shallow 3x3 conv of
+    the image (the skip), one local block, and a 3x3 conv to RGB. Without the skip, fine
+    detail is lost.
 
     Takes features [N, ceil(H / s), ceil(W / s), width] and the image [N, H, W, 3] in
     [0, 1]. Returns [N, H, W, 3], not clipped.
@@ -24,10 +24,9 @@ class ImageDecoder(nnx.Module):
     Attributes:
       width: Channels of the features.
       stem_stride: s, the stride of the encoder's stem.
-      skip_width: Channels of the skip; 0 leaves it out.
       residual: Whether the network predicts the change of the image, initially zero,
         instead of the image.
-      grid: Period of the windows of all pools together, in pixels of the image.
+      grid: Least common multiple of the windows of all pools, in pixels of the image.
     """
 
     def __init__(
@@ -60,14 +59,14 @@ class ImageDecoder(nnx.Module):
             if stem_stride > 1 or skip_width
             else None
         )
-        # A residual of zero restores the image untouched before the first update.
+        # With a residual of zero, the output before the first update is the input.
         init: dict = {"kernel_init": nnx.initializers.zeros} if residual else {}
         self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
         self.grid = self.spp.grid * stem_stride
 
     @classmethod
     def from_preset(cls, name: str, *, rngs: nnx.Rngs) -> Self:
-        """Returns the decoder of a preset, see `AGLFEncoder.from_preset`."""
+        """Returns the decoder of a preset; see `AGLFEncoder.from_preset`."""
         preset = presets.PRESETS[name]
         sizes = {field: preset["encoder"][field] for field in ("width", "stem_stride")}
         return cls(**sizes, **preset["decoder"], rngs=rngs)
@@ -84,7 +83,7 @@ class ImageDecoder(nnx.Module):
 
 
 class OutputDecoder(nnx.Module):
-    """The last convolution of networks that are not ours, with a residual.
+    """Last convolution of Restormer and NAFNet, whose output is added to the image.
 
     Takes features [N, H', W', width], H' >= H and W' >= W, and the image [N, H, W, 3] in
     [0, 1]. Returns [N, H, W, 3], not clipped.
@@ -96,7 +95,7 @@ class OutputDecoder(nnx.Module):
     grid = 1
 
     def __init__(self, *, width: int, use_bias: bool = True, rngs: nnx.Rngs):
-        zeros = nnx.initializers.zeros  # restores the image untouched at first
+        zeros = nnx.initializers.zeros  # returns the image unchanged before training
         self.to_image = layers.Conv(
             width, 3, use_bias=use_bias, kernel_init=zeros, rngs=rngs
         )
@@ -108,7 +107,7 @@ class OutputDecoder(nnx.Module):
 
 
 class RainClassifier(nnx.Module):
-    """Features [N, h, w, C] to one number per image, [N] (D_recog).
+    """Maps features [N, h, w, C] to one number per image, [N] (D_recog).
 
     SPP, mean over the pixels, one linear layer. The targets are 1 for rainy and 0 for
     rain-free images; there is no sigmoid, since Eq. 1 is a plain squared distance.
@@ -125,7 +124,7 @@ class RainClassifier(nnx.Module):
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
-        # Scores start between the two labels: with random ones Eq. 1 diverges.
+        # Scores start between the two labels; with random initial scores Eq. 1 diverges.
         zeros, half = nnx.initializers.zeros, nnx.initializers.constant(0.5)
         self.to_score = nnx.Linear(
             width, 1, kernel_init=zeros, bias_init=half, rngs=rngs
@@ -133,7 +132,7 @@ class RainClassifier(nnx.Module):
 
     @classmethod
     def from_preset(cls, name: str, *, rngs: nnx.Rngs) -> Self:
-        """Returns the classifier of a preset, see `AGLFEncoder.from_preset`."""
+        """Returns the classifier of a preset; see `AGLFEncoder.from_preset`."""
         preset = presets.PRESETS[name]
         pooling = {field: preset["decoder"][field] for field in ("pools", "pool_width")}
         return cls(width=preset["encoder"]["width"], **pooling, rngs=rngs)

@@ -22,8 +22,8 @@ _STRIP_ROWS = 32
 def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution of each channel with its own kernel, zero-padded to equal size.
 
-    On CPUs it is a sum of shifted products, 10 to 40 times faster than XLA's grouped
-    convolution; on other backends `lax.conv_general_dilated`.
+    On CPUs this is a sum of shifted products, 10 to 40 times as fast as XLA's grouped
+    convolution. On other backends it is `lax.conv_general_dilated`.
 
     Args:
       x: Features [N, H, W, C].
@@ -41,9 +41,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _check_odd(sides):
     if any(side % 2 == 0 for side in sides):
-        raise ValueError(
-            f"A depthwise kernel needs odd sides, with a centre pixel, not {sides}."
-        )
+        raise ValueError(f"The sides of a depthwise kernel must be odd; got {sides}.")
 
 
 def _depthwise_conv_fwd(x, kernel):
@@ -67,15 +65,15 @@ def _grouped_conv(x, kernel):
 
 
 def _grouped_conv_grads(x, kernel, grad):
-    # cuDNN computes the grouped convolution's own gradient by a 7x7 kernel channel by
-    # channel, in 6 times the time of these sums.
+    # For the gradient with respect to a 7x7 kernel, cuDNN runs channel by channel and takes
+    # 6 times as long as these sums.
     kernel_grad = _tap_sums(_pad_for(kernel, x), kernel, grad)
     x_grad = _grouped_conv(grad, kernel[::-1, ::-1])
     return x_grad, kernel_grad.astype(kernel.dtype)
 
 
 def _tap_sums(padded, kernel, grad):
-    """Gradient by the kernel, over the rows of `grad`."""
+    """Returns the gradient with respect to the kernel, summed over the rows of `grad`."""
     _, h, w, _ = grad.shape
     kh, kw, _ = kernel.shape
     dtype = jnp.promote_types(grad.dtype, jnp.float32)
@@ -110,8 +108,8 @@ def _shifted_sum(x, kernel):
         )
         return lax.dynamic_update_slice_in_dim(out, total, i * rows, axis=1)
 
-    # Every row is overwritten. Zeros would depend on no input, and XLA would hold those of
-    # all layers at once: 2.6 KB per pixel in `small` instead of 1.0.
+    # Every row is overwritten. XLA would allocate zeros for all layers at once, since they
+    # depend on no input: 2.6 KB per pixel in `small` instead of 1.0.
     out = jnp.pad(x, ((0, 0), (0, num_strips * rows - h), (0, 0), (0, 0)))
     return lax.fori_loop(0, num_strips, add_strip, out)[:, :h]
 
@@ -151,8 +149,8 @@ class DepthwiseConv(nnx.Module):
 class Pointwise(nnx.Linear):
     """1x1 convolution, [N, H, W, C_in] to [N, H, W, C_out].
 
-    The product runs on a flat (pixels, channels) view: on CPUs that halves the time of its
-    gradients.
+    The product is computed on a flat (pixels, channels) view, which halves the time of its
+    gradients on CPUs.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -160,7 +158,7 @@ class Pointwise(nnx.Linear):
 
 
 class Conv(nnx.Conv):
-    """Convolution, zero-padded to equal size by default, [N, H, W, C_in] to C_out."""
+    """Convolution, zero-padded, [N, H, W, width_in] to [N, H, W, width_out] by default."""
 
     def __init__(
         self, width_in: int, width_out: int, side: int = 3, *, rngs: nnx.Rngs, **kwargs
@@ -172,8 +170,8 @@ class SpatialAttention(nnx.Module):
     """Weights each pixel by a map in (0, 1) computed from all channels.
 
     "A spatial attention module to highlight rainy contents" (section Network Structure).
-    Note: the paper gives no form; this is the common one (Woo et al., CBAM, 2018): mean
-    and maximum over the channels, a convolution and a sigmoid.
+    Note: the paper does not define the module; this is the common form (Woo et al., CBAM,
+    2018): mean and maximum over the channels, a convolution and a sigmoid.
     """
 
     def __init__(self, *, kernel_size: int = 7, rngs: nnx.Rngs):
@@ -188,7 +186,7 @@ class LocalBranch(nnx.Module):
     """The CNN block of Fig. 4: depthwise conv, norm, 1x1 expand, GELU, 1x1.
 
     Note: the paper says "inspired by (Liu et al. 2022)". This is the block of ConvNeXt
-    without its layer scale, which β of Fig. 4 replaces.
+    without its layer scale, whose role β of Fig. 4 has.
     """
 
     def __init__(
@@ -222,10 +220,11 @@ class SpatialPyramidPooling(nnx.Module):
     Average pools of fixed windows, a 3x3 conv to a few channels each, ReLU, nearest
     upsampling, concatenation with the input, 3x3 conv. With fixed windows, unlike a fixed
     number of bins, results do not depend on the size of the image.
-    Note: the paper gives no form; this follows the first author's earlier public network.
+    Note: the paper does not define SPP; this follows the first author's earlier public
+    network.
 
     Attributes:
-      grid: Period of the windows of all pools together, in pixels of the features.
+      grid: Least common multiple of all windows, in pixels of the features.
     """
 
     def __init__(
@@ -237,7 +236,7 @@ class SpatialPyramidPooling(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if min(pools, default=1) < 1:
-            raise ValueError(f"A pool needs at least one pixel; pools={tuple(pools)}.")
+            raise ValueError(f"pools={tuple(pools)} must be at least 1 pixel each.")
         self.pools = tuple(pools)
         self.branches = nnx.List([Conv(width, branch_width, rngs=rngs) for _ in pools])
         self.merge = Conv(width + len(self.pools) * branch_width, width, rngs=rngs)
@@ -254,9 +253,9 @@ class SpatialPyramidPooling(nnx.Module):
 
 
 def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
-    """Means over windows laid edge to edge, [N, ceil(H / wh), ceil(W / ww), C].
+    """Returns means over adjacent windows, [N, ceil(H / wh), ceil(W / ww), C].
 
-    Windows across the border average the pixels inside.
+    Windows that cross the border average the pixels inside the image.
     """
     (h, w), (wh, ww) = x.shape[1:3], window
 
@@ -269,18 +268,18 @@ def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
 
 
 def upsample_nearest(x: jax.Array, factor: tuple[int, int]) -> jax.Array:
-    """Each pixel repeated, [N, H, W, C] to [N, H * fh, W * fw, C]."""
+    """Repeats each pixel, [N, H, W, C] to [N, H * fh, W * fw, C]."""
     return einops.repeat(x, "n h w c -> n (h fh) (w fw) c", fh=factor[0], fw=factor[1])
 
 
 def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Blocks of pixels to channels, [N, H, W, C] to [N, H / f, W / f, f * f * C]."""
+    """Moves blocks of pixels to channels, [N, H, W, C] to [N, H / f, W / f, f * f * C]."""
     pattern = "n (h fh) (w fw) c -> n h w (fh fw c)"
     return einops.rearrange(x, pattern, fh=factor, fw=factor)
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Channels to blocks of pixels, the inverse of `pixel_unshuffle`."""
+    """Moves channels to blocks of pixels: the inverse of `pixel_unshuffle`."""
     pattern = "n h w (fh fw c) -> n (h fh) (w fw) c"
     return einops.rearrange(x, pattern, fh=factor, fw=factor)
 

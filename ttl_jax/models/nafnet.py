@@ -13,12 +13,12 @@ from flax import nnx
 
 from ttl_jax.models import layers
 
-_EPSILON = 1e-6  # of the norms
+_EPSILON = 1e-6  # of LayerNorm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NAFNetConfig:
-    """Hyper-parameters; the defaults are those for noise, with width 32 (29.2 M).
+    """Hyper-parameters; the defaults are those for denoising with width 32 (29.2 M parameters).
 
     Attributes:
       width: Channels at full resolution; they double with each scale.
@@ -69,7 +69,7 @@ class NAFBlock(nnx.Module):
 
 
 def _gate(x: jax.Array) -> jax.Array:
-    """The product of both halves of the channels ("SimpleGate")."""
+    """Returns the product of both halves of the channels ("SimpleGate")."""
     one, other = jnp.split(x, 2, axis=-1)
     return one * other
 
@@ -77,14 +77,14 @@ def _gate(x: jax.Array) -> jax.Array:
 class NAFNetEncoder(nnx.Module):
     """Image [N, H, W, 3] to features [N, H', W', width].
 
-    H' and W' are H and W, padded by zeros to a multiple of the coarsest pixel.
+    H' and W' are H and W, zero-padded to multiples of 2 ** number of scales.
 
     Attributes:
       width: Channels of the features.
       stem_stride: 1.
-      grid: None, since the channel attention averages over the whole image.
-      features_held: Arrays of the features' size that are alive at the peak of a
-        restoration on a CPU, measured.
+      grid: None, since the channel attention uses means over the whole image.
+      features_held: Measured number of arrays of the size of the features that are in
+        memory at the peak of a restoration on a CPU.
     """
 
     stem_stride = 1

@@ -1,8 +1,8 @@
 """Restormer (Zamir et al., CVPR 2022) as an encoder, for comparison with AGLF-ViT.
 
-A U-Net of four scales. Its blocks attend channels over channels and have a gated
-depthwise feed-forward. The encoder is everything up to the last convolution, which is an
-`OutputDecoder`: so the network trains and restores like the others.
+A U-Net of four scales. Its blocks have attention between channels and a gated depthwise
+feed-forward network. The encoder is everything up to the last convolution, which is an
+`OutputDecoder`. So training and inference are the same as with other encoders.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from flax import nnx
 
 from ttl_jax.models import attention, layers
 
-_EPSILON = 1e-5  # of the norms
+_EPSILON = 1e-5  # of LayerNorm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class RestormerConfig:
       num_blocks: Blocks of each scale, the finest first.
       num_refinement_blocks: Blocks after the decoder, at full resolution.
       num_heads: Attention heads of each scale.
-      expansion: Hidden channels of the feed-forward over the width.
+      expansion: Ratio of the hidden channels of the feed-forward network to the width.
     """
 
     width: int = 48
@@ -43,7 +43,7 @@ class RestormerConfig:
 
 
 class GatedDepthwiseFeedForward(nnx.Module):
-    """Gated-Dconv feed-forward, Eq. 2 of the paper, [N, H, W, C] to the same shape."""
+    """Gated-Dconv feed-forward network, Eq. 2 of the paper, [N, H, W, C] to the same shape."""
 
     def __init__(self, width: int, *, expansion: float, rngs: nnx.Rngs):
         hidden = int(expansion * width)
@@ -81,14 +81,14 @@ class RestormerBlock(nnx.Module):
 class RestormerEncoder(nnx.Module):
     """Image [N, H, W, 3] to features [N, H', W', 2 width].
 
-    H' and W' are H and W, padded by reflection to a multiple of the coarsest pixel.
+    H' and W' are H and W, padded by reflection to multiples of 2 ** (number of scales - 1).
 
     Attributes:
       width: Channels of the features, twice the width at full resolution.
       stem_stride: 1.
-      grid: None, since the attention sums over the whole image.
-      features_held: Arrays of the features' size that are alive at the peak of a
-        restoration on a CPU, measured.
+      grid: None, since the attention uses sums over the whole image.
+      features_held: Measured number of arrays of the size of the features that are in
+        memory at the peak of a restoration on a CPU.
     """
 
     stem_stride = 1
@@ -113,7 +113,7 @@ class RestormerEncoder(nnx.Module):
             self.down_blocks.append(blocks(*scale))
         for width in widths[:-1]:
             self.downs.append(layers.Conv(width, width // 2, **conv))
-        # From the second coarsest scale to the finest, which keeps both halves.
+        # From the second coarsest scale to the finest, whose features stay concatenated.
         self.ups, self.merges, self.up_blocks = nnx.List(), nnx.List(), nnx.List()
         for i in reversed(range(len(widths) - 1)):
             self.ups.append(layers.Conv(2 * widths[i], 4 * widths[i], **conv))

@@ -1,1 +1,1 @@
-"""Reports: scores, comparison sheets, the analysis of rain, and near-duplicates."""
+"""Reports: scores, comparison sheets, the analysis of rain, near-duplicates."""

@@ -1,4 +1,4 @@
-"""The report of `prepare audit`: near-duplicates in pictures, tables and names."""
+"""Writes the report of `prepare audit`: near-duplicates as pictures, tables and names."""
 
 import collections
 import io
@@ -22,10 +22,17 @@ _THUMBNAIL = 200  # pixels, the longer side
 def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
     """Writes `duplicates.md`, `pictures/`, `matches.csv` and `audit.json`.
 
-    Also writes `exclude.txt` if there are test sources. See `report_files.write`.
+    Also writes `exclude.txt` if there are test sources.
+
+    Args:
+      folder: Folder of the report; created if missing. Earlier reports are replaced.
+      audit: Result of the comparison.
 
     Returns:
       A summary of a few lines.
+
+    Raises:
+      OSError: If a file cannot be written.
     """
     shown = _order_groups(audit)[:MAX_GROUPS]
     contents = {
@@ -69,7 +76,7 @@ def make_report(audit: Audit, groups: Sequence[Sequence[int]]) -> str:
 
 
 def _order_groups(audit: Audit) -> list[Sequence[int]]:
-    """Groups that reach into a test source first, then the least certain ones."""
+    """Returns groups with pictures of a test source first, then the least certain ones."""
     largest: dict[int, int] = {}
     for match in audit.matches:
         largest[match.first] = max(largest.get(match.first, 0), match.distance)
@@ -100,7 +107,7 @@ def _count_sources(audit: Audit) -> Mapping[str, int]:
 
 
 def _describe_group(audit: Audit, group: Sequence[int]) -> str:
-    """The strength of the matches, and the members from left to right."""
+    """Returns how similar the pictures of a group are, and their names in order."""
     matches = [match for match in audit.matches if match.first in group]
     text = (
         f"{len(group)} pictures; up to {max(m.distance for m in matches)} bits apart, "
@@ -116,7 +123,7 @@ def _describe_group(audit: Audit, group: Sequence[int]) -> str:
 
 
 def _draw_group(audit: Audit, group: Sequence[int]) -> bytes:
-    """The thumbnails of a group from left to right, as PNG."""
+    """Returns the thumbnails of a group side by side, as PNG."""
     members = group[:MAX_MEMBERS]
     sheet = Image.new("RGB", (_THUMBNAIL * len(members), _THUMBNAIL), "white")
     for column, i in enumerate(members):
@@ -129,7 +136,7 @@ def _draw_group(audit: Audit, group: Sequence[int]) -> bytes:
 
 
 def _list_matches(audit: Audit) -> pd.DataFrame:
-    """A row per match."""
+    """Returns a table with one row per match."""
     columns = {}
     for number, side in enumerate(("first", "second"), 1):
         sides = [audit.entries[getattr(match, side)] for match in audit.matches]
@@ -142,7 +149,7 @@ def _list_matches(audit: Audit) -> pd.DataFrame:
 
 
 def _make_data(audit: Audit) -> Mapping:
-    """Sources and groups; a member is its source and all its names."""
+    """Returns sources and groups for JSON; a member has its source and all its names."""
     groups = [[audit.entries[i] for i in group] for group in audit.groups]
     return {
         "sources": list(_count_sources(audit)),

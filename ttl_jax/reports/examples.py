@@ -1,6 +1,6 @@
-"""Images to score or show as every method restored them: from sources or folders.
+"""Images to score or show, restored by each method: from sources or folders.
 
-Every image is uint8 RGB [H, W, 3]: the protocols compare what a file would hold.
+Every image is uint8 RGB [H, W, 3], since the protocols compare values of files.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from ttl_jax.data.sources.photographs import NoPairsError, Pair, Photograph
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import partners, scene_names
 
-INPUT = "input"  # the method that leaves the rain in
+INPUT = "input"  # the method that returns the rainy image
 
 Path = str | os.PathLike[str]
 Load = Callable[[], np.ndarray]
@@ -35,8 +35,8 @@ class Subject:
       rainy: Function that reads the rainy image, or None if there are results alone.
       target: Function that reads the clean image, or None.
       rain_mask: Function that reads the mask of the rain, bool [H, W], or None.
-      scene: Name shared by all photographs of one scene. None means that equal targets
-        are one scene, and that photographs without a target are scenes of their own.
+      scene: Name shared by all photographs of one scene. With None, photographs with equal
+        targets are one scene, and each photograph without a target is its own scene.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A subject as every method restored it.
+    """A subject and its restorations by all methods.
 
     Attributes:
       name: Name within its set.
@@ -66,7 +66,10 @@ class Example:
     rain_mask: np.ndarray | None = None
 
     def compare(self, protocol: str) -> dict[str, dict[str, float]]:
-        """Returns "psnr" and "ssim" to the target by method; empty without a target.
+        """Returns {method: {"psnr", "ssim"}} against the target; empty without a target.
+
+        Args:
+          protocol: Name in `image_quality.PROTOCOLS`.
 
         Raises:
           ValueError: As `image_quality.psnr` and `ssim`.
@@ -83,17 +86,17 @@ class Example:
         }
 
 
-# An object with `restore(image) -> image`, or files of results by the subject's name.
+# An object with `restore(image) -> image`, or a mapping from names of subjects to files.
 Method = Any
 
 
 class Examples:
-    """The examples that methods make of subjects, computed one after the other.
+    """Iterates over examples, which are computed one after the other.
 
     Args:
       subjects: Photographs to restore.
-      methods: By name, an object with `restore(image) -> image`, or the files of the
-        method's results by the subject's name.
+      methods: Methods by name. A method is an object with `restore(image) -> image`, or a
+        mapping from the names of subjects to the files of its results.
 
     Raises:
       ValueError: If there are no subjects, or one is smaller than the window of SSIM.
@@ -121,7 +124,7 @@ class Examples:
           ValueError: If a name is unknown or given twice.
         """
         if len(set(names)) < len(names):
-            raise ValueError(f"Name each image once; given are {', '.join(names)}.")
+            raise ValueError(f"Name each image once; got {', '.join(names)}.")
         by_name = {subject.name: subject for subject in self._subjects}
         if unknown := [name for name in names if name not in by_name]:
             hint = suggestions.hint(unknown[0], by_name)
@@ -153,7 +156,7 @@ def _restore(method: Method, subject: Subject, rainy: np.ndarray | None) -> np.n
 
 
 def _scene_of(target: np.ndarray | None) -> str | None:
-    """A name that equal targets share."""
+    """Returns a name that equal targets share; None without a target."""
     if target is None:
         return None
     return hashlib.sha256(np.ascontiguousarray(target).data).hexdigest()[:16]
@@ -171,16 +174,16 @@ def check_names(methods: Sequence[str]) -> None:
         )
     if repeated := sorted({name for name in methods if methods.count(name) > 1}):
         raise ValueError(
-            f"Each method needs its own name, but given are {', '.join(methods)}; "
-            f"rename {', '.join(repeated)}, as NAME=DIR."
+            f"Each method needs its own name, but got {', '.join(methods)}; "
+            f"rename {', '.join(repeated)}, with NAME=DIR."
         )
 
 
 def open_source(source: str) -> list[Subject]:
-    """Returns the pairs of a source, or its rainy photographs if it holds no pairs.
+    """Returns the pairs of a source, or its rainy photographs if it has no pairs.
 
     Raises:
-      ValueError: If the source is unknown, or holds nothing usable.
+      ValueError: If the source is unknown, or has no usable images.
     """
     try:
         pairs = source_names.open_pairs(source)
@@ -198,7 +201,7 @@ def open_folders(
 ) -> tuple[list[Subject], dict[str, partners.Paths], list[str]]:
     """Opens images in folders, and the results of methods in other folders.
 
-    Files are matched by name, see `partners`.
+    Files are matched by name; see `partners`.
 
     Args:
       rainy: Folder of the rainy images, or None.
@@ -240,16 +243,18 @@ def open_folders(
 
 
 def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
-    """Returns the subjects with their rain masks, which have the names of the images.
+    """Returns the subjects with their rain masks.
 
-    A mask is an image of the subject's size, bright where the rain is. Some subjects may
-    have none.
+    Args:
+      subjects: Photographs.
+      folder: Folder of masks, with the names of the photographs. A mask has the size of
+        its photograph and is bright where the rain is. Subjects may have no mask.
 
     Raises:
-      ValueError: If the folder holds no images, none belongs to a subject, several
+      ValueError: If the folder has no images, no mask belongs to a subject, several
         subjects share a name, or sizes differ.
     """
-    # Masks have the last part of an image's name.
+    # The name of a mask is the last part of the name of an image.
     stems = [
         image_folders.without_suffix(subject.name).rpartition("/")[2]
         for subject in subjects
@@ -276,7 +281,7 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
 
 
 def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
-    """Returns the subjects with the scenes of a CSV file, see `scene_names.read`.
+    """Returns the subjects with the scenes of a CSV file; see `scene_names.read`.
 
     Raises:
       ValueError: If the file cannot be read, or lacks an image.
@@ -289,7 +294,8 @@ def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
     if missing := [subject.name for subject in attached if subject.scene is None]:
         raise ValueError(
             f"{file} has no scene for {len(missing)} of {len(attached)} images: "
-            f"{images.name_some(missing)}. Its paths must be these names or their ends."
+            f"{images.name_some(missing)}. Its paths must be these names or the ends of "
+            "them."
         )
     return attached
 
@@ -305,10 +311,10 @@ def _read_mask(path: str) -> np.ndarray:
 def _match_folders(
     first: partners.Paths, folders: Mapping[str, Path]
 ) -> tuple[dict[str, partners.Paths], list[str]]:
-    """The partners of the first folder's images by method, and notes on their names.
+    """Returns the partners of the first folder's images by method, and notes on names.
 
     Raises:
-      ValueError: If an image has no partner; the message names all of these.
+      ValueError: If images have no partner; the message names them.
     """
     found, notes, faults = {}, [], []
     for method, folder in folders.items():
@@ -322,8 +328,8 @@ def _match_folders(
         if renamed:
             name, other = renamed[0]
             notes.append(
-                f"{method}: {len(renamed)} of {len(matched)} files matched by the rest "
-                f"of their names, such as {other} for {name}"
+                f"{method}: {len(renamed)} of {len(matched)} files matched without the "
+                f"common parts of their names, such as {other} for {name}"
             )
         if missing := [name for name in first if name not in matched]:
             faults.append(f"{method} lacks {images.name_some(missing)}")
@@ -339,7 +345,7 @@ def _match_folders(
 
 
 def _read_sizes(folders: Iterable[partners.Paths]) -> dict[str, tuple[int, int]]:
-    """Height and width of every file; each is decoded fully once to find damage."""
+    """Returns height and width of all files; decodes each fully once to find damage."""
     paths = [path for folder in folders for path in folder.values()]
     facts = images.check(paths)
     return {p: (f.height, f.width) for p, f in zip(paths, facts, strict=True)}
@@ -348,7 +354,7 @@ def _read_sizes(folders: Iterable[partners.Paths]) -> dict[str, tuple[int, int]]
 def _check_sizes(
     folders: Iterable[partners.Paths], expected: Mapping, sizes: Mapping
 ) -> None:
-    """Checks the sizes of files against those that are expected by name."""
+    """Checks the sizes of files against the expected ones, by name."""
     faults = [
         f"{path} is {_format_size(sizes[path])}, its partner "
         f"{_format_size(expected[name])}"

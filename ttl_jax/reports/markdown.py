@@ -1,4 +1,4 @@
-"""Markdown tables and their cells, the same in every report."""
+"""Markdown tables and cells for all reports."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,10 +19,10 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def with_interval(summary: Mapping[str, Any], form: str = "+.2f") -> str:
-    """Returns a mean with its limits, such as "+4.21 [+4.02, +4.40]".
+    """Returns a mean with its interval, such as "+4.21 [+4.02, +4.40]".
 
     Args:
-      summary: "mean", "low" and "high"; without an interval, both limits are None.
+      summary: "mean", "low" and "high"; if there is no interval, both limits are None.
       form: Format of the numbers.
     """
     mean, low, high = (summary[key] for key in ("mean", "low", "high"))

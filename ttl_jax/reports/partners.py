@@ -1,9 +1,9 @@
-"""Files of several folders that show the same image, matched by their names.
+"""Matches files of several folders that show the same image, by their names.
 
-Methods rename their results: `7_derained.png` for `7.png`, or `rain-007x2.png` beside
-`norain-007.png`. Partners have the same path within their folders, without the suffix.
-If there is no such file, the common parts of names in `PREFIXES` and `SUFFIXES` are
-removed from both.
+Partners have the same path within their folders, without the suffix. Some methods rename
+their results: `7_derained.png` for `7.png`, or `rain-007x2.png` for `norain-007.png`. If
+no file has exactly the name, the common parts in `PREFIXES` and `SUFFIXES` are removed from
+both names.
 """
 
 import collections
@@ -22,7 +22,7 @@ SUFFIXES = (
 )  # fmt: skip
 
 _PREFIX = re.compile(rf"^(?:{'|'.join(PREFIXES)})[-_ ]")
-# Some follow a number directly: 1x2, 000gt.
+# x2 and gt may directly follow a number: 1x2, 000gt.
 _SUFFIX = re.compile(rf"(?:[-_ ](?:{'|'.join(SUFFIXES)})|(?<=\d)(?:x2|gt))$")
 
 Paths = Mapping[str, str]  # by the path within a folder, without the suffix
@@ -32,7 +32,7 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
     """Returns the images below a folder by their path within it, without the suffix.
 
     Raises:
-      ValueError: If the folder does not exist, cannot be read or holds no images, or two
+      ValueError: If the folder does not exist, cannot be read or has no images, or two
         images differ only in their suffix.
     """
     folder = user_paths.expand(folder)
@@ -50,13 +50,15 @@ def find_images(folder: str | os.PathLike[str]) -> Paths:
 
 
 def match(names: Collection[str], others: Collection[str]) -> dict[str, str]:
-    """Returns the partner's name for each of the names that has one, in their order.
+    """Returns the name of the partner by name, for names that have a partner.
 
-    Both are names as `find_images` gives them.
+    Args:
+      names: Names from `find_images`; the result keeps their order.
+      others: Names from `find_images` of another folder.
 
     Raises:
-      ValueError: If several images of one side have the same name without the common
-        parts, and none has a partner of exactly its name.
+      ValueError: If partners are ambiguous: several images without a partner of exactly
+        their name have the same name without the common parts.
     """
     single = _by_core(name for name in names if name not in others)
     candidates = _by_core(name for name in others if name not in names)
@@ -65,14 +67,14 @@ def match(names: Collection[str], others: Collection[str]) -> dict[str, str]:
         if len(single[core]) > 1 or len(candidates[core]) > 1:
             raise ValueError(
                 f"{', '.join(single[core])} may belong to {', '.join(candidates[core])}: "
-                "their names are the same without the common parts; rename them."
+                "without the common parts, their names are the same; rename them."
             )
         found[single[core][0]] = candidates[core][0]
     return {name: found[name] for name in names if name in found}
 
 
 def core_of(name: str) -> str:
-    """Returns a name without the common parts: "a/norain-7x2" gives "a/7"."""
+    """Returns a name without the common parts, such as "a/7" for "a/norain-7x2"."""
     folder, slash, core = name.rpartition("/")
     core, previous = core.lower(), None
     while core != previous:

@@ -1,4 +1,4 @@
-"""Files of a report."""
+"""Writes the files of a report."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from ttl_jax import atomic_files
 
 
 def write(folder: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
-    """Writes the files of a report, each completely or not at all.
+    """Writes the files of a report, each atomically.
 
     Args:
-      folder: Folder of the report; made if missing. Earlier reports are replaced.
+      folder: Folder of the report; created if missing. Earlier reports are replaced.
       contents: Bytes, text, or a value to write as JSON, by path within the folder.
 
     Raises:
-      ValueError: If JSON cannot hold a value; then nothing is written.
+      ValueError: If a value cannot be written as JSON; then nothing is written.
       OSError: If a file cannot be written.
     """
     encoded = {pathlib.Path(folder, path): _encode(c) for path, c in contents.items()}

@@ -1,4 +1,4 @@
-"""Scenes listed in a CSV file: images of one scene are not independent."""
+"""Reads scenes of images from a CSV file; images of one scene are not independent."""
 
 import os
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from ttl_jax.data.files import image_folders
 
 
 class SceneNames:
-    """Scenes of images by their names.
+    """Scenes of images, found by the names of the images.
 
     Args:
-      scenes: Scene by path. A path stands for every image whose name is the path or ends
-        with it; suffixes are ignored.
+      scenes: Scene by path. A path applies to every image whose name is the path or ends
+        with it. Suffixes are ignored.
     """
 
     def __init__(self, scenes: Mapping[str, str]):
@@ -36,7 +36,7 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
     """Reads a CSV file with the columns path and scene.
 
     Args:
-      file: Path. Other columns are ignored, and rows without a path or scene.
+      file: Path. Other columns, and rows without a path or scene, are ignored.
 
     Raises:
       ValueError: If the file cannot be read, lacks a column or has no rows.

@@ -1,4 +1,4 @@
-"""Adapt weights that remove rain to one's own photographs, without pairs."""
+"""Adapts weights that remove rain to the user's photographs, without pairs."""
 
 import math
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from ttl_jax.stages import networks
 from ttl_jax.stages.stage import RESTORE, Stage, sources_at
 
 _TRAINED = ("encoder", "decoder")
-_SURE = 0.05  # opacity above which a wide streak certainly is one
+_SURE = 0.05  # opacity from which a wide streak counts fully
 
 
 def make_stage(config) -> Stage:
     """Returns the adaptation of the weights that `config.start_from` names.
 
     A frozen copy of the weights removes the rain from the rainy photographs. The streaks
-    in what it removed show the rain of this place and camera without a scene. They are
-    made stronger and larger and laid on the clean photographs, which gives pairs for
-    Eq. 2. The clean photographs themselves must stay as they are too, with the weight
-    `config.clean_weight`.
-    Note: the paper adapts nothing. Rain that the frozen weights do not find at either size
-    (see `find_streaks`) is never laid, and what they take for rain by mistake, such as a
-    lamp post, is.
+    in the removed part show the rain of this place and camera, without the scene. They are
+    made stronger and larger and added to the clean photographs, which gives pairs for
+    Eq. 2. A second term, with the weight `config.clean_weight`, keeps the clean
+    photographs themselves unchanged.
+    Note: the paper has no adaptation. The network does not learn rain that the frozen
+    weights do not find at either size (see `find_streaks`). It does learn to remove what
+    they mistake for rain, such as a lamp post.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     _check(config)
@@ -64,10 +64,10 @@ def make_stage(config) -> Stage:
 
 
 def _evaluate(modules, batch, key):
-    """PSNR of clean photographs that should not change, and opacity of removed streaks.
+    """Returns the PSNR of clean photographs and the opacity of removed streaks, per image.
 
-    Each also for the frozen weights, "_before". More streaks may be more rain, or damage:
-    look at the images.
+    Both are also given for the frozen weights, with "_before". More removed streaks may
+    mean more rain removed, or damage; look at the images.
     """
     del key
     scores = {}
@@ -102,15 +102,15 @@ def find_streaks(
 ) -> jax.Array:
     """Returns the opacity of streaks in rainy images: how much each hides of the scene.
 
-    They are found in the change that `restore` makes, at full and at half the size: a
-    network that was trained on thin streaks leaves wide ones, which are thin at half the
-    size.
+    They are found in the change that `restore` makes, at full and at half size. A network
+    that was trained on thin streaks does not remove wide ones, but at half size these are
+    thin.
 
     Args:
       rainy: Images [N, H, W, 3] in [0, 1].
       restore: Removes rain from images of any size; its output is in [0, 1].
-      thickness: Side in pixels, at either size, from which an object is no streak if it
-        has it in both directions.
+      thickness: Side in pixels, at either size. An object that is at least this large in
+        both directions is not a streak.
       noise: Differences at or below this value are ignored, in [0, 1].
 
     Returns:
@@ -121,9 +121,9 @@ def find_streaks(
     small = _resize(rainy, height // 2, width // 2)
     restored = restore(small)
     wide = opacity_between(small, restored, thickness=thickness, noise=noise)
-    # Enlarged again, these streaks are blurred. The difference of the image to the
-    # enlarged scene is sharp, but holds detail of the scene too, so it counts only where
-    # a streak is near.
+    # Enlarged again, these streaks are blurred. The difference between the image and the
+    # enlarged scene is sharp, but also contains detail of the scene, so it counts only
+    # near a streak.
     near = _resize(_windowed(lax.max, wide, 3), height, width) / _SURE
     scene = _resize(restored, height, width)
     wide = opacity_between(rainy, scene, thickness=2 * thickness - 1, noise=noise)
@@ -135,32 +135,39 @@ def opacity_between(
 ) -> jax.Array:
     """Returns opacities [N, H, W, 1] in [0, 1] of the streaks that were removed.
 
-    Rain has no colour of its own, so only a loss in all three channels counts. A white
-    top-hat keeps its bright and thin parts, without veils or changed exposure. A streak
-    that hides the share a of a scene x shows x + a (1 - x).
+    Rain has no colour, so only a decrease in all three channels counts. A white top-hat
+    keeps the bright and thin parts of the decrease, without veils or changed exposure. A
+    streak of opacity a in front of a scene x has the value x + a (1 - x).
+
+    Args:
+      rainy: Images [N, H, W, 3] in [0, 1].
+      restored: The same images without rain.
+      thickness: Side from which an object is not a streak, in pixels; see `find_streaks`.
+      noise: Differences at or below this value are ignored, in [0, 1].
     """
     taken = jnp.maximum((rainy - restored).min(axis=-1, keepdims=True), 0)
     opened = _windowed(lax.max, _windowed(lax.min, taken, thickness), thickness)
     streaks = jnp.maximum(taken - opened - noise, 0)
     room = 1 - restored.mean(axis=-1, keepdims=True)
-    # On white a streak is invisible and its opacity unknown: bound the quotient.
+    # On white, a streak is invisible and its opacity unknown, so the divisor is bounded.
     return jnp.minimum(streaks / jnp.maximum(room, 0.1), 1)
 
 
 def vary(
     key: jax.Array, opacity: jax.Array, *, gain: tuple[float, float], zoom: float
 ) -> jax.Array:
-    """Returns streaks [N, H, W, 1] to lay, drawn from those found in N images.
+    """Returns streaks [N, H, W, 1] to add, drawn from those found in N images.
 
     Images are drawn with replacement, in proportion to the streaks found in them. Many
-    photographs of a rainy day show rain in a part only, and empty streaks would teach to
-    leave rain alone. Small batches, such as micro-batches, leave little choice.
+    photographs of a rainy day show rain in one part only, and without streaks the network
+    would learn to leave rain unchanged. Small batches, such as micro-batches, offer little
+    choice.
 
     Args:
       key: PRNG key.
       opacity: Streaks found [N, H, W, 1].
       gain: Smallest and largest factor of the opacity, drawn uniformly per image.
-      zoom: Largest enlargement, drawn per image from 1 on, uniformly in the logarithm.
+      zoom: Largest enlargement; drawn per image from [1, zoom], log-uniformly.
     """
     keys = jax.random.split(key, 3)
     count = len(opacity)
@@ -184,7 +191,7 @@ def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
 
 
 def lay(opacity: jax.Array, clean: jax.Array) -> jax.Array:
-    """Returns clean images [N, H, W, 3] under streaks of an opacity [N, H, W, 1]."""
+    """Returns clean images [N, H, W, 3] with streaks of an opacity [N, H, W, 1] added."""
     return clean + jnp.minimum(opacity, 1) * (1 - clean)
 
 
@@ -194,7 +201,7 @@ def _resize(images, height, width):
 
 
 def _windowed(extremum, images, size):
-    """Minimum or maximum (lax.min, lax.max) of a square window around each pixel."""
+    """Returns the extremum (lax.min or lax.max) of a square window around each pixel."""
     start = {lax.min: jnp.inf, lax.max: -jnp.inf}[extremum]
     strides = (1, 1, 1, 1)
     for window in ((1, size, 1, 1), (1, 1, size, 1)):

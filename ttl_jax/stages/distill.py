@@ -1,4 +1,4 @@
-"""Stage 3: one student encoder takes over both teachers' knowledge (Eqs. 3-5)."""
+"""Stage 3: one student encoder learns the features of both teachers (Eqs. 3-5)."""
 
 import functools
 from typing import Any
@@ -63,7 +63,7 @@ def make_stage(config) -> Stage:
 
 
 def _make_modules(config, teachers):
-    """Factories of all modules, and the sources of the teachers' modules."""
+    """Returns the factories of all modules, and the sources of the teachers' modules."""
     encoder = networks.encoder(config)
     decoders = {
         "recog": networks.classifier(config),
@@ -82,14 +82,14 @@ def _make_modules(config, teachers):
 
 
 def _teach(modules, teachers, image):
-    """Features and decoded features of the frozen teachers, without gradient."""
+    """Returns the features and decoded features of the frozen teachers, as constants."""
     features = {name: modules[f"{name}_encoder"](image) for name in teachers}
     decoded = {name: _decode(modules, name, features[name], image) for name in teachers}
     return jax.lax.stop_gradient({"features": features, "decoded": decoded})
 
 
 def _compare(config, modules, features, image, targets):
-    """Terms of Eqs. 3 and 4 for the student's features, by name."""
+    """Returns the terms of Eqs. 3 and 4 for the student's features, by name."""
     student: dict = dict.fromkeys(targets["features"], features)
     if config.projections:
         student = {name: modules[f"{name}_projection"](features) for name in student}
@@ -106,7 +106,7 @@ def _compare(config, modules, features, image, targets):
 
 
 def _standardize(student, teachers):
-    """Features over the standard deviation of the teacher's, by channel."""
+    """Returns features divided by the standard deviation of the teacher's, by channel."""
     scales = {
         name: jnp.std(features, axis=(0, 1, 2), keepdims=True) + 1e-6
         for name, features in teachers.items()
@@ -118,7 +118,7 @@ def _standardize(student, teachers):
 
 
 def _keep_teachers(teachers, dropout: float, key) -> dict[str, Any]:
-    """Weight by teacher: 0 if it is left out, 1 otherwise, also if all would be."""
+    """Returns the weight of each teacher: 0 if left out, otherwise 1; never all 0."""
     if not dropout:
         return dict.fromkeys(teachers, 1.0)
     kept = jax.random.bernoulli(key, 1 - dropout, (len(teachers),))
@@ -127,7 +127,7 @@ def _keep_teachers(teachers, dropout: float, key) -> dict[str, Any]:
 
 
 def _sum_terms(config, terms, kept) -> Any:
-    """Eq. 5; terms are named direct_TEACHER and indirect_TEACHER."""
+    """Returns Eq. 5; terms are named direct_TEACHER and indirect_TEACHER."""
     return sum(
         config.term_weights[name] * kept[name.partition("_")[2]] * term
         for name, term in terms.items()
@@ -135,7 +135,7 @@ def _sum_terms(config, terms, kept) -> Any:
 
 
 def _evaluate(config, teachers, modules, image):
-    """Terms, their floor, feature sizes and gradients for one image [1, H, W, 3]."""
+    """Returns terms, their floor, feature sizes and gradients of an image [1, H, W, 3]."""
     targets = _teach(modules, teachers, image)
     features = modules["encoder"](image)
 
@@ -150,7 +150,7 @@ def _evaluate(config, teachers, modules, image):
     for name in terms:
         gradient = jax.grad(lambda x, name=name: compare(x)[name])(features)
         scalars[f"feature_gradient_{name}"] = jnp.linalg.norm(gradient)
-    # With a projection per teacher, or another distance, the optimum is another one.
+    # The floor holds only for this distance and these features.
     plain = not (config.projections or config.standardize)
     if config.feature_loss == "mse" and plain:
         scalars["direct_floor"] = losses.direct_floor(targets["features"])

@@ -1,4 +1,4 @@
-"""Networks of a config as factories for a `Stage`, and how stages use them."""
+"""The networks that a config describes, as factories for a `Stage`, and their use."""
 
 import functools
 from collections.abc import Mapping
@@ -37,14 +37,16 @@ def restorer(config) -> dict[str, functools.partial]:
 
 
 def encoder(config) -> functools.partial:
-    """Returns the factory of an encoder as `config.encoder` describes it."""
+    """Returns the factory of the encoder that `config.encoder` describes."""
     return functools.partial(models.make_encoder, **config.encoder)
 
 
 def image_decoder(config, decoder) -> functools.partial:
     """Returns the factory of an image decoder that fits the config's encoder.
 
-    `decoder` is the config's field `decoder` (D_dr) or `recon_decoder` (D_recon).
+    Args:
+      config: Config of a run.
+      decoder: Its field `decoder` (D_dr) or `recon_decoder` (D_recon).
     """
     sizes = {name: config.encoder[name] for name in ("width", "stem_stride")}
     return functools.partial(models.make_image_decoder, **sizes, **decoder)
@@ -63,19 +65,21 @@ def projection(config) -> functools.partial:
 
 
 def restore(modules: Mapping[str, Any], image: jax.Array, prefix="") -> jax.Array:
-    """Returns the decoder's output for images [N, H, W, 3] in [0, 1], of the same shape.
+    """Returns the decoder's output for images [N, H, W, 3] in [0, 1]; same shape, unclipped.
 
-    The names of the encoder and the decoder in `modules` begin with `prefix`.
+    Args:
+      modules: Networks by name.
+      image: Images.
+      prefix: First part of the names of the encoder and the decoder in `modules`.
     """
     features = modules[f"{prefix}encoder"](image)
     return modules[f"{prefix}decoder"](features, image)
 
 
 def mask_patches(images: jax.Array, share: float, key: jax.Array) -> jax.Array:
-    """Returns images in which a share of the patches is grey (0.5).
+    """Returns images in which a share of the patches of 16 x 16 pixels is grey (0.5).
 
-    After MaskDCPT (arXiv 2510.13282): a network that must also complete its input learns
-    more from a transfer task.
+    As in MaskDCPT (arXiv 2510.13282), the network must then also complete its input.
 
     Args:
       images: Array [N, H, W, C].

@@ -1,4 +1,4 @@
-"""Stage 4, `derain`: remove rain, fine-tuned on a minority of synthetic pairs (Eq. 2)."""
+"""Stage 4, `derain`: remove rain, fine-tuned on a few synthetic pairs (Eq. 2)."""
 
 import jax.numpy as jnp
 
@@ -48,7 +48,7 @@ def make_stage(config) -> Stage:
 
 
 def _evaluate(modules, batch, key):
-    """PSNR and SSIM (y_uint8) before and after, and the gains, per image."""
+    """Returns PSNR and SSIM (y_uint8) before and after, and the gains, per image."""
     del key
     restored = jnp.clip(networks.restore(modules, batch["rainy"]), 0, 1)
     scores = {}
@@ -67,13 +67,13 @@ def _show(modules, batch, key):
 
 
 def _find_start(config) -> tuple[str, dict[str, Source]]:
-    """The run's name, and the sources of all modules that do not start at random."""
+    """Returns the run's name, and the sources of the modules that do not start at random."""
     if config.start_from:
         if config.student_run or not config.from_student:
             raise ValueError(
-                f"config.start_from={config.start_from!r} gives the encoder and the "
-                "decoder their weights: leave student_run empty and from_student true, "
-                "or leave start_from empty."
+                f"config.start_from={config.start_from!r} gives the weights of encoder and "
+                "decoder: leave student_run empty and from_student true, or leave "
+                "start_from empty."
             )
         return "tuned", sources_at(config.start_from, ("encoder", "decoder"))
     teachers = check_teachers(config.teachers)

@@ -19,8 +19,8 @@ _SUMMARIES = {
 def make_stage(config) -> Stage:
     """Returns the recognition task: E_recog and D_recog from random weights.
 
-    Batches hold couples of a rainy and a rain-free photograph, in rows 2k and 2k + 1 of a
-    whole batch, as in evaluation. (Micro-batches separate them.)
+    Batches consist of couples of a rainy and a rain-free photograph, in rows 2k and 2k + 1
+    of a whole batch, as in evaluation. (Micro-batches separate them.)
     """
     if config.recognition_loss != "cross_entropy":
         losses.check_kind(config.recognition_loss, "config.recognition_loss")

@@ -27,7 +27,7 @@ def make_stage(config) -> Stage:
     if config.crop_margin != margin:
         raise ValueError(
             f"config.crop_margin={config.crop_margin}: a blur of up to {config.max_sigma} "
-            f"pixels reaches {margin} pixels far; set crop_margin to that."
+            f"pixels has a radius of {margin} pixels; set crop_margin to it."
         )
 
     def blur(batch, key):
@@ -67,7 +67,7 @@ def make_stage(config) -> Stage:
 
 
 def _evaluate(modules, clean, blurred):
-    """PSNR (y_uint8) before and after, and the gains, per image."""
+    """Returns the PSNR (y_uint8) before and after, and the gains, per image."""
     features = modules["encoder"](blurred)
 
     def psnr_of(decoded):
@@ -75,7 +75,7 @@ def _evaluate(modules, clean, blurred):
 
     before = psnr_of(blurred)
     after = psnr_of(modules["decoder"](features, blurred))
-    # The decoder sees the image and can deblur alone; this measures how much it does.
+    # The decoder gets the image and could deblur it alone; this measures how much it does.
     alone = psnr_of(modules["decoder"](jnp.zeros_like(features), blurred))
     return {
         "psnr_input": before,
@@ -93,16 +93,15 @@ def blur_margin(sigma: float) -> int:
 def random_blur(
     images: jax.Array, key: jax.Array, min_sigma: float, max_sigma: float
 ) -> jax.Array:
-    """Returns images blurred by a Gaussian of random width each, rounded to 8 bits.
+    """Returns images blurred by Gaussians of random widths and rounded to 8-bit levels.
 
     Note: the paper says "a Gaussian kernel"; the range of its widths is our choice.
 
     Args:
       images: Float [N, H + 2m, W + 2m, C] in [0, 1], m = `blur_margin(max_sigma)`.
       key: PRNG key.
-      min_sigma: Smallest standard deviation in pixels; drawn uniformly up to
-        `max_sigma`.
-      max_sigma: Largest standard deviation in pixels.
+      min_sigma: Smallest standard deviation, in pixels; drawn uniformly per image.
+      max_sigma: Largest standard deviation, in pixels.
 
     Returns:
       Array [N, H, W, C].

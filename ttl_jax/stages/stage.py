@@ -1,4 +1,4 @@
-"""A training stage as a value: which modules learn, where they start, on which loss.
+"""A training stage as a value: its modules, which of them learn, their start, the loss.
 
 The training loop knows nothing else about a task. A new task is one module with a
 function `make_stage(config) -> Stage` and one config that names it.
@@ -55,7 +55,7 @@ class Stage:
       loss_fn: `(modules, batch, key) -> (loss, scalars)`; images arrive as float in
         [0, 1], other arrays as they are.
       eval_fn: `(modules, batch, key) -> {metric: [N] per image}`.
-      init_from: Modules of earlier runs to start from, by module name.
+      init_from: Sources of the initial values, by module name.
       summaries: Metrics of a whole evaluation set by name, each a function of the
         per-image metrics; empty: the mean of each metric.
       images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], to be shown
@@ -93,7 +93,7 @@ class Stage:
         if set(self.learning_rates) != set(self.trainable):
             raise ValueError(
                 f"{where} trains {sorted(self.trainable)} but has learning rates for "
-                f"{sorted(self.learning_rates)}; give one to each."
+                f"{sorted(self.learning_rates)}; give one for each."
             )
         for name, rate in self.learning_rates.items():
             if not rate > 0:
@@ -113,8 +113,8 @@ class Stage:
                 self.describe_module(name)
             except (AttributeError, TypeError) as error:
                 raise ValueError(
-                    f"{where} cannot save how {name!r} is made ({error}); its factory "
-                    "must be a functools.partial of a function, with keywords that JSON "
+                    f"{where} cannot save the factory of {name!r} ({error}); it must be a "
+                    "functools.partial of a function, with keyword arguments that JSON "
                     "can store."
                 ) from error
 
@@ -124,27 +124,27 @@ class Stage:
         return tuple(name for name in self.modules if name not in self.trainable)
 
     def summarize(self, per_image: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns the numbers of an evaluation set from its per-image metrics."""
+        """Returns the metrics of an evaluation set from its per-image metrics [N]."""
         if self.summaries:
             return {name: float(fn(per_image)) for name, fn in self.summaries.items()}
         return {name: float(np.mean(values)) for name, values in per_image.items()}
 
     def describe_module(self, name: str) -> dict[str, Any]:
-        """Returns a module's factory and arguments, as JSON stores them."""
+        """Returns the factory and the arguments of a module, as values of JSON."""
         make = self.modules[name]
         description = {"factory": make.func.__name__, **make.keywords}
         return json.loads(json.dumps(description))
 
 
-# Stages whose file has another name, so that ttl_jax.derain is the command alone.
+# Stages whose file has another name, so that `derain` only names the command.
 _FILES = {"derain": "rain_removal"}
 
 
 def make_stage(config) -> Stage:
     """Returns the stage that `config.stage` names.
 
-    That is the name of a module in `ttl_jax.stages`, or the dotted path of any importable
-    module with a `make_stage(config)`.
+    The field is the name of a module in `ttl_jax.stages`, or the dotted path of any
+    importable module with a `make_stage(config)`.
 
     Raises:
       ValueError: If there is no such module, or it has no `make_stage`.

@@ -1,4 +1,4 @@
-"""The two teachers of the method, and how runs are named by them."""
+"""The two teachers of the method, and the names of runs that use them."""
 
 from collections.abc import Sequence
 
@@ -26,5 +26,5 @@ def teachers_flag(teachers: Sequence[str]) -> str:
 
 
 def run_name(base: str, teachers: Sequence[str]) -> str:
-    """Returns a run's name; with a single teacher (Table 3) it ends with the teacher's."""
+    """Returns the name of a run; with a single teacher (Table 3) it ends with its name."""
     return base if len(teachers) > 1 else f"{base}_{teachers[0]}"

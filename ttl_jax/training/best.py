@@ -1,7 +1,7 @@
 """The best step of a run, by a metric of its evaluations.
 
-The metric has its name in the log, "<set>/<metric>". Larger is better; with a minus sign
-before the name, smaller is.
+The metric has the same name as in the log, "<set>/<metric>". Larger values are better; if
+the name has a minus sign in front, smaller values are better.
 """
 
 import math
@@ -12,16 +12,16 @@ from ttl_jax import suggestions
 
 
 def check_metric(metric: str, known: Sequence[str]) -> None:
-    """Checks that the evaluations have the metric.
+    """Checks that the evaluations have a metric.
 
     Raises:
-      ValueError: Naming the metrics that they have.
+      ValueError: If they do not; the message names the known metrics.
     """
     name = metric.removeprefix("-")
     if name not in known:
         raise ValueError(
-            f"config.best_metric={metric!r}: the evaluations give "
-            f"{', '.join(known) or 'nothing, without evaluation sets'}"
+            f"config.best_metric={metric!r} is unknown; the evaluations have "
+            f"{', '.join(known) or 'no metrics, since there are no sets'}"
             f"{suggestions.hint(name, known)}"
         )
 
@@ -32,17 +32,17 @@ def update(
     evaluation: Mapping[str, float],
     metric: str,
 ) -> Mapping[str, Any] | None:
-    """Returns the best evaluation so far, in the form of a checkpoint's metadata.
+    """Returns the best evaluation so far, in the form that checkpoints store.
 
     Args:
       best: Best evaluation before this one, {"metric", "step", "value"}, or None.
       step: Number of updates before this evaluation.
       evaluation: Metrics of this evaluation.
-      metric: Metric that decides; empty: there is no best step.
+      metric: Metric to compare; if empty, there is no best step.
 
     Returns:
-      `best`, unless this evaluation is better. The first of equal ones stays; a value
-      that is not finite is never the best.
+      `best`, unless this evaluation is better. The first of equal values is kept;
+      values that are not finite are ignored.
     """
     if not metric:
         return None

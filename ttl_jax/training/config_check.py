@@ -1,4 +1,4 @@
-"""Checks of a run's config, alone and against the earlier part of a resumed run."""
+"""Checks the config of a run: by itself, and against the earlier part of a resumed run."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from ttl_jax import config_fields
 
-# Activations of a block, per channel and pixel of the features. Measured on a CPU with
-# `small`, four crops of 192 pixels: 3.9 GiB, twice as much.
+# Bytes of activations of a block, per channel and pixel of the features. This is half of
+# what was measured on a CPU with `small` and four crops of 192 pixels (3.9 GiB).
 _BYTES_PER_CHANNEL = 130
 
 
@@ -19,7 +19,7 @@ def check(config) -> None:
     """Checks the fields that every stage has.
 
     Raises:
-      ValueError: Naming the field, its value and the expected one.
+      ValueError: If a value is invalid.
     """
     for name, field in config_fields.FIELDS.items():
         if name in config and field.rule and not field.rule.holds(config[name]):
@@ -27,10 +27,10 @@ def check(config) -> None:
 
 
 def check_batches(config, mesh: Mesh) -> None:
-    """Checks that training and evaluation batches divide over the devices.
+    """Checks that training and evaluation batches can be divided over the devices.
 
     Raises:
-      ValueError: If one of them does not.
+      ValueError: If one of them cannot.
     """
     fields = {"batch_size": config.num_micro_batches, "eval_batch_size": 1}
     for field, parts in fields.items():
@@ -43,13 +43,13 @@ def check_batches(config, mesh: Mesh) -> None:
 
 
 def check_memory(config, mesh: Mesh) -> None:
-    """Checks that the activations of an update can fit into the memory of a CPU.
+    """Checks that the activations of an update can fit into the memory of a CPU machine.
 
-    The estimate is half of what was measured, so that it refuses nothing that works:
-    without it, the system kills the process after minutes.
+    Without this check, the system would kill the process after minutes. The estimate is
+    half of what was measured, so that no config that works is rejected.
 
     Raises:
-      ValueError: If they cannot; names the largest crop that can.
+      ValueError: If they cannot fit; the message names the largest possible crop.
     """
     device = mesh.devices.flat[0]
     is_ours = config.get("architecture", "aglf_vit") == "aglf_vit"
@@ -70,18 +70,18 @@ def check_memory(config, mesh: Mesh) -> None:
 
 
 def as_json(config) -> dict[str, Any]:
-    """Returns a config as JSON stores it: plain values, tuples as lists."""
+    """Returns a config as values of JSON, with lists instead of tuples."""
     return json.loads(json.dumps(config.to_dict()))
 
 
 def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
-    """Checks that a run resumes with the config it was started with.
+    """Checks that a run resumes with the config with which it was started.
 
     Fields that do not change an update may differ, as `config_fields` marks them. A field
     that only one of them has counts as unchanged if it is off there: zero, empty or False.
 
     Raises:
-      ValueError: Naming each field that may not change and did.
+      ValueError: If a field changed that must not change; the message names all of them.
     """
     old, new = (flatten_dict(tree, sep=".") for tree in (saved, as_json(config)))
     changes = []
@@ -103,10 +103,10 @@ def _may_change(name: str, config) -> bool:
 
 
 def check_same_listing(new: Sequence[str], old: Sequence[str], *, run: str) -> None:
-    """Checks that a run resumes with the images it was started with.
+    """Checks that a run resumes with the images with which it was started.
 
     Raises:
-      ValueError: Naming up to five images that were added, removed or changed.
+      ValueError: If images were added, removed or changed; the message names up to five.
     """
     old = [str(line) for line in old] if isinstance(old, list) else []
     added, removed = sorted(set(new) - set(old)), sorted(set(old) - set(new))
@@ -119,17 +119,17 @@ def check_same_listing(new: Sequence[str], old: Sequence[str], *, run: str) -> N
 def check_same_origins(
     new: Mapping[str, Mapping], old: Mapping[str, Mapping], *, run: str
 ) -> None:
-    """Checks that the earlier runs that a run started from are still the same.
+    """Checks that the earlier runs from which a run started have not changed.
 
     Raises:
-      ValueError: Naming each module whose source was trained again since.
+      ValueError: If the source of a module was trained again; the message names each.
     """
     changes = [
         f"{module} came from {old.get(module)}, now {new.get(module)}"
         for module in sorted(set(old) | set(new))
         if old.get(module) != new.get(module)
     ]
-    _refuse(changes, run, "an earlier run it started from")
+    _refuse(changes, run, "an earlier run that it uses")
 
 
 def _refuse(changes: list[str], run: str, what: str) -> None:
@@ -139,5 +139,5 @@ def _refuse(changes: list[str], run: str, what: str) -> None:
     more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
     raise ValueError(
         f"{run} cannot resume: {what} changed since it was started ({shown}{more}). "
-        "Restore that, or train in another --workdir."
+        "Undo the change, or train in another --workdir."
     )

@@ -1,4 +1,4 @@
-"""Evaluation of a stage on its sets: metrics, and images to look at."""
+"""Evaluates a stage on its sets: metrics, and images to look at."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -25,11 +25,11 @@ def make_evaluator(
       sets: `pipeline.EvaluationData` by name.
     """
     eval_step = make_eval_step(config, stage, networks, mesh)
-    # Every evaluation draws the same random numbers, for example the same blur.
+    # Every evaluation uses the same random numbers, for example for the blur.
     key = jax.random.key(config.seed)
 
     def evaluate_set(state, batches: Iterable):
-        """Metrics of a set, and images of its first batch."""
+        """Returns the metrics of a set, and the images of its first batch."""
         parts, shown = [], {}
         for i, rows in enumerate(batches):
             inputs = sharding.place_batch(mesh, rows), jax.random.fold_in(key, i)

@@ -1,7 +1,7 @@
-"""Processes that train together fail together, each with the reason.
+"""If one of several processes fails, ends all of them and reports the reason.
 
-If one process fails, the devices of the others hang in collectives until JAX misses its
-heartbeat, after minutes.
+Otherwise the devices of the other processes would hang in collectives for minutes, until JAX
+notices the missing heartbeat.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from typing import Any
 import jax
 
 _KEY = "ttl_jax/failure"
-_SECONDS = 1.0  # between two looks at the key
+_SECONDS = 1.0  # between reads of the key
 
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Ends all processes at once on an error inside, if there are several."""
+    """Ends all processes if an error occurs in the block and there are several processes."""
     try:
         yield
     except BaseException as error:
@@ -47,14 +47,14 @@ def report_end(status: int) -> None:
 
 
 def watch_others() -> None:
-    """Ends this process, from now on, soon after another one has reported a failure."""
+    """Starts a thread that ends this process when another one reports a failure."""
     if jax.process_count() > 1:
         client = _client()
         threading.Thread(target=_watch, args=(client,), daemon=True).start()
 
 
 def _report(reason: str) -> None:
-    """Reports a failure to the other processes, unless another one was first."""
+    """Reports a failure to the other processes, unless one was already reported."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _client().key_value_set(_KEY, f"{_own_name()} has failed: {reason}")
     if jax.process_index() == 0:  # the key-value store ends with process 0
@@ -62,7 +62,7 @@ def _report(reason: str) -> None:
 
 
 def _client() -> Any:
-    """The key-value store that the processes share."""
+    """Returns the key-value store that the processes share."""
     from jax._src import distributed  # there is no public name
 
     return distributed.global_state.client

@@ -1,4 +1,4 @@
-"""The training loop of any stage: batch, step, and now and then log, evaluate, save."""
+"""The training loop of any stage: batches, steps, and at intervals log, evaluate, save."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,15 +38,19 @@ def make_computation(
 ) -> tuple[Computation, TrainState]:
     """Returns the computing parts of a run, and its state before the first step.
 
-    `loaded` has the modules of earlier runs by name; `epoch_steps` is the number of
-    updates per pass over the images.
+    Args:
+      config: Config of the run.
+      stage: Stage of the run.
+      mesh: Mesh of all devices.
+      loaded: Modules of earlier runs, by name.
+      epoch_steps: Number of updates per pass over the images.
     """
     fields = (
         "num_steps", "warmup_steps", "final_fraction", "patience", "min_learning_rate",
     )  # fmt: skip
     schedule = optimizer.Schedule(
         kind=config.schedule,
-        # With few photographs, the loss of one epoch is noise.
+        # With few photographs, the loss of a single epoch is too noisy.
         window=max(epoch_steps, config.min_window),
         **{field: config[field] for field in fields},
     )
@@ -67,9 +71,15 @@ def updates(
 ) -> Iterator[TrainState]:
     """Yields the state after each update, and logs its scalars; this is the hot loop.
 
-    The host does not wait for the devices, which may be some updates behind. `batches`
-    are this process's rows of the global batches. Only the state yielded last may be
-    read.
+    The host does not wait for the devices, which may be some updates behind. Only the last
+    yielded state may be read.
+
+    Args:
+      computation: Parts that compute.
+      mesh: Mesh of all devices.
+      state: State before the first update; it is donated.
+      batches: This process's rows of the global batches.
+      log: Log of the scalars.
     """
     for batch in sharding.place_ahead(mesh, batches):
         state, scalars = computation.train_step(
@@ -82,7 +92,7 @@ def updates(
 class Trainer:
     """Trains an opened `run.Run`.
 
-    `origins`, the modules of earlier runs that it starts from, are stored with each step.
+    `origins`, the modules of earlier runs from which it starts, are saved with each step.
     """
 
     def __init__(self, run, computation: Computation, origins, checkpointer, writer):
@@ -104,7 +114,7 @@ class Trainer:
         batches: Iterator[Mapping[str, np.ndarray]],
         request: stopping.StopRequest,
     ) -> dict[str, float]:
-        """Trains from the run's first step to its last; returns the last evaluation.
+        """Trains from the first step of the run to the last; returns the last evaluation.
 
         `batches` are this process's rows of the global batches from the first step on.
         `request` is started after the first step; after each, it may ask to stop.
@@ -132,8 +142,8 @@ class Trainer:
                 self._save(done, state)
             if signal:
                 raise stopping.Stopped(
-                    f"{run.directory} is saved at step {done} of {num_steps}, as a signal "
-                    "asked to stop. The same command resumes it.",
+                    f"{run.directory} is saved at step {done} of {num_steps}, and stopped "
+                    "by a signal. The same command resumes it.",
                     signal,
                 )
         return self._evaluation
@@ -180,7 +190,7 @@ class Trainer:
     def _note_skipped(self, state) -> None:
         """Records the steps discarded since the last call; raises if there are too many.
 
-        All processes read the same values, and so do the same.
+        All processes read the same values, so all of them take the same action.
         """
         if int(state.bad_step) <= max(self._skipped, default=-1):
             return
@@ -200,9 +210,9 @@ class Trainer:
             before = f" Steps {skipped} were skipped before." if skipped else ""
             raise FloatingPointError(
                 f"{fault}{before} The last good checkpoint, step "
-                f"{self._checkpointer.latest_step() or 0}, stays. Look at those images, "
+                f"{self._checkpointer.latest_step() or 0}, is kept. Check these images; "
                 "or train in another --workdir with lower learning rates or "
-                "--config.clip_norm; or skip that many such batches with "
+                "--config.clip_norm; or allow more such batches with "
                 f"--config.skip_bad_batches={limit + 10}."
             )
         self._skipped.append(step)
@@ -219,12 +229,12 @@ class Trainer:
             f"{self._run.directory}: {share:.1%} of the images can no longer be read, "
             f"more than --config.max_replaced={self._config.max_replaced}. "
             f"{faults or 'The log of other processes names them.'} Restore the files and "
-            "start again, or raise that field."
+            "start again, or increase the field."
         )
 
 
 def _show_progress(first_step: int, num_steps: int, name: str) -> Iterable[int]:
-    """Numbers of the updates to do, with a progress bar on a terminal."""
+    """Returns the numbers of the updates to do, with a progress bar in a terminal."""
     return tqdm.tqdm(
         range(first_step + 1, num_steps + 1),
         initial=first_step, total=num_steps, desc=name, unit="step",

@@ -1,4 +1,4 @@
-"""Writes a run's numbers and images: to the log, `metrics.jsonl` and TensorBoard."""
+"""Writes the metrics and images of a run to the log, `metrics.jsonl` and TensorBoard."""
 
 import contextlib
 import json
@@ -19,18 +19,18 @@ class MetricWriter:
     """Writes scalars and images by step; does nothing on processes that do not write.
 
     Attributes:
-      path: The JSON-lines file, one object {"step": ..., name: value, ...} per line.
+      path: The JSON-lines file, with one object {"step": ..., name: value, ...} per line.
     """
 
     def __init__(self, run_dir: pathlib.Path, *, first_step: int, enabled: bool):
-        """Opens the run's files and drops the rows after `first_step`.
+        """Opens the files and drops the rows after `first_step`.
 
-        A killed run has written rows after its last checkpoint, which are written again
+        A killed run may have written rows after its last checkpoint. They are written again
         when it resumes.
 
         Args:
-          run_dir: The run's folder.
-          first_step: Step that was restored; rows up to it stay. 0 starts anew.
+          run_dir: Folder of the run.
+          first_step: Step that was restored; rows up to it are kept. 0 keeps no rows.
           enabled: Whether this process writes.
         """
         self.path = run_dir / FILE
@@ -64,7 +64,7 @@ class MetricWriter:
             self._board.add_scalar(name, value, step)
 
     def write_images(self, step: int, images: Mapping[str, Any]) -> None:
-        """Writes images of one step to TensorBoard, uint8 [H, W, 3] by name."""
+        """Writes the images of one step to TensorBoard, uint8 [H, W, 3] by name."""
         if not self._enabled:
             return
         for name, image in images.items():
@@ -81,7 +81,9 @@ class MetricWriter:
     def _naming_file(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:  # an open file's error, as on a full disk, has no name
+        except (
+            OSError
+        ) as error:  # errors of an open file, as on a full disk, lack its name
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 

@@ -1,4 +1,4 @@
-"""Adam with a learning rate and a schedule per module."""
+"""Adam with one learning rate per module, and its schedule."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ import optax
 
 from ttl_jax.config_fields import SCHEDULES
 
-# Smallest relative decrease that counts as one, about the resolution of float32.
+# Smallest relative decrease of the loss that counts, about the resolution of float32.
 _SMALLEST_DECREASE = 1e-6
 
 
@@ -18,12 +18,12 @@ class Schedule:
     """Schedule of the learning rates of a run.
 
     Attributes:
-      kind: "plateau" halves each rate when the mean loss over a window has not decreased
-        for `patience` windows (section Training details); "cosine" warms up linearly,
-        then falls to `final_fraction` of the rate; "constant" keeps the rate.
+      kind: "plateau" halves each rate if the mean loss over a window has not decreased
+        for `patience` windows (section Training details). "cosine" warms up linearly, then
+        decays to `final_fraction` of the rate. "constant" keeps the rate.
       num_steps: Number of updates of the run (cosine).
       warmup_steps: Number of updates of linear warm-up (cosine).
-      final_fraction: Last rate over first (cosine).
+      final_fraction: Ratio of the last rate to the peak rate (cosine).
       patience: Windows without decrease before a rate is halved (plateau).
       window: Number of updates of a window (plateau).
       min_learning_rate: Floor of each rate (plateau).
@@ -47,7 +47,7 @@ class Schedule:
             )
 
     def of_step(self, rate: float) -> optax.Schedule:
-        """Returns the rate as a function of the step, without halvings."""
+        """Returns the rate as a function of the step, without the halving on plateaus."""
         if self.kind != "cosine":
             return optax.constant_schedule(rate)
         return optax.warmup_cosine_decay_schedule(
@@ -100,10 +100,14 @@ class Schedule:
 def make_optimizer(
     learning_rates: Mapping[str, float], schedule: Schedule, *, clip_norm: float
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns Adam over params whose top level is the module's name.
+    """Returns Adam for params whose top level is the name of the module.
 
-    Its `update` takes the loss as `value`. `clip_norm` is the largest global norm of the
-    gradient; 0 does not clip.
+    Its `update` takes the loss as `value`.
+
+    Args:
+      learning_rates: Initial learning rate by module.
+      schedule: Schedule of all rates.
+      clip_norm: Largest global norm of the gradient; 0 does not clip.
     """
 
     def module_of_each(params):
@@ -120,9 +124,13 @@ def make_optimizer(
 def current_learning_rates(
     learning_rates: Mapping[str, float], schedule: Schedule, step: int, opt_state: Any
 ) -> dict[str, float]:
-    """Returns the rate of each module in the last update, with halvings.
+    """Returns the rate of each module in the last update, including halving.
 
-    `step` is the number of updates done, at least 1; `opt_state` is the state after them.
+    Args:
+      learning_rates: Initial learning rate by module.
+      schedule: Schedule of all rates.
+      step: Number of updates done, at least 1.
+      opt_state: State of the optimizer after these updates.
     """
     rates = {name: schedule.at(rate, step - 1) for name, rate in learning_rates.items()}
     for path, scale in optax.tree_utils.tree_get_all_with_path(opt_state, "scale"):

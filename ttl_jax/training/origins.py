@@ -1,4 +1,4 @@
-"""The modules of earlier runs that a stage starts from."""
+"""Loads and checks the modules of earlier runs from which a stage starts."""
 
 import pathlib
 from collections.abc import Collection, Mapping
@@ -10,9 +10,9 @@ from ttl_jax.stages.stage import Source, Stage
 from ttl_jax.weights import fingerprints, flat_params, trained
 from ttl_jax.weights.flat_params import Params
 
-# Fields that may change in a module that is trained further: it learns the other sums.
+# Fields that may change if a module is trained further, since it adapts to other sums.
 _SUMS = {"attention_cell", "attention_radius"}
-# Fields that change nothing once weights are loaded.
+# Fields that have no effect once weights are loaded.
 _WITHOUT_EFFECT = {"remat", "alpha_init", "beta_init"}
 
 
@@ -21,8 +21,8 @@ class Loaded(NamedTuple):
 
     Attributes:
       params: Params by dotted name.
-      network: Factory and arguments, as the run's checkpoint has them.
-      origin: Run, module, step and digest, as JSON values.
+      network: Factory and arguments, from the checkpoint of the run.
+      origin: Run, module, step and digest, as values of JSON.
     """
 
     params: Params
@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
 
 
 def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
-    """Loads the modules that a stage starts from, by name; runs lie in `workdir`.
+    """Loads the modules from which a stage starts, by name, from runs in `workdir`.
 
     Raises:
       ValueError: If a run is missing or lacks a module.
@@ -51,8 +51,8 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
         modules, metadata = runs[source.run]
         if source.module not in modules:
             raise ValueError(
-                f"The run {source.run!r} holds {sorted(modules)}, not the "
-                f"{source.module!r} that stage {stage.run!r} starts {name!r} from."
+                f"The run {source.run!r} holds {sorted(modules)}, but {name!r} of stage "
+                f"{stage.run!r} starts from its {source.module!r}."
             )
         params = modules[source.module]
         origin = {"run": source.run, "module": source.module, "step": metadata["step"]}
@@ -64,12 +64,16 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
 def check_present(
     stage: Stage, workdir: pathlib.Path, earlier: Collection[pathlib.Path] = ()
 ) -> None:
-    """Checks that the runs that a stage starts from are in `workdir`.
+    """Checks that the runs from which a stage starts are in `workdir`.
 
-    Runs in the folders `earlier` will be trained before the stage starts.
+    Args:
+      stage: Stage to check.
+      workdir: Folder of all runs.
+      earlier: Folders of runs that will be trained before the stage starts.
 
     Raises:
-      ValueError: Naming all missing runs, with the commands that make them.
+      ValueError: If runs are missing; the message names them and the commands that train
+        them.
     """
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
@@ -81,8 +85,8 @@ def check_present(
         return
     if unknown := [run for run, source in missing.items() if not source.command]:
         raise ValueError(
-            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}: there is "
-            f"no such run in {workdir}, and no run or packed file at that path."
+            f"Stage {stage.run!r} starts from {', '.join(map(repr, unknown))}, but there "
+            f"is no such run in {workdir}, and no run or packed file at that path."
         )
     commands = "".join(
         f"\n  python -m ttl_jax.main {source.command} --workdir={workdir}"
@@ -90,18 +94,23 @@ def check_present(
     )
     raise ValueError(
         f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, missing in "
-        f"{workdir}. Train them first, with the data fields that you use here:{commands}"
+        f"{workdir}. Train them first, with your flags for data:{commands}"
     )
 
 
 def check_fits(loaded: Loaded, stage: Stage, name: str, wanted: Params) -> None:
-    """Checks that a loaded module is the network `name` that a stage makes.
+    """Checks that a loaded module is the same network as a module of the stage.
 
-    The params that the stage makes, `wanted`, have the right names, shapes and types. A
-    module that is trained further may use other sums; the change is logged.
+    A module that is trained further may use other sums; the change is logged.
+
+    Args:
+      loaded: The loaded module.
+      stage: The stage.
+      name: Name of the module in the stage.
+      wanted: Params of this module, with the right names, shapes and types.
 
     Raises:
-      ValueError: Naming the leaves or the arguments that differ.
+      ValueError: If params or arguments differ; the message names them.
     """
     source = f"The {loaded.origin['module']} of run {loaded.origin['run']!r}"
     flat_params.verify_params(loaded.params, wanted, source=source, module=name)
@@ -115,16 +124,16 @@ def check_fits(loaded: Loaded, stage: Stage, name: str, wanted: Params) -> None:
         logging.warning("%s is trained further: %s.", source, changes)
     elif changed:
         raise ValueError(
-            f"{source} is another network than {name!r} here: {changes}. Use the preset "
-            "and the network's fields of that run, or train it again."
+            f"{source} is a different network than {name!r} here: {changes}. Use the "
+            "preset and the network's fields of that run, or train it again."
         )
 
 
 def _used_fields(network: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a network that change what it computes.
+    """Returns the fields of a network that affect its results.
 
-    Those of sums do so in channel attention with cells only. Descriptions from before
-    these fields existed lack them: their sums run over the whole image.
+    The fields of sums have an effect only in channel attention with cells. Descriptions
+    of earlier versions lack these fields: their sums are over the whole image.
     """
     is_local = (
         network.get("attention_cell") and network.get("global_branch") == "channel"

@@ -1,4 +1,4 @@
-"""A run: one stage's config, checked and opened once, then trained."""
+"""A run: the config of one stage, which is checked and opened once and then trained."""
 
 import contextlib
 import dataclasses
@@ -38,10 +38,10 @@ CONFIG = "config.json"
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run that is trained to its end.
+    """A finished run.
 
     Attributes:
-      directory: The run's folder.
+      directory: Folder of the run.
       evaluation: Metrics of the last evaluation, by "<set>/<metric>".
     """
 
@@ -51,7 +51,7 @@ class Trained:
 
     @functools.cached_property
     def modules(self) -> dict[str, nnx.Module]:
-        """Trained modules by name, with the weights that were evaluated."""
+        """Trained modules by name, with the evaluated weights."""
         params, _ = trained.load(self.directory)
         modules = {}
         for name in self._stage.trainable:
@@ -62,13 +62,13 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A checked run with its images opened; `train` may be called once.
+    """A checked run with opened images; `train` may be called once.
 
     Attributes:
       config: Config of the run.
       stage: Stage of the config.
       mesh: Mesh of all devices.
-      directory: The run's folder.
+      directory: Folder of the run.
       first_step: Last saved step; 0 for a new run.
       saved: Metadata of that step; empty for a new run.
       training: Training images; None if the run is finished.
@@ -91,12 +91,11 @@ class Run:
           next_run: Folder of the run that is trained after this one, for the log.
 
         Raises:
-          ValueError: If an earlier run is missing, has changed or does not fit; or if
-            too many images can no longer be read.
-          FloatingPointError: If more losses or gradients are not finite than
-            `config.skip_bad_batches`, which counts over the whole run. The last
-            checkpoint stays.
-          stopping.Stopped: On SIGTERM or Ctrl-C, once the current step is saved.
+          ValueError: If an earlier run is missing, has changed or does not fit, or too
+            many images can no longer be read.
+          FloatingPointError: If the loss or gradient is not finite in more steps of the
+            whole run than `config.skip_bad_batches`. The last checkpoint is kept.
+          stopping.Stopped: On SIGTERM or Ctrl-C, after the current step is saved.
         """
         loaded = origins.load(self.stage, self.directory.parent)
         started_from = {name: module.origin for name, module in loaded.items()}
@@ -206,12 +205,13 @@ def open_run(
     """Checks a config, makes its stage and opens its images, before anything is written.
 
     Args:
-      config: A `ConfigDict` of one stage, as `configs/*.py` return it.
-      workdir: Folder of all runs. The run's own folder in it is `config.run`, or the
-        stage's name for it.
-      earlier: Folders of runs that will be trained before this one, which may start from
-        them.
-      fallback: Whether to set a damaged last checkpoint aside and resume before it.
+      config: A `ConfigDict` of one stage, from `configs/*.py`.
+      workdir: Folder of all runs. The folder of the run in it is `config.run`, or the
+        default name of the stage.
+      earlier: Folders of runs that will be trained before this one and from which it may
+        start.
+      fallback: Whether to set a damaged last checkpoint aside and resume from the one
+        before it.
 
     Raises:
       ValueError: If a config value is invalid, an earlier run is missing, or images are
@@ -236,7 +236,7 @@ def open_run(
 
 
 def fall_back(directory: pathlib.Path) -> None:
-    """Sets aside the last steps of a run that are damaged, and logs them.
+    """Sets damaged last steps of a run aside, and logs them.
 
     Raises:
       ValueError: If no step of the run can be read.
@@ -248,7 +248,7 @@ def fall_back(directory: pathlib.Path) -> None:
 
 
 def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
-    """The last saved step of a run and its metadata; 0 and {} for a new run."""
+    """Returns the last saved step of a run and its metadata; 0 and {} for a new run."""
     step = max(saved_runs.saved_steps(directory), default=0)
     sharding.check_same(f"The last saved steps in {directory}", str(step))
     if not step:
@@ -259,7 +259,7 @@ def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]
 
 
 def _open_training(config, directory: pathlib.Path, *, is_new: bool):
-    """Opens the training images, which must be those that the run started with."""
+    """Opens the training images, which must be the same as when the run was started."""
     training = pipeline.open_training_data(config, *sharding.process_share())
     listing = list(training.listing)
     sharding.check_same("The training images", "\n".join(listing))
@@ -270,7 +270,7 @@ def _open_training(config, directory: pathlib.Path, *, is_new: bool):
 
 
 def _open_evaluation(config, stage: Stage):
-    """Opens the evaluation sets, and checks that they can choose the best step."""
+    """Opens the evaluation sets, and checks that they may choose the best step."""
     sets = pipeline.open_evaluation_data(config, *sharding.process_share())
     if config.best_metric:
         known = []

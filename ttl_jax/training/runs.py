@@ -1,10 +1,10 @@
 """Trains all runs of a config: one, a pipeline's stages, or a planner's list.
 
-A pipeline's config names its runs' configs in `stages`. A config with a `planner` names a
-module with two functions: `list_runs(config)` returns the configs to train, and
-`list_rows(config)` describes them for tables. Each row, {"name", "description", "tables",
-"reference", "runs": {seed: folder}}, is in `ablation.json` of the working directory from
-the time its training starts, in the order in which commands first asked for it.
+The config of a pipeline lists the fields with the configs of its runs in `stages`. A config
+with a `planner` names a module with two functions: `list_runs(config)` returns the configs
+to train, and `list_rows(config)` describes them for tables. Before training starts, the
+rows, {"name", "description", "tables", "reference", "runs": {seed: folder}}, are added to
+`ablation.json` in the working directory.
 """
 
 import importlib
@@ -24,12 +24,12 @@ def train(
     """Trains the runs of a config in order; all are checked before the first one trains.
 
     Args:
-      config: A `ConfigDict` as `configs/*.py` return it.
+      config: A `ConfigDict` from `configs/*.py`.
       workdir: Folder of all runs.
-      fallback: Whether to set damaged last checkpoints aside and resume before them.
+      fallback: Whether to set damaged last checkpoints aside and resume from earlier ones.
 
     Returns:
-      The trained runs in order. Runs that are finished already are among them.
+      The trained runs in order, including runs that were already finished.
 
     Raises:
       ValueError, FloatingPointError, stopping.Stopped: As `run.open_run` and
@@ -51,8 +51,8 @@ def list_runs(config) -> list[Any]:
     """Returns the configs to train, one stage each, in order.
 
     Raises:
-      ValueError: If one of several runs has a name of its own, as later runs look for it
-        under its usual name; or if the planner finds a fault.
+      ValueError: If `run` is set for one of several runs, since later runs look for it
+        under its default name; or if the planner rejects the config.
     """
     if "stages" not in config:
         return [config]
@@ -68,7 +68,7 @@ def list_runs(config) -> list[Any]:
 
 
 def _write_index(config, workdir: pathlib.Path) -> None:
-    """Adds the rows of a planner to the index; rows of earlier commands stay."""
+    """Adds the rows of a planner to the index; rows of earlier commands are kept."""
     if "planner" not in config or not sharding.is_writer():
         return
     path = workdir / INDEX
@@ -80,8 +80,8 @@ def _write_index(config, workdir: pathlib.Path) -> None:
             rows[row["name"]] = row | {"runs": runs}
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} is not an index of an ablation ({error!r}). Move it elsewhere, and "
-            "this command writes a new one."
+            f"{path} is not an index of an ablation ({error!r}). Move it elsewhere; this "
+            "command then writes a new one."
         ) from error
     workdir.mkdir(parents=True, exist_ok=True)
     atomic_files.write_json(path, {"rows": list(rows.values())})

@@ -1,10 +1,10 @@
-"""Images of an evaluation, side by side for each scene."""
+"""Joins the images of an evaluation side by side, for each scene."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-MAX_SIDE = 128  # pixels of each image, to keep event files small
+MAX_SIDE = 128  # pixels per image, to keep event files small
 
 
 def side_by_side(
@@ -14,7 +14,7 @@ def side_by_side(
 
     Args:
       images: Images [N, H, W, 3] of equal shape by name, clipped to [0, 1]; may be empty.
-      is_real: Whether each of at least N rows belongs to the set, not to its padding.
+      is_real: For each of at least N rows, whether it belongs to the set or is padding.
 
     Returns:
       uint8 [h, k * w, 3] by "<names>/<row>", for example "rainy_restored_clean/0".

@@ -45,13 +45,13 @@ def initialize_distributed(
         _check_contact(str(coordinator), is_first=process_id == 0)
         devices: list[int] | None = []
     elif step := slurm.find_step():
-        # A task takes all devices that it sees ([]), or one by its number (None).
+        # []: the task takes all visible devices. None: one device, by the task's number.
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         sees_one = visible is not None and "," not in visible
         devices = [] if step.has_one_task_per_node or sees_one else None
     else:
         return
-    # Otherwise JAX handles SIGTERM itself from here on.
+    # Otherwise JAX would handle SIGTERM itself.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(*given, local_device_ids=devices)
 
@@ -64,7 +64,7 @@ def _check_processes(coordinator, num_processes, process_id) -> None:
     }
     if missing := [name for name, value in flags.items() if value is None]:
         raise ValueError(
-            f"{' and '.join(missing)} missing: give all of {', '.join(flags)} or none."
+            f"{' and '.join(missing)} missing: use all of {', '.join(flags)} or none."
         )
     if not re.fullmatch(r".+:\d+", coordinator):
         raise ValueError(
@@ -79,7 +79,7 @@ def _check_processes(coordinator, num_processes, process_id) -> None:
 
 
 def _check_contact(coordinator: str, *, is_first: bool) -> None:
-    """Waits until process 0 listens; if it never does, JAX would end with a traceback."""
+    """Waits until process 0 listens; without it, JAX would end with a traceback."""
     host, port = coordinator.rsplit(":", 1)
     deadline = time.monotonic() + _CONTACT_SECONDS
     while True:
@@ -105,10 +105,14 @@ def _check_contact(coordinator: str, *, is_first: bool) -> None:
 
 
 def check_same(what: str, value: str) -> None:
-    """Checks that all processes have the same value, named `what` in messages.
+    """Checks that all processes have the same value.
+
+    Args:
+      what: Name of the value, for the error message.
+      value: Value of this process.
 
     Raises:
-      ValueError: In all processes, naming those that differ from process 0.
+      ValueError: In all processes, if a value differs from that of process 0.
     """
     if jax.process_count() == 1:
         return
@@ -118,7 +122,7 @@ def check_same(what: str, value: str) -> None:
     if others:
         raise ValueError(
             f"{what} of process 0 and of {others} are not the same. Start all processes "
-            "with the same flags and files; --workdir must be a folder that they share."
+            "with the same flags and files, and with a --workdir that they share."
         )
 
 
@@ -128,7 +132,7 @@ def make_mesh() -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of an array that every device holds in full."""
+    """Returns the sharding of an array that is complete on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -138,12 +142,16 @@ def over_batch(mesh: Mesh) -> NamedSharding:
 
 
 def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
-    """Returns the sharding of each array of a training state, as a tree of its structure.
+    """Returns the sharding of each array of a training state, as a tree like `state`.
 
-    Arrays, or their shapes and types, are the leaves of `state`. With `fsdp`, each array is
-    spread over the devices, along the longest dimension that is a multiple of their number.
-    Small arrays, arrays without such a dimension, and without `fsdp` all arrays stay whole
-    on every device.
+    With `fsdp`, each array is spread over the devices, along the longest dimension that is
+    a multiple of their number. Small arrays, and arrays without such a dimension, are
+    replicated.
+
+    Args:
+      mesh: Mesh of all devices.
+      state: Tree of arrays, or of their shapes and types.
+      fsdp: Whether to spread arrays; otherwise all are replicated.
     """
 
     def place(leaf):
@@ -157,7 +165,7 @@ def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
 
 
 def place_batch(mesh: Mesh, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's rows of a global batch on its devices."""
+    """Places this process's rows of a global batch on its devices."""
     placement = over_batch(mesh)
     return {
         name: jax.make_array_from_process_local_data(placement, values)
@@ -170,7 +178,7 @@ def place_ahead(
 ) -> Iterator[dict[str, jax.Array]]:
     """Yields batches on the devices, each placed `num_ahead` batches in advance.
 
-    A batch travels while the devices compute on those before it.
+    A batch is transferred while the devices compute with earlier ones.
     """
     placed = collections.deque()
     for rows in batches:
@@ -181,10 +189,10 @@ def place_ahead(
 
 
 class LargestOfAll:
-    """The largest number over all processes, known to all of them at the same call.
+    """Computes the largest number over all processes; all get it in the same call.
 
-    With several processes it is `num_behind` calls late, so that no process waits for
-    the devices.
+    With several processes the result is `num_behind` calls old, so that no process waits
+    for the devices.
     """
 
     def __init__(self, mesh: Mesh, num_behind: int = 2):
@@ -193,7 +201,7 @@ class LargestOfAll:
         self._pending = collections.deque()
 
     def __call__(self, number: int) -> int:
-        """Returns the largest number, 0 at first; every process must make each call."""
+        """Returns the largest number (at first 0); all processes must make each call."""
         if jax.process_count() == 1:
             return number
         rows = np.full(jax.local_device_count(), number, np.int32)
@@ -210,10 +218,10 @@ def process_share() -> tuple[int, int]:
 
 
 def is_writer() -> bool:
-    """Returns whether this process writes the run's files, as the first one does."""
+    """Returns whether this process writes the files of the run; process 0 does."""
     return jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Waits until every process has called it with the same text."""
+    """Waits until every process has called this with the same text."""
     multihost_utils.sync_global_devices(what)

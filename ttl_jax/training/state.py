@@ -20,7 +20,7 @@ from ttl_jax.weights.flat_params import Params
 
 @struct.dataclass
 class TrainState:
-    """State that a train step updates and a checkpoint holds.
+    """State that a train step updates and a checkpoint stores.
 
     Attributes:
       step: Number of batches done, int32 scalar.
@@ -37,7 +37,7 @@ class TrainState:
     bad_step: jax.Array
 
     def items(self) -> dict[str, Any]:
-        """Returns the trees a checkpoint stores, by item."""
+        """Returns the trees that a checkpoint stores, by item."""
         fields = ("step", "bad_step", "opt_state")
         progress = {name: getattr(self, name) for name in fields}
         items = {"params": self.params, "progress": progress}
@@ -45,7 +45,7 @@ class TrainState:
 
     @classmethod
     def from_items(cls, items: Mapping[str, Any]) -> Self:
-        """Returns the state that has these `items`."""
+        """Returns the state from its `items`."""
         return cls(params=items["params"], ema=items.get("ema"), **items["progress"])
 
     @property
@@ -55,7 +55,7 @@ class TrainState:
 
     @property
     def weights(self) -> dict[str, Params]:
-        """The weights to evaluate: the moving average where there is one."""
+        """The weights to evaluate: the moving average, if there is one."""
         return self.params if self.ema is None else self.ema
 
 
@@ -79,16 +79,16 @@ def create(
     loaded: Mapping[str, origins.Loaded],
     mesh: Mesh,
 ) -> tuple[Networks, TrainState]:
-    """Builds a stage's networks and the state before its first update.
+    """Creates the networks of a stage and the state before its first update.
 
-    A module starts from `loaded` if it is there, else from random values. (A run that
-    resumes overwrites both.) Random values depend only on the seed and the module's name,
-    so another module beside it changes nothing.
-    Note: therefore both teachers and the student, which are all called "encoder" in their
-    stages, start from the same random values. The paper is silent on this.
+    A module starts from `loaded` if it is there, and otherwise from random values. (When a
+    run resumes, both are overwritten.) Random values depend only on the seed and the name
+    of the module, not on other modules.
+    Note: both teachers and the student are called "encoder" in their stages, so they start
+    from the same random values. The paper does not mention this.
 
-    The config gives seed, ema_decay (0: no moving average) and fsdp (whether the
-    state is spread over the devices; frozen params never are).
+    The config gives seed, ema_decay (0: no moving average) and fsdp (whether the state is
+    spread over the devices; frozen params are always replicated).
 
     Raises:
       ValueError: If a loaded module is not the network that the stage makes.

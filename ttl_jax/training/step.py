@@ -1,4 +1,4 @@
-"""One update and one evaluation of any stage, as jitted functions."""
+"""The jitted functions for one update and one evaluation of any stage."""
 
 import collections
 import functools
@@ -29,15 +29,15 @@ def make_train_step(
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `train_step(state, frozen, batch) -> (state, scalars)`.
 
-    Random numbers depend on the seed and the state's step. An update with a non-finite
-    loss or gradient is discarded on the devices and its step recorded in `bad_step`. The
-    step and the learning rate schedules advance nevertheless, so later updates are the
-    same as without it. The batch's `replaced` (1 for images that stand in for others) only
-    gives the scalar `replaced_images`, its mean.
+    Random numbers depend on the seed and the step of the state. An update with a non-finite
+    loss or gradient is discarded on the devices, and its step is recorded in `bad_step`.
+    The step and the learning rate schedules advance nevertheless. The field `replaced` of
+    the batch (1 for images that replace unreadable ones) only gives the scalar
+    `replaced_images`, its mean.
 
-    It reads the config's seed, compute_dtype, num_micro_batches and ema_decay. Params,
-    losses and the optimizer are always float32. Params that `placement` spreads over the
-    devices are gathered for the computation, and their gradients spread again.
+    The config gives seed, compute_dtype, num_micro_batches and ema_decay. Params, losses
+    and the optimizer are always float32. Params that `placement` spreads over the devices
+    are gathered for the computation, and their gradients are spread again.
     """
     replicated = sharding.replicated(mesh)
 
@@ -79,9 +79,9 @@ def make_eval_step(
 ) -> Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
     """Returns `eval_step(weights, frozen, batch, key) -> (metrics, images)`.
 
-    Metrics are per image, [N]; the batch's `mask` (1 for rows that count) is one of them.
-    Images come from the stage's `images_fn`, for the first `config.num_samples` rows. XLA
-    computes the common parts of both functions once.
+    Metrics are per image, [N], including the `mask` of the batch (1 for rows of the set).
+    Images are those of the stage's `images_fn`, for the first `config.num_samples` rows.
+    XLA computes the common parts of both functions only once.
     """
     replicated, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
 
@@ -100,15 +100,15 @@ def make_eval_step(
 
     return jax.jit(
         eval_step,
-        in_shardings=(None, replicated, over_batch, replicated),  # None: as they are
+        in_shardings=(None, replicated, over_batch, replicated),  # None: unchanged
         out_shardings=replicated,
     )
 
 
 def metric_names(stage: Stage, batch: Mapping[str, Any]) -> list[str]:
-    """Returns the names of a stage's evaluation metrics, without computing them.
+    """Returns the names of the evaluation metrics of a stage, without computing them.
 
-    The batch may hold arrays, or their shapes and types.
+    The batch may have arrays, or their shapes and types.
     """
 
     def evaluate(batch):
@@ -129,10 +129,10 @@ def _build_modules(networks, trained, frozen, compute_dtype) -> dict[str, Callab
 
 
 def _in_compute_dtype(module, dtype) -> Callable:
-    """Wraps a module to compute in `dtype` and return float32.
+    """Wraps a module so that it computes in `dtype` and returns float32.
 
-    The first input decides the type. A decoder's second input, the image to which it adds
-    a residual, keeps its precision.
+    Only the first input is converted. The second input of a decoder, the image to which it
+    adds a residual, keeps its precision.
     """
 
     def apply(x, *others):
@@ -142,7 +142,7 @@ def _in_compute_dtype(module, dtype) -> Callable:
 
 
 def _to_unit_range(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Converts 8-bit images to float in [0, 1]; they travel to the device as bytes."""
+    """Converts 8-bit images to float in [0, 1]; they are transferred as bytes."""
     return {
         name: value.astype(jnp.float32) / 255 if value.dtype == jnp.uint8 else value
         for name, value in batch.items()
@@ -150,10 +150,10 @@ def _to_unit_range(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
-    """Mean of `gradient_of(rows, key)` over equal parts of the batch."""
+    """Returns the mean of `gradient_of(rows, key)` over equal parts of the batch."""
     if num_micro_batches == 1:
         return gradient_of(batch, key)
-    # Rows stay on their device: each micro-batch takes its share of every device's rows.
+    # Rows stay on their device, since each micro-batch has rows of every device.
     pattern = "(b parts) ... -> parts b ..."
     parts = {
         name: einops.rearrange(rows, pattern, parts=num_micro_batches)
@@ -171,7 +171,7 @@ def _mean_over_micro_batches(gradient_of, batch, key, num_micro_batches) -> Any:
 
 
 def _update(state: TrainState, tx, grads, loss, is_finite, ema_decay) -> TrainState:
-    """The next state; only its step advances if the loss or a gradient is not finite."""
+    """Returns the next state; if `is_finite` is false, only steps and schedules advance."""
     updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
     params = optax.apply_updates(state.params, updates)
     ema = _update_ema(state.ema, params, state.step, ema_decay)
@@ -188,7 +188,7 @@ def _update(state: TrainState, tx, grads, loss, is_finite, ema_decay) -> TrainSt
 
 
 def _update_if(condition: jax.Array, new: Any, old: Any) -> Any:
-    """Chooses a tree, but always the new schedules, which count steps."""
+    """Returns `new` or `old` by a condition, but always the new schedules (step counts)."""
 
     def is_schedule(node):
         return isinstance(node, optax.ScaleByScheduleState)

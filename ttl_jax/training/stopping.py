@@ -1,4 +1,4 @@
-"""Stopping between two steps on a signal: SIGTERM or Ctrl-C."""
+"""Stops work on SIGTERM or Ctrl-C, between two steps."""
 
 import contextlib
 import multiprocessing
@@ -15,10 +15,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """Work was saved and stopped on a signal.
+    """Work was saved and stopped because of a signal.
 
     Attributes:
-      exit_status: Exit status of a program that the signal ended: 143 or 130.
+      exit_status: Exit status of a program ended by the signal: 143 or 130.
     """
 
     def __init__(self, message: str, number: int):
@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 
 class EndAtOnce:
-    """Context in which a signal ends the process at once, when nothing is to be saved.
+    """Context in which a signal ends the process at once, for when nothing must be saved.
 
     KeyboardInterrupt would not do: libraries swallow it while they start. Python's own
     handlers would not do either: they wait for the end of a call, and XLA compiles for
@@ -110,7 +110,7 @@ class StopRequest:
                 self._handlers[number] = signal.signal(number, self._note)
 
     def wait(self, seconds: float) -> None:
-        """Waits, or until a signal arrives."""
+        """Waits for some seconds, or until a signal arrives."""
         end = time.monotonic() + seconds
         while not self.signal and time.monotonic() < end:
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Scalars of the updates since the log was last written."""
+"""Collects the scalars of updates for the log."""
 
 import datetime
 import math
@@ -10,11 +10,12 @@ import numpy as np
 
 
 class TrainLog:
-    """Collects the scalars of updates, on the device until the next summary.
+    """Collects the scalars of updates, which stay on the device until the next summary.
 
     Attributes:
-      replaced_share: Share of replaced images among all images up to the last summary, or
-        among an epoch's if those are more, as the first few would weigh too much.
+      replaced_share: Number of replaced images up to the last summary, divided by the
+        number of all images up to then, or of an epoch if that is larger: otherwise the
+        first few images would count too much.
     """
 
     def __init__(self, first_step: int, batch_size: int, epoch_steps: int):
@@ -26,7 +27,8 @@ class TrainLog:
         self._start = self._first_start = 0.0
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
-        # Starts after the first step, so that compiling and evaluating do not count.
+        """Adds the scalars of an update."""
+        # The clock starts after the first step, which includes compilation or evaluation.
         if not self._scalars:
             self._start = time.monotonic()
             self._first_start = self._first_start or self._start
@@ -42,7 +44,7 @@ class TrainLog:
         return jax.tree.map(float, jax.device_get(self._scalars))
 
     def summary(self) -> dict[str, float]:
-        """Returns the means over steps not discarded, and the speed; then starts afresh."""
+        """Returns the means over steps not discarded, and the speed; removes all scalars."""
         values = self._values()
         trained = list(filter(_is_finite, values))
         means = {
@@ -77,7 +79,7 @@ class TrainLog:
 
 
 def _is_finite(scalars: Mapping[str, float]) -> bool:
-    """Whether the train step keeps the update."""
+    """Returns whether the train step keeps the update."""
     return math.isfinite(scalars["loss"]) and math.isfinite(scalars["grad_norm"])
 
 
@@ -87,5 +89,5 @@ def explain(scalars: Mapping[str, float]) -> str:
     faults = [name for name, value in terms.items() if not math.isfinite(value)]
     shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
     if faults == ["grad_norm"]:
-        return f"the gradient alone; {shown}"
+        return f"only the gradient; {shown}"
     return f"{' and '.join(faults)}; {shown}"

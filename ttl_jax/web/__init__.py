@@ -1,1 +1,1 @@
-"""Web servers: a page and an interface that restore photographs; the user study."""
+"""Web servers: a page and an HTTP interface that restore photographs; the user study."""

@@ -1,4 +1,4 @@
-"""A server that restores photographs: `POST /api/derain`, and a page that uses it."""
+"""The server that restores photographs: `POST /api/derain`, and a page that uses it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ttl_jax.web import serving
 if TYPE_CHECKING:
     from ttl_jax.inference.restorer import Restorer
 
-_NAME = "The photograph"  # in messages; the name that the user gave it is not used
-_FORM_BYTES = 2**16  # for all of a form but the photograph
-_UPLOAD_SECONDS = 120  # a slow upload holds a place of the queue
+_NAME = "The photograph"  # in error messages, instead of the name of the upload
+_FORM_BYTES = 2**16  # for the form without the photograph
+_UPLOAD_SECONDS = 120  # a slow upload occupies a place in the queue
 # As on the command line, formats that cannot be written become PNG.
 _SUFFIXES = {kind: suffix for suffix, kind in reversed(encoding.FORMATS.items())}
 _SUFFIXES["MPO"] = _SUFFIXES["JPEG"]
@@ -37,9 +37,9 @@ class Limits(NamedTuple):
     """Limits of a server.
 
     Attributes:
-      num_bytes: Size of a photograph's file.
-      num_pixels: Number of pixels of a photograph.
-      num_waiting: Number of requests that are read, wait or are computed at once.
+      num_bytes: Largest file, in bytes.
+      num_pixels: Largest number of pixels of a photograph.
+      num_waiting: Largest number of requests that are read, wait or are computed.
     """
 
     num_bytes: int = 64_000_000
@@ -56,9 +56,9 @@ def make_app(
     """Returns the server's application.
 
     Args:
-      network: Restorer that restores; one thread calls it.
+      network: Network that restores; one thread calls it.
       limits: Limits of the requests.
-      with_page: Whether there is a page beside the interface.
+      with_page: Whether to serve a page in addition to the interface.
     """
     queue = _Queue(network, limits)
     routes = [
@@ -77,7 +77,7 @@ def make_app(
 
 
 class _ShutdownError(Exception):
-    """The server ends; the photograph is left."""
+    """The server ends; the photograph is not restored."""
 
 
 class _Queue:
@@ -99,7 +99,7 @@ class _Queue:
             self._pool.shutdown(cancel_futures=True)
 
     async def answer(self, request: Request) -> Response:
-        """Answers with the restored photograph of a form."""
+        """Returns the response with the restored photograph of a form."""
         if self._num_waiting >= self._limits.num_waiting:
             text = "The queue is full; try again in some seconds."
             raise HTTPException(503, text, {"retry-after": "3"})
@@ -130,7 +130,7 @@ class _Queue:
                 data = await image.read()
         except (TimeoutError, ClientDisconnect) as error:
             raise HTTPException(
-                408, "The upload broke off or took too long."
+                408, "The upload was interrupted or took too long."
             ) from error
         if len(data) > num_bytes:
             text = f"{_NAME} has {len(data):,} bytes; the limit is {num_bytes:,}."
@@ -138,7 +138,7 @@ class _Queue:
         return data, _parse_strength(strength)
 
     def _restore(self, data: bytes, strength: float) -> Response:
-        """Restores a photograph in the thread: file in, file out."""
+        """Restores the bytes of a photograph, in the thread."""
 
         def check_going_on(*progress: int) -> None:
             if self._ends.is_set():

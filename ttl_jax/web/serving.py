@@ -1,7 +1,7 @@
-"""Parts of every server here: files, bounded bodies, errors as JSON, headers, start and end.
+"""Common parts of the servers: files, size limits, errors as JSON, headers, start and end.
 
-Only the files of this package and what a server computes are sent; no path is taken from a
-request. Pages load nothing from other hosts and run no script but their own files.
+Servers send only files of this package and computed results; paths are never read from a
+request. Pages load nothing from other hosts and run only scripts of this package.
 """
 
 import importlib.resources
@@ -42,10 +42,10 @@ def make_app(
     routes: Sequence[BaseRoute],
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
-    """Returns an application whose every answer has the headers above.
+    """Returns an application that adds the headers above to every answer.
 
-    Errors are JSON, {"error": one line}. A POST or PUT that another site's page sends is
-    refused with status 403.
+    Errors are JSON, {"error": one line}. A POST or PUT from a page of another site is
+    rejected with status 403.
 
     Args:
       routes: Routes of the application.
@@ -61,7 +61,7 @@ def make_app(
 
 
 def file_route(path: str, name: str, package: str = "ttl_jax.web") -> Route:
-    """Returns the route of a file, which is read now.
+    """Returns the route of a file, which is read immediately.
 
     Args:
       path: Path of the route.
@@ -79,7 +79,7 @@ def file_route(path: str, name: str, package: str = "ttl_jax.web") -> Route:
 
 
 def limit_body(request: Request, num_bytes: int) -> Request:
-    """Returns the request with a body that raises, status 413, beyond a size in bytes."""
+    """Returns the request with a body that raises `HTTPException` 413 beyond `num_bytes`."""
     received = 0
 
     async def receive() -> Message:
@@ -87,7 +87,7 @@ def limit_body(request: Request, num_bytes: int) -> Request:
         message = await request.receive()
         received += len(message.get("body", b""))
         if received > num_bytes:
-            while message.get("more_body"):  # unread, browsers would not see the answer
+            while message.get("more_body"):  # browsers show no answer to an unread body
                 message = await request.receive()
             text = f"The request has more than {num_bytes:,} bytes, the limit."
             raise HTTPException(413, text)
@@ -102,8 +102,8 @@ def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> 
     Args:
       app: Application of `make_app`.
       host: Address or name to bind to.
-      port: TCP port; 0 takes a free one.
-      announce: Called with the address, such as "http://127.0.0.1:8000", once connections
+      port: TCP port; 0 chooses a free one.
+      announce: Called with the address, such as "http://127.0.0.1:8000", when connections
         are accepted.
 
     Raises:
@@ -116,7 +116,7 @@ def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> 
         config = uvicorn.Config(
             app,
             log_level="warning",
-            access_log=False,  # it would hold the raters' tokens
+            access_log=False,  # it would contain the tokens of raters
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=_LAST_SECONDS,
@@ -125,7 +125,7 @@ def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> 
 
 
 class _Guard:
-    """Adds the headers, and refuses what the pages of other sites send."""
+    """Adds the headers, and rejects requests from pages of other sites."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -143,7 +143,7 @@ class _Guard:
             site = Headers(scope=scope).get("sec-fetch-site")
             if site in ("cross-site", "same-site"):
                 app = JSONResponse(
-                    {"error": "Requests of other sites are refused."}, 403
+                    {"error": "Requests from other sites are rejected."}, 403
                 )
         await app(scope, receive, send_guarded)
 
@@ -155,5 +155,5 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_fault(request: Request, error: Exception) -> Response:
-    del request, error  # the server's log has its traceback
+    del request, error  # the log of the server has the traceback
     return JSONResponse({"error": "The server failed; its log has the reason."}, 500)

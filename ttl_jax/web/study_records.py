@@ -1,8 +1,8 @@
-"""The records of a user study: one SQLite file with its raters, orders and rankings.
+"""The records of a user study: one SQLite file with raters, orders and rankings.
 
-Photographs, and the results of each, are shown in orders that are random per rater; they
-are drawn once and stored. Each ranking is committed before it is confirmed: with a
-write-ahead log no confirmed ranking is lost when the process is killed.
+Each rater sees the photographs, and the results of each photograph, in random orders, which
+are drawn once and stored. Each ranking is committed to a write-ahead log before it is
+confirmed, so no confirmed ranking is lost if the process is killed.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import pandas as pd
 from ttl_jax.data.files import decoding, image_folders, images
 
 MOST_METHODS = 26  # their results are called A to Z
-_LARGEST = 2**63 - 1  # number of SQLite
+_LARGEST = 2**63 - 1  # largest integer of SQLite
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS photographs (id INTEGER PRIMARY KEY, stem TEXT UNIQUE, paths TEXT);
@@ -42,15 +42,16 @@ def find_photographs(
 ) -> dict[str, list[str]]:
     """Returns the paths of each photograph and of its results, in the order of methods.
 
-    The key is the photograph's path within the folder, without suffix.
+    The key is the path of the photograph within the folder, without suffix.
 
     Args:
       input_folder: Folder of the rainy photographs.
-      results: Folder of the results of each method, by its name.
+      results: Folder of results by method.
 
     Raises:
-      ValueError: If there are no photographs, fewer than 2 or more than 26 methods, or
-        a result is missing, has no photograph, or is of another size. It names them all.
+      ValueError: If there are no photographs, fewer than 2 or more than 26 methods, or a
+        result is missing, has no photograph, or has another size. The message names all of
+        these.
     """
     if not 2 <= len(results) <= MOST_METHODS:
         raise ValueError(
@@ -60,7 +61,7 @@ def find_photographs(
     if not inputs:
         raise ValueError(f"{input_folder} holds no photographs.")
     faults: list[str] = []
-    found = {path: [path] for path in inputs}  # and its results
+    found = {path: [path] for path in inputs}  # each photograph, then its results
     for folder in results.values():
         pairs, unmatched = image_folders.match_stems(
             (input_folder, inputs), (folder, image_folders.find_images(folder))
@@ -71,7 +72,7 @@ def find_photographs(
     paths = [path for group in found.values() for path in group]
     facts = dict(zip(paths, images.check(paths)))
     faults += [
-        f"{result} is not of the size of {rainy}"
+        f"{result} does not have the size of {rainy}"
         for rainy, *others in found.values()
         for result in others
         if facts[result][2:] != facts[rainy][2:]
@@ -94,10 +95,10 @@ class Study:
 
         Args:
           path: Path of the SQLite file.
-          create: Whether a missing file is created.
+          create: Whether to create a missing file.
 
         Raises:
-          ValueError: If the file is missing, or holds no study.
+          ValueError: If the file is missing, or is not a study.
         """
         if not create and not os.path.isfile(path):
             raise ValueError(f"{path} does not exist.")
@@ -126,17 +127,17 @@ class Study:
         photographs: Mapping[str, Sequence[str]],
         num_raters: int | None,
     ) -> None:
-        """Stores what is compared, and draws the orders of new raters.
+        """Stores the methods and photographs, and draws the orders for new raters.
 
         Args:
           methods: Names of the methods.
-          photographs: Paths of the photographs and of their results, as
-            `find_photographs` returns them for the methods in this order.
-          num_raters: Number of raters; those that exist stay. None keeps their number, and
-            is 20 for a new study.
+          photographs: Paths of the photographs and of their results, from
+            `find_photographs` for the methods in this order.
+          num_raters: Number of raters; existing raters are kept. None keeps their number,
+            and means 20 for a new study.
 
         Raises:
-          ValueError: If the file holds a study of other methods or photographs.
+          ValueError: If the file is a study of other methods or photographs.
         """
         stored = [s for (s,) in self._all("SELECT stem FROM photographs ORDER BY id")]
         for kind, old, new in (
@@ -146,8 +147,8 @@ class Study:
             if old and sorted(old) != sorted(new):
                 differing = images.name_some(sorted(set(old) ^ set(new)))
                 raise ValueError(
-                    f"The study was made with other {kind}: {differing}. Name the same "
-                    "ones, or another file by --output."
+                    f"The study was made with other {kind}: {differing}. Use the same "
+                    "ones, or name another file with --output."
                 )
         self.methods = self.methods or list(methods)
         order = [0, *(1 + list(methods).index(name) for name in self.methods)]
@@ -192,10 +193,10 @@ class Study:
         return [token for (token,) in self._all("SELECT token FROM raters ORDER BY id")]
 
     def rankings(self, token: str) -> list[list[int] | None]:
-        """Returns the rankings of a rater, one per photograph, None where it is missing.
+        """Returns the rankings of a rater, one per photograph; None if it is missing.
 
-        A ranking holds the places of the results as shown, the best first. Without such a
-        rater the list is empty.
+        A ranking lists the positions of the results as shown, the best first. If there is
+        no such rater, the list is empty.
         """
         rows = self._all(
             "SELECT ranking FROM tasks JOIN raters ON rater = raters.id "
@@ -205,12 +206,12 @@ class Study:
         return [ranking and json.loads(ranking) for (ranking,) in rows]
 
     def picture(self, token: str, place: int, shown: int = -1) -> str | None:
-        """Returns the path of a picture, None if there is none.
+        """Returns the path of a picture, or None if there is no such picture.
 
         Args:
           token: Token of the rater.
-          place: Place of the photograph in the rater's order, from 0.
-          shown: Place of the result as shown, from 0; -1 for the rainy photograph.
+          place: Position of the photograph in the rater's order, from 0.
+          shown: Position of the result as shown, from 0; -1 for the rainy photograph.
         """
         rows = self._all(
             "SELECT paths, shown FROM tasks JOIN raters ON rater = raters.id "
@@ -225,16 +226,21 @@ class Study:
         return paths[0 if shown < 0 else 1 + methods[shown]]
 
     def rank(self, token: str, place: int, ranking: Any) -> bool:
-        """Stores a ranking, in place of an earlier one; returns whether the task exists.
+        """Stores a ranking, replacing an earlier one; returns whether the task exists.
+
+        Args:
+          token: Token of the rater.
+          place: Position of the photograph in the rater's order, from 0.
+          ranking: Positions of the results as shown, the best first.
 
         Raises:
-          ValueError: If the ranking does not hold each result once.
+          ValueError: If the ranking does not list each result once.
         """
         results = list(range(len(self.methods)))
         is_list = isinstance(ranking, list) and all(type(one) is int for one in ranking)
         if not is_list or sorted(ranking) != results:
             raise ValueError(
-                "Rank each result once, without ties: a list of the numbers 0 to "
+                "Rank each result once, without ties: expected a list of the numbers 0 to "
                 f"{len(results) - 1}, the best first."
             )
         with self._lock, self._file as file:
@@ -246,9 +252,10 @@ class Study:
             return changed.rowcount == 1
 
     def scores(self) -> pd.DataFrame:
-        """Returns a row per rater, photograph and method, with its rank and its score.
+        """Returns a table with one row per rater, photograph and method.
 
-        Of n methods, the best has rank 1 and score n, the last has rank n and score 1.
+        It has rank and score: of n methods, the best has rank 1 and score n, and the last
+        has rank n and score 1.
         """
         rows = self._all(
             "SELECT rater, stem, shown, ranking, ranked_at FROM tasks "

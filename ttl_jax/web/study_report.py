@@ -1,4 +1,4 @@
-"""The report of a user study: the paper's Table 2 and Fig. 7, agreement, and winners."""
+"""Writes the report of a user study: Table 2 and Fig. 7 of the paper, agreement, winners."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ from ttl_jax.web.study_records import Study
 def write(study: Study, output: str | os.PathLike[str]) -> str:
     """Writes the report of a study, and returns its Markdown.
 
-    The folder gets report.md, histogram.png, and as CSV answers (a row per rater,
+    The files are report.md, histogram.png, and CSV files: answers (one row per rater,
     photograph and method), total_scores, score_counts, agreement and winners.
 
     Args:
@@ -48,13 +48,23 @@ def write(study: Study, output: str | os.PathLike[str]) -> str:
 
 
 def total_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Returns the total and mean score of each method, as Table 2; see `Study.scores`."""
+    """Returns the total and mean score of each method, as in Table 2.
+
+    Args:
+      answers: Table from `Study.scores`.
+      methods: Names of the methods, in the order of the result.
+    """
     scores = answers.groupby("method")["score"].agg(["sum", "mean"]).loc[methods]
     return scores.reset_index().set_axis(["method", "total", "mean"], axis=1)
 
 
 def count_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Returns how often each method got each score, as Fig. 7: a column per score."""
+    """Returns how often each method got each score, as in Fig. 7, with a column per score.
+
+    Args:
+      answers: Table from `Study.scores`.
+      methods: Names of the methods, in the order of the result.
+    """
     counts = pd.crosstab(answers["method"], answers["score"])
     columns = range(len(methods), 0, -1)
     counts = counts.reindex(index=methods, columns=columns, fill_value=0)
@@ -62,7 +72,7 @@ def count_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
 
 
 def measure_agreement(answers: pd.DataFrame) -> pd.DataFrame:
-    """Returns Kendall's W of each photograph that at least two raters ranked."""
+    """Returns Kendall's W of each photograph that was ranked by at least two raters."""
     rows = []
     for name, group in answers.groupby("photograph"):
         ranks = group.pivot(index="rater", columns="method", values="rank")
@@ -72,9 +82,9 @@ def measure_agreement(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_winners(answers: pd.DataFrame) -> pd.DataFrame:
-    """Returns the method with the highest mean score of each photograph.
+    """Returns the method with the highest mean score for each photograph.
 
-    Methods of the same score share a photograph; they are separated by commas.
+    If several methods have the highest score, all are named, separated by commas.
     """
     sums = answers.pivot_table("score", "photograph", "method", aggfunc="sum")
     best = sums.max(axis=1)
@@ -104,9 +114,9 @@ def _describe(answers: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> str:
         )
         chance = (1 / agreement["raters"]).mean()
         text += (
-            f"Agreement: Kendall's W is {mean:.3f} on the mean of {len(agreement)} "
+            f"Agreement: Kendall's W is {mean:.3f} on average over {len(agreement)} "
             f"photographs (95 % interval over photographs {low:.3f} to {high:.3f}; "
-            f"rankings at random have {chance:.3f}, and 1 is full agreement).\n"
+            f"random rankings have {chance:.3f}, and 1 is full agreement).\n"
         )
     counts = tables["winners"]["winner"].value_counts().reset_index()
     counts.columns = ["winner", "photographs"]

@@ -1,4 +1,4 @@
-"""The server of a user study: a page for each rater, its pictures and its rankings."""
+"""The server of a user study: the page of each rater, pictures and rankings."""
 
 import functools
 import io
@@ -21,11 +21,11 @@ _CACHED_PICTURES = 256
 
 
 def make_app(study: Study) -> ASGIApp:
-    """Returns the application that serves a study; raters begin at /r/TOKEN/."""
+    """Returns the application that serves a study; the page of a rater is /r/TOKEN/."""
 
     def rankings(request: Request) -> Response:
         if not (found := study.rankings(request.path_params["token"])):
-            raise HTTPException(404, "This link belongs to no rater; check its end.")
+            raise HTTPException(404, "This link is invalid; check its end.")
         return JSONResponse({"num_results": len(study.methods), "rankings": found})
 
     def picture(request: Request) -> Response:
@@ -63,7 +63,7 @@ def make_app(study: Study) -> ASGIApp:
 
 @functools.lru_cache(_CACHED_PICTURES)
 def _read_blinded(path: str) -> bytes:
-    """A PNG of the pixels alone: formats, metadata and dates would reveal a method."""
+    """Returns a PNG of only the pixels, since format and metadata could reveal a method."""
     stream = io.BytesIO()
     pixels = decoding.read_rgb8(path)
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1)

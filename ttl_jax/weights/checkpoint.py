@@ -1,13 +1,14 @@
-"""Writes the steps of a run and restores them: arrays and JSON by Orbax.
+"""Saves the steps of a run and restores them: arrays and JSON, by Orbax.
 
-A step holds
+A step consists of
 
     params/<module>/<leaf>    the weights of each trainable module
-    ema/<module>/<leaf>       their moving average, where the run keeps one
-    progress/                 step, optimizer state and the rest that resuming needs
+    ema/<module>/<leaf>       their moving average, if the run has one
+    progress/                 step, optimizer state and all else that resuming needs
     metadata                  JSON: config, networks, origins of loaded modules
 
-and nothing else. A leaf is an array of `flat_params`; reading verifies each.
+A leaf is an array of `flat_params`. Name, shape, type and checksum of each are verified
+when it is read.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ class _LatestAndBest:
     best_step: int | None = None  # so far
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
-        """Returns for each saved step, ascending, whether it stays."""
+        """Returns for each saved step, in ascending order, whether to keep it."""
         del context
         latest = checkpoints[-self.num_latest :]
         return [step in latest or step.step == self.best_step for step in checkpoints]
@@ -41,7 +42,10 @@ class Checkpointer:
     """Saves and restores the steps of one run.
 
     Attributes:
-      run_dir: The run's folder; checkpoints lie in its subfolder `checkpoints`.
+      run_dir: Folder of the run; checkpoints are in its subfolder `checkpoints`.
+
+    Raises:
+      ValueError: If a saved step is so damaged that Orbax cannot list it.
     """
 
     def __init__(self, run_dir: pathlib.Path, *, keep: int):
@@ -49,7 +53,7 @@ class Checkpointer:
         self._folder = run_dir / saved_runs.FOLDER
         self._kept = _LatestAndBest(keep)
         if jax.process_index() == 0:
-            self._remove_partial()  # steps that a kill cut short
+            self._remove_partial()  # incomplete steps of a killed process
         try:
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=self._kept, create=True
@@ -61,10 +65,10 @@ class Checkpointer:
             )
         except OSError:
             raise
-        except Exception as error:  # Orbax looks into each step.
+        except Exception as error:  # Orbax reads part of each step.
             raise ValueError(
                 f"{self._folder.absolute()} cannot be opened: "
-                f"{saved_runs.reason_of(error)}. Move the damaged step elsewhere, and start "
+                f"{saved_runs.reason_of(error)}. Move the damaged step elsewhere and start "
                 "again."
             ) from error
 
@@ -75,16 +79,17 @@ class Checkpointer:
     def save(self, step: int, items: Mapping[str, Any], metadata: Mapping) -> None:
         """Starts to write a step in the background; the arrays may be donated afterwards.
 
-        When the step is complete, older steps are removed, except the last and the best.
+        When the step is complete, older steps are removed, except the `keep` latest and
+        the best.
 
         Args:
           step: Number of updates done.
-          items: Trees of arrays by item, `params` among them.
-          metadata: JSON values; `best`, unless None, holds the best `step` so far.
+          items: Trees of arrays by item, including `params`.
+          metadata: JSON values; `best`, if not None, has the best `step` so far.
 
         Raises:
-          OSError: If this step or the one before cannot be written. The last good step
-            stays.
+          OSError: If this step or the previous one cannot be written. The last complete
+            step is kept.
         """
         self._kept.best_step = (metadata.get("best") or {}).get("step")
         arguments: dict[str, Any] = {
@@ -97,14 +102,14 @@ class Checkpointer:
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
     def restore(self, step: int, items: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the items of a step, placed as their templates.
+        """Returns the items of a step, with the sharding of their templates.
 
         Args:
           step: Number of a saved step.
           items: Trees of arrays or `jax.ShapeDtypeStruct` with sharding, by item.
 
         Raises:
-          ValueError: If a leaf's name, shape or type differs from the template's.
+          ValueError: If the name, shape or type of a leaf differs from the template.
           CheckpointError: If the step is damaged.
         """
 
@@ -129,7 +134,7 @@ class Checkpointer:
         return {name: restored[name] for name in items}
 
     def close(self) -> None:
-        """Waits until writing is done, and releases the run's files; raises as `save`."""
+        """Waits until all steps are written, and closes the run; raises as `save`."""
         with self._saving():
             self._manager.close()
 
@@ -139,15 +144,15 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Raises an `OSError` for any fault in the block, and removes the partial step."""
+        """Raises an `OSError` for any error in the block, and removes the partial step."""
         try:
             yield
         except Exception as error:  # Orbax and TensorStore raise nearly anything.
             self._remove_partial()  # which may have filled the disk
             last = max(saved_runs.saved_steps(self.run_dir), default=None)
-            stays = "No step was saved" if last is None else f"Step {last} stays"
+            stays = "No step is saved" if last is None else f"Step {last} is kept"
             raise OSError(
                 f"{self._folder} could not be written to: {saved_runs.reason_of(error)}. "
-                f"{stays}. Once there is room and permission to write, the same command "
+                f"{stays}. When there is space and permission to write, the same command "
                 "resumes."
             ) from error

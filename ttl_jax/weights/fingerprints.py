@@ -1,4 +1,4 @@
-"""Digests of weights and checksums of trees, to compare arrays without storing them."""
+"""Digests of weights and checksums of trees of arrays, to compare arrays by short values."""
 
 import functools
 import hashlib
@@ -14,7 +14,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def digest(params: Mapping[str, Any]) -> str:
-    """Returns a fingerprint of names, types, shapes and values, 16 hex digits."""
+    """Returns a digest of names, types, shapes and values, 16 hex digits.
+
+    Args:
+      params: Arrays by name.
+    """
     sha = hashlib.sha256()
     for name in sorted(params):
         value = np.asarray(params[name])
@@ -24,10 +28,10 @@ def digest(params: Mapping[str, Any]) -> str:
 
 
 def checksum(tree) -> int | str:
-    """Returns a checksum of all leaf names and bytes, in any order of the leaves.
+    """Returns a checksum of all leaf names and bytes, independent of the order of leaves.
 
-    For arrays that are spread over several processes, every process must call this; the
-    devices then sum the bytes, and the checksum is a string.
+    If arrays are sharded over several processes, every process must call this; the devices
+    then sum the bytes, and the checksum is a string.
     """
     leaves = flatten(tree)
     if not all(map(_is_whole_here, leaves.values())):
@@ -39,13 +43,14 @@ def checksum(tree) -> int | str:
 
 
 def verify_checksum(tree, saved: int | str | None) -> None:
-    """Checks that arrays are those that were saved; disks flip bits.
+    """Checks that arrays equal those that were saved, since disks may flip bits.
 
-    Arrays that were saved whole and are spread over processes now are not checked.
+    The check is skipped if arrays were saved by one process and are now sharded over
+    several.
 
     Args:
       tree: Arrays.
-      saved: Their `checksum` at saving; None skips the check.
+      saved: `checksum` of the saved arrays; None skips the check.
 
     Raises:
       ValueError: If the checksum differs.
@@ -55,7 +60,7 @@ def verify_checksum(tree, saved: int | str | None) -> None:
     is_spread = isinstance(saved, str)
     found = _spread_checksum(flatten(tree)) if is_spread else checksum(tree)
     if type(found) is type(saved) and found != saved:
-        raise ValueError("they are not those that were saved")
+        raise ValueError("they differ from those that were saved")
 
 
 def _is_whole_here(leaf) -> bool:
@@ -73,9 +78,9 @@ def _spread_checksum(leaves: Mapping[str, Any]) -> str:
 
 
 def _sum_bytes(leaf) -> int:
-    """Sum of an array's bytes, each times an odd number of its own, modulo 2**32.
+    """Returns the sum of the bytes of an array, weighted by 1, 3, 5, ..., modulo 2**32.
 
-    Odd factors are invertible modulo 2**32, so that one changed byte changes the sum.
+    Odd factors are invertible modulo 2**32, so one changed byte always changes the sum.
     """
     if _is_whole_here(leaf):
         values = np.frombuffer(np.asarray(leaf).tobytes(), np.uint8).astype(np.uint32)
@@ -95,7 +100,7 @@ def _sum_bytes_spread(leaf: jax.Array) -> jax.Array:
 
 
 def flatten(tree) -> dict[str, Any]:
-    """Returns the leaves of a tree by their paths, as "encoder/linear.kernel"."""
+    """Returns the leaves of a tree by their paths, such as "encoder/linear.kernel"."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     name_of = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
     return {name_of(path): leaf for path, leaf in leaves}

@@ -1,4 +1,4 @@
-"""A module's params as a flat dict from dotted names ("blocks.0.alpha") to arrays.
+"""The params of a module as a flat dict from dotted names ("blocks.0.alpha") to arrays.
 
 Checkpoints in this form can be read, listed and compared without the code of the model.
 """
@@ -24,7 +24,7 @@ def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, Params]:
 
 
 class _OneKey:
-    """Stands for `nnx.Rngs` where values do not matter: tracing keys takes a second."""
+    """Replaces `nnx.Rngs` if values do not matter, since tracing keys takes a second."""
 
     def __init__(self):
         self._key = jax.random.key(0)
@@ -37,13 +37,16 @@ class _OneKey:
 
 
 def split_factory(make: Callable[..., nnx.Module]) -> tuple[nnx.GraphDef, Params]:
-    """Returns the structure and the shapes of params of `make(rngs=...)`, unallocated."""
+    """Returns the structure and the shapes of the params of `make(rngs=...)`.
+
+    No arrays are allocated.
+    """
     rngs = _OneKey()
     return split_module(nnx.eval_shape(lambda: make(rngs=rngs)))
 
 
 def merge_module(graph: nnx.GraphDef, params: Mapping[str, jax.Array]) -> nnx.Module:
-    """Returns the module of a structure from `split_module`, with the given params."""
+    """Returns the module with a structure from `split_module` and the given params."""
     flat = [
         (tuple(int(k) if k.isdigit() else k for k in name.split(".")), nnx.Param(value))
         for name, value in params.items()
@@ -59,11 +62,11 @@ def verify_params(
     Args:
       loaded: Params by dotted name.
       wanted: Arrays or `jax.ShapeDtypeStruct` by dotted name.
-      source: Run or file of the loaded params, for the message.
-      module: Name of the module, for the message.
+      source: Run or file of the loaded params, for the error message.
+      module: Name of the module, for the error message.
 
     Raises:
-      ValueError: If any differ; names up to five.
+      ValueError: If any differ; the message names up to five.
     """
 
     def form(leaf):

@@ -1,7 +1,7 @@
 """Packed weights: one safetensors file with the arrays, and JSON metadata in its header.
 
-Reading a file runs no code of its author. An array that claims to be larger than the file
-is refused.
+Reading a file executes no code from it. A file with an array that claims to be larger than
+the file is rejected.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _DIGESTS = "digests"  # metadata entry with the digests of the modules
 def write(
     path: pathlib.Path, modules: Mapping[str, Params], metadata: Mapping[str, Any]
 ) -> None:
-    """Writes weights and their metadata, as a whole or not at all.
+    """Writes weights and their metadata atomically.
 
     Args:
       path: File to write; its suffix is `SUFFIX`.
@@ -36,11 +36,13 @@ def write(
       metadata: JSON values.
 
     Raises:
-      ValueError: If the suffix is another.
-      OSError: If the file cannot be written; an earlier file stays.
+      ValueError: If the suffix is not `SUFFIX`.
+      OSError: If the file cannot be written; an earlier file is kept.
     """
     if path.suffix != SUFFIX:
-        raise ValueError(f"A file of weights ends in {SUFFIX}, not {path.name!r}.")
+        raise ValueError(
+            f"The name of a file of weights must end in {SUFFIX}, not {path.name!r}."
+        )
     arrays = {
         f"{module}/{name}": np.asarray(value, order="C")
         for module, params in modules.items()
@@ -53,10 +55,10 @@ def write(
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
-    """Returns params by module, on the host, and the metadata that `write` was given.
+    """Returns the params by module, on the host, and the metadata passed to `write`.
 
     Raises:
-      ValueError: If the file is missing, damaged or another program's.
+      ValueError: If the file is missing, damaged, or was written by another program.
     """
     arrays, metadata, digests = _read(path, with_arrays=True)
     modules: dict[str, dict[str, Any]] = {name: {} for name in digests}
@@ -65,13 +67,13 @@ def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
         modules.setdefault(module, {})[name] = value
     if {name: fingerprints.digest(of) for name, of in modules.items()} != digests:
         raise ValueError(
-            f"{path} is damaged: its weights are not those that were saved."
+            f"{path} is damaged: its weights differ from those that were saved."
         )
     return modules, metadata
 
 
 def read_metadata(path: pathlib.Path) -> dict[str, Any]:
-    """Returns the metadata that `write` was given; raises as `read`."""
+    """Returns the metadata passed to `write`; raises as `read`."""
     return _read(path)[1]
 
 
@@ -83,7 +85,7 @@ def read_digests(path: pathlib.Path) -> dict[str, str]:
 def _read(
     path: pathlib.Path, *, with_arrays: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
-    """Returns arrays by "module/name" (if asked for), metadata, and module digests."""
+    """Returns arrays by "module/name" (if requested), metadata, and digests by module."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -91,11 +93,11 @@ def _read(
             arrays = {name: file.get_tensor(name) for name in names}
         text = header[_METADATA]
         if header[_CHECKSUM] != _digest(text):
-            raise ValueError("its metadata are not those that were saved")
+            raise ValueError("its metadata differs from what was saved")
         metadata = json.loads(text)
         digests = dict(metadata.pop(_DIGESTS))
     except KeyError:
-        raise ValueError(f"{path} holds no weights of this program.") from None
+        raise ValueError(f"{path} contains no weights of ttl_jax.") from None
     except (
         OSError, ValueError, TypeError, AttributeError, RecursionError,
         safetensors.SafetensorError,

@@ -1,7 +1,7 @@
 """Reads saved steps of runs: their metadata and arrays.
 
-Every fault that makes a step unreadable raises a `CheckpointError`, whose message names
-the way out. Reading runs no code of the author.
+If a step cannot be read, a `CheckpointError` is raised, and its message says what to do.
+Reading executes no code from the files.
 """
 
 import contextlib
@@ -23,36 +23,36 @@ FOLDER = "checkpoints"
 BEST = "best"  # runs/derain/best names the best step of runs/derain
 CHECKSUMS = "checksums"  # metadata entry: checksum of each item's arrays
 
-# Trained weights hardly compress. Arrays that claim more than this many times their bytes
-# on disk are not read: forged sizes would fill the memory.
+# Trained weights hardly compress. Arrays that claim more than this multiple of their bytes
+# on disk are rejected, since forged sizes would fill the memory.
 _MAX_EXPANSION = 100
 _ALWAYS_READ = 2**28  # bytes
 
 
 class CheckpointError(ValueError):
-    """A saved step cannot be read; the message names it, the fault and the way out.
+    """A saved step cannot be read; the message names the step, the fault and what to do.
 
     Attributes:
-      fault: The message without the way out and the full stop.
+      fault: First part of the message: the step and the fault.
     """
 
     def __init__(self, run_dir: pathlib.Path, step: int, reason: str):
         earlier = [saved for saved in saved_steps(run_dir) if saved < step]
         folder = run_dir / FOLDER
         way_out = (
-            f"The step before it is {folder / str(earlier[-1])}: name that one, or "
-            "resume from there with the run's own command with --fallback."
+            f"The previous step is {folder / str(earlier[-1])}: name it instead, or resume "
+            "from it with the command of the run and --fallback."
             if earlier
-            else f"No step is saved before it: remove {run_dir} and train it anew."
+            else f"There is no earlier step: remove {run_dir} and train it again."
         )
         self.fault = f"{folder / str(step)} cannot be read: {reason}"
         super().__init__(f"{self.fault}. {way_out}")
 
 
 def saved_steps(run_dir: pathlib.Path) -> list[int]:
-    """Returns the steps that a run has saved, ascending; empty if it never began.
+    """Returns the complete steps of a run in ascending order; empty if there are none.
 
-    Steps that were cut short by a kill have other names.
+    Incomplete steps of a killed process have other names.
     """
     folder = run_dir / FOLDER
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -60,22 +60,22 @@ def saved_steps(run_dir: pathlib.Path) -> list[int]:
 
 
 def read_metadata(run_dir: pathlib.Path, step: int) -> dict[str, Any]:
-    """Returns the metadata of a step, with checksums by item.
+    """Returns the metadata of a step, including checksums by item.
 
-    The checksums are empty in steps of earlier versions.
+    Steps written by earlier versions have no checksums.
 
     Raises:
       CheckpointError: If the metadata cannot be read, or training did not write them.
     """
     metadata = _read_item(run_dir, step, "metadata")
     if not is_metadata(metadata):
-        reason = "its metadata are not those that training writes"
+        reason = "its metadata is missing or malformed; was it written by ttl_jax.main?"
         raise CheckpointError(run_dir, step, reason)
     return {CHECKSUMS: {}} | metadata
 
 
 def read_progress(run_dir: pathlib.Path) -> tuple[int, int | None]:
-    """Returns a run's last saved step and its `num_steps`; 0 and None before the first."""
+    """Returns the last saved step of a run and its `num_steps`; 0 and None without one."""
     steps = saved_steps(run_dir)
     if not steps:
         return 0, None
@@ -83,7 +83,7 @@ def read_progress(run_dir: pathlib.Path) -> tuple[int, int | None]:
 
 
 def is_metadata(value) -> bool:
-    """Whether JSON has the form that readers of metadata rely on."""
+    """Returns whether a value of JSON has all entries of metadata, with valid types."""
     if not _has(
         value, config=dict, modules=dict, origins=dict, ema=bool, evaluation=dict
     ):
@@ -111,10 +111,13 @@ def _has(value, /, **types) -> bool:
 
 
 def find_run(path: pathlib.Path) -> pathlib.Path:
-    """Returns a run's folder, given by a path as in `read`, or by its `checkpoints`.
+    """Returns the folder of a run.
+
+    Args:
+      path: Path as for `read`, or the folder `checkpoints` of the run.
 
     Raises:
-      ValueError: If the path holds no checkpoint.
+      ValueError: If the path contains no checkpoint.
     """
     if (path / FOLDER).is_dir():
         return path
@@ -124,22 +127,23 @@ def find_run(path: pathlib.Path) -> pathlib.Path:
     if folder.name == FOLDER and path.is_dir():
         return folder.parent
     raise ValueError(
-        f"{path} holds no checkpoint: expected a run's folder such as runs/derain, with "
-        f"a folder {FOLDER!r} inside, or a file that ttl_jax.pack wrote."
+        f"{path} holds no checkpoint: expected the folder of a run, such as runs/derain, "
+        f"with a folder {FOLDER!r} inside, or a file written by ttl_jax.pack."
     )
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
-    """Reads the weights of a run: the moving average where the run keeps one.
+    """Reads the weights of a run: the moving average, if the run has one.
 
-    The path is a run's folder, for its last step; `best` inside it, for its best step
-    (`config.best_metric`); or one step's folder inside its `checkpoints`.
+    Args:
+      path: Folder of the run, for its last step; `best` inside it, for its best step
+        (`config.best_metric`); or the folder of a step inside its `checkpoints`.
 
     Returns:
       Params by module, on the host; and the metadata with the entry `step` added.
 
     Raises:
-      ValueError: If there is no finished checkpoint, or no step was chosen as the best.
+      ValueError: If there is no complete checkpoint, or no step was chosen as the best.
       CheckpointError: If the step is damaged.
     """
     run_dir, step = find_step(path)
@@ -151,7 +155,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
 
 
 def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Returns the run's folder and the step that a path names, as in `read`."""
+    """Returns the folder of the run and the step for a path; path and errors as `read`."""
     run_dir = find_run(path)
     steps = saved_steps(run_dir)
     step = max(steps, default=None)
@@ -160,24 +164,24 @@ def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     if step not in steps:
         there = steps or "none"
         raise ValueError(
-            f"{path} holds no finished checkpoint; steps in {run_dir}: {there}."
+            f"{path} holds no complete checkpoint; steps in {run_dir}: {there}."
         )
     if path != run_dir and path.name == BEST:
         best = read_metadata(run_dir, step).get("best")
         if best is None:
             raise ValueError(
                 f"{run_dir} has no best step yet, or was trained without "
-                f"--config.best_metric; name the run itself, for its last step {step}."
+                f"--config.best_metric; use {run_dir} for its last step, {step}."
             )
         step = best["step"]
     return run_dir, step
 
 
 def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
-    """Renames the steps after the last step that can be read.
+    """Renames all steps after the last step that can be read.
 
     Returns:
-      For each renamed step a line with its fault and its new name.
+      One line for each renamed step, with its fault and its new name.
 
     Raises:
       CheckpointError: If no step can be read; then nothing is renamed.
@@ -206,7 +210,7 @@ def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
 def _read_arrays(
     run_dir: pathlib.Path, step: int, item: str, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns an item's arrays, on the host, after verifying their checksum."""
+    """Returns the arrays of an item, on the host, after verifying their checksum."""
     arrays = _read_item(run_dir, step, item)
     with reading(run_dir, step, item):
         fingerprints.verify_checksum(arrays, metadata[CHECKSUMS].get(item))
@@ -217,7 +221,7 @@ def _read_item(run_dir: pathlib.Path, step: int, name: str):
     """Returns an item of a step: JSON, or arrays on the host."""
     folder = (run_dir / FOLDER / str(step)).absolute()
     handler = ocp.CompositeCheckpointHandler(**make_handlers())  # pyright: ignore[reportArgumentType]
-    # Each process reads alone, whether the others read or not.
+    # Each process reads without waiting for the others.
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
@@ -231,7 +235,7 @@ def _read_item(run_dir: pathlib.Path, step: int, name: str):
         else:
             saved = reader.metadata(folder).item_metadata[name]
             _check_expansion(saved, folder)
-            # Without a template Orbax asks for the devices of training.
+            # Without a template, Orbax needs the devices that were used in training.
             template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), saved)
             argument = ocp.args.StandardRestore(template)
         return reader.restore(folder, args=ocp.args.Composite(**{name: argument}))[name]
@@ -245,7 +249,7 @@ def _check_expansion(arrays: Any, folder: pathlib.Path) -> None:
     stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if claimed > max(_ALWAYS_READ, _MAX_EXPANSION * stored):
         raise ValueError(
-            f"they claim {claimed:,} bytes, but the files have {stored:,} in all"
+            f"they claim {claimed:,} bytes, but the files have only {stored:,}"
         )
 
 
@@ -258,7 +262,7 @@ def make_handlers() -> dict[str, ocp.CheckpointHandler]:
 
 @contextlib.contextmanager
 def reading(run_dir: pathlib.Path, step: int, *items: str) -> Iterator[None]:
-    """Raises a `CheckpointError` if an item is missing, or for any fault in the block."""
+    """Raises a `CheckpointError` if an item is missing, or for any error in the block."""
     folder = run_dir / FOLDER / str(step)
     if missing := [item for item in items if not (folder / item).is_dir()]:
         raise CheckpointError(run_dir, step, f"it lacks its {' and '.join(missing)}")

@@ -1,15 +1,15 @@
-"""The weights that come with the package, by name; MODEL_CARD.md describes them."""
+"""The weights included in the package, by name; MODEL_CARD.md describes them."""
 
 import os
 import pathlib
 
 from ttl_jax import user_paths
 
-SHIPPED = "shipped"  # stands for the weights in flags and configs, in place of a path
+SHIPPED = "shipped"  # name of the weights in flags and configs, instead of a path
 
 _FOLDER = pathlib.Path(__file__).resolve().parent
 DERAIN = _FOLDER / "derain.safetensors"  # removes rain
-RECOG = _FOLDER / "recog.safetensors"  # recognizes rain; no teacher of `DERAIN`
+RECOG = _FOLDER / "recog.safetensors"  # recognizes rain; not a teacher of `DERAIN`
 
 # Weights that remove rain, by name. Those of version 0.1 sum over the whole image.
 _DERAIN = {SHIPPED: DERAIN, f"{SHIPPED}@0.1": _FOLDER / "derain_0.1.safetensors"}
@@ -17,15 +17,15 @@ _NAMES = {path: name for name, path in _DERAIN.items()} | {RECOG: SHIPPED}
 
 
 def find(path: str | os.PathLike | None, *, recognizes: bool = False) -> pathlib.Path:
-    """Returns the path of weights, given as a path or by a name of shipped weights.
+    """Returns the path of weights, given as a path or as the name of shipped weights.
 
     Args:
-      path: Any path; "shipped" (also None); or "shipped@0.1", for weights that remove
-        rain.
-      recognizes: Whether "shipped" means the weights that recognize rain.
+      path: Any path; "shipped" or None; or "shipped@0.1".
+      recognizes: Whether "shipped" means the weights that recognize rain, instead of those
+        that remove it.
 
     Raises:
-      ValueError: If the package lacks the file, or never had such a version.
+      ValueError: If the file is missing in the package, or the version is unknown.
     """
     name = SHIPPED if path is None else os.fspath(path)
     if not is_shipped(name):
@@ -44,10 +44,10 @@ def find(path: str | os.PathLike | None, *, recognizes: bool = False) -> pathlib
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a name means shipped weights, of any version."""
+    """Returns whether a name means shipped weights, of any version."""
     return name == SHIPPED or name.startswith(f"{SHIPPED}@")
 
 
 def name_of(path: pathlib.Path) -> str | None:
-    """Returns the name of shipped weights by their file's path, None for other paths."""
+    """Returns the name of the shipped weights at a path, or None for other paths."""
     return _NAMES.get(path)

@@ -1,8 +1,8 @@
-"""Trained weights: loaded by path or name, rebuilt to networks, traced back, packed.
+"""Trained weights: loads them, rebuilds their networks, finds their ancestors, packs them.
 
-A path names a run's folder, for its last step; `best` inside it, for its best step
-(`config.best_metric`); one step's folder inside its `checkpoints`; or a packed file.
-"shipped" names the weights that come with the package (see `shipped.find`).
+A path is the folder of a run, for its last step; `best` inside it, for its best step
+(`config.best_metric`); the folder of a step inside its `checkpoints`; or a packed file.
+"shipped" is the name of the weights included in the package (see `shipped.find`).
 """
 
 import functools
@@ -23,12 +23,12 @@ _ANCESTORS = "ancestors"  # metadata entry of packed files
 
 
 class Ancestors(NamedTuple):
-    """The weights that others were trained from, over all earlier runs.
+    """All weights of earlier runs from which some weights were trained.
 
     Attributes:
-      digests: Digests of the modules that were handed over.
+      digests: Digests of the modules that later runs started from.
       runs: Resolved folders of the earlier runs; unknown for a packed run.
-      are_all: Whether every earlier step still exists, so that nothing is missing.
+      are_all: Whether the list is complete, because every earlier step still exists.
     """
 
     digests: frozenset[str]
@@ -37,7 +37,7 @@ class Ancestors(NamedTuple):
 
 
 def load(path: str | os.PathLike | None) -> tuple[dict[str, Params], dict[str, Any]]:
-    """Loads trained weights: the moving average where the run keeps one.
+    """Loads trained weights: the moving average, if the run has one.
 
     Args:
       path: A path or name as above; None means "shipped".
@@ -60,7 +60,7 @@ def load(path: str | os.PathLike | None) -> tuple[dict[str, Params], dict[str, A
     _check_metadata(path, metadata)
     if metadata["modules"].keys() != modules.keys():
         raise ValueError(
-            f"{path} holds {sorted(modules)}, but its metadata describe others."
+            f"{path} has the modules {sorted(modules)}, but its metadata describes others."
         )
     del metadata[_ANCESTORS]
     return modules, metadata
@@ -72,12 +72,12 @@ def rebuild(
     *,
     purpose: str,
 ) -> tuple[dict[str, nnx.Module], dict[str, Any]]:
-    """Builds networks of a run from its weights and their description alone.
+    """Builds the networks of a run from its weights and the description saved with them.
 
     Args:
       path: A path or name, as for `load`.
       factories: Possible names in `models.FACTORIES` of each module to build, by module.
-      purpose: Use of the networks and the stage that trains them, for messages.
+      purpose: Use of the networks and the stage that trains them, for error messages.
 
     Returns:
       The networks by module, and the metadata as from `load`.
@@ -104,18 +104,18 @@ def rebuild(
 
 
 def _build(description, params: Params, path: pathlib.Path, name: str) -> nnx.Module:
-    fault = f"{path}: {name!r} cannot be built as its checkpoint says"
+    fault = f"{path}: {name!r} cannot be built from its description"
     arguments = dict(description)
     factory = models.FACTORIES[arguments.pop("factory")]
-    for field, value in arguments.items():  # building a forged number takes forever
+    for field, value in arguments.items():  # a forged large number would take forever
         count = _count_parts(field, value)
         if count > len(params):
             raise ValueError(
-                f"{fault}: {field} has {count} parts, more than the {len(params)} arrays "
-                "that are saved."
+                f"{fault}: {field} needs {count} parts, but only {len(params)} arrays are "
+                "saved."
             )
     try:
-        # Shapes alone: sizes that do not fit the params must not need memory.
+        # Only shapes: forged sizes must not allocate memory.
         make = functools.partial(factory, **arguments)
         graph, initial = flat_params.split_factory(make)
     except Exception as error:  # The arguments may be anything.
@@ -125,7 +125,7 @@ def _build(description, params: Params, path: pathlib.Path, name: str) -> nnx.Mo
 
 
 def _count_parts(field: str, value: Any) -> int:
-    """Parts of a network that a field numbers: blocks, all scales together, or pools."""
+    """Returns how many blocks or pools a field describes; blocks of all scales together."""
     if field == "pools" and isinstance(value, list):
         return len(value)
     if not field.endswith("blocks"):
@@ -135,7 +135,7 @@ def _count_parts(field: str, value: Any) -> int:
 
 
 def find_run(path: str | os.PathLike) -> pathlib.Path:
-    """Returns the resolved folder of the run, or the resolved file, that a path names.
+    """Returns the resolved folder of the run, or the resolved packed file, of a path.
 
     Raises:
       ValueError: If there are no weights.
@@ -145,17 +145,20 @@ def find_run(path: str | os.PathLike) -> pathlib.Path:
 
 
 def find_name(path: str | os.PathLike) -> str:
-    """Returns the name of a run or file, for tables and messages; raises as `find_run`."""
+    """Returns a short name of weights, for tables and messages; raises as `find_run`."""
     run = find_run(path)
     return shipped.name_of(run) or (run.stem if _is_file(run) else run.name)
 
 
 def locate(workdir: pathlib.Path, name: str) -> pathlib.Path:
-    """Returns the path of weights that a run in `workdir` starts from.
+    """Returns the path of weights from which a run in `workdir` starts.
 
     Args:
       workdir: Folder of all runs.
-      name: A run's folder in `workdir`, another path, or a name of shipped weights.
+      name: Name of a run in `workdir`, another path, or a name of shipped weights.
+
+    Raises:
+      ValueError: If the name means shipped weights that do not exist.
     """
     if shipped.is_shipped(name):
         return shipped.find(name)
@@ -164,7 +167,7 @@ def locate(workdir: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def exist(path: pathlib.Path) -> bool:
-    """Whether a path names a packed file, or a run that has saved a step."""
+    """Returns whether a path is a packed file, or belongs to a run with a saved step."""
     try:
         run = find_run(path)
     except ValueError:
@@ -173,7 +176,10 @@ def exist(path: pathlib.Path) -> bool:
 
 
 def find_ancestors(path: str | os.PathLike | None) -> Ancestors:
-    """Returns the ancestors of trained weights, given by path or name as for `load`.
+    """Returns the ancestors of trained weights.
+
+    Args:
+      path: A path or name, as for `load`.
 
     Raises:
       ValueError: If there are no weights, or they are damaged.
@@ -213,8 +219,8 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
       The metadata in the file.
 
     Raises:
-      ValueError: As `load`, or if the suffix is another.
-      OSError: If the file cannot be written; an earlier file stays.
+      ValueError: As `load`, or if the suffix is invalid.
+      OSError: If the file cannot be written; an earlier file is kept.
     """
     if published.is_published(source := user_paths.expand(path)):
         modules, metadata = published.read(source)
@@ -228,7 +234,7 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
 
 
 def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | None:
-    """Returns the path of the weights that were handed over, None if they are gone."""
+    """Returns the path of the weights of an origin, or None if they no longer exist."""
     if not exist(path):
         return None
     run = find_run(path)

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
 def png_file(array, bit_depth, colour_type, *chunks, after=()):
-    """A PNG written from its specification: unfiltered rows, bytes as given.
+    """Returns a PNG written according to its specification, with unfiltered rows.
 
-    The chunks stand before the pixels, those of `after` behind them.
+    The chunks are before the pixels, and those of `after` behind them.
     """
 
     def chunk(name, data):
@@ -108,7 +108,7 @@ def test_png_of_the_specification_is_read(tmp_path, dtype, colour_type, num_chan
     np.testing.assert_array_equal(result, np.squeeze(array))
 
 
-def test_a_bmp_of_16_bits_per_pixel_is_of_8_bits_per_sample(tmp_path):
+def test_a_bmp_with_16_bits_per_pixel_is_read_with_8_bits_per_sample(tmp_path):
     red, green, blue = 0b11111 << 11, 0b111111 << 5, 0b11111
     pixels = np.array([[red, green], [blue, 0]], "<u2")
     header = struct.pack(
@@ -249,14 +249,14 @@ def test_the_orientation_of_a_png_may_follow_its_pixels(tmp_path):
     expected = np.rot90(noise(17, 23, 3, dtype=np.uint16), -1)
     np.testing.assert_array_equal(result, expected)
     assert decoding.read_size(tmp_path / "image.png") == (23, 17)
-    # What is missing is not taken for an orientation that is damaged.
+    # Missing data does not count as a damaged orientation.
     (tmp_path / "image.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(decoding.ImageError, match="truncated"):
         decoding.read_size(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_damaged_exif_data_do_not_cost_the_photograph(tmp_path, suffix):
+def test_a_photograph_with_damaged_exif_data_is_read(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"
     damaged = b"Exif\0\0" + b"no TIFF header at all"
     write(path, noise(17, 23, 3), exif=damaged, icc_profile=b"profile")
@@ -269,7 +269,7 @@ def test_damaged_exif_data_do_not_cost_the_photograph(tmp_path, suffix):
     assert info["icc_profile"] == b"profile"
 
 
-def test_pillow_says_nothing_of_metadata_that_it_repairs(tmp_path):
+def test_pillow_does_not_warn_about_metadata_that_it_repairs(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Rainmaker"
     write(tmp_path / "image.jpg", noise(17, 23, 3), exif=exif.tobytes()[:-6])
@@ -300,16 +300,16 @@ def refusal(path):
     return message
 
 
-def test_an_empty_file_is_refused(tmp_path):
+def test_an_empty_file_is_rejected(tmp_path):
     (tmp_path / "image.png").touch()
     assert "is empty" in refusal(tmp_path / "image.png")
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_a_missing_file_is_rejected(tmp_path):
     assert "cannot be read: No such file" in refusal(tmp_path / "image.png")
 
 
-def test_other_files_than_images_are_refused(tmp_path):
+def test_other_files_than_images_are_rejected(tmp_path):
     (tmp_path / "text.jpg").write_text("<html>404 Not Found</html>")
     write(tmp_path / "other.png", noise(17, 23, 3), format="PCX")
     for name in ("text.jpg", "other.png"):
@@ -330,7 +330,7 @@ def test_other_files_than_images_are_refused(tmp_path):
         ("gif", np.uint8),
     ],
 )
-def test_a_truncated_file_is_refused_or_complete(tmp_path, suffix, dtype):
+def test_a_truncated_file_is_rejected_or_complete(tmp_path, suffix, dtype):
     path = tmp_path / f"image.{suffix}"
     array = noise(20, 30, 3, dtype=dtype)
     if suffix == "png":
@@ -363,7 +363,7 @@ def test_a_jpeg_without_its_end_marker_is_read_and_no_other_truncated_one(
             read = decoding.read_image(path).array
         except decoding.ImageError:
             assert missing > 2
-        else:  # padding bits at the most are missing
+        else:  # at most padding bits are missing
             np.testing.assert_array_equal(read, complete)
             assert missing <= 4
     assert caplog.text.count("its end marker is missing") == 1  # of several reads
@@ -377,15 +377,15 @@ def test_a_progressive_jpeg_may_lack_a_scan_without_its_end_marker(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif", "gif"])
-def test_several_images_in_one_file_are_refused(tmp_path, suffix):
+def test_several_images_in_one_file_are_rejected(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"
     rest = [Image.new("RGB", (23, 17), colour) for colour in ("red", "blue")]
     Image.fromarray(noise(17, 23, 3)).save(path, save_all=True, append_images=rest)
-    assert "is animated or has pages: 3 pictures" in refusal(path)
+    assert "is animated or has several pages: 3 pictures" in refusal(path)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_other_depths_are_refused(tmp_path, dtype):
+def test_other_depths_are_rejected(tmp_path, dtype):
     Image.fromarray(np.zeros((17, 23), dtype)).save(tmp_path / "image.tif")
     assert "neither of 8 nor of 16 bits" in refusal(tmp_path / "image.tif")
     colour = np.zeros((17, 23, 3), dtype)  # which Pillow does not recognize at all
@@ -394,7 +394,7 @@ def test_other_depths_are_refused(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_16_bit_planes_are_refused_rather_than_misread(tmp_path, compression):
+def test_16_bit_planes_are_rejected_rather_than_misread(tmp_path, compression):
     tifffile.imwrite(
         tmp_path / "image.tif",
         noise(3, 17, 23, dtype=np.uint16),
@@ -405,18 +405,18 @@ def test_16_bit_planes_are_refused_rather_than_misread(tmp_path, compression):
     assert "plane" in refusal(tmp_path / "image.tif")
 
 
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+def test_a_decompression_bomb_is_rejected(tmp_path, monkeypatch):
     write(tmp_path / "image.png", noise(17, 23, 3))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     assert "has too many pixels" in refusal(tmp_path / "image.png")
 
 
-def test_names_print_on_one_line():
+def test_names_are_printed_on_one_line():
     assert decoding.printable("a\nb\udcffc\té") == "a\ufffdb\ufffdc\ufffdé"
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
-def test_pixels_are_counted_by_the_first_bytes(suffix, tmp_path):
+def test_pixels_are_counted_from_the_header(suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(noise(24, 33, 3)).save(path)
     assert decoding.count_pixels(path) == 24 * 33

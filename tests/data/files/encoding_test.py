@@ -188,7 +188,7 @@ def test_a_jpeg_keeps_tables_subsampling_and_progression(tmp_path, settings):
         assert after.info.get("progressive") == before.info.get("progressive")
 
 
-def test_a_quality_takes_the_place_of_the_tables_of_the_source(tmp_path):
+def test_a_quality_replaces_the_tables_of_the_source(tmp_path):
     first, second = tmp_path / "first.jpg", tmp_path / "second.jpg"
     Image.fromarray(noise(40, 60, 3)).save(first, quality=60)
     encoding.write_image(second, *decoding.read_image(first), quality=90)
@@ -222,7 +222,7 @@ def test_a_lower_quality_makes_a_smaller_file(tmp_path, suffix):
         ("image.png", np.zeros((5, 7, 3), np.float32), "float32"),
     ],
 )
-def test_unsupported_pixels_are_refused_by_format(tmp_path, name, array, message):
+def test_unsupported_pixels_are_rejected_by_format(tmp_path, name, array, message):
     with pytest.raises(ValueError, match=message):
         encoding.write_image(tmp_path / name, array)
     assert not list(tmp_path.iterdir())
@@ -231,9 +231,7 @@ def test_unsupported_pixels_are_refused_by_format(tmp_path, name, array, message
 @pytest.mark.parametrize(
     ("shape", "kept"), [((5, 7, 2), (5, 7)), ((5, 7, 4), (5, 7, 3))]
 )
-def test_an_opaque_alpha_is_dropped_where_there_is_no_room_for_it(
-    tmp_path, shape, kept
-):
+def test_an_opaque_alpha_is_dropped_in_formats_without_alpha(tmp_path, shape, kept):
     array = noise(*shape)
     array[..., -1] = 255
     encoding.write_image(tmp_path / "image.bmp", array)
@@ -242,7 +240,7 @@ def test_an_opaque_alpha_is_dropped_where_there_is_no_room_for_it(
     np.testing.assert_array_equal(found.reshape(5, 7, -1), array[..., :-1])
 
 
-def test_16_bits_become_8_where_that_is_asked_for():
+def test_16_bits_become_8_on_request():
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     reduced = encoding.fit("image.jpg", levels, reduce=True)
     assert reduced.dtype == np.uint8
@@ -254,7 +252,7 @@ def test_16_bits_become_8_where_that_is_asked_for():
 
 
 @pytest.mark.parametrize("suffix", encoding.FORMATS)
-def test_a_file_that_exceeds_the_disk_is_not_written(suffix, tmp_path):
+def test_a_file_larger_than_the_disk_is_not_written(suffix, tmp_path):
     array = noise(60, 70, 3)
     encoding.write_image(tmp_path / f"whole{suffix}", array)
     size = (tmp_path / f"whole{suffix}").stat().st_size

@@ -10,7 +10,7 @@ from ttl_jax.data.files import decoding, images
 
 @pytest.fixture(autouse=True)
 def memory(tmp_path_factory, monkeypatch):
-    """Where checked files are remembered."""
+    """The file that records checked images."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "ttl_jax" / "checked_images.json"
@@ -18,7 +18,7 @@ def memory(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Paths that are decoded from now on."""
+    """A list of the paths that are decoded from now on."""
     paths, load = [], images.load
 
     def counting_load(path):
@@ -68,7 +68,7 @@ def test_alpha_is_dropped_and_not_blended(tmp_path, rgb):
     np.testing.assert_array_equal(images.load(grey), rgb[..., :1].repeat(3, axis=-1))
 
 
-def test_small_and_undecodable_photographs_are_refused_by_name(tmp_path, rgb):
+def test_small_and_undecodable_photographs_are_rejected_by_name(tmp_path, rgb):
     narrow = write(tmp_path / "narrow.png", np.ascontiguousarray(rgb[:, :7]))
     fault = r"narrow\.png is 7x12; each side needs at least 8 pixels\.$"
     with pytest.raises(decoding.ImageError, match=fault):
@@ -117,7 +117,7 @@ def test_checks_of_several_folders_are_remembered_together(tmp_path, rgb, decode
     "content",
     ["", "{", "[]", '{"files": 3}', '{"checked_by": 1, "files": {}}', b"\xff"],
 )
-def test_a_damaged_memory_is_replaced(tmp_path, rgb, decoded, memory, content):
+def test_a_damaged_record_is_replaced(tmp_path, rgb, decoded, memory, content):
     path = write(tmp_path / "a.png", rgb)
     images.check([path])
     memory.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -138,7 +138,7 @@ def test_a_damaged_entry_is_checked_again(tmp_path, rgb, decoded, memory, entry)
     assert decoded == [path, path]
 
 
-def test_an_unwritable_memory_ends_no_run(tmp_path, rgb, monkeypatch):
+def test_an_unwritable_record_does_not_end_a_run(tmp_path, rgb, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert images.check([write(tmp_path / "a.png", rgb)])[0].width == 17

@@ -1,4 +1,4 @@
-"""Which format keeps which metadata, from one file to the next."""
+"""The metadata that each format keeps."""
 
 import pathlib
 import struct
@@ -28,7 +28,7 @@ ALL = {
 
 
 def find(path):
-    """What Pillow, and no code of the project, finds in a file; by column of the table."""
+    """Returns the metadata that Pillow finds in a file, by column of the table."""
     with Image.open(path) as image:
         image.load()
         exif, text = image.getexif(), getattr(image, "text", {})
@@ -50,7 +50,7 @@ def find(path):
 
 
 def table():
-    """The table of the documentation: suffix and depth to what is kept, by column."""
+    """Returns the table of the documentation: what is kept, by suffix, depth and column."""
     document = pathlib.Path(encoding.__file__).parents[1] / "README.md"
     lines = document.read_text().split("Metadata kept")[1].split("\n\n")[1].splitlines()
     names, _, *rows = (
@@ -118,7 +118,7 @@ def test_a_png_keeps_its_colour_and_text_chunks(tmp_path, dtype):
     assert metadata.find_lost("JPEG", info) == ["PNG text", "colour space"]
 
 
-def test_what_every_png_of_srgb_says_is_no_loss_elsewhere(tmp_path):
+def test_srgb_chunks_of_a_png_are_not_reported_as_lost(tmp_path):
     info = {
         "png_chunks": [
             (b"sRGB", b"\0"),
@@ -133,7 +133,7 @@ def test_what_every_png_of_srgb_says_is_no_loss_elsewhere(tmp_path):
     assert b"sRGB\0" not in (tmp_path / "a.png").read_bytes().replace(SRGB, b"")
 
 
-def test_a_gain_map_is_dropped_with_what_announces_it(tmp_path):
+def test_a_gain_map_is_dropped_together_with_its_metadata(tmp_path):
     path = tmp_path / "image.jpg"
     xmp = b'<rdf:Description hdrgm:Version="1.0" dc:title="Rain"/>'
     Image.fromarray(noise(8, 9, 3)).save(path, xmp=xmp)
@@ -172,7 +172,7 @@ def test_the_depth_of_a_heic_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])
-def test_what_is_too_large_for_a_jpeg_is_reported_and_costs_no_photograph(
+def test_metadata_too_large_for_a_jpeg_are_reported_and_the_photograph_is_written(
     tmp_path, key
 ):
     info = {key: b"x" * 70_000}

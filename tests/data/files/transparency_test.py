@@ -14,7 +14,7 @@ def test_hidden_pixels_take_the_colour_of_the_nearest_visible_one():
     assert filled[0, 4, 0] in (0, 8)  # as far from either
 
 
-def test_it_is_the_nearest_by_exhaustive_search():
+def test_the_nearest_pixel_matches_exhaustive_search():
     rng = np.random.default_rng(0)
     colour = rng.integers(0, 255, (12, 15, 1), dtype=np.uint8)
     alpha = (rng.random((12, 15, 1)) < 0.2).astype(np.uint8)

@@ -77,7 +77,7 @@ def test_over_the_epochs_every_couple_is_drawn():
     assert max(drawn.values()) < 1.4 * min(drawn.values())
 
 
-def test_sources_are_drawn_by_weight_whatever_they_hold():
+def test_sources_are_drawn_by_weight_whatever_their_size():
     sizes = (3, 500, 7)
     order = mix((0.7, 0.2, 0.1), sizes)
     drawn = [order[i] for i in range(10_000)]
@@ -99,7 +99,7 @@ def test_weights_that_do_not_divide_are_kept_to_the_next_element():
     assert sorted(sources.values()) == [3333, 3333, 3334]
 
 
-def test_sources_of_couples_meet_in_all_combinations():
+def test_sources_of_couples_are_drawn_in_all_combinations():
     listings = {
         field: Listing(
             field, {s: [make_photograph(s + field)] for s in "ab"}, (0.5, 0.5)
@@ -114,7 +114,7 @@ def test_sources_of_couples_meet_in_all_combinations():
 
 
 class Snow(live_rain.Rain):
-    """Writes what it is given, and draws a number."""
+    """Rain that records its arguments and draws a number."""
 
     def __init__(self):
         self.given = []
@@ -144,7 +144,7 @@ def test_live_rain_sees_the_whole_photograph_in_the_colors_of_the_crop():
     )
 
 
-def test_live_rain_is_another_one_in_each_view_and_always_the_same_in_evaluation():
+def test_live_rain_differs_between_views_and_is_fixed_in_evaluation():
     pair = make_live_pair()
     for view in [*draw_views(20), *draw_views(20), *[transforms.CENTRE] * 3]:
         datasets.make_pair_rows(pair, 16, view)
@@ -208,7 +208,7 @@ def test_padding_does_not_separate_small_rainy_from_large_clean_photographs(
 
 
 def count_distinct(image):
-    """How many rows, and how many columns, an image has that differ from each other."""
+    """Returns the numbers of distinct rows and of distinct columns of an image."""
     return len(np.unique(image, axis=0)), np.unique(image, axis=1).shape[1]
 
 

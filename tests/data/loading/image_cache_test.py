@@ -41,7 +41,7 @@ def test_each_image_is_decoded_once(files):
 @pytest.mark.parametrize(
     ("limit", "kept"), [(0, 0), (299, 0), (300, 1), (899, 2), (900, 3), (901, 3)]
 )
-def test_first_come_stay_and_the_limit_holds_to_the_byte(files, limit, kept):
+def test_first_images_are_kept_and_the_limit_is_exact(files, limit, kept):
     cache = ImageCache(limit)
     attached = [cache.attach(files.make(name)) for name in ("a", "b", "c")]
     for _ in range(2):

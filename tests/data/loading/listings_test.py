@@ -40,7 +40,7 @@ def test_weights_become_shares_of_the_whole():
     assert listings.normalize_weights("pairs", ("a", "b"), ()) == ()
 
 
-def test_drawn_items_are_so_many_and_others_with_each_seed(root):
+def test_the_number_of_drawn_items_is_exact_and_seeds_differ(root):
     listing = listings.open_listing("clean", (f"folder:{root}/a", f"folder:{root}/b"))
     drawn = [listing.draw(3, seed) for seed in range(40)]
     assert all(len(of) == 3 and set(names(of, root)) < set(names(listing, root))
@@ -59,7 +59,7 @@ def test_drawing_too_many_or_no_items_of_a_weighted_source_is_an_error(root):
     with pytest.raises(ValueError, match="config.num_clean=6, but there are 5 in"):
         listing.draw(6, 0)
     weighted = listings.open_listing("clean", sources, (0.5, 0.5))
-    with pytest.raises(ValueError, match="config.num_clean=1 leaves a source"):
+    with pytest.raises(ValueError, match="config.num_clean=1 leaves no items"):
         weighted.draw(1, 0)
     rendered = listings.open_listing("pairs", (f"rain:folder:{root}/a",))
     with pytest.raises(ValueError, match="config.num_pairs=1 cannot limit rain:folder"):
@@ -69,18 +69,21 @@ def test_drawing_too_many_or_no_items_of_a_weighted_source_is_an_error(root):
 @pytest.mark.parametrize(
     ("weights", "fault"),
     [
-        ((1.0,), r"config.rainy_weights=\(1.0,\) are 1, but config.rainy names 2"),
-        ((1.0, 1.0, 1.0), "are 3, but config.rainy names 2 sources; give one"),
-        ((1.0, -1.0), "must be positive numbers; leave out sources"),
+        (
+            (1.0,),
+            r"config.rainy_weights=\(1.0,\) has 1 weights, but config.rainy names 2",
+        ),
+        ((1.0, 1.0, 1.0), "has 3 weights, but config.rainy names 2 sources; give one"),
+        ((1.0, -1.0), "must be positive numbers; remove sources"),
         ((1.0, 0.0), "must be positive numbers"),
         ((0.0, 0.0), "must be positive numbers"),
         ((1.0, float("nan")), "must be positive numbers"),
         ((1.0, float("inf")), "must be positive numbers"),
         ((1.0, "2"), "must be positive numbers"),
-        ((1.0, 0.0001), "the least is 0.0001 of the sum; choose at least 0.001"),
+        ((1.0, 0.0001), "the smallest is 0.0001 of the sum; use at least 0.001"),
     ],
 )
-def test_weights_at_fault_are_refused(weights, fault):
+def test_invalid_weights_are_rejected(weights, fault):
     with pytest.raises(ValueError, match=fault):
         listings.normalize_weights("rainy", ("a", "b"), weights)
 
@@ -98,7 +101,7 @@ def test_without_weights_the_description_is_one_line_per_file(root):
     assert len(lines) == 2 * len(listing)
 
 
-def test_the_description_holds_weights_and_what_rain_is_made_of(root):
+def test_the_description_has_weights_and_the_pairs_of_rain(root):
     source = f"streaks:folder:{root}/pairs on folder:{root}/a"
     listing = listings.open_listing("pairs", ("sample/test", source), (0.25, 0.75))
     lines = listing.describe()
@@ -133,13 +136,13 @@ def test_a_relative_path_means_the_same_file(root, monkeypatch):
 
 
 @pytest.mark.parametrize("side", ["rainy", "clean"])
-def test_a_pair_goes_with_either_of_its_sides(root, side):
+def test_a_pair_is_left_out_with_either_of_its_sides(root, side):
     excluded = write_list(root, f"{root}/pairs/{side}/0.png")
     listing = listings.open_listing("pairs", (f"folder:{root}/pairs",), (), excluded)
     assert names(listing, root) == ["pairs/rainy/1.png"]
 
 
-def test_live_rain_goes_with_its_photograph_and_with_its_streaks(root):
+def test_live_rain_is_left_out_with_its_photograph_or_its_streaks(root):
     source = f"streaks:folder:{root}/pairs on folder:{root}/a"
     excluded = write_list(root, f"{root}/a/0.png", f"{root}/pairs/clean/1.png")
     (pair,) = listings.open_listing("pairs", (source,), (), excluded)
@@ -147,7 +150,7 @@ def test_live_rain_goes_with_its_photograph_and_with_its_streaks(root):
     assert [other.name for other in pair.rain.pairs] == [f"{root}/pairs/rainy/0.png"]
 
 
-def test_drawings_go_with_their_photograph_or_one_by_one(root):
+def test_drawings_are_left_out_with_their_photograph_or_one_by_one(root):
     source = f"structures:folder:{root}/a"
     excluded = write_list(root, f"{root}/a/0.png", f"structures:{root}/a/1.png#2")
     for field, wrapped in (("clean", source), ("pairs", f"identity:{source}")):
@@ -181,11 +184,13 @@ def test_pairs_of_a_source_share_their_streaks(root):
         assert len({id(pair.rain) for pair in adapted}) == 1
 
 
-def test_leaving_out_everything_is_refused(root):
+def test_leaving_out_everything_is_rejected(root):
     both = (f"folder:{root}/a", f"folder:{root}/b")
     excluded = write_list(root, f"{root}/a/0.png", f"{root}/a/1.png")
     for sources, weights in ((both[:1], ()), (both, (0.5, 0.5))):
-        with pytest.raises(ValueError, match="all that config.clean has in .*/a;"):
+        with pytest.raises(
+            ValueError, match="everything that config.clean has in .*/a"
+        ):
             listings.open_listing("clean", sources, weights, excluded)
     assert len(listings.open_listing("clean", both, (), excluded)) == 3
     pairs = write_list(root, *(f"{root}/pairs/rainy/{i}.png" for i in range(2)))

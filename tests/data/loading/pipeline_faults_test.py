@@ -1,4 +1,4 @@
-"""Files that vanish or break after the start."""
+"""Files that disappear or are damaged after the start."""
 
 import itertools
 import multiprocessing
@@ -53,11 +53,11 @@ def test_a_pair_whose_sides_differ_in_size_since_the_start_is_replaced(
     Image.new("RGB", (40, 30)).save(tmp_path / "clean" / "1.png")
     batch = next(data.batches(0))
     assert batch["replaced"].any() and not batch["replaced"].all()
-    assert all("1.png is no longer of the size of" in fault for fault in data.faults)
+    assert all("1.png no longer has the size of" in fault for fault in data.faults)
 
 
 @pytest.mark.parametrize("kind", ["clean", "couples"])
-def test_replacements_are_the_same_on_any_hosts_and_after_resuming(
+def test_replacements_are_the_same_on_any_number_of_hosts_and_after_resuming(
     make_config, fragile, kind
 ):
     config = make_config(kind, clean=(f"folder:{fragile}",))
@@ -83,7 +83,9 @@ def test_when_nothing_can_be_read_the_files_are_named(make_config, fragile):
     )
     for file in fragile.iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match="10 photographs one after .* cannot be read"):
+    with pytest.raises(
+        ValueError, match="10 photographs in succession can no longer be read"
+    ):
         next(data.batches(0))
 
 
@@ -117,7 +119,9 @@ def test_an_evaluation_of_nothing_is_an_error(make_config, fragile):
     data = pipeline.open_evaluation_data(config)["photographs"]
     for file in fragile.iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match="No image of the evaluation can be read"):
+    with pytest.raises(
+        ValueError, match="images of the evaluation can no longer be read"
+    ):
         next(data.batches())
 
 

@@ -96,7 +96,7 @@ def test_evaluation_of_live_rain_is_the_same_each_time(make_config, root):
     assert all(np.any(batch["rainy"] != batch["clean"]) for batch in batches)
 
 
-# That nobody parsed absl's flags, which Grain reads, is no obstacle.
+# Grain reads absl's flags; unparsed flags must not be an error.
 @pytest.mark.slow  # processes take seconds to start
 def test_worker_processes_give_the_batches_of_threads(mixed):
     threaded = take(mixed, 0, 6)
@@ -122,7 +122,7 @@ def halve(batch):
     return {name: rows[4:] for name, rows in batch.items()}
 
 
-def test_all_that_workers_need_travels_to_them(mixed):
+def test_everything_that_workers_need_can_be_pickled(mixed):
     data = pipeline.open_training_data(mixed)
     next(data.batches(0))  # with what reading leaves behind
     copy = cloudpickle.loads(cloudpickle.dumps(data))
@@ -152,7 +152,7 @@ def test_the_seed_changes_order_and_views(make_config):
     assert np.any(names_of(one, 0, 1)[0] != names_of(other, 0, 1)[0])
 
 
-def test_a_photograph_is_seen_anew_each_time(make_config):
+def test_a_photograph_has_a_different_view_each_time(make_config):
     config = make_config("clean", mirror=False, quarter_turns=False, crop_size=8)
     names = np.concatenate(names_of(config, 0, 3))
     images = np.concatenate([batch["image"] for batch in take(config, 0, 3)])
@@ -325,10 +325,10 @@ def test_sets_without_sources_are_absent(make_config):
         ({"crop_size": 7}, "Crops of 7 pixels are too small; .* at least 8"),
         ({"crop_sizes": ((0, 4),)}, "Crops of 4 pixels are too small"),
         ({"crop_sizes": (0, 64)}, "must be pairs of a first step and a size"),
-        ({"crop_sizes": ((0, "64"),)}, "a first step and a size, both whole numbers"),
+        ({"crop_sizes": ((0, "64"),)}, "a first step and a size, both integers"),
         ({"crop_sizes": ((0, 64), (9.5, 96))}, "must be pairs of a first step"),
         ({"crop_sizes": ((5, 64),)}, "must start at step 0"),
-        ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "go on with later ones"),
+        ({"crop_sizes": ((0, 64), (9, 8), (9, 16))}, "further steps must increase"),
         ({"crop_mix": ((4, 1.0),)}, "Crops of 4 pixels are too small"),
         ({"crop_mix": ((64.5, 1.0),)}, "crop_mix=.* must be pairs of a size in pixels"),
         ({"crop_mix": ((64, 0.0),)}, "a positive share"),
@@ -340,7 +340,7 @@ def test_sets_without_sources_are_absent(make_config):
         ),
     ],
 )
-def test_a_config_at_fault_is_refused_before_any_work(
+def test_an_invalid_config_is_rejected_before_any_work(
     make_config, monkeypatch, changes, fault
 ):
     config = make_config(**{"dataset": "couples", **changes})
@@ -349,12 +349,12 @@ def test_a_config_at_fault_is_refused_before_any_work(
         pipeline.open_training_data(config, 0, 2)
 
 
-def test_evaluation_batches_that_do_not_divide_are_refused(make_config):
+def test_evaluation_batches_that_do_not_divide_are_rejected(make_config):
     config = make_config("couples", eval_batch_size=6)
     with pytest.raises(ValueError, match="config.eval_batch_size=6 .* multiple of 4"):
         pipeline.open_evaluation_data(config, 0, 2)
 
 
-def test_a_process_out_of_range_is_refused(make_config):
+def test_a_process_out_of_range_is_rejected(make_config):
     with pytest.raises(ValueError, match="process_index=2 is out of range"):
         pipeline.open_training_data(make_config("clean"), 2, 2)

@@ -11,7 +11,7 @@ from ttl_jax.data.loading.transforms import View
 
 
 def coordinates(height, width):
-    """An image whose pixels say where they are."""
+    """Returns an image whose pixels have their coordinates as values."""
     y, x = np.mgrid[:height, :width]
     return np.stack([y, x, y * 0 + 7], axis=-1).astype(np.uint8)
 
@@ -47,7 +47,7 @@ def test_the_centre_view_is_the_centre():
 @pytest.mark.parametrize(
     "shape", [(12, 40), (40, 12), (15, 9), (2, 3), (1, 1), (1, 50)]
 )
-def test_small_images_are_continued_as_numpy_reflects(shape):
+def test_small_images_are_padded_as_by_numpy(shape):
     height, width = shape
     image = coordinates(height, width)
     rng = np.random.default_rng(0)

@@ -37,7 +37,7 @@ def test_light_through_a_neutral_camera_follows_the_srgb_standard():
 
 
 @pytest.mark.parametrize("shoulder", [0, 0.5, 2, 5])
-def test_each_tone_curve_gives_back_the_photograph_it_was_undone_of(shoulder):
+def test_each_tone_curve_restores_the_photograph_from_its_light(shoulder):
     light = vary(shoulder=shoulder).scene_light(LEVELS)
     assert np.all(np.diff(light[:, 0, 0]) > 0) and light.max() == pytest.approx(1)
     np.testing.assert_array_equal(take(light, shoulder=shoulder), LEVELS)
@@ -83,7 +83,7 @@ def test_cameras_are_drawn_from_the_documented_ranges():
 @pytest.mark.parametrize(
     "fault", [{"full_well": 0}, {"shoulder": -1}, {"jpeg_quality": 100}]
 )
-def test_invalid_cameras_are_refused(fault):
+def test_invalid_cameras_are_rejected(fault):
     with pytest.raises(ValueError, match=f"{next(iter(fault))} is .*; expected"):
         vary(**fault)
     with pytest.raises(ValueError, match="read_noise is nan"):

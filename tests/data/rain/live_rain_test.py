@@ -66,7 +66,7 @@ def test_a_source_of_live_rain_has_a_pair_per_photograph(source):
         np.testing.assert_array_equal(pair.rainy.load(), rainy)  # always the same
 
 
-def test_sources_may_be_nested_and_travel_to_other_processes():
+def test_sources_may_be_nested_and_pickled():
     source = "streaks:additive:sample/train on sample/test"
     pair = source_names.open_pairs(source)[0]
     copy = cloudpickle.loads(cloudpickle.dumps(pair))
@@ -77,20 +77,22 @@ def test_sources_may_be_nested_and_travel_to_other_processes():
     ("source", "fault"),
     [
         ("rain:", "Unknown source 'rain:'"),
-        ("rain:sampel", "Unknown source 'sampel': .* did you mean 'sample'"),
-        ("streaks:sample", "must name two sources, as 'streaks:PAIRS on CLEAN'"),
-        ("streaks:a on b on c", "with ' on ' between them and nowhere else"),
+        ("rain:sampel", "Unknown source 'sampel', .* did you mean 'sample'"),
+        ("streaks:sample", "must name two sources, as in 'streaks:PAIRS on CLEAN'"),
+        ("streaks:a on b on c", "with exactly one ' on ' between them"),
         ("rains:sample", "did you mean 'rain:sample'"),
     ],
 )
-def test_live_rain_of_unknown_sources_is_refused(source, fault):
+def test_live_rain_of_unknown_sources_is_rejected(source, fault):
     with pytest.raises(ValueError, match=fault):
         source_names.open_pairs(source)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_live_rain_has_pairs_alone(role):
-    with pytest.raises(ValueError, match=f"makes pairs.*; as {role} photographs name"):
+def test_live_rain_has_only_pairs(role):
+    with pytest.raises(
+        ValueError, match=f"consists of pairs.*another source of {role}"
+    ):
         source_names.open_photographs("rain:sample/test", role)
 
 

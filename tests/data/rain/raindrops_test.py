@@ -38,7 +38,7 @@ def test_moments_are_integrals_of_marshall_and_palmer(rain_rate):
 
 
 @pytest.mark.parametrize("rain_rate", [5, 30, 150])
-def test_the_drops_bring_down_the_rain_rate_they_are_of(rain_rate):
+def test_the_drops_give_the_rain_rate_of_their_distribution(rain_rate):
     # Volume in mm3 times speed in m/s per m3 is 1e-6 mm/s of water. Sizes, numbers and
     # speeds stem from three papers, so it agrees to a fifth at best.
     water = integrate(

@@ -24,7 +24,7 @@ PARAMETERS = renderer.RainParameters(
     brightness=1.4,
     veil=0.1,
 )
-# All of these drops are drawn one by one, in focus, few enough to be told apart.
+# All drops are drawn one by one, in focus, and few enough to be distinguished.
 THIN_SLAB = dataclasses.replace(
     PARAMETERS, focal_length=3000, aperture=0, near=2, distance=2.02, rain_rate=10
 )
@@ -41,7 +41,7 @@ def decode(image):
 
 
 def hidden(parameters, seed, side=512):
-    """What drops hide of each pixel, summed over the drops: float64 [side, side]."""
+    """Returns the share of light that drops block, summed over drops, float64 [side, side]."""
     alpha = renderer.cover(side, side, parameters, np.random.default_rng(seed))
     return -np.log1p(-alpha.astype(np.float64))
 
@@ -161,7 +161,7 @@ def measure_streaks(seed):
         yield streak.sum(), np.sqrt(12 * np.average(y**2, weights=along))
 
 
-def test_streaks_in_the_photograph_are_of_the_published_sizes_and_speeds():
+def test_streaks_in_the_photograph_have_the_published_sizes_and_speeds():
     streaks = [streak for seed in range(60) for streak in measure_streaks(seed)]
     area, length = np.array(streaks).T
     scale = 3000 / 2.01  # pixels per metre
@@ -212,7 +212,7 @@ def direction(image):
 
 @pytest.mark.parametrize("near", [2, 5])  # drops drawn one by one, and mostly fields
 @pytest.mark.parametrize(("wind", "roll"), [(0, 0), (0, -30), (4, 0), (-3, -8)])
-def test_streaks_run_as_wind_fall_and_roll_let_them(near, wind, roll):
+def test_streaks_have_the_direction_of_wind_fall_and_roll(near, wind, roll):
     parameters = vary(wind=wind, roll=roll, exposure=1 / 60, near=near)
     tilts = [direction(hidden(parameters, seed))[0] for seed in range(3)]
     # Drops that hide most stand out: those of about 2.5 mm.
@@ -242,7 +242,7 @@ def test_rain_reaches_the_edges_as_it_does_the_middle():
 
 @pytest.mark.parametrize("side", [24, 400])
 def test_the_geometry_does_not_depend_on_the_size_of_the_crop(side):
-    """The variation of neighbors tells density, length, width and strength together."""
+    """The variation of neighbours depends on density, length, width and strength."""
     repeats = 40_000 // side**2 + 12
 
     def variation(image):
@@ -258,7 +258,7 @@ def test_the_geometry_does_not_depend_on_the_size_of_the_crop(side):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (53, 2), (101, 67)])
-def test_photographs_of_odd_and_tiny_sizes_are_rained_on(size):
+def test_rain_is_rendered_on_odd_and_tiny_sizes(size):
     clean = pictures.noise(*size, 3)
     for intensity in renderer.INTENSITIES:
         rng = np.random.default_rng(5)
@@ -299,13 +299,13 @@ def test_the_same_generator_state_gives_the_same_rain(photograph):
         np.zeros((0, 8, 3), np.uint8),
     ],
 )
-def test_other_arrays_than_photographs_are_refused(clean):
+def test_other_arrays_than_photographs_are_rejected(clean):
     for apply in (renderer.render, renderer.add):
-        with pytest.raises(ValueError, match=r"on uint8 \[H, W, 3\], not on"):
+        with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\], not"):
             apply(clean, PARAMETERS, np.random.default_rng(0))
 
 
-def test_invalid_ambient_light_is_refused(photograph):
+def test_invalid_ambient_light_is_rejected(photograph):
     for ambient in ([0.5], [0.5, 0.5, 200], [0.5, np.nan, 0.5]):
         with pytest.raises(ValueError, match=r"\[3\] in \[0, 1\], not"):
             renderer.render(photograph, PARAMETERS, None, ambient=np.array(ambient))
@@ -318,15 +318,15 @@ def test_invalid_ambient_light_is_refused(photograph):
         ({"exposure": 0}, "exposure is 0; expected 0.0001 to 1"),
         ({"veil": float("nan")}, "veil is nan"),
         ({"distance": 1}, "distance is 1; expected near, 2, or more"),
-        ({"exposure": 1, "near": 0.1}, "reach over .* pixels.*; raise near"),
+        ({"exposure": 1, "near": 0.1}, "extend over .* pixels.*; raise near"),
     ],
 )
-def test_invalid_parameters_are_refused(changes, message):
+def test_invalid_parameters_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         vary(**changes)
 
 
-def test_an_unknown_intensity_is_refused():
+def test_an_unknown_intensity_is_rejected():
     with pytest.raises(ValueError, match="light, medium, heavy, not 'drizzle'"):
         renderer.draw_parameters(np.random.default_rng(0), "drizzle")
 

@@ -24,7 +24,7 @@ def test_darker_pixels_are_ignored(pair):
     np.testing.assert_array_equal(streak_bank.take_layer(clean, rainy), 0)
 
 
-def test_a_layer_laid_on_a_photograph_never_darkens_it_and_is_added_as_a_whole(pair):
+def test_an_added_layer_never_darkens_and_keeps_its_total(pair):
     rainy, clean, _ = pair
     layer = streak_bank.take_layer(rainy, clean)
     black = np.zeros((600, 700, 3), np.uint8)
@@ -65,7 +65,7 @@ def test_layers_and_photographs_of_any_size_fit():
             assert np.all(laid >= clean)
 
 
-def test_the_same_generator_state_lays_a_layer_alike(pair):
+def test_the_same_generator_state_adds_the_same_layer(pair):
     layer = streak_bank.take_layer(*pair[:2])
     first, again, other = (
         streak_bank.lay(pair[1], layer, np.random.default_rng(seed))
@@ -75,8 +75,8 @@ def test_the_same_generator_state_lays_a_layer_alike(pair):
     assert np.any(first != other)
 
 
-def test_the_layer_of_rendered_rain_runs_as_the_rain_does(pair):
-    """Taken from one photograph and laid on another, streaks stay streaks."""
+def test_the_layer_of_rendered_rain_keeps_its_direction(pair):
+    """Streaks keep their direction when they are added to another photograph."""
     rng = np.random.default_rng(5)
     parameters = renderer.draw_parameters(rng, "heavy")
     layer = streak_bank.take_layer(

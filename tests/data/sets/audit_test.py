@@ -94,7 +94,7 @@ def test_parts_of_photographs_that_do_not_overlap_do_not_match(originals):
     assert match(*parts) == []
 
 
-def test_flat_pictures_match_nothing():
+def test_flat_pictures_never_match():
     grey = np.full((50, 60, 3), 127, np.uint8)
     assert match(grey, grey, grey + 1) == []
 
@@ -186,7 +186,7 @@ def test_a_photograph_in_two_sources_is_excluded_once():
     assert audit.excluded_names(found) == ["1"]
 
 
-def test_a_source_named_twice_is_refused(folders):
+def test_a_source_named_twice_is_rejected(folders):
     source = f"folder:{folders}/test"
     with pytest.raises(ValueError, match="named twice"):
         audit.run([source], [source])

@@ -53,7 +53,7 @@ def test_unusable_files_are_left_out_with_a_reason(tmp_path):
 
 
 @pytest.mark.parametrize(("what", "half"), [("rain1200", "left"), ("rain800", "right")])
-def test_halves_on_the_wrong_side_are_refused_and_can_be_exchanged(
+def test_halves_on_the_wrong_side_are_rejected_and_can_be_exchanged(
     tmp_path, what, half
 ):
     other = {"left": "right", "right": "left"}[half]
@@ -65,7 +65,7 @@ def test_halves_on_the_wrong_side_are_refused_and_can_be_exchanged(
     with pytest.raises(ValueError, match="sides exchanged") as raised:
         pair_checks.refuse_exchanged_sides(raw_set, checked, tmp_path)
     message = str(raised.value)
-    assert f"the {half} half is taken for the rainy one" in message
+    assert f"the {half} half should be rainy" in message
     assert f"--rainy_half {other}" in message and "--trust_sides" in message
     assert f"{tmp_path / file} (" in message
     raw_set, checked = check(what, tmp_path, other)
@@ -73,7 +73,7 @@ def test_halves_on_the_wrong_side_are_refused_and_can_be_exchanged(
     assert checked.votes() == {1: 1, 0: 0, -1: 0}
 
 
-def test_one_exchanged_pair_among_good_ones_is_refused_by_name(tmp_path):
+def test_one_exchanged_pair_among_good_ones_is_rejected_by_name(tmp_path):
     for i in range(4):
         rainy, clean = make_pair(i)
         if i == 2:
@@ -92,8 +92,8 @@ def test_files_that_have_no_equal_halves_are_left_out(tmp_path):
     save(tmp_path / "train/2.png", np.zeros((20, 10, 3), np.uint8))
     _, checked = check("rain800", tmp_path)
     assert dict(checked.excluded) == {
-        "train/1.png": "is 31 pixels wide, which gives no equal halves",
-        "train/2.png": "is 10 pixels wide, which gives no equal halves",
+        "train/1.png": "is 31 pixels wide, which cannot be halved",
+        "train/2.png": "is 10 pixels wide, which cannot be halved",
     }
 
 

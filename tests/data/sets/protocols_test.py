@@ -172,7 +172,7 @@ def test_backgrounds_of_tests_are_left_out_of_the_pairs(monkeypatch):
 
 def test_too_few_pairs_of_a_density_are_an_error(monkeypatch):
     items = densities(4, [range(4), range(10, 14), range(20, 24)])
-    with pytest.raises(ValueError, match="5 pairs of each .* 1 of heavy lack"):
+    with pytest.raises(ValueError, match="5 pairs of each .* missing: 1 heavy"):
         draw_pairs(monkeypatch, items, 15)
 
 
@@ -318,7 +318,7 @@ def test_a_missing_set_is_named_with_the_command_that_makes_it():
         protocols.select("realrain_test", given={"realrain": ["folder:not_there"]})
 
 
-def test_an_empty_selection_is_refused(tmp_path):
+def test_an_empty_selection_is_rejected(tmp_path):
     Image.fromarray(picture(0)).save(tmp_path / "alone.png")
     given = {"realrain": [f"folder:{tmp_path}"]}
     # Its one photograph is in either part; the other one is empty.
@@ -332,7 +332,7 @@ def test_an_empty_selection_is_refused(tmp_path):
     assert "draws nothing from realrain (0 of 1 photographs" in errors[0]
 
 
-def test_unknown_protocols_and_sets_are_refused(folder):
+def test_unknown_protocols_and_sets_are_rejected(folder):
     with pytest.raises(ValueError, match="did you mean 'realclear'"):
         protocols.select("realclean")
     with pytest.raises(ValueError, match="test3 has no set spa; it has spa/test"):

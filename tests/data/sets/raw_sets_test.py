@@ -80,7 +80,7 @@ def test_scenes_are_shared_by_densities_and_by_renderings(touch):
     assert scenes("spa")["train", "000/000-1/000-1_0_256"] == "000"
 
 
-def test_usual_variants_of_folders_are_taken(touch):
+def test_usual_variants_of_folders_are_found(touch):
     root = touch("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
     assert named(published_sets.SETS["rain14000"].find(root)) == {
         ("whole", "3/1"): ("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
@@ -117,7 +117,7 @@ def test_the_second_of_two_files_for_one_pair_is_reported(touch):
     )
     found = published_sets.SETS["rain200h"].find(root)
     assert len(named(found)) == 1
-    assert [why for _, why in found.unused] == ["is 1 a second time"]
+    assert [why for _, why in found.unused] == ["is a second file for 1"]
 
 
 def test_spas_own_list_decides_which_files_are_pairs(touch):
@@ -205,7 +205,7 @@ def test_own_photographs_are_named_by_their_path(touch):
     assert [path for path, _ in found.unused] == ["a.png"]
 
 
-def test_pairs_twice_in_one_folder_are_refused(touch):
+def test_pairs_twice_in_one_folder_are_rejected(touch):
     root = touch("rainy/a.png", "clean/a.png", "input/a.png", "target/a.png")
     with pytest.raises(ValueError, match=re.escape("rainy+clean and input+target")):
         OWN["pairs"].find(root)

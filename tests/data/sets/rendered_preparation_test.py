@@ -57,7 +57,7 @@ def test_records_hold_the_rain_of_name_variant_and_seed(source, rain):
         assert pair.name == f"mine/train/rainy/{below}/{variant}"
 
 
-def test_every_variant_and_every_seed_is_another_rain():
+def test_every_variant_and_every_seed_has_different_rain():
     prepare(variants=5)
     first = rainy_images()
     prepare(variants=5, seed=1, overwrite=True)

@@ -1,4 +1,4 @@
-"""Which pairs are pairs: the same scene, and the rainy side first."""
+"""Checks of pairs: both sides show the same scene, and the rainy side is first."""
 
 import collections
 import csv
@@ -54,7 +54,7 @@ def test_identical_sides_open(folders):
     assert len(source_names.open_pairs(folders([(s, s) for s in SCENES]))) == 5
 
 
-def test_a_changed_exposure_and_veil_are_no_other_scene(folders):
+def test_a_changed_exposure_and_veil_keep_the_scene(folders):
     veiled = [(streaks(s) * 0.4 + 120).astype(np.uint8) for s in SCENES]
     dark = [(streaks(s) * 0.5).astype(np.uint8) for s in SCENES]
     for rainy in (veiled, dark):
@@ -62,15 +62,15 @@ def test_a_changed_exposure_and_veil_are_no_other_scene(folders):
             assert pair_cues.similarity(one, other) > 2 * pair_cues.MIN_SIMILARITY
 
 
-def test_unrelated_images_are_refused_by_name(folders):
+def test_unrelated_images_are_rejected_by_name(folders):
     pairs = [(streaks(s), s) for s in SCENES]
     pairs[3] = (streaks(SCENES[0]), SCENES[3])
     with pytest.raises(ValueError, match="do not show the same scene: .*rainy/3.png"):
         source_names.open_pairs(folders(pairs))
 
 
-def test_one_side_turned_is_refused(folders):
-    with pytest.raises(ValueError, match="turn both sides alike"):
+def test_one_side_turned_is_rejected(folders):
+    with pytest.raises(ValueError, match="rotate both sides in the same way"):
         source_names.open_pairs(folders([(streaks(s), s[::-1, ::-1]) for s in SCENES]))
 
 
@@ -86,7 +86,7 @@ def test_exchanged_sides_are_refused_by_name(folders):
         source_names.open_pairs(folders([(s, streaks(s)) for s in SCENES]))
 
 
-def test_a_list_with_exchanged_columns_is_refused(folders, tmp_path):
+def test_a_list_with_exchanged_columns_is_rejected(folders, tmp_path):
     folders([(streaks(s), s) for s in SCENES])
     (tmp_path / "list.txt").write_text("clean/0.png\trainy/0.png\n")
     with pytest.raises(ValueError, match="exchanged"):
@@ -100,7 +100,7 @@ def test_the_embedded_and_generated_pairs_pass(source):
     pair_cues.check(source_names.open_pairs(source))
 
 
-def test_photographs_are_similar_to_themselves_alone():
+def test_photographs_are_similar_only_to_themselves():
     one, other = skimage.data.astronaut(), skimage.data.rocket()
     height, width = np.minimum(one.shape, other.shape)[:2]
     one, other = one[:height, :width], other[:height, :width]

@@ -82,7 +82,7 @@ def test_tfds_reads_the_records_by_the_name_of_the_set(tmp_path, prepare, data_d
             np.testing.assert_array_equal(example["rainy"], images.load(file))
 
 
-def test_records_lie_in_order_over_several_files(tmp_path, prepare, monkeypatch):
+def test_records_keep_their_order_over_several_files(tmp_path, prepare, monkeypatch):
     monkeypatch.setattr(record_writer, "_MAX_SHARD_BYTES", 5000)
     for i in range(12):
         save(tmp_path / f"raw/{i:02}.png", make_pair(i)[1])
@@ -228,7 +228,7 @@ def test_a_listing_is_opened_without_reading_records(tmp_path, prepare):
 
 
 @pytest.mark.parametrize("is_read_before", [True, False])
-def test_a_record_that_is_gone_is_refused_as_a_file_that_is_gone(
+def test_a_missing_record_is_rejected_like_a_missing_file(
     tmp_path, prepare, is_read_before
 ):
     for i in range(4):

@@ -35,11 +35,11 @@ def test_a_written_selection_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "lines of none"),
-        ("[a]\n", "lines of none"),
-        ("name\n", "line 1: 'name' is in no section"),
-        ("[a]\nx\n[b]\ny\tz\n", r"lines of \[1, 2\]"),
-        ("[a]\nx\ty\tz\n", r"lines of \[3\]"),
+        ("", "names per line: no lines"),
+        ("[a]\n", "names per line: no lines"),
+        ("name\n", "line 1: 'name' is not in a section"),
+        ("[a]\nx\n[b]\ny\tz\n", r"names per line: \[1, 2\]"),
+        ("[a]\nx\ty\tz\n", r"names per line: \[3\]"),
         ("[selection:b]\nx\n", "line 1: .* a selection"),
         ("[rain:selection:b]\nx\ty\n", "line 1: .* a selection"),
         ("[sample/test]\nsample/china\nx\n", "1 of 2 names .* among the 2 photo.*: x"),

@@ -102,7 +102,7 @@ def test_a_rendering_depends_on_photograph_and_variant_only():
     assert np.any(same != other)
 
 
-def test_sample_images_cannot_be_changed_by_who_loads_them():
+def test_sample_images_are_read_only():
     for image in source_names.open_pairs("sample/test")[0].load():
         with pytest.raises(ValueError, match="read-only"):
             image[0, 0] = 0
@@ -133,7 +133,7 @@ def test_a_folder_gives_all_images_below_it_in_order_of_their_paths(make, monkey
     np.testing.assert_array_equal(found[3].load(), images.load(root / "b.png"))
 
 
-def test_linked_folders_are_followed_and_circles_are_not(make, tmp_path):
+def test_linked_folders_are_followed_and_cycles_end(make, tmp_path):
     root = make("photos/a.png", "elsewhere/b.png") / "photos"
     (root / "link").symlink_to(tmp_path / "elsewhere")
     (root / "circle").symlink_to(root)
@@ -211,7 +211,7 @@ def test_unusable_folders_and_images_are_errors_of_one_line(make, tmp_path):
     make("sizes/rainy/a.png")
     make("sizes/clean/a.png", size=(10, 11))
     assert (
-        f"1 of 1 pairs are not of one size: {root}/sizes/rainy/a.png is 12x10, "
+        f"The sides of 1 of 1 pairs differ in size: {root}/sizes/rainy/a.png is 12x10, "
         f"{root}/sizes/clean/a.png 11x10. " in folder_fault(root / "sizes")
     )
     (make("bad/rainy/a.png", "bad/clean/a.png") / "bad/clean/a.png").write_bytes(b"")
@@ -262,8 +262,8 @@ def test_a_list_of_two_columns_holds_pairs_that_may_share_a_clean_side(make):
     ("text", "fault"),
     [
         ("# nothing\n", "names no images"),
-        ("a.png\tb.png\na.png\n", r"line 2: 'a.png' has 1 columns.*expected are 2"),
-        ("a.png\tb.png\tc.png\n", r"line 1: .* has 3 columns.*expected are 1 or 2"),
+        ("a.png\tb.png\na.png\n", r"line 2: 'a.png' has 1 columns.*expected 2"),
+        ("a.png\tb.png\tc.png\n", r"line 1: .* has 3 columns.*expected 1 or 2"),
         ("a.png\t\n", "line 1: .* or an empty one"),
         ("absent.png\n", r"1 of 1 image files.*absent.png cannot be read"),
         ("a.png\na.png\n", r"a\.png is in 'list:.*' and again in 'list:"),
@@ -300,9 +300,7 @@ def test_several_sources_are_concatenated(make):
     ]
 
 
-def test_a_photograph_that_comes_twice_is_refused_however_it_is_spelt(
-    make, monkeypatch
-):
+def test_a_photograph_named_twice_is_rejected_in_any_spelling(make, monkeypatch):
     root = make("a/1.png")
     monkeypatch.chdir(root)
     for sources, message in (
@@ -324,8 +322,8 @@ def test_a_photograph_that_comes_twice_is_refused_however_it_is_spelt(
         ("structure:sample", "did you mean 'structures:sample'"),
     ],
 )
-def test_an_unknown_source_is_refused_with_the_known_ones(name, hint):
-    message = f"Unknown source '{name}': there is no such folder; known are sample, "
+def test_an_unknown_source_is_rejected_with_the_known_ones(name, hint):
+    message = f"Unknown source '{name}', and there is no such folder; known: sample, "
     with pytest.raises(ValueError, match=f"{message}.*{hint}"):
         source_names.open_photographs(name, "rainy")
 
@@ -343,7 +341,7 @@ def test_identity_pairs_each_photograph_with_itself(make):
     for pair in pairs:
         rainy, clean = pair.load()
         np.testing.assert_array_equal(rainy, clean)
-    with pytest.raises(ValueError, match="as rainy photographs name others"):
+    with pytest.raises(ValueError, match="name another source of rainy photographs"):
         source_names.open_photographs(f"identity:folder:{pictures}", "rainy")
     assert bases(f"identity:folder:{pictures}") == [f"folder:{pictures}"]
 
@@ -366,7 +364,7 @@ def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
         assert all(np.any(image != other) for other in loaded[:i])
 
 
-def test_structures_compose_with_what_makes_pairs(make):
+def test_structures_can_be_combined_with_sources_of_pairs(make):
     pictures = make("a.png", "b.png", size=(30, 40))
     source = f"structures:folder:{pictures}"
     drawn = source_names.open_photographs(source, "clean")
@@ -385,7 +383,7 @@ def test_structures_compose_with_what_makes_pairs(make):
         source_names.open_photographs((source, f"structures:{pictures}"), "clean")
 
 
-def test_structures_travel_to_other_processes():
+def test_structures_can_be_pickled():
     photograph = source_names.open_photographs("structures:sample/test", "clean")[1]
     copy = cloudpickle.loads(cloudpickle.dumps(photograph))
     np.testing.assert_array_equal(copy.load(), photograph.load())
@@ -393,11 +391,9 @@ def test_structures_travel_to_other_processes():
 
 def test_structures_are_neither_rainy_nor_pairs():
     source = "structures:sample"
-    with pytest.raises(
-        ValueError, match="rain-free .*as rainy photographs name others"
-    ):
+    with pytest.raises(ValueError, match="rain-free .*name another source of rainy"):
         source_names.open_photographs(source, "rainy")
-    with pytest.raises(NoPairsError, match=f"name identity:{source} or rain:{source}"):
+    with pytest.raises(NoPairsError, match=f"use identity:{source} or rain:{source}"):
         source_names.open_pairs(source)
 
 
@@ -413,7 +409,7 @@ def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
     assert len(reads) == 1 and rainy is clean
 
 
-def test_no_source_and_no_such_role_are_refused():
+def test_no_source_and_no_such_role_are_rejected():
     with pytest.raises(ValueError, match="No source is named; name one of sample"):
         source_names.open_photographs((), "clean")
     with pytest.raises(ValueError, match="A role is one of .*, not 'wet'"):
@@ -441,7 +437,7 @@ def test_the_sources_of_a_source_are_those_of_files_records_or_sample(tmp_path):
     assert bases(f"rain:{source}") == ["tfds:a/test", "folder:b", "sample/train"]
     picked = f"identity:structures:selection:{tmp_path}/picked.txt"
     assert bases(picked) == ["tfds:a/test", "folder:b"]
-    with pytest.raises(ValueError, match="Unknown source 'sampel': .*'sample'"):
+    with pytest.raises(ValueError, match="Unknown source 'sampel', .*'sample'"):
         source_names.open_photographs("structures:sampel", "clean")
 
 
@@ -472,7 +468,7 @@ def test_a_further_kind_is_a_class_and_a_line(make, monkeypatch):
     assert bases(source) == [f"folder:{pictures}"]
 
 
-def test_data_opens_sources_and_imports_nothing_before():
+def test_data_opens_sources_and_imports_them_on_first_use():
     code = "import sys; from ttl_jax import data; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     (photograph, _) = data.open_photographs("sample/test", "clean")

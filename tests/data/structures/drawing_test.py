@@ -100,6 +100,6 @@ def test_small_and_long_photographs_are_drawn_on(shape):
     "image",
     [GREY[..., 0], GREY.astype(np.float32), GREY[..., :2], GREY[:7], GREY[:, :7]],
 )
-def test_other_arrays_than_photographs_are_refused(image):
+def test_other_arrays_than_photographs_are_rejected(image):
     with pytest.raises(ValueError, match="Expected a photograph|at least 8 pixels"):
         drawing.draw(image, np.random.default_rng(0))

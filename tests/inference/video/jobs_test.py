@@ -59,7 +59,7 @@ def pixels(path):
         ("in.webm", "out.webm", {"codec": "libvpx-vp9", "sound": "libopus"}),
     ],
 )
-def test_all_but_the_pixels_is_kept(tmp_path, source, target, options):
+def test_everything_but_the_pixels_is_kept(tmp_path, source, target, options):
     clips.write(tmp_path / source, STILL, **options)
     found = run(tmp_path / source, tmp_path / target)
     assert found == jobs.Restored(len(STILL), [], [])

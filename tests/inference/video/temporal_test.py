@@ -66,7 +66,7 @@ def test_a_cut_separates_scenes():
         np.testing.assert_array_equal(result, one)
 
 
-def test_what_moves_by_itself_falls_back_to_the_frame():
+def test_moving_objects_keep_the_pixels_of_the_frame():
     """An object that jumps through the scene stays where it is in each frame."""
     clean = []
     for k in range(6):
@@ -88,7 +88,7 @@ def test_a_broken_frame_is_copied_and_does_not_vote():
         np.testing.assert_array_equal(result, clean)
 
 
-def test_results_depend_on_frames_within_reach_alone():
+def test_results_depend_only_on_frames_within_reach():
     rng = np.random.default_rng(2)
     rainy, restored = zip(*(rain_on(scene(), rng) for _ in range(18)))
     whole = vote(rainy, restored)

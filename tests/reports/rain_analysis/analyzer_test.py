@@ -110,7 +110,7 @@ def test_unpaired_damage_is_the_difference_to_the_clean_set(analysis, form):
     assert sets["noisy"]["damage"]["from"] == "pairs"
 
 
-def test_contrasts_are_real_less_synthetic(analysis):
+def test_contrasts_are_real_minus_synthetic(analysis):
     numbers = analysis["forms"]["equalised"]
     contrast = numbers["contrasts"][1]
     assert (contrast["real"], contrast["synthetic"]) == ("<real> $x$", "noisy")
@@ -292,6 +292,6 @@ def test_unpaired_sets_have_no_damage_and_other_features_are_named(tmp_path):
     ("options", "message"),
     [({"side": 191}, "192 or more"), ({"quality": 96}, "from 1 to 95, not 96")],
 )
-def test_an_invalid_form_is_refused(options, message):
+def test_an_invalid_form_is_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         analyzer.Settings(**options)

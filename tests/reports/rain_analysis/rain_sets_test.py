@@ -73,7 +73,7 @@ def test_folders_names_and_other_sources_are_understood(here):
         ((["mine="], ["pairs"]), "Expected SOURCE or NAME=SOURCE, not 'mine='"),
     ],
 )
-def test_invalid_sets_are_refused(here, arguments, message):
+def test_invalid_sets_are_rejected(here, arguments, message):
     with pytest.raises(ValueError, match=message):
         open_sets(*arguments)
 
@@ -159,7 +159,7 @@ def test_a_pair_is_left_out_where_either_side_is():
     assert read.niqe["rainy"] == read.niqe["clean"]
 
 
-def test_a_set_without_measurable_images_is_refused():
+def test_a_set_without_measurable_images_is_rejected():
     image_set = make_set([pictures.texture(0, 200, 100)])
     with pytest.raises(ValueError, match="real/0 is 100x200.*larger photographs"):
         rain_sets.read_set(image_set, measure(image_set), np.arange(1), rain_sets.AS_IS)

@@ -133,7 +133,7 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
 
 
 @pytest.mark.parametrize("text", [None, "no json", '{"rows": [{"name": "a"}]}', "[]"])
-def test_a_folder_without_an_ablation_is_refused_with_the_command_for_one(
+def test_a_folder_without_an_ablation_is_rejected_with_the_command_for_one(
     tmp_path, text
 ):
     if text is not None:

@@ -127,7 +127,7 @@ def test_a_report_is_three_files_that_agree(tmp_path):
     assert rows[1] == {name: str(value) for name, value in ROWS[1].items()}
 
 
-def test_infinite_means_are_refused_before_writing(tmp_path):
+def test_infinite_means_are_rejected_before_writing(tmp_path):
     undefined = pair("one", "a", "input", float("inf"), 0.5, 0.0)
     with pytest.raises(ValueError, match="JSON"):
         report_of([undefined]).write(tmp_path / "new")

@@ -63,7 +63,7 @@ def test_ties_go_to_the_upper_left():
 @pytest.mark.parametrize(
     ("count", "width", "height"), [(1, 101, 5), (1, 5, 61), (9, 30, 20)]
 )
-def test_windows_without_room_are_refused(count, width, height):
+def test_too_many_windows_are_rejected(count, width, height):
     image = np.zeros((60, 100, 3), np.uint8)
     with pytest.raises(ValueError, match=rf"100 x 60.*{count} close-ups of {width} x"):
         close_ups.most_different([image, image], count, width, height)

@@ -79,12 +79,12 @@ def test_methods_are_compared_with_each_other_a_single_one_with_the_input(
         ({"": [Box(0, 0, 99, 9)]}, "a: .*60 x 40"),
     ],
 )
-def test_close_ups_outside_the_images_are_refused(close_ups, message):
+def test_close_ups_outside_the_images_are_rejected(close_ups, message):
     with pytest.raises(ValueError, match=message):
         comparisons.make_rows(make_examples("ours"), close_ups=close_ups)
 
 
-def test_a_method_called_target_is_refused_beside_a_target():
+def test_a_method_called_target_is_rejected_beside_a_target():
     with pytest.raises(ValueError, match="'target'.*rename"):
         comparisons.make_rows(make_examples("target"))
     alone = make_example(0, "a", "target", has_target=False)

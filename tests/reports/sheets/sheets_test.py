@@ -89,7 +89,7 @@ def test_a_long_label_is_cut_with_an_ellipsis_within_its_panel():
     assert any(np.array_equal(sheet, sheets.make_sheet([row])) for row in rows)
 
 
-def test_mathematics_is_not_read_into_labels():
+def test_labels_are_not_parsed_as_mathematics():
     label = "$x_1$ {"
     sheet = sheets.make_sheet([noisy_row(labels=[label])])
     assert sheet[: len(sheet) - 50].min() < 100
@@ -232,7 +232,7 @@ def test_the_pdf_holds_every_image_pixel_for_pixel_and_its_writing_as_a_font(tmp
         ({"a": np.zeros((5, 5, 3))}, "float64"),
     ],
 )
-def test_panels_that_do_not_fit_are_refused(panels, message):
+def test_panels_that_do_not_fit_are_rejected(panels, message):
     with pytest.raises(ValueError, match=message):
         SheetRow(panels)
 
@@ -250,7 +250,7 @@ def test_panels_that_do_not_fit_are_refused(panels, message):
         ({"close_ups": [Box(0, 0, 9, 0)]}, "0,0,9,0"),
     ],
 )
-def test_invalid_rows_are_refused(options, message):
+def test_invalid_rows_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         noisy_row(**options)
 
@@ -265,12 +265,12 @@ def test_invalid_rows_are_refused(options, message):
         ([noisy_row(12, 14, close_ups=4)], None, "do not fit"),
     ],
 )
-def test_invalid_sheets_are_refused(rows, width, message):
+def test_invalid_sheets_are_rejected(rows, width, message):
     with pytest.raises(ValueError, match=message):
         sheets.make_sheet(rows, panel_width=width)
 
 
-def test_another_suffix_is_refused(tmp_path):
+def test_another_suffix_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"sheet.jpg: .*\.png or \.pdf"):
         sheets.write_sheet(tmp_path / "sheet.jpg", [noisy_row()])
     assert not list(tmp_path.iterdir())

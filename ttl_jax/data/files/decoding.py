@@ -7,12 +7,12 @@ Pixels keep their depth (uint8 or uint16), colour and alpha. Arrays are [H, W] f
 CMYK and CIELAB become RGB. Arrays are upright: the orientation in the EXIF data is
 applied to the pixels and reset. They may be read-only.
 
-The codecs are Pillow's, which limits images to 179 million pixels. It cannot hold colour
-of 16 bits, so such files are decoded twice (`_decode_16_bit_colour`).
+The codecs are those of Pillow, which limits images to 179 million pixels. Pillow has no
+mode for 16-bit colour, so such files are decoded twice (`_decode_16_bit_colour`).
 
-The size of a file limits the memory: a header is refused if it claims more pixels than
-that, or more than 17 million and over 256 for each byte of the file. No photograph is
-compressed that much.
+The size of a file limits the memory: an image is rejected if its header claims more than
+179 million pixels, or more than 17 million and more than 256 per byte of the file. No
+photograph is compressed that much.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ SUFFIXES = (
     ".jp2", ".avif", *HEIC_SUFFIXES,
 )  # fmt: skip
 
-# Other formats of Pillow do not hold photographs, and some start other programs.
+# Pillow's other formats are not for photographs, and some of them start other programs.
 _FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF"]
 _FORMATS += ["HEIF"] if HEIC_SUFFIXES else []
 
@@ -57,19 +57,20 @@ _MAX_FILE_BYTES = 2**31  # no encoding of 179 million pixels of 4 x 16 bits need
 _ALWAYS_DECODED = 2**24  # pixels
 _MAX_PIXELS_PER_BYTE = 256  # JPEG needs at least 2 bits for 64 pixels of flat grey
 
-# Pillow's names of 8-bit colour, all of which it converts to RGB.
+# Pillow's modes of 8-bit colour, all of which it converts to RGB.
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
 
-# Pillow warns about metadata that it repairs and sizes that we allow. The filter is for
-# the whole process: threads would undo each other's `warnings.catch_warnings`.
+# Pillow warns about metadata that it repairs, and about sizes that we allow. The filter
+# applies to the whole process, since threads would undo each other's
+# `warnings.catch_warnings`.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class ImageError(ValueError):
-    """A file that cannot be used as a photograph; one line that names it.
+    """A file cannot be used as a photograph; the message names it, in one line.
 
     Attributes:
-      reason: Reason, as it follows the name: "is empty".
+      reason: Reason, which follows the name in the message: "is empty".
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
@@ -82,7 +83,7 @@ class Picture(NamedTuple):
 
     Attributes:
       array: Upright pixels, uint8 or uint16, [H, W] or [H, W, 2 to 4].
-      info: Metadata that the file had, see `metadata`.
+      info: Metadata of the file; see `metadata`.
     """
 
     array: np.ndarray
@@ -100,27 +101,33 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
 
 
 def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads the pixels of a file as `as_rgb8`, without metadata, which take time."""
+    """Reads a file as uint8 RGB [H, W, 3] (see `as_rgb8`), without metadata, to save time.
+
+    Raises:
+      ImageError: As `read_image`.
+    """
     return as_rgb8(_read(path, with_info=False).array)
 
 
 def decode_rgb8(data: bytes, name: str) -> np.ndarray:
-    """As `read_rgb8`, from the bytes of a file; errors contain the name."""
+    """Decodes the bytes of a file as `read_rgb8`; errors contain the name."""
     return as_rgb8(_read(name, with_info=False, data=data).array)
 
 
 def decode_image(data: bytes, name: str) -> Picture:
-    """As `read_image`, from the bytes of a file; errors contain the name."""
+    """Decodes the bytes of a file as `read_image`; errors contain the name."""
     return _read(name, with_info=True, data=data)
 
 
 def read_header(data: bytes, name: str) -> tuple[str, int]:
-    """Reads the format, in Pillow's terms, and the number of pixels from a file's bytes.
+    """Returns Pillow's name of the format and the number of pixels, without decoding.
 
-    Nothing is decoded.
+    Args:
+      data: Bytes of the file.
+      name: Name of the file, for errors.
 
     Raises:
-      ImageError: As `read_image`, for damage that is visible in the header.
+      ImageError: As `read_image`, for damage in the header.
     """
     with _opened(name, data, loads=False) as (_, image, _):
         return image.format or "", image.width * image.height
@@ -130,7 +137,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Reads the bytes of an image file.
 
     Raises:
-      ImageError: If it cannot be read, is not a file (a pipe has no end), or too large.
+      ImageError: If it cannot be read, is not a file (a pipe has no end), or is too large.
     """
     try:
         num_bytes = os.stat(path).st_size
@@ -147,23 +154,23 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Reads the height and width of the upright photograph in a file.
+    """Returns the height and width of the upright photograph in a file.
 
-    They are in the header, but the EXIF data of a PNG may follow the pixels.
+    Only a PNG is decoded for this, since its EXIF data may follow the pixels.
 
     Raises:
-      ImageError: As `read_image`, for damage that is visible there.
+      ImageError: As `read_image`, for damage in the header, or anywhere in a PNG.
     """
     with _opened(path) as (_, image, _):
         width, height = image.size
-        # Pillow's TIFF images state the size they will have after loading.
+        # Pillow reports the size of a TIFF after rotation.
         if image.format != "TIFF" and metadata.is_on_its_side(image):
             width, height = height, width
     return height, width
 
 
 def count_pixels(path: str | os.PathLike[str]) -> int:
-    """Number of pixels that a file claims in its header; 0 if it cannot be read."""
+    """Returns the number of pixels in the header of a file; 0 if it cannot be read."""
     if not os.path.isfile(path):  # a pipe has no end
         return 0
     try:
@@ -174,9 +181,9 @@ def count_pixels(path: str | os.PathLike[str]) -> int:
 
 
 def as_rgb8(array: np.ndarray) -> np.ndarray:
-    """Converts to uint8 RGB [H, W, 3]: 16 bits rounded, grey repeated, alpha dropped.
+    """Converts to uint8 RGB [H, W, 3]: 16 bits are rounded, grey repeated, alpha dropped.
 
-    Colours under alpha 0 are those of the nearest visible pixels.
+    Colours under alpha 0 become those of the nearest visible pixels.
     """
     array = np.atleast_3d(as_8_bit(array))
     colour, alpha = np.split(array, [1 if array.shape[-1] < 3 else 3], axis=-1)
@@ -187,14 +194,14 @@ def as_rgb8(array: np.ndarray) -> np.ndarray:
 
 
 def as_8_bit(array: np.ndarray) -> np.ndarray:
-    """Converts uint16 to uint8 by rounding; returns uint8 as it is."""
+    """Converts uint16 to uint8 by rounding; returns uint8 unchanged."""
     if array.dtype == np.uint8:
         return array
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """A path as text for any terminal and log file: one line of Unicode."""
+    """Returns a path as one line of printable text, for terminals and log files."""
     return "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in os.fspath(path)
     )
@@ -210,10 +217,14 @@ def warn_once(line: str) -> None:
 def _opened(
     path: str | os.PathLike[str], data: bytes | None = None, loads: bool = True
 ) -> Iterator[tuple[bytes, Image.Image, str]]:
-    """Opens the bytes of a file, its image with all metadata, and its `_rawmode`.
+    """Yields the bytes of a file, its image with all metadata, and its `_rawmode`.
 
-    Errors in the block name the file. Given bytes are not read again. `loads` decodes a
-    PNG, whose metadata may follow the pixels.
+    Errors in the block are raised as `ImageError` with the path.
+
+    Args:
+      path: Path of the file, or a name for errors.
+      data: Bytes of the file; None reads them.
+      loads: Whether to decode a PNG, whose metadata may follow the pixels.
     """
     try:
         if data is None:
@@ -222,7 +233,7 @@ def _opened(
             raise ImageError(path, "is empty (0 bytes)")
         with _open(data) as image:
             _check_claim(image, len(data))
-            rawmode = _rawmode(image)  # Loading forgets it.
+            rawmode = _rawmode(image)  # before loading, which removes it
             if image.format == "PNG" and loads:
                 image.load()
             yield data, image, rawmode
@@ -245,7 +256,7 @@ def _opened(
 
 
 def _check_claim(image: Image.Image, num_bytes: int) -> None:
-    """Refuses pixels, also in tiles of a TIFF, that a file of this size cannot hold."""
+    """Rejects more pixels, also in tiles of a TIFF, than a file of this size can have."""
     tags = getattr(image, "tag_v2", {})
     tile = [int(np.max(tags.get(t, 0))) for t in (tiff.TILEWIDTH, tiff.TILELENGTH)]
     num_pixels = max(image.width * image.height, math.prod(tile))
@@ -265,13 +276,13 @@ def _read(
         num_pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         if num_pictures > 1:
             raise ValueError(
-                f"it is animated or has pages: {num_pictures} pictures in one"
+                f"it is animated or has several pages: {num_pictures} pictures in one file"
             )
         info = {}
         if with_info:
             warn = functools.partial(_logger.warning, "%s: %s", printable(path))
             info = metadata.read(image, encoded, warn)
-        # Pillow turns the pixels of a TIFF itself.
+        # Pillow itself rotates the pixels of a TIFF.
         orientation = 1 if image.format == "TIFF" else metadata.orientation(image)
         try:
             array = _pixels(encoded, image, rawmode)
@@ -289,10 +300,10 @@ def _read(
 
 
 def _pixels_without_end(data: bytes) -> np.ndarray | None:
-    """Pixels of a JPEG that lacks nothing but its end marker; None if it lacks more.
+    """Returns the pixels of a JPEG if only its end marker is missing, else None.
 
-    Pillow says of both that they are truncated. But where pixels are missing, they depend
-    on what is appended.
+    Pillow reports the same error if pixels are missing. But then the decoded pixels depend
+    on the bytes that are appended, which is tested here.
     """
     data = data.rstrip(b"\xff")  # half a marker
     decoded = []
@@ -309,14 +320,14 @@ def _pixels_without_end(data: bytes) -> np.ndarray | None:
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
-    """Layout of the samples in the file, in Pillow's terms; "" if unknown."""
+    """Returns Pillow's name of the layout of samples in the file; "" if unknown."""
     args = image.tile[0].args if image.tile else ""
     rawmode = args[0] if isinstance(args, tuple) else args
     return rawmode if isinstance(rawmode, str) else ""
 
 
 def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
-    """`Picture.array` of an image before it is turned; a TIFF is turned already."""
+    """Returns the pixels of an image before rotation; those of a TIFF are rotated."""
     tags = getattr(image, "tag_v2", {})
     is_planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2
     if is_planar and 16 in tags.get(tiff.BITSPERSAMPLE, ()):
@@ -324,9 +335,9 @@ def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
     image.load()
     if image.mode.startswith("I;16"):
         if rawmode not in ("I;16", "I;16B", "I;16N"):
-            raise ValueError(f"its pixels ({rawmode}) are neither of 8 nor of 16 bits")
+            raise ValueError(f"its pixels ({rawmode}) have neither 8 nor 16 bits")
         array = np.asarray(image).astype(np.uint16)
-    # BGR;16 is three colours in 16 bits; inks become colours at 8 bits.
+    # BGR;16 is three colours in 16 bits; CMYK is converted to RGB at 8 bits.
     elif ";16" in rawmode and not rawmode.startswith(("BGR", "CMYK")):
         array = _decode_16_bit_colour(data, image, rawmode)
     else:
@@ -344,15 +355,15 @@ def _decode_8_bit(image: Image.Image) -> np.ndarray:
     elif image.mode in _COLOUR_MODES:
         mode = "RGBA" if has_alpha else "RGB"
     else:
-        raise ValueError(f"its pixels ({image.mode}) are neither of 8 nor of 16 bits")
+        raise ValueError(f"its pixels ({image.mode}) have neither 8 nor 16 bits")
     return np.asarray(image.convert(mode))
 
 
 def _decode_16_bit_colour(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
-    """16-bit colour, from two decodings that each keep one byte of every sample.
+    """Returns 16-bit colour from two decodings that each keep one byte of every sample.
 
-    Pillow unpacks 16-bit colour to 8 bits by keeping the high byte. With the other byte
-    order it keeps the low one.
+    Pillow unpacks 16-bit colour to 8 bits by keeping the high byte. If it is told the other
+    byte order, it keeps the low byte.
     """
     layout, byte_order = rawmode[:-1], rawmode[-1]
     if layout == "LA;16":  # two 16-bit samples are as wide as four bytes
@@ -367,7 +378,7 @@ def _decode_16_bit_colour(data: bytes, image: Image.Image, rawmode: str) -> np.n
 
 
 def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
-    """The pixels as Pillow unpacks them from another layout of the samples."""
+    """Returns the pixels, unpacked by Pillow as if the samples had another layout."""
     with _open(data) as image:
         image.tile = [
             tile._replace(args=rawmode if is_text else (rawmode, *tile.args[1:]))  # pyright: ignore[reportOptionalSubscript]
@@ -378,7 +389,7 @@ def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns the pixels upright from an EXIF orientation."""
+    """Returns upright pixels for an EXIF orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

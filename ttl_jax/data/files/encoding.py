@@ -1,8 +1,8 @@
 """Writes photographs: PNG, JPEG, WebP, TIFF, BMP, JPEG 2000 and AVIF, by suffix.
 
 Arrays and metadata are those of `decoding.Picture`. PNG, TIFF, WebP, BMP and JPEG 2000 are
-lossless. A JPEG keeps the quality tables and the subsampling of the JPEG that it was read
-from. Pillow cannot hold colour of 16 bits, so it is encoded here.
+lossless. A JPEG keeps the quality tables and the subsampling of the JPEG from which it was
+read. Pillow has no mode for 16-bit colour, so it is encoded here.
 """
 
 import io
@@ -44,17 +44,17 @@ _WITHOUT_ALPHA = ("JPEG", "BMP")
 def fit(
     path: str | os.PathLike[str], array: np.ndarray, *, reduce: bool = False
 ) -> np.ndarray:
-    """Returns the pixels as the format of a file holds them.
+    """Returns the pixels in a form that the format of a file can store.
 
-    An opaque alpha channel is dropped where the format has none.
+    An opaque alpha channel is dropped if the format has no alpha.
 
     Args:
-      path: Path of the file; its suffix is the format.
+      path: Path of the file; its suffix determines the format.
       array: Pixels as `Picture.array`; [H, W, 1] is grey too.
-      reduce: Whether 16 bits may become 8.
+      reduce: Whether 16 bits may be reduced to 8.
 
     Raises:
-      ValueError: If the format is unknown or cannot hold this depth or alpha, or the
+      ValueError: If the format is unknown or cannot store this depth or alpha, or the
         array has another shape or type.
     """
     image_format = format_of(path)
@@ -77,7 +77,7 @@ def fit(
     if array.ndim == 3 and array.shape[2] in (2, 4) and image_format in _WITHOUT_ALPHA:
         if array[..., -1].min() < np.iinfo(array.dtype).max:
             raise ValueError(
-                f"{path}: {image_format} holds no alpha; use PNG, WebP or TIFF."
+                f"{path}: {image_format} has no alpha; use PNG, WebP or TIFF."
             )
         array = array[..., 0] if array.shape[2] == 2 else array[..., :3]
     return array
@@ -90,20 +90,20 @@ def write_image(
     *,
     quality: int | None = None,
 ) -> None:
-    """Writes a photograph in the format of the path's suffix, completely or not at all.
+    """Writes a photograph atomically, in the format of the path's suffix.
 
     Args:
-      path: Path of the file; an existing one is replaced.
+      path: Path of the file; an existing file is replaced.
       array: Pixels as for `fit`.
       info: Metadata as `Picture.info`; `metadata.find_lost` names those not written.
-      quality: Quality of a JPEG, WebP or AVIF, 1 to 100; None: as the source if it was a
-        JPEG too, else 95 for JPEG and AVIF, and lossless for WebP.
+      quality: Quality of a JPEG, WebP or AVIF, 1 to 100. None means the quality of the
+        source for a JPEG from a JPEG, otherwise 95 for JPEG and AVIF, and lossless WebP.
 
     Raises:
       ValueError: As `fit`.
       OSError: If the file cannot be written.
     """
-    # In memory first: on a full disk Pillow writes half a JPEG file without an error.
+    # Encode in memory: on a full disk, Pillow writes half a JPEG file without an error.
     content = encode(path, array, info, quality=quality)
     atomic_files.write_bytes(pathlib.Path(path), content)
 
@@ -115,7 +115,7 @@ def encode(
     *,
     quality: int | None = None,
 ) -> bytes:
-    """Returns the bytes that `write_image` writes; only the path's suffix matters."""
+    """Returns the bytes that `write_image` writes; of the path only the suffix is used."""
     array = np.ascontiguousarray(fit(path, array))
     image_format, info = format_of(path), info or {}
     encoded = io.BytesIO()
@@ -137,7 +137,7 @@ def encode(
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Returns Pillow's name of the format of a path's suffix.
+    """Returns Pillow's name of the format for the suffix of a path.
 
     Raises:
       ValueError: If the suffix is unknown.
@@ -151,7 +151,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
 def _encode_png_16_bit(
     stream: BinaryIO, array: np.ndarray, info: dict[str, Any]
 ) -> None:
-    """A PNG of 16-bit grey and alpha, RGB, or RGB and alpha (ISO/IEC 15948)."""
+    """Writes a PNG of 16-bit grey and alpha, RGB, or RGB and alpha (ISO/IEC 15948)."""
     height, width, num_channels = array.shape
     colour_type = {2: 4, 3: 2, 4: 6}[num_channels]
     header = np.array([width, height], ">u4").tobytes()
@@ -179,10 +179,10 @@ def _encode_png_16_bit(
 
 
 def _encode_tiff(stream: BinaryIO, array: np.ndarray, info: dict[str, Any]) -> None:
-    """A deflated TIFF of any picture (TIFF 6.0 with Adobe's supplement).
+    """Writes a deflated TIFF of any picture (TIFF 6.0 with Adobe's supplement).
 
-    Pillow's own encoder cannot hold 16-bit colour, and does not compress files with EXIF
-    data; its directory of tags can be used.
+    Pillow's encoder does not support 16-bit colour, and does not compress files with EXIF
+    data. Its directory of tags is used here.
     """
     height, width = array.shape[:2]
     num_channels = array.size // (height * width)
@@ -206,7 +206,7 @@ def _encode_tiff(stream: BinaryIO, array: np.ndarray, info: dict[str, Any]) -> N
         ifd[TiffImagePlugin.Y_RESOLUTION] = y_resolution
         ifd[TiffImagePlugin.RESOLUTION_UNIT] = 2  # inch
 
-    # Predictor 2: each sample but a row's first is its difference to the left one.
+    # Predictor 2: each sample, except the first of a row, is a difference to the left one.
     samples = array.astype(array.dtype.newbyteorder("<"))
     samples[:, 1:] -= array[:, :-1]
     strip = zlib.compress(samples.tobytes())

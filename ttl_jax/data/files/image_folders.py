@@ -1,4 +1,4 @@
-"""Finds image files in folders, in an order that depends on their paths alone."""
+"""Finds image files in folders, in an order that depends only on their paths."""
 
 import collections
 import os
@@ -25,7 +25,7 @@ def is_clutter(name: str) -> bool:
 
 
 def walk(root: str | os.PathLike[str]) -> list[str]:
-    """Paths of all files below a folder, in the order of their relative paths.
+    """Returns the paths of all files below a folder, in the order of their relative paths.
 
     Links are followed; hidden files and folders and `is_clutter` are skipped.
 
@@ -36,7 +36,7 @@ def walk(root: str | os.PathLike[str]) -> list[str]:
     for folder, subfolders, files in os.walk(
         root, followlinks=True, onerror=_raise_unreadable
     ):
-        # A link may lead back up; each folder is entered once.
+        # A link may point to a parent, so each folder is entered only once.
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -48,7 +48,7 @@ def walk(root: str | os.PathLike[str]) -> list[str]:
 
 
 def find_images(root: str | os.PathLike[str]) -> list[str]:
-    """Paths of all images below a folder, as `walk`."""
+    """Returns the paths of all images below a folder; order and errors as `walk`."""
     return [path for path in walk(root) if is_image(path)]
 
 
@@ -68,30 +68,34 @@ def describe_others(paths: Iterable[str]) -> list[str]:
 
 
 def in_order(paths: Iterable[str]) -> list[str]:
-    """Paths sorted part by part, as folders are listed."""
+    """Returns paths sorted part by part, so that folders stay together."""
     return sorted(paths, key=lambda path: pathlib.PurePath(path).parts)
 
 
 def is_image(path: str) -> bool:
-    """Whether the suffix is that of an image."""
+    """Returns whether a path has the suffix of an image."""
     return path.lower().endswith(decoding.SUFFIXES)
 
 
 def without_suffix(name: str) -> str:
-    """A name without the suffix of an image; other dots in names stay."""
+    """Returns a name without the suffix of an image; other suffixes are kept."""
     return os.path.splitext(name)[0] if is_image(name) else name
 
 
 def by_stem(
     folder: str | os.PathLike[str], paths: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Files of a folder by their path within it without the suffix.
+    """Returns files by their path within a folder, without the suffix.
+
+    Args:
+      folder: The folder.
+      paths: Paths of the files.
 
     Names are printable and composed: macOS decomposes letters with accents.
 
     Returns:
-      The paths by stem, and of several with the same stem the reason why all but the
-      first are left out, by path.
+      The paths by stem; and by path the reason why a file is left out, for all but the
+      first of several files with the same stem.
     """
     found: dict[str, str] = {}
     faults: dict[str, str] = {}
@@ -106,15 +110,15 @@ def by_stem(
 def match_stems(
     one: tuple[str, Iterable[str]], other: tuple[str, Iterable[str]]
 ) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """Matches the files of two folders that have the same path but for the suffix.
+    """Matches the files of two folders that have the same path without the suffix.
 
     Args:
       one: A folder and the paths of its files.
       other: The other folder and the paths of its files.
 
     Returns:
-      The two paths of each pair by their stem, in the order of `one`; and a reason for
-      each other file, by path.
+      The two paths of each pair by stem, in the order of `one`; and by path the reason why
+      a file has no partner.
     """
     (ones, faults), (others, more) = by_stem(*one), by_stem(*other)
     faults |= more
@@ -126,7 +130,7 @@ def match_stems(
 
 
 def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
-    """The subfolders of a folder that hold the rainy and the clean sides, if any do.
+    """Returns the names of the subfolders with the rainy and the clean sides, or None.
 
     Their names may be in capitals.
 
@@ -146,8 +150,8 @@ def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
     if len(layouts) > 1:
         raise ValueError(
             f"{root} holds pairs twice, as "
-            f"{' and '.join('+'.join(names) for names in layouts)}; name a folder "
-            "that holds them once."
+            f"{' and '.join('+'.join(names) for names in layouts)}; use a folder with "
+            "only one of these."
         )
     return layouts[0] if layouts else None
 

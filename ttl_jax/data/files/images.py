@@ -1,4 +1,4 @@
-"""Image files of training, read as uint8 RGB [H, W, 3] and checked beforehand."""
+"""Reads image files as uint8 RGB [H, W, 3], and checks them before training."""
 
 import concurrent.futures
 import functools
@@ -29,8 +29,8 @@ _CHECKED_BY = f"3, Pillow {PIL.__version__}"
 def load(path: str | os.PathLike) -> np.ndarray:
     """Reads a photograph, upright, as uint8 RGB [H, W, 3], which may be read-only.
 
-    Alpha is dropped, not blended: any background would add edges and shades. Colours under
-    alpha 0 become those of the nearest visible pixels. Colour profiles are not applied.
+    Alpha is dropped, not blended, since any background would add edges and shades. Colours
+    under alpha 0 become those of the nearest visible pixels. Colour profiles are not applied.
 
     Raises:
       ImageError: If the file cannot be decoded, or has a side under `MIN_SIDE` pixels.
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike) -> np.ndarray:
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """As `load`, from the bytes of a file; errors contain the name."""
+    """Decodes the bytes of a file as `load`; errors contain the name."""
     return _require_size(decoding.decode_rgb8(data, name), name)
 
 
@@ -71,11 +71,11 @@ class FileFacts(NamedTuple):
 def check(paths: Sequence[str]) -> list[FileFacts]:
     """Decodes each image file fully, and returns facts about it.
 
-    Files that were good before, with the same size and time of change, are not decoded
-    again: a file in the user's cache records them.
+    A file in the user's cache records valid images. They are not decoded again while their
+    size and modification time stay the same.
 
     Raises:
-      ValueError: If files cannot be used; it names them with their faults.
+      ValueError: If files cannot be used; the message names them with their faults.
     """
     distinct = list(dict.fromkeys(paths))
     memory = _read_memory()
@@ -95,7 +95,7 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
     }
     found = {os.path.realpath(path): list(facts) for path, facts in good.items()}
     if any(memory.get(path) != facts for path, facts in found.items()):
-        # Read once more: another run may have added files meanwhile.
+        # Read again, since another run may have added files in the meantime.
         _write_memory({**_read_memory(), **found})
     if faults:
         raise ValueError(
@@ -107,7 +107,7 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
 
 
 def name_some(names: Sequence[str], separator: str = ", ") -> str:
-    """The first `MAX_NAMED` names, and the number of the others."""
+    """Returns the first `MAX_NAMED` names, and the number of the others, as text."""
     named = separator.join(names[:MAX_NAMED])
     beyond = len(names) - MAX_NAMED
     return named if beyond <= 0 else f"{named}{separator}and {beyond} more"
@@ -116,7 +116,7 @@ def name_some(names: Sequence[str], separator: str = ", ") -> str:
 def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
     try:
         status = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: not a path at all
+    except (OSError, ValueError) as error:  # ValueError: not a valid path
         reason = getattr(error, "strerror", None) or error
         return decoding.ImageError(path, f"cannot be read: {reason}")
     state = [status.st_size, status.st_mtime_ns]
@@ -143,7 +143,7 @@ def _memory_path() -> pathlib.Path:
 
 
 def _read_memory() -> dict:
-    """`FileFacts` as lists, by real path; empty if the file is missing, old or damaged."""
+    """Returns `FileFacts` as lists by real path; empty if missing, outdated or damaged."""
     try:
         memory = json.loads(_memory_path().read_bytes())
         if memory["checked_by"] == _CHECKED_BY and isinstance(memory["files"], dict):
@@ -159,18 +159,18 @@ def _write_memory(files: dict) -> None:
     path = _memory_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Other runs may read it meanwhile.
+        # Atomically, since other runs may read it.
         atomic_files.write_json(path, {"checked_by": _CHECKED_BY, "files": files})
     except OSError as error:
         _logger.warning("Images will be checked again: %s: %s", path, error)
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """Returns an image [H, W, 3] as it comes back from a JPEG file.
+    """Returns an image, uint8 [H, W, 3], after compression as JPEG.
 
     Args:
       image: uint8 [H, W, 3].
-      quality: Quality as libjpeg counts, 1 to 95.
+      quality: JPEG quality, 1 to 95.
     """
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
@@ -180,7 +180,7 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 def central_square(image: np.ndarray, side: int) -> np.ndarray:
     """Returns the square [side, side, 3] in the middle of an image [H, W, 3].
 
-    A smaller image is continued by reflection.
+    A smaller image is padded by reflection.
     """
     missing = [max(0, side - length) for length in image.shape[:2]]
     margins = [((n + 1) // 2, n // 2) for n in missing]

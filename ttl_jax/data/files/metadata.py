@@ -1,18 +1,18 @@
-"""Metadata of photographs: read as one dictionary, written as each format keeps them.
+"""Metadata of photographs: read as one dictionary, and written as the format allows.
 
-Keys of the dictionary, each only where the file has it:
+Keys of the dictionary, each present only if the file has it:
 
   exif         bytes, with the orientation reset and without thumbnail
   icc_profile  bytes
   xmp          bytes, with the orientation reset and without HDR gain map
-  iptc         bytes of Photoshop's image resources, which hold IPTC data
+  iptc         bytes of Photoshop's image resources, which contain IPTC data
   comment      bytes
   dpi          (x, y)
   png_chunks   colour and text chunks of a PNG, [(name, bytes), ...]
-  jpeg         quality tables, subsampling and progression, as Pillow's `save` takes them
-  dropped      names of what no format keeps, [text, ...]
+  jpeg         quality tables, subsampling and progression, as arguments of Pillow's `save`
+  dropped      names of metadata that no format keeps, [text, ...]
 
-Pixels are turned upright when they are read, so no orientation may stay beside them.
+Pixels are turned upright when they are read, so every orientation in metadata is reset.
 """
 
 import math
@@ -24,7 +24,7 @@ from typing import Any
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 from PIL import TiffImagePlugin as tiff
 
-# Layout of a TIFF file, which its EXIF data contains too.
+# Tags about the layout of a TIFF file, which Pillow lists among its EXIF data.
 _TIFF_LAYOUT_TAGS = frozenset({
     tiff.IMAGEWIDTH, tiff.IMAGELENGTH, tiff.BITSPERSAMPLE, tiff.COMPRESSION,
     tiff.PHOTOMETRIC_INTERPRETATION, tiff.FILLORDER, tiff.STRIPOFFSETS,
@@ -53,10 +53,10 @@ _PHOTOSHOP = b"Photoshop 3.0\0"  # begins an APP13 segment of a JPEG
 _PNG_COLOUR = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
 _PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _PNG_XMP = b"XML:com.adobe.xmp"
-# Text that holds EXIF data or XMP, which are read and written by themselves.
+# Text chunks with EXIF data or XMP, which are read and written separately.
 _PNG_OWN_TEXT = (_PNG_XMP, b"Raw profile type exif", b"Raw profile type APP1",
                  b"Raw profile type xmp")  # fmt: skip
-# What an image without colour chunks is: cICP 1 13 0 full range; gamma 1/2.2; Rec. 709.
+# Defaults of an image without colour chunks: cICP 1 13 0 full range; gamma 1/2.2; Rec. 709.
 _SRGB = {
     b"cICP": b"\1\x0d\0\1",
     b"gAMA": struct.pack(">I", 45455),
@@ -67,7 +67,7 @@ _SRGB = {
 def read(
     image: Image.Image, data: bytes, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Returns the metadata of an image without damaged ones.
+    """Returns the metadata of an image, without damaged entries.
 
     Args:
       image: Image as Pillow opened it; the pixels of a PNG are loaded.
@@ -75,15 +75,17 @@ def read(
       report: Called with a line about each damaged entry.
     """
     readers = {
-        "exif": lambda: _upright_exif(image),  # first: Pillow reports damage only once
+        "exif": lambda: _upright_exif(
+            image
+        ),  # first, as Pillow reports damage only once
         "dpi": lambda: _upright_dpi(image),
-        # A profile of inks does not apply to the RGB that CMYK is converted to.
+        # The profile of a CMYK image does not apply after conversion to RGB.
         "icc_profile": lambda: (
             image.mode not in ("CMYK", "LAB") and image.info.get("icc_profile")
         ),
         "xmp": lambda: _upright_xmp(image),
         "iptc": lambda: _iptc(image),
-        # That of a JPEG 2000 names the library that wrote it.
+        # The comment of a JPEG 2000 only names the library that wrote it.
         "comment": lambda: (
             image.format in ("JPEG", "MPO", "GIF") and image.info.get("comment")
         ),
@@ -96,31 +98,31 @@ def read(
         try:
             if value := reader():
                 found[name] = value
-        except Exception as error:  # noqa: BLE001 (metadata never cost a photograph)
+        except Exception as error:  # noqa: BLE001 (read the photograph without it)
             report(f"its {name} is damaged: {error}")
     return found
 
 
 def orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation, 1 to 8; 1, upright, if it is damaged."""
+    """Returns the EXIF orientation, 1 to 8; 1 (upright) if it is damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 (metadata never cost a photograph)
+    except Exception:  # noqa: BLE001 (read the photograph without it)
         return 1
     return value if value in range(1, 9) else 1
 
 
 def is_on_its_side(image: Image.Image) -> bool:
-    """Returns whether width and height are exchanged in the stored pixels."""
+    """Returns whether the EXIF orientation exchanges width and height."""
     return orientation(image) >= 5
 
 
 def save_options(image_format: str, info: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments by which Pillow's `save` writes metadata.
+    """Returns the arguments of Pillow's `save` that write metadata.
 
     Args:
       image_format: Pillow's name of the format.
-      info: Metadata as above. What the format does not keep is ignored.
+      info: Metadata as above. Entries that the format does not keep are ignored.
     """
     kept = _list_kept(image_format, info)
     options = {name: info[name] for name in kept}
@@ -140,7 +142,7 @@ def save_options(image_format: str, info: dict[str, Any]) -> dict[str, Any]:
 def png_chunks(info: dict[str, Any]) -> list[tuple[bytes, bytes]]:
     """Returns the colour and text chunks of a PNG with these metadata."""
     chunks = list(info.get("png_chunks", ()))
-    if "icc_profile" in info:  # a PNG has a profile or says that it is sRGB
+    if "icc_profile" in info:  # a PNG must not have both a profile and an sRGB chunk
         chunks = [chunk for chunk in chunks if chunk[0] != b"sRGB"]
     if "xmp" in info:
         chunks.append((b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + info["xmp"]))
@@ -150,7 +152,7 @@ def png_chunks(info: dict[str, Any]) -> list[tuple[bytes, bytes]]:
 
 
 def find_lost(image_format: str, info: dict[str, Any]) -> list[str]:
-    """Returns the names of the metadata that a format does not keep, in plain words."""
+    """Returns the names of the metadata that a format does not keep, for messages."""
     lost = {key for key in info if key in _TITLES} - _list_kept(image_format, info)
     names = {_TITLES[key] for key in lost}
     if image_format != "PNG":
@@ -179,7 +181,7 @@ _JPEG_SEGMENT = 65_500  # bytes; a profile may have several segments
 
 
 def _list_kept(image_format: str, info: dict[str, Any]) -> set[str]:
-    """Keys of the metadata that a format keeps."""
+    """Returns the keys of the metadata that a format keeps."""
     kept = _KEPT[image_format].intersection(info)
     if image_format != "JPEG":
         return kept
@@ -191,10 +193,10 @@ def _list_kept(image_format: str, info: dict[str, Any]) -> set[str]:
 
 
 def _upright_exif(image: Image.Image) -> bytes:
-    """The EXIF data of the upright pixels; b"" without EXIF data.
+    """Returns the EXIF data for upright pixels; b"" if there is none.
 
-    Pillow leaves out the thumbnail, which would show the rain. The image keeps its
-    orientation, by which its pixels are turned later.
+    Pillow leaves out the thumbnail, which would show the rain. The image itself keeps its
+    orientation, since its pixels are turned later.
     """
     upright = Image.Exif()
     upright.load(image.getexif().tobytes())
@@ -224,7 +226,7 @@ def _upright_xmp(image: Image.Image) -> bytes:
 
 
 def _iptc(image: Image.Image) -> bytes:
-    """The content of the APP13 segments of a JPEG; a TIFF has it among its EXIF data."""
+    """Returns the content of the APP13 segments of a JPEG; in a TIFF it is EXIF data."""
     return b"".join(
         segment.removeprefix(_PHOTOSHOP)
         for name, segment in getattr(image, "applist", ())
@@ -254,7 +256,7 @@ def _jpeg_options(image: Image.Image) -> dict[str, Any]:
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The colour and text chunks that `png_chunks` does not make from other metadata."""
+    """Returns the colour and text chunks, except those that `png_chunks` makes."""
     return [
         (name, content)
         for name, content in _all_png_chunks(data)

@@ -6,13 +6,13 @@ import numpy as np
 def fill_hidden(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Returns colours in which each hidden pixel has that of the nearest visible one.
 
-    What programs leave under alpha 0, such as black, must not reach a network: its
-    restoration of the pixels around would depend on it.
+    Colours under alpha 0, such as black, must not reach a network, because the restoration
+    of the surrounding pixels would depend on them.
 
     Args:
       colour: Pixels [H, W, C] of any type.
-      alpha: Alpha [H, W] or [H, W, 1]; 0 hides a pixel. Without a channel, [H, W, 0],
-        or without a visible pixel, the colours are returned as they are.
+      alpha: Alpha [H, W] or [H, W, 1]; 0 hides a pixel. If there is no alpha, [H, W, 0],
+        or no visible pixel, the colours are returned unchanged.
     """
     hidden = alpha.reshape(alpha.shape[:2] + (-1,)).min(axis=-1, initial=1) == 0
     if not hidden.any() or hidden.all():

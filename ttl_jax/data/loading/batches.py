@@ -24,7 +24,7 @@ _AUGMENTATIONS = (
 
 
 class Share(NamedTuple):
-    """The part of each batch that a process gets.
+    """The part of each batch that one process gets.
 
     Attributes:
       batch_elements: Elements of a global batch.
@@ -46,11 +46,11 @@ class Share(NamedTuple):
 
 
 class TrainingData:
-    """Shuffled, augmented batches without end.
+    """An infinite sequence of shuffled, augmented batches.
 
-    Besides the fields that `datasets` lists, batches hold "replaced", float32 [B]: 1 for
-    the rows of an element that replaces an unreadable one. The replacement is another
-    pure function of (seed, index), so a missing file does not end a run.
+    In addition to the fields that `datasets` lists, batches have "replaced", float32 [B]: 1
+    for the rows of an element that replaces an unreadable one. The replacement is a pure
+    function of (seed, index) too, so a missing file does not end a run.
 
     Attributes:
       epoch_steps: Updates that draw as many elements as there are photographs (in the
@@ -59,7 +59,7 @@ class TrainingData:
       counts: Number of photographs or pairs, by field of the config.
       listing: Lines that identify the training data; the line of a file is "<field>
         <name> <bytes, or embedded, or rendered>".
-      faults: Sentences about files that could not be read since the start. Faults in
+      faults: Messages about files that could not be read since the start. Faults in
         worker processes are only in the log.
     """
 
@@ -72,7 +72,7 @@ class TrainingData:
         share: Share,
     ):
         self._kind, self._crop_sizes, self._share = kind, sizes, share
-        # Fields of a config take too long to read for each element.
+        # Reading the fields of a config for each element would take too long.
         self._seed = config.seed
         self._augmentation = {name: config[name] for name in _AUGMENTATIONS}
         self._ahead = config.num_workers, config.num_threads, config.prefetch
@@ -83,7 +83,7 @@ class TrainingData:
             line for listing in listings.values() for line in listing.describe()
         ]
         self.faults: dict[str, object] = {}
-        # Evaluation reads a few images, rarely, and needs no cache.
+        # Evaluation needs no cache, since it rarely reads a few images.
         cache = ImageCache(int(config.cache_gib * 2**30))
         cached = {
             field: listing.adapt(lambda items: [cache.attach(item) for item in items])
@@ -93,7 +93,7 @@ class TrainingData:
 
     def batches(self, start_step: int) -> Generator[datasets.Rows]:
         """Yields this process's rows of global batch start_step and of all later ones."""
-        # Before each process takes its batches, the index counts elements of all.
+        # Here the index still counts the elements of all processes.
         elements = self._order.map_with_index(lambda *indexed: indexed).random_map(
             self._make_rows, seed=datasets.fold(self._seed, "views")
         )
@@ -102,7 +102,7 @@ class TrainingData:
     def names(self, step: int) -> list[str]:
         """Returns the names of the images of a global batch, of all processes.
 
-        Nothing is read. Replaced elements keep the name of the unreadable one.
+        Nothing is read. Replacements have the name of the unreadable image.
         """
         first = step * self._share.batch_elements
         return [
@@ -126,14 +126,14 @@ class TrainingData:
                 rows = self._kind.make_rows(element, size, view)
             except ImageError as error:
                 faults.append(str(error))
-                mark = object()  # only the thread that comes first logs a fault
+                mark = object()  # only the first thread logs a fault
                 if self.faults.setdefault(faults[-1], mark) is mark:
                     logging.warning("Replaced by another photograph: %s", error)
                 continue
             replaced = np.full(self._kind.rows_per_element, attempt > 0, np.float32)
             return {**rows, "replaced": replaced}
         raise ValueError(
-            f"{_MAX_ATTEMPTS} photographs one after the other cannot be read any more: "
+            f"{_MAX_ATTEMPTS} photographs in succession can no longer be read: "
             f"{' '.join(dict.fromkeys(faults))} Restore the files and start again."
         )
 
@@ -141,8 +141,8 @@ class TrainingData:
 class EvaluationData:
     """Centre crops of a fixed set of elements; `len` is their number.
 
-    Besides the fields that `datasets` lists, batches hold "mask", float32 [B]: 1 for rows
-    of the set, 0 for rows that fill the last batch or replace an unreadable image.
+    In addition to the fields that `datasets` lists, batches have "mask", float32 [B]: 1 for
+    rows of the set, 0 for rows that fill the last batch or replace an unreadable image.
     """
 
     def __init__(self, config, kind: datasets.Kind, elements: Sequence, share: Share):
@@ -158,7 +158,7 @@ class EvaluationData:
         size = self._share.batch_elements
         padded = math.ceil(len(self) / size) * size
         rows = self._share.take(grain.MapDataset.range(padded).map(self._make_rows))
-        # Workers would take longer to start than the few batches take to read.
+        # Starting workers would take longer than reading the few batches.
         return _read(rows, 0, *self._ahead)
 
     def _make_rows(self, index: int) -> datasets.Rows:
@@ -172,13 +172,13 @@ class EvaluationData:
             is_of_set = place == index < len(self)
             mask = np.full(self._kind.rows_per_element, is_of_set, np.float32)
             return {**rows, "mask": mask}
-        raise ValueError("No image of the evaluation can be read any more.")
+        raise ValueError("The images of the evaluation can no longer be read.")
 
 
 def _read(
     batches: grain.MapDataset, num_workers: int, num_threads: int, prefetch: int
 ) -> Generator[datasets.Rows]:
-    """Yields the batches in their order, which no number here changes.
+    """Yields the batches in their order, which does not depend on the numbers below.
 
     Args:
       batches: Batches, element by element.
@@ -192,7 +192,7 @@ def _read(
     if num_workers:
         _prepare_workers()
     prefetch = math.ceil(prefetch / max(num_workers, 1))
-    # A thread makes a batch: more threads than batches would be idle.
+    # Each thread makes one batch at a time; more threads than batches would be idle.
     options = grain.ReadOptions(
         num_threads=min(num_threads, prefetch), prefetch_buffer_size=prefetch
     )

@@ -1,4 +1,4 @@
-"""Sizes of crops by step, from a config; a ValueError if they are invalid."""
+"""Sizes of crops by step, from a config; raises ValueError if they are invalid."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from ttl_jax.data.loading import datasets
 
 @dataclasses.dataclass(frozen=True)
 class CropSizes:
-    """Sides of the crops that a step trains on, in pixels, with the stage's margin.
+    """Sides of the training crops by step, in pixels, including the margin of the stage.
 
     Attributes:
       phases: Pairs of a first step and the side of the crops from then on.
@@ -23,7 +23,7 @@ class CropSizes:
     mix: tuple[tuple[int, float], ...]
 
     def at(self, step: int, seed: int) -> int:
-        """Returns the side of a step's crops, a pure function of the seed and the step."""
+        """Returns the side of the crops of a step: a pure function of seed and step."""
         if not self.mix:
             return [side for first_step, side in self.phases if first_step <= step][-1]
         sides, shares = zip(*self.mix)
@@ -32,7 +32,7 @@ class CropSizes:
 
 
 def find_crop_sizes(config) -> CropSizes:
-    """Returns the sizes of `crop_size`, `crop_sizes`, `crop_mix` and `crop_margin`."""
+    """Returns the sizes given by `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin`."""
     mix, phases = config.crop_mix, config.crop_sizes or ((0, config.crop_size),)
     if not _are_pairs(mix, lambda side, share: isinstance(side, int) and share > 0):
         raise ValueError(
@@ -42,12 +42,12 @@ def find_crop_sizes(config) -> CropSizes:
     if not _are_pairs(phases, lambda *pair: all(isinstance(n, int) for n in pair)):
         raise ValueError(
             f"config.crop_sizes={phases} must be pairs of a first step and a size, both "
-            "whole numbers, for example ((0, 64), (1000, 128))."
+            "integers, for example ((0, 64), (1000, 128))."
         )
     first_steps = [first_step for first_step, _ in phases]
     if first_steps[0] != 0 or sorted(set(first_steps)) != first_steps:
         raise ValueError(
-            f"config.crop_sizes={phases} must start at step 0 and go on with later ones."
+            f"config.crop_sizes={phases} must start at step 0; further steps must increase."
         )
     if mix and config.crop_sizes:
         raise ValueError(

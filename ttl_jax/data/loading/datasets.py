@@ -1,6 +1,6 @@
-"""Grain datasets of the five kinds, element by element.
+"""The five kinds of Grain datasets, element by element.
 
-An element gives one row of a batch, or two, as a dict of arrays with the rows leading:
+An element is a dictionary of arrays with one or two rows of a batch:
   couples   image uint8 [2, S, S, 3] and label float32 [2]: a rainy (1) and a rain-free
             (0) photograph, of different scenes
   clean     image uint8 [1, S, S, 3]: a rain-free photograph
@@ -11,12 +11,12 @@ An element gives one row of a batch, or two, as a dict of arrays with the rows l
 The orders in which elements are drawn are infinite: element i is a pure function of
 (seed, i, the photographs), and each epoch has its own order.
 
-Note: the paper does not say how photographs reach the recognition task. A network would
-recognize rain by any other difference between the two collections: size, sharpness after
-scaling, padding of photographs smaller than the crop, traces of JPEG. So each rainy
-photograph is drawn together with a rain-free one, and both are scaled to one side,
-cropped, padded and re-encoded alike (`transforms.equalize`). Traces of the files remain:
-a photograph that is scaled less keeps more of its own noise and blur.
+Note: the paper does not say how photographs are prepared for the recognition task. Instead
+of rain, a network could recognize any other difference between the two collections: size,
+sharpness after scaling, padding of photographs smaller than the crop, JPEG artefacts. Each
+rainy photograph is therefore drawn together with a rain-free one, and both are scaled to the
+same side, cropped, padded and re-encoded in the same way (`transforms.equalize`). Some
+differences remain: a photograph that is scaled less keeps more of its noise and blur.
 """
 
 import bisect
@@ -40,7 +40,7 @@ Rows = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Couple:
-    """A rainy and a rain-free photograph, in general of different scenes and sizes."""
+    """A rainy and a rain-free photograph, usually of different scenes and sizes."""
 
     rainy: Photograph
     clean: Photograph
@@ -55,9 +55,9 @@ class Kind:
     """A kind of dataset.
 
     Attributes:
-      fields: Fields of the config that it draws from: "rainy", "clean" or "pairs".
-      rows_per_element: Rows that an element gives, 1 or 2.
-      make_rows: Maps (element, size of the crop in pixels, view) to rows.
+      fields: Fields of the config from which it draws: "rainy", "clean" or "pairs".
+      rows_per_element: Number of rows of an element, 1 or 2.
+      make_rows: Maps (element, side of the crop in pixels, view) to rows.
     """
 
     fields: tuple[str, ...]
@@ -111,11 +111,11 @@ KINDS = {
 
 
 def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
-    """Returns the elements in the order in which they are trained on, without end.
+    """Returns an infinite dataset of the elements in the order of training.
 
     Args:
-      listings: Listings by field of the kind. Two are shuffled independently, so that
-        over the epochs every rainy photograph meets every rain-free one.
+      listings: Listings by field of the kind. Two listings are shuffled independently, so
+        that over the epochs every rainy photograph is combined with every rain-free one.
       seed: Seed of the run.
     """
     orders = [
@@ -128,7 +128,7 @@ def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
 
 
 def _make_order(listing: Listing, seed: int) -> Callable[[int], Any]:
-    """The function from an index to an item."""
+    """Returns the function from an index to an item."""
     purpose = f"order of {listing.field}"
     if not listing.weights:
         return functools.partial(_draw, list(listing), fold(seed, purpose))
@@ -144,10 +144,10 @@ def _make_order(listing: Listing, seed: int) -> Callable[[int], Any]:
 
 
 def _draw(items: Sequence, seed: int, index: int):
-    """An item of an endless order, in which each epoch is shuffled anew.
+    """Returns an item of an infinite order, in which each epoch is shuffled anew.
 
-    Grain's own `shuffle().repeat()` finds an index by trial among at least 65,536: 5 ms
-    for each element of a listing of six, more than everything else together.
+    Grain's `shuffle().repeat()` finds an index by trial among at least 65,536 values. For a
+    listing of six this takes 5 ms per element, more than everything else together.
     """
     epoch, place = divmod(index, len(items))
     return items[_permutation(len(items), seed, epoch)[place]]
@@ -159,16 +159,16 @@ _ROUND = 10_000  # elements
 def _draw_by_weight(
     draws: Sequence[Callable[[int], Any]], bounds: Sequence[int], seed: int, index: int
 ):
-    """An item of an endless order of several sources, drawn by weight.
+    """Returns an item of an infinite order of several sources, drawn by weight.
 
-    Each round of elements, in random order, holds each source by its share of the
-    weights, to the next whole number; each source continues without a gap. Grain's own
-    `mix` alternates in a fixed rhythm: in two listings drawn together, as for couples,
-    sources would meet the same others forever.
+    Elements are drawn in rounds, each in random order. In a round, the number of elements
+    of a source is its share of the weights, rounded; over the rounds, each source continues
+    in its own order. Grain's `mix` alternates in a fixed rhythm, so that in two listings
+    drawn together, as for couples, the same sources would always be combined.
 
     Args:
-      draws: Functions from an index to an item, one of each source.
-      bounds: Bounds of the places of each source in a round before it is shuffled.
+      draws: Functions from an index to an item, one per source.
+      bounds: Bounds of the positions of each source in a round before it is shuffled.
       seed: Seed of the rounds.
       index: Index of the element.
     """
@@ -179,7 +179,7 @@ def _draw_by_weight(
     return draws[source](rounds * (end - start) + slot - start)
 
 
-# Threads work on batches of neighbouring epochs: few per listing.
+# Threads work on batches of neighbouring epochs, so few permutations are in use.
 @functools.lru_cache(maxsize=32)
 def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length)
@@ -188,7 +188,7 @@ def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
 def match_couples(
     rainy: Sequence[Photograph], clean: Sequence[Photograph]
 ) -> list[Couple]:
-    """Returns couples that show every photograph; the fewer ones come again."""
+    """Returns couples with every photograph; those of the shorter list are repeated."""
     return [
         Couple(rainy[i % len(rainy)], clean[i % len(clean)])
         for i in range(max(len(rainy), len(clean)))
@@ -201,9 +201,9 @@ def concatenate_rows(elements: Sequence[Rows]) -> Rows:
 
 
 def fold(seed: int, purpose: str) -> int:
-    """Returns a seed of 32 bits for one purpose, unrelated to the seeds of others.
+    """Returns a 32-bit seed for one purpose, unrelated to the seeds for other purposes.
 
-    Grain's own seeds depend on the place of a step in the pipeline, so that adding a step
+    Grain's own seeds depend on the position of a step in the pipeline, so adding a step
     would change the data of old seeds.
     """
     entropy = (seed, zlib.crc32(purpose.encode()))

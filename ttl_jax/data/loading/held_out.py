@@ -1,7 +1,7 @@
-"""Held-out data: sets for testing only, and sets that must not choose the best step.
+"""Checks of held-out data: sets for testing only, and sets that may choose the best step.
 
 Sources and photographs are compared by name; `ttl_jax.prepare audit` compares pixels.
-A check that fails raises a ValueError.
+A check that fails raises ValueError.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,10 @@ from ttl_jax.data.loading.listings import Listing
 from ttl_jax.data.sets.published_sets import SETS
 from ttl_jax.data.sources import source_names
 
-# Splits of published sets, by the beginning of their names, that no scores are reported on.
+# First parts of the names of splits that are not for tests.
 _NO_TEST = ("train", "validation")
-# The paper's Test-III shows how well real rain is removed by a network that has never
-# seen that set, in any stage.
+# Test-III of the paper measures the removal of real rain by networks that were not trained
+# on this set in any stage.
 _NEVER_TRAINED_ON = ("spa",)
 
 
@@ -24,10 +24,10 @@ def check_trained_on(field: str, names: Iterable[str]) -> None:
         for base in source_names.parse(name).bases():
             if base.set_name in _NEVER_TRAINED_ON:
                 raise ValueError(
-                    f"config.{field}: {name!r} holds {base.name}, but the set "
-                    f"{base.set_name} is for testing only. To train on it anyway, "
-                    "and claim no transfer to it, prepare its folders as pairs with a "
-                    "--name of your own."
+                    f"config.{field}: {name!r} includes {base.name}, but the set "
+                    f"{base.set_name} is for testing only. To train on it anyway, without "
+                    "claiming transfer to it, prepare its folders as pairs with your own "
+                    "--name."
                 )
 
 
@@ -40,15 +40,15 @@ def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -
             for base in source_names.parse(name).bases():
                 if base.set_name in SETS and not base.split.startswith(_NO_TEST):
                     raise ValueError(
-                        f"{field}: {name!r} holds test images of a published set, "
-                        f"{base.name}; a best step that they choose (config.best_metric) "
-                        "is chosen on the test set. Name a part of a training split, or "
-                        "photographs of your own."
+                        f"{field}: {name!r} includes test images of a published set, "
+                        f"{base.name}. They must not choose the best step "
+                        "(config.best_metric). Name a part of a training split, or your "
+                        "own photographs."
                     )
         shared = [n for key, n in listing.file_names().items() if key in trained]
         if shared:
             raise ValueError(
-                f"{field}: {len(shared)} photographs are trained on too, so they must "
-                f"not choose the best step (config.best_metric): "
+                f"{field}: {len(shared)} photographs are also used for training, so they "
+                f"must not choose the best step (config.best_metric): "
                 f"{images.name_some(shared)}. Hold them out."
             )

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, so that later epochs need not decode them again."""
+"""Keeps decoded images in memory, so that later epochs need not decode them again."""
 
 import threading
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from ttl_jax.data.sources.photographs import Item
 class ImageCache:
     """Keeps the images that are read first, until a limit is reached.
 
-    They stay: each epoch reads all images once in its own order, so an evicted image
-    would be needed as soon as the one that replaces it.
+    Images are never evicted: each epoch reads all images once in its own order, so an
+    evicted image would be needed as soon as the one that replaces it.
 
-    Each process has its own cache. A worker process gets an empty one with the same
-    limit, and in time reads all images: n workers keep up to n times the limit.
+    Each process has its own cache. A worker process starts with an empty one with the same
+    limit and reads all images over time, so n workers keep up to n times the limit.
 
     Attributes:
       num_bytes: Size of all kept images, at most the limit.
@@ -34,7 +34,7 @@ class ImageCache:
     def attach(self, item: Item) -> Item:
         """Returns the same photograph or pair with its files read through the cache.
 
-        Images without a file are not cached: embedded photographs are in memory anyway,
+        Images without a file are not cached: embedded photographs are already in memory,
         and rendered ones differ each time.
         """
         return item.map_sides(lambda side: side.read_by(self._load))
@@ -43,12 +43,12 @@ class ImageCache:
         image = self._images.get(name)
         if image is not None:
             return image
-        image = load()  # outside the lock: threads decode in parallel
+        image = load()  # outside the lock, so that threads decode in parallel
         with self._lock:
             if name in self._images:  # another thread was faster
                 return self._images[name]
             if self.num_bytes + image.nbytes <= self._limit:
-                image.flags.writeable = False  # it is shared by all callers
+                image.flags.writeable = False  # all callers share it
                 self._images[name] = image
                 self.num_bytes += image.nbytes
         return image

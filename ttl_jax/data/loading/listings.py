@@ -1,8 +1,8 @@
-"""Lists of the photographs or pairs of a field of a config, which a run draws from.
+"""Lists of the photographs or pairs of a config field, from which a run draws.
 
-A field is "rainy", "clean" or "pairs". Beside its sources a config may name their weights
+A field is "rainy", "clean" or "pairs". A config may also give weights of the sources
 (`config.pairs_weights`) and text files of photographs to leave out (`config.exclude`).
-Functions raise a ValueError that names the field at fault, or as `source_names` does.
+Functions raise ValueError with the name of the invalid field, or as `source_names` does.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class Listing:
     Attributes:
       field: "rainy", "clean" or "pairs".
       by_source: Items of each source, by its name.
-      weights: Share of the elements that are drawn from each source; they sum to 1.
-        Empty: every item is drawn as often as any other.
+      weights: Shares of the elements that are drawn from each source, with the sum 1. If
+        empty, all items are drawn equally often.
     """
 
     field: str
@@ -47,10 +47,10 @@ class Listing:
         return itertools.chain(*self.by_source.values())
 
     def file_names(self) -> dict[str, str]:
-        """Returns the names of all photographs, by the absolute path of each.
+        """Returns the names of all photographs, by absolute path.
 
-        They include both sides of pairs, the pairs that live rain takes its streaks
-        from, and the photographs below drawings.
+        They include both sides of pairs, the pairs from which live rain takes streaks, and
+        the photographs below drawings.
         """
         streaks = [pair for rain in _rains(self) for pair in rain.pairs]
         items = [*self, *streaks]
@@ -70,17 +70,17 @@ class Listing:
         return lines
 
     def draw(self, count: int, seed: int) -> "Listing":
-        """Draws `count` of the items; with the same seed, fewer are a subset of more.
+        """Draws `count` items; with the same seed, a smaller draw is a subset of a larger.
 
         Raises:
-          ValueError: If there are fewer items, or a source with a weight loses all; or
-            if rain is rendered, which makes new pairs without end.
+          ValueError: If there are fewer items, a source with a weight loses all of them,
+            or rain is rendered, which makes new pairs without end.
         """
         setting = f"config.num_{self.field}={count}"
         if rendered := [s for s, items in self.by_source.items() if _rains(items)]:
             raise ValueError(
                 f"{setting} cannot limit {', '.join(rendered)}, which renders new pairs "
-                "without end; leave that out, or set the number to 0."
+                "without end; leave out this source, or set the number to 0."
             )
         if count > len(self):
             raise ValueError(
@@ -92,14 +92,14 @@ class Listing:
         kept = self._map(lambda items: [i for i in items if next(numbers) in drawn])
         if self.weights and not all(kept.by_source.values()):
             raise ValueError(
-                f"{setting} leaves a source with a weight without any; raise it, or take "
-                "out the weights."
+                f"{setting} leaves no items of a source with a weight; increase it, or "
+                "remove the weights."
             )
         return kept
 
     def adapt(self, function: Callable[[Items], Items]) -> "Listing":
         """Applies `function` to the items of each source and to the pairs of its rain."""
-        # All pairs of a source share one rain, before and after.
+        # The pairs of a source share one rain, and must do so afterwards.
         adapt_rain = functools.cache(lambda rain: rain.adapt(function))
         return self._map(
             lambda items: [item.map_rains(adapt_rain) for item in function(items)]
@@ -123,9 +123,9 @@ def open_listing(
     Args:
       field: "rainy", "clean" or "pairs".
       names: Names of the sources.
-      weights: Shares, as `normalize_weights` returns them.
-      excluded: Photographs to leave out, as `read_excluded` returns them. Pairs are left
-        out with either of their sides, and drawings with the photograph below.
+      weights: Shares from `normalize_weights`.
+      excluded: Photographs to leave out, from `read_excluded`. A pair is left out with
+        either of its sides, and a drawing with the photograph below it.
     """
     listing = Listing(field, source_names.open_each(names, field), weights)
     for file, left_out in excluded:
@@ -136,7 +136,7 @@ def open_listing(
 def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
     """Returns each file that lists photographs to leave out, and their names.
 
-    A line holds one `Photograph.name`; lines that begin with # are comments.
+    A line has one `Photograph.name`; lines that begin with "# " are comments.
     """
     excluded = []
     for file in files:
@@ -152,18 +152,18 @@ def normalize_weights(
     setting = f"config.{field}_weights={weights}"
     if weights and len(weights) != len(names):
         raise ValueError(
-            f"{setting} are {len(weights)}, but config.{field} names {len(names)} "
-            "sources; give one weight to each, or none."
+            f"{setting} has {len(weights)} weights, but config.{field} names {len(names)} "
+            "sources; give one weight for each, or none."
         )
     if not all(isinstance(w, int | float) and 0 < w < math.inf for w in weights):
         raise ValueError(
-            f"{setting} must be positive numbers; leave out sources that are not used."
+            f"{setting} must be positive numbers; remove sources that are not used."
         )
     shares = tuple(weight / sum(weights) for weight in weights)
     if shares and min(shares) < _MIN_SHARE:
         raise ValueError(
-            f"{setting}: the least is {min(shares):.2g} of the sum; choose at least "
-            f"{_MIN_SHARE}, or leave out that source."
+            f"{setting}: the smallest is {min(shares):.2g} of the sum; use at least "
+            f"{_MIN_SHARE}, or remove the source."
         )
     return shares
 
@@ -183,17 +183,17 @@ def _leave_out(listing: Listing, file: str, names: frozenset[str]) -> Listing:
     empty = [source for source, items in kept.by_source.items() if not items]
     if not len(kept) or (kept.weights and empty):
         raise ValueError(
-            f"{file} leaves out all that config.{listing.field} has in "
-            f"{', '.join(empty)}; name other sources, or shorten that list."
+            f"{file} leaves out everything that config.{listing.field} has in "
+            f"{', '.join(empty)}; name other sources, or shorten the list."
         )
     return kept
 
 
 def _rains(items: Iterable[Item]) -> list[Rain]:
-    """Each live rain of some items once."""
+    """Returns each live rain of some items once."""
     return list(dict.fromkeys(rain for item in items for rain in item.rains))
 
 
 def _key(name: str) -> str:
-    """The same for a relative and an absolute path to a file."""
+    """Returns a key that is the same for relative and absolute paths to a file."""
     return os.path.abspath(name)

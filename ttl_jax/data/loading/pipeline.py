@@ -2,17 +2,17 @@
 
 Global batch i is a pure function of (seed, i, the listing), for any number of processes:
 process p of P (`process_index`, `process_count`) gets its rows [p * B / P, (p + 1) * B /
-P). So a run continues at its step, on any number of hosts, without iterator state.
+P). A run therefore resumes at any step, on any number of hosts, without iterator state.
 
-Both read `dataset`, `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin` if there is one,
-`num_threads` and `prefetch` of the config. Training reads `seed`, `batch_size`, `mirror`,
-`quarter_turns`, `color_jitter`, `resave_pairs`, `whole_share`, `exclude`, `cache_gib`,
-`num_workers` and, as the kind of dataset needs, `rainy`, `clean` or `pairs`, their
-`rainy_weights` and so on, and `num_pairs`. Evaluation reads `eval_batch_size`,
-`num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`; its crops have `crop_size`
-pixels.
+Training and evaluation read `dataset`, `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin`
+(if there is one), `num_threads` and `prefetch` from the config. Training also reads `seed`,
+`batch_size`, `mirror`, `quarter_turns`, `color_jitter`, `resave_pairs`, `whole_share`,
+`exclude`, `cache_gib`, `num_workers` and, as needed by the kind of dataset, `rainy`, `clean`
+or `pairs`, their weights such as `rainy_weights`, and `num_pairs`. Evaluation also reads
+`eval_batch_size`, `num_eval` and `eval_rainy`, `eval_clean` or `eval_pairs`; its crops have
+`crop_size` pixels.
 
-Functions raise a ValueError if the config is invalid, before any image is read; or as
+Functions raise ValueError if the config is invalid, before any image is read, or as
 `source_names` does.
 """
 
@@ -35,7 +35,7 @@ from ttl_jax.data.sources import source_names
 def open_training_data(
     config, process_index: int = 0, process_count: int = 1
 ) -> TrainingData:
-    """Opens and checks all images that a config trains on."""
+    """Opens and checks all training images of a config."""
     kind = _find_kind(config)
     crop_sizes = find_crop_sizes(config)
     share = _find_share(config, "batch_size", kind, process_index, process_count)
@@ -65,9 +65,9 @@ def open_evaluation_data(
 ) -> dict[str, EvaluationData]:
     """Opens and checks the evaluation sets of a config: "photographs" and "pairs".
 
-    The kinds clean, rainy and unpaired have photographs, the kind pairs has pairs, and
-    couples has both: photographs of any scenes, and the two sides of each pair. A set
-    without sources is absent.
+    The kinds clean, rainy and unpaired have the set "photographs", and the kind pairs has
+    the set "pairs". The kind couples has both: couples of any scenes, and couples of the
+    two sides of each pair. A set without sources is missing.
     """
     kind = _find_kind(config)
     find_crop_sizes(config)
@@ -136,6 +136,6 @@ def _open_evaluation_listings(config, kind: datasets.Kind) -> dict[str, Listing]
 
 
 def _pick(elements: Sequence, num_eval: int) -> Sequence:
-    """At most `num_eval` elements, evenly spaced; all of them for 0."""
+    """Returns at most `num_eval` elements, evenly spaced; all of them for 0."""
     count = min(num_eval or len(elements), len(elements))
     return [elements[i * len(elements) // count] for i in range(count)]

@@ -1,7 +1,7 @@
-"""Crops, colours and compression of an image between its file and the batch.
+"""Crops, colours and compression of images for a batch.
 
-Images are uint8 [H, W, 3]. All random choices are made beforehand, as a `View`, whose
-methods are pure: two images under the same view are treated alike.
+Images are uint8 [H, W, 3]. All random choices are in a `View`, which is drawn beforehand.
+Its methods are pure, so images with the same view are treated in the same way.
 """
 
 import dataclasses
@@ -18,19 +18,20 @@ class View:
     """Place, orientation, colours and compression of a crop.
 
     Attributes:
-      vertical: Place of the crop, from 0 (top) to 1 (bottom).
-      horizontal: Place of the crop, from 0 (left) to 1 (right).
+      vertical: Position of the crop, from 0 (top) to 1 (bottom).
+      horizontal: Position of the crop, from 0 (left) to 1 (right).
       mirrored: Whether left and right are exchanged.
       quarter_turns: Turns by 90 degrees counter-clockwise, 0 to 3.
       channels: Channels of the image that become red, green and blue.
-      gamma: Exponent of the values in [0, 1]; above 1 it darkens.
-      scale: Side of a couple's images over the smallest of their sides; in (0, 1].
-      jpeg_quality: Quality of re-encoding a couple's images, as libjpeg counts.
-      zoom: Side of a pair's images over that of their files.
-      is_whole: Whether a pair's crop shows a square as wide as its shorter side, reduced
-        to the size of the crop if that is smaller; `zoom` is then ignored.
-      resave_quality: Quality of re-encoding a pair's images; None does not re-encode.
-      rain_seed: Seed of rendered rain; None for a fixed rain.
+      gamma: Exponent applied to values in [0, 1]; above 1, images become darker.
+      scale: Factor by which images of couples are scaled down, relative to the smallest
+        of their sides, in (0, 1].
+      jpeg_quality: JPEG quality of couples.
+      zoom: Factor by which images of pairs are scaled.
+      is_whole: Whether crops of pairs show a square as wide as the shorter side, scaled
+        down to the size of the crop; `zoom` is then ignored.
+      resave_quality: JPEG quality of pairs; None does not re-encode them.
+      rain_seed: Seed of rendered rain; None gives the same rain each time.
     """
 
     vertical: float = 0.5
@@ -47,7 +48,13 @@ class View:
     rain_seed: int | None = None
 
     def reach(self, size: int, height: int, width: int) -> int:
-        """Returns the side of the square of a pair's files that becomes a crop."""
+        """Returns the side of the square in the images of a pair that becomes a crop.
+
+        Args:
+          size: Side of the crop, in pixels.
+          height: Height of the images, in pixels.
+          width: Width of the images, in pixels.
+        """
         shorter = min(height, width)
         if self.is_whole and shorter > size:
             return shorter
@@ -56,9 +63,9 @@ class View:
     def crop(self, image: np.ndarray, size: int) -> np.ndarray:
         """Returns a copy of a square of the image, [size, size, 3], turned and tinted.
 
-        If the image is smaller than the square, it is continued by its mirror image
-        (as `np.pad` does in mode "reflect"), as often as needed; the place of the view is
-        then that of the image within the square.
+        If the image is smaller than the square, it is padded by reflection (as `np.pad`
+        does in mode "reflect"); the position of the view is then that of the image within
+        the square.
         """
         height, width, _ = image.shape
         top = _start(height, size, self.vertical)
@@ -71,11 +78,11 @@ class View:
         return self.tint(square[:, ::-1] if self.mirrored else square)
 
     def tint(self, image: np.ndarray) -> np.ndarray:
-        """Returns a copy of the image in the colours of the view, [H, W, 3]."""
+        """Returns a copy of the image with the colours of the view, [H, W, 3]."""
         if self.channels == (0, 1, 2) and image.strides[1] == image.shape[2]:
             tinted = image.copy()
         else:
-            # Channel by channel: four times as fast as mirrored pixels one by one.
+            # For mirrored images, this is four times as fast as copying whole pixels.
             tinted = np.empty(image.shape, image.dtype)
             for target, channel in enumerate(self.channels):
                 tinted[..., target] = image[..., channel]
@@ -85,7 +92,7 @@ class View:
         return tinted
 
     def resave(self, square: np.ndarray, size: int) -> np.ndarray:
-        """Returns a square, resized to [size, size, 3], compressed as the view says."""
+        """Returns a square, resized to [size, size, 3] and compressed as in the view."""
         if len(square) != size:
             square = _resized(square, size)
         quality = self.resave_quality
@@ -104,12 +111,17 @@ def draw_view(
     resave_pairs: bool = False,
     whole_share: float = 0.0,
 ) -> View:
-    """Returns a random view; mirrored, turned or in other colours only where asked for.
+    """Returns a random view.
 
-    Mirrored rain is still rain, turned rain is not. Rain has no colour of its own, so it
-    stays rain in any order of the channels. With `resave_pairs`, one view in two has a
-    zoom of 0.5 to 2, log-uniform, and re-encodes pairs at a quality of 40 to 95. The
-    share `whole_share` of the views is whole.
+    Args:
+      rng: Random generator.
+      mirror: Whether to mirror half of the views.
+      quarter_turns: Whether to turn views, which makes rain unrealistic.
+      color_jitter: Whether to permute channels and to draw gamma from 0.5 to 2. Rain has
+        no colour, so any order of the channels is realistic.
+      resave_pairs: Whether half of the views scale pairs by 0.5 to 2 (log-uniform) and
+        re-encode them with a quality of 40 to 95.
+      whole_share: Share of the views that are whole.
     """
     vertical, horizontal = rng.random(2)
     mirrored, turns = rng.integers((2, 4)) * (mirror, quarter_turns)
@@ -137,16 +149,15 @@ def draw_view(
 def equalize(image: np.ndarray, side: int, size: int, view: View) -> np.ndarray:
     """Returns a crop [size, size, 3] that hides the size and the format of the file.
 
-    The image is scaled down until its smaller side is `side`. A square is cut out, and
-    continued by reflection if `side` is less than `size`. The result goes through JPEG.
-    So any images that get the same side, size and view have the same size, padding and
-    re-encoding.
+    The image is scaled down until its smaller side is `side`. A square is cut out, padded
+    by reflection if `side` is less than `size`, and compressed as JPEG. Images with the
+    same side, size and view therefore have the same scale, padding and compression.
 
     Args:
       image: uint8 [H, W, 3] with min(H, W) >= side.
-      side: Smaller side to scale to, in pixels.
+      side: Smaller side after scaling, in pixels.
       size: Side of the crop, in pixels.
-      view: View, whose `scale` is ignored: it is in `side`.
+      view: View, whose `scale` is ignored, since `side` includes it.
     """
     # Only the square is computed. Pillow's bicubic filter widens with the scale and
     # reaches beyond the box, so this equals a crop of the whole scaled image.
@@ -167,9 +178,14 @@ def couple_side(
 ) -> int:
     """Returns the smaller side, in pixels, to which both images of a couple are scaled.
 
-    It is `scale`, in (0, 1], times the smallest of their sides, but at least the size of
-    the crop unless the smallest side is below that already. `first` and `second` are the
-    height and width of each image.
+    This is `scale` times the smallest of their sides, but not below the size of the crop,
+    unless the smallest side itself is below it.
+
+    Args:
+      first: Height and width of one image.
+      second: Height and width of the other image.
+      size: Side of the crop, in pixels.
+      scale: Factor in (0, 1].
     """
     smallest = min(*first, *second)
     scaled = max(1, round(scale * smallest))
@@ -177,7 +193,7 @@ def couple_side(
 
 
 def _resized(image: np.ndarray, size: int, box: Any = None) -> np.ndarray:
-    """A box of an image, or all of it, as [size, size, 3]."""
+    """Returns a box of an image, or all of it, scaled to [size, size, 3]."""
     resized = Image.fromarray(image).resize(
         (size, size), Image.Resampling.BICUBIC, box=box
     )
@@ -185,9 +201,9 @@ def _resized(image: np.ndarray, size: int, box: Any = None) -> np.ndarray:
 
 
 def _start(length: int, size: int, place: float) -> int:
-    """First index of a window: uniform over all whole places for uniform `place`.
+    """Returns the first index of a window, uniform over all positions for uniform `place`.
 
-    Negative if the window is larger than the length.
+    It is negative if the window is larger than the length.
     """
     room = abs(length - size)
     offset = min(int(place * (room + 1)), room)
@@ -195,6 +211,6 @@ def _start(length: int, size: int, place: float) -> int:
 
 
 def _padding(start: int, length: int, size: int) -> tuple[int, int]:
-    """Pixels that a window of `size` reaches beyond both ends of a side."""
+    """Returns the numbers of pixels of a window before and after a side."""
     before = max(-start, 0)
     return before, max(size - length - before, 0)

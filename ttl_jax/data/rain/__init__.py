@@ -1,1 +1,1 @@
-"""Rain drawn on photographs, as a camera sees it, and streaks cut from pairs."""
+"""Rain rendered on photographs, and streaks taken from pairs."""

@@ -1,4 +1,4 @@
-"""From the pixels of a photograph to the light of its scene, and back as a camera does it.
+"""A model of a camera: from the pixels of a photograph to the light of its scene, and back.
 
 Photographs are uint8 sRGB [H, W, 3]; light is linear, float32, with white at 1.
 """
@@ -13,16 +13,19 @@ from ttl_jax.data.files import images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Camera:
-    """The steps between light and file.
+    """Noise, tone curve and compression of a camera.
 
     Attributes:
-      full_well: Electrons of a white pixel. The variance of shot noise, in electrons, is
-        their number. Infinite: no noise.
-      read_noise: Standard deviation of the noise of reading a pixel, in electrons.
-      shoulder: Strength of the tone curve, which compresses bright light: light x becomes
-        (1 - exp(-s x)) / (1 - exp(-s)); 0 is linear.
-      jpeg_quality: Quality of compression, 1 to 95, with colour at half the resolution;
-        None does not compress.
+      full_well: Electrons of a white pixel, at least 1. The variance of shot noise is the
+        number of electrons. Infinite means no noise.
+      read_noise: Standard deviation of the read noise of a pixel, in electrons, 0 to 1000.
+      shoulder: Strength s of the tone curve, 0 to 10. It compresses bright light: light x
+        becomes (1 - exp(-s x)) / (1 - exp(-s)); 0 is linear.
+      jpeg_quality: JPEG quality, 1 to 95, with colour at half the resolution; None means
+        no compression.
+
+    Raises:
+      ValueError: If a value is out of range.
     """
 
     full_well: float
@@ -40,21 +43,21 @@ class Camera:
                 raise ValueError(f"{name} is {value}; expected {low} to {high}.")
 
     def scene_light(self, photograph: np.ndarray) -> np.ndarray:
-        """Light of the scene that this camera took, float32 [H, W, 3] in [0, 1].
+        """Returns the light of a photographed scene, float32 [H, W, 3] in [0, 1].
 
-        The tone curve is undone, so that a photograph without rain is unchanged by any
-        camera.
+        The tone curve is inverted, so that a tone curve does not change a photograph
+        without rain.
         """
         return self.untone(_LINEAR_OF_SRGB).astype(np.float32)[photograph]
 
     def untone(self, toned: np.ndarray) -> np.ndarray:
-        """Inverse of the tone curve, of values in [0, 1]."""
+        """Returns the inverse of the tone curve for values in [0, 1]."""
         if self.shoulder == 0:
             return toned
         return -np.log1p(toned * math.expm1(-self.shoulder)) / self.shoulder
 
     def photograph(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Photograph of a scene, uint8 [H, W, 3]; light above 1 is overexposed."""
+        """Returns the photograph of a scene, uint8 [H, W, 3]; light above 1 is clipped."""
         light = np.clip(self._read(light, rng), 0, 1)
         if self.shoulder > 0:
             light = np.expm1(-self.shoulder * light) / math.expm1(-self.shoulder)
@@ -63,7 +66,7 @@ class Camera:
         return pixels if quality is None else images.jpeg(pixels, quality)
 
     def _read(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Adds noise; at the counts of a photograph Poisson noise is nearly normal."""
+        """Adds noise; with so many electrons, Poisson noise is nearly normal."""
         if math.isinf(self.full_well):
             return light
         electrons = light * np.float32(self.full_well)
@@ -76,7 +79,7 @@ NEUTRAL = Camera(full_well=math.inf, read_noise=0, shoulder=0, jpeg_quality=None
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """A random camera, as photographs on the web were taken and scaled down."""
+    """Returns a random camera that resembles those of scaled photographs on the web."""
     return Camera(
         full_well=2000 * 10 ** rng.uniform(),
         read_noise=rng.uniform(2, 10),
@@ -86,13 +89,13 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def encode(light: np.ndarray) -> np.ndarray:
-    """sRGB in [0, 1] of linear light in [0, 1] (IEC 61966-2-1)."""
+    """Converts linear light in [0, 1] to sRGB in [0, 1] (IEC 61966-2-1)."""
     power = np.float32(1.055) * light ** np.float32(1 / 2.4) - np.float32(0.055)
     return np.where(light <= 0.0031308, np.float32(12.92) * light, power)
 
 
 def decode(encoded: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] of sRGB in [0, 1]; the inverse of `encode`."""
+    """Converts sRGB in [0, 1] to linear light in [0, 1]; the inverse of `encode`."""
     return np.where(
         encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
     )

@@ -1,4 +1,4 @@
-"""Rain, or holes of its shape, drawn anew each time a photograph is looked at."""
+"""Rain, or holes of its shape, rendered anew each time a photograph is read."""
 
 import abc
 import dataclasses
@@ -16,7 +16,7 @@ class Rain(abc.ABC):
     """A kind of rain.
 
     Attributes:
-      pairs: Pairs that it takes its streaks from.
+      pairs: Pairs from which streaks are taken; empty for rendered rain.
     """
 
     pairs: Sequence[Any] = ()
@@ -29,24 +29,24 @@ class Rain(abc.ABC):
         longer_side: int,
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """Returns a clean crop in the rain, uint8 [H, W, 3].
+        """Returns a clean crop with rain, uint8 [H, W, 3].
 
         Args:
-          clean: uint8 [H, W, 3].
-          surroundings: The whole photograph, or a coarse copy of it, in the same
-            colours: a crop alone does not show how light it is around the drops.
+          clean: Crop, uint8 [H, W, 3].
+          surroundings: The whole photograph, or a coarse copy of it, with the colours of
+            the crop. It gives the ambient light, which a crop does not show.
           longer_side: Longer side of the whole photograph, in pixels.
           rng: Random generator for the drops and the intensity.
         """
 
     def adapt(self, function: Callable[[Sequence], Sequence]) -> "Rain":
-        """The same kind of rain from `function(pairs)`."""
+        """Returns the same kind of rain with `function(pairs)` instead of `pairs`."""
         del function
         return self
 
 
 class Physical(Rain):
-    """Rain as a camera sees it, with all intensities equally likely."""
+    """Physically rendered rain, with all intensities equally likely."""
 
     def fall(self, clean, surroundings, longer_side, rng):
         parameters = _draw_parameters(rng, longer_side)
@@ -55,16 +55,16 @@ class Physical(Rain):
 
 
 class Additive(Rain):
-    """The same streaks added to finished pixels: the control."""
+    """The streaks of `Physical` added to pixel values, as a control."""
 
     def fall(self, clean, surroundings, longer_side, rng):
         return renderer.add(clean, _draw_parameters(rng, longer_side), rng)
 
 
 class Holes(Rain):
-    """Holes of the shape of streaks and drops, in one grey: photographs to complete.
+    """Holes in the shape of streaks and drops, filled with one grey.
 
-    Paper: the Introduction names the reconstruction of occluded objects as such a task.
+    Paper: the Introduction names the reconstruction of occluded objects as a task.
     """
 
     def fall(self, clean, surroundings, longer_side, rng):
@@ -83,7 +83,9 @@ class Streaks(Rain):
 
     def __post_init__(self):
         if not self.pairs:
-            raise ValueError("No pairs are left to take streaks from; name others.")
+            raise ValueError(
+                "No pairs are left to take streaks from; name other pairs."
+            )
 
     def fall(self, clean, surroundings, longer_side, rng):
         pair = self.pairs[int(rng.integers(len(self.pairs)))]
@@ -94,12 +96,12 @@ class Streaks(Rain):
 
 
 def rng_of(name: str, *numbers: int) -> np.random.Generator:
-    """The random generator of a name with these numbers, always the same."""
+    """Returns a random generator that depends only on a name and numbers."""
     return np.random.default_rng((zlib.crc32(name.encode()), *numbers))
 
 
 def coarse(image: np.ndarray, num_pixels: int = 10_000) -> np.ndarray:
-    """About `num_pixels` pixels of an image, evenly spaced; all if there are fewer."""
+    """Returns about `num_pixels` evenly spaced pixels of an image, or all if fewer."""
     stride = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / num_pixels)))
     return image[::stride, ::stride]
 

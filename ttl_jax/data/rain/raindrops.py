@@ -1,4 +1,4 @@
-"""Drops in the air: number, size and speed.
+"""Raindrops in the air: number, size and speed.
 
 Diameters are in mm, speeds in m/s, rain rates in mm/h; counts are per cubic metre of air.
 
@@ -6,8 +6,8 @@ References:
   Marshall and Palmer, The distribution of raindrops with size, J. Meteorology 5, 1948:
     N(D) = 8000 exp(-4.1 R^-0.21 D) drops per m3 and mm of diameter.
   Atlas, Srivastava and Sekhon, Doppler radar characteristics of precipitation at
-    vertical incidence, Rev. Geophys. 11, 1973: the fall speed, fitted to the
-    measurements of Gunn and Kinzer, J. Meteorology 6, 1949.
+    vertical incidence, Rev. Geophys. 11, 1973: the fall speed, fitted to measurements
+    of Gunn and Kinzer, J. Meteorology 6, 1949.
 """
 
 import math
@@ -15,16 +15,21 @@ import math
 import numpy as np
 import scipy.special
 
-# Smaller drops are fewer than the distribution says, and outside the fit of the speed;
-# larger ones break up.
+# There are fewer small drops than the distribution says, and the fit of the speed excludes
+# them. Larger drops break up.
 MIN_DIAMETER, MAX_DIAMETER = 0.5, 6.0
 _INTERCEPT = 8000.0  # drops per m3 and mm
 
 
 def moment(rain_rate: float, order: int) -> float:
-    """Sum of diameter ** order over the drops of a cubic metre, in mm ** order.
+    """Returns the sum of diameter ** order over the drops in 1 m3, in mm ** order.
 
-    Order 0 is their number. Closed form of the truncated distribution; 0 without rain.
+    Order 0 gives their number. This is the closed form of the truncated distribution; it
+    is 0 without rain.
+
+    Args:
+      rain_rate: Rain rate, in mm/h.
+      order: Exponent, an integer of at least 0.
     """
     if rain_rate == 0:
         return 0.0
@@ -35,14 +40,14 @@ def moment(rain_rate: float, order: int) -> float:
 
 
 def extinction(rain_rate: float) -> float:
-    """Share of the light that drops hide, per metre of way."""
+    """Returns the share of light that drops block per metre."""
     return math.pi / 4 * moment(rain_rate, 2) * 1e-6
 
 
 def draw_diameters(
     rng: np.random.Generator, count: int, rain_rate: float
 ) -> np.ndarray:
-    """Random diameters of `count` drops in a volume of air: float64 [count]."""
+    """Returns random diameters of `count` drops in a volume of air, float64 [count]."""
     slope = _slope(rain_rate)
     # Inverse of the truncated exponential distribution.
     lost = -np.expm1(-slope * (MAX_DIAMETER - MIN_DIAMETER))
@@ -50,10 +55,10 @@ def draw_diameters(
 
 
 def fall_speed(diameter: np.ndarray | float) -> np.ndarray:
-    """Terminal speed of drops between the two diameters above, in m/s."""
+    """Returns the terminal speed in m/s for diameters in [MIN_DIAMETER, MAX_DIAMETER]."""
     return 9.65 - 10.3 * np.exp(-0.6 * np.asarray(diameter))
 
 
 def _slope(rain_rate: float) -> float:
-    """Λ of Marshall and Palmer, per mm."""
+    """Returns Λ of Marshall and Palmer, per mm."""
     return 4.1 * rain_rate**-0.21

@@ -1,19 +1,19 @@
 """Renders rain on clean photographs.
 
-A streak is the trace of a falling drop while the shutter is open: at every moment the
-drop hides its silhouette and shows the light that it refracts instead. Both happen before
-the camera takes the picture, so everything is composited in linear light and photographed
-at the end. Rain that is added to finished pixels (`add`) damages a photograph too little;
-"Removing Rain Streaks via Task Transfer Learning" finds this the reason why networks
-trained on it do not transfer (Fig. 2).
+A streak is the trace of a falling drop while the shutter is open. At every moment the drop
+blocks the light behind its silhouette and shows the light that it refracts. Both happen in
+front of the camera, so everything is composited in linear light and photographed at the
+end. Rain that is added to pixel values (`add`) damages a photograph too little. According to
+"Removing Rain Streaks via Task Transfer Learning", this is why networks trained on it do not
+transfer (Fig. 2).
 
-Drops have the sizes and speeds of `raindrops`. Through a lens of focal length f pixels, a
+Drops have the sizes and speeds of `raindrops`. For a lens with a focal length of f pixels, a
 drop of diameter D at depth z is D f / z wide and falls v t f / z far in the exposure time
-t. Near drops are drawn one by one. Farther ones are drawn layer by layer, as a random
-field of the same mean, variance, streak and blur. Beyond these there is only veil.
+t. Near drops are drawn one by one. Farther drops are drawn in layers, as random fields with
+the same mean, variance, streak and blur. Rain beyond these is a uniform veil.
 
-Photographs are uint8 RGB [H, W, 3]; light is linear, with white at 1. Nothing depends on
-the place of a crop in a larger photograph, except its ambient light, which may be given.
+Photographs are uint8 RGB [H, W, 3]; light is linear, with white at 1. A crop is rendered in
+the same way anywhere in a photograph; only its ambient light may be given.
 
 References:
   Garg and Nayar, Vision and rain, IJCV 75, 2007: geometry and light of streaks.
@@ -36,25 +36,27 @@ Real = Any  # a number, or an array of numbers
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RainParameters:
-    """Rain of one photograph, and how it is taken. `_BOUNDS` has the valid ranges.
+    """The rain in one photograph, and the camera settings. `_BOUNDS` has the valid ranges.
 
     Attributes:
       rain_rate: Rain rate, in mm/h.
       wind: Horizontal speed of the drops across the view, in m/s; positive to the right.
       gust: Standard deviation of the wind from drop to drop, in m/s.
-      roll: Tilt of the camera, in degrees; positive turns streaks towards falling right.
-      exposure: Time the shutter is open, in s.
-      focal_length: Focal length in pixels: that in mm over the width of the sensor in mm,
-        times the width of the whole photograph in pixels.
-      aperture: Diameter of the lens's opening, in mm; larger means more defocus.
-      focus: Distance that is sharp, in m.
-      near: Distance at which rain begins, in m.
+      roll: Tilt of the camera, in degrees; if positive, streaks fall to the right.
+      exposure: Exposure time, in s.
+      focal_length: Focal length, in pixels of the whole photograph.
+      aperture: Diameter of the aperture, in mm; larger means more defocus.
+      focus: Distance in focus, in m.
+      near: Distance of the nearest drops, in m.
       distance: Distance up to which drops are drawn, in m.
-      brightness: Light of a drop over the ambient light of the scene (`ambient_light`);
-        above 1 the sky is brighter than the photograph shows.
-      veil: Share of the scene's light that ambient light replaces on its way through mist
-        and the rain beyond `distance`.
-      camera: Camera that turns light into a file.
+      brightness: Light of a drop divided by the ambient light of the scene
+        (`ambient_light`); above 1, the sky is brighter than the photograph shows.
+      veil: Share of the scene's light that is replaced by ambient light, because of mist
+        and of the rain beyond `distance`.
+      camera: Camera that turns light into pixels.
+
+    Raises:
+      ValueError: If a value is out of range, or drops would be larger than 8000 pixels.
     """
 
     rain_rate: float
@@ -83,7 +85,7 @@ class RainParameters:
         reach = max(*_longest_trail(self), 6 * _widest_blur(self))
         if reach > _MAX_REACH:
             raise ValueError(
-                f"The nearest drops reach over {reach:.0f} pixels, more than "
+                f"The nearest drops extend over {reach:.0f} pixels, more than "
                 f"{_MAX_REACH}; raise near, or lower exposure, aperture or focal_length."
             )
 
@@ -98,32 +100,32 @@ _MAX_REACH = 8000  # pixels; more would fill the memory
 
 INTENSITIES = ("light", "medium", "heavy")
 
-# Rain rates in mm/h, and ways through rain and mist beyond the drawn drops in m. These and
-# all ranges in `draw_parameters` were chosen by eye beside real photographs. Rain that
-# people photograph is a shower: meteorology calls all of it moderate to violent. The mean
-# PSNR of rainy against clean is about 27 dB in light, 23 dB in medium and 18 dB in heavy
-# rain, with a spread of 8 dB.
+# Rain rates in mm/h, and distances in m through rain and mist beyond the drawn drops. These
+# and all ranges in `draw_parameters` were chosen by comparing pictures with real
+# photographs. People photograph showers: in meteorology, all of these rates are moderate to
+# violent. The mean PSNR of rainy against clean is about 27 dB in light, 23 dB in medium and
+# 18 dB in heavy rain, with a spread of 8 dB.
 _RAIN_RATES = {"light": (12, 35), "medium": (35, 80), "heavy": (80, 220)}
 _VEILED_WAYS = {"light": (1, 15), "medium": (3, 25), "heavy": (5, 40)}
 
-_STREAKS_PER_PIXEL = 0.04  # that are drawn one by one
-_NUM_LAYERS = 3  # of those behind
+_STREAKS_PER_PIXEL = 0.04  # number of streaks drawn one by one, per pixel
+_NUM_LAYERS = 3  # of the drops behind them
 
-_HOLE_SHARES = (0.02, 0.25)  # of the pixels
+_HOLE_SHARES = (0.02, 0.25)  # smallest and largest share of the pixels
 
 
 def draw_parameters(
     rng: np.random.Generator, intensity: str, *, longer_side: int = 512
 ) -> RainParameters:
-    """Random parameters of "light", "medium" or "heavy" rain.
+    """Returns random parameters of "light", "medium" or "heavy" rain.
 
-    The intensity decides the rain rate and the veil; the rest is independent of it.
+    Only the rain rate and the veil depend on the intensity.
 
     Args:
       rng: Random generator.
       intensity: One of `INTENSITIES`.
-      longer_side: Longer side of the whole photograph, in pixels: streaks grow with it,
-        from 64 to 8000 pixels.
+      longer_side: Longer side of the whole photograph, in pixels, clipped to 64 to 8000;
+        the size of streaks is proportional to it.
 
     Raises:
       ValueError: If the intensity is unknown.
@@ -157,20 +159,20 @@ def render(
     *,
     ambient: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns the photograph in the rain, a new uint8 array [H, W, 3].
+    """Returns the photograph with rain, a new uint8 array [H, W, 3].
 
-    Without drops and veil the result is `clean` through the camera, and `clean` itself if
-    the camera is neutral.
+    Without drops and veil, the result is `clean` as the camera would take it, which equals
+    `clean` if the camera is neutral.
 
     Args:
       clean: Photograph, uint8 [H, W, 3].
       parameters: Rain and camera.
       rng: Random generator for drops and noise; the same state gives the same rain.
-      ambient: `ambient_light` of the whole photograph, if `clean` is a part of it; by
-        default that of `clean`.
+      ambient: `ambient_light` of the whole photograph if `clean` is a crop; by default
+        that of `clean`.
 
     Raises:
-      ValueError: If `clean` is not such an array, or `ambient` not light [3] in [0, 1].
+      ValueError: If `clean` is not uint8 [H, W, 3], or `ambient` is not [3] in [0, 1].
     """
     _check(clean)
     ambient = ambient_light(clean) if ambient is None else np.asarray(ambient)
@@ -183,10 +185,10 @@ def render(
 def add(
     clean: np.ndarray, parameters: RainParameters, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the plain additive form, as in Rain100 and Rain1200: the control.
+    """Returns the photograph with added rain, as in Rain100 and Rain1200: the control.
 
-    The streaks of the same rain, `255 brightness cover(...)`, are added to the finished
-    pixels and clipped, without veil and camera. Arguments are those of `render`.
+    The streaks of the same rain, `255 brightness cover(...)`, are added to the pixel values
+    and clipped, without veil and camera. Arguments and errors are those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
@@ -197,10 +199,10 @@ def add(
 def occlude(
     clean: np.ndarray, parameters: RainParameters, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the photograph with holes of a random grey in the shape of rain.
+    """Returns the photograph with holes in the shape of rain, in one random grey.
 
-    The pixels that rain covers most become holes: 2 to 25 % of them. Nothing of the scene
-    is left there. Arguments are those of `render`.
+    The 2 to 25 % of the pixels that rain covers most become holes. Arguments and errors are
+    those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
@@ -220,8 +222,8 @@ def composite(
 
     Args:
       clean: Photograph of the scene, uint8 [H, W, 3].
-      alpha: Share of the light that drops hide, float32 [H, W] in [0, 1].
-      parameters: `veil`, `brightness` and `camera` are read.
+      alpha: Share of the light that drops block, float32 [H, W] in [0, 1].
+      parameters: Rain and camera, of which `veil`, `brightness` and `camera` are used.
       rng: Random generator for the camera's noise.
       ambient: Light as `ambient_light` returns it.
     """
@@ -233,15 +235,15 @@ def composite(
 
 
 def ambient_light(photograph: np.ndarray) -> np.ndarray:
-    """Returns the light from all directions, through a neutral camera: float32 [3].
+    """Estimates the ambient light of a photograph, linear, float32 [3] in [0, 1].
 
-    A drop refracts nearly the whole surroundings, and most of their light is sky. The
-    mean of the brightest tenth, three quarters of the way to grey, approximates it.
+    A drop refracts light from nearly all directions, most of it from the sky. The estimate
+    is the mean of the brightest tenth of the pixels, desaturated by three quarters.
 
     Args:
       photograph: uint8 [H, W, 3].
     """
-    # A subset of the pixels suffices for a mean, and is several times faster.
+    # A subset of the pixels is enough for a mean, and several times as fast.
     pixels = cameras.NEUTRAL.scene_light(photograph[::3, ::3]).reshape(-1, 3)
     brightness = pixels.mean(axis=1)
     num_brightest = max(1, len(pixels) // 10)
@@ -253,14 +255,14 @@ def ambient_light(photograph: np.ndarray) -> np.ndarray:
 def cover(
     height: int, width: int, parameters: RainParameters, rng: np.random.Generator
 ) -> np.ndarray:
-    """Share of each pixel's light that drops hide: float32 [height, width] in [0, 1).
+    """Returns the share of light that drops block, float32 [height, width] in [0, 1).
 
-    Drops lie one behind the other, so the light that passes is a product: the share is
-    1 - exp(-sum of what each hides).
+    Drops are behind each other, so the transmitted light is a product: the blocked share
+    is 1 - exp(-sum of the shares of all drops).
     """
     if parameters.rain_rate == 0:
         return np.zeros((height, width), np.float32)
-    # Blurs by spectra wrap around: a frame takes what reaches in from the other side.
+    # Blurs by spectra wrap around, so a frame is added and cut off again.
     frame = math.ceil(3 * _widest_blur(parameters))
     canvas: Any = tuple(
         scipy.fft.next_fast_len(side + 2 * frame, real=True) for side in (height, width)
@@ -276,9 +278,9 @@ def cover(
 
 
 def _split_depth(parameters: RainParameters) -> float:
-    """Depth in m up to which drops are drawn one by one.
+    """Returns the depth in m up to which drops are drawn one by one.
 
-    A pixel sees z ** 3 / (3 f ** 2) of the air up to depth z.
+    The air in front of a pixel up to depth z has a volume of z ** 3 / (3 f ** 2).
     """
     drops = raindrops.moment(parameters.rain_rate, 0)
     air = 3 * parameters.focal_length**2 * _STREAKS_PER_PIXEL / drops
@@ -291,8 +293,8 @@ def _near_streaks(
     split: float,
     rng: np.random.Generator,
 ) -> streaks.Streaks:
-    """Streaks of the drops between `near` and `split`, at random places of the view."""
-    # Streaks whose middle lies outside still reach in.
+    """Returns the streaks of drops between `near` and `split`, at random positions."""
+    # Streaks whose middle is outside may reach into the canvas.
     height, width = np.add(canvas, _longest_trail(parameters))
     near, far = parameters.near**3, split**3
     air = height * width * (far - near) / (3 * parameters.focal_length**2)
@@ -312,12 +314,13 @@ def _near_streaks(
 
 
 def _far_fields(parameters: RainParameters, split: float) -> Iterator[streaks.Field]:
-    """The rain between `split` and `distance`, in layers."""
+    """Yields the rain between `split` and `distance`, in layers."""
     if split == parameters.distance:
         return
     rate, focal_length = parameters.rain_rate, parameters.focal_length
     moments = [raindrops.moment(rate, order) for order in range(6)]
-    # Drops and depths count by the square of what they hide: so they make the texture.
+    # Drops and depths are weighted by the square of the light that they block, since this
+    # determines the texture.
     diameter = moments[5] / moments[4]
     ends = np.geomspace(split, parameters.distance, _NUM_LAYERS + 1)
     for near, far in itertools.pairwise(ends):
@@ -327,7 +330,7 @@ def _far_fields(parameters: RainParameters, split: float) -> Iterator[streaks.Fi
         down, right = _trail(parameters, depth, speed, parameters.wind)
         yield streaks.Field(
             mean=raindrops.extinction(rate) * (far - near),
-            # Integral of _silhouette ** 2 over drops and the air that a pixel sees.
+            # Integral of _silhouette ** 2 over all drops in front of a pixel.
             variance=(math.pi / 4 * 1e-6 * focal_length) ** 2 * moments[4] * parallax,
             down=down,
             right=right,
@@ -336,10 +339,10 @@ def _far_fields(parameters: RainParameters, split: float) -> Iterator[streaks.Fi
 
 
 def _silhouette(parameters: RainParameters, depth: Real, diameter: Real) -> Real:
-    """Area of drops in the photograph, in pixels.
+    """Returns the area of drops in the photograph, in pixels.
 
-    It is also the sum of what a streak hides: diameter over trail, times the area of the
-    trail.
+    This is also the blocked share summed over a streak, since the share in a streak is the
+    diameter divided by the length of the trail.
     """
     return math.pi / 4 * (1e-3 * parameters.focal_length * diameter / depth) ** 2
 
@@ -347,7 +350,7 @@ def _silhouette(parameters: RainParameters, depth: Real, diameter: Real) -> Real
 def _trail(
     parameters: RainParameters, depth: Real, fall: Real, wind: Real
 ) -> tuple[Real, Real]:
-    """Way of drops, down and right, in pixels, while the shutter is open."""
+    """Returns the motion of drops during the exposure, down and right, in pixels."""
     roll = math.radians(parameters.roll)
     cos, sin = math.cos(roll), math.sin(roll)
     scale = parameters.exposure * parameters.focal_length / depth
@@ -355,7 +358,7 @@ def _trail(
 
 
 def _longest_trail(parameters: RainParameters) -> tuple[float, float]:
-    """Largest trail, down and right, both positive, for gusts up to 4 deviations."""
+    """Returns the largest motion, down and right, for gusts up to 4 deviations."""
     fall, gust = raindrops.fall_speed(raindrops.MAX_DIAMETER), 4 * parameters.gust
     winds = parameters.wind - gust, parameters.wind + gust, 0
     trails = [_trail(parameters, parameters.near, fall, wind) for wind in winds]
@@ -363,11 +366,11 @@ def _longest_trail(parameters: RainParameters) -> tuple[float, float]:
 
 
 def _blur(parameters: RainParameters, depth: Real, diameter: Real) -> Real:
-    """Standard deviation in pixels of a drop, defocus and lens together.
+    """Returns the standard deviation in pixels of drop, defocus and lens together.
 
-    For a disc it is a quarter of the diameter, along any line. The circle of confusion of
-    a thin lens is aperture * focal length * |1 / depth - 1 / focus|, far beyond the focal
-    length.
+    The standard deviation of a disc is a quarter of its diameter, along any line. The
+    circle of confusion of a thin lens is aperture * focal length * |1 / depth - 1 / focus|,
+    if the depth is much larger than the focal length.
     """
     confusion = parameters.aperture * np.abs(1 / depth - 1 / parameters.focus)
     quarter = 1e-3 * parameters.focal_length / 4
@@ -386,8 +389,8 @@ def _widest_blur(parameters: RainParameters) -> float:
 def _check(clean: np.ndarray) -> None:
     if clean.dtype != np.uint8 or clean.shape[2:] != (3,) or not clean.size:
         raise ValueError(
-            f"Rain falls on uint8 [H, W, 3], not on {clean.dtype} {list(clean.shape)}; "
-            "repeat the channel of a grey photograph."
+            f"Expected a photograph uint8 [H, W, 3], not {clean.dtype} "
+            f"{list(clean.shape)}; repeat the channel of a grey photograph."
         )
 
 

@@ -1,7 +1,7 @@
-"""Layers of streaks, taken from pairs and laid on other clean photographs.
+"""Layers of streaks, taken from pairs and added to other clean photographs.
 
-Photographs are uint8 [H, W, 3]. A layer is float32 [H, W, 3] in [0, 1], in sRGB: the
-difference that rain made.
+Photographs are uint8 [H, W, 3]. A layer is the difference caused by rain, float32
+[H, W, 3] in [0, 1], in sRGB.
 """
 
 import numpy as np
@@ -9,16 +9,16 @@ from PIL import Image
 
 
 def take_layer(rainy: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Returns the layer of a pair: rainy minus clean, where that is positive.
+    """Returns the layer of a pair: rainy minus clean, and 0 where that is negative.
 
-    Darker pixels are ignored: streaks brighten, while haze, compression and a camera that
-    moved between the two photographs darken as often.
+    Darker pixels are ignored. Streaks make pixels brighter, while haze, compression and
+    motion of the camera between the photographs make them darker equally often.
     """
     return np.maximum(_unit(rainy) - _unit(clean), 0)
 
 
 def lay(clean: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a photograph, uint8 [H, W, 3], with a random variation of a layer on it.
+    """Returns a photograph, uint8 [H, W, 3], with a random variation of a layer added.
 
     The layer is mirrored or not, scaled by 0.7 to 1.4, shifted cyclically by any amount,
     made 0.7 to 1.3 times as strong, and added to the pixels.
@@ -39,7 +39,7 @@ def lay(clean: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.nd
 def scale(layer: np.ndarray, factor: float) -> np.ndarray:
     """Returns the layer in another size, at least one pixel, with the same mean.
 
-    Each new pixel is a mean over its area: thin streaks get fainter without being lost,
+    Each new pixel is a mean over its area: thin streaks become fainter but are not lost,
     and no pixel overshoots.
     """
     height, width = (max(1, round(side * factor)) for side in layer.shape[:2])

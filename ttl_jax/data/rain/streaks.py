@@ -1,7 +1,7 @@
-"""Draws streaks: from places, lengths and blurs in pixels to the hidden share of pixels.
+"""Draws streaks: from positions, lengths and blurs to the share of light they block.
 
-Sums and blurs are made of spectra (`scipy.fft.rfft2` of a canvas [H, W]), so that any
-number of blurs costs one inverse transform.
+Sums and blurs are computed on spectra (`scipy.fft.rfft2` of a canvas [H, W]), so that any
+number of blurs needs only one inverse transform.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import math
 import numpy as np
 import scipy.fft
 
-LENS_BLUR = 0.5  # standard deviation in pixels in focus, the least blur
-_BLUR_RATIO = 1.5  # between the blurs to which the blurs of streaks are rounded
+LENS_BLUR = 0.5  # standard deviation in pixels, the smallest blur
+_BLUR_RATIO = 1.5  # between successive levels to which blurs are rounded
 _SPREAD = math.sqrt(1 / 6)  # mean deviation of a point spread over four pixels
 
 
@@ -24,7 +24,7 @@ class Streaks:
       x: Column of the middle.
       down: Rows from one end to the other.
       right: Columns from one end to the other.
-      area: Hidden share, summed over the pixels.
+      area: Blocked share of light, summed over the pixels.
       blur: Standard deviation of the profile, at least `LENS_BLUR`.
     """
 
@@ -36,12 +36,12 @@ class Streaks:
     blur: np.ndarray
 
     def select(self, chosen: np.ndarray) -> "Streaks":
-        """The streaks where `chosen`, bool [num_streaks], is true."""
+        """Returns the streaks for which `chosen`, bool [num_streaks], is true."""
         fields = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Streaks(*(values[chosen] for values in fields))
 
     def reaching(self, canvas: tuple[int, int]) -> "Streaks":
-        """The streaks with a part, before blur, on a canvas [H, W]."""
+        """Returns the streaks that reach a canvas [H, W], without their blur."""
         height, width = canvas
         return self.select(
             (np.abs(2 * self.y - height + 1) <= height + 1 + np.abs(self.down))
@@ -51,10 +51,10 @@ class Streaks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Field:
-    """Many streaks as a random field, the same everywhere.
+    """Many streaks as a homogeneous random field.
 
     Attributes:
-      mean: Sum of the shares that streaks hide, per pixel.
+      mean: Sum of the shares of light that streaks block, per pixel.
       variance: Sum of the squares of these shares, per pixel.
       down: Rows from one end of a streak to the other.
       right: Columns from one end to the other.
@@ -69,12 +69,15 @@ class Field:
 
 
 def draw_streaks(canvas: tuple[int, int], streaks: Streaks) -> np.ndarray:
-    """Spectrum of the sum of streaks, complex64, with blurs rounded to a few levels."""
+    """Returns the spectrum of the sum of streaks, complex64.
+
+    Blurs are rounded to a few levels.
+    """
     levels = np.rint(np.log(streaks.blur / LENS_BLUR) / math.log(_BLUR_RATIO))
     spectrum = np.zeros((canvas[0], canvas[1] // 2 + 1), np.complex64)
     for level in np.unique(levels):
         blur = LENS_BLUR * _BLUR_RATIO**level
-        # Points 1.6 deviations apart blur to an even line.
+        # Points at most 1.6 deviations apart are blurred to an even line.
         step = max(1, int(1.6 * blur))
         points = _splat(canvas, streaks.select(levels == level), step)
         spectrum += scipy.fft.rfft2(points) * _gaussian(canvas, blur)  # pyright: ignore[reportOperatorIssue]
@@ -84,11 +87,12 @@ def draw_streaks(canvas: tuple[int, int], streaks: Streaks) -> np.ndarray:
 def draw_field(
     canvas: tuple[int, int], field: Field, rng: np.random.Generator
 ) -> np.ndarray:
-    """Spectrum of a random field of streaks, complex64.
+    """Returns the spectrum of a random field of streaks, complex64.
 
     Streaks of many sizes are replaced by streaks of one size whose sum has the same mean
-    and variance: a compound Poisson variable by a scaled one. Its points lie on the grid,
-    so they get the blur that spreading over four pixels adds on average.
+    and variance (a scaled Poisson variable instead of a compound one). The points are on
+    the grid, so they get an additional blur: the one that spreading a point over four
+    pixels has on average.
     """
     area = field.variance / field.mean
     points = rng.poisson(field.mean / area, canvas).astype(np.float32)
@@ -100,17 +104,17 @@ def draw_field(
 
 
 def _frequencies(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles per pixel of the spectrum's rows [H, 1] and columns [W // 2 + 1]."""
+    """Returns the frequencies of rows [H, 1] and columns [W // 2 + 1], cycles per pixel."""
     rows, columns = scipy.fft.fftfreq(canvas[0]), scipy.fft.rfftfreq(canvas[1])
     return rows[:, None].astype(np.float32), columns.astype(np.float32)
 
 
 def _gaussian(canvas: tuple[int, int], deviation: float) -> np.ndarray:
-    """Spectrum of a Gaussian blur whose kernel is positive on any grid.
+    """Returns the spectrum of a discrete Gaussian blur, whose kernel is positive.
 
-    The discrete analog of the Gaussian, exp(-v) I_n(v) of the variance v (Lindeberg,
-    Scale-space for discrete signals, PAMI 12, 1990). The spectrum of a sampled Gaussian
-    would ring at such small deviations.
+    The kernel is exp(-v) I_n(v) for the variance v (Lindeberg, Scale-space for discrete
+    signals, PAMI 12, 1990). The spectrum of a continuous Gaussian would cause ringing at
+    such small deviations.
     """
     rows, columns = (
         np.exp(np.float32(deviation**2) * (np.cos(2 * np.pi * frequencies) - 1))
@@ -120,17 +124,17 @@ def _gaussian(canvas: tuple[int, int], deviation: float) -> np.ndarray:
 
 
 def _motion(canvas: tuple[int, int], down: float, right: float) -> np.ndarray:
-    """Spectrum of the blur of a straight motion at even speed."""
+    """Returns the spectrum of the blur of a straight motion at constant speed."""
     rows, columns = _frequencies(canvas)
     return np.sinc(rows * np.float32(down) + columns * np.float32(right))
 
 
 def _splat(canvas: tuple[int, int], streaks: Streaks, step: int) -> np.ndarray:
-    """Streaks as lines of points, `step` rows or columns apart: float32 canvas.
+    """Returns streaks as lines of points, `step` rows or columns apart, float32 [H, W].
 
     Each point is spread over four pixels; parts outside the canvas are lost. Steps are
-    nearly whole, so that all points of a streak are spread alike and it does not beat
-    against the grid.
+    nearly integers, so all points of a streak are spread in nearly the same way, without
+    beats with the grid.
     """
     lengths = np.maximum(np.abs(streaks.down), np.abs(streaks.right))
     counts = np.maximum(1, np.rint(lengths / step)).astype(int)
@@ -147,7 +151,7 @@ def _splat_points(
 ) -> np.ndarray:
     """Adds each weight to the four pixels around (y, x)."""
     height, width = canvas
-    # A frame of one pixel takes points just outside, which reach in by half.
+    # A frame of one pixel is for points just outside, which reach into the canvas.
     inside = (y >= -1) & (y < height) & (x >= -1) & (x < width)
     y, x, weights = y[inside], x[inside], weights[inside]
     row, column = np.floor(y).astype(int), np.floor(x).astype(int)

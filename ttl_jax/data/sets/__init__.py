@@ -1,1 +1,1 @@
-"""Published sets: reading, checking and writing them; protocols; audits."""
+"""Published sets: finding, checking and writing them; protocols; audits."""

@@ -2,18 +2,18 @@
 
 Two fingerprints are compared, one after the other:
 1. Hashes of 143 bits: the signs of the lowest 12 x 12 coefficients, without the mean, of
-   the discrete cosine transform of a thumbnail. A photograph has one hash as a whole, and
-   one for each of 15 windows that are narrower, lower or both. Two photographs are a
-   candidate if the hash of a window of one is close to that of the whole other one.
+   the discrete cosine transform of a thumbnail. A photograph has one hash for the whole,
+   and one for each of 15 windows that are narrower, lower or both. Two photographs are a
+   candidate if the hash of a window of one is close to the hash of the other as a whole.
    (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010,
    section 3.2, compares with the median of 8 x 8 coefficients instead. With signs,
    mirroring the picture flips only the bits of odd horizontal frequency, so mirrored
-   copies need no hashes of their own.)
-2. The correlation of thumbnails, with the window moved and resized until it is largest.
-   It separates copies from pictures of the same layout, such as two skies over two seas.
+   copies need no separate hashes.)
+2. The correlation of thumbnails, maximized over position and size of the window. It
+   separates copies from pictures with a similar layout, such as two skies over two seas.
 
-This survives scaling, re-encoding, changes of tone, mirroring, crops to 85 % of the width
-and height, and most rain. Two views of one scene are different pictures.
+Pictures are found despite scaling, re-encoding, changes of tone, mirroring, crops to 85 %
+of the width and height, and most rain. Two views of one scene are different pictures.
 """
 
 import concurrent.futures
@@ -34,16 +34,16 @@ from ttl_jax.data.sources.photographs import NoPairsError, Photograph
 
 NUM_FREQUENCIES = 12  # per axis
 NUM_BITS = NUM_FREQUENCIES**2 - 1
-# Measured on 667 photographs of different scenes. For 200 of them, 98 to 100 % of crops to
-# 85 % or more of the width and height are found, two thirds of crops to 80 %, and 98 % in
-# heavy rendered rain. No two photographs match; among 5.6 million couples of these and
-# their quadrants, 3 do, which are nearly flat.
+# Measured on 667 photographs of different scenes. Of 200 of them, the audit finds 98 to
+# 100 % of crops to 85 % or more of the width and height, two thirds of crops to 80 %, and
+# 98 % of copies with heavy rendered rain. No two photographs match. Of 5.6 million couples
+# of these and their quadrants, 3 match, which are nearly flat.
 MAX_DISTANCE = 40  # bits
 MIN_CORRELATION = 0.95
 
 _SIDE = 64  # pixels of a thumbnail, width and height
 _COMPARED = 32  # pixels of a reduced window, width and height
-_MIN_CONTRAST = 1.0  # standard deviation in levels; flatter pictures match nothing
+_MIN_CONTRAST = 1.0  # standard deviation in levels; flatter pictures never match
 _BLOCK = 1024  # rows of the distance matrix at once: 50 MB for 12,000 columns
 
 # Windows as (left, top, right, bottom) in shares of the width and height; the whole first.
@@ -60,7 +60,7 @@ class Fingerprints(NamedTuple):
 
     Attributes:
       signs: Hashes of the whole and its windows, int8 [N, 16, NUM_BITS], -1 or 1.
-      thumbnails: Grey thumbnails, uint8 [N, 64, 64], of any aspect.
+      thumbnails: Grey thumbnails, uint8 [N, 64, 64]; the aspect ratio is not kept.
     """
 
     signs: np.ndarray
@@ -71,11 +71,11 @@ class Match(NamedTuple):
     """Two photographs that show the same picture.
 
     Attributes:
-      first: Index of one.
+      first: Index of one photograph.
       second: Index of the other, which is larger.
-      distance: Distance of their closest hashes, in bits.
+      distance: Hamming distance of their closest hashes, in bits.
       correlation: Correlation of their thumbnails, up to 1.
-      mirrored: Whether one is the other's mirror image.
+      mirrored: Whether one is the mirror image of the other.
     """
 
     first: int
@@ -86,11 +86,11 @@ class Match(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A picture of a source, and the photographs that show it there.
+    """A picture of a source, and the photographs of the source that show it.
 
     Attributes:
       source: Name of the source.
-      photograph: Photograph to compare; the clean side of pairs, as rain hides the scene.
+      photograph: Photograph to compare; for pairs the clean side, since rain hides scenes.
       names: Names of the photograph and of the rainy sides of its pairs.
     """
 
@@ -104,9 +104,9 @@ class Audit(NamedTuple):
 
     Attributes:
       entries: All entries.
-      test_sources: Names of the sources that are tested on.
+      test_sources: Names of the sources used for tests.
       matches: Couples of entries, by index.
-      groups: Indices of entries that matches connect, at least two in each.
+      groups: Indices of entries that are connected by matches, at least two per group.
     """
 
     entries: list[Entry]
@@ -116,9 +116,14 @@ class Audit(NamedTuple):
 
 
 def run(names: Sequence[str], test_names: Sequence[str] = ()) -> Audit:
-    """Compares all photographs of all sources, each named once, with each other.
+    """Compares all photographs of all sources with each other.
 
-    `test_names` are further sources, which are tested on.
+    Args:
+      names: Sources.
+      test_names: Further sources, which are used for tests.
+
+    Raises:
+      ValueError: If a source is named twice or cannot be opened, or an image is damaged.
     """
     every = (*names, *test_names)
     if repeated := sorted({name for name in every if every.count(name) > 1}):
@@ -142,7 +147,7 @@ def _open_entries(source: str) -> list[Entry]:
 def excluded_names(audit: Audit) -> list[str]:
     """Returns the names of all photographs that show a picture of a test source.
 
-    Names of the test sources themselves are left out. Pictures that are connected through
+    Names in the test sources themselves are left out. Pictures that are connected through
     others count as the same, so that no chain of matches leads to a test source.
     """
     excluded = set()  # a photograph may be in several sources
@@ -172,7 +177,7 @@ def fingerprint_all(photographs: Sequence[Photograph]) -> Fingerprints:
 
 
 def make_thumbnail(image: np.ndarray) -> np.ndarray:
-    """Returns grey means over the cells of a grid, uint8 [64, 64], of uint8 [H, W, 3]."""
+    """Returns a grey thumbnail, uint8 [64, 64], of an image, uint8 [H, W, 3]."""
     grey = Image.fromarray(image).convert("L")
     return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
@@ -186,7 +191,7 @@ def hash_windows(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def _cut(thumbnail: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """The window of a thumbnail, reduced to float32 [32, 32]."""
+    """Returns a window of a thumbnail, scaled to float32 [32, 32]."""
     image = Image.fromarray(thumbnail)
     size, box = (_COMPARED, _COMPARED), tuple(window * _SIDE)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box), np.float32)
@@ -212,10 +217,13 @@ def find_matches(fingerprints: Fingerprints) -> list[Match]:
 
 
 def find_candidates(signs: np.ndarray) -> list[list[int]]:
-    """Returns a row for each couple with close `Fingerprints.signs`, where closest.
+    """Returns one row for each couple of photographs with close hashes.
 
-    A row is the index of the photograph with the window, the index of the other, their
-    distance, the index of the window, and 1 if mirrored.
+    A row has the index of the photograph with the window, the index of the other, their
+    distance, the index of the closest window, and 1 if mirrored.
+
+    Args:
+      signs: `Fingerprints.signs`.
     """
     whole = signs[:, 0].astype(np.float32)
     found = np.concatenate(
@@ -236,7 +244,10 @@ def find_candidates(signs: np.ndarray) -> list[list[int]]:
 
 
 def group(num: int, matches: Sequence[Match]) -> list[list[int]]:
-    """Returns groups of indices below `num` that matches connect, at least two in each."""
+    """Returns groups of indices below `num` that are connected by matches.
+
+    Each group has at least two indices.
+    """
     couples = ([match.first for match in matches], [match.second for match in matches])
     links = scipy.sparse.coo_array((np.ones(len(matches)), couples), shape=(num, num))
     _, labels = scipy.sparse.csgraph.connected_components(links, directed=False)
@@ -246,9 +257,9 @@ def group(num: int, matches: Sequence[Match]) -> list[list[int]]:
 
 
 def _close(rows: np.ndarray, columns: np.ndarray, mirrored: int) -> np.ndarray:
-    """Row, column and distance of close hashes, int64 [num, 5] padded with zeros.
+    """Returns row, column and distance of close hashes, int64 [num, 5] padded with zeros.
 
-    The inner product of two hashes is the number of equal bits less that of others.
+    The inner product of two hashes is the number of equal minus that of different bits.
     """
     rows = (rows * _MIRRORED if mirrored else rows).astype(np.float32)
     products = rows @ columns.T
@@ -261,10 +272,10 @@ def _close(rows: np.ndarray, columns: np.ndarray, mirrored: int) -> np.ndarray:
 
 
 def _align(thumbnail: np.ndarray, window: np.ndarray, target: np.ndarray) -> float:
-    """The largest correlation of a thumbnail's window with a target [32, 32].
+    """Returns the largest correlation of a window of a thumbnail with a target [32, 32].
 
-    The window is moved and resized by the Nelder-Mead method, unless it matches already.
-    Nearly flat pictures give -1.
+    The window is moved and resized by the Nelder-Mead method, unless it already matches.
+    The result for nearly flat pictures is -1.
     """
 
     def loss(window: np.ndarray) -> float:

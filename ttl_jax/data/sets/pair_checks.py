@@ -1,4 +1,4 @@
-"""Checks of raw examples: which ones can be used, and which side is rainy."""
+"""Checks raw examples: whether they can be used, and which side is rainy."""
 
 import concurrent.futures
 import functools
@@ -17,10 +17,10 @@ from ttl_jax.data.sources import pair_cues
 
 
 class CheckedExample(NamedTuple):
-    """An example that can be used.
+    """A usable example.
 
     Attributes:
-      raw: Its files and names.
+      raw: Files and names.
       width: Width of the upright image, or of one half of a file, in pixels.
       height: Height of the upright image, in pixels.
       num_bytes: Size of each file.
@@ -50,7 +50,7 @@ class Checked(NamedTuple):
     others: Sequence[str]
 
     def exchanged(self) -> list[str]:
-        """Returns the rainy file of each pair that seems exchanged, with its cues."""
+        """Returns the rainy files of pairs whose sides seem exchanged, with their cues."""
         return [
             f"{decoding.printable(example.raw.files[0])} ({example.sides})"
             for examples in self.splits.values()
@@ -66,7 +66,7 @@ class Checked(NamedTuple):
 
 
 def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
-    """Decodes every example in `root` once; unusable ones are left out with a reason."""
+    """Decodes every example in `root` once; lists unusable ones with the reason."""
     raws = [(split, raw) for split, of in found.splits.items() for raw in of]
     splits: dict[str, list[CheckedExample]] = {split: [] for split in found.splits}
     excluded = list(found.unused)
@@ -95,16 +95,16 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
 def refuse_exchanged_sides(
     raw_set: RawSet, checked: Checked, root: pathlib.Path
 ) -> None:
-    """Raises a ValueError if the pixels of a pair contradict which side is rainy."""
+    """Raises ValueError if the pixels of pairs contradict which side is rainy."""
     exchanged = [f"{root / file}" for file in checked.exchanged()]
     if not exchanged:
         return
     if raw_set.kind == "halves":
         other = "right" if raw_set.rainy_half == "left" else "left"
-        taken = f"the {raw_set.rainy_half} half is taken for the rainy one"
+        taken = f"the {raw_set.rainy_half} half should be rainy"
         remedy = f"--rainy_half {other} exchanges the halves of all files"
     else:
-        taken = "the first of the two folders is taken for the rainy one"
+        taken = "the first of the two folders should be rainy"
         remedy = "exchange the files"
     votes = checked.votes()
     raise ValueError(
@@ -118,7 +118,12 @@ def refuse_exchanged_sides(
 def split_halves(
     image: np.ndarray, rainy_half: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rainy and the clean half [H, W, C] of an image [H, 2 W, C]."""
+    """Returns the rainy and the clean half [H, W, C] of an image [H, 2 W, C].
+
+    Args:
+      image: Image with both halves side by side.
+      rainy_half: "left", or anything else for the right half.
+    """
     left, right = np.split(image, 2, axis=1)
     return (left, right) if rainy_half == "left" else (right, left)
 
@@ -126,7 +131,7 @@ def split_halves(
 def _check_one(
     raw_set: RawSet, root: pathlib.Path, raw: RawExample
 ) -> CheckedExample | str:
-    """The checked example, or the reason why it cannot be used."""
+    """Returns the checked example, or the reason why it cannot be used."""
     contents, decoded = [], []
     for file in raw.files:
         try:
@@ -139,7 +144,7 @@ def _check_one(
     if raw_set.kind == "halves":
         width = decoded[0].shape[1]
         if width % 2 or width < 2 * images.MIN_SIDE:
-            return f"is {width} pixels wide, which gives no equal halves"
+            return f"is {width} pixels wide, which cannot be halved"
         decoded = split_halves(decoded[0], raw_set.rainy_half)
     sides = None
     if len(decoded) == 2:

@@ -14,7 +14,7 @@ from ttl_jax.data.sets import published_sets, record_writer
 from ttl_jax.data.sets.record_writer import Contents
 from ttl_jax.data.sources import records
 
-RENDERED = "rendered"  # the kind of set that is made, not found
+RENDERED = "rendered"  # kind of set whose rain is rendered, not read from files
 
 
 class Plan(NamedTuple):
@@ -23,9 +23,9 @@ class Plan(NamedTuple):
     Attributes:
       name: Name of the set.
       description: Origin of the set, as text.
-      facts: JSON value that changes with everything that the examples depend on.
+      facts: JSON value that changes with everything on which the examples depend.
       check: Checks the files, which may take long, and returns the contents to write.
-        Raises a ValueError if nothing can be used.
+        Raises ValueError if nothing can be used.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
     @property
     def source(self) -> dict[str, str]:
-        """Origin, as `records.Index` stores it."""
+        """Origin, in the form of `records.Index`."""
         digest = hashlib.sha256(json.dumps(self.facts).encode()).hexdigest()
         return {"description": self.description, "digest": digest}
 
@@ -45,9 +45,9 @@ class Prepared(NamedTuple):
 
     Attributes:
       folder: Folder of the records.
-      is_new: Whether it was written now, not before.
-      sources: Sources that name its splits.
-      summary: Text for the user; empty if the set was there already.
+      is_new: Whether it was written by this call.
+      sources: Names of its splits as sources.
+      summary: Text for the user; empty if the set existed already.
     """
 
     folder: pathlib.Path
@@ -57,10 +57,14 @@ class Prepared(NamedTuple):
 
 
 def require_own_name(name: str | None, what: str) -> str:
-    """Returns the name of the user's own set.
+    """Returns the name of the user's own set after checking it.
+
+    Args:
+      name: Name from the command line, or None.
+      what: Kind of set, for an example in the error message.
 
     Raises:
-      ValueError: If it is malformed or taken.
+      ValueError: If the name is missing, malformed or already taken.
     """
     taken = {*published_sets.SETS, *published_sets.OWN, RENDERED}
     if not name or not re.fullmatch("[a-z][a-z0-9_]*", name) or name in taken:
@@ -72,12 +76,15 @@ def require_own_name(name: str | None, what: str) -> str:
 
 
 def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> Prepared:
-    """Makes the records of a set, unless they are there already.
+    """Writes the records of a set, unless they exist already.
 
-    The set appears when all is written. A killed process leaves only a hidden folder,
-    which the next one removes. Raises a ValueError if nothing can be used, if a set of
-    that name was made from something else, or if the disk is too small; an OSError if
-    the records cannot be written.
+    The set appears when everything is written. A killed process leaves only a hidden
+    folder, which the next call removes.
+
+    Raises:
+      ValueError: If nothing can be used, a set with this name was made from other data, or
+        the disk is too small.
+      OSError: If the records cannot be written.
     """
     folder = records.folder_of(data_dir, plan.name)
     is_new, summary = overwrite or not folder.parent.exists(), ""
@@ -88,8 +95,8 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
             if (free := shutil.disk_usage(data_dir).free) < needed:
                 sizes = [tqdm.tqdm.format_sizeof(n, "B") for n in (needed, free)]
                 raise ValueError(
-                    f"{plan.name} needs about {sizes[0]} in {data_dir}, where {sizes[1]} "
-                    "are free; make room or name another --data_dir."
+                    f"{plan.name} needs about {sizes[0]} in {data_dir}, which has "
+                    f"{sizes[1]} left; free some space or name another --data_dir."
                 )
             written = record_writer.write(plan.name, contents, plan.source, staging)
             record_writer.publish(written, data_dir)
@@ -102,9 +109,9 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
         )
     if index.source["digest"] != plan.source["digest"]:
         raise ValueError(
-            f"{folder} was made from other files, or by other flags: from "
-            f"{index.source['description']}, where this is {plan.description}. "
-            "--overwrite makes it again."
+            f"{folder} was made from other files or with other flags: from "
+            f"{index.source['description']}, not from {plan.description}. "
+            "--overwrite replaces it."
         )
     splits = [*index.splits, *index.views]
     return Prepared(folder, is_new, [f"tfds:{index.name}/{s}" for s in splits], summary)

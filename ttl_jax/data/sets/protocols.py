@@ -1,10 +1,10 @@
-"""Which photographs and pairs the paper trains and tests on.
+"""The photographs and pairs on which the paper trains and tests.
 
 The paper (section "Experiments", Datasets) draws its sets at random and publishes no
 lists. Each protocol here is a rule that draws from opened sources. The result depends
 only on the names of the photographs within their set and on the seed: names are ordered
-by their SHA-256 together with the seed. Backgrounds are compared by `audit`, not by name.
-A name or key that is unknown, or a set that is missing or too small, is a ValueError.
+by the SHA-256 of seed and name. Backgrounds are compared by `audit`, not by name. Unknown
+names and keys, and sets that are missing or too small, raise ValueError.
 """
 
 import collections
@@ -27,7 +27,7 @@ NUM_PER_SET = 100  # pairs of each set of Test-I
 NUM_CLEAR = 10_000  # photographs of RealClear
 NUM_PAIRS = 6_000  # pairs for the last stage, over all densities
 DENSITIES = ("heavy", "light", "medium")  # of Rain1200
-HELD_OUT_SHARE = 4  # one picture of RealRain in four is tested on
+HELD_OUT_SHARE = 4  # one of four pictures of RealRain is for testing
 
 Opened = Mapping[str, Sequence[Any]]  # photographs or pairs, by the key of their set
 
@@ -49,10 +49,10 @@ class Protocol(NamedTuple):
 
     Attributes:
       what: Description in one line.
-      kind: Field that it draws: "pairs", "clean" or "rainy".
-      sets: Keys of the sets that it draws from.
+      kind: Kind of items to draw: "pairs", "clean" or "rainy".
+      sets: Keys of the sets from which it draws.
       draw: Maps the items of `sets`, the photographs of `avoided` and the seed to the
-        draw. Raises a ValueError if a set is too small.
+        draw. Raises ValueError if a set is too small.
       avoided: Keys of test sets, whose pictures are not drawn.
     """
 
@@ -64,14 +64,14 @@ class Protocol(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A source among those that make up a set.
+    """One of the sources that make up a set.
 
-    Its photographs are drawn by names that do not depend on the place of its files.
+    Photographs are drawn by names that do not depend on the location of the files.
 
     Attributes:
       source: The source.
-      prefix: Replacement for its `root` in names.
-      items: Photographs or pairs under the source's own names.
+      prefix: Replacement for the `root` of the source in names.
+      items: Photographs or pairs, with the names of the source.
     """
 
     source: Source
@@ -79,7 +79,7 @@ class _Part(NamedTuple):
     items: Sequence[Item]
 
     def renamed(self) -> list[Item]:
-        """The items under the names that they are drawn by."""
+        """Returns the items with the names that are used for the draw."""
 
         def rename(side: Photograph) -> Photograph:
             name = side.name.removeprefix(self.source.root)
@@ -88,7 +88,7 @@ class _Part(NamedTuple):
         return [item.map_sides(rename) for item in self.items]
 
     def section(self, names: frozenset[str]) -> selections.Section:
-        """The part of the source that is drawn, given all names that are drawn."""
+        """Returns the drawn part of the source, given all drawn names."""
         lines = [
             tuple(side.name.removeprefix(self.source.root) for side in item.sides)
             for item, renamed in zip(self.items, self.renamed(), strict=True)
@@ -109,6 +109,10 @@ def select(
 
     Returns:
       Comments that describe the draw, and the sections of the selection.
+
+    Raises:
+      ValueError: If the name or a key is unknown, a set cannot be opened or is too small,
+        or nothing is drawn.
     """
     if name not in PROTOCOLS:
         known = suggestions.known_and_hint(name, PROTOCOLS)
@@ -146,21 +150,23 @@ def _open(name: str, key: str, sources: Sequence[str]) -> list[_Part]:
             source = source_names.parse(text)
             items = source.open(protocol.kind if key in protocol.sets else "clean")
         except ValueError as error:
-            # A published set is prepared under its own name, photographs under any name.
+            # Published sets have a fixed name; photographs are prepared with --name.
             what = f"photos --name {key}" if key == _REAL_RAIN else key.split("/")[0]
             raise ValueError(
-                f"{name} needs {key}, and {text!r} cannot be opened: {error} Make it "
-                f"by python -m ttl_jax.prepare {what} --source DIR, or name another "
-                f"source by --set {key}=SOURCE."
+                f"{name} needs {key}, but {text!r} cannot be opened: {error} Make it "
+                f"with python -m ttl_jax.prepare {what} --source DIR, or name another "
+                f"source with --set {key}=SOURCE."
             ) from error
         prefix = f"{key}/" if source.root else ""
-        if prefix and len(sources) > 1:  # several folders, perhaps named for densities
+        if (
+            prefix and len(sources) > 1
+        ):  # several folders, perhaps named after densities
             prefix += f"{i}-{pathlib.PurePath(source.root).name}/"
         parts.append(_Part(source, prefix, items))
     return parts
 
 
-# Rules: as `Protocol.draw`
+# Rules, with arguments and result as for `Protocol.draw`
 
 
 def draw_some(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
@@ -183,7 +189,7 @@ def draw_all(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
 
 
 def draw_distinct(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
-    """Draws `NUM_CLEAR` photographs of different pictures, or all that there are."""
+    """Draws `NUM_CLEAR` photographs of different pictures, or all if there are fewer."""
     candidates = _all(opened)
     backgrounds = _backgrounds(candidates, avoided)
     # The first of each background, in the order of the seed.
@@ -204,7 +210,7 @@ def draw_distinct(opened: Opened, avoided: Sequence[Photograph], seed: int) -> D
 def draw_stratified(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
     """Draws `NUM_PAIRS` pairs, equally many of each density, of many backgrounds.
 
-    No background is drawn again while a less used one has a pair of a density that still
+    A background is drawn again only if no less used one has a pair of a density that still
     lacks pairs.
     """
     pairs = _all(opened)
@@ -220,15 +226,17 @@ def draw_stratified(opened: Opened, avoided: Sequence[Photograph], seed: int) ->
         f"{len(pairs)} pairs in {', '.join(opened)}",
         f"{len(pairs) - len(usable)} of them show backgrounds of test sets",
         f"{len(set(backgrounds.values()))} different backgrounds among the others",
-        f"{len(names)} drawn, as many of each density, of {num_backgrounds} backgrounds",
+        f"{len(names)} drawn, equally many per density, of {num_backgrounds} backgrounds",
     ]
     return Drawn(sorted(names), notes)
 
 
 def _fill(strata: Mapping[str, tuple[str, str]], order: Sequence[str]) -> list[str]:
-    """Names in this order until each density is full; each round shows a background once.
+    """Draws names in rounds until each density is full, each background once per round.
 
-    `strata` are the density and the background by name.
+    Args:
+      strata: Density and background by name.
+      order: Names in the order in which they are considered.
     """
     num_each = NUM_PAIRS // len(DENSITIES)
     lacking = collections.Counter[str](dict.fromkeys(DENSITIES, num_each))
@@ -242,9 +250,9 @@ def _fill(strata: Mapping[str, tuple[str, str]], order: Sequence[str]) -> list[s
                 lacking[density] -= 1
                 drawn[name] = None
         if not shown:
-            missing = [f"{n} of {density} lack" for density, n in lacking.items()]
+            missing = [f"{n} {density}" for density, n in lacking.items()]
             raise ValueError(
-                f"Expected {num_each} pairs of each density; there are too few: "
+                f"Expected {num_each} pairs of each density; still missing: "
                 f"{', '.join(missing)}"
             )
     return list(drawn)
@@ -253,9 +261,15 @@ def _fill(strata: Mapping[str, tuple[str, str]], order: Sequence[str]) -> list[s
 def draw_part(
     opened: Opened, avoided: Sequence[Photograph], seed: int, *, is_test: bool
 ) -> Drawn:
-    """Draws the photographs to train on, or to test on, which share no picture.
+    """Draws the photographs for training, or those for tests, which share no picture.
 
     Photographs of the same picture stay together; the first of their names decides.
+
+    Args:
+      opened: Photographs by set.
+      avoided: Photographs whose pictures are not drawn.
+      seed: Seed of the division.
+      is_test: Whether to draw the photographs for tests.
     """
     photographs = _all(opened)
     backgrounds = _backgrounds(photographs, avoided)
@@ -270,16 +284,16 @@ def draw_part(
 
 
 def density_of(name: str) -> str:
-    """Returns the density that the last such folder is named for, of `DENSITIES`.
+    """Returns the density, one of `DENSITIES`, from the last folder named after one.
 
     Raises:
-      ValueError: If no folder is.
+      ValueError: If no folder in the name is named after a density.
     """
     for folder in reversed(re.split(r"[/\\]", name)[:-1]):
         if (word := re.split(r"[_-]", folder.lower())[-1]) in DENSITIES:
             return word
     raise ValueError(
-        f"{name}: no folder in it is named for a density of rain, {', '.join(DENSITIES)}."
+        f"{name}: no folder in it is named after a density: {', '.join(DENSITIES)}."
     )
 
 
@@ -290,7 +304,7 @@ def _all(opened: Opened) -> list[Any]:
 def _backgrounds(
     photographs: Iterable[Photograph], avoided: Iterable[Photograph]
 ) -> dict[str, str]:
-    """The first name of the same picture, by name, without pictures that are avoided."""
+    """Returns for each name the first name of the same picture, without avoided pictures."""
     kept = {item.name: item for item in sorted(photographs, key=lambda item: item.name)}
     names = list(kept)
     shown = [*kept.values(), *sorted(avoided, key=lambda item: item.name)]
@@ -306,12 +320,12 @@ def _backgrounds(
 
 
 def _shuffled(items: Iterable[Item], seed: int) -> list[str]:
-    """The names of items in the order of their ranks."""
+    """Returns the names of items in the order of their ranks."""
     return sorted((item.name for item in items), key=lambda name: _rank(name, seed))
 
 
 def _rank(name: str, seed: int) -> int:
-    """A number that looks random; NumPy's generators may change with its version."""
+    """Returns a pseudorandom number; NumPy's generators may change with its version."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest())
 
 
@@ -347,11 +361,11 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "pairs", ("rain1200/train",), draw_stratified, _TEST_1,
     ),
     "realrain_train": Protocol(
-        "rainy photographs to train on",
+        "rainy photographs for training",
         "rainy", (_REAL_RAIN,), functools.partial(draw_part, is_test=False),
     ),
     "realrain_test": Protocol(
-        "rainy photographs to test on",
+        "rainy photographs for tests",
         "rainy", (_REAL_RAIN,), functools.partial(draw_part, is_test=True),
     ),
 }  # fmt: skip

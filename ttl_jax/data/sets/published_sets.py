@@ -1,8 +1,8 @@
 """Table of the published sets that `ttl_jax.prepare` knows.
 
-Numbers of examples come from the papers or their sites. Layouts come from the sets' own
-code or, where a note says so, from code of others. "None stated" means that neither site
-nor repository names terms, which is no permission.
+Numbers of examples come from the papers or their sites. Layouts come from the code of the
+sets or, if a note says so, from code of others. "None stated" means that neither site nor
+repository states terms, which does not mean permission.
 """
 
 import textwrap
@@ -32,9 +32,9 @@ or, of the old distribution,
     rainy/rain-001.png ...       or rain-001.png beside it
 or train/ and test/, each with input/1.png and target/1.png"""
 _OLD = (
-    "The old distribution, with 100 test pairs, which papers report on. 546 of its "
-    "training pairs of heavy rain share their background with the test pairs (PReNet's "
-    "README). The site now has the new one: rain200l, rain200h."
+    "The old distribution, with 100 test pairs, on which papers report. 546 of its "
+    "training pairs with heavy rain share their background with test pairs (README of "
+    "PReNet). The site now has the new one: rain200l, rain200h."
 )
 _NEW = "The new distribution, with 200 test pairs, often still called Rain100."
 
@@ -80,7 +80,7 @@ _PUBLISHED = (
     ),
     RawSet(
         name="rain14000",
-        counts={"whole": 14_000},  # TFDS keeps the name "all" to itself
+        counts={"whole": 14_000},  # "all" is reserved by TFDS
         patterns=(
             Pattern(
                 r"rainy[ _]images?/(?P<i>\d+)_(?P<j>\d+)",
@@ -101,10 +101,10 @@ _PUBLISHED = (
         tree="""\
   ground truth/1.jpg ... 1000.jpg                  or ground_truth/
   rainy image/1_1.jpg ... 1_14.jpg ... 1000_14.jpg or rainy_image/""",
-        note="Rain1400 is test1400, of 1,400 pairs, beside train1400, of 12,600 "
-        "(PReNet). Test2800 is test2800, of 2,800, beside train2800, of 11,200: MSPFN's "
-        "authors name the first 800 scenes for training (MSPFN issue 2). Use one of the "
-        "two divisions.",
+        note="There are two divisions; use one of them. Rain1400 is test1400, with 1,400 "
+        "pairs; train1400 has the other 12,600 (PReNet). Test2800 is test2800, with 2,800 "
+        "pairs; train2800 has the other 11,200, since the authors of MSPFN train on the "
+        "first 800 scenes (MSPFN issue 2).",
     ),
     RawSet(
         name="rain800",
@@ -168,8 +168,8 @@ _PUBLISHED = (
   Testing/real_test_1000/rain/000.png ...
   Testing/real_test_1000/gt/000gt.png ...""",
         note="Names within real_world_gt/ are not verified; real_world.txt, if present, "
-        "decides. The training count is of crops, from memory; the paper counts 29,500 "
-        "pairs. Use it for testing only.",
+        "decides. The training count is that of crops and is not verified; the paper "
+        "counts 29,500 pairs. Use it for testing only.",
     ),
     RawSet(
         name="outdoor_rain",
@@ -187,7 +187,7 @@ _PUBLISHED = (
   train/in/im_0001_s80_a04.png ...                  15 of each scene
   train/gt/im_0001.png ...
   test/in/..., test/gt/...                          or Test1/""",
-        note="Rain with a veil, which also darkens. If the two cues of the rainy side "
+        note="Rain with a veil, which also darkens. If the two cues for the rainy side "
         "differ, the direction of structure decides.",
     ),
     _rain100("Rain100L", 200, 100, _OLD),
@@ -211,8 +211,8 @@ _PUBLISHED = (
   RealRain-1k-L/train/input/1.png ...      likewise val/ and test/
   RealRain-1k-L/train/target/1.png ...
   RealRain-1k-H/...""",
-        note="Layout from code of others. Files of the same number are taken to show the "
-        "same scene in L (light) and H (heavy).",
+        note="The layout is from code of others. Files with the same number are assumed "
+        "to show the same scene in L (light) and H (heavy).",
     ),
 )
 SETS = {raw_set.name: raw_set for raw_set in _PUBLISHED}
@@ -232,7 +232,7 @@ or these within train/, val/, validation/, test/""",
         terms="",
         tree="""\
   any folders of photographs
-or train/, val/, validation/, test/ with such""",
+or these within train/, val/, validation/, test/""",
     ),
 }
 

@@ -1,6 +1,6 @@
 """Plans sets made from files: published sets, and the user's own folders.
 
-An unknown set, an argument that does not fit it, or an unexpected folder is a ValueError.
+Unknown sets, arguments that do not fit a set, and unexpected folders raise ValueError.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
     Args:
       what: Published set, or "pairs" or "photos".
       name: Name of the user's own set; None for published ones.
-      rainy_half: Half of side-by-side files with rain; None for the published one.
+      rainy_half: Rainy half of side-by-side files; None for the published one.
     """
     known = published_sets.SETS | published_sets.OWN
     if what not in known:
@@ -36,10 +36,10 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
     if what in published_sets.OWN:
         raw_set = dataclasses.replace(raw_set, name=require_own_name(name, what))
     elif name:
-        raise ValueError(f"{what} has its name; --name is for sets of your own.")
+        raise ValueError(f"{what} has a fixed name; --name is for sets of your own.")
     if rainy_half and raw_set.kind != "halves":
         raise ValueError(
-            f"--rainy_half is for sets of side-by-side files; {what} has none."
+            f"--rainy_half is for sets of side-by-side files; {what} has no such files."
         )
     return dataclasses.replace(raw_set, rainy_half=rainy_half or raw_set.rainy_half)
 
@@ -47,10 +47,13 @@ def find_set(what: str, name: str | None, rainy_half: str | None) -> RawSet:
 def make_plan(
     raw_set: RawSet, root: pathlib.Path, *, trust_sides: bool = False
 ) -> Plan:
-    """Returns the plan of a set of files in `root`, the folder as distributed.
+    """Returns the plan of a set of files.
 
-    Its check raises a ValueError if pixels contradict which side is rainy, unless
-    `trust_sides` is set.
+    Args:
+      raw_set: The set.
+      root: Folder of the set as distributed.
+      trust_sides: Whether to accept pairs whose pixels contradict which side is rainy.
+        Otherwise the plan's check raises ValueError for them.
     """
     found = raw_set.find(root)
     files = [f for split in found.splits.values() for raw in split for f in raw.files]
@@ -64,7 +67,7 @@ def make_plan(
 
 
 def _state(root: pathlib.Path, file: str) -> tuple[str, int | None, int | None]:
-    """The path, size and time of change of a file, which changes with its content."""
+    """Returns path, size and modification time of a file, to detect a change of content."""
     try:
         status = os.stat(root / file)
     except OSError:
@@ -107,13 +110,13 @@ def _make_part(raw_set: RawSet, root: pathlib.Path, example: CheckedExample) -> 
 def _make(
     raw_set: RawSet, root: pathlib.Path, example: CheckedExample
 ) -> list[tuple[Row, list[bytes]]]:
-    """The row and the images: the bytes of each file, or a PNG of each half of it."""
+    """Returns the row and the images: the bytes of each file, or a PNG of each half."""
     raw, encoded = example.raw, []
     for file, checksum in zip(raw.files, example.checksums, strict=True):
         encoded.append((root / file).read_bytes())
         if zlib.crc32(encoded[-1]) != checksum:
             raise ValueError(
-                f"{root / file} changed while the set was prepared; do it again."
+                f"{root / file} changed while the set was prepared; prepare it again."
             )
     last_file = raw.files[-1]
     if raw_set.kind == "halves":
@@ -140,7 +143,7 @@ def _make_views(raw_set: RawSet, checked: Checked) -> dict[str, tuple[str, list[
 
 
 def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:
-    """The lines that are printed: the report without its long lists."""
+    """Yields the lines to print: the report without its long lists."""
     for split, examples in checked.splits.items():
         yield f"{split}: {len(examples)} examples"
     yield from _warnings(raw_set, checked)
@@ -157,19 +160,19 @@ def _left_out(checked: Checked) -> list[str]:
 def _warnings(raw_set: RawSet, checked: Checked) -> Iterator[str]:
     for split, published in raw_set.counts.items():
         if (count := len(checked.splits.get(split, ()))) != published:
-            yield f"Warning: {split} has {count} examples, published are {published}."
+            yield f"Warning: {split} has {count} examples, but {published} are published."
 
 
 def _describe_sides(checked: Checked) -> str:
     votes = checked.votes()
     return (
-        f"The rainy side, by its pixels: as expected in {votes[1]} pairs, unclear in "
+        f"Rainy side according to the pixels: as expected in {votes[1]} pairs, unclear in "
         f"{votes[0]}, contradicted in {votes[-1]}."
     )
 
 
 def _report(raw_set: RawSet, root: pathlib.Path, checked: Checked) -> Iterator[str]:
-    """The lines of report.md."""
+    """Yields the lines of report.md."""
     source = decoding.printable(root.resolve())
     yield f"# {raw_set.name}\n\nPrepared from `{source}`.\n"
     for title, text in (

@@ -1,8 +1,8 @@
-"""Sets of photographs and pairs as they lie on disk: published ones and the user's own.
+"""Sets of photographs and pairs as files on disk: published ones and the user's own.
 
-A set is a value: facts about it, and rules that find its examples by the names of files.
-Images are not read here. If a layout is unverified, or known only from code of others,
-the `note` of the set says so.
+A set is a value: facts about the set, and rules that find its examples by the names of
+files. Images are not read here. If a layout is unverified, or known only from code of
+others, the `note` of the set says so.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class RawExample(NamedTuple):
       name: Name, unique within its split.
       scene: Name shared by all examples of the split that show the same scene.
       files: Paths relative to the folder of the set: the rainy and the clean image, or
-        the file that holds both side by side, or the photograph.
+        the file with both side by side, or the photograph.
     """
 
     name: str
@@ -37,12 +37,12 @@ class RawExample(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The examples of a set that a folder holds.
+    """The examples of a set in a folder.
 
     Attributes:
       splits: Examples of each split, in the order in which they are listed.
-      unused: Image files without an example and invalid lines of the set's own lists,
-        each with the reason.
+      unused: Image files that belong to no example, and invalid lines of the set's own
+        lists, each with the reason.
       others: Files without an image suffix.
     """
 
@@ -55,12 +55,12 @@ class Pattern(NamedTuple):
     """Rule from the path of a rainy image to its name, scene and clean image.
 
     Attributes:
-      rainy: Regular expression of the path without its suffix, below any folder; that
+      rainy: Regular expression for the path without its suffix, below any folder; that
         folder becomes the group `at`.
-      clean: Possible paths of the clean image without its suffix, in terms of the
-        groups; empty for files that hold both halves.
-      name: Name of the example, in terms of the groups.
-      scene: Name of the scene, in terms of the groups.
+      clean: Possible paths of the clean image without its suffix, as templates with the
+        groups; empty for files with both halves.
+      name: Name of the example, as a template with the groups.
+      scene: Name of the scene, as a template with the groups.
       split: Split; None if folder names decide.
     """
 
@@ -83,19 +83,19 @@ class RawSet:
     Attributes:
       name: Name on the command line and in the source "tfds:NAME".
       kind: "pairs" of two files each, "halves" of one file each, or "photos".
-      tree: Expected folder, as text.
-      patterns: Rules for rainy files, the first match counts; empty for the user's own
-        folders.
-      lists: Names of the set's own text files by split. Each line is a rainy and a clean
-        path, relative to the text file; where there is one, it replaces the patterns.
+      tree: Expected layout of the folder, as text.
+      patterns: Rules for rainy files, of which the first match is used; empty for the
+        user's own folders.
+      lists: Names of the set's own text files by split. Each line has a rainy and a clean
+        path, relative to the text file. If such a file exists, it replaces the patterns.
       counts: Published number of examples of each split.
       paper: Paper that published it.
       terms: Terms of its licence, as far as they are stated.
-      home: Place of distribution.
+      home: Site or repository that distributes it.
       note: Uncertainties.
-      rainy_half: Half with rain, "left" or "right".
-      views: Splits that are parts of another: name, split, and the first and the last
-        number of their scenes.
+      rainy_half: Rainy half, "left" or "right".
+      views: Splits that are parts of another, by name: that split, and the first and the
+        last number of their scenes.
     """
 
     name: str
@@ -115,8 +115,8 @@ class RawSet:
         """Finds the examples in a folder.
 
         Raises:
-          ValueError: If there is no such folder, if it holds no example, or if it holds
-            the user's pairs twice.
+          ValueError: If there is no such folder, it has no example, or it has the user's
+            pairs twice.
         """
         if not root.is_dir():
             raise ValueError(
@@ -176,12 +176,12 @@ class RawSet:
                 example = RawExample(name, scene, (path, *clean))
                 split = pattern.split or self._split_of(path)
                 if splits[split].setdefault(name, example) != example:
-                    faults[path] = f"is {name} a second time"
+                    faults[path] = f"is a second file for {name}"
                 break
         return {s: list(named.values()) for s, named in splits.items() if named}, faults
 
     def _split_of(self, path: str) -> str:
-        """The split of the last folder named train, test or val; else the last split."""
+        """Returns the split of the last folder named train, test or val, or the last split."""
         for folder in reversed(path.split("/")[:-1]):
             if match := re.search("train|test|(?<![a-z])val", folder, re.IGNORECASE):
                 for split in self.counts:
@@ -192,7 +192,7 @@ class RawSet:
     def _find_own(
         self, root: pathlib.Path, paths: Sequence[str]
     ) -> tuple[Splits, dict[str, str]]:
-        """Returns the same for a folder, or for its subfolders named as splits."""
+        """Returns the same for the user's folder, or its subfolders named after splits."""
         is_pairs = self.kind == "pairs"
         folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
         if not folders or (is_pairs and image_folders.find_pair_layout(root)):
@@ -223,16 +223,16 @@ class RawSet:
 def _read_list(
     root: pathlib.Path, file: pathlib.Path, faults: dict[str, str]
 ) -> list[RawExample]:
-    """The pairs of a list; lines without two paths are added to the faults."""
+    """Returns the pairs of a list; adds lines without two paths to the faults."""
     folder = file.parent.relative_to(root).as_posix()
     examples = {}
     for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
-        # Lines begin with ./ or with /, and mean the folder of the list either way.
+        # Lines begin with ./ or /; both mean the folder of the list.
         columns = [path.lstrip("./") for path in line.split()]
         if len(columns) == 2:
             rainy, clean = (os.path.normpath(f"{folder}/{path}") for path in columns)
             name = os.path.splitext(columns[0])[0]
-            # real_world/000/000-1/000-1_0_0 is a crop of a frame of the video 000.
+            # For example, real_world/000/000-1/000-1_0_0 is a crop of the video 000.
             video = name.split("/")[1] if name.count("/") == 3 else name
             examples[name] = RawExample(name, video, (rainy, clean))
         elif columns:

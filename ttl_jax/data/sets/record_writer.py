@@ -1,4 +1,4 @@
-"""Writes the records of a set by TensorFlow Datasets, and their index, all at once."""
+"""Writes the records of a set with TensorFlow Datasets, and their index, atomically."""
 
 import collections
 import concurrent.futures
@@ -22,7 +22,7 @@ from ttl_jax import progress
 from ttl_jax.data.sources import records
 from ttl_jax.data.sources.records import Index, Row
 
-_MAX_SHARD_BYTES = 2**28  # TFDS holds as much in memory
+_MAX_SHARD_BYTES = 2**28  # TFDS keeps a whole shard in memory
 _PNG_SHARE = 0.75  # bytes of a PNG of a photograph per byte of its pixels
 
 
@@ -32,8 +32,8 @@ class Part(NamedTuple):
     Attributes:
       num_examples: Number of examples.
       num_bytes: Approximate size of their records.
-      make: Returns the row and the encoded images of each; any thread may call it.
-        Raises a ValueError if they cannot be made.
+      make: Returns the row and the encoded images of each example; any thread may call
+        it. Raises ValueError if they cannot be made.
     """
 
     num_examples: int
@@ -70,15 +70,16 @@ class Contents:
 
 
 class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Writes examples as they are given, in order, as ArrayRecord without TensorFlow.
+    """Writes examples in their given order as ArrayRecord, without TensorFlow.
 
-    Images keep their encoded bytes. TFDS does not read them, so any format can be written.
-    The decoder of TFDS differs from ours for pixels that are not 8 bits deep, not grey or
-    RGB, or not upright.
+    Images keep their encoded bytes. TFDS does not decode them, so any format can be
+    written. The decoder of TFDS differs from ours for pixels that are not 8 bits deep, not
+    grey or RGB, or not upright.
+
+    `splits` has, for each split, a generator of the examples of each file.
 
     Note: `tfds.core.GeneratorBasedBuilder` needs TensorFlow for splits over 1 GB. This
-    class holds the examples of one file in memory. `splits` are generators of each
-    file's examples, by split.
+    class keeps the examples of one file in memory.
     """
 
     VERSION = tfds.core.Version(records.VERSION)
@@ -87,7 +88,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     code_path = None
 
     def __init__(self, name, image_names, splits, data_dir):
-        # An attribute of the instance: the class serves all sets.
+        # An attribute of the instance, since the class is used for all sets.
         self.name = name  # pyright: ignore[reportAttributeAccessIssue]
         self._image_names, self._splits = image_names, splits
         super().__init__(data_dir=data_dir, file_format="array_record")
@@ -107,10 +108,12 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 @contextlib.contextmanager
 def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
-    """Yields an empty folder beside the prepared sets, removed at the end.
+    """Yields an empty folder beside the prepared sets, which is removed at the end.
 
-    Leftovers of a killed process are removed first. Raises a ValueError if another process
-    prepares a set of that name.
+    Leftovers of a killed process are removed first.
+
+    Raises:
+      ValueError: If another process is preparing a set with this name.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with open(data_dir / f".{name}.lock", "w") as lock:
@@ -134,21 +137,27 @@ def write(
 ) -> pathlib.Path:
     """Writes the records of a set, their index and the report.
 
-    Raises an OSError if they cannot be written, for example if the disk is full.
+    Args:
+      name: Name of the set.
+      contents: Contents to write.
+      source: Origin of the set, as in `records.Index`.
+      folder: Folder to write into.
 
     Returns:
       The new folder "<name>/<version>" within `folder`.
+
+    Raises:
+      OSError: If they cannot be written, for example because the disk is full.
     """
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
     num_threads = os.cpu_count() or 1
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
     num_examples = sum(part.num_examples for part in contents.parts)
-    # disable=None shows it in a terminal only.
     counter = progress.track(what="writing", total=num_examples, unit="example")
     with pool, counter:
 
         def generate(split: str, parts: Sequence[Part]):
-            """Yields the key and the record of each example, and keeps its row."""
+            """Yields the key and the record of each example, and stores its row."""
             for row, encoded in _make_ahead(pool, parts, num_threads):
                 images = dict(zip(contents.image_names, encoded, strict=True))
                 key = len(rows[split])
@@ -162,7 +171,7 @@ def write(
         }
         builder = _Builder(name, contents.image_names, splits, folder)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints unknown sizes
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints unknown sizes
                 builder.download_and_prepare()
         except RuntimeError as error:  # ArrayRecord's kind of OSError
             raise OSError(f"Records cannot be written: {error}") from error
@@ -176,7 +185,7 @@ def write(
 
 
 def publish(written: pathlib.Path, data_dir: pathlib.Path) -> None:
-    """Moves a written set to its place; a set that is there already is moved away."""
+    """Moves a written set to its final folder, and an existing set away from there."""
     target = data_dir / written.parent.name
     if target.exists():
         os.rename(target, written.parent.with_name("replaced"))
@@ -196,7 +205,7 @@ def estimate_png(width: int, height: int) -> int:
 
 
 def _group(parts: Sequence[Part]) -> list[list[Part]]:
-    """Parts by the file that they are written to."""
+    """Groups parts by the file to which they are written."""
     files = collections.defaultdict(list)
     start = 0
     for part in parts:
@@ -210,9 +219,9 @@ def _make_ahead(
 ) -> Iterator[tuple[Row, Sequence[bytes]]]:
     """Yields the examples of parts in order.
 
-    Threads make no more parts ahead than there are threads, which bounds the memory.
-    Processes would not help: reading waits for the disk, and rendering releases Python's
-    lock for nine tenths of its time.
+    At most as many parts as threads are made in advance, which bounds the memory. Processes
+    would not help: reading waits for the disk, and rendering releases the GIL for 90 % of
+    its time.
     """
     pending = collections.deque()
     for part in parts:

@@ -1,7 +1,7 @@
 """Plans sets of pairs whose rain is rendered ahead of time.
 
-With live rain, a photograph gets new rain each time it is read. Rendered ahead of time it
-has a fixed number of variants, and reading one costs no more than decoding it.
+With live rain, a photograph gets new rain each time it is read. If rain is rendered ahead of
+time, there is a fixed number of variants, and reading one only takes decoding.
 """
 
 import functools
@@ -17,12 +17,12 @@ from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import LivePair, NoPairsError
 from ttl_jax.data.sources.records import Row
 
-# Variants that are made together share the encoded clean photograph and memory.
+# Variants that are made together share the clean photograph, which is encoded once.
 _NUM_TOGETHER = 4
 
 
 def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Plan:
-    """Returns the plan of a set of rendered pairs, all in its split "train".
+    """Returns the plan of a set of rendered pairs, all in the split "train".
 
     Args:
       name: Name of the set.
@@ -30,6 +30,9 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
         Its photographs are opened and checked.
       num_variants: Number of renderings of each photograph.
       seed: Seed of the rain.
+
+    Raises:
+      ValueError: If an argument is invalid, or the source cannot be opened or has no rain.
     """
     name = require_own_name(name, RENDERED)
     if num_variants < 1:
@@ -65,7 +68,7 @@ def _open(source: str) -> list[LivePair]:
     if len({pair.clean.name for pair in pairs}) < len(pairs):
         raise ValueError(
             f"--source {source!r} renders several kinds of rain on the same photographs; "
-            "make a set of each kind."
+            "prepare one set for each kind."
         )
     return cast(list[LivePair], pairs)
 
@@ -96,11 +99,11 @@ def _make_contents(
 def _render_part(
     pair: LivePair, scene: str, variants: range, seed: int
 ) -> list[tuple[Row, list[bytes]]]:
-    """Variants of a pair. Their rain depends on the name, the variant and the seed."""
+    """Renders variants of a pair; rain depends only on name, variant and seed."""
     clean = pair.clean.load()
     if clean.shape != (pair.height, pair.width, 3):
         raise ValueError(
-            f"{pair.clean.name} changed while the set was prepared; do it again."
+            f"{pair.clean.name} changed while the set was prepared; prepare it again."
         )
     encoded_clean = record_writer.encode_png(clean)
     made = []

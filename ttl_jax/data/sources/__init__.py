@@ -1,1 +1,1 @@
-"""Photographs and pairs by the name of their source."""
+"""Opens photographs and pairs by the name of their source."""

@@ -27,8 +27,8 @@ class _OnClean(Source):
 
     def photographs(self, role: str) -> list[Photograph]:
         raise ValueError(
-            f"{self.name!r} makes pairs, so it can be one of the pairs; as {role} "
-            "photographs name others."
+            f"{self.name!r} consists of pairs, so use it as a source of pairs; name "
+            f"another source of {role} photographs."
         )
 
 
@@ -54,8 +54,8 @@ class StreakRain(LiveRain):
         pairs, on, clean = path.partition(" on ")
         if not on or " on " in clean:
             raise ValueError(
-                f"{name!r} must name two sources, as 'streaks:PAIRS on CLEAN', with "
-                "' on ' between them and nowhere else."
+                f"{name!r} must name two sources, as in 'streaks:PAIRS on CLEAN', with "
+                "exactly one ' on ' between them."
             )
         source = parse(pairs)
         super().__init__(
@@ -77,8 +77,8 @@ class Structures(_OnClean):
     def photographs(self, role: str) -> list[Photograph]:
         if role != "clean":
             raise ValueError(
-                f"{self.name!r} holds rain-free photographs, so it can be one of the "
-                f"clean ones or part of pairs; as {role} photographs name others."
+                f"{self.name!r} has rain-free photographs, so use it as a source of clean "
+                f"photographs or in pairs; name another source of {role} photographs."
             )
         return [
             DrawnPhotograph.on(clean, f"{self._prefix}{clean.name}#{i}", drawing.draw)
@@ -88,6 +88,6 @@ class Structures(_OnClean):
 
     def pairs(self) -> list[Pair]:
         raise NoPairsError(
-            f"{self.name!r} holds photographs alone; for pairs of them name "
+            f"{self.name!r} has photographs but no pairs; for pairs, use "
             f"identity:{self.name} or rain:{self.name}."
         )

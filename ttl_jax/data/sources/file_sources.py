@@ -42,7 +42,7 @@ class Folder(Source):
             named = [f"{path} {reason}" for path, reason in sorted(faults.items())]
             raise ValueError(
                 f"{self.name!r}: {images.name_some(named, '; ')}. Partners have the same "
-                "path but for the suffix; add them, or remove files without."
+                "path without the suffix; add them, or remove files without a partner."
             )
         return _open_file_pairs(list(pairs.values()))
 
@@ -82,7 +82,7 @@ class List(Source):
     def photographs(self, role: str) -> list[Photograph]:
         lines = self._read()
         column = ROLES.index(role) if len(lines[0]) == 2 else 0
-        # Several rainy photographs may share a clean one, which still counts once.
+        # Several rainy photographs may share a clean one, which is listed once.
         paths = [line[column] for line in lines]
         return _open_files(list(dict.fromkeys(paths)) if role == "clean" else paths)
 
@@ -96,7 +96,7 @@ class List(Source):
         return _open_file_pairs(lines)
 
     def _read(self) -> list[list[str]]:
-        """The paths of each line: one in every line, or two in every line."""
+        """Returns the paths of each line; every line has one, or every line has two."""
         lines: list[list[str]] = []
         numbered = user_paths.read_text_lines(self._file, f"{self.name!r} is")
         for number, line in numbered:
@@ -105,8 +105,8 @@ class List(Source):
             if len(columns) not in expected or "" in columns:
                 raise ValueError(
                     f"{self.name!r}, line {number}: {line!r} has {len(columns)} columns, "
-                    "or an empty one; expected are "
-                    f"{' or '.join(map(str, sorted(expected)))}, with TABs between."
+                    f"or an empty one; expected {' or '.join(map(str, sorted(expected)))}, "
+                    "with TABs between."
                 )
             lines.append(
                 [str(self._file.parent / user_paths.expand(path)) for path in columns]
@@ -140,7 +140,7 @@ def _open_file_pairs(paths: Sequence[Sequence[str]]) -> list[Pair]:
     ]
     if unequal:
         raise ValueError(
-            f"{len(unequal)} of {len(pairs)} pairs are not of one size: "
+            f"The sides of {len(unequal)} of {len(pairs)} pairs differ in size: "
             f"{images.name_some(unequal, '; ')}. Crop the larger side, or remove them."
         )
     pair_cues.check(pairs)

@@ -1,16 +1,17 @@
-"""Whether two images are a rainy and a clean side of one scene, by their pixels.
+"""Checks by pixels whether two images are the rainy and the clean side of one scene.
 
-Scene: the differences between neighbours in a coarse copy of both images correlate. Rain
-hides some of them, veil weakens all of them, and a changed exposure scales them. Measured
-on 201 pairs of ten sets, and 36 rendered ones: at least 0.20, in the densest rain of
-Rain100H; between unrelated images of equal size (708 couples) at most 0.09.
+Same scene: differences between neighbouring cells are computed in a coarse copy of each
+image, and the two sets of differences are correlated. Rain hides some differences, veil
+weakens all of them, and a changed exposure scales them. The correlation is at least 0.20 on
+201 pairs of ten sets and 36 rendered pairs (the lowest in the densest rain of Rain100H), and
+at most 0.09 on 708 couples of unrelated images of equal size.
 
-Order: rain has two cues. It brightens: streaks add light, and so does most veil. And it
-gives the picture vertical structure, so that neighbours within a row differ more than
-neighbours within a column, compared with the same scene without rain; this holds even if
-a veil darkens or flattens a scene. Either cue alone can fail, because of a changed
-exposure or overexposed rain. A side counts as rainy only if both agree: so in 229 of the
-237 pairs. In the others it is unclear, and in none the other way round.
+Order: there are two cues. Rain brightens: streaks add light, and so does most veil. Rain
+also adds vertical structure: compared with the scene without rain, neighbours within a row
+differ more than neighbours within a column, even if a veil darkens or flattens the scene.
+Each cue alone can fail, because of a changed exposure or overexposed rain. A side is
+considered rainy only if both cues agree. They agree on the right side in 229 of the 237
+pairs and on the wrong side in none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,22 +23,23 @@ from ttl_jax.data.files import images
 from ttl_jax.data.sources.photographs import Pair
 
 MIN_SIMILARITY = 0.12
-# Least values that count: noise and recompression stay below.
+# Cues below these values are ignored; noise and recompression stay below them.
 _MIN_BRIGHTER = 1.0  # levels of 255
 _MIN_DOWNWARD = 0.02  # natural logarithm of a ratio
 
 _GRID = 48  # cells along the shorter side
-_MOST_PIXELS = 480  # along the shorter side; the rest is left out
-_MIN_SIDE = 64  # pixels; smaller images say too little
-_SAMPLE = 8  # pairs
+_MOST_PIXELS = 480  # used pixels along the shorter side
+_MIN_SIDE = 64  # pixels; smaller images are not checked
+_SAMPLE = 8  # number of checked pairs
 
 
 class Sides(NamedTuple):
-    """Which of two images is the rainy one, by their pixels.
+    """Cues for which of two images is the rainy one.
 
     Attributes:
-      brighter: Brightness of the side taken for rainy minus the other's, in levels of 255.
-      downward: Natural logarithm of its vertical structure over the other's.
+      brighter: Brightness of the supposedly rainy side minus that of the other, in levels
+        of 255.
+      downward: Natural logarithm of the ratio of their vertical structure.
     """
 
     brighter: float
@@ -45,7 +47,7 @@ class Sides(NamedTuple):
 
     @property
     def vote(self) -> int:
-        """1 if the sides are as taken, -1 if exchanged, 0 if it is unclear."""
+        """1 if the sides are in the right order, -1 if exchanged, 0 if it is unclear."""
         if self.brighter > _MIN_BRIGHTER and self.downward > _MIN_DOWNWARD:
             return 1
         if self.brighter < -_MIN_BRIGHTER and self.downward < -_MIN_DOWNWARD:
@@ -57,7 +59,12 @@ class Sides(NamedTuple):
 
 
 def compare_sides(rainy: np.ndarray, clean: np.ndarray) -> Sides:
-    """Returns the cues of a pair, uint8 RGB [H, W, 3] each, as it is taken to be."""
+    """Returns the cues of a pair.
+
+    Args:
+      rainy: Supposedly rainy image, uint8 RGB [H, W, 3].
+      clean: Supposedly clean image of the same shape.
+    """
     to_luma = np.array([0.299, 0.587, 0.114], np.float32)
     rainy, clean = rainy @ to_luma, clean @ to_luma
     brighter = float(rainy.mean(dtype=np.float64) - clean.mean(dtype=np.float64))
@@ -65,7 +72,7 @@ def compare_sides(rainy: np.ndarray, clean: np.ndarray) -> Sides:
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """Returns the correlation of two images' coarse differences, in [-1, 1].
+    """Returns the correlation of the coarse differences of two images, in [-1, 1].
 
     Args:
       one: uint8 RGB [H, W, 3].
@@ -79,18 +86,18 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def show_two_scenes(one: np.ndarray, other: np.ndarray) -> bool:
-    """Returns whether two images of a shape, uint8 RGB, certainly differ in their scene."""
+    """Returns whether two uint8 RGB images of equal shape clearly show two scenes."""
     if min(one.shape[:2]) < _MIN_SIDE:  # too few differences
         return False
     return similarity(one, other) < MIN_SIMILARITY
 
 
 def check(pairs: Sequence[Pair]) -> None:
-    """Checks a sample of pairs that lies evenly among them.
+    """Checks an evenly spaced sample of pairs.
 
     Raises:
-      ValueError: If a pair shows two scenes, or more pairs have their sides exchanged
-        than not; it names them.
+      ValueError: If a pair shows two scenes, or most pairs have their sides exchanged; the
+        message names them.
     """
     unrelated, exchanged, num_right = [], [], 0
     for pair in _sample(pairs):
@@ -104,12 +111,12 @@ def check(pairs: Sequence[Pair]) -> None:
     if unrelated:
         raise ValueError(
             f"These pairs do not show the same scene: {images.name_some(unrelated, '; ')}. "
-            "Match the files by name, and turn both sides alike."
+            "Match the files by name, and rotate both sides in the same way."
         )
     if len(exchanged) > num_right:
         raise ValueError(
-            "The sides seem exchanged: the first of each pair is taken for the rainy one, "
-            "but it is darker and has less vertical structure in "
+            "The sides seem exchanged: the first of each pair should be rainy, but it is "
+            "darker and has less vertical structure in "
             f"{images.name_some(exchanged, '; ')}. Exchange the folders or columns."
         )
 
@@ -127,7 +134,7 @@ def _sample(pairs: Sequence[Pair]) -> Iterator[Pair]:
 
 
 def _downwardness(luma: np.ndarray) -> float:
-    """Logarithm of the mean change along rows over that along columns."""
+    """Returns the logarithm of the ratio of mean changes along rows to those along columns."""
     along_rows, along_columns = (
         float(np.abs(np.diff(luma, axis=axis)).mean()) for axis in (1, 0)
     )
@@ -136,7 +143,10 @@ def _downwardness(luma: np.ndarray) -> float:
 
 
 def _differences(image: np.ndarray) -> np.ndarray:
-    """Differences of neighbouring cells, each the median of its pixels: rain is sparse."""
+    """Returns differences of neighbouring cells.
+
+    A cell is the median of its pixels, since rain is sparse.
+    """
     step = max(1, min(image.shape[:2]) // _MOST_PIXELS)
     grey = image[::step, ::step].mean(axis=-1, dtype=np.float32)
     cell = max(1, min(grey.shape) // _GRID)

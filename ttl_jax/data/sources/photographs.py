@@ -1,4 +1,4 @@
-"""Photographs and pairs: named images that are read when asked for.
+"""Photographs and pairs: named images that are read on demand.
 
 Both are items of a source. Callers use their methods and never test their class.
 """
@@ -17,7 +17,7 @@ ROLES = ("rainy", "clean")
 
 
 class NoPairsError(ValueError):
-    """A source holds photographs, but no pairs."""
+    """A source has photographs, but no pairs."""
 
 
 class Item(abc.ABC):
@@ -26,7 +26,7 @@ class Item(abc.ABC):
     Attributes:
       name: Name of the photograph, or of the rainy side.
       sides: The photograph itself, or the rainy and the clean side of the pair.
-      rains: Rains that are rendered anew for each crop.
+      rains: Kinds of rain that are rendered anew for each crop.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Item(abc.ABC):
 
     @property
     def origins(self) -> "list[Photograph]":
-        """The sides, and the photographs that they are drawn on."""
+        """The sides, and the photographs on which they are drawn."""
         return [origin for side in self.sides for origin in side.layers]
 
     def describe(self) -> list[str]:
@@ -54,10 +54,10 @@ class Item(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Photograph(Item):
-    """One image, read when asked for.
+    """One image, read on demand.
 
     Attributes:
-      name: Printable name; no other image of the source has it.
+      name: Printable name, unique within the source.
       width: Width of the upright image, in pixels.
       height: Height of the upright image, in pixels.
       num_bytes: Size of the file; None for embedded and rendered images.
@@ -77,7 +77,7 @@ class Photograph(Item):
 
     @property
     def layers(self) -> "tuple[Photograph, ...]":
-        """The photograph and, from top to bottom, those that it is drawn on."""
+        """The photograph and, from top to bottom, those on which it is drawn."""
         return (self,)
 
     @property
@@ -98,12 +98,12 @@ class Photograph(Item):
 
 @dataclasses.dataclass(frozen=True)
 class DrawnPhotograph(Photograph):
-    """A photograph with a drawing on it, which is the same each time it is loaded.
+    """A photograph with a drawing on it; each load gives the same drawing.
 
     Attributes:
       base: Photograph below the drawing.
-      draw: Maps an image, which it does not change, and a random generator to uint8 RGB
-        [height, width, 3].
+      draw: Maps an image and a random generator to uint8 RGB [height, width, 3]; it does
+        not modify the image.
     """
 
     base: Photograph
@@ -111,7 +111,7 @@ class DrawnPhotograph(Photograph):
 
     @classmethod
     def on(cls, base: Photograph, name: str, draw: Callable) -> "DrawnPhotograph":
-        """Returns the drawing that belongs to a name, on a photograph."""
+        """Returns a photograph with a drawing on it, which depends on the name."""
         load = functools.partial(_load_drawn, base, name, draw)
         return cls(name, base.width, base.height, None, load, base, draw)
 
@@ -128,7 +128,7 @@ class DrawnPhotograph(Photograph):
 
 
 def _load_drawn(base: Photograph, name: str, draw: Callable) -> np.ndarray:
-    # By the file's name alone: the same drawing wherever the folder lies.
+    # The drawing depends only on the name of the file, not on the location of the folder.
     return draw(base.load(), live_rain.rng_of(name.rpartition("/")[2]))
 
 
@@ -167,17 +167,15 @@ class Pair(Item):
           ImageError: If a side is missing or damaged, or their sizes differ.
         """
         rainy = self.rainy.load()
-        if self.clean.name == self.rainy.name:  # the same image: decoded or drawn once
+        if self.clean.name == self.rainy.name:  # decode or draw the same image once
             return rainy, rainy
         clean = self.clean.load()
         if rainy.shape != clean.shape:
-            raise ImageError(
-                self.name, f"is no longer of the size of {self.clean.name}"
-            )
+            raise ImageError(self.name, f"no longer has the size of {self.clean.name}")
         return rainy, clean
 
     def crop(self, size: int, view) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the rainy and the clean crop, uint8 [size, size, 3], of one place.
+        """Returns the rainy and the clean crop at one place, uint8 [size, size, 3] each.
 
         Args:
           size: Side of the crops, in pixels.
@@ -195,7 +193,7 @@ class Pair(Item):
 class LivePair(Pair):
     """A clean photograph, with new rain on each crop.
 
-    Its rainy side is the whole photograph in rain that is always the same.
+    Its rainy side is the whole photograph with rain that is always the same.
 
     Attributes:
       rain: Kind of rain.
@@ -205,7 +203,7 @@ class LivePair(Pair):
 
     @classmethod
     def on(cls, clean: Photograph, name: str, rain: live_rain.Rain) -> "LivePair":
-        """Returns the pair of a name, with rain on a photograph."""
+        """Returns a pair with rain on a photograph; its rainy side has the given name."""
         load = functools.partial(_load_in_rain, clean, name, rain)
         rainy = Photograph(name, clean.width, clean.height, None, load)
         return cls(rainy, clean, rain)
@@ -221,7 +219,7 @@ class LivePair(Pair):
         return dataclasses.replace(self, rain=function(self.rain))
 
     def _cut(self, side, view):
-        """Rain is rendered on the finished crop: it falls down, however that is turned."""
+        """Renders rain on the turned crop, so that it always falls downwards."""
         photograph = self.clean.load()
         clean = view.crop(photograph, side)
         surroundings = view.tint(live_rain.coarse(photograph))

@@ -19,9 +19,9 @@ _Record = tuple[str, int, records.Row]
 class Records(Source):
     """A split of a prepared set, or all of them.
 
-    Photographs are named "NAME/SPLIT/NAME OF THE EXAMPLE", the sides of pairs
-    "NAME/SPLIT/rainy/NAME OF THE EXAMPLE" and likewise clean. They come in the order of
-    the folder that the set was made from.
+    Photographs are named "NAME/SPLIT/NAME OF THE EXAMPLE", and the sides of pairs
+    "NAME/SPLIT/rainy/NAME OF THE EXAMPLE" and the same with clean. They have the order of
+    the folder from which the set was made.
     """
 
     set_name: str
@@ -43,8 +43,8 @@ class Records(Source):
         folder, index, selected = self._open()
         if "rainy" not in index.image_names:
             raise NoPairsError(
-                f"{self.name!r} holds photographs, no pairs; prepare a folder of pairs by "
-                "python -m ttl_jax.prepare pairs."
+                f"{self.name!r} holds photographs, no pairs; prepare a folder of pairs "
+                "with python -m ttl_jax.prepare pairs."
             )
         clean = _clean_sides(folder, index, selected)
         return [
@@ -55,15 +55,17 @@ class Records(Source):
         ]
 
     def _open(self) -> tuple[pathlib.Path, records.Index, list[_Record]]:
-        """The folder of the set, its index, and the records of this source."""
-        data_dir = records.default_data_dir().absolute()  # wherever it is loaded
+        """Returns the folder of the set, its index, and the records of this source."""
+        data_dir = (
+            records.default_data_dir().absolute()
+        )  # the current folder may change
         folder = records.folder_of(data_dir, self.set_name)
         index = records.read_index(folder)
         if index is None:
             raise ValueError(
                 f"{self.name!r}: {data_dir} holds no prepared set {self.set_name!r}; "
-                "make it by python -m ttl_jax.prepare, or set TTL_JAX_DATA_DIR to the "
-                "folder where it is."
+                "make it with python -m ttl_jax.prepare, or set TTL_JAX_DATA_DIR to its "
+                "folder."
             )
         return folder, index, self._select(index)
 
@@ -87,7 +89,7 @@ class Records(Source):
 def _clean_sides(
     folder: pathlib.Path, index: records.Index, selected: list[_Record]
 ) -> dict[str, Photograph]:
-    """By path: several rainy photographs may share one, which counts once."""
+    """Returns clean sides by path; several rainy photographs may share one."""
     first = {_clean_path(record): record for record in reversed(selected)}
     return {path: _photograph(folder, index, r, "clean") for path, r in first.items()}
 
@@ -117,5 +119,5 @@ def _load(
         reason = " ".join(str(error).split())
         raise ImageError(name, f"cannot be read from {folder}: {reason}") from error
     if not data:
-        raise ImageError(name, f"is no longer in {folder}, whose records are truncated")
+        raise ImageError(name, f"is missing in {folder}, whose records are truncated")
     return images.decode(data, name)

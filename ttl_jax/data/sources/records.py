@@ -1,8 +1,8 @@
 """Prepared sets: records of encoded images, and an index of them.
 
-A set lies in "<data folder>/<name>/<version>": ArrayRecord files that
-`tensorflow_datasets` also reads, `index.json` and `report.md`. The folder appears by one
-renaming when all of it is written.
+The folder "<data folder>/<name>/<version>" of a set has ArrayRecord files, which
+`tensorflow_datasets` can also read, `index.json` and `report.md`. It is written under
+another name and renamed when it is complete.
 """
 
 import functools
@@ -34,8 +34,8 @@ class Row(NamedTuple):
       width: Width of the upright image, in pixels.
       height: Height of the upright image, in pixels.
       num_bytes: Size of each of its images.
-      last_file: Last file of the example: the clean image of a pair, which several rainy
-        ones may share.
+      last_file: Last file of the example; for pairs the clean image, which several rainy
+        images may share.
     """
 
     name: str
@@ -53,8 +53,9 @@ class Index(NamedTuple):
       name: Name of the set.
       image_names: Image features of its records: rainy and clean, or image.
       splits: Rows of each split, in the order of its records.
-      views: Splits that are parts of another one: its name, and the positions in it.
-      source: Origin of the set, see `preparation.Plan.source`.
+      views: Splits that are parts of another split, by name: that split, and the
+        positions in it.
+      source: Origin of the set; see `preparation.Plan.source`.
       excluded: Files that were left out, and why.
     """
 
@@ -74,7 +75,7 @@ def default_data_dir() -> pathlib.Path:
 
 
 def folder_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-    """Returns the folder of the prepared set of that name."""
+    """Returns the folder of the prepared set with a name."""
     return data_dir / name / VERSION
 
 
@@ -104,7 +105,7 @@ def read_index(folder: pathlib.Path) -> Index | None:
 
 
 def _check(index: Index) -> None:
-    """Raises an error for values that readers could not use."""
+    """Raises an error if a value is invalid."""
     if not isinstance(index.name, str):
         raise TypeError(f"invalid name {index.name!r}")
     if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
@@ -129,7 +130,7 @@ def write_index(folder: pathlib.Path, index: Index) -> None:
 
 def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> bytes:
     """Returns the encoded bytes of one image; safe in any thread and process."""
-    # A forked process must not use the open records that it inherits.
+    # A forked process must not use the open files that it inherits.
     return _open_split(folder, split, os.getpid())[position][image]
 
 
@@ -145,8 +146,8 @@ def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[d
             remaining += value.values() if isinstance(value, dict) else value
         elif isinstance(value, str) and "." in value and value not in _CLASSES:
             raise ValueError(
-                f"{folder / 'features.json'} names {value!r}, which no prepared set has; "
-                "prepare the set again with --overwrite."
+                f"{folder / 'features.json'} names {value!r}, which is not a feature of "
+                "prepared sets; prepare the set again with --overwrite."
             )
     builder: Any = tfds.builder_from_directory(folder)
     encoded = {

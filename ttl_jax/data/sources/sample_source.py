@@ -1,4 +1,4 @@
-"""The source sample: photographs inside installed packages, and rain rendered on them."""
+"""The source sample: photographs from installed packages, and rain rendered on them."""
 
 import dataclasses
 import functools
@@ -24,9 +24,9 @@ _PHOTOGRAPHS = {  # package and file; every fourth one is for testing
     "motorcycle_left": ("skimage", "data/motorcycle_left.png"),
     "rocket": ("skimage", "data/rocket.jpg"),
 }
-# Renderings of each photograph. They are kept once rendered: about 75 MB for all.
+# Renderings of each photograph. All of them together take about 75 MB of memory.
 _NUM_VARIANTS = {"train": 15, "test": 3}
-_MAX_PSNR = 24.0  # dB, of rainy against clean
+_MAX_PSNR = 24.0  # dB, PSNR of rainy against clean images
 
 
 class Sample(Source):
@@ -71,26 +71,26 @@ def _pair(name: str, variant: int) -> Pair:
 @functools.cache
 def _load(name: str) -> np.ndarray:
     package, path = _PHOTOGRAPHS[name]
-    # Found without importing the package, which would take a second.
+    # Importing the package would take a second.
     spec = importlib.util.find_spec(package)
     folders = spec and spec.submodule_search_locations
     if not folders or not (file := pathlib.Path(folders[0], path)).is_file():
         raise ValueError(
             f"The source 'sample' needs {path} of the package {package}; "
-            "pip install scikit-image scikit-learn, or name a source of your own."
+            "pip install scikit-image scikit-learn, or name another source."
         )
     image = images.load(file)
-    image.flags.writeable = False  # it is shared by all callers
+    image.flags.writeable = False  # all callers share it
     return image
 
 
 @functools.cache
 def _render(name: str, variant: int) -> np.ndarray:
-    """Heavy rain on a photograph: a pure function of its name and the variant.
+    """Renders heavy rain on a photograph: a pure function of the name and the variant.
 
-    It is drawn until it is plainly visible, which it often is not on dark and on bright
-    scenes, and without veil and camera: six scenes do not suffice to learn faint rain,
-    shifted colours and noise.
+    Draws are repeated until the rain is clearly visible, since on dark and bright scenes it
+    often is not. There is no veil and no camera, because six scenes are too few to learn
+    faint rain, shifted colours and noise.
     """
     rng = np.random.default_rng((zlib.crc32(name.encode()), variant))
     clean = _load(name)

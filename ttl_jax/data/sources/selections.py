@@ -1,10 +1,10 @@
 """The source selection:FILE: a text file that selects from other sources by name.
 
-The file has sections. A line `[SOURCE]` begins one; the lines below it name photographs
-of that source, or its pairs: the rainy side's name and the clean one's with a TAB between
-them. Photographs of folder: and list: are named by their path within the folder, or the
-folder of the list. Lines that begin with # are comments. An invalid line or a missing name
-is a ValueError. For example
+The file has sections. A section begins with a line `[SOURCE]`. The lines below it name
+photographs of that source, or pairs: the names of the rainy and the clean side, separated by
+a TAB. Photographs of folder: and list: are named by their path relative to the folder, or to
+the folder of the list. Lines that begin with "# " are comments. Invalid lines and missing
+names raise ValueError. For example
 
   # Protocol test1, seed 0
   [tfds:rain1200/test]
@@ -27,7 +27,7 @@ class Section(NamedTuple):
 
     Attributes:
       source: Name of the source.
-      lines: Names of a photograph each, or of the rainy and the clean side of a pair.
+      lines: Tuples with the name of a photograph, or of both sides of a pair.
     """
 
     source: str
@@ -53,18 +53,18 @@ class Selection(Source):
         if len(self._sections[0].lines[0]) == 1:
             return self._select(role)
         sides = [getattr(pair, role) for pair in self.pairs()]
-        # Several rainy photographs may share a clean one, which still counts once.
+        # Several rainy photographs may share a clean one, which is listed once.
         return list({side.name: side for side in sides}.values())
 
     def pairs(self):
         if len(self._sections[0].lines[0]) == 1:
             raise NoPairsError(
-                f"{self.name!r} has one column, of photographs; pairs need two."
+                f"{self.name!r} has one column, photographs; pairs need two."
             )
         return self._select("pairs")
 
     def _select(self, field: str) -> list:
-        """The items of these names, in the order of the names, each once."""
+        """Returns the selected items, each once, in the order of the lines."""
         selected = []
         for section, source in zip(self._sections, self.parts, strict=True):
             by_name = {item.name: item for item in source.open(field)}
@@ -82,7 +82,7 @@ class Selection(Source):
 
 
 def read(file: str | os.PathLike[str]) -> list[Section]:
-    """Returns the sections of a file, which all hold photographs or all hold pairs."""
+    """Returns the sections of a file, which all have photographs or all have pairs."""
     sections: list[Section] = []
     for number, line in user_paths.read_text_lines(file, "The selection is"):
         line = line.strip()
@@ -90,23 +90,23 @@ def read(file: str | os.PathLike[str]) -> list[Section]:
             sections.append(Section(line[1:-1], []))
             if (
                 "selection:" in line
-            ):  # also within another source, as rain:selection:FILE
+            ):  # also within another source, such as rain:selection:FILE
                 raise ValueError(
-                    f"{file}, line {number}: a selection of a selection, {line}; name "
-                    "the sources of that file."
+                    f"{file}, line {number}: {line} is a selection within a selection; "
+                    "name the sources of that file instead."
                 )
         elif not sections:
             raise ValueError(
-                f"{file}, line {number}: {line!r} is in no section; a line [SOURCE] "
-                "names the source of the lines below it."
+                f"{file}, line {number}: {line!r} is not in a section; begin one with a "
+                "line [SOURCE]."
             )
         else:
             sections[-1].lines.append(tuple(name.strip() for name in line.split("\t")))
     columns = {len(line) for section in sections for line in section.lines}
     if columns not in ({1}, {2}):
         raise ValueError(
-            f"{file}: expected a name in every line, or two names with a TAB between "
-            f"them in every line; there are lines of {sorted(columns) or 'none'}."
+            f"{file}: expected one name in every line, or two names with a TAB between "
+            f"them; numbers of names per line: {sorted(columns) or 'no lines'}."
         )
     return [section for section in sections if section.lines]
 

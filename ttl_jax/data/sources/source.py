@@ -1,6 +1,6 @@
 """The base class of all sources: values that open their photographs and pairs.
 
-Methods raise a ValueError as `source_names` does.
+Methods raise ValueError as `source_names` does.
 """
 
 import abc
@@ -12,17 +12,17 @@ from ttl_jax.data.sources.photographs import Item, Pair, Photograph
 
 
 class Source(abc.ABC):
-    """Photographs or pairs under one name; nothing is read until they are opened.
+    """Photographs or pairs with one name; nothing is read until they are opened.
 
-    A kind of source is a subclass and a line in the table `source_names.KINDS`, which
-    calls it with the whole name, the text after the colon, and `source_names.parse`.
+    A kind of source is a subclass and a line in the table `source_names.KINDS`. The
+    constructor gets the whole name, the text after the colon, and `source_names.parse`.
 
     Attributes:
       name: The source as users write it.
-      absolute: The source as it is written in other folders.
-      root: Folder, with a "/" at its end, that the names of photographs begin with; ""
-        if the names contain no folder.
-      parts: Sources that this one is made from.
+      absolute: The source with absolute paths, valid in any folder.
+      root: Folder, ending in "/", with which the names of photographs begin; "" if the
+        names contain no folder.
+      parts: Sources from which this one is made.
       set_name: Name of the prepared set; None if the source is not one.
       split: Split of the prepared set; "" for all of them.
     """
@@ -37,11 +37,11 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def photographs(self, role: str) -> list[Photograph]:
-        """Opens the photographs of a role, as `source_names.open_photographs`."""
+        """Opens the photographs of a role; see `source_names.open_photographs`."""
 
     @abc.abstractmethod
     def pairs(self) -> list[Pair]:
-        """Opens the pairs, as `source_names.open_pairs`."""
+        """Opens the pairs; see `source_names.open_pairs`."""
 
     def open(self, field: str) -> list[Any]:
         """Opens "rainy" or "clean" photographs, or "pairs"."""
@@ -50,16 +50,20 @@ class Source(abc.ABC):
         return items
 
     def bases(self) -> "list[Source]":
-        """Returns the sources of files, records or packages that this is made from."""
+        """Returns the sources of files, records or packages from which this one is made."""
         return [base for part in self.parts for base in part.bases()] or [self]
 
 
 def check_distinct(opened: Iterable[tuple[str, Sequence[Item]]]) -> None:
-    """Raises a ValueError if an item occurs twice among sources and their items."""
+    """Raises ValueError if an item occurs twice.
+
+    Args:
+      opened: Names of sources, and their items.
+    """
     origin: dict[str, str] = {}
     for name, items in opened:
         for item in items:
-            key = os.path.abspath(item.name)  # however the path is spelt
+            key = os.path.abspath(item.name)  # equal for all spellings of a path
             if key in origin:
                 raise ValueError(
                     f"{item.name} is in {origin[key]!r} and again in {name!r}; "

@@ -1,12 +1,12 @@
-"""Photographs and rainy/clean pairs by the name of their source.
+"""Opens photographs and rainy/clean pairs by the name of their source.
 
 The table `KINDS` lists the sources, and README.md of the package `data` describes them.
 Paths may begin with ~. In folders, hidden files and files without an image suffix are
-skipped. If a source holds pairs, its role "rainy" or "clean" is one side of them.
+skipped. If a source has pairs, its role "rainy" or "clean" is one side of them.
 
-Opening a source raises a ValueError if the source is unknown, missing or empty, if an
-image cannot be used or lacks a partner of its size, or if a photograph occurs twice. It
-raises a NoPairsError, which is a ValueError, if pairs are expected and there are none.
+Opening a source raises ValueError if the source is unknown, missing or empty, if an image
+cannot be used or lacks a partner of its size, or if a photograph occurs twice. It raises
+NoPairsError, which is a ValueError, if pairs are expected but there are none.
 """
 
 import functools
@@ -24,7 +24,7 @@ from ttl_jax.data.sources.sample_source import Sample
 from ttl_jax.data.sources.selections import Selection
 from ttl_jax.data.sources.source import Source, check_distinct
 
-# How each kind is written: the text after the colon is the second argument.
+# Classes by the form of the name. The text after the colon is the second argument.
 KINDS: dict[str, Callable[..., Source]] = {
     "sample": Sample,
     "sample/train": Sample,
@@ -45,12 +45,15 @@ KNOWN_RAIN = "rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN"
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
-    """Opens the photographs of all sources, in an order that depends on names alone.
+    """Opens the photographs of all sources, in an order that depends only on names.
 
     Args:
       sources: Name of a source, or several names.
-      role: "rainy" or "clean". It selects a side of sources that hold pairs; the
-        photographs of other sources serve both roles.
+      role: "rainy" or "clean". It selects one side of sources with pairs; the photographs
+        of other sources may have both roles.
+
+    Raises:
+      ValueError: See the module's docstring.
     """
     if role not in ROLES:
         raise ValueError(f"A role is one of {ROLES}, not {role!r}.")
@@ -58,16 +61,23 @@ def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph
 
 
 def open_pairs(sources: str | Sequence[str]) -> list[Pair]:
-    """Opens the pairs of all sources, in an order that depends on names alone."""
+    """Opens the pairs of all sources, in an order that depends only on names.
+
+    Raises:
+      ValueError: See the module's docstring.
+    """
     return list(itertools.chain(*open_each(sources, "pairs").values()))
 
 
 def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Any]]:
-    """Opens several sources, and returns the items of each by its name.
+    """Returns the items of each source, by the name of the source.
 
     Args:
       sources: Name of a source, or several names.
-      field: "rainy" or "clean", as `open_photographs`, or "pairs".
+      field: "rainy" or "clean", as for `open_photographs`, or "pairs".
+
+    Raises:
+      ValueError: See the module's docstring.
     """
     names = (sources,) if isinstance(sources, str) else tuple(sources)
     if not names:
@@ -78,7 +88,7 @@ def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Any]]:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """Splits `NAME=SOURCE` or `SOURCE` into the name, None without one, and the source.
+    """Splits `NAME=SOURCE` into name and source; the name of a mere `SOURCE` is None.
 
     Raises:
       ValueError: If the name or the source is empty.
@@ -92,7 +102,11 @@ def split_name(text: str) -> tuple[str | None, str]:
 
 
 def parse(name: str) -> Source:
-    """Returns the source of a name, without reading any file."""
+    """Returns the source with a name, without reading any file.
+
+    Raises:
+      ValueError: If the name is unknown.
+    """
     kind, _, path = name.partition(":")
     if name.endswith(":") and any(form.startswith(name) for form in KINDS):
         raise ValueError(
@@ -105,12 +119,12 @@ def parse(name: str) -> Source:
         return Folder(name, name, parse)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
     raise ValueError(
-        f"Unknown source {name!r}: there is no such folder; known are {KNOWN}{hint}"
+        f"Unknown source {name!r}, and there is no such folder; known: {KNOWN}{hint}"
     )
 
 
 def _nearest(name: str) -> str | None:
-    """The source that was probably meant."""
+    """Returns the source that was probably meant, or None."""
     kind, colon, path = name.partition(":")
     if user_paths.expand(name).is_file():
         return f"list:{name}"

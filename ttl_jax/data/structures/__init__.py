@@ -1,1 +1,1 @@
-"""Thin structures that look like rain, drawn on photographs."""
+"""Draws thin structures that look like rain on photographs."""

@@ -1,8 +1,8 @@
 """Structures of bars at equal distances in a plane: grids, fences, blinds, walls.
 
-The public functions map the height and the width of a picture, in pixels, and a random
-generator to a layer, see `paint`. Coordinates in a plane are in pixels at the centre of
-the picture, where the plane has its true size.
+The public functions take the height and the width of a picture, in pixels, and a random
+generator, and return a layer (see `paint`). Coordinates in a plane are in pixels, measured
+at the centre of the picture, since the plane is in perspective.
 """
 
 import math
@@ -21,7 +21,7 @@ class _Plane(NamedTuple):
     Attributes:
       u: Across the bars, float32 [H, W], in pixels at the centre of the picture.
       v: Along the bars, likewise.
-      step: Change of a coordinate per pixel, [H, W]: 1 at the centre.
+      step: Change of `u` per pixel, [H, W]; 1 at the centre.
     """
 
     u: np.ndarray
@@ -32,9 +32,9 @@ class _Plane(NamedTuple):
 def _plane(
     height: int, width: int, rng: np.random.Generator, angle: float, bend: float = 0.0
 ) -> _Plane:
-    """A plane with bars at an angle to the vertical, in random perspective.
+    """Returns a plane with bars at an angle to the vertical, in random perspective.
 
-    `bend` is the largest deflection of the bars, over half a diagonal.
+    `bend` is the largest deflection of the bars, divided by half the diagonal.
     """
     radius = math.hypot(height, width) / 2
     x = np.arange(width, dtype=np.float32)[None] - width / 2
@@ -49,7 +49,7 @@ def _plane(
 
 
 def _slope(u: np.ndarray) -> np.ndarray:
-    """Length of the gradient, [H, W], at least a small number."""
+    """Returns the length of the gradient, [H, W], at least 0.001."""
     down, right = np.gradient(u)
     return np.maximum(np.sqrt(down * down + right * right), 1e-3)
 
@@ -57,10 +57,10 @@ def _slope(u: np.ndarray) -> np.ndarray:
 def _bars(
     u: np.ndarray, step: np.ndarray, period: float, width: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bars at every multiple of a period; `period` and `width` have the unit of `u`.
+    """Draws bars at every multiple of a period; `period` and `width` have the unit of `u`.
 
-    Returns coverage [H, W]; the place across the bar from -1 to 1, [H, W]; and the number
-    of the nearest bar, int [H, W].
+    Returns coverage [H, W]; the position across the bar from -1 to 1, [H, W]; and the
+    number of the nearest bar, int [H, W].
     """
     number = np.rint(u / period)
     offset = u - number * period
@@ -72,7 +72,7 @@ def _bars(
 def _lit_bars(
     plane: _Plane, axis: str, period: float, width: float, color, rng
 ) -> np.ndarray:
-    """The layer of bars across the axis "u" or "v": flat, round or lit from a side."""
+    """Returns a layer of bars across the axis "u" or "v": flat, round or lit from a side."""
     across = getattr(plane, axis) + rng.uniform(0, period)
     step = plane.step if axis == "u" else _slope(plane.v)
     coverage, place, number = _bars(across, step, period, width)
@@ -87,7 +87,7 @@ def _lit_bars(
 
 
 def _patch(plane: _Plane, rng: np.random.Generator) -> list[float]:
-    """Bounds of a part of a plane: left, right, top and bottom, some of them infinite."""
+    """Returns random bounds in a plane: left, right, top and bottom; some are infinite."""
     whole = 1.0 if rng.random() < 0.2 else 0.4
     bounds = []
     for coordinate in (plane.u, plane.v):
@@ -102,7 +102,7 @@ def _patch(plane: _Plane, rng: np.random.Generator) -> list[float]:
 
 
 def _inside(plane: _Plane, bounds, margin: float = 0.0) -> np.ndarray:
-    """Coverage [H, W] of a part of a plane, wider by a margin."""
+    """Returns the coverage [H, W] of a part of a plane, enlarged by a margin."""
     left, right, top, bottom = bounds
     covered = np.ones_like(plane.u)
     distances = plane.u - left, right - plane.u, plane.v - top, bottom - plane.v
@@ -114,7 +114,7 @@ def _inside(plane: _Plane, bounds, margin: float = 0.0) -> np.ndarray:
 def _framed(
     layer: np.ndarray, plane: _Plane, rng: np.random.Generator, frame: float
 ) -> np.ndarray:
-    """A part of a layer, with a frame or posts at its ends with probability `frame`."""
+    """Returns a part of a layer; with probability `frame`, it has a frame or posts."""
     bounds = _patch(plane, rng)
     part = layer * _inside(plane, bounds)
     if rng.random() >= frame:
@@ -126,7 +126,7 @@ def _framed(
 
 
 def grid(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Bars both ways: window bars, tiles, a cage."""
+    """Bars in both directions: window bars, tiles, a cage."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.1)
     thick = paint.log_uniform(rng, *_WIDTHS)
     period = paint.log_uniform(rng, max(5, 2.5 * thick), 70)
@@ -138,7 +138,7 @@ def grid(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def mesh(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """A fence of woven wire, with meshes like diamonds."""
+    """A fence of woven wire, with diamond-shaped meshes."""
     plane = _plane(height, width, rng, rng.normal(0, 0.1), bend=0.15)
     thick = paint.log_uniform(rng, 0.7, 3)
     period = paint.log_uniform(rng, max(6, 4 * thick), 45)
@@ -188,7 +188,7 @@ def railing(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def blinds(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Slats with gaps or dark seams between them, lit across, and their cords."""
+    """Slats with gaps or dark seams between them, shaded across, and their cords."""
     lie = math.pi / 2 if rng.random() < 0.6 else 0.0
     plane = _plane(height, width, rng, lie + rng.normal(0, 0.05), bend=0.02)
     period = paint.log_uniform(rng, 4, 26)
@@ -209,11 +209,11 @@ def blinds(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def wall(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """A ribbed wall: corrugated sheet, boards, grooves or flutes, seen in one light."""
+    """A ribbed wall: corrugated sheet, boards, grooves or flutes, lit from one side."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.03)
     period = paint.log_uniform(rng, 3.5, 28)
     phase = (plane.u / period + rng.random()) % 1
-    # A pixel, in periods: edges are so wide, and stay smooth.
+    # Size of a pixel in periods; edges have this width, so they are smooth.
     soft = np.minimum(plane.step / period, 0.5)
     shape = rng.choice(("wave", "boards", "grooves", "flutes"))
     if shape == "wave":
@@ -236,7 +236,7 @@ def wall(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def stripes(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Pin stripes on cloth in folds, or shadows of bars that fall across the scene."""
+    """Pin stripes on folded cloth, or shadows of bars on the scene."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.2)
     thick = paint.log_uniform(rng, 0.7, 4)
     period = paint.log_uniform(rng, max(4, 2 * thick), 40)

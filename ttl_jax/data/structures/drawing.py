@@ -1,8 +1,8 @@
 """Hard negatives: thin structures that look like streaks of rain, drawn on photographs.
 
 A network that removes rain may also remove wires, twigs and hairs. It learns to keep them
-from photographs that show many of them and that it must not change. Most lines are nearly
-vertical, as streaks are.
+from photographs that show many of them and must stay unchanged. Most lines are nearly
+vertical, like streaks.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 
 from ttl_jax.data.structures import bars, letters, paint, strokes
 
-# Pixels. Larger photographs are drawn on part by part, so that memory stays bounded.
+# Pixels. Larger photographs are processed in parts, so that memory is bounded.
 _MAX_SIDE = 1024
 
 # Functions of the height and the width of a picture and a random generator.
@@ -43,7 +43,7 @@ def draw(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
       A new array uint8 [H, W, 3]. Pixels without a structure or a shadow are unchanged.
 
     Raises:
-      ValueError: If `image` is not such an array.
+      ValueError: If `image` has another type or shape.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
@@ -63,14 +63,14 @@ def draw(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _split(side: int) -> list[slice]:
-    """Equal parts of a side, of at most `_MAX_SIDE` pixels."""
+    """Divides a side into equal parts of at most `_MAX_SIDE` pixels."""
     count = math.ceil(side / _MAX_SIDE)
     ends = [side * i // count for i in range(count + 1)]
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
 def _draw_part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As `draw`, on a part of a photograph."""
+    """Draws on one part of a photograph, as `draw`."""
     height, width, _ = image.shape
     count = rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1))
     pixels = np.moveaxis(image, -1, 0).astype(np.float32)
@@ -80,10 +80,10 @@ def _draw_part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lay(pixels: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels [3, H, W] from 0 to 255 with a layer on them.
+    """Returns pixels [3, H, W] from 0 to 255 with a layer on them.
 
-    The layer may be out of focus and may cast a shadow. It gets the grain of photographs:
-    a network could recognize smooth layers by its absence.
+    The layer may be out of focus and may cast a shadow. It gets grain like a photograph;
+    otherwise a network could recognize layers because they have none.
     """
     if rng.random() < 0.3:
         layer = np.stack([paint.blur(plane, 1.0) for plane in layer])
@@ -95,7 +95,7 @@ def _lay(pixels: np.ndarray, layer: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _shadow(coverage: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Share of the light that is lost in a shadow of the coverage, both [H, W]."""
+    """Returns the share of light that a shadow of the coverage removes, both [H, W]."""
     farthest = np.minimum(12, np.array(coverage.shape) - 1)
     down, right = np.rint(rng.uniform(-farthest, farthest)).astype(int)
     shifted = np.roll(coverage, (down, right), axis=(0, 1))

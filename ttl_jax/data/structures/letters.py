@@ -1,4 +1,4 @@
-"""Lettering on signs or on the scene itself, as a layer, see `paint`."""
+"""Lettering on signs or on the scene itself, as a layer (see `paint`)."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ def letters(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     rows = max(1, int(rng.uniform(0.1, 0.9) * height / (1.3 * size)))
     font = _font(int(size * 2))
     text = "\n".join(_words(rng, int(width / size) + 2) for _ in range(rows))
-    # Drawn upright at twice the size, then brought into place in one step.
+    # Drawn upright at twice the size, then transformed in one step.
     sheet = Image.new("L", (width * 2, height * 2))
     weight = int(rng.choice((0, 0, size / 24)))
     pen = ImageDraw.Draw(sheet)
@@ -33,10 +33,10 @@ def letters(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _place(sheet, box, shape, how, rng):
-    """Coverage [H, W] of the letters on a sheet of twice the size, and of their sign.
+    """Returns the coverage [H, W] of letters on a sheet of twice the size, and of a sign.
 
     `box` is the left, top, right and bottom of the text, `shape` the height and width of
-    the picture, `how` the stretch across, lean and turn of the lettering.
+    the picture, and `how` the horizontal stretch, shear and rotation of the letters.
     """
     (height, width), (stretch, lean, turn) = shape, how
     cos, sin = math.cos(turn), math.sin(turn)
@@ -52,7 +52,7 @@ def _place(sheet, box, shape, how, rng):
 
 
 def _turned(sheet: Image.Image, matrix: np.ndarray) -> np.ndarray:
-    """A sheet of twice the size after an affine map, as coverage [H, W] in [0, 1]."""
+    """Transforms a sheet of twice the size to coverage [H, W] in [0, 1]."""
     turned = sheet.transform(
         sheet.size,
         Image.Transform.AFFINE,
@@ -63,7 +63,7 @@ def _turned(sheet: Image.Image, matrix: np.ndarray) -> np.ndarray:
 
 
 def _words(rng: np.random.Generator, count: int) -> str:
-    """About `count` letters in words; many have upright strokes, as streaks do."""
+    """Returns about `count` letters in words; many letters have vertical strokes."""
     text = "".join(rng.choice(list(_ALPHABET), count))
     for _ in range(count // 6):
         at = rng.integers(1, count)

@@ -1,4 +1,4 @@
-"""Layers of paint, and the random colours, angles and light that structures share.
+"""Layers of colour, and the random colours, angles and light that structures share.
 
 A layer is float32 [4, H, W]: red, green and blue times coverage, and coverage, all in
 [0, 1]. Channels come first because drawing is then twice as fast. A colour is three
@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 
 def fill(coverage: np.ndarray, color: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """The layer of a coverage [H, W] in a colour under a light [H, W]."""
+    """Returns the layer of a coverage [H, W] in one colour times light [H, W]."""
     layer = np.empty((4, *coverage.shape), np.float32)
     for i, channel in enumerate(color.tolist()):
         np.clip(light * channel, 0, 1, out=layer[i])
@@ -22,24 +22,24 @@ def fill(coverage: np.ndarray, color: np.ndarray, light: np.ndarray) -> np.ndarr
 
 
 def over(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """The layer of one layer on another."""
+    """Returns the composite of one layer over another."""
     return top + bottom * (1 - top[3])
 
 
 def blur(plane: np.ndarray, radius: float) -> np.ndarray:
-    """A plane [H, W] in [0, 1], blurred by a standard deviation in pixels."""
+    """Returns a plane [H, W] in [0, 1] after a Gaussian blur of `radius` pixels."""
     image = Image.fromarray((255 * plane + 0.5).astype(np.uint8))
     blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32)
     return blurred / 255
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A log-uniform number between two positive ones."""
+    """Returns a log-uniform random number between two positive numbers."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def slant(rng: np.random.Generator) -> float:
-    """Random angle of lines to the vertical: small for most, as for rain."""
+    """Returns a random angle of lines to the vertical, small in most cases, as for rain."""
     kind = rng.random()
     if kind < 0.6:
         return rng.normal(0, 0.08)
@@ -52,12 +52,12 @@ _LEVELS = {"dark": (0.02, 0.25), "bright": (0.7, 1.0), "any": (0.1, 0.95)}
 
 
 def color(rng: np.random.Generator, levels: str = "dark bright any") -> np.ndarray:
-    """A colour of random brightness, nearly grey in most cases.
+    """Returns a colour of random brightness, nearly grey in most cases.
 
     Args:
       rng: Random generator.
       levels: Ranges of brightness to choose from: "dark", "bright" and "any", separated
-        by blanks; a range named twice is twice as probable.
+        by spaces; a range named twice is twice as probable.
     """
     low, high = _LEVELS[str(rng.choice(levels.split()))]
     saturation = rng.choice((0.03, 0.15, 0.5), p=(0.55, 0.35, 0.1))
@@ -66,7 +66,7 @@ def color(rng: np.random.Generator, levels: str = "dark bright any") -> np.ndarr
 
 
 def two_colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Colours that differ in brightness, by little or by much, in either order."""
+    """Returns two colours of different brightness, in random order."""
     dark, bright = color(rng, "dark any"), color(rng, "bright")
     bright = dark + (bright - dark) * rng.uniform(0.25, 1)
     return (dark, bright) if rng.random() < 0.5 else (bright, dark)
@@ -75,7 +75,7 @@ def two_colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def unevenness(
     height: int, width: int, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """Light or dirt that varies slowly over the picture: factors around 1, [H, W]."""
+    """Returns slowly varying factors around 1 for light or dirt, [H, W]."""
     cells = rng.uniform(1 - strength, 1 + strength, (4, 5)).astype(np.float32)
     smooth = Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(smooth)

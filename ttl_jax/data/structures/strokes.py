@@ -1,8 +1,8 @@
 """Structures of single strokes: power lines, twigs, grass and hair.
 
-The public functions map the height and the width of a picture, in pixels, and a random
-generator to a layer, see `paint`. Points are x to the right and y down, in pixels; a
-positive angle to the vertical leans to the right.
+The public functions take the height and the width of a picture, in pixels, and a random
+generator, and return a layer (see `paint`). Points are x to the right and y down, in pixels;
+a positive angle to the vertical leans to the right.
 """
 
 import math
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from ttl_jax.data.structures import paint
 
-_FINE = 4  # pixels drawn for each pixel of the photograph, per axis: smooth edges
+_FINE = 4  # drawn pixels per pixel of the photograph and axis, for smooth edges
 
 
 def _strokes(
@@ -22,17 +22,21 @@ def _strokes(
     colors: np.ndarray,
     light: float = 0.0,
 ) -> np.ndarray:
-    """The layer of curves drawn one over the other.
+    """Returns the layer of curves that are drawn on top of each other.
 
-    A curve has points x, y [P, 2], a width at each, and a colour. `light` brightens or
-    darkens its right side, from -1 to 1.
+    Args:
+      shape: Height and width of the picture.
+      points: Points x, y of each curve, [N, P, 2].
+      widths: Width at each point, [N, P].
+      colors: Colour of each curve, [N, 3].
+      light: Brightening of the right side, from -1 (darker) to 1.
     """
-    if light:  # after each curve comes its light, so that nearer curves cover both
+    if light:  # each curve is followed by its light, so that nearer curves cover both
         beside = points + np.stack([0.25 * widths, 0 * widths], axis=-1)
         points = _alternate(points, beside)
         widths = _alternate(widths, 0.4 * widths)
         colors = _alternate(colors, colors * (1 + light))
-    # Pillow averages each band of CMYK by itself. In RGBA it would divide by alpha, which
+    # In CMYK, Pillow averages each band separately. In RGBA it would divide by alpha, which
     # takes four times as long.
     image = Image.new("CMYK", (shape[1] * _FINE, shape[0] * _FINE))
     pen = ImageDraw.Draw(image)
@@ -44,11 +48,11 @@ def _strokes(
 
 
 def _outlines(points: np.ndarray, widths: np.ndarray) -> list[list[float]]:
-    """The corners x, y, x, y and so on around each curve, in fine pixels."""
+    """Returns the corners (x, y, x, y, ...) of a polygon around each curve, in drawn pixels."""
     along = np.gradient(points, axis=1)
     along /= np.maximum(np.linalg.norm(along, axis=2, keepdims=True), 1e-6)
     normal = along[..., ::-1] * (-1, 1)
-    # A polygon covers the fine pixels of its border too: half of one on each side.
+    # Pillow also fills the border of a polygon: half a drawn pixel on each side.
     half = np.maximum(widths * _FINE - 1, 0)[..., None] / 2
     sides = points * _FINE + normal * half, points * _FINE - normal * half
     around = np.concatenate([sides[0], sides[1][:, ::-1]], axis=1)
@@ -56,25 +60,25 @@ def _outlines(points: np.ndarray, widths: np.ndarray) -> list[list[float]]:
 
 
 def _alternate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rows of two arrays of one shape, one of each in turn."""
+    """Returns the rows of two arrays of the same shape, alternating."""
     return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
 def _bezier(start, control, end, count: int) -> np.ndarray:
-    """Points of quadratic curves [N, count, 2] from [N, 2] each."""
+    """Returns points of quadratic Bézier curves, [N, count, 2], from points [N, 2]."""
     t = np.linspace(0, 1, count)[None, :, None]
     start, control, end = (p[:, None] for p in (start, control, end))
     return (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
 
 
 def _varied(color, count: int, rng: np.random.Generator, spread: float) -> np.ndarray:
-    """`count` colours around one, [N, 3]: of other brightness and a little of other hue."""
+    """Returns variations of a colour, [count, 3], in brightness and slightly in hue."""
     brightness = np.exp(rng.normal(0, spread, (count, 1)))
     return np.clip(color * brightness * rng.normal(1, 0.25 * spread, (count, 3)), 0, 1)
 
 
 def wires(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Power lines that sag between masts out of sight, or cables that hang down."""
+    """Power lines that sag between masts outside the picture, or hanging cables."""
     count, reach = int(rng.integers(1, 9)), math.hypot(height, width)
     angle = math.pi / 2 + paint.slant(rng) if rng.random() < 0.5 else rng.normal(0, 0.3)
     t = np.linspace(-0.7, 0.7, 28)
@@ -96,7 +100,7 @@ def wires(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def twigs(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Bare branches that come in from a border and divide."""
+    """Bare branches that grow from a border into the picture."""
     branches, length = [], min(height, width)
     for _ in range(rng.integers(1, 4)):
         edge = rng.uniform(0, 2 * math.pi)
@@ -113,7 +117,7 @@ def twigs(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _grow(root, angle, thick, length, rng, most: int = 130):
-    """Branches of a tree as (points [8, 2], widths [8]), the thickest first."""
+    """Returns the branches of a tree as (points [8, 2], widths [8]), the thickest first."""
     waiting, branches = [(root, angle, thick, length)], []
     while waiting and len(branches) < most:
         start, angle, thick, length = waiting.pop(0)
@@ -124,7 +128,7 @@ def _grow(root, angle, thick, length, rng, most: int = 130):
         branches.append((points, widths))
         if thick < 0.9 or length < 10:
             continue
-        # One branch continues at the end, others leave at the sides.
+        # One branch continues at the end; others start at the sides.
         waiting.append((points[7], turns[6], widths[7], 0.8 * length))
         for _ in range(rng.integers(1, 5)):
             at = rng.integers(2, 8)
@@ -139,7 +143,7 @@ def _grow(root, angle, thick, length, rng, most: int = 130):
 
 
 def grass(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Blades that stand on the lower border or on the ground, the nearest last."""
+    """Blades of grass at the lower border or on the ground; the nearest is drawn last."""
     count = int(rng.uniform(0.15, 0.9) * width)
     tall = min(height * rng.uniform(0.12, 0.6), 200)
     near = np.sort(rng.random(count))  # 0: far, 1: near
@@ -174,7 +178,7 @@ _GRASS = (
 
 
 def _up(lean: np.ndarray) -> np.ndarray:
-    """Directions [N, 2] at an angle to the vertical."""
+    """Returns the directions [N, 2] of angles to the vertical."""
     return np.stack([np.sin(lean), -np.cos(lean)], axis=-1)
 
 
@@ -187,7 +191,7 @@ def hair(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     count, length, _ = points.shape
     taper = 1 - 0.6 * np.linspace(-0.8, 1, length) ** 2
     widths = thick * rng.uniform(0.7, 1.3, (count, 1)) * taper
-    # Single bright strands could really be rain, so they are rare.
+    # Single bright strands could be real rain, so they are rare.
     levels = "dark dark dark any" if kind == "strands" else "dark any bright"
     color = paint.color(rng, levels) * (1.1, 1.0, 0.88)  # brown
     colors = _varied(color, count, rng, rng.uniform(0.15, 0.4))
@@ -200,14 +204,14 @@ def hair(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _coat(centre, thick, rng) -> np.ndarray:
-    """Dense curves of fur [N, 7, 2] around a centre, of hairs `thick` pixels wide."""
+    """Returns dense curves of fur, [N, 7, 2], around a centre; hairs are `thick` wide."""
     count, length = rng.integers(400, 700), rng.uniform(10, 40)
     radius = math.sqrt(0.5 * count * length * thick) * rng.uniform(0.6, 1.6, 2)
     reach = np.sqrt(rng.random(count)) * rng.normal(1, 0.05, count)
     around = rng.uniform(0, 2 * math.pi, count)
     offset = reach[:, None] * np.stack([np.cos(around), np.sin(around)], axis=-1)
-    offset = offset[np.argsort(offset[:, 1])]  # hairs hang over those below them
-    # The coat lies one way and turns slowly from place to place.
+    offset = offset[np.argsort(offset[:, 1])]  # lower hairs are drawn on top
+    # The direction of the fur changes slowly over the picture.
     lean = rng.uniform(0, 2 * math.pi) + offset @ rng.normal(0, 0.6, 2)
     lean += rng.normal(0, rng.uniform(0.05, 0.25), count)
     size = length * rng.uniform(0.6, 1.2, (count, 1))
@@ -217,7 +221,7 @@ def _coat(centre, thick, rng) -> np.ndarray:
 
 
 def _lock(centre, thick, rng) -> np.ndarray:
-    """Curves of long hair [N, 24, 2] that run side by side in waves."""
+    """Returns curves of long hair, [N, 24, 2], side by side in waves."""
     count, length = rng.integers(80, 260), rng.uniform(120, 420)
     t = np.linspace(-0.5, 0.5, 24)
     place = rng.normal(0, 1, (count, 1))
@@ -233,7 +237,7 @@ def _lock(centre, thick, rng) -> np.ndarray:
 
 
 def _loose(centre, _, rng) -> np.ndarray:
-    """Single curves [N, 9, 2] here and there."""
+    """Returns single scattered curves, [N, 9, 2]."""
     count = rng.integers(8, 40)
     start = centre + rng.normal(0, 90, (count, 2))
     lean = paint.slant(rng) + rng.normal(0, 0.3, count)

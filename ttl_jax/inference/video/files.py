@@ -1,4 +1,4 @@
-"""Video files: frames in and out, with their times, colours and accompanying streams."""
+"""Reads and writes the frames of video files, with timestamps, colours and other streams."""
 
 import contextlib
 import fractions
@@ -19,8 +19,8 @@ CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 1
 _FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
 }  # fmt: skip
-_UNKNOWN = 2  # of AVColorSpace: unspecified
-_HD = 720  # rows from which a video without colour tags is BT.709
+_UNKNOWN = 2  # AVCOL_SPC_UNSPECIFIED
+_HD = 720  # rows; a video of this height or more is BT.709 if it has no colour tags
 _MATRICES = {
     1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
@@ -32,8 +32,8 @@ class Picture(NamedTuple):
     """A decoded frame.
 
     Attributes:
-      pts: Time of its start, in units of the stream's time base; increases strictly.
-      duration: Its duration in these units, by the file or by the frame rate.
+      pts: Start time, in units of the stream's time base; strictly increasing.
+      duration: Duration in these units, from the file or from the frame rate.
       decoded: Frame of PyAV; None if it could not be decoded.
       is_broken: Whether it is damaged.
     """
@@ -75,9 +75,10 @@ class Info(NamedTuple):
     """Properties of a video.
 
     Attributes:
-      num_frames: Number of frames, perhaps estimated from the duration; None if unknown.
+      num_frames: Number of frames, which may be estimated from the duration; None if
+        unknown.
       rate: Frames per second.
-      aspect: Width of a pixel over its height, None if unknown.
+      aspect: Ratio of width to height of a pixel; None if unknown.
     """
 
     num_frames: int | None
@@ -89,7 +90,7 @@ def probe(path: str) -> Info:
     """Returns properties of a video without decoding it.
 
     Raises:
-      ValueError: If the file is no video.
+      ValueError: If the file is not a video.
     """
     with _open(path) as container:
         stream = _main_stream(container)
@@ -101,10 +102,10 @@ def probe(path: str) -> Info:
 
 
 def read(path: str) -> Iterator[Picture]:
-    """Yields the frames of a video in the order of their times.
+    """Yields the frames of a video in the order of their timestamps.
 
     Raises:
-      ValueError: If the file is no video, or the size of its frames changes.
+      ValueError: If the file is not a video, or the size of its frames changes.
     """
     with _open(path) as container:
         stream = _main_stream(container)
@@ -131,7 +132,7 @@ def read(path: str) -> Iterator[Picture]:
                 if (frame.width, frame.height) != size:
                     raise ValueError(f"{path} changes the size of its frames.")
                 while lost and frame.pts is not None and lost[0] < frame.pts:
-                    # The first frames have none before them to repeat.
+                    # Lost frames at the start repeat the first decoded frame.
                     repeated = frame if last is None else None
                     yield place(heapq.heappop(lost), None, repeated, True)
                 broken = frame.is_corrupt or packet.is_corrupt
@@ -141,20 +142,20 @@ def read(path: str) -> Iterator[Picture]:
 
 
 class Segment:
-    """Writes frames to a file of its own, to be joined by `join`.
+    """Writes frames to a file, which `join` later joins with others.
 
     Args:
       path: File to write.
-      like: A decoded frame, whose format, colour tags and rotation are taken.
-      info: Properties of the source; the frame rate only guides the encoder.
+      like: A decoded frame of the source, whose format, colour tags and rotation are used.
+      info: Properties of the source; the frame rate is only a hint for the encoder.
       codec: Name of FFmpeg's encoder.
-      crf: Constant rate factor of the encoder: less is better and larger.
+      crf: Constant rate factor of the encoder; smaller means better quality.
     """
 
     def __init__(self, path, like: av.VideoFrame, *, info: Info, codec: str, crf: int):
         self._like, self._durations = like, {}
         self._container = av.open(str(path), "w", format="nut")
-        # Without B-frames segments can be joined at any frame.
+        # Without B-frames, segments can be joined at any frame.
         options = {"crf": str(crf), "b": "0"} if "vpx" in codec else {"crf": str(crf)}
         self._stream: Any = self._container.add_stream(
             codec, info.rate, options=options
@@ -170,7 +171,13 @@ class Segment:
             setattr(context, name, getattr(like, name))
 
     def add(self, pixels: np.ndarray, pts: int, duration: int) -> None:
-        """Encodes a frame of upright pixels, as `Picture.pixels` returns them."""
+        """Encodes a frame.
+
+        Args:
+          pixels: Upright pixels, as from `Picture.pixels`.
+          pts: Start time, in units of the time base.
+          duration: Duration in these units.
+        """
         like = self._like
         stored = np.ascontiguousarray(np.rot90(pixels, -round(like.rotation / 90)))
         rgb = av.VideoFrame.from_ndarray(
@@ -199,7 +206,7 @@ class Segment:
 
 
 def check_codec(name: str, suffix: str) -> None:
-    """Raises ValueError if a codec is no video encoder, or the container cannot hold it."""
+    """Raises ValueError if a codec is not a video encoder, or does not fit the container."""
     try:
         codec = av.codec.Codec(name, "w")
     except ValueError as error:
@@ -220,7 +227,7 @@ def join(
     *,
     num_frames: int,
 ) -> list[str]:
-    """Writes the video of all segments, with the other streams of the source as they are.
+    """Writes the video of all segments, with copies of the other streams of the source.
 
     Args:
       segments: Files of `Segment`, in their order.
@@ -229,7 +236,7 @@ def join(
       num_frames: Number of frames in all segments.
 
     Returns:
-      Kinds of streams that the container cannot hold.
+      Kinds of streams that the container does not support.
 
     Raises:
       ValueError: If a file cannot be read or the target cannot be written.
@@ -246,9 +253,7 @@ def join(
         main = _main_stream(original)
         try:
             video = output.add_stream_from_template(first.streams.video[0])
-        except (
-            ValueError
-        ):  # the decoder has a name that no encoder has, such as libdav1d
+        except ValueError:  # no encoder has the name of the decoder, such as libdav1d
             video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = first.streams.video[0].time_base
         video.metadata.update(main.metadata)
@@ -256,7 +261,7 @@ def join(
             video.set_display_rotation(like.rotation)
         if video.codec_context is not None:
             video.codec_context.framerate = main.average_rate or main.guessed_rate
-            for name in _COLOUR_TAGS:  # some codecs do not hold all of them
+            for name in _COLOUR_TAGS:  # some codecs do not store all of them
                 setattr(video.codec_context, name, getattr(like, name))
         others, lost = {}, []
         for stream in original.streams:
@@ -284,7 +289,7 @@ def join(
 
 
 def _find_end(source: str) -> tuple[fractions.Fraction, fractions.Fraction]:
-    """Returns start and duration of the last frame in seconds: segments lack the latter."""
+    """Returns start and duration of the last frame in seconds; segments lack the duration."""
     with _open(source) as container:
         stream = _main_stream(container)
         last = max(
@@ -310,7 +315,7 @@ def _join_packets(segments: Sequence[pathlib.Path]) -> Iterator[Any]:
 
 def _packets(container, streams) -> Iterator[Any]:
     for packet in container.demux(streams):
-        if packet.size and packet.dts is not None:  # not the last, empty one
+        if packet.size and packet.dts is not None:  # the last packet is empty
             yield packet
 
 
@@ -319,7 +324,7 @@ def _time(packet) -> fractions.Fraction:
 
 
 def _choose_format(like: av.VideoFrame, codec: str) -> str:
-    """Returns the frame's own pixel format if the encoder has it, else a close one."""
+    """Returns the pixel format of the frame if the encoder has it, otherwise a similar one."""
     try:
         known = [one.name for one in av.codec.Codec(codec, "w").video_formats or ()]
     except ValueError as error:
@@ -333,7 +338,7 @@ def _choose_format(like: av.VideoFrame, codec: str) -> str:
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
-    """Returns the matrix of a frame's colours; None leaves it to its tag."""
+    """Returns the colour matrix of a frame; None means that FFmpeg uses its tag."""
     if frame.colorspace == _UNKNOWN:
         return Colorspace.ITU709 if frame.height >= _HD else Colorspace.ITU601
     return _MATRICES.get(frame.colorspace)

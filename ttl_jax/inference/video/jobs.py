@@ -1,4 +1,4 @@
-"""Restores videos from file to file, in segments, so that a stopped run goes on."""
+"""Restores video files in segments, so that a stopped run can resume."""
 
 import collections
 import concurrent.futures
@@ -20,7 +20,7 @@ from ttl_jax import atomic_files, progress
 from ttl_jax.inference.file_jobs import Job
 from ttl_jax.inference.video import files, temporal
 
-# A segment ends after so many frames, or seconds of work; a kill costs no more.
+# Length of a segment in frames, or in seconds of work; a kill loses at most one segment.
 _SEGMENT_FRAMES = 48
 _SEGMENT_SECONDS = 60.0
 _RECORD = "record.json"
@@ -31,9 +31,9 @@ class Settings:
     """How videos are restored and written.
 
     Attributes:
-      temporal: Whether neighbouring frames vote, see `temporal`.
-      codec: Encoder of FFmpeg, None for H.264, or VP9 in WebM.
-      crf: Constant rate factor, None for visually lossless.
+      temporal: Whether neighbouring frames vote; see `temporal`.
+      codec: Encoder of FFmpeg; None means H.264, or VP9 in WebM.
+      crf: Constant rate factor; None means visually lossless.
     """
 
     temporal: bool = True
@@ -41,7 +41,7 @@ class Settings:
     crf: int | None = None
 
     def complete(self, target: str) -> "Settings":
-        """Returns the settings with codec and factor for a target."""
+        """Returns the settings with the default codec and rate factor for a target."""
         suffix = os.path.splitext(target)[1].lower()
         codec = self.codec or files.CODECS.get(suffix, "libx264")
         crf = files.CRF.get(codec, 18) if self.crf is None else self.crf
@@ -63,11 +63,11 @@ class Restored(NamedTuple):
 
 
 class StopError(Exception):
-    """Work stopped because it was asked to; complete segments are kept."""
+    """Work was stopped by `must_stop`; complete segments are kept."""
 
 
 class _Tag(NamedTuple):
-    """What a frame carries through the vote."""
+    """Data that a frame keeps through the vote."""
 
     index: int
     picture: files.Picture
@@ -83,21 +83,22 @@ def restore_video(
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
 ) -> Restored:
-    """Restores a video; the same call goes on after the last complete segment.
+    """Restores a video; the same call resumes after the last complete segment.
 
-    Segments lie in a hidden folder beside the target until the whole video is written,
-    which happens at once. A damaged frame is left as it is; one that cannot be decoded
-    repeats the frame before.
+    Segments are in a hidden folder beside the target until the whole video is written
+    atomically. A damaged frame is left unchanged. A frame that cannot be decoded is
+    replaced by the previous one.
 
     Args:
       job: Video to read, and the file to write, which is replaced.
       restore: Function from pixels to restored pixels, with the argument `progress`, such
         as `Restorer.restore`.
       settings: Codec and vote.
-      options: Function from the target's path to whatever else pixels depend on, such as
-        the digest of the weights. Segments that were made otherwise are not used.
+      options: Function that returns, for the path of a target, all other values that
+        determine pixels, such as the digest of the weights. Segments that were made with
+        other options are not used.
       num_ahead: Number of frames that are restored at once.
-      must_stop: Whether to stop; asked several times a second.
+      must_stop: Function that returns whether to stop; called several times a second.
       shows_progress: Whether to show progress.
 
     Raises:
@@ -112,7 +113,7 @@ def restore_video(
     _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
     if num_done and shows_progress:
-        print(f"{job.source}: going on after frame {num_done}.", flush=True)
+        print(f"{job.source}: resuming after {num_done} frames.", flush=True)
     broken: list[str] = []
     left = info.num_frames and max(info.num_frames - num_done, 0)
     with progress.track(unit="frame", total=left, is_shown=shows_progress) as bar:
@@ -143,7 +144,7 @@ def restore_videos(
 
     Args:
       jobs: Videos and the files to write.
-      restore: As for `restore_video`.
+      restore: Function from pixels to restored pixels; see `restore_video`.
       record: Called with each target that was written.
       **options: Other arguments of `restore_video`.
 
@@ -178,7 +179,7 @@ def restore_videos(
 
 
 def _enter(work: pathlib.Path, source: str, options: Mapping[str, Any]) -> None:
-    """Makes the work folder; clears one of another source or other options."""
+    """Creates the work folder; clears it if it is of another source or other options."""
     status = os.stat(source)
     with open(source, "rb") as file:
         head = hashlib.sha256(file.read(2**20)).hexdigest()
@@ -187,7 +188,7 @@ def _enter(work: pathlib.Path, source: str, options: Mapping[str, Any]) -> None:
         if atomic_files.read_json(work / _RECORD) == record:
             return
     except ValueError:
-        pass  # none, or of a killed run
+        pass  # there is none, or it is incomplete
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     atomic_files.write_json(work / _RECORD, record)
@@ -196,7 +197,7 @@ def _enter(work: pathlib.Path, source: str, options: Mapping[str, Any]) -> None:
 def _list_segments(work: pathlib.Path) -> tuple[list[pathlib.Path], int]:
     """Returns the complete segments in their order, and the number of their frames.
 
-    Names have the first frame and the one after the last.
+    File names have the number of the first frame and of the frame after the last.
     """
     segments = sorted(work.glob("[0-9]*-[0-9]*.nut"))
     stop = 0
@@ -216,7 +217,10 @@ def _restore_frames(
     must_stop: Callable[[], bool],
     broken: list[str],
 ) -> Iterator[temporal.Frame]:
-    """Yields restored frames from a few before `num_done` on; lists damaged ones."""
+    """Yields restored frames, beginning a few frames before `num_done`.
+
+    Adds a line to `broken` for each damaged frame.
+    """
 
     def check(done: int = 0, total: int = 0) -> None:
         if must_stop():
@@ -240,7 +244,7 @@ def _restore_frames(
                 if picture.is_broken:
                     what = "is damaged; it was copied"
                     if picture.decoded is None:
-                        what = "cannot be decoded; the one before was repeated"
+                        what = "cannot be decoded; the previous frame was repeated"
                     broken.append(f"{source}: frame {index} {what}")
                 if index < num_done - temporal.REACH:
                     continue
@@ -257,7 +261,7 @@ def _restore_frames(
 def _write_segments(
     work: pathlib.Path, results, info: files.Info, settings: Settings, bar
 ) -> None:
-    """Writes results to segments; one that is stopped is completed as it is."""
+    """Writes results to segments; a stopped segment is completed with fewer frames."""
     results = iter(results)
     like: Any = None
     last: Any = None
@@ -291,7 +295,7 @@ def _write_segments(
 
 
 def _publish(partial: pathlib.Path, path: pathlib.Path) -> None:
-    """Gives a complete file its name, after it is on the disk."""
+    """Renames a complete file to its final name, after it is on the disk."""
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -1,12 +1,12 @@
 """Temporal consistency: neighbouring frames vote on what is rain.
 
-Rain moves while the scene stands. Each frame and its six nearest neighbours are aligned by
+Rain moves relative to the scene. Each frame and its six nearest neighbours are aligned by
 optical flow. The result of a pixel is the median of the seven restored values. Detail that
 the network removed is put back where it stays in the aligned rainy frames: rain would not.
 Where a neighbour cannot be aligned (occlusion, people, water), the frame itself votes in
 its place. A change of the scene, or a broken frame, ends the neighbourhood.
 
-This works outside of the network, on frames that anything has restored.
+This works with frames restored by any method.
 """
 
 import itertools
@@ -36,10 +36,10 @@ class Frame(NamedTuple):
     """A frame of a video.
 
     Attributes:
-      rainy: uint8 or uint16 [H, W, 3], None if nothing could be decoded.
+      rainy: uint8 or uint16 [H, W, 3]; None if the frame could not be decoded.
       restored: Restored frame, of the same shape and type.
       tag: Any value, which is yielded with the result.
-      is_broken: Whether the frame is damaged; it is left as it is and does not vote.
+      is_broken: Whether the frame is damaged; it is left unchanged and does not vote.
     """
 
     rainy: Any
@@ -51,11 +51,11 @@ class Frame(NamedTuple):
 def vote(frames: Iterable[Frame]) -> Iterator[tuple[Any, Any]]:
     """Yields the tag and the result of each frame, in order, at most `REACH` frames later.
 
-    Results depend on at most `REACH` frames before and after, so that work may go on
-    in the middle of a video. Memory does not grow with the number of frames.
+    A result depends on at most `REACH` frames before and after, so that work can resume in
+    the middle of a video. Memory does not grow with the number of frames.
     """
-    shot: list[Frame] = []  # the last frames of the scene
-    num_done = 0  # of these
+    shot: list[Frame] = []  # the last frames since the last cut
+    num_done = 0  # number of them that were yielded
     for frame in itertools.chain(frames, [None]):
         if frame is None or frame.is_broken or (shot and _is_cut(shot[-1], frame)):
             for index in range(num_done, len(shot)):
@@ -76,7 +76,7 @@ def vote(frames: Iterable[Frame]) -> Iterator[tuple[Any, Any]]:
 
 
 def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates where the pixels of one frame are in another.
+    """Estimates the positions of the pixels of one frame in another frame.
 
     Args:
       target: uint8 or uint16 [H, W, 3].
@@ -84,8 +84,8 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Returns:
       Position (x, y) in `source` of each pixel of `target`, float32 [H, W, 2]; and
-      whether it is reliable, bool [H, W]: there and back again is the same place, within
-      the frame, and looks the same.
+      whether it is reliable, bool [H, W]: the flow there and back ends at the same pixel,
+      within the frame, and the surroundings look the same.
     """
     height, width = target.shape[:2]
     columns, rows = np.meshgrid(
@@ -138,7 +138,7 @@ def _follow_camera(
 
 
 def _difference(target: np.ndarray, source: np.ndarray, position: np.ndarray):
-    """Mean difference of two frames in the surroundings of each pixel, of 255 levels."""
+    """Returns the mean difference of two frames around each pixel, of 255 levels."""
     found = cv2.absdiff(target, _look_up(source, position)).mean(axis=-1)
     level = np.iinfo(target.dtype).max / 255
     return cv2.GaussianBlur((found / level).astype(np.float32), (0, 0), 2)
@@ -160,7 +160,7 @@ def _look_up(
 
 
 def _vote_on(shot: Sequence[Frame], index: int) -> np.ndarray:
-    """Returns the result of a frame by its nearest frames of the scene."""
+    """Returns the result of a frame from itself and its nearest frames of the scene."""
     own = shot[index]
     start = max(0, min(index - _COUNT // 2, len(shot) - _COUNT))
     restored, rainy = [own.restored], [own.rainy]
@@ -186,7 +186,7 @@ def _vote_on(shot: Sequence[Frame], index: int) -> np.ndarray:
 def _find_detail(result: np.ndarray, rainy: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the detail that all rainy frames have and the result lacks.
 
-    It is weighted as by Wiener's filter: the spread of the frames is the noise.
+    It is weighted as by a Wiener filter, with the spread of the frames as noise.
     """
     removed = [frame - result for frame in rainy]
     common = _median(removed)
@@ -200,7 +200,7 @@ def _find_detail(result: np.ndarray, rainy: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _median(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Median of seven images, pixel by pixel; many times as fast as `np.median`."""
+    """Returns the pixelwise median of seven images; much faster than `np.median`."""
     images = list(images)
     for i, j in _NETWORK:
         images[i], images[j] = (
@@ -219,7 +219,7 @@ def _is_cut(before: Frame, after: Frame) -> bool:
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """Brightness of a frame, uint8 [H, W]."""
+    """Returns the brightness of a frame, uint8 [H, W]."""
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

@@ -1,15 +1,15 @@
-"""How real rain differs from synthetic rain: the analysis of Fig. 2, as numbers.
+"""Measures how real rain differs from synthetic rain: the analysis of Fig. 2.
 
-The result of `analyze` holds every number of the report and the figures:
+The result of `analyze` has all numbers of the report and the figures:
 
     settings            the user's choices, and the constants below
     sets                name, kind, source and numbers of images, in order
-    forms/<form>        the same for images as they are and equalised (`rain_sets`):
+    forms/<form>        for images as they are, and for equalised ones (`rain_sets`):
       sets/<name>       images, scenes, excluded, and summaries of niqe and damage
       contrasts         real minus synthetic, of NIQE and of damage
       coverage          how far synthetic features cover real ones
-      tsne              places on the map of features
-      images/<name>     each image's scene and NIQE
+      tsne              positions on the map of features
+      images/<name>     scene and NIQE of each image
 
 A summary is {mean, median, low, high, images, scenes}; `low` and `high` are null for
 fewer than `MIN_SCENES` scenes.
@@ -54,12 +54,12 @@ class Settings:
     """The user's choices.
 
     Attributes:
-      num_images: Largest number of images of a set; the paper shows 500.
+      num_images: Maximum number of images per set; the paper shows 500.
       side: Width and height of the equalised form, in pixels.
       quality: JPEG quality of the equalised form, 1 to 95.
       seed: Seed of every draw.
       features: Description of the feature space.
-      scenes: CSV file with scenes, see `scene_names.read`, or None.
+      scenes: CSV file with scenes (see `scene_names.read`), or None.
 
     Raises:
       ValueError: If the side is too small for NIQE, or the quality is out of range.
@@ -85,7 +85,7 @@ class Settings:
 def analyze(
     sets: Sequence[ImageSet], settings: Settings, embed: Embed | None = None
 ) -> dict[str, Any]:
-    """Returns all numbers of the analysis, as JSON can hold them.
+    """Returns all numbers of the analysis, as values of JSON.
 
     Args:
       sets: Result of `rain_sets.open_sets`.
@@ -176,7 +176,7 @@ def _names(readings: Mapping[str, SetReadings], *kinds: str) -> list[str]:
 
 
 def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, Any]:
-    """Mean, with an interval that resamples scenes, and median over images."""
+    """Returns the mean with its interval over scenes, and the median over images."""
     mean, low, high = intervals.bootstrap_mean(
         values, scenes, num_resamples=NUM_RESAMPLES, seed=seed, level=LEVEL
     )
@@ -195,7 +195,7 @@ def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, A
 def _damage(
     name: str, readings: Mapping[str, SetReadings], summaries: Mapping, seed: int
 ) -> dict[str, Any] | None:
-    """NIQE(rainy) - NIQE(clean) over pairs, for unpaired real rain to the clean set."""
+    """Returns NIQE(rainy) - NIQE(clean): of pairs, or of real rain and the clean set."""
     of_set = readings[name]
     if len(of_set.niqe) == 2:
         damage = of_set.niqe["rainy"] - of_set.niqe["clean"]
@@ -228,7 +228,7 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
 def _contrasts(
     readings: Mapping[str, SetReadings], summaries: Mapping
 ) -> list[dict[str, Any]]:
-    """For each real and each synthetic set, real minus synthetic."""
+    """Returns the differences of each real set to each synthetic set."""
     contrasts = []
     for real, synthetic in itertools.product(
         _names(readings, REAL), _names(readings, SYNTHETIC)
@@ -247,7 +247,7 @@ def _contrasts(
 
 
 def _cover(readings: Mapping[str, SetReadings], seed: int) -> list[dict[str, Any]]:
-    """How far the sides of other sets cover each real set.
+    """Returns how far the sides of other sets cover each real set.
 
     Rain-free photographs are the control: coverage by them does not depend on rain.
     """
@@ -265,7 +265,7 @@ def _cover(readings: Mapping[str, SetReadings], seed: int) -> list[dict[str, Any
 
 
 def _map_features(readings: Mapping[str, SetReadings], seed: int) -> dict[str, Any]:
-    """The rainy sides of all sets on one map: names and places by set."""
+    """Returns names and positions of the rainy sides of all sets on one map, by set."""
     chosen = {
         name: rain_features.choose_points(len(readings[name].names), seed)
         for name in _names(readings, REAL, SYNTHETIC)
@@ -287,7 +287,7 @@ def _map_features(readings: Mapping[str, SetReadings], seed: int) -> dict[str, A
 
 
 def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) -> str:
-    """Writes `analysis.md`, `analysis.json` and the figures, as `report_files.write`.
+    """Writes `analysis.md`, `analysis.json` and the figures; raises as `report_files.write`.
 
     Returns:
       A summary of a few lines.

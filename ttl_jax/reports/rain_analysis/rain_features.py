@@ -1,7 +1,7 @@
-"""Where sets of images lie in a feature space: coverage, and a map to look at.
+"""Sets of images in a feature space: coverage, and a map by t-SNE.
 
-Coverage is measured among the features, never on the map: t-SNE keeps neighbours
-together, but neither distances nor densities.
+Coverage is measured in the feature space, never on the map: t-SNE preserves neighbours, but
+neither distances nor densities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from ttl_jax.metrics import coverage
 
 NUM_NEIGHBOURS = 5  # k of coverage and density
 NUM_DRAWS = 100  # of subsets of equal size
-MIN_SAMPLES = 20  # scenes of a set for its coverage to be measured
-PERPLEXITY = 30.0  # of t-SNE, where there are enough images
+MIN_SAMPLES = 20  # scenes; the coverage of a set with fewer is not measured
+PERPLEXITY = 30.0  # of t-SNE, if there are enough images
 MAX_POINTS = 200  # images of a set on the map
-OTHER_HALF = "other half"  # of a real set, as a side of it
+OTHER_HALF = "other half"  # name of the second half of a real set, used as a side
 
 
-# N images: vectors, float [N, D], and numbers of the scenes, int [N].
+# Features of N images, float [N, D], and their scene numbers, int [N].
 Features = tuple[np.ndarray, np.ndarray]
 
 
@@ -29,9 +29,9 @@ def cover(
 ) -> dict[str, Any]:
     """Returns coverage and density of a real set by others, with equal sample sizes.
 
-    Each of `NUM_DRAWS` draws splits the real scenes into two random halves and draws as
-    many scenes from each other set, one image from each scene. The axes are scaled to the
-    real set's variance, so that a result does not depend on the other sets.
+    Each of `NUM_DRAWS` draws splits the real scenes into two random halves and draws the
+    same number of scenes from each other set, one image per scene. The axes are scaled by
+    the standard deviation of the real set, so results do not depend on the other sets.
 
     Args:
       real: Set to be covered.
@@ -40,11 +40,13 @@ def cover(
       name: Name of the real set.
 
     Returns:
-      "samples", the number of images drawn from every set; "rows", each with "set",
-      "side", and "coverage" and "density" as mean, low and high of the draws; and
-      "too_few", the sets that were not measured with their number of "scenes": fewer than
-      `MIN_SAMPLES`, or twice as many for the real one. The side `OTHER_HALF` stands for
-      the other half of the real set, the ceiling.
+      A dictionary with
+      - "samples": number of images drawn from every set;
+      - "rows": for each set and side "set", "side", "coverage" and "density", the last two
+        as mean, low and high of the draws. The side `OTHER_HALF` is the second half of the
+        real set, which gives the highest values to expect;
+      - "too_few": "set", "side" and "scenes" of sets that were not measured, because they
+        have fewer than `MIN_SAMPLES` scenes (the real set: fewer than twice as many).
     """
     scenes = {key: len(np.unique(scenes)) for key, (_, scenes) in others.items()}
     half = len(np.unique(real[1])) // 2
@@ -57,7 +59,7 @@ def cover(
         num = min([half, *(scenes[key] for key in enough)])
 
         def draw(of_set: Features, first: int = 0) -> list[np.ndarray]:
-            """The samples of all draws: scenes from `first` on, in a random order."""
+            """Returns the samples of all draws: scenes from `first` on, in random order."""
             orders = (_draw_scenes(of_set[1], seed, i) for i in range(NUM_DRAWS))
             indices = [order[first : first + num] for order in orders]
             return [standardise(of_set[0][i], real[0]) for i in indices]
@@ -82,14 +84,14 @@ def choose_points(num_images: int, seed: int) -> np.ndarray:
 
 
 def make_map(features: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
-    """Returns places of images on a plane by t-SNE of their standardised features.
+    """Returns positions of images in the plane by t-SNE of their standardised features.
 
     Args:
       features: Feature vectors, float [N, D] with N >= 4.
       seed: Seed of the embedding.
 
     Returns:
-      Places, float [N, 2], and the perplexity: `PERPLEXITY`, or a third of the images.
+      Positions, float [N, 2], and the perplexity: `PERPLEXITY`, or (N - 1) / 3 if smaller.
 
     Raises:
       ValueError: If there are fewer than four images.
@@ -110,7 +112,7 @@ def standardise(features: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def _draw_scenes(scenes: np.ndarray, seed: int, draw: int) -> np.ndarray:
-    """Indices of one image of each scene, both drawn at random."""
+    """Returns the indices of one random image of each scene, in random order."""
     rng = np.random.default_rng((seed, draw))
     order = rng.permutation(len(scenes))
     _, first = np.unique(scenes[order], return_index=True)
@@ -120,7 +122,7 @@ def _draw_scenes(scenes: np.ndarray, seed: int, draw: int) -> np.ndarray:
 def _measure(
     references: Sequence[np.ndarray], samples: Sequence[np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """Mean, lowest and highest coverage and density over the draws."""
+    """Returns mean, lowest and highest coverage and density over the draws."""
     found = {}
     for measure in (coverage.coverage, coverage.density):
         pairs = zip(references, samples, strict=True)

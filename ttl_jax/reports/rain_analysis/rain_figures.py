@@ -1,4 +1,4 @@
-"""The figures of the analysis as PNG, drawn from its numbers alone."""
+"""Draws the figures of the analysis as PNG, from its numbers."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ from ttl_jax.reports.rain_analysis import rain_sets
 NIQE, DAMAGE, MAP = "niqe", "damage", "tsne"
 
 _NUM_BINS = 30
-_INNER = (0.5, 99.5)  # percentiles between which the bins lie
+_INNER = (0.5, 99.5)  # percentiles: range of the bins
 _WIDTH = 7.0  # inches
 _DPI = 130
 _GREYS = ("#222222", "#777777", "#aaaaaa")  # of real sets
@@ -43,7 +43,7 @@ def file_name(kind: str, form: str) -> str:
 
 
 def _draw_niqe(sets: Sequence[Mapping], numbers: Mapping[str, Any]) -> bytes:
-    """NIQE of each set: the rainy side filled, the clean side as a line."""
+    """Draws the NIQE of each set: the rainy side filled, the clean side as a line."""
     rows = {
         name: {
             f"{side}, mean {summary['mean']:.2f}": [i["niqe"][side] for i in images]
@@ -51,12 +51,12 @@ def _draw_niqe(sets: Sequence[Mapping], numbers: Mapping[str, Any]) -> bytes:
         }
         for name, images in numbers["images"].items()
     }
-    label = "NIQE, lower is more natural (end bins hold all values beyond)"
+    label = "NIQE, lower is more natural (end bins include all values beyond)"
     return _draw_histograms(sets, numbers, rows, label)
 
 
 def _draw_damage(sets: Sequence[Mapping], numbers: Mapping[str, Any]) -> bytes:
-    """NIQE(rainy) - NIQE(clean) of each set of pairs."""
+    """Draws NIQE(rainy) - NIQE(clean) of each set of pairs."""
     rows = {}
     for name in (one["name"] for one in sets if one["pairs"]):
         values = [image["niqe"] for image in numbers["images"][name]]
@@ -74,7 +74,15 @@ def _draw_histograms(
     *,
     with_zero: bool = False,
 ) -> bytes:
-    """Histograms with common bins below each other, values by set and label."""
+    """Draws histograms with common bins below each other.
+
+    Args:
+      sets: Sets of the analysis.
+      numbers: Numbers of the form.
+      rows: Values by set and label.
+      label: Label of the horizontal axis.
+      with_zero: Whether to include and mark zero.
+    """
     everything = [v for row in rows.values() for values in row.values() for v in values]
     low, high = np.percentile(everything + [0] * with_zero, _INNER)
     edges = np.histogram_bin_edges([], _NUM_BINS, (low, high))
@@ -103,7 +111,7 @@ def _draw_histograms(
 
 
 def _draw_map(sets: Sequence[Mapping], tsne: Mapping[str, Any]) -> bytes:
-    """The places of the rainy images; real ones above the others, as crosses."""
+    """Draws the rainy images as points; real ones as crosses, on top of the others."""
     canvas = figure.Figure((_WIDTH, 5.5), layout="constrained")
     ax = canvas.subplots()
     colours, markers = _colours(sets), itertools.cycle("os^Dv")
@@ -128,7 +136,7 @@ def _draw_map(sets: Sequence[Mapping], tsne: Mapping[str, Any]) -> bytes:
 
 
 def _colours(sets: Sequence[Mapping]) -> dict[str, str]:
-    """A set's colour, the same in every figure."""
+    """Returns the colour of each set, the same in every figure."""
     greys, colours = itertools.cycle(_GREYS), itertools.cycle(_COLOURS)
     return {
         one["name"]: next(greys if one["kind"] == rain_sets.REAL else colours)

@@ -1,4 +1,4 @@
-"""The analysis as a Markdown report: tables, figures, and how to read them."""
+"""Makes the Markdown report of the analysis: tables, figures, and how to read them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ _REPORT = """\
 
 ## Does real rain damage photographs more?
 
-Real minus synthetic. Above zero, the real photographs are further from natural ones (NIQE),
-or rain moved them further away (damage). Brackets hold the interval of
-{settings[level]:.0%}; it is missing where there are too few scenes. The verdict is undecided
-where an interval contains zero or the forms disagree: what holds in one form only may be due
-to size or encoding.
+The table shows real minus synthetic. A value above zero means that the real photographs are
+further from natural ones (NIQE), or that rain moved them further away (damage). Brackets
+contain the {settings[level]:.0%} interval; it is missing if there are too few scenes. The
+verdict is undecided if an interval contains zero or the forms disagree, since a result in one
+form only may be due to size or encoding.
 
 {contrasts}
 
@@ -44,14 +44,15 @@ encoding.
 
 ## Does synthetic rain cover real rain?
 
-Coverage is the share of real images that have an image of the other set within reach: closer
-than their real neighbour number {settings[num_neighbours]}. Density is the mean number of
-real reaches that contain an image of the other set, over {settings[num_neighbours]} (Naeem
-et al., 2020). Feature space: {settings[features]}, each feature over its standard deviation
-among the real images. The other half of the real set is the ceiling. Rain-free images are
-the control: if they cover real rain as well as rainy ones, coverage does not depend on rain.
-Means of {settings[num_draws]} draws of one image from each of as many scenes in every set,
-with the lowest and the highest.
+Each real image has a ball in feature space that reaches to its real neighbour number
+{settings[num_neighbours]}. Coverage is the share of these balls that contain an image of the
+other set. Density is the mean number of balls that contain an image of the other set, divided
+by {settings[num_neighbours]} (Naeem et al., 2020). Feature space: {settings[features]}, each
+feature divided by its standard deviation among the real images. The other half of the real
+set gives the highest values to expect. Rain-free images are the control: if they cover real
+rain as well as rainy images do, coverage does not depend on rain. The values are means of
+{settings[num_draws]} draws, with the lowest and the highest. A draw takes one image per
+scene, from the same number of scenes in every set.
 
 {coverage}
 
@@ -68,20 +69,20 @@ features; distances, gaps and sizes of clusters have no meaning.
 - The same scene is rarely available with and without real rain. The damage of unpaired
   photographs also contains all other differences between the two collections: subject,
   camera, season, haze, earlier compression.
-- NIQE's model was built from photographs that include those of Berkeley. Synthetic sets
-  on these backgrounds start closer to natural; this affects their NIQE more than their
-  damage, which is a difference.
+- The model of NIQE was built from photographs that include those of Berkeley. Synthetic sets
+  with these backgrounds are closer to it from the start. This affects their NIQE more than
+  their damage, which is a difference.
 - NIQE measures sharpness, noise and contrast, not rain. Haze, blur and noise raise it too.
 - Equalising removes differences of size and of the last encoding, not of earlier ones. It
   scales large photographs down more, which removes more of the damage of fine streaks.
 - Intervals resample the scenes of a set. They show how far its mean would move with other
   scenes of the same collection, not with another collection. Crops and frames of one scene
   that are neither near-duplicates nor listed in --scenes count as several scenes, which
-  makes intervals too narrow. Sets are taken to be independent even if they share
+  makes intervals too narrow. Sets are treated as independent even if they share
   backgrounds.
-- Sets of few scenes have no interval and no coverage; do not generalise their means.
-- The features of NIQE do not know what an image shows. If synthetic rain covers real rain
-  among them, a network may still distinguish them.
+- Sets with few scenes have no interval and no coverage; do not generalise their means.
+- The features of NIQE do not describe the content of an image. Even if synthetic rain covers
+  real rain in this feature space, a network may distinguish them.
 
 ## Excluded images
 
@@ -126,7 +127,7 @@ def _contrasts(analysis: Mapping[str, Any]) -> str:
 
 
 def _verdict(contrasts: Sequence[Mapping[str, Any] | None]) -> str:
-    """What the intervals of all forms agree on."""
+    """Returns the verdict on which the intervals of all forms agree."""
     known = [one for one in contrasts if one is not None and one["low"] is not None]
     if len(known) < len(contrasts):
         return TOO_FEW if any(contrasts) else "-"
@@ -163,7 +164,7 @@ def _means(analysis: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mean_rows(sets: Mapping[str, Mapping]) -> Iterator[dict[str, str]]:
-    """A row for the NIQE of each side of each set, and one for any damage."""
+    """Yields a row for the NIQE of each side of each set, and one for any damage."""
     for name, of_set in sets.items():
         found = {f"NIQE, {side}": (v, ".2f") for side, v in of_set["niqe"].items()}
         if damage := of_set["damage"]:
@@ -215,14 +216,14 @@ def _excluded(analysis: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _per_form(analysis: Mapping[str, Any], key: str) -> Iterator[dict[str, Mapping]]:
-    """Entry by entry of a list that every form has, by form."""
+    """Yields the entries of a list that every form has, each as a dictionary by form."""
     forms = analysis["forms"]
     for entries in zip(*(numbers[key] for numbers in forms.values()), strict=True):
         yield dict(zip(forms, entries, strict=True))
 
 
 def _table(by_form: Mapping[str, Sequence[Mapping]], keys: list[str]) -> str:
-    """Rows of all forms as a table; those with the same keys become one row."""
+    """Returns the rows of all forms as a table; rows with the same keys are joined."""
     frames = [
         pd.DataFrame(rows).set_index(keys).add_suffix(f", {_words(form)}")
         for form, rows in by_form.items()
@@ -232,7 +233,7 @@ def _table(by_form: Mapping[str, Sequence[Mapping]], keys: list[str]) -> str:
 
 
 def _figures(kind: str, analysis: Mapping[str, Any]) -> str:
-    """The figure in each form."""
+    """Returns links to a figure in each form."""
     return "\n".join(
         f"![{kind}, {_words(form)}]({rain_figures.file_name(kind, form)})"
         for form in analysis["forms"]

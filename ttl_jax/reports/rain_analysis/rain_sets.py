@@ -1,8 +1,8 @@
 """Sets of rainy and clean images, and the measurements of each image.
 
-Every image is measured in two forms: as its file is, and equalised, which means scaled to
-a common smaller side, cut to its central square and re-encoded. Resolution and JPEG change
-NIQE as much as rain does.
+Every image is measured in two forms: unchanged, and equalised. Equalised images are scaled
+to a common smaller side, cut to the central square and re-encoded, because resolution and
+JPEG change NIQE as much as rain does.
 """
 
 import collections
@@ -42,7 +42,7 @@ class ImageSet:
       kind: `REAL`, `SYNTHETIC` or `CLEAN`.
       source: Name of the source, as for `data.sources`.
       sides: Photographs by side: "rainy", "clean", or for pairs both in this order.
-      num_found: Number of images in the source; a set may hold a part of them.
+      num_found: Number of images in the source; the set may have fewer.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ImageSet:
 
     @property
     def names(self) -> list[str]:
-        """Names of the images, for pairs of their rainy sides."""
+        """Names of the images; for pairs, of their rainy sides."""
         return [photograph.name for photograph in next(iter(self.sides.values()))]
 
 
@@ -102,11 +102,12 @@ def open_sets(
     """Opens sets, without measuring them.
 
     Args:
-      real: Sources, each `SOURCE` or `NAME=SOURCE`. An existing folder may stand for
-        `folder:` and its path. The default name is the last part of the source.
-      synthetic: Sources, as `real`.
+      real: Sources, each `SOURCE` or `NAME=SOURCE`. The path of an existing folder means
+        `folder:PATH`. The default name is the last part of the source.
+      synthetic: Sources, as for `real`.
       clean: Sources of rain-free photographs, which form one set; may be empty.
-      num_images: Largest number of images of a set; more are drawn at random.
+      num_images: Maximum number of images per set; from larger sets, images are drawn at
+        random.
       seed: Seed of the draw.
 
     Raises:
@@ -117,8 +118,8 @@ def open_sets(
     names = [name for _, name, _ in named] + [CLEAN] * bool(clean)
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
-            f"{', '.join(repeated)}: more than one set has this name; give each its "
-            "own, as NAME=SOURCE."
+            f"{', '.join(repeated)}: more than one set has this name; give each its own "
+            "name, with NAME=SOURCE."
         )
     draw = functools.partial(_draw, num_images=num_images, seed=seed)
     sets = [
@@ -133,10 +134,10 @@ def open_sets(
 def measure_all(
     sets: Sequence[ImageSet], *, side: int, quality: int, embed: Embed | None
 ) -> dict[str, Measurement]:
-    """Returns measurements by the images' names, computed in threads.
+    """Returns the measurements of all images by name, computed in threads.
 
     Args:
-      sets: Sets to measure; an image of several sets is measured once.
+      sets: Sets to measure; an image that is in several sets is measured once.
       side: Side of the equalised form, in pixels.
       quality: JPEG quality of the equalised form.
       embed: Function that computes features; None for the mean of NIQE's features over
@@ -170,9 +171,9 @@ def find_scenes(
 ) -> np.ndarray:
     """Returns a scene number for each image of a set, int [N].
 
-    Near-duplicates share a scene. For pairs the clean sides are compared, because rain
-    hides the picture. Two views of one scene, such as distant frames of a video, are
-    joined only if they are listed so.
+    Near-duplicates share a scene. For pairs, the clean sides are compared, because rain
+    hides the picture. Different views of one scene, such as distant frames of a video,
+    share a scene only if `named` lists them.
 
     Args:
       image_set: Set whose images were measured.
@@ -196,9 +197,13 @@ def read_set(
     scenes: np.ndarray,
     form: str,
 ) -> SetReadings:
-    """Returns the measurements of a set in one of `FORMS`; pairs need both sides.
+    """Returns the measurements of a set in one form; pairs need both sides.
 
-    Measurements and scenes are the results of `measure_all` and `find_scenes`.
+    Args:
+      image_set: The set.
+      measurements: Result of `measure_all`.
+      scenes: Result of `find_scenes`.
+      form: One of `FORMS`.
 
     Raises:
       ValueError: If no image of the set could be measured.
@@ -218,8 +223,7 @@ def read_set(
     if not kept:
         raise ValueError(
             f"No image of {image_set.name} can be measured: {names[0]} "
-            f"{excluded[names[0]]}. Name larger photographs, or equalise to a smaller "
-            "side."
+            f"{excluded[names[0]]}. Use larger photographs, or a smaller --side."
         )
     readings = {
         side: [of_side[i].readings[form] for i in kept]
@@ -236,7 +240,7 @@ def read_set(
 
 
 def _split_name(text: str) -> tuple[str, str]:
-    """The name and the source of `NAME=SOURCE` or `SOURCE`."""
+    """Returns the name and the source of `NAME=SOURCE` or `SOURCE`."""
     name, source = source_names.split_name(text)
     name = name or pathlib.PurePath(text.rpartition(":")[2]).stem
     if not name:
@@ -245,7 +249,7 @@ def _split_name(text: str) -> tuple[str, str]:
 
 
 def _open_rainy(source: str) -> dict[str, list[Photograph]]:
-    """The photographs of a source by side."""
+    """Returns the photographs of a source by side."""
     try:
         pairs = source_names.open_pairs(source)
     except NoPairsError:
@@ -265,7 +269,7 @@ def _draw(
     num_images: int,
     seed: int,
 ) -> ImageSet:
-    """A set of at most `num_images` of the images, in their order."""
+    """Returns a set of at most `num_images` images, in their original order."""
     num_found = len(next(iter(sides.values())))
     if num_found > num_images:
         rng = np.random.default_rng(seed)
@@ -302,13 +306,13 @@ def _measure(
 def _read(image: np.ndarray, embed: Embed | None) -> tuple[float, np.ndarray]:
     blocks = naturalness.features(image)
     niqe = naturalness.distance(blocks)  # raises if too few blocks have features
-    # Blocks of one colour have no features; NIQE skips them too.
+    # Blocks of one colour have NaN features; NIQE skips them too.
     features = np.nanmean(blocks, axis=0) if embed is None else embed(image)
     return niqe, features
 
 
 def _match_names(image_set: ImageSet, named: SceneNames) -> Iterator[audit.Match]:
-    """Pairs of images that are listed as one scene."""
+    """Yields pairs of images that are listed as one scene."""
     rows_of = collections.defaultdict(list)
     for photographs in image_set.sides.values():
         for row, photograph in enumerate(photographs):

@@ -18,7 +18,7 @@ from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores import scores, tables
 
 INDEX = "ablation.json"
-SCORES = "ablation_scores.json"  # not the index: reports may go into its folder
+SCORES = "ablation_scores.json"  # not `INDEX`: a report may be in the same folder
 _COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
 _REFERENCE = "both"  # V1, the default row that others are compared with
 _TITLES = {
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
     Attributes:
       name: Name in the config.
-      description: Explanation for the foot of a table.
+      description: Explanation for a note below tables.
       tables: Numbers of the paper's tables that contain the row.
       runs: Run folders by seed.
       reference: Name of the row that this one is compared with.
@@ -46,7 +46,7 @@ class Row(NamedTuple):
     reference: str
 
     def method(self, seed: str) -> str:
-        """Returns the name of a run among the scores."""
+        """Returns the name of the run of a seed in tables of scores."""
         return f"{self.name} seed {seed}"
 
 
@@ -54,7 +54,7 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
     """Returns the rows of an ablation.
 
     Raises:
-      ValueError: If the folder holds no ablation.
+      ValueError: If the folder contains no ablation.
     """
     path = pathlib.Path(workdir) / INDEX
     try:
@@ -75,11 +75,11 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
 
 
 def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
-    """Returns the rows of an ablation whose runs were all trained to their end.
+    """Returns the rows of an ablation after checking that all its runs are finished.
 
     Raises:
-      ValueError: As `read`, or if a run is not finished; names these runs and the command
-        that resumes them.
+      ValueError: As `read`, or if runs are not finished; the message names them and the
+        command that resumes them.
     """
     from ttl_jax.weights import saved_runs
 
@@ -94,7 +94,7 @@ def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
     if unfinished:
         raise ValueError(
             f"{len(unfinished)} of {len(runs)} runs are not finished: "
-            f"{images.name_some(unfinished)}. Resume them with the command that began "
+            f"{images.name_some(unfinished)}. Resume them with the command that started "
             f"them: {_COMMAND}{workdir}, with its preset and other flags. To score "
             f"without them, remove them from {pathlib.Path(workdir, INDEX)}."
         )
@@ -111,8 +111,8 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
     Returns:
       {set: {protocol: {row: {metric: {"mean", "spread"}, metric + "_to_reference":
       {"mean", "spread"}, "seeds": n}}}}. The spread is the sample standard deviation over
-      seeds, None for a single one. A difference is to the reference's run with the same
-      seed, over the seeds that both rows have.
+      seeds, None for a single seed. Differences are to the run of the reference with the
+      same seed, for seeds that both rows have.
     """
     return {
         set_name: {
@@ -151,13 +151,13 @@ def _over_seeds(row: Row, rows: Sequence[Row], methods: Mapping) -> dict[str, An
 
 
 def _by_seed(row: Row, methods: Mapping) -> pd.DataFrame:
-    """The means of a row's runs: seeds by metrics."""
+    """Returns the means of the runs of a row: seeds in rows, metrics in columns."""
     runs = {seed: methods[row.method(seed)] for seed in row.runs}
     return pd.DataFrame.from_dict(runs, orient="index").loc[:, _metrics_of(methods)]
 
 
 def _metrics_of(methods: Mapping) -> list[str]:
-    """The metrics of a set's images, without the gain, which adds nothing to the PSNR."""
+    """Returns the metrics of a set, without the gain, whose differences are those of PSNR."""
     known = (metric for metric in scores.METRICS if metric in methods[INPUT])
     return [metric for metric in known if metric != "psnr_gain"]
 
@@ -192,7 +192,7 @@ def _format_table(
 def _lines(
     head: str, metric: str, methods: Mapping, found: Sequence[Mapping]
 ) -> Iterator[list[str]]:
-    """A line for a metric, and one for the differences if there are any."""
+    """Yields a line for a metric, and one for its differences if there are any."""
     title, form, _ = scores.METRICS[metric]
     cells = [_cell(means[metric], form) for means in found]
     yield [f"{head}: {title}", format(methods[INPUT][metric], form), *cells]
@@ -210,7 +210,7 @@ def _cell(value: Mapping[str, float | None], form: str) -> str:
 
 
 def _sentences(rows: Sequence[Row]) -> Iterator[str]:
-    """What the numbers of a table are, and its rows."""
+    """Yields sentences that explain the numbers and the rows of a table."""
     yield "Means over images; mean ± sample standard deviation over seeds."
     yield "Differences are to the run with the same seed of the row named below."
     yield "The teachers are trained once, so their own spread is not included."

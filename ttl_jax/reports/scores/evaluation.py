@@ -1,4 +1,4 @@
-"""The scores of methods on sets of images: what `ttl_jax.evaluate` computes and writes."""
+"""Scores methods on sets of images, as `ttl_jax.evaluate` does."""
 
 import dataclasses
 import os
@@ -49,10 +49,11 @@ class Report:
         return f"{ablations.format_summary(self.ablation, self.summary)}\n{text}"
 
     def write(self, folder: Path) -> None:
-        """Writes the files of the report into a folder, which is made if missing.
+        """Writes the files of the report into a folder, which is created if missing.
 
         Raises:
-          ValueError: If a mean is not finite, which JSON cannot hold.
+          ValueError: If a mean is not finite, which JSON cannot represent.
+          OSError: If a file cannot be written.
         """
         contents = {
             TABLE: str(self),
@@ -88,10 +89,11 @@ def score(
 
     Args:
       methods: Weights of one method, or names and weights of several, as a mapping or
-        as pairs. Weights are a run folder, a packed run, "shipped" for the package's own,
-        or an object with `restore(image) -> image` on uint8 [H, W, 3], such as
-        `ttl_jax.load()`. Without a name (None) the run's is used.
-      data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE and a set.
+        as pairs. Weights are a run folder, a packed run, "shipped" for those included in
+        the package, or an object with `restore(image) -> image` on uint8 [H, W, 3], such
+        as `ttl_jax.load()`. If a name is None, the name of the run is used.
+      data: Sources of pairs or rainy photographs, each SOURCE or NAME=SOURCE; each source
+        is a set.
       baselines: Names of restorers in `inference.baselines`.
       results: Names of methods and the folders of their results, or videos, instead of
         `data`.
@@ -102,7 +104,7 @@ def score(
       protocols: Names in `metrics.image_quality.PROTOCOLS`.
       niqe: Whether to compute NIQE.
       recog: Run folder of a recognition network for the rain score, or "shipped".
-      agreement: Whether to compare restored crops with the restored whole.
+      agreement: Whether to compare restored crops with the restored whole image.
       flicker: Whether the images of each folder are frames of a video, in the order of
         their names, whose flicker is measured.
       masks: Folder of rain masks.
@@ -161,14 +163,14 @@ def _check_inputs(data, rainy: Path | None, users: Sequence[Any]) -> None:
 
 
 def _as_pairs(methods) -> list[tuple[str | None, Any]]:
-    """Names and weights."""
+    """Returns pairs of names and weights."""
     if isinstance(methods, str | os.PathLike) or hasattr(methods, "restore"):
         return [(None, methods)]
     return list(methods.items() if isinstance(methods, Mapping) else methods)
 
 
 def _open_networks(methods: Sequence[tuple]) -> list[tuple[str, Path | None, Any]]:
-    """Name in tables, run folder if there is one, and network."""
+    """Returns the name in tables, the run folder if there is one, and the network."""
     networks = []
     for name, weights in methods:
         path, network = None, weights
@@ -197,13 +199,13 @@ def _open_images(
 
 
 def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
-    """The images of each source, by its name or else by the source."""
+    """Returns the images of each source, by its name, or by the source if it has none."""
     named = [source_names.split_name(text) for text in data]
     names = [name or source for name, source in named]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
-            f"Each set needs its own name, but {', '.join(repeated)} is given twice; name "
-            "it NAME=SOURCE."
+            f"Each set needs its own name, but {', '.join(repeated)} is used twice; use "
+            "NAME=SOURCE."
         )
     return {name or source: examples.open_source(source) for name, source in named}
 
@@ -211,7 +213,7 @@ def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
 def _attach(
     subjects: list[Subject], masks: Path | None, scenes: Path | None
 ) -> list[Subject]:
-    """The images with their masks and scenes."""
+    """Returns the images with their masks and scenes."""
     if masks:
         subjects = examples.attach_masks(subjects, masks)
     return examples.attach_scenes(subjects, scenes) if scenes else subjects
@@ -247,7 +249,7 @@ def _check_frames(sets: Mapping[str, Sequence[Subject]]) -> None:
 
 
 def _make_folder(path: Path) -> pathlib.Path:
-    """Makes the output folder and checks that files can be written: scoring is long."""
+    """Creates the output folder and checks that it is writable, since scoring takes long."""
     folder = pathlib.Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -262,7 +264,7 @@ def _make_folder(path: Path) -> pathlib.Path:
 def _describe_recognizer(
     recognizer: Any, networks: Sequence[tuple], results: Sequence[tuple[str, Path]]
 ) -> list[str]:
-    """Whether the rain score is independent of the methods that it scores."""
+    """Returns a note on whether the rain score is independent of the scored methods."""
     if recognizer is None:
         return []
     taught = {name: path and recognizer.taught(path) for name, path, _ in networks}

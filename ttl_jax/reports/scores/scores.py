@@ -1,8 +1,8 @@
 """Scores of restored images and of their rainy input: one row per image, and means.
 
-A table of scores is a `pandas.DataFrame` with the columns `KEYS` and the metrics of
-`METRICS` that were measured, NaN where an image has none. Each set lists its images in
-one order under every method.
+A table of scores is a `pandas.DataFrame` with the columns `KEYS` and those of `METRICS` that
+were measured, NaN if an image lacks a metric. The images of a set have the same order under
+every method.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from ttl_jax.reports.scores import video_frames
 from ttl_jax.reports.sheets import comparisons, sheets
 
 KEYS = ["set", "protocol", "image", "scene", "method"]
-NO_TARGET = "no_reference"  # the protocol where there are no clean images
+NO_TARGET = "no_reference"  # name of the protocol if there are no clean images
 # Metrics in which each method is compared with the input, image by image.
 COMPARED_TO_INPUT = ("psnr", "niqe", "rain_score")
 
@@ -35,7 +35,7 @@ class Metric(NamedTuple):
     Attributes:
       title: Title with unit.
       form: Format of a mean.
-      note: Explanation for the foot of a table.
+      note: Explanation for a note below tables.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Metric(NamedTuple):
 METRICS = {
     "psnr": Metric("PSNR, dB", ".2f", "of the restored image to the clean one"),
     "ssim": Metric("SSIM", ".4f", "of the restored image to the clean one"),
-    "psnr_gain": Metric("gain, dB [95 %]", "+.2f", "PSNR over the rainy input's own"),
+    "psnr_gain": Metric("gain, dB [95 %]", "+.2f", "PSNR minus that of the rainy input"),
     "niqe": Metric(
         "NIQE", ".2f",
         "distance from the statistics of natural photographs, for images with sides of at "
@@ -75,17 +75,17 @@ METRICS = {
     "disagreement": Metric(
         "disagreement", ".3f",
         f"mean absolute difference between {agreement.CROP}-pixel crops restored alone and "
-        "the same areas of the restored whole, over the mean change of both; for images "
-        f"that change by at least {agreement.LEAST_CHANGE:.0f} level",
+        "the same areas of the restored whole image, divided by the mean change of both; "
+        f"for images that change by at least {agreement.LEAST_CHANGE:.0f} level",
     ),
     "change_ratio": Metric(
         "change ratio", ".2f",
-        "mean change of these areas in the whole over the mean change of the crops",
+        "mean change of these areas in the whole image, divided by that of the crops",
     ),
     "seam": Metric(
         "seam", ".2f",
-        "step of brightness in the middle of the pixels that two windows share, in "
-        "levels of 255, mean along all borders",
+        "step of brightness in the middle of the overlap of two windows, in levels of "
+        "255, mean along all borders",
     ),
     "seam_high": Metric("seam, 95 %", ".2f", "95 % quantile of the same"),
 }  # fmt: skip
@@ -96,8 +96,8 @@ class Unreferenced:
     """The metrics that need no clean image.
 
     Attributes:
-      with_niqe: Whether to compute NIQE. Images that are too small for it, or of nearly
-        one colour, have none.
+      with_niqe: Whether to compute NIQE. Images that are too small, or have nearly one
+        colour, get no value.
       recognizer: An `inference.recognizer.Recognizer` for the rain score, or None.
       restorers: Restorers by method, to measure their agreement and seams.
     """
@@ -109,8 +109,8 @@ class Unreferenced:
     def measure(self, example: Example) -> dict[str, dict[str, float]]:
         """Returns the metrics by method.
 
-        NIQE, rain score and changes are kept only where every method has them, so that
-        their means are over the same images.
+        NIQE, rain score and changes of an image are kept only if every method has them, so
+        that all means are over the same images.
         """
         values = {method: self._measure(example, method) for method in example.restored}
         common = set.intersection(*map(set, values.values()))
@@ -135,7 +135,7 @@ class Unreferenced:
         return values
 
     def _measure_agreement(self, example: Example, method: str) -> dict[str, float]:
-        """Compares crops with the whole, for methods that can restore crops."""
+        """Compares crops with the whole image, for methods that can restore crops."""
         if method not in self.restorers:
             return {}
         restorer = self.restorers[method]
@@ -153,7 +153,7 @@ class Unreferenced:
 
 
 def _change(example: Example, method: str) -> np.ndarray:
-    """The absolute change of each number of the image, in levels of 255 [H, W, 3]."""
+    """Returns the absolute change of each value of the image, in levels of 255 [H, W, 3]."""
     return np.abs(example.restored[method].astype(np.int16) - example.restored[INPUT])
 
 
@@ -169,14 +169,14 @@ def score_sets(
     """Returns the scores of all images of all sets, by every method and protocol.
 
     Args:
-      sets: Examples by the set's name.
+      sets: Examples by name of the set.
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Further metrics.
-      with_flicker: Whether images are frames of video, whose flicker is measured. It
-        stands at the earlier of two frames; a folder's last frame has none.
+      with_flicker: Whether images are frames of videos whose flicker is measured. Each
+        value belongs to the earlier of two frames; the last frame of a folder has none.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
-      sheet_folder: Folder of the sheets; made if missing. None writes no sheets.
+      sheet_folder: Folder of the sheets; created if missing. None writes no sheets.
 
     Raises:
       ValueError: If an image cannot be read or differs from its target in size, a score
@@ -196,7 +196,7 @@ def score_sets(
             before, rows_before = example, found
             rows += found
             if sheet_folder is not None and index in shown:
-                # The numbers distinguish names with the same end.
+                # The numbers distinguish names with the same last part.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
                 path = pathlib.Path(sheet_folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,13 +206,13 @@ def score_sets(
 
 
 def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns a table of scores, with its columns in their order."""
+    """Returns a table of scores, with its columns in the order of `KEYS` and `METRICS`."""
     frame = pd.DataFrame(rows)
     return frame.loc[:, [*KEYS, *(metric for metric in METRICS if metric in frame)]]
 
 
 def _read(examples: Examples, set_name: str) -> Iterator[Example]:
-    """The examples; an image that can no longer be read raises with the progress."""
+    """Yields the examples; if an image cannot be read, the error reports the progress."""
     num_read = 0
     bar = progress.track(examples, what=set_name, unit="image")
     try:
@@ -221,9 +221,9 @@ def _read(examples: Examples, set_name: str) -> Iterator[Example]:
             num_read += 1
     except decoding.ImageError as error:
         raise ValueError(
-            f"{error} It was there when scoring began. {num_read} of {len(examples)} "
-            f"images of {set_name} were scored and no report is written: put the file "
-            "back or leave it out, and start the same command again."
+            f"{error} It was readable when scoring started. {num_read} of {len(examples)} "
+            f"images of {set_name} were scored, and no report is written: restore the "
+            "file or leave it out, and start the same command again."
         ) from error
 
 
@@ -258,7 +258,7 @@ def _check_finite(values: Mapping[str, float], image: str, method: str) -> None:
         if not np.isfinite(value):
             raise ValueError(
                 f"The {name} of {image} by {method!r} is {value}, so the mean would be "
-                "undefined; leave out that image, method or metric."
+                "undefined; leave out this image, method or metric."
             )
 
 
@@ -267,11 +267,11 @@ def summarize(scores: pd.DataFrame) -> dict:
 
     Returns:
       {set: {protocol: {method: {metric: mean, "count": images, "scenes": scenes}}}}, in
-      the order of the scores. Each method but the input has, for the metrics of
-      `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}: the mean
-      difference to the input and its 95 % interval over scenes, None for a single scene.
-      Where there are clean images, each method but the input and the best by mean PSNR
-      has "psnr_to_best" with the same entries and "method", the best.
+      the order of the scores. Each method except the input also has, for the metrics of
+      `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}. These are the
+      mean difference to the input and its 95 % interval over scenes, which is None for a
+      single scene. With clean images, each method except the input and the best (by mean
+      PSNR) also has "psnr_to_best" with the same entries and "method", the best method.
     """
     summary: dict = {}
     groups: Any = scores.groupby(["set", "protocol"], sort=False)
@@ -281,7 +281,7 @@ def summarize(scores: pd.DataFrame) -> dict:
 
 
 def _summarize_methods(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Means and comparisons of one set under one protocol, by method."""
+    """Returns means and comparisons of one set under one protocol, by method."""
     by_method: dict[Any, Any] = dict(iter(scores.groupby("method", sort=False)))
     metrics = [metric for metric in METRICS if metric in scores]
     found = {
@@ -311,7 +311,7 @@ def _summarize_methods(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def _difference(
     metric: str, scores: pd.DataFrame, reference: pd.DataFrame
 ) -> dict[str, float | None]:
-    """The mean of a metric less the reference's, image by image, and its interval."""
+    """Returns the mean difference of a metric to the reference, and its interval."""
     known = scores[metric].notna().to_numpy()
     interval = intervals.bootstrap_difference(
         scores[metric].to_numpy()[known],
@@ -325,5 +325,5 @@ def _difference(
 
 
 def _end(name: str) -> str:
-    """The last part of a path or a source's name, as a part of a file's name."""
+    """Returns the last part of a path or source, made safe for a file name."""
     return re.sub(r"[^\w.-]", "_", pathlib.PurePath(name).stem)

@@ -9,11 +9,11 @@ from ttl_jax.reports import markdown
 from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores.scores import METRICS
 
-_MARKED = ("psnr", "ssim")  # in one column, with the best marked, as in Table 1
+_MARKED = ("psnr", "ssim")  # metrics in one column with the best marked, as in Table 1
 
 
 def format_summary(summary: Mapping, notes: Iterable[str] = ()) -> str:
-    """Returns a Markdown table per protocol in the layout of Table 1: methods by sets.
+    """Returns one Markdown table per protocol, with methods in rows and sets in columns.
 
     Args:
       summary: Result of `scores.summarize`.
@@ -25,12 +25,12 @@ def format_summary(summary: Mapping, notes: Iterable[str] = ()) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Returns for example "1 image" or "2 images"."""
+    """Returns a number with its noun, such as "1 image" or "2 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def describe_set(name: str, means: Mapping) -> str:
-    """Returns a set's name with its numbers of images and scenes."""
+    """Returns the name of a set with its numbers of images and scenes."""
     images, scenes = count(means["count"], "image"), count(means["scenes"], "scene")
     return f"{name} ({images}, {scenes})"
 
@@ -42,7 +42,7 @@ def describe_metrics(names: Container[str]) -> list[str]:
 
 
 def _format_protocol(summary: Mapping, protocol: str) -> str:
-    """The section of one protocol, with every set that was scored under it."""
+    """Returns the section of one protocol, with every set that was scored under it."""
     sets = {name: by[protocol] for name, by in summary.items() if protocol in by}
     methods = dict.fromkeys(m for by_method in sets.values() for m in by_method)
     columns = [column for name, by in sets.items() for column in _columns(name, by)]
@@ -75,7 +75,7 @@ def _columns(name: str, by_method: Mapping) -> Iterator[tuple[str, Mapping[str, 
 
 
 def _cell(metric: str, means: Mapping) -> str:
-    """A metric's mean, followed by its difference to the input if that is known."""
+    """Returns the mean of a metric, followed by its difference to the input if known."""
     form = METRICS[metric].form
     if metric == "psnr_gain" and (gain := means.get("psnr_to_input")):
         return markdown.with_interval(gain)
@@ -86,12 +86,12 @@ def _cell(metric: str, means: Mapping) -> str:
 
 
 def _mark_best(by_method: Mapping, metric: str) -> dict[str, str]:
-    """Means of a metric, the best in bold and the second best underlined."""
+    """Returns the means of a metric, the best in bold and the second best underlined."""
     form = METRICS[metric].form
     texts = {method: format(means[metric], form) for method, means in by_method.items()}
     if len(texts.keys() - {INPUT}) < 2:  # nothing to compare: the input does not count
         return texts
-    # Ranks of the printed numbers: methods that look equal are marked alike.
+    # Ranks are of the printed numbers, so methods that look equal are marked alike.
     best = sorted({float(texts[m]) for m in texts if m != INPUT}, reverse=True)
     marks = dict(zip(best, ("**{}**", "<u>{}</u>")))
     return {
@@ -110,7 +110,7 @@ def _to_best_cells(by_method: Mapping) -> dict[str, str]:
 
 
 def _note(protocol: str, sets: Mapping) -> str:
-    """The foot of a table: the protocol, the comparisons and the metrics."""
+    """Returns the note below a table: the protocol, the comparisons and the metrics."""
     shown = {key for by in sets.values() for means in by.values() for key in means}
     lines = ["Means over images."]
     if protocol in image_quality.PROTOCOLS:

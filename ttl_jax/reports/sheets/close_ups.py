@@ -1,4 +1,4 @@
-"""Where images of one scene differ: the windows that a comparison enlarges."""
+"""Finds where images of one scene differ, to enlarge these windows in a comparison."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels, from the left and from the top."""
+    """Rectangle in pixels; x from the left, y from the top."""
 
     x: int
     y: int
@@ -20,10 +20,10 @@ def most_different(
 ) -> list[Box]:
     """Returns the windows in which the images differ most from each other.
 
-    The first has the largest variance, summed over its pixels and channels; each further
-    one has the largest among those that do not touch the earlier ones. Ties go to the
-    upper left. Windows keep a distance of a twentieth of the image's side from its
-    border, where methods differ in their padding.
+    The first window has the largest variance between images, summed over its pixels and
+    channels. Each further one has the largest among windows that do not touch the earlier
+    ones. If several are equal, the upper left one is chosen. Windows keep a distance of a
+    twentieth of the image's side from the border, where methods differ in their padding.
 
     Args:
       panels: Images, uint8 [H, W, 3], all of one size.
@@ -55,7 +55,7 @@ def most_different(
             raise ValueError(
                 f"An image of {variance.shape[1]} x {variance.shape[0]} pixels has no "
                 f"room for {count} close-ups of {width} x {height}; place them by hand "
-                "or take fewer."
+                "or request fewer."
             )
         y, x = map(int, np.unravel_index(sums.argmax(), sums.shape))
         boxes.append(Box(x, y, width, height))

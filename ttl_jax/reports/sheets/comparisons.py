@@ -8,7 +8,7 @@ from ttl_jax.reports.sheets.close_ups import Box
 from ttl_jax.reports.sheets.sheets import SheetRow
 
 TARGET = "target"
-EVERY_IMAGE = ""  # in place of an image's name
+EVERY_IMAGE = ""  # key for close-ups in every image, instead of a name
 
 
 def make_rows(
@@ -22,9 +22,9 @@ def make_rows(
 
     Args:
       examples: Examples to show, such as an `examples.Examples`.
-      close_ups: Boxes by the image's name, with those of `EVERY_IMAGE` in every row; or
-        the number of boxes to place where the methods' results differ most. A single
-        method is compared with the input.
+      close_ups: Boxes by name of the image, with those of `EVERY_IMAGE` in every row; or
+        the number of boxes, which are placed where the results of the methods differ most.
+        A single method is compared with the input.
       protocol: Protocol of the PSNR and SSIM below each image; None for no scores.
       with_names: Whether to write the images' names beside the rows.
 
@@ -46,7 +46,7 @@ def make_rows(
     for name in () if isinstance(close_ups, int) else close_ups:
         if name not in (EVERY_IMAGE, *rows):
             raise ValueError(
-                f"A close-up names {name!r}, but the images shown are {', '.join(rows)}."
+                f"A close-up is for {name!r}, but the images shown are {', '.join(rows)}."
             )
     return list(rows.values())
 

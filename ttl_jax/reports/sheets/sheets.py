@@ -1,10 +1,10 @@
 """Comparison sheets: images in rows, methods in columns, close-ups below each image.
 
-Positions are in pixels of the sheet. Its PNG holds every image pixel for pixel, and every
-close-up with each pixel as a square of whole pixels. Only images that differ from the
-panels in width are resampled (Lanczos); their close-ups are not. The PDF holds the same
-pixels, with text and frames as vectors. It is as wide as a page's text, where sheets of
-any number of columns have text of one size.
+Positions are in pixels of the sheet. In a PNG, images are not scaled, and each pixel of a
+close-up becomes a square of whole pixels. Only images whose width differs from that of the
+panels are resampled (Lanczos); their close-ups are not. A PDF has the same pixels, with text
+and frames as vectors. It is as wide as the text of a page, so text has the same size in
+sheets with any number of columns.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from ttl_jax.data.files import encoding
 from ttl_jax.reports.sheets.close_ups import Box, most_different
 
 SUFFIXES = (".png", ".pdf")
-CLOSE_UP_COLOURS = ("#ff2d2d", "#ffd60a", "#32d74b", "#0a9dff")  # in this order
+CLOSE_UP_COLOURS = ("#ff2d2d", "#ffd60a", "#32d74b", "#0a9dff")
 
 _PAGE_WIDTH = 7.0  # inches of the PDF: the text width of two columns
 _TEXT_SIZE = 7.0  # points on that page
@@ -37,16 +37,22 @@ _FONT = font_manager.FontProperties(family="DejaVu Sans")  # matplotlib's own
 
 @dataclasses.dataclass(frozen=True)
 class SheetRow:
-    """One image as every method restored it.
+    """One image and its restorations: a row of a sheet.
 
     Attributes:
-      panels: Images by their column's label, uint8 [H, W, 3], all of one size. All rows
+      panels: Images by label of their column, uint8 [H, W, 3], all of one size. All rows
         of a sheet have the same labels in the same order.
       captions: Text below an image, such as its scores, by label.
       name: Text at the left of the row.
-      close_ups: Boxes to enlarge below each image, at most one for each colour, or the
-        number of boxes to place where the images differ most.
-      compared: Labels of the images whose differences place close-ups; all if empty.
+      close_ups: Boxes to enlarge below each image, at most one per colour of
+        `CLOSE_UP_COLOURS`; or the number of boxes, which are placed where the images
+        differ most.
+      compared: Labels of the images whose differences decide where close-ups are placed;
+        all if empty.
+
+    Raises:
+      ValueError: If panels differ in shape, a label is unknown, or a close-up is outside
+        the image.
     """
 
     panels: Mapping[str, np.ndarray]
@@ -77,7 +83,7 @@ class SheetRow:
             if not (is_across and 0 <= box.y < box.y + box.height <= self.height):
                 raise ValueError(
                     f"The close-up {','.join(map(str, box))} (x, y, width, height) does "
-                    f"not lie within the image of {self.width} x {self.height} pixels."
+                    f"not fit into the image of {self.width} x {self.height} pixels."
                 )
 
     @property
@@ -92,9 +98,9 @@ class SheetRow:
 def make_sheet(
     rows: Sequence[SheetRow], *, panel_width: int | None = None
 ) -> np.ndarray:
-    """Returns the rows below each other under their columns' labels, on white.
+    """Returns the rows below each other, under the labels of the columns, on white.
 
-    Labels that are wider than a panel end in an ellipsis.
+    Labels that are wider than a panel are cut and end in an ellipsis.
 
     Args:
       rows: At least one row.
@@ -106,7 +112,7 @@ def make_sheet(
     Raises:
       ValueError: If there are no rows, their labels differ, or close-ups do not fit.
     """
-    # A power of two: the figure's size in inches is exact.
+    # With a power of two, the size of the figure in inches is exact.
     canvas = backend_agg.FigureCanvasAgg(_Page(rows, panel_width, dpi=64).figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -120,7 +126,7 @@ def write_sheet(
 ) -> None:
     """Writes the sheet as PNG or PDF, by suffix; the same rows give the same bytes.
 
-    An existing file is replaced. Rows and width are those of `make_sheet`.
+    An existing file is replaced. Arguments are as for `make_sheet`.
 
     Raises:
       ValueError: If the suffix is unknown, or as for `make_sheet`.
@@ -130,7 +136,7 @@ def write_sheet(
     if pathlib.Path(path).suffix.lower() == ".png":
         encoding.write_image(path, make_sheet(rows, panel_width=panel_width))
         return
-    # Publishers ask for TrueType; and each picture is embedded as it is.
+    # Publishers require TrueType fonts; pictures are embedded one by one, unscaled.
     options: Any = {"pdf.fonttype": 42, "image.composite_image": False}
     with matplotlib.rc_context(options), atomic_files.atomic_file(path) as stream:
         page = _Page(rows, panel_width).figure
@@ -161,16 +167,16 @@ def _common_labels(rows: Sequence[SheetRow]) -> list[str]:
 
 
 class _Page:
-    """A sheet, drawn from top to bottom; sizes are in pixels.
+    """A sheet, which is drawn from top to bottom; sizes are in pixels.
 
     Attributes:
-      figure: The drawn figure; by default it is as wide as a page's text.
+      figure: The figure; by default it is as wide as the text of a page.
       panel: Width of each panel.
       lefts: Left side of each column.
       text: Size of the text.
       line: Thickness of the frames.
       gap: Distance between panels.
-      y: Height of the part that is drawn.
+      y: Height of the part drawn so far.
     """
 
     def __init__(
@@ -191,7 +197,7 @@ class _Page:
         widest = max(
             (_text_width(caption, self.text) for caption in captions), default=0
         )
-        if widest > 0.95 * width:  # Captions are numbers, which must not be cut.
+        if widest > 0.95 * width:  # captions are numbers, which must not be cut
             self.text = max(self.text * 0.95 * width / widest, _MIN_TEXT_SIZE)
         self.line, self.gap = max(round(_FRAME * point), 2), max(round(_GAP * point), 4)
         margin = round(1.5 * self.text) if any(row.name for row in rows) else 0
@@ -234,16 +240,16 @@ class _Page:
             self._write_line([row.captions.get(label, "") for label in row.panels])
 
     def _draw_close_ups(self, row: SheetRow, boxes: Sequence[Box]) -> None:
-        """Draws the boxes' contents side by side, all enlarged alike by whole pixels."""
+        """Draws the contents of the boxes side by side, enlarged by the same integer."""
         room, total = self._room(len(boxes)), sum(box.width for box in boxes)
         zoom = room // total
         if zoom < 1:
             raise ValueError(
                 f"Close-ups of {' + '.join(str(box.width) for box in boxes)} pixels do "
-                f"not fit side by side below a panel, where {max(room, 0)} are free; take "
-                "smaller or fewer."
+                f"not fit side by side below a panel, which has room for {max(room, 0)}; "
+                "use smaller or fewer ones."
             )
-        # Several close-ups share the space that is left between them; one is centred.
+        # The remaining space is divided between several close-ups; a single one is centred.
         space = (room - zoom * total) // (len(boxes) - 1 or 2)
         x = self.line + (space if len(boxes) == 1 else 0)
         self.y += self.gap + self.line
@@ -257,7 +263,7 @@ class _Page:
         self.y += zoom * max(box.height for box in boxes) + self.line
 
     def _place_boxes(self, row: SheetRow) -> Sequence[Box]:
-        """The row's close-ups, given or placed automatically."""
+        """Returns the close-ups of a row, given or placed automatically."""
         count = row.close_ups
         if not isinstance(count, int):
             return count
@@ -265,20 +271,20 @@ class _Page:
             return ()
         zoom = max(round(_ENLARGEMENT * self.panel / row.width), 1)
         width = self._room(count) // count // zoom
-        # A single close-up is as wide as the panel and should not be as high.
+        # A single close-up is as wide as the panel, so it is made less high.
         height = width // 2 if count == 1 else 3 * width // 4
         compared = [row.panels[label] for label in row.compared or row.panels]
         return most_different(compared, count, max(width, 1), max(height, 1))
 
     def _room(self, num_close_ups: int) -> int:
-        """Width that the close-ups below a panel share."""
+        """Returns the total width of the close-ups below a panel."""
         frames, gaps = 2 * self.line * num_close_ups, self.gap * (num_close_ups - 1)
         return self.panel - frames - gaps
 
     def _show(self, picture: np.ndarray, x: int) -> None:
-        """Draws a picture pixel for pixel with its upper left corner at (x, self.y)."""
-        # Matplotlib rounds sizes up to whole pixels: without the margin, rounding errors
-        # could stretch a picture by one.
+        """Draws a picture, unscaled, with its upper left corner at (x, self.y)."""
+        # Matplotlib rounds sizes up to whole pixels. Without the margin, rounding errors
+        # could stretch a picture by one pixel.
         left, top = x + 1e-4, self.y + 1e-4
         right, bottom = x + picture.shape[1] - 1e-4, self.y + picture.shape[0] - 1e-4
         extent = (left, right, bottom, top)
@@ -302,7 +308,7 @@ class _Page:
     def _write(
         self, text: str, x: float, y: float, room: float, angle: int = 0
     ) -> None:
-        """Writes a text around the middle x on the baseline y; it is cut to the room."""
+        """Writes a text centred at x on the baseline y; it is cut to the width `room`."""
         if _text_width(text, self.text) > room:
             while text and _text_width(f"{text}…", self.text) > room:
                 text = text[:-1].rstrip()
