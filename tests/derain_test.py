@@ -20,7 +20,7 @@ from tests import pictures
 from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.data.files import decoding, encoding
-from ttl_jax.inference import file_jobs, output_log, rain_scores, restorer
+from ttl_jax.inference import file_jobs, output_log, recognizer, restorer
 
 
 @pytest.fixture
@@ -403,7 +403,7 @@ def test_pixels_that_the_format_cannot_hold_fail_before_the_network_runs(
     encoding.write_image("in/deep.png", np.zeros((9, 9), np.uint16))
     os.rename("in/deep.png", "in/deep.jpg")
     assert derain.main(["in", "--output", "out"]) == 1
-    assert "JPEG has 8 bits; use PNG or TIFF" in capsys.readouterr().err
+    assert "JPEG holds 8 bits; use PNG or TIFF" in capsys.readouterr().err
     assert not seen
 
 
@@ -447,7 +447,7 @@ def test_large_photographs_are_scored_before_and_after(
             shapes.append(image.shape)
             return image.mean() / 100
 
-    monkeypatch.setattr(rain_scores.recognizer, "Recognizer", Recognizer)
+    monkeypatch.setattr(recognizer, "Recognizer", Recognizer)
     photograph("in/small.png", 100)
     encoding.write_image("in/large.png", np.full((1500, 3000), 100, np.uint8))
     assert derain.main(["in", "--output", "out", *flags]) == 0

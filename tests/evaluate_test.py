@@ -120,8 +120,8 @@ FOLDERS = "--results one=one --target target --input target"
         ),
         (f"--checkpoint run --data sample/test {FOLDERS}", "name the images to score"),
         ("--results one=one --data sample/test", "--results go without --data"),
-        ("--baseline tv --data a=sample a=sample/test", "a is given twice"),
-        ("--ablation one --baseline tv --data sample/test", "without others"),
+        ("--baseline tv --data a=sample a=sample/test", "a is used twice"),
+        ("--ablation one --baseline tv --data sample/test", "without other methods"),
         (
             "--ablation one --data sample/test",
             "one/ablation.json is not an ablation",

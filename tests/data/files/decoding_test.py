@@ -387,10 +387,10 @@ def test_several_images_in_one_file_are_rejected(tmp_path, suffix):
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_other_depths_are_rejected(tmp_path, dtype):
     Image.fromarray(np.zeros((17, 23), dtype)).save(tmp_path / "image.tif")
-    assert "neither of 8 nor of 16 bits" in refusal(tmp_path / "image.tif")
+    assert "have neither 8 nor 16 bits" in refusal(tmp_path / "image.tif")
     colour = np.zeros((17, 23, 3), dtype)  # which Pillow does not recognize at all
     tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
-    assert "neither of 8 nor of 16 bits" in refusal(tmp_path / "colour.tif")
+    assert "have neither 8 nor 16 bits" in refusal(tmp_path / "colour.tif")
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

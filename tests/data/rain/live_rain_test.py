@@ -76,7 +76,7 @@ def test_sources_may_be_nested_and_pickled():
 @pytest.mark.parametrize(
     ("source", "fault"),
     [
-        ("rain:", "Unknown source 'rain:'"),
+        ("rain:", "'rain:' names nothing after the colon"),
         ("rain:sampel", "Unknown source 'sampel', .* did you mean 'sample'"),
         ("streaks:sample", "must name two sources, as in 'streaks:PAIRS on CLEAN'"),
         ("streaks:a on b on c", "with exactly one ' on ' between them"),

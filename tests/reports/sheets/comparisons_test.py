@@ -75,7 +75,7 @@ def test_methods_are_compared_with_each_other_a_single_one_with_the_input(
 @pytest.mark.parametrize(
     ("close_ups", "message"),
     [
-        ({"b": [Box(0, 0, 9, 9)]}, "names 'b', but the images shown are a, deep/b"),
+        ({"b": [Box(0, 0, 9, 9)]}, "is for 'b', but the images shown are a, deep/b"),
         ({"": [Box(0, 0, 99, 9)]}, "a: .*60 x 40"),
     ],
 )

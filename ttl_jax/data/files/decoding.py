@@ -245,7 +245,7 @@ def _opened(
             "its beginning is damaged"
         )
         if data and data.startswith(tuple(tiff.PREFIXES)):
-            reason = "its pixels are neither of 8 nor of 16 bits, or it is damaged"
+            reason = "its pixels have neither 8 nor 16 bits, or it is damaged"
         raise ImageError(path, f"cannot be read: {reason}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, f"has too many pixels: {error}") from error
