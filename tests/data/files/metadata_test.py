@@ -171,6 +171,18 @@ def test_the_depth_of_a_heic_is_reported(tmp_path):
     assert metadata.find_lost("PNG", info) == ["10 bits (now 8)"]
 
 
+@pytest.mark.parametrize(("flags", "lost"), [(0, 8), (0x40, 10), (0x60, 12)])
+def test_the_depth_of_an_avif_is_reported(tmp_path, flags, lost):
+    """Pillow writes 8 bits; the flags of the box av1C are set by hand."""
+    path = tmp_path / "image.avif"
+    Image.fromarray(noise(64, 64, 3)).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"av1C") + 6] |= flags
+    with Image.open(path) as image:
+        names = metadata._dropped(image, bytes(data))
+    assert names == ([f"{lost} bits (now 8)"] if lost > 8 else [])
+
+
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])
 def test_metadata_too_large_for_a_jpeg_are_reported_and_the_photograph_is_written(
     tmp_path, key

@@ -239,9 +239,23 @@ def _dropped(image: Image.Image, data: bytes) -> list[str]:
     names = ["HDR gain map"] if has_gain_map else []
     if image.mode in _CONVERTED:
         names.append(_CONVERTED[image.mode])
-    if (num_bits := image.info.get("bit_depth", 8)) > 8:  # of a HEIC
+    of_heic, of_avif = image.info.get("bit_depth", 8), _avif_bits(image, data)
+    if (num_bits := max(of_heic, of_avif)) > 8:
         names.append(f"{num_bits} bits (now 8)")
     return names
+
+
+def _avif_bits(image: Image.Image, data: bytes) -> int:
+    """Returns the bits per channel of an AVIF, 8 for others; Pillow decodes them to 8.
+
+    Source: AV1 Codec ISO Media File Format Binding 1.2.0, section 2.3.3: the third byte of
+    the box `av1C` holds seq_tier_0, high_bitdepth, twelve_bit and other flags.
+    """
+    box = data.find(b"av1C")
+    if image.format != "AVIF" or not 0 <= box < len(data) - 6:
+        return 8
+    high, twelve = data[box + 6] & 0x40, data[box + 6] & 0x20
+    return 12 if high and twelve else 10 if high else 8
 
 
 def _jpeg_options(image: Image.Image) -> dict[str, Any]:
