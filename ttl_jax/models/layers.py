@@ -252,6 +252,13 @@ class SpatialPyramidPooling(nnx.Module):
         return self.merge(jnp.concatenate(scales, axis=-1))
 
 
+def apply_in_turn(blocks: nnx.List, x: jax.Array) -> jax.Array:
+    """Returns the features after all blocks of a list."""
+    for block in blocks:
+        x = block(x)
+    return x
+
+
 def average_pool(x: jax.Array, window: tuple[int, int]) -> jax.Array:
     """Returns means over adjacent windows, [N, ceil(H / wh), ceil(W / ww), C].
 

@@ -120,17 +120,11 @@ class NAFNetEncoder(nnx.Module):
         x = self.stem(layers.pad_to_multiple(image, self._multiple, "constant"))
         skips = []
         for blocks, down in zip(self.down_blocks, self.downs):
-            x = _apply(blocks, x)
+            x = layers.apply_in_turn(blocks, x)
             skips.append(x)
             x = down(x)
-        x = _apply(self.middle, x)
+        x = layers.apply_in_turn(self.middle, x)
         for blocks, up in zip(self.up_blocks, self.ups):
             x = layers.channel_first_shuffle(up(x), 2) + skips.pop()
-            x = _apply(blocks, x)
+            x = layers.apply_in_turn(blocks, x)
         return x
-
-
-def _apply(blocks: nnx.List, x: jax.Array) -> jax.Array:
-    for block in blocks:
-        x = block(x)
-    return x

@@ -131,7 +131,7 @@ class RestormerEncoder(nnx.Module):
         x = self.stem(layers.pad_to_multiple(image, self._multiple, "reflect"))
         skips = []
         for i, blocks in enumerate(self.down_blocks):
-            x = _apply(blocks, x)
+            x = layers.apply_in_turn(blocks, x)
             if i < len(self.downs):
                 skips.append(x)
                 x = layers.channel_first_unshuffle(self.downs[i](x), 2)
@@ -139,11 +139,5 @@ class RestormerEncoder(nnx.Module):
             x = layers.channel_first_shuffle(self.ups[i](x), 2)
             x = jnp.concatenate([x, skips.pop()], axis=-1)
             x = self.merges[i](x) if i < len(self.merges) else x
-            x = _apply(blocks, x)
-        return _apply(self.refinement, x)
-
-
-def _apply(blocks: nnx.List, x: jax.Array) -> jax.Array:
-    for block in blocks:
-        x = block(x)
-    return x
+            x = layers.apply_in_turn(blocks, x)
+        return layers.apply_in_turn(self.refinement, x)

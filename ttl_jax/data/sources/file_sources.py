@@ -28,6 +28,7 @@ class Folder(Source):
         return _open_files(self._find(os.path.join(self._folder, side)))
 
     def pairs(self) -> list[Pair]:
+        """Opens the pairs of the subfolders; partners have the same relative path."""
         if (layout := self._find_layout()) is None:
             layouts = [f"{r}/ and {c}/" for r, c in image_folders.PAIR_LAYOUTS]
             raise NoPairsError(

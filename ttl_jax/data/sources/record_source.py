@@ -40,6 +40,7 @@ class Records(Source):
         return [clean[path] for path in image_folders.in_order(clean)]
 
     def pairs(self) -> list[Pair]:
+        """Opens the pairs of the set's selected splits."""
         folder, index, selected = self._open()
         if "rainy" not in index.image_names:
             raise NoPairsError(
