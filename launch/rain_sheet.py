@@ -2,9 +2,11 @@
 
     python launch/rain_sheet.py --output sheet.png
     python launch/rain_sheet.py --clean folder:CLEAN --rainy folder:RAINY --output sheet.png
+    python launch/rain_sheet.py --kinds --clean folder:CLEAN --output kinds.png
 
 Each row shows one clean photograph: unchanged, in light, medium and heavy rain, and with
-the streaks of the heavy rain added to its pixel values. With --rainy, a photograph of real
+the streaks of the heavy rain added to its pixel values. With --kinds, it shows the
+photograph in the kinds of rain that published pairs lack instead. With --rainy, a photograph of real
 rain in another scene follows. Each panel shows the middle of an image, unscaled.
 A source is `sample`, `folder:PATH` or `list:FILE`, as for all commands.
 """
@@ -18,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ttl_jax import command_line
-from ttl_jax.data.rain import renderer
+from ttl_jax.data.rain import rain_kinds, renderer
 from ttl_jax.data.sources import source_names
 from ttl_jax.reports.sheets import sheets
 
@@ -40,6 +42,15 @@ def rain_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
     return panels | {f"{intensity}, added": renderer.add(clean, parameters, rng)}
 
 
+def kinds_on(clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Returns the clean photograph and one rendering of each kind, by label."""
+    panels, longer_side = {"clean": clean}, max(clean.shape)
+    for kind in rain_kinds.KINDS:
+        parameters = rain_kinds.draw_parameters(rng, kind, longer_side=longer_side)
+        panels[kind] = renderer.render(clean, parameters, rng)
+    return panels
+
+
 def draw_rows(args: argparse.Namespace) -> Iterator[sheets.SheetRow]:
     """Yields the rows of the sheet."""
     rng = np.random.default_rng(args.seed)
@@ -48,7 +59,8 @@ def draw_rows(args: argparse.Namespace) -> Iterator[sheets.SheetRow]:
     rainy = source_names.open_photographs(args.rainy, "rainy") if args.rainy else []
     rng.shuffle(rainy)
     for i, photograph in enumerate(clean[: args.rows]):
-        panels = rain_on(photograph.load(), rng)
+        draw = kinds_on if args.kinds else rain_on
+        panels = draw(photograph.load(), rng)
         if rainy:
             panels["rainy"] = rainy[i % len(rainy)].load()
         yield sheets.SheetRow(
@@ -69,6 +81,7 @@ def main() -> None:
     add = parser.add_argument
     add("--clean", default="sample", help="source of photographs; default: %(default)s")
     add("--rainy", help="source of photographs of real rain; default: none")
+    add("--kinds", action="store_true", help="show the kinds of rain that pairs lack")
     add("--output", type=pathlib.Path, required=True, help="PNG or PDF to write")
     add("--rows", type=positive, default=6, help="number of rows; default: %(default)s")
     add("--width", type=positive, default=320,

@@ -10,6 +10,7 @@ from ttl_jax.data.sources.photographs import ROLES
 CLEAN = pictures.noise(40, 50, 3) // 2
 SOURCES = (
     "rain:sample/test",
+    "kinds:sample/test",
     "additive:sample/test",
     "streaks:sample/train on sample/test",
     "holes:sample/test",

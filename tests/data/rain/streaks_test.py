@@ -6,7 +6,8 @@ from ttl_jax.data.rain import streaks
 
 
 def make(**fields):
-    names = ("y", "x", "down", "right", "area", "blur")
+    names = ("y", "x", "down", "right", "area", "blur", "dashes")
+    fields = {"dashes": 0} | fields
     return streaks.Streaks(*(np.atleast_1d(float(fields[name])) for name in names))
 
 
@@ -47,11 +48,28 @@ def test_a_streak_is_as_strong_at_its_ends_as_in_the_middle():
     assert image[:15].sum() == pytest.approx(0, abs=0.01)
 
 
+def test_dashes_swell_and_fade_along_a_streak_and_keep_its_light():
+    streak = {"y": 63.5, "x": 15.5, "down": 100, "right": 0, "area": 100, "blur": 0.75}
+    image = draw((128, 32), make(**streak, dashes=4))
+    assert image.sum() == pytest.approx(100, rel=1e-3)
+    along = (np.arange(18, 110) - 63.5) / 100
+    expected = 1 + np.cos(2 * np.pi * 4 * along)
+    np.testing.assert_allclose(image[18:110].sum(axis=1), expected, atol=0.06)
+
+
+@pytest.mark.parametrize("dashes", [0.3, 0.5, 1.7])
+def test_a_fraction_of_a_dash_keeps_the_light_of_a_streak(dashes):
+    streak = {"y": 63.5, "x": 15.5, "down": 100, "right": 0, "area": 7, "blur": 0.75}
+    assert draw((128, 32), make(**streak, dashes=dashes)).sum() == pytest.approx(
+        7, rel=1e-3
+    )
+
+
 def test_only_streaks_that_reach_the_canvas_are_kept():
     rng = np.random.default_rng(0)
     y, x, down, right = rng.uniform(-60, 90, (4, 300))
     ones = np.ones(300)
-    drawn = streaks.Streaks(y, x, down, right, ones, ones / 2)
+    drawn = streaks.Streaks(y, x, down, right, ones, ones / 2, 0 * ones)
     kept = drawn.reaching((30, 40))
     assert 0 < len(kept.y) < 300
     np.testing.assert_allclose(draw((30, 40), kept), draw((30, 40), drawn), atol=1e-5)

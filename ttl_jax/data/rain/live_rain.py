@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ttl_jax.data.rain import renderer, streak_bank
+from ttl_jax.data.rain import rain_kinds, renderer, streak_bank
 
 
 class Rain(abc.ABC):
@@ -50,6 +50,16 @@ class Physical(Rain):
 
     def fall(self, clean, surroundings, longer_side, rng):
         parameters = _draw_parameters(rng, longer_side)
+        ambient = renderer.ambient_light(surroundings)
+        return renderer.render(clean, parameters, rng, ambient=ambient)
+
+
+class Kinds(Rain):
+    """Physically rendered rain of the kinds that pairs of published sets lack."""
+
+    def fall(self, clean, surroundings, longer_side, rng):
+        kind = rain_kinds.draw_kind(rng)
+        parameters = rain_kinds.draw_parameters(rng, kind, longer_side=longer_side)
         ambient = renderer.ambient_light(surroundings)
         return renderer.render(clean, parameters, rng, ambient=ambient)
 

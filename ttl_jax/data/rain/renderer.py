@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 
 from ttl_jax.data.rain import camera as cameras
 from ttl_jax.data.rain import raindrops, streaks
@@ -54,6 +55,10 @@ class RainParameters:
       veil: Share of the scene's light that is replaced by ambient light, because of mist
         and of the rain beyond `distance`.
       camera: Camera that turns light into pixels.
+      lamp_rate: Frequency at which lamps flicker, in Hz. Near streaks then consist of
+        dashes. Garg and Nayar (2007) explain similar dashes by the oscillation of drops.
+      lamplight: Share of a drop's light that comes from the lamps of the scene instead of
+        the sky, so that rain shows only around them.
 
     Raises:
       ValueError: If a value is out of range, or drops would be larger than 8000 pixels.
@@ -72,6 +77,8 @@ class RainParameters:
     brightness: float
     veil: float
     camera: cameras.Camera = cameras.NEUTRAL
+    lamp_rate: float = 0.0
+    lamplight: float = 0.0
 
     def __post_init__(self):
         for name, (low, high) in _BOUNDS.items():
@@ -94,7 +101,7 @@ _BOUNDS = {
     "rain_rate": (0, 500), "wind": (-30, 30), "gust": (0, 10), "roll": (-90, 90),
     "exposure": (1e-4, 1), "focal_length": (10, 100_000), "aperture": (0, 100),
     "focus": (0.1, 10_000), "near": (0.1, 10_000), "distance": (0.1, 10_000),
-    "brightness": (0, 10), "veil": (0, 1),
+    "brightness": (0, 10), "veil": (0, 1), "lamp_rate": (0, 1000), "lamplight": (0, 1),
 }  # fmt: skip
 _MAX_REACH = 8000  # pixels; more would fill the memory
 
@@ -132,21 +139,21 @@ def draw_parameters(
     """
     if intensity not in INTENSITIES:
         raise ValueError(f"Rain is one of {', '.join(INTENSITIES)}, not {intensity!r}.")
-    rain_rate = _log_uniform(rng, *_RAIN_RATES[intensity])
-    veiled_way = _log_uniform(rng, *_VEILED_WAYS[intensity])
+    rain_rate = log_uniform(rng, *_RAIN_RATES[intensity])
+    veiled_way = log_uniform(rng, *_VEILED_WAYS[intensity])
     return RainParameters(
         rain_rate=rain_rate,
         wind=rng.normal(0, 1.2),
         gust=rng.uniform(0.1, 0.6),
         roll=float(np.clip(rng.normal(0, 3), -10, 10)),
-        exposure=_log_uniform(rng, 1 / 600, 1 / 60),
+        exposure=log_uniform(rng, 1 / 600, 1 / 60),
         # 50 to 200 mm on film 36 mm wide.
-        focal_length=_log_uniform(rng, 50, 200) / 36 * np.clip(longer_side, 64, 8000),
-        aperture=_log_uniform(rng, 2, 12),
-        focus=_log_uniform(rng, 3, 30),
-        near=_log_uniform(rng, 1, 4),
+        focal_length=log_uniform(rng, 50, 200) / 36 * np.clip(longer_side, 64, 8000),
+        aperture=log_uniform(rng, 2, 12),
+        focus=log_uniform(rng, 3, 30),
+        near=log_uniform(rng, 1, 4),
         distance=rng.uniform(5, 12),
-        brightness=_log_uniform(rng, 1.5, 5),
+        brightness=log_uniform(rng, 1.5, 5),
         veil=-math.expm1(-raindrops.extinction(rain_rate) * veiled_way),
         camera=cameras.draw_camera(rng),
     )
@@ -223,15 +230,32 @@ def composite(
     Args:
       clean: Photograph of the scene, uint8 [H, W, 3].
       alpha: Share of the light that drops block, float32 [H, W] in [0, 1].
-      parameters: Rain and camera, of which `veil`, `brightness` and `camera` are used.
+      parameters: Rain and camera, of which `veil`, `brightness`, `lamplight` and `camera`
+        are used.
       rng: Random generator for the camera's noise.
       ambient: Light as `ambient_light` returns it.
     """
     light = parameters.camera.scene_light(clean)
     ambient = parameters.camera.untone(ambient.astype(np.float32))
     light += np.float32(parameters.veil) * (ambient - light)
-    light += alpha[..., None] * (np.float32(parameters.brightness) * ambient - light)
+    drops = np.float32(parameters.brightness) * ambient
+    if parameters.lamplight:
+        drops = drops * _glow(light, parameters.lamplight)
+    light += alpha[..., None] * (drops - light)
     return parameters.camera.photograph(light, rng)
+
+
+def _glow(light: np.ndarray, share: float) -> np.ndarray:
+    """Returns the light that falls on drops, relative to the largest, float32 [H, W, 1].
+
+    A share is that of lamps: the light of the scene, blurred over a tenth of its shorter
+    side. In a crop, only lamps within the crop are known.
+    """
+    lamps = scipy.ndimage.gaussian_filter(
+        light.mean(axis=-1), min(light.shape[:2]) / 10
+    )
+    glow = 1 - share + share * lamps / max(lamps.max(), 1e-6)
+    return glow[..., None].astype(np.float32)
 
 
 def ambient_light(photograph: np.ndarray) -> np.ndarray:
@@ -310,6 +334,7 @@ def _near_streaks(
         right=right,
         area=_silhouette(parameters, depth, diameter),
         blur=_blur(parameters, depth, diameter),
+        dashes=np.full(count, parameters.lamp_rate * parameters.exposure),
     ).reaching(canvas)
 
 
@@ -394,5 +419,5 @@ def _check(clean: np.ndarray) -> None:
         )
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))

@@ -26,6 +26,8 @@ class Streaks:
       right: Columns from one end to the other.
       area: Blocked share of light, summed over the pixels.
       blur: Standard deviation of the profile, at least `LENS_BLUR`.
+      dashes: Number of times that a streak swells and fades along its length; 0: it is
+        even. One dash is brightest in the middle of the streak.
     """
 
     y: np.ndarray
@@ -34,6 +36,7 @@ class Streaks:
     right: np.ndarray
     area: np.ndarray
     blur: np.ndarray
+    dashes: np.ndarray
 
     def select(self, chosen: np.ndarray) -> "Streaks":
         """Returns the streaks for which `chosen`, bool [num_streaks], is true."""
@@ -143,7 +146,10 @@ def _splat(canvas: tuple[int, int], streaks: Streaks, step: int) -> np.ndarray:
     along = (number + 0.5) / counts[owner] - 0.5
     y = streaks.y[owner] + along * streaks.down[owner]
     x = streaks.x[owner] + along * streaks.right[owner]
-    return _splat_points(canvas, y, x, (streaks.area / counts)[owner])
+    # The mean of 1 + cos over the length is 1 + sinc.
+    swell = 1 + np.cos(2 * np.pi * streaks.dashes[owner] * along)
+    swell /= 1 + np.sinc(streaks.dashes)[owner]
+    return _splat_points(canvas, y, x, (streaks.area / counts)[owner] * swell)
 
 
 def _splat_points(

@@ -35,13 +35,14 @@ KINDS: dict[str, Callable[..., Source]] = {
     "selection:FILE": Selection,
     "structures:CLEAN": derived.Structures,
     "rain:CLEAN": functools.partial(derived.LiveRain, live_rain.Physical),
+    "kinds:CLEAN": functools.partial(derived.LiveRain, live_rain.Kinds),
     "additive:CLEAN": functools.partial(derived.LiveRain, live_rain.Additive),
     "holes:CLEAN": functools.partial(derived.LiveRain, live_rain.Holes),
     "streaks:PAIRS on CLEAN": derived.StreakRain,
     "identity:CLEAN": derived.Identity,
 }
 KNOWN = ", ".join(KINDS)
-KNOWN_RAIN = "rain:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN"
+KNOWN_RAIN = "rain:CLEAN, kinds:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN"
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:
