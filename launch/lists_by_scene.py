@@ -18,6 +18,9 @@ Sets for testing only are in `pairs_test_only_SET`, `rainy_test_only` and so on.
 for adapting trained weights is split into `rainy_adapt_1` and `rainy_adapt_2`. Each list is
 a source: `list:LISTS/pairs_train.txt`.
 
+If the manifest has a column `licence`, `clean_free_train` and so on are the photographs
+whose licence allows any use: CC0, CC BY, CC BY-SA, public domain, or the same in words.
+
 Lists named `claim_` are for `configs/claim.py`, with one image per scene. The training
 backgrounds are `claim_GENERATOR_all`. For each of three seeds, 10 and 50 scenes of them are
 in lists such as `claim_GENERATOR_10_seed1`, unless there are fewer scenes.
@@ -30,6 +33,7 @@ import csv
 import hashlib
 import itertools
 import pathlib
+import re
 import sys
 
 from ttl_jax.data.files import decoding, images
@@ -40,6 +44,14 @@ TEST_ONLY = {
 }  # fmt: skip
 # A source for adapting trained weights, to one half of it at a time.
 ADAPTED_TO = {"spa_internet"}
+# Statements that allow any use, and those that make one doubtful.
+FREE = re.compile(
+    r"\bCC0\b|\bCC[- ]BY\b(?!-NC| NC)|public domain|however you wish|unrestricted",
+    re.IGNORECASE,
+)
+DOUBTFUL = re.compile(
+    r"unsplash photos|not ver|not listed|non-commercial|said to be", re.IGNORECASE
+)
 COLUMNS = {"path", "dataset", "role", "scene"}
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 # Tests of configs/claim.py, with their datasets; the real pairs have few scenes together.
@@ -105,6 +117,11 @@ def is_photograph(root: pathlib.Path, row: dict) -> bool:
     return True
 
 
+def is_free(licence: str) -> bool:
+    """Returns whether a statement of a licence clearly allows any use."""
+    return bool(FREE.search(licence)) and not DOUBTFUL.search(licence)
+
+
 def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
     """Returns the lines of each list, by its name, as tuples of paths.
 
@@ -132,6 +149,8 @@ def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
             lists[f"rainy_{part}"].append((path,))
         elif role == "clean" and not path.startswith("paired/"):
             lists[f"clean_{part}"].append((path,))
+            if is_free(row.get("licence") or ""):
+                lists[f"clean_free_{part}"].append((path,))
     return lists
 
 

@@ -131,6 +131,44 @@ def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("licence", "is_free"),
+    [
+        ("CC0-1.0", True),
+        ("CC BY-SA 4.0 (N. N.)", True),
+        ("CC-BY-4.0", True),
+        ('README: "All assets are public domain"', True),
+        ("CC0 (Unsplash before 8 June 2017)", True),
+        ("CC BY-NC 4.0", False),
+        ("CC-BY-NC-SA-3.0", False),
+        ("said to be CC BY 4.0, not verified", False),
+        ('"Unsplash photos are public domain"', False),
+        ("non-commercial research", False),
+        ("GPL-2+", False),
+        ("none stated", False),
+        ("", False),
+    ],
+)
+def test_only_a_clear_statement_makes_a_photograph_free(licence, is_free):
+    assert lists_by_scene.is_free(licence) == is_free
+
+
+def test_free_photographs_are_a_part_of_the_clean_ones():
+    rows = [
+        {"path": f"clean/{i}.png", "dataset": "D", "role": "clean", "scene": f"s:{i}"}
+        | {"licence": ("CC0", "none stated")[i % 2]}
+        for i in range(40)
+    ]
+    lists = lists_by_scene.make_lists(rows)
+    for part in ("train", "validation", "test"):
+        even = [
+            line
+            for line in lists[f"clean_{part}"]
+            if int(pathlib.Path(line[0]).stem) % 2 == 0
+        ]
+        assert lists[f"clean_free_{part}"] == even
+
+
 def scenes_of(lists, manifest, pattern):
     with manifest.open(newline="") as file:
         scenes = {row["path"]: row["scene"] for row in csv.DictReader(file)}
