@@ -47,6 +47,7 @@ class Variant:
       recon: Fields of the reconstruction task that differ.
       distill: Fields of the distillation that differ.
       rehearsal: Share of the last stage's batches that comes from `inpaint`.
+      derain: Fields of the last stage that differ.
       is_long: Whether training from random weights has the updates of all stages.
     """
 
@@ -56,6 +57,7 @@ class Variant:
     recon: dict[str, Any] = dataclasses.field(default_factory=dict)
     distill: dict[str, Any] = dataclasses.field(default_factory=dict)
     rehearsal: float = 0.0
+    derain: dict[str, Any] = dataclasses.field(default_factory=dict)
     is_long: bool = True
 
 
@@ -87,6 +89,12 @@ VARIANTS = {
         "starts from inpaint, which stays a sixth of the batches",
         "inpaint",
         rehearsal=1 / 6,
+    ),
+    "by-depth": Variant(
+        "as inpaint-rehearsal; the last blocks begin to learn first",
+        "inpaint",
+        rehearsal=1 / 6,
+        derain={"by_depth_steps": 500},
     ),
 }
 
@@ -164,7 +172,7 @@ def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
     transfer, start = _list_transfer(config, name, variant)
     pairs = GENERATORS[generator].format(list=_list_path(config, generator, num_scenes))
     fields: dict[str, Any] = {"run": run_name(name, generator, num_scenes), **start}
-    fields |= {"pairs": (pairs,), "eval_pairs": (pairs,)}
+    fields |= {"pairs": (pairs,), "eval_pairs": (pairs,), **variant.derain}
     if variant.rehearsal:
         fields["pairs"] += (_holes(config),)
         fields["pairs_weights"] = (1 - variant.rehearsal, variant.rehearsal)

@@ -55,7 +55,10 @@ def make_computation(
         **{field: config[field] for field in fields},
     )
     tx = optimizer.make_optimizer(
-        stage.learning_rates, schedule, clip_norm=config.clip_norm
+        stage.learning_rates,
+        schedule,
+        clip_norm=config.clip_norm,
+        first_step=stage.first_step,
     )
     networks, state = create(config, stage, tx, loaded, mesh)
     train_step = make_train_step(config, stage, networks, tx, mesh, state.placement)
