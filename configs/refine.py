@@ -1,0 +1,33 @@
+"""Trains weights further on real rain: their best restorations so far are targets.
+
+    python launch/best_restorations.py --rainy list:runs/lists/rainy_train.txt \\
+        --checkpoint shipped --output runs/pool
+    python -m ttl_jax.main --config=configs/refine.py --workdir=runs/refined
+
+Batches are half synthetic pairs and half real photographs with their best restoration.
+Repeat both commands with the new weights as a further --checkpoint: a restoration is replaced
+only by a better one.
+
+Paper: none. RGSUD (CVPR 2026) reports +1.4 to +1.6 dB on real pairs from such targets.
+Expect: configs/README.md, "The paper's test".
+Time: as derain.
+"""
+
+from configs import common, derain
+
+
+def get_config(preset=None):
+    config = derain.get_config(preset)
+    config.start_from = "shipped"
+    config.run = "refine"
+    _, _, pairs = common.use_lists(config)
+    config.pairs = (pairs, "folder:runs/pool")
+    config.pairs_weights = (0.5, 0.5)
+    config.encoder_learning_rate = config.get_oneway_ref("learning_rate")
+    config.learning_rate = 1e-4
+    if config.preset == "smoke":
+        return config
+    config.num_steps = 400
+    config.crop_size = 128
+    config.ema_decay = 0.99
+    return config

@@ -1,0 +1,210 @@
+"""Keeps the best restoration of each rainy photograph, as a target to train on.
+
+    python launch/best_restorations.py --rainy list:runs/lists/rainy_train.txt \\
+        --checkpoint runs/x/derain --checkpoint shipped --output runs/pool
+    python -m ttl_jax.main --config=configs/refine.py --workdir=runs/x
+
+Every checkpoint restores each photograph, its mirrored copy, and the mean of both. The best
+of these restorations has the lowest cost: the rain score of a recognition network, plus
+--fidelity times the mean change outside the rain, in levels of 255. Rain is where most
+restorations darken the photograph more than elsewhere. A restoration that costs more than the
+photograph itself is not written.
+
+The folder then has pairs: rainy/NAME.png and clean/NAME.png. The file report.csv has one row
+for each photograph: file, photograph, checkpoint, view (plain, mirrored or mean), cost before and
+after, and the rain scores. A second run, with later checkpoints, replaces a restoration
+only if it finds a better one. After an interruption, the same command continues.
+
+The choice among snapshots and mirrored copies follows RGSUD (CVPR 2026).
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.ndimage
+import tqdm
+from PIL import Image
+
+import ttl_jax
+from ttl_jax import atomic_files, command_line
+from ttl_jax.data.sources import source_names
+from ttl_jax.inference.recognizer import Recognizer
+
+REPORT = "report.csv"
+VIEWS = ("plain", "mirrored", "mean")
+_DARKER = 8  # levels: less is not taken for rain
+_REACH = 2  # pixels around rain, where change is free as well
+
+Restore = Callable[[np.ndarray], np.ndarray]
+
+
+class Entry(NamedTuple):
+    """The best restoration of a photograph; a row of the report.
+
+    Attributes:
+      file: Name of its files; empty if nothing is better than the photograph.
+      photograph: Name of the photograph.
+      checkpoint: Weights that made it.
+      view: One of `VIEWS`.
+      cost_before: Cost of the photograph itself.
+      cost: Cost of the restoration.
+      score_before: Rain score of the photograph.
+      score: Rain score of the restoration.
+    """
+
+    file: str
+    photograph: str
+    checkpoint: str
+    view: str
+    cost_before: float
+    cost: float
+    score_before: float
+    score: float
+
+
+def restorations(
+    image: np.ndarray, networks: dict[str, Restore]
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yields checkpoint, view and restoration, uint8 [H, W, 3], of an image."""
+    for name, restore in networks.items():
+        plain = restore(image)
+        mirrored = restore(image[:, ::-1])[:, ::-1]
+        mean = np.rint((plain.astype(np.float32) + mirrored) / 2).astype(np.uint8)
+        yield from zip((name,) * 3, VIEWS, (plain, mirrored, mean))
+
+
+def rain_mask(image: np.ndarray, restored: list[np.ndarray]) -> np.ndarray:
+    """Returns where most restorations darken the image more than elsewhere, bool [H, W]."""
+    votes = np.zeros(image.shape[:2])
+    for other in restored:
+        darker = image.mean(-1) - other.mean(-1)
+        votes += darker - max(np.median(darker), 0) > _DARKER
+    mask = votes > len(restored) / 2
+    return scipy.ndimage.binary_dilation(mask, iterations=_REACH)
+
+
+def change_outside(image: np.ndarray, restored: np.ndarray, mask: np.ndarray) -> float:
+    """Returns the mean absolute change outside a mask [H, W], in levels."""
+    change = np.abs(restored.astype(np.float32) - image).mean(-1)[~mask]
+    return float(change.mean()) if change.size else 0.0
+
+
+def find_best(
+    photograph, networks: dict[str, Restore], score: Callable, fidelity: float
+) -> tuple[Entry, np.ndarray, np.ndarray]:
+    """Returns the best restoration as an entry, the photograph and the restored image."""
+    image = photograph.load()
+    candidates = list(restorations(image, networks))
+    mask = rain_mask(image, [restored for _, _, restored in candidates])
+    before = score(image)
+    found = []
+    for checkpoint, view, restored in candidates:
+        after = score(restored)
+        cost = after + fidelity * change_outside(image, restored, mask)
+        path = pathlib.PurePath(photograph.name)
+        stem = re.sub(r"\W+", "_", path.stem)[-60:]
+        file = f"{stem}-{zlib.crc32(photograph.name.encode()):08x}.png"
+        entry = Entry(
+            file if cost < before else "",
+            photograph.name, checkpoint, view, before, cost, before, after,
+        )  # fmt: skip
+        found.append((entry, image, restored))
+    return min(found, key=lambda item: item[0].cost)
+
+
+def _save(path: pathlib.Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    Image.fromarray(image).save(partial, "png")
+    os.replace(partial, path)
+
+
+def read_report(folder: pathlib.Path) -> dict[str, Entry]:
+    """Returns the entries of a folder by photograph.
+
+    Raises:
+      ValueError: If the folder holds files of something else.
+    """
+    report = folder / REPORT
+    if report.is_file():
+        table = pd.read_csv(report, keep_default_na=False)
+        if list(table) == list(Entry._fields):
+            return {
+                row.photograph: Entry(*row) for row in table.itertuples(index=False)
+            }  # pyright: ignore[reportAttributeAccessIssue]
+    elif not folder.exists() or not any(folder.iterdir()):
+        return {}
+    raise ValueError(
+        f"--output {folder} has files of something else and no {REPORT} of this script; "
+        "name another folder."
+    )
+
+
+def update(folder: pathlib.Path, entries: dict[str, Entry], found: tuple) -> None:
+    """Writes a restoration if it is the best so far, and the report."""
+    entry, image, restored = found
+    earlier = entries.get(entry.photograph)
+    if earlier and earlier.cost <= entry.cost:
+        return
+    if entry.file:
+        _save(folder / "rainy" / entry.file, image)
+        _save(folder / "clean" / entry.file, restored)
+    entries[entry.photograph] = entry
+    text = pd.DataFrame(entries.values()).to_csv(index=False, lineterminator="\n")
+    atomic_files.write_bytes(folder / REPORT, text.encode())
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Returns the checked flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # fmt: off
+    add = parser.add_argument
+    add("--rainy", required=True, help="source of rainy photographs to train on")
+    add("--checkpoint", action="append", required=True,
+        help="run or packed file that removes rain; may be given several times")
+    add("--output", type=command_line.path, required=True, help="folder to write")
+    add("--recog", default="shipped",
+        help="recognition network that judges, best one from which no checkpoint was "
+        "trained; default: %(default)s")
+    add("--fidelity", type=float, default=0.05,
+        help="cost of a change of one level outside the rain; default: %(default)s")
+    # fmt: on
+    args = parser.parse_args()
+    if not args.fidelity >= 0:
+        parser.error(f"--fidelity is {args.fidelity}; expected 0 or more.")
+    return args
+
+
+def main() -> None:
+    """Reads the flags, restores every photograph and keeps the best."""
+    args = parse_arguments()
+    folder = pathlib.Path(args.output)
+    try:
+        entries = read_report(folder)
+        photographs = source_names.open_photographs(args.rainy, "rainy")
+        networks = {path: ttl_jax.load(path).restore for path in args.checkpoint}
+        score = Recognizer.from_checkpoint(args.recog).score
+        folder.mkdir(parents=True, exist_ok=True)
+        for photograph in tqdm.tqdm(photographs):
+            update(
+                folder, entries, find_best(photograph, networks, score, args.fidelity)
+            )
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    written = sum(bool(entry.file) for entry in entries.values())
+    print(f"{folder}: {written} pairs from {len(entries)} photographs")
+
+
+if __name__ == "__main__":
+    command_line.start()
+    main()
