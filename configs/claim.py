@@ -25,7 +25,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from configs import common, inpaint, pipeline, scratch
+from configs import common, degradations, inpaint, pipeline, scratch
 from ttl_jax import suggestions, user_paths
 
 GENERATORS = {
@@ -61,6 +61,7 @@ class Variant:
     is_long: bool = True
 
 
+_CLASSES = {"num_classes": degradations.NUM_CLASSES}
 _MASKED = {"masked_share": 0.5}
 VARIANTS = {
     "V1": Variant("task transfer as in the paper"),
@@ -80,6 +81,11 @@ VARIANTS = {
     "projections": Variant(
         "a projection per teacher, standardized features, teachers dropped at random",
         distill={"projections": True, "standardize": True, "teacher_dropout": 0.25},
+    ),
+    "degradations": Variant(
+        "E_recog recognizes kind and level of degradations instead of rain",
+        recog={"stage": "degradations", **_CLASSES},
+        distill=_CLASSES,
     ),
     "inpaint": Variant("starts from the task inpaint alone", "inpaint"),
     "inpaint-encoder": Variant(

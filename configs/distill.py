@@ -22,6 +22,7 @@ def get_config(preset=None):
     config.dataset = "rainy"
     config.teachers = ("recog", "recon")
     config.teacher_runs = {name: name for name in config.teachers}
+    config.num_classes = 1  # outputs of the classifier of recog
     config.student_init = ""  # teacher from which the student starts; empty: random
     config.feature_loss = "mse"  # Eqs. 3 and 4; l2, l1 or charbonnier
     config.projections = False  # a 1x1 conv per teacher between student and Eqs. 3, 4

@@ -17,6 +17,7 @@ def get_config(preset=None):
     config.stage = "recog"
     config.dataset = "couples"
     config.recognition_loss = "mse"  # Eq. 1; l2, l1, charbonnier or cross_entropy
+    config.num_classes = 1  # outputs of the classifier; more in configs/degradations.py
     config.masked_share = 0.0  # masked share of the input, in patches of 16 x 16 pixels
     config.learning_rate = 3e-4
     if config.preset != "smoke":

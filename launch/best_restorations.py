@@ -24,7 +24,7 @@ import pathlib
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ class Entry(NamedTuple):
 
 
 def restorations(
-    image: np.ndarray, networks: dict[str, Restore]
+    image: np.ndarray, networks: Mapping[str, Restore]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields checkpoint, view and restoration, uint8 [H, W, 3], of an image."""
     for name, restore in networks.items():
@@ -98,7 +98,7 @@ def change_outside(image: np.ndarray, restored: np.ndarray, mask: np.ndarray) ->
 
 
 def find_best(
-    photograph, networks: dict[str, Restore], score: Callable, fidelity: float
+    photograph, networks: Mapping[str, Restore], score: Callable, fidelity: float
 ) -> tuple[Entry, np.ndarray, np.ndarray]:
     """Returns the best restoration as an entry, the photograph and the restored image."""
     image = photograph.load()

@@ -34,7 +34,8 @@ ROOMS = {
     },
     "ttl_jax/stages": {
         "jax", "flax", "numpy", "ttl_jax.stages.stage", "ttl_jax.stages.networks",
-        "ttl_jax.stages.teachers", "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
+        "ttl_jax.stages.image_degradations", "ttl_jax.stages.teachers",
+        "ttl_jax.models", "ttl_jax.losses", "ttl_jax.metrics",
     },
     # files <- rain, structures <- sources <- sets <- loading, never back
     "ttl_jax/data/__init__": {"ttl_jax.data.sources"},

@@ -85,6 +85,13 @@ def recognition(scores: jax.Array, labels: jax.Array, kind: str = "mse") -> jax.
     return distance(scores, labels, kind)
 
 
+def classification(logits: jax.Array, classes: jax.Array) -> jax.Array:
+    """Returns the mean cross-entropy of logits [N, K] with classes [N], integers."""
+    return optax.losses.softmax_cross_entropy_with_integer_labels(
+        logits, classes
+    ).mean()
+
+
 def sobel_gradients(images: jax.Array) -> jax.Array:
     """Returns horizontal and vertical Sobel gradients, [N, H, W, C] to [N, H, W, 2C].
 

@@ -7,16 +7,16 @@ import pytest
 from scipy import ndimage
 
 from configs import recon as config_file
-from ttl_jax.stages import recon
+from ttl_jax.stages import image_degradations, recon
 
-random_blur = jax.jit(recon.random_blur, static_argnums=(2, 3))
+random_blur = jax.jit(image_degradations.random_blur, static_argnums=(2, 3))
 
 
 def test_blur_matches_scipy_cut_at_three_sigma(key):
     image = jax.random.uniform(key, (1, 40, 44, 3))
     for sigma in (0.5, 1.3, 3.0):
         blurred = random_blur(image, key, sigma, sigma)
-        margin = recon.blur_margin(sigma)
+        margin = image_degradations.blur_margin(sigma)
         wide = ndimage.gaussian_filter(
             np.asarray(image, np.float64), sigma, axes=(1, 2), radius=margin
         )
@@ -42,7 +42,7 @@ def test_blur_differs_from_image_to_image_and_from_key_to_key(key):
 
 @pytest.mark.parametrize(("sigma", "margin"), [(0.5, 2), (1.0, 3), (1.1, 4), (3.0, 9)])
 def test_blur_margin_is_three_sigma_rounded_up(sigma, margin):
-    assert recon.blur_margin(sigma) == margin
+    assert image_degradations.blur_margin(sigma) == margin
 
 
 def test_a_crop_margin_smaller_than_the_blur_is_rejected():

@@ -56,6 +56,11 @@ class Recognizer(network.TrainedNetwork):
           overlap: Overlap of neighbouring windows, in pixels; see `windows.plan`.
         """
         super().__init__(name=name, step=step, path=path)
+        if decoder.num_classes != 1:
+            raise ValueError(
+                f"{name} recognizes {decoder.num_classes} classes and has no rain score; "
+                "use a run of the stage recog."
+            )
         self._stride = encoder.stem_stride
         pools_grid = decoder.spp.grid * encoder.stem_stride
         self._grid = math.lcm(encoder.grid or 1, pools_grid)

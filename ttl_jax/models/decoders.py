@@ -111,6 +111,8 @@ class RainClassifier(nnx.Module):
 
     SPP, mean over the pixels, one linear layer. The targets are 1 for rainy and 0 for
     rain-free images; there is no sigmoid, since Eq. 1 is a plain squared distance.
+
+    With `num_classes` above 1, it returns a logit for each class, [N, num_classes].
     """
 
     def __init__(
@@ -119,15 +121,17 @@ class RainClassifier(nnx.Module):
         width: int = 48,
         pools: Sequence[int] = (32, 16, 8, 4),
         pool_width: int = 1,
+        num_classes: int = 1,
         rngs: nnx.Rngs,
     ):
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )
+        self.num_classes = num_classes
         # Scores start between the two labels; with random initial scores Eq. 1 diverges.
         zeros, half = nnx.initializers.zeros, nnx.initializers.constant(0.5)
         self.to_score = nnx.Linear(
-            width, 1, kernel_init=zeros, bias_init=half, rngs=rngs
+            width, num_classes, kernel_init=zeros, bias_init=half, rngs=rngs
         )
 
     @classmethod
@@ -138,4 +142,5 @@ class RainClassifier(nnx.Module):
         return cls(width=preset["encoder"]["width"], **pooling, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        return self.to_score(self.spp(features).mean(axis=(1, 2)))[:, 0]
+        scores = self.to_score(self.spp(features).mean(axis=(1, 2)))
+        return scores[:, 0] if self.num_classes == 1 else scores

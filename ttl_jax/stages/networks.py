@@ -54,9 +54,11 @@ def image_decoder(config, decoder) -> functools.partial:
 
 def classifier(config) -> functools.partial:
     """Returns the factory of D_recog, with the pools of `config.decoder`."""
-    pooling = {name: config.decoder[name] for name in ("pools", "pool_width")}
-    width = config.encoder.width
-    return functools.partial(models.make_classifier, width=width, **pooling)
+    sizes = {name: config.decoder[name] for name in ("pools", "pool_width")}
+    sizes["width"] = config.encoder.width
+    if config.get("num_classes", 1) > 1:
+        sizes["num_classes"] = config.num_classes
+    return functools.partial(models.make_classifier, **sizes)
 
 
 def projection(config) -> functools.partial:

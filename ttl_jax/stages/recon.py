@@ -1,13 +1,11 @@
 """Stage 2: undo the blur of clean photographs (Eq. 2)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
-from ttl_jax.stages import networks
+from ttl_jax.stages import image_degradations, networks
 from ttl_jax.stages.stage import Stage, sources_at
 
 
@@ -23,7 +21,7 @@ def make_stage(config) -> Stage:
             f"config.min_sigma={config.min_sigma} must be greater than zero and not above "
             f"config.max_sigma={config.max_sigma}."
         )
-    margin = blur_margin(config.max_sigma)
+    margin = image_degradations.blur_margin(config.max_sigma)
     if config.crop_margin != margin:
         raise ValueError(
             f"config.crop_margin={config.crop_margin}: a blur of up to {config.max_sigma} "
@@ -32,7 +30,9 @@ def make_stage(config) -> Stage:
 
     def blur(batch, key):
         image = batch["image"]
-        blurred = random_blur(image, key, config.min_sigma, config.max_sigma)
+        blurred = image_degradations.random_blur(
+            image, key, config.min_sigma, config.max_sigma
+        )
         return image[:, margin:-margin, margin:-margin], blurred
 
     def loss_fn(modules, batch, key):
@@ -83,38 +83,3 @@ def _evaluate(modules, clean, blurred):
         "psnr_gain": after - before,
         "psnr_gain_without_features": alone - before,
     }
-
-
-def blur_margin(sigma: float) -> int:
-    """Returns the radius in pixels of a Gaussian kernel of 2 * ceil(3 sigma) + 1 taps."""
-    return int(-(-3 * sigma // 1))
-
-
-def random_blur(
-    images: jax.Array, key: jax.Array, min_sigma: float, max_sigma: float
-) -> jax.Array:
-    """Returns images blurred by Gaussians of random widths and rounded to 8-bit levels.
-
-    Note: the paper says "a Gaussian kernel"; the range of its widths is our choice.
-
-    Args:
-      images: Float [N, H + 2m, W + 2m, C] in [0, 1], m = `blur_margin(max_sigma)`.
-      key: PRNG key.
-      min_sigma: Smallest standard deviation, in pixels; drawn uniformly per image.
-      max_sigma: Largest standard deviation, in pixels.
-
-    Returns:
-      Array [N, H, W, C].
-    """
-    margin = blur_margin(max_sigma)
-    count = len(images)
-    sigma = jax.random.uniform(key, (count, 1), minval=min_sigma, maxval=max_sigma)
-    offsets = jnp.arange(-margin, margin + 1)[None]
-    taps = jnp.exp(-0.5 * jnp.square(offsets / sigma))
-    taps = jnp.where(jnp.abs(offsets) <= jnp.ceil(3 * sigma), taps, 0.0)
-    taps = (taps / taps.sum(axis=1, keepdims=True))[:, :, None, None, None]
-
-    h, w = images.shape[1] - 2 * margin, images.shape[2] - 2 * margin
-    rows: Any = sum(taps[:, i] * images[:, i : i + h] for i in range(2 * margin + 1))
-    blurred = sum(taps[:, i] * rows[:, :, i : i + w] for i in range(2 * margin + 1))
-    return jnp.round(blurred * 255) / 255
