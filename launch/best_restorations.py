@@ -137,9 +137,8 @@ def read_report(folder: pathlib.Path) -> dict[str, Entry]:
     if report.is_file():
         table = pd.read_csv(report, keep_default_na=False)
         if list(table) == list(Entry._fields):
-            return {
-                row.photograph: Entry(*row) for row in table.itertuples(index=False)
-            }  # pyright: ignore[reportAttributeAccessIssue]
+            entries = (Entry(*row) for row in table.itertuples(index=False))
+            return {entry.photograph: entry for entry in entries}
     elif not folder.exists() or not any(folder.iterdir()):
         return {}
     raise ValueError(
