@@ -179,7 +179,7 @@ def photographs(tmp_path):
     root, rows = tmp_path / "photographs", []
     for i in range(60):
         clean = pictures.texture(i, 64, 64)
-        rain = live_rain.Additive().fall(clean, clean, 64, np.random.default_rng(i))
+        rain = live_rain.Additive().render(clean, clean, 64, np.random.default_rng(i))
         dataset = "SPA-Data" if i < 2 else "Rain100H"
         for path, role, picture in (
             (f"paired/{dataset}/rainy/{i}.png", "rainy", rain),

@@ -224,7 +224,7 @@ def test_real_photographs_are_scored_without_clean_images(here, monkeypatch):
         def score(self, array):
             return float(array.mean())
 
-        def taught(self, path):
+        def is_teacher_of(self, path):
             return path == "runs/net"
 
     monkeypatch.setattr("ttl_jax.inference.recognizer.Recognizer", Recognizer)

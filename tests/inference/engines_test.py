@@ -5,7 +5,7 @@ import pytest
 from ttl_jax import allocator, derain
 from ttl_jax.data.files import decoding, encoding
 from ttl_jax.inference import engines
-from ttl_jax.lite import restorer as onnx_restorer
+from ttl_jax.lite import onnx_restorer
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_runs_trained_from_the_recognizer_are_detected(tmp_path):
         tmp_path / "orphan", origins={"encoder": make_origin(run="gone", digest="x")}
     )
     recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
-    assert recognizer.taught(tmp_path / "derain") is True
-    assert recognizer.taught(tmp_path / "earlier") is True
-    assert recognizer.taught(tmp_path / "recog") is False
-    assert recognizer.taught(tmp_path / "orphan") is None
+    assert recognizer.is_teacher_of(tmp_path / "derain") is True
+    assert recognizer.is_teacher_of(tmp_path / "earlier") is True
+    assert recognizer.is_teacher_of(tmp_path / "recog") is False
+    assert recognizer.is_teacher_of(tmp_path / "orphan") is None

@@ -384,7 +384,9 @@ def test_a_network_with_sums_over_the_image_restores_it_whole_and_unpadded():
 
 def test_it_refuses_images_above_the_limit(monkeypatch):
     networks = tiny_networks.make()
-    per_pixel = 4 * networks[0].features_held * 8 / 4  # 8 channels at half resolution
+    per_pixel = (
+        4 * networks[0].num_features_held * 8 / 4
+    )  # 8 channels at half resolution
     monkeypatch.setattr(restorer, "MEMORY_LIMIT", 1000 * per_pixel)
     network = make_restorer(*networks)
     assert network.restore(np.zeros((20, 50, 3), np.uint8)).shape == (20, 50, 3)
@@ -398,7 +400,7 @@ def test_it_refuses_images_above_the_limit(monkeypatch):
 
 def test_maps_of_dense_attention_count_by_the_square_of_the_pixels(monkeypatch):
     networks = tiny_networks.make(global_branch="dense")  # two heads, 8 x 8 pixels each
-    num_pixels, per_pixel = 50_000, 4 * networks[0].features_held * 8 / 4
+    num_pixels, per_pixel = 50_000, 4 * networks[0].num_features_held * 8 / 4
     maps = restorer._MAPS_HELD * 4 * 2 * (num_pixels / 64) ** 2
     monkeypatch.setattr(restorer, "MEMORY_LIMIT", num_pixels * per_pixel + maps)
     assert make_restorer(*networks).max_pixels == pytest.approx(num_pixels, abs=1)

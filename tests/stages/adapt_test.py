@@ -29,7 +29,7 @@ def batch(key, opacity):
     """Photographs between 0.1 and 0.5, the rainy ones under the streaks."""
     scene, clean = 0.1 + 0.4 * jax.random.uniform(key, (2, 3, 24, 24, 3))
     scene = jnp.broadcast_to(scene.mean(axis=-1, keepdims=True), scene.shape)
-    return {"rainy": adapt.lay(opacity, scene), "clean": clean, "scene": scene}
+    return {"rainy": adapt.add_streaks(opacity, scene), "clean": clean, "scene": scene}
 
 
 def modules_that(restore, restore_frozen):
@@ -94,10 +94,10 @@ def test_veils_colours_noise_and_darkening_are_not_streaks(batch, key):
 
 def test_streaks_on_white_stay_in_range(opacity):
     white = jnp.full((1, 24, 24, 3), 0.99)
-    rainy = adapt.lay(opacity, white)
+    rainy = adapt.add_streaks(opacity, white)
     found = adapt.opacity_between(rainy, white, thickness=11, noise=0.0)
     assert 0 < found.max() <= 0.1
-    assert adapt.lay(jnp.asarray(2.0), white).max() == 1
+    assert adapt.add_streaks(jnp.asarray(2.0), white).max() == 1
 
 
 def remove_thin_streaks(images):
@@ -110,7 +110,7 @@ def test_wide_streaks_are_found_where_they_are_thin_and_laid_as_sharp_as_they_we
     opacity[:, :, 8:14] = 0.5  # wider than what is taken off, at half the size narrower
     scene = np.full((1, 32, 48, 3), 0.2, np.float32)
     scene[:, ::2, 24:] += 0.1  # detail that is lost at half the size, and no rain
-    rainy = adapt.lay(opacity, jnp.asarray(scene))
+    rainy = adapt.add_streaks(opacity, jnp.asarray(scene))
     assert remove_thin_streaks(rainy)[0, 16, 10, 0] > 0.5  # at full size it stays
     found = adapt.find_streaks(rainy, remove_thin_streaks)
     floor = 3 / 255 / (1 - 0.2)

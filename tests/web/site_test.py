@@ -18,7 +18,6 @@ import ttl_jax.lite
 from tests import pictures
 from ttl_jax import export
 from ttl_jax.inference import windowed, windows
-from ttl_jax.lite import restorer
 from ttl_jax.web import site
 
 FOLDER = pathlib.Path(site.__file__).parent / "static" / "site"
@@ -116,7 +115,7 @@ def test_a_runtime_that_is_missing_or_changed_is_refused(tmp_path, monkeypatch, 
 @pytest.fixture
 def address(tmp_path):
     """Address of a static server of the page with the packed weights."""
-    content = restorer.PACKED.read_bytes()
+    content = onnx_restorer.PACKED.read_bytes()
     metadata = ttl_jax.lite.load().metadata
     try:
         runtime = site.load_runtime(None)

@@ -85,7 +85,7 @@ def test_best_step_stays_beside_the_last_ones_and_can_be_named(tmp_path, params)
     for path, step in ((tmp_path, 5), (tmp_path / "best", 2)):
         modules, told = trained.load(path)
         assert told["step"] == modules["encoder"]["a"][0] == step
-        assert saved_runs.find_run(path) == tmp_path
+        assert saved_runs.run_folder(path) == tmp_path
 
 
 def test_a_run_without_a_best_step_says_so(tmp_path, params):

@@ -68,7 +68,7 @@ def large_scene():
     photograph = source_names.open_photographs("sample/test", "clean")[0]
     clean = Image.fromarray(photograph.load()).resize((800, 500), Image.BICUBIC)
     clean = np.asarray(clean)
-    return live_rain.Additive().fall(clean, clean, 800, np.random.default_rng(5))
+    return live_rain.Additive().render(clean, clean, 800, np.random.default_rng(5))
 
 
 @pytest.mark.slow
@@ -108,7 +108,10 @@ def test_the_rain_score_is_higher_with_rain_than_without():
 
 
 def test_the_recognizer_did_not_train_the_rain_remover():
-    assert Recognizer.from_checkpoint(shipped.SHIPPED).taught(shipped.SHIPPED) is False
+    assert (
+        Recognizer.from_checkpoint(shipped.SHIPPED).is_teacher_of(shipped.SHIPPED)
+        is False
+    )
 
 
 def test_they_are_scored_by_default(tmp_path, monkeypatch):

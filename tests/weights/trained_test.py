@@ -78,7 +78,7 @@ def test_a_packed_run_is_read_as_the_run_itself(tmp_path, params):
             ema["encoder"]
         )
     assert trained.find_name(packed) == "mine"
-    assert trained.exist(packed)
+    assert trained.has_weights(packed)
     assert trained.find_ancestors(packed) == ({"aa"}, set(), False)
 
 
@@ -128,9 +128,9 @@ def test_a_packed_run_of_another_kind_is_rejected(tmp_path, params):
         trained.find_ancestors(path)
     with pytest.raises(ValueError, match="or a file written by ttl_jax.pack"):
         trained.load(tmp_path / "other.safetensors")
-    assert not trained.exist(tmp_path / "other.safetensors")
+    assert not trained.has_weights(tmp_path / "other.safetensors")
 
 
 def test_a_tilde_with_an_unknown_user_is_an_ordinary_name(tmp_path):
-    path = trained.locate(tmp_path, "~nobody-of-this-name/run")
+    path = trained.path_of(tmp_path, "~nobody-of-this-name/run")
     assert path == tmp_path / "~nobody-of-this-name/run"

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from ttl_jax import allocator
-from ttl_jax.lite import restorer as onnx_restorer
+from ttl_jax.lite import onnx_restorer
 
 ENGINES = ("auto", "jax", "onnx")
 

@@ -96,7 +96,7 @@ class Recognizer(network.TrainedNetwork):
             for weights in axis.weights()
         ]
 
-    def taught(self, path: str | os.PathLike | None) -> bool | None:
+    def is_teacher_of(self, path: str | os.PathLike | None) -> bool | None:
         """Returns whether a run was trained from this network, directly or indirectly.
 
         Another step of this network's run counts too, unless one of the two is packed.

@@ -107,7 +107,7 @@ def _count_fitting_pixels(encoder: models.RestoringEncoder) -> int:
     of positions for each head, which grows with its square.
     """
     stride = encoder.stem_stride
-    features = 4 * encoder.features_held * encoder.width / stride**2
+    features = 4 * encoder.num_features_held * encoder.width / stride**2
     is_ours = isinstance(encoder, models.AGLFEncoder)
     branch = encoder.blocks[0].global_branch if is_ours else None
     if not isinstance(branch, DenseAttention):

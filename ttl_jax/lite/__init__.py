@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ttl_jax.lite.restorer import OnnxRestorer
+    from ttl_jax.lite.onnx_restorer import OnnxRestorer
 
 __all__ = ["load"]
 
@@ -28,6 +28,6 @@ def load(path: str | os.PathLike | None = None) -> OnnxRestorer:
     Raises:
       ValueError: If it cannot be read or is another program's, or onnxruntime is missing.
     """
-    from ttl_jax.lite.restorer import OnnxRestorer
+    from ttl_jax.lite.onnx_restorer import OnnxRestorer
 
     return OnnxRestorer.from_file(path)

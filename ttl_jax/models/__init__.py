@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # Encoders that the stage derain trains; all have `width`, `stem_stride`, `grid` and
-# `features_held`.
+# `num_features_held`.
 RestoringEncoder = AGLFEncoder | RestormerEncoder | NAFNetEncoder
 
 

@@ -156,12 +156,12 @@ class AGLFEncoder(nnx.Module):
       grid: Grid on which a window of an image must start, in pixels, so that its cells and
         attention windows are those of the whole image; None if the encoder uses
         statistics of the whole image.
-      features_held: Arrays of the features' size that are alive at the peak of a
+      num_features_held: Arrays of the features' size that are alive at the peak of a
         restoration on a CPU, measured.
     """
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
-        self.features_held = 13 if config.stem_stride == 1 else 23
+        self.num_features_held = 13 if config.stem_stride == 1 else 23
         self.width, self.stem_stride = config.width, config.stem_stride
         self._remat = config.remat
         self.stem = layers.Conv(3 * config.stem_stride**2, config.width, rngs=rngs)

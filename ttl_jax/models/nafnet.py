@@ -83,13 +83,13 @@ class NAFNetEncoder(nnx.Module):
       width: Channels of the features.
       stem_stride: 1.
       grid: None, since the channel attention uses means over the whole image.
-      features_held: Measured number of arrays of the size of the features that are in
+      num_features_held: Measured number of arrays of the size of the features that are in
         memory at the peak of a restoration on a CPU.
     """
 
     stem_stride = 1
     grid = None
-    features_held = 6
+    num_features_held = 6
 
     def __init__(self, config: NAFNetConfig, *, rngs: nnx.Rngs):
         self.width = config.width

@@ -87,13 +87,13 @@ class RestormerEncoder(nnx.Module):
       width: Channels of the features, twice the width at full resolution.
       stem_stride: 1.
       grid: None, since the attention uses sums over the whole image.
-      features_held: Measured number of arrays of the size of the features that are in
+      num_features_held: Measured number of arrays of the size of the features that are in
         memory at the peak of a restoration on a CPU.
     """
 
     stem_stride = 1
     grid = None
-    features_held = 12
+    num_features_held = 12
 
     def __init__(self, config: RestormerConfig, *, rngs: nnx.Rngs):
         self._multiple = 2 ** (len(config.num_blocks) - 1)

@@ -40,7 +40,7 @@ def make_stage(config) -> Stage:
 
         opacity = lax.stop_gradient(_find_streaks(modules, batch["rainy"], "frozen_"))
         streaks = vary(key, opacity, gain=config.streak_gain, zoom=config.streak_zoom)
-        laid = distance(lay(streaks, batch["clean"]))
+        laid = distance(add_streaks(streaks, batch["clean"]))
         clean = distance(batch["clean"])
         scalars = {"laid": laid, "clean": clean, "opacity": opacity.mean()}
         return laid + config.clean_weight * clean, scalars
@@ -190,7 +190,7 @@ def enlarge(images: jax.Array, factors: jax.Array) -> jax.Array:
     return jax.vmap(enlarge_one)(images, factors)
 
 
-def lay(opacity: jax.Array, clean: jax.Array) -> jax.Array:
+def add_streaks(opacity: jax.Array, clean: jax.Array) -> jax.Array:
     """Returns clean images [N, H, W, 3] with streaks of an opacity [N, H, W, 1] added."""
     return clean + jnp.minimum(opacity, 1) * (1 - clean)
 

@@ -38,7 +38,7 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
     """
     check_present(stage, workdir)
     runs = {
-        run: trained.load(trained.locate(workdir, run))
+        run: trained.load(trained.path_of(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
     }
     for run, (_, metadata) in runs.items():
@@ -77,9 +77,9 @@ def check_present(
     """
     missing: dict[str, Source] = {}
     for source in stage.init_from.values():
-        path = trained.locate(workdir, source.run)
+        path = trained.path_of(workdir, source.run)
         is_coming = any(path.is_relative_to(run_dir) for run_dir in earlier)
-        if not is_coming and not trained.exist(path):
+        if not is_coming and not trained.has_weights(path):
             missing[source.run] = source
     if not missing:
         return

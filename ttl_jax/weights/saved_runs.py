@@ -110,7 +110,7 @@ def _has(value, /, **types) -> bool:
     )
 
 
-def find_run(path: pathlib.Path) -> pathlib.Path:
+def run_folder(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder of a run.
 
     Args:
@@ -156,7 +156,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Params], dict[str, Any]]:
 
 def find_step(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     """Returns the folder of the run and the step for a path; path and errors as `read`."""
-    run_dir = find_run(path)
+    run_dir = run_folder(path)
     steps = saved_steps(run_dir)
     step = max(steps, default=None)
     if path != run_dir and path.name.isdigit():

@@ -141,7 +141,7 @@ def find_run(path: str | os.PathLike) -> pathlib.Path:
       ValueError: If there are no weights.
     """
     path = pathlib.Path(path)
-    return (path if _is_file(path) else saved_runs.find_run(path)).resolve()
+    return (path if _is_file(path) else saved_runs.run_folder(path)).resolve()
 
 
 def find_name(path: str | os.PathLike) -> str:
@@ -150,7 +150,7 @@ def find_name(path: str | os.PathLike) -> str:
     return shipped.name_of(run) or (run.stem if _is_file(run) else run.name)
 
 
-def locate(workdir: pathlib.Path, name: str) -> pathlib.Path:
+def path_of(workdir: pathlib.Path, name: str) -> pathlib.Path:
     """Returns the path of weights from which a run in `workdir` starts.
 
     Args:
@@ -163,10 +163,10 @@ def locate(workdir: pathlib.Path, name: str) -> pathlib.Path:
     if shipped.is_shipped(name):
         return shipped.find(name)
     beside, elsewhere = workdir / name, user_paths.expand(name)
-    return elsewhere if not exist(beside) and exist(elsewhere) else beside
+    return elsewhere if not has_weights(beside) and has_weights(elsewhere) else beside
 
 
-def exist(path: pathlib.Path) -> bool:
+def has_weights(path: pathlib.Path) -> bool:
     """Returns whether a path is a packed file, or belongs to a run with a saved step."""
     try:
         run = find_run(path)
@@ -199,8 +199,8 @@ def find_ancestors(path: str | os.PathLike | None) -> Ancestors:
             if origin["digest"] in digests:
                 continue
             digests.add(origin["digest"])
-            earlier = locate(run_dir.parent, origin["run"])
-            runs.add(find_run(earlier) if exist(earlier) else earlier.resolve())
+            earlier = path_of(run_dir.parent, origin["run"])
+            runs.add(find_run(earlier) if has_weights(earlier) else earlier.resolve())
             if step_path := _find_origin(earlier, origin):
                 remaining.append(step_path)
             else:
@@ -235,7 +235,7 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
 
 def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | None:
     """Returns the path of the weights of an origin, or None if they no longer exist."""
-    if not exist(path):
+    if not has_weights(path):
         return None
     run = find_run(path)
     if _is_file(run):

@@ -119,7 +119,7 @@ class Snow(live_rain.Rain):
     def __init__(self):
         self.given = []
 
-    def fall(self, clean, surroundings, longer_side, rng):
+    def render(self, clean, surroundings, longer_side, rng):
         self.given.append(
             (clean.copy(), surroundings, longer_side, rng.integers(2**60))
         )

@@ -19,7 +19,7 @@ SOURCES = (
 
 def test_physical_rain_is_lit_by_the_surroundings():
     dark, light = (
-        live_rain.Physical().fall(
+        live_rain.Physical().render(
             CLEAN, np.full_like(CLEAN, level), 300, np.random.default_rng(5)
         )
         for level in (20, 200)
@@ -29,7 +29,7 @@ def test_physical_rain_is_lit_by_the_surroundings():
 
 def test_additive_rain_never_darkens():
     rng = np.random.default_rng(5)
-    rainy = live_rain.Additive().fall(CLEAN, CLEAN, 300, rng)
+    rainy = live_rain.Additive().render(CLEAN, CLEAN, 300, rng)
     assert np.all(rainy >= CLEAN) and np.any(rainy > CLEAN)
 
 
@@ -37,7 +37,7 @@ def test_holes_hide_a_share_of_the_pixels_behind_one_grey_and_leave_the_rest():
     shares, greys = [], []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        holed = live_rain.Holes().fall(CLEAN, CLEAN, 300, rng)
+        holed = live_rain.Holes().render(CLEAN, CLEAN, 300, rng)
         hidden = np.any(holed != CLEAN, axis=-1)
         levels = np.unique(holed[hidden])
         assert len(levels) == 1

@@ -50,7 +50,7 @@ def test_records_hold_the_rain_of_name_variant_and_seed(source, rain):
         image = photograph.load()
         entropy = (zlib.crc32(photograph.name.encode()), variant, 7)
         rng = np.random.default_rng(entropy)
-        expected = rain.fall(image, image, max(image.shape), rng)
+        expected = rain.render(image, image, max(image.shape), rng)
         np.testing.assert_array_equal(pair.load(), [expected, image])
         assert (pair.width, pair.height) == (photograph.width, photograph.height)
         below = photograph.name.removeprefix("clean/")

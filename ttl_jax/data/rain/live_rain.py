@@ -22,7 +22,7 @@ class Rain(abc.ABC):
     pairs: Sequence[Any] = ()
 
     @abc.abstractmethod
-    def fall(
+    def render(
         self,
         clean: np.ndarray,
         surroundings: np.ndarray,
@@ -48,7 +48,7 @@ class Rain(abc.ABC):
 class Physical(Rain):
     """Physically rendered rain, with all intensities equally likely."""
 
-    def fall(self, clean, surroundings, longer_side, rng):
+    def render(self, clean, surroundings, longer_side, rng):
         parameters = _draw_parameters(rng, longer_side)
         ambient = renderer.ambient_light(surroundings)
         return renderer.render(clean, parameters, rng, ambient=ambient)
@@ -57,7 +57,7 @@ class Physical(Rain):
 class Kinds(Rain):
     """Physically rendered rain of the kinds that pairs of published sets lack."""
 
-    def fall(self, clean, surroundings, longer_side, rng):
+    def render(self, clean, surroundings, longer_side, rng):
         kind = rain_kinds.draw_kind(rng)
         parameters = rain_kinds.draw_parameters(rng, kind, longer_side=longer_side)
         ambient = renderer.ambient_light(surroundings)
@@ -67,7 +67,7 @@ class Kinds(Rain):
 class Additive(Rain):
     """The streaks of `Physical` added to pixel values, as a control."""
 
-    def fall(self, clean, surroundings, longer_side, rng):
+    def render(self, clean, surroundings, longer_side, rng):
         return renderer.add(clean, _draw_parameters(rng, longer_side), rng)
 
 
@@ -77,7 +77,7 @@ class Holes(Rain):
     Paper: the Introduction names the reconstruction of occluded objects as a task.
     """
 
-    def fall(self, clean, surroundings, longer_side, rng):
+    def render(self, clean, surroundings, longer_side, rng):
         return renderer.occlude(clean, _draw_parameters(rng, longer_side), rng)
 
 
@@ -97,7 +97,7 @@ class Streaks(Rain):
                 "No pairs are left to take streaks from; name other pairs."
             )
 
-    def fall(self, clean, surroundings, longer_side, rng):
+    def render(self, clean, surroundings, longer_side, rng):
         pair = self.pairs[int(rng.integers(len(self.pairs)))]
         return streak_bank.lay(clean, streak_bank.take_layer(*pair.load()), rng)
 

@@ -109,7 +109,7 @@ def _render_part(
     made = []
     for variant in variants:
         rng = live_rain.rng_of(pair.clean.name, variant, seed)
-        rainy = pair.rain.fall(clean, clean, max(clean.shape), rng)
+        rainy = pair.rain.render(clean, clean, max(clean.shape), rng)
         encoded = [record_writer.encode_png(rainy), encoded_clean]
         sizes = [len(data) for data in encoded]
         name = f"{scene}/{variant}"

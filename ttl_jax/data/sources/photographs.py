@@ -227,9 +227,9 @@ class LivePair(Pair):
             rng = live_rain.rng_of(self.name)
         else:
             rng = np.random.default_rng(view.rain_seed)
-        return self.rain.fall(clean, surroundings, max(photograph.shape), rng), clean
+        return self.rain.render(clean, surroundings, max(photograph.shape), rng), clean
 
 
 def _load_in_rain(clean: Photograph, name: str, rain: live_rain.Rain) -> np.ndarray:
     image = clean.load()
-    return rain.fall(image, image, max(image.shape), live_rain.rng_of(name))
+    return rain.render(image, image, max(image.shape), live_rain.rng_of(name))

@@ -267,7 +267,9 @@ def _describe_recognizer(
     """Returns a note on whether the rain score is independent of the scored methods."""
     if recognizer is None:
         return []
-    taught = {name: path and recognizer.taught(path) for name, path, _ in networks}
+    taught = {
+        name: path and recognizer.is_teacher_of(path) for name, path, _ in networks
+    }
     taught |= {name: None for name, _ in results}
     sentences = [f"The rain score comes from the network `{recognizer.name}`."]
     for answer, sentence in {

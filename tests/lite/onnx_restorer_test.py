@@ -7,7 +7,7 @@ import ttl_jax
 from tests.inference import exporting_test
 from ttl_jax import lite
 from ttl_jax.inference import exporting, restorer
-from ttl_jax.lite import restorer as onnx_restorer
+from ttl_jax.lite import onnx_restorer
 from ttl_jax.weights import trained
 
 onnx = pytest.importorskip("onnx")
