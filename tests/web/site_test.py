@@ -18,6 +18,7 @@ import ttl_jax.lite
 from tests import pictures
 from ttl_jax import export
 from ttl_jax.inference import windowed, windows
+from ttl_jax.lite import onnx_restorer
 from ttl_jax.web import site
 
 FOLDER = pathlib.Path(site.__file__).parent / "static" / "site"
