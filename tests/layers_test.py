@@ -13,7 +13,14 @@ STANDARD = sys.stdlib_module_names
 # Any room may import these: they import no other room.
 COMMON = {
     f"ttl_jax.{name}"
-    for name in ("atomic_files", "progress", "slurm", "suggestions", "user_paths")
+    for name in (
+        "atomic_files",
+        "progress",
+        "slurm",
+        "stopping",
+        "suggestions",
+        "user_paths",
+    )
 }
 
 # What each room may import besides the standard library. A room is a file or a folder;
@@ -113,6 +120,7 @@ ROOMS = {
     "ttl_jax/presets": set(),
     "ttl_jax/progress": {"tqdm"},
     "ttl_jax/slurm": set(),
+    "ttl_jax/stopping": set(),
     "ttl_jax/suggestions": set(),
     "ttl_jax/user_paths": set(),
     "ttl_jax/command_line": {"ttl_jax.allocator"},
@@ -122,7 +130,7 @@ ROOMS = {
     | {"absl", "ml_collections", "ttl_jax.config_files", "ttl_jax.training"},
     "ttl_jax/analyze": FLAGS | {"ttl_jax.inference", "ttl_jax.reports"},
     "ttl_jax/derain": FLAGS | {
-        "ttl_jax.__version__", "ttl_jax.inference", "ttl_jax.training.stopping",
+        "ttl_jax.__version__", "ttl_jax.inference",
     },
     "ttl_jax/export": FLAGS | {"ttl_jax.inference.exporting", "ttl_jax.web.site"},
     "ttl_jax/evaluate": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports", "ttl_jax.weights"},

@@ -103,7 +103,7 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike = "runs") -> Trai
     Raises:
       ValueError: If a field, an image or an earlier run is missing or invalid.
       FloatingPointError: If a loss or gradient is not finite.
-      ttl_jax.training.stopping.Stopped: On SIGTERM or Ctrl-C, after the step is saved.
+      ttl_jax.stopping.Stopped: On SIGTERM or Ctrl-C, after the step is saved.
     """
     from ttl_jax import config_files
     from ttl_jax.training import runs

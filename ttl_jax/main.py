@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ttl_jax import allocator, config_files
-from ttl_jax.training import run_log, stopping
+from ttl_jax import allocator, config_files, stopping
+from ttl_jax.training import run_log
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",

@@ -9,8 +9,9 @@ import tqdm
 from absl import logging
 from jax.sharding import Mesh
 
+from ttl_jax import stopping
 from ttl_jax.stages.stage import Stage
-from ttl_jax.training import best, config_check, optimizer, sharding, stopping
+from ttl_jax.training import best, config_check, optimizer, sharding
 from ttl_jax.training.evaluator import make_evaluator
 from ttl_jax.training.origins import Loaded
 from ttl_jax.training.state import Networks, TrainState, create

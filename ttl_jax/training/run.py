@@ -14,7 +14,7 @@ from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
 
-from ttl_jax import atomic_files, user_paths
+from ttl_jax import atomic_files, stopping, user_paths
 from ttl_jax.data.loading import pipeline
 from ttl_jax.stages.stage import Stage, make_stage
 from ttl_jax.training import (
@@ -26,7 +26,6 @@ from ttl_jax.training import (
     origins,
     run_log,
     sharding,
-    stopping,
 )
 from ttl_jax.training.state import TrainState
 from ttl_jax.training.step import metric_names

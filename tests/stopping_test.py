@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from tests.training import toy_stage
+from ttl_jax import stopping
 from ttl_jax.data.loading import pipeline
-from ttl_jax.training import metric_writer, stopping
+from ttl_jax.training import metric_writer
 from ttl_jax.weights import trained
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[1]
 MANY = 100_000  # more than a test waits for
 MANY_STEPS = ("num_steps", "checkpoint_every", "eval_every")
 
@@ -97,7 +98,7 @@ def test_with_nothing_to_save_a_signal_ends_even_a_call_that_goes_on_for_ever(
 ):
     code = """if True:
         import hashlib
-        from ttl_jax.training import stopping
+        from ttl_jax import stopping
         with stopping.EndAtOnce() as ending:
             ending.before = lambda status: print("ends with", status)
             print("begins", flush=True)
@@ -156,7 +157,7 @@ def test_before_the_first_update_a_signal_is_left_to_the_handler_around_the_run(
 def test_second_signal_ends_the_process():
     code = """if True:
         import signal
-        from ttl_jax.training import stopping
+        from ttl_jax import stopping
         with stopping.StopRequest() as request:
             signal.raise_signal(signal.SIGTERM)
             assert request.signal == signal.SIGTERM

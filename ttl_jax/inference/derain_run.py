@@ -1,0 +1,244 @@
+"""One run of the command derain: its photographs and videos, and what it prints."""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import functools
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ttl_jax import stopping
+from ttl_jax.inference import (
+    before_after,
+    file_jobs,
+    job_lists,
+    rain_scores,
+    video,
+)
+
+_LITTLE = 0.5  # levels of 255; a smaller mean change is reported as little rain
+_WATCH_EVERY = 2.0  # seconds; a file that changed since may be incomplete
+
+
+def list_options(args: argparse.Namespace, network, target: str) -> dict:
+    """Returns all values that determine the pixels of a photograph or video.
+
+    Args:
+      args: Flags of the command.
+      network: A `Restorer`.
+      target: Path of the result.
+    """
+    options = {
+        "weights": network.digest,
+        "strength": args.strength,
+        "ensemble": args.ensemble,
+    }
+    if video.is_video(target):
+        options |= dataclasses.asdict(_video_settings(args).complete(target))
+    return options
+
+
+def _video_settings(args: argparse.Namespace) -> Any:
+    from ttl_jax.inference.video import jobs  # needs the extra [video]
+
+    return jobs.Settings(args.temporal, args.codec, args.crf)
+
+
+class Run(NamedTuple):
+    """What all jobs of a command share.
+
+    Attributes:
+      args: Flags of the command.
+      share: Part of this process, a `processes.Share`.
+      network: A `Restorer`.
+      log: The `OutputLog`; None without an output folder.
+      request: Request to stop.
+    """
+
+    args: argparse.Namespace
+    share: Any
+    network: Any
+    log: Any
+    request: stopping.StopRequest
+
+    def list_todo(self, jobs: Sequence) -> Sequence:
+        """Returns the jobs that are not done; prints how many others are skipped."""
+        if self.log is None:
+            return jobs
+        output = self.args.output
+        missing = set(job_lists.list_missing(jobs))
+        differences = self.log.find_differences(
+            job for job in jobs if job not in missing
+        )
+        for made, count in collections.Counter(differences.values()).items():
+            print(
+                f"Restoring {_photographs(count)} again; those in {output} were made with "
+                f"{made}."
+            )
+        todo = [job for job in jobs if job in missing or job in differences]
+        if len(todo) < len(jobs):
+            print(
+                f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are in "
+                f"{output} already (--overwrite restores them again)."
+            )
+        return todo
+
+    def restore(self, todo: Sequence, started: float) -> int:
+        """Restores photographs, then videos; returns the exit status.
+
+        Raises:
+          stopping.Stopped: If the request came before all were restored.
+        """
+        videos = [job for job in todo if video.is_video(job.source)]
+        photographs = [job for job in todo if not video.is_video(job.source)]
+        status = self._restore_photographs(photographs, started) if photographs else 0
+        return (self._restore_videos(videos) if videos else 0) or status
+
+    def watch(self, plan: Callable[[], Sequence]) -> int:
+        """Restores photographs as they arrive, until a signal; returns 0.
+
+        Args:
+          plan: Function that lists the jobs of all photographs that are there.
+        """
+        # Modification time of each file when it was tried: a changed file is tried again.
+        tried: dict[str, float] = {}
+        print("Watching for photographs; Ctrl-C ends.", flush=True)
+        while not self.request.signal:
+            with contextlib.suppress(ValueError):  # no photographs yet
+                if todo := self._list_arrived(plan(), tried):
+                    self.restore(todo, time.monotonic())
+            self.request.wait(_WATCH_EVERY)
+        return 0
+
+    def _list_arrived(self, jobs: Sequence, tried: dict[str, float]) -> list:
+        missing = job_lists.list_missing(jobs)
+        todo = []
+        for job in [*missing, *self.log.find_differences(set(jobs) - set(missing))]:
+            changed = os.stat(job.source).st_mtime
+            is_new = tried.get(job.source) != changed
+            if is_new and time.time() - changed > _WATCH_EVERY:
+                tried[job.source] = changed
+                todo.append(job)
+        return todo
+
+    def _restore_photographs(self, todo: Sequence, started: float) -> int:
+        args = self.args
+        least = rain_scores.MANY_PIXELS if rain_scores.are_available() else math.inf
+        min_pixels = {None: least, True: 0, False: math.inf}
+        scored = rain_scores.RainScores(
+            self._restore_pixels(), min_pixels[args.rain_score]
+        )
+        outcome = file_jobs.restore_files(
+            todo,
+            scored.restore,
+            # A format that the user named, as a flag or by the name of the result.
+            reduce=bool(args.format) or args.output is None,
+            quality=args.quality,
+            compare=args.compare
+            and functools.partial(before_after.write, args.compare),
+            check_pixels=self.network.check_pixels,
+            **self._hooks(),
+        )
+        target = args.output or os.path.basename(todo[0].target)
+        _report(outcome, self.share, target, started)
+        _report_changes(outcome.restored, self.network, scored)
+        if outcome.failures:
+            lines = "\n  ".join(outcome.failures)
+            print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
+        num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
+        left = f"{_photographs(num_left)} left; the same command resumes"
+        left += ", without --overwrite." if args.overwrite else "."
+        if outcome.ended_by:
+            print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
+        elif num_left:
+            raise stopping.Stopped(left, self.request.signal)
+        return 1 if outcome.failures or outcome.ended_by else 0
+
+    def _restore_videos(self, todo: Sequence) -> int:
+        from ttl_jax.inference.video import jobs as video_jobs
+
+        args = self.args
+        try:
+            failures = video_jobs.restore_videos(
+                todo,
+                self._restore_pixels(),
+                settings=_video_settings(args),
+                options=functools.partial(list_options, args, self.network),
+                num_ahead=self.network.batch_size,
+                **self._hooks(),
+            )
+        except video_jobs.StopError as error:
+            raise stopping.Stopped(
+                f"{error}; the same command resumes.", self.request.signal
+            ) from None
+        if failures:
+            print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
+        return 1 if failures else 0
+
+    def _restore_pixels(self) -> Callable:
+        """Returns the function from pixels to restored pixels that the flags describe."""
+        return functools.partial(
+            self.network.restore,
+            strength=self.args.strength,
+            ensemble=self.args.ensemble,
+        )
+
+    def _hooks(self) -> dict[str, Any]:
+        """Returns the functions by which jobs record results and learn when to stop."""
+        return {
+            "record": self.log.add if self.log else lambda target: None,
+            "must_stop": lambda: self.request.signal != 0,
+            "shows_progress": self.share.index == 0,
+        }
+
+
+def _report(outcome, share, output: str, started: float) -> None:
+    """Prints how many photographs were restored, and how fast."""
+    restored = outcome.restored
+    text = "Restored" if share.count == 1 else f"Process {share.index} restored"
+    text += f" {_photographs(len(restored))} into {output}"
+    if restored:
+        text += f", the first after {outcome.first_written() - started:.1f} s"
+    if rates := outcome.rates():
+        text += f", then {rates[0]:.3g} images/s ({rates[1] / 1e6:.3g} megapixels/s)"
+    print(f"{text}.")
+
+
+def _report_changes(restored: Sequence, network, scored) -> None:
+    """Prints how much photographs changed, and what they lost.
+
+    Args:
+      restored: Restored photographs.
+      network: A `Restorer`.
+      scored: Their `RainScores`.
+    """
+    large = [one for one in restored if not network.is_too_small(*one.size)]
+    if num_small := len(restored) - len(large):
+        print(f"Left {_photographs(num_small)} unchanged: too small to be restored.")
+    if large:
+        mean = sum(one.change for one in large) / len(large)
+        print(f"Mean change: {mean:.2f} of 255 levels.")
+    if num_little := sum(one.change < _LITTLE for one in large):
+        print(
+            f"Little rain found in {_photographs(num_little)}, left nearly unchanged "
+            f"(by less than {_LITTLE} levels)."
+        )
+    if len(scored):
+        before, after = scored.means()
+        print(
+            f"Rain score, mean of {_photographs(len(scored))}: {before:.2f} before, "
+            f"{after:.2f} after."
+        )
+    lost = collections.Counter(name for one in restored for name in one.lost)
+    if lost:
+        kinds = ", ".join(f"{name} ({_photographs(n)})" for name, n in lost.items())
+        print(f"Not kept: {kinds}.")
+
+
+def _photographs(number: int) -> str:
+    return f"{number} photograph{'s'[: number != 1]}"
