@@ -236,3 +236,8 @@ def _append(path: pathlib.Path, about: dict, frame: pd.DataFrame) -> None:
     )
     text = joined.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     atomic_files.write_bytes(path, text.encode())
+
+
+if __name__ == "__main__":
+    command_line.start()
+    main()

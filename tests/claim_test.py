@@ -222,3 +222,15 @@ def test_one_command_trains_scores_and_tabulates_and_then_has_nothing_to_do(
     before = [(tmp_path / "out" / name).read_bytes() for name in results]
     claim_script.main(command.split())
     assert [(tmp_path / "out" / name).read_bytes() for name in results] == before
+
+
+def test_the_command_runs_and_lists_its_flags():
+    result = subprocess.run(
+        [sys.executable, "-m", "launch.claim", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=pathlib.Path(__file__).parents[1],
+    )
+    assert "--num_scenes" in result.stdout
+    assert "claim_real.csv" in result.stdout
