@@ -20,6 +20,7 @@ number of scenes (0: all), updates of all stages together, and commit:
 """
 
 import argparse
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -46,7 +47,7 @@ COLUMNS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains and scores the variants that the flags choose, and writes the tables."""
-    args = _make_parser().parse_args(arguments)
+    args = _parse(sys.argv[1:] if arguments is None else arguments)
     for folder in ("photographs", "lists", "workdir", "output"):
         setattr(args, folder, pathlib.Path(getattr(args, folder)))
     args.output.mkdir(parents=True, exist_ok=True)
@@ -83,8 +84,15 @@ def _make_parser() -> argparse.ArgumentParser:
         "--without_real", action="store_true", help="skip the photographs without pairs"
     )
     add("--tables", action="store_true", help="make the tables from the files alone")
-    add("flags", nargs="*", help="further flags of ttl_jax.main, after --")
     return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns the flags; `flags` has those after --."""
+    own = list(itertools.takewhile(lambda argument: argument != "--", arguments))
+    args = _make_parser().parse_args(own)
+    args.flags = list(arguments[len(own) + 1 :])
+    return args
 
 
 def _fields(args: argparse.Namespace, seed: int) -> dict:

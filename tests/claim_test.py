@@ -205,7 +205,7 @@ def test_one_command_trains_scores_and_tabulates_and_then_has_nothing_to_do(
     subprocess.run([*script, "--output", lists], check=True)
     command = f"{photographs} --lists {lists} --workdir {tmp_path}/runs --preset smoke "
     command += f"--output {tmp_path}/out --seeds 1 --num_scenes 10 --variants V1 V2 "
-    command += "--generators additive"
+    command += "--generators additive -- --config.log_every=1"
     claim_script.main(command.split())
     results = {
         name: claim_script._read(tmp_path / "out" / name)
@@ -234,3 +234,15 @@ def test_the_command_runs_and_lists_its_flags():
     )
     assert "--num_scenes" in result.stdout
     assert "claim_real.csv" in result.stdout
+
+
+def test_flags_after_the_dashes_are_passed_on():
+    own = ["photos", "--variants", "V1", "V2", "--seeds", "4"]
+    args = claim_script._parse([*own, "--", "--config.derain.num_steps=3", "-v"])
+    assert (args.photographs, args.variants, args.seeds) == (
+        "photos",
+        ["V1", "V2"],
+        [4],
+    )
+    assert args.flags == ["--config.derain.num_steps=3", "-v"]
+    assert claim_script._parse(own).flags == []
