@@ -16,8 +16,8 @@ def choose(engine: str, checkpoint: str | None) -> str:
     """Returns "jax" or "onnx".
 
     Args:
-      engine: One of `ENGINES`. "auto" takes ONNX for files of ONNX, and on a CPU with
-        onnxruntime for the shipped weights: it starts sooner and takes no longer.
+      engine: One of `ENGINES`. "auto" takes ONNX for files of ONNX, and on a CPU for
+        the shipped weights: it starts sooner and takes no longer.
       checkpoint: Weights as for `load`.
 
     Raises:

@@ -59,7 +59,7 @@ class OnnxRestorer(windowed.WindowedRestorer):
         """
         if not is_installed():
             raise ValueError(
-                'the ONNX engine needs onnxruntime; install: pip install "ttl_jax[export]"'
+                "the ONNX engine needs onnxruntime; install: pip install onnxruntime"
             )
         import onnxruntime  # half the time of a short command's start
 
