@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import scipy.ndimage
+from PIL import Image
 
 from ttl_jax.data.rain import camera as cameras
 from ttl_jax.data.rain import raindrops, streaks
@@ -251,11 +252,15 @@ def _glow(light: np.ndarray, share: float) -> np.ndarray:
     A share is that of lamps: the light of the scene, blurred over a tenth of its shorter
     side. In a crop, only lamps within the crop are known.
     """
-    lamps = scipy.ndimage.gaussian_filter(
-        light.mean(axis=-1), min(light.shape[:2]) / 10
-    )
-    glow = 1 - share + share * lamps / max(lamps.max(), 1e-6)
-    return glow[..., None].astype(np.float32)
+    height, width = light.shape[:2]
+    factor = max(1, min(height, width) // 100)  # the blur needs no fine grid
+    size = math.ceil(width / factor), math.ceil(height / factor)
+    grey = Image.fromarray(light.mean(axis=-1, dtype=np.float32))
+    coarse = np.asarray(grey.resize(size, Image.Resampling.BOX))
+    lamps = scipy.ndimage.gaussian_filter(coarse, min(coarse.shape) / 10)
+    lamps = Image.fromarray(lamps / max(lamps.max(), 1e-6))
+    glow = np.asarray(lamps.resize((width, height), Image.Resampling.BILINEAR))
+    return (1 - share + share * glow)[..., None]
 
 
 def ambient_light(photograph: np.ndarray) -> np.ndarray:
