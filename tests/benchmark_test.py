@@ -67,7 +67,16 @@ def test_measurements_alternate_and_the_median_is_returned():
 
 @pytest.mark.parametrize(
     "command",
-    ["input", "step", "restore", "sums", "windows --photographs x", "video", "scaling"],
+    [
+        "input",
+        "step",
+        "restore",
+        "sums",
+        "windows --photographs x",
+        "video",
+        "peers",
+        "scaling",
+    ],
 )
 def test_the_flags_of_a_command_are_the_arguments_of_its_run(command):
     flags = vars(benchmark._make_parser().parse_args(command.split()))

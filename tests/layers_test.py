@@ -15,6 +15,7 @@ COMMON = {
     f"ttl_jax.{name}"
     for name in (
         "atomic_files",
+        "memory",
         "progress",
         "slurm",
         "stopping",
@@ -114,9 +115,13 @@ ROOMS = {
         "ttl_jax.benchmarks", "ttl_jax.data", "ttl_jax.inference", "ttl_jax.metrics",
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
+    # Processes of PyTorch import no JAX.
+    "ttl_jax/benchmarks/processes": set(),
+    "ttl_jax/benchmarks/torch_peers": {"ttl_jax.benchmarks.processes"},
     "ttl_jax/allocator": set(),
     "ttl_jax/config_fields": set(),
     "ttl_jax/atomic_files": set(),
+    "ttl_jax/memory": set(),
     "ttl_jax/presets": set(),
     "ttl_jax/progress": {"tqdm"},
     "ttl_jax/slurm": set(),

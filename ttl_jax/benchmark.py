@@ -23,6 +23,13 @@ PSNR and flicker of video, with and without the vote of neighbouring frames:
 
   python -m ttl_jax.benchmark video --photographs folder:/photos/clean
 
+Our networks beside others in PyTorch, from files of their authors, each with its own process
+(`taskset -c 0` gives all of them one core):
+
+  python -m ttl_jax.benchmark peers --networks small base restormer:paper \\
+      --peer restormer_torch=Restormer/basicsr/models/archs/restormer_arch.py:Restormer \\
+      --peer slim=Restormer/basicsr/models/archs/restormer_arch.py:Restormer dim=24
+
 Weak scaling of an update: several devices, with the same batch on each:
 
   python -m ttl_jax.benchmark scaling --devices 1 2 4
@@ -72,6 +79,7 @@ def _make_parser() -> argparse.ArgumentParser:
         ("sums", "local_sums", "local sums of channel attention", _add_sums),
         ("windows", "window_sizes", "windows of several sizes", _add_windows),
         ("video", "video", "temporal consistency of video", _add_video),
+        ("peers", "peers", "networks of others beside ours, on a CPU", _add_peers),
         ("scaling", "scaling", "weak scaling over devices", _add_scaling),
     ):
         kind = kinds.add_parser(name, help=text)
@@ -149,6 +157,31 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="DIR", help=text)
     _add_count(parser, "--count", 3, "N", "number of scenes")
     _add_count(parser, "--side", 320, "PIXELS", "side of the frames")
+
+
+def _add_peers(parser: argparse.ArgumentParser) -> None:
+    networks = ["small", "base", "restormer:paper", "nafnet:paper"]
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=networks,
+        metavar="[CONFIG:]PRESET",
+        help=f"networks of this project; CONFIG: scratch (ours), restormer or nafnet "
+        f"(default: {' '.join(networks)})",
+    )
+    parser.add_argument(
+        "--peer",
+        dest="peers",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME=FILE:CLASS", "KEY=VALUE"),
+        help="a network in PyTorch: its Python file, its class, and arguments of the class; "
+        "may be repeated; ratios are relative to the first",
+    )
+    _add_count(parser, "--crop_size", 128, "PIXELS", "side of the crops")
+    _add_count(parser, "--batch_size", 1, "N", "crops of a batch")
+    _add_count(parser, "--side", 256, "PIXELS", "side of the image to restore")
 
 
 def _add_scaling(parser: argparse.ArgumentParser) -> None:

@@ -11,19 +11,17 @@ second; efficiency, the milliseconds of one device divided by these; bytes of th
 all collectives of an update, per device.
 """
 
-import concurrent.futures
 import contextlib
 import functools
 import itertools
 import math
-import multiprocessing
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 
-from ttl_jax.benchmarks import timing, updates
+from ttl_jax.benchmarks import processes, timing, updates
 
 TABLES = "benchmark_scaling.json"
 
@@ -48,20 +46,17 @@ def run(
 ) -> str:
     """Measures all numbers of devices, with and without FSDP."""
     counts = sorted({1, *devices})
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a forked process inherits the devices
     with contextlib.ExitStack() as stack:
         # A process for each number of devices, which keeps its compiled programs.
         workers = {
             count: stack.enter_context(
-                concurrent.futures.ProcessPoolExecutor(
-                    1, context, initializer=_set_devices, initargs=(count,)
-                )
+                processes.make_worker(initializer=_set_devices, initargs=(count,))
             )
             for count in counts
         }
-        kinds = {_call(workers[count], _check_devices, count) for count in counts}
+        kinds = {
+            processes.call(workers[count], _check_devices, count) for count in counts
+        }
         if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
             raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
         is_virtual = "cpu" in kinds
@@ -73,13 +68,13 @@ def run(
         }
         measured = dict.fromkeys([*references.values(), *references])
         compiled = {
-            case: _call(
+            case: processes.call(
                 workers[case[0]], _compile, preset, stage, dtype, crop_size, case
             )
             for case in measured
         }
         turns = {
-            case: functools.partial(_call, workers[case[0]], _seconds, case)
+            case: functools.partial(processes.call, workers[case[0]], _seconds, case)
             for case in measured
         }
         seconds = timing.take_turns(turns, rounds, lambda turn: turn())
@@ -107,11 +102,6 @@ def run(
         f"{compared}"
     )
     return timing.report({"scaling": timing.Table(title, rows)}, output, TABLES)
-
-
-def _call(worker: concurrent.futures.Executor, function: Callable, *arguments):
-    """Returns the result of a function in a worker process."""
-    return worker.submit(function, *arguments).result()
 
 
 # The functions below run in worker processes. A case is (devices, FSDP, batch size).

@@ -36,21 +36,22 @@ STEPS = 4  # updates per measurement
 
 @dataclasses.dataclass
 class Program:
-    """A compiled update, its arguments (`state` is the next one), and its sizes."""
+    """A compiled update of a stage, its arguments (`state` is the next one), and its sizes."""
 
+    config: Any
+    stage: Stage
     step: Callable
-    state: object
+    state: Any
     frozen: object
     batch: object
     num_params: int
     multiply_adds: int
-    floor_bytes: float
     compile_seconds: float
     temporary_bytes: int
 
-    def run(self) -> None:
-        """Updates `STEPS` times and waits for the result."""
-        for _ in range(STEPS):
+    def run(self, num_steps: int = STEPS) -> None:
+        """Updates several times and waits for the result."""
+        for _ in range(num_steps):
             self.state, _ = self.step(self.state, self.frozen, self.batch)
         jax.block_until_ready(self.state)
 
@@ -84,7 +85,7 @@ def run(
     rows = []
     for case, program in programs.items():
         elapsed, (_, operations) = seconds[case] / STEPS, products[case[2]]
-        floor_seconds = program.floor_bytes * seconds[("copy",)] / copied_bytes
+        floor_seconds = _floor_bytes(program) * seconds[("copy",)] / copied_bytes
         peak = operations / seconds[case[2:]]
         rows.append(
             {
@@ -117,11 +118,12 @@ def compile_update(
     fsdp: bool = False,
     encoder: Mapping[str, Any] = {},
 ) -> Program:
-    """Compiles the update of a stage over all devices, and runs `STEPS` updates.
+    """Compiles the update of a stage over all devices, and updates once.
 
     Args:
       preset: Preset of `configs/common.py`.
-      stage_name: recog, recon, distill, derain or scratch.
+      stage_name: Config of a stage: recog, recon, distill, derain, scratch, restormer or
+        nafnet.
       dtype: "float32" or "bfloat16".
       crop_size: Side of the crops, in pixels.
       batch_size: Number of crops of a batch.
@@ -148,21 +150,22 @@ def compile_update(
     arguments = state, frozen, batch
     step, compile_seconds, memory = timing.compile(computation.train_step, *arguments)
     program = Program(
+        config,
+        stage,
         step,
         *arguments,
         num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         multiply_adds=complexity.multiply_adds(computation.train_step, *arguments),
-        floor_bytes=_floor_bytes(config, stage, state),
         compile_seconds=compile_seconds,
         temporary_bytes=memory,
     )
-    program.run()
+    program.run(num_steps=1)
     return program
 
 
-def _floor_bytes(config, stage: Stage, state) -> float:
+def _floor_bytes(program: Program) -> float:
     """Returns the minimum number of bytes that an update must move."""
-    numbers = 0.0
+    config, stage, numbers = program.config, program.stage, 0.0
     for name in stage.modules:
         network = traffic.describe(
             stage.describe_module(name), config.encoder.stem_stride, config.crop_size
@@ -174,7 +177,7 @@ def _floor_bytes(config, stage: Stage, state) -> float:
         if name.endswith("decoder"):  # also reads features of the student
             numbers += network.passed_through()
     pixels = config.batch_size * config.crop_size**2
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(program.state.params))
     return (
         numbers * pixels * np.dtype(config.compute_dtype).itemsize
         + sum(traffic.WEIGHT_ACCESSES.values()) * weights
