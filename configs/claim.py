@@ -13,7 +13,8 @@ scenes. All lists come from `launch/lists_by_scene.py`: the scenes of a test are
 training backgrounds nor training photographs.
 
 All variants use the same number of updates in all stages together, except `V2-short`,
-which has those of the last stage alone.
+which has those of the last stage alone. The variants `Restormer` and `NAFNet` are networks
+of others with as many multiply-adds, trained like V2 on the same batches.
 
 Paper: section Experiments: one generator (Rain1200) trains, other sets test.
 Expect: configs/README.md, "The paper's test".
@@ -25,7 +26,15 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from configs import common, degradations, inpaint, pipeline, scratch
+from configs import (
+    common,
+    degradations,
+    inpaint,
+    nafnet,
+    pipeline,
+    restormer,
+    scratch,
+)
 from ttl_jax import suggestions, user_paths
 
 GENERATORS = {
@@ -33,6 +42,7 @@ GENERATORS = {
     "Rain100H": "list:{list}",
 }
 _ALL = 0  # number of scenes
+_NETWORKS = {"restormer": restormer, "nafnet": nafnet}  # of others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Variant:
       rehearsal: Share of the last stage's batches that comes from `inpaint`.
       derain: Fields of the last stage that differ.
       is_long: Whether training from random weights has the updates of all stages.
+      config: Config of the network if it starts from random weights.
     """
 
     description: str
@@ -59,6 +70,7 @@ class Variant:
     rehearsal: float = 0.0
     derain: dict[str, Any] = dataclasses.field(default_factory=dict)
     is_long: bool = True
+    config: str = "scratch"
 
 
 _CLASSES = {"num_classes": degradations.NUM_CLASSES}
@@ -102,6 +114,8 @@ VARIANTS = {
         rehearsal=1 / 6,
         derain={"by_depth_steps": 500},
     ),
+    "Restormer": Variant("Restormer, trained like V2", "random", config="restormer"),
+    "NAFNet": Variant("NAFNet, trained like V2", "random", config="nafnet"),
 }
 
 
@@ -109,7 +123,7 @@ def get_config(preset=None):
     config = pipeline.get_config(preset)
     del config.teachers
     config.planner = "configs.claim"
-    config.stages = (*config.stages, "inpaint", "scratch")
+    config.stages = (*config.stages, "inpaint", "scratch", *_NETWORKS)
     config.variants = ("V1", "V2", "V2-short", "inpaint", "inpaint-rehearsal")
     config.generators = tuple(GENERATORS)
     config.num_scenes = (10, 50, _ALL)
@@ -129,18 +143,16 @@ def get_config(preset=None):
         config.derain.num_steps = 1000
     config.inpaint.num_steps = _count(config, "recog", "recon", "distill")
     config.scratch.num_steps = _count(config, "inpaint", "derain")
+    for name, make in _NETWORKS.items():
+        config[name] = make.get_config(preset)
+        config[name].run = ""
+        own = ("architecture", "encoder", "learning_rate", "encoder_learning_rate")
+        common.follow(config[name], config.scratch, but=own)
     return config
 
 
 def _count(config, *stages: str) -> int:
     return sum(config[stage].num_steps for stage in stages)
-
-
-def count_updates(config, variant: str) -> int:
-    """Returns the number of updates of all stages that a variant uses."""
-    if not VARIANTS[variant].is_long:
-        return config.derain.num_steps
-    return _count(config, "recog", "recon", "distill", "derain")
 
 
 def list_scenes(config) -> list[tuple[str, int]]:
@@ -182,7 +194,7 @@ def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
     if variant.rehearsal:
         fields["pairs"] += (_holes(config),)
         fields["pairs_weights"] = (1 - variant.rehearsal, variant.rehearsal)
-    stage = "scratch" if variant.start == "random" else "derain"
+    stage = variant.config if variant.start == "random" else "derain"
     if not variant.is_long:
         fields["num_steps"] = config.derain.num_steps
     return [*transfer, _change(config, stage, fields)]
@@ -217,10 +229,12 @@ def _change(config, stage: str, fields):
     """Returns the config of a stage with other fields and a separate seed.
 
     With the same seed, a student would start from the random values of its teachers.
+    Networks of others share the seed of V2, and so its batches.
     """
     run = config[stage].copy_and_resolve_references()
-    stages = tuple(config.stages)
-    run.update(seed=len(stages) * config.seed + stages.index(stage), **fields)
+    stages = [name for name in config.stages if name not in _NETWORKS]
+    index = stages.index("scratch" if stage in _NETWORKS else stage)
+    run.update(seed=len(stages) * config.seed + index, **fields)
     for field in ("rainy", "clean"):
         run[field] = run[f"eval_{field}"] = (f"list:{config.lists}/{field}_train.txt",)
     return run

@@ -14,7 +14,8 @@ number of scenes (0: all), updates of all stages together, and commit:
 - `claim.csv`: PSNR and SSIM (`y_uint8`) of a scene, the mean over its images. `role` is
   `trained` for the generator that trained, `real` for real pairs, otherwise `unseen`.
 - `claim_real.csv`: rain score, NIQE and change of real rainy photographs.
-- `claim_runs.csv`: seconds per update of the last stage.
+- `claim_runs.csv`: seconds per update of the last stage, and the peak memory of its
+  process on the host during updates, in MiB.
 
 `claim.md` has the tables. `--tables` makes them anew from the files, without training.
 """
@@ -41,7 +42,7 @@ COLUMNS = {
         *_RUN, "set", "scene", "rain_score", "niqe", "mean_change", "change_inside",
         "change_outside",
     ],
-    "claim_runs.csv": [*_RUN, "seconds_per_update"],
+    "claim_runs.csv": [*_RUN, "seconds_per_update", "peak_memory_mib"],
 }  # fmt: skip
 
 
@@ -175,10 +176,7 @@ def _score(args: argparse.Namespace, workdir: pathlib.Path, run: dict) -> None:
         ]  # fmt: skip
         _append(args.output / "claim_real.csv", about, pd.concat(frames))
     if not _has(args.output / "claim_runs.csv", about):
-        seconds = _seconds_per_update(folder)
-        frame = pd.DataFrame(
-            [{"method": run["variant"], "seconds_per_update": seconds}]
-        )
+        frame = pd.DataFrame([{"method": run["variant"], **_read_log(folder)}])
         _append(args.output / "claim_runs.csv", about, frame)
 
 
@@ -205,15 +203,16 @@ def _label(per_image: Any, run: dict) -> Any:
     return frame.groupby(keys, as_index=False)[["psnr", "ssim"]].mean()
 
 
-def _seconds_per_update(run: pathlib.Path) -> float:
-    """Returns the median of the seconds per update in the log of a run."""
+def _read_log(run: pathlib.Path) -> dict[str, float]:
+    """Returns the median of the seconds per update, and the largest memory, of a run."""
     from ttl_jax.weights import trained
 
-    log: Any = pd.read_json(run / "metrics.jsonl", lines=True)
     _, metadata = trained.load(run)
-    if "images_per_second" not in log:
-        return float("nan")  # a run of a few updates
-    return metadata["config"]["batch_size"] / float(log["images_per_second"].median())
+    columns = ["images_per_second", "peak_memory_mib"]
+    log: Any = pd.read_json(run / "metrics.jsonl", lines=True).reindex(columns=columns)
+    rate, memory = log[columns[0]].median(), log[columns[1]].max()
+    seconds = metadata["config"]["batch_size"] / rate  # NaN for a run of a few updates
+    return {"seconds_per_update": float(seconds), "peak_memory_mib": float(memory)}
 
 
 def _read(path: pathlib.Path) -> Any:

@@ -15,6 +15,7 @@ Frame = Any  # a pd.DataFrame or pd.Series; its columns have no types
 _NUMBERS = {
     "rain_score": "+.3f", "niqe": ".2f", "mean_change": ".2f", "change_inside": ".2f",
     "change_outside": ".2f", "seconds_per_update": ".2f",
+    "peak_memory_mib": ".0f",
 }  # fmt: skip
 
 

@@ -88,6 +88,21 @@ def test_rehearsal_mixes_the_transfer_task_into_the_pairs(lists):
     np.testing.assert_allclose(run.pairs_weights, (5 / 6, 1 / 6))
 
 
+@pytest.mark.parametrize("name", ["Restormer", "NAFNet"])
+def test_networks_of_others_learn_as_v2_from_the_same_batches(lists, name):
+    _, planned = plan(lists)
+    v2, other = (planned[f"{each}_additive_10"] for each in ("V2", name))
+    different = {field for field in v2 if v2[field] != other.get(field)}
+    own = {"run", "architecture", "encoder", "learning_rate", "encoder_learning_rate"}
+    assert {"run", "architecture", "encoder"} <= different <= own
+    assert set(v2) == set(other)
+    assert other.encoder_learning_rate == other.learning_rate
+    assert dict(other.encoder) == dict(ttl_jax.config(f"{name.lower()}:tiny").encoder)
+    # Flags of V2 reach all networks, so that they stay comparable.
+    changed = plan(lists, scratch={"num_steps": 7})[1]
+    assert changed[f"{name}_additive_10"].num_steps == 7
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

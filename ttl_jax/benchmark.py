@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     benchmark = importlib.import_module(f"ttl_jax.benchmarks.{flags.pop('module')}")
     try:
         print(benchmark.run(**flags))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         parser.error(str(error))
     return 0
 

@@ -39,7 +39,8 @@ def all_arrays(run_dir):
 def rows_of(run_dir):
     """Logged rows without values that depend on the clock."""
     rows = metric_writer.read(run_dir / metric_writer.FILE)
-    return [{k: v for k, v in row.items() if "per_second" not in k} for row in rows]
+    varying = {"images_per_second", "peak_memory_mib"}
+    return [{k: v for k, v in row.items() if k not in varying} for row in rows]
 
 
 class Interruption(Exception):

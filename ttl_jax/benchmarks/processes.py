@@ -7,6 +7,7 @@ import concurrent.futures
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import process
 from typing import Any, NamedTuple
 
 from ttl_jax import memory
@@ -36,8 +37,18 @@ def make_worker(**kwargs) -> concurrent.futures.ProcessPoolExecutor:
 
 
 def call(worker: concurrent.futures.Executor, function: Callable, *arguments) -> Any:
-    """Returns the result of a function in a worker process."""
-    return worker.submit(function, *arguments).result()
+    """Returns the result of a function in a worker process.
+
+    Raises:
+      MemoryError: If the process was killed, as systems do when memory runs out.
+    """
+    try:
+        return worker.submit(function, *arguments).result()
+    except process.BrokenProcessPool as error:
+        raise MemoryError(
+            "a process of this benchmark was killed, perhaps for lack of memory; use smaller "
+            "images, crops or batches"
+        ) from error
 
 
 # The functions below run in worker processes.

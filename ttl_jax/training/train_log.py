@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
+from ttl_jax import memory
+
 
 class TrainLog:
     """Collects the scalars of updates, which stay on the device until the next summary.
@@ -28,8 +30,10 @@ class TrainLog:
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
         """Adds the scalars of an update."""
-        # The clock starts after the first step, which includes compilation or evaluation.
+        # The clock starts after the first step, which includes compilation or evaluation;
+        # likewise the peak of memory.
         if not self._scalars:
+            memory.reset_peak()
             self._start = time.monotonic()
             self._first_start = self._first_start or self._start
         self._scalars.append(scalars)
@@ -44,7 +48,10 @@ class TrainLog:
         return jax.tree.map(float, jax.device_get(self._scalars))
 
     def summary(self) -> dict[str, float]:
-        """Returns the means over steps not discarded, and the speed; removes all scalars."""
+        """Returns means over steps not discarded, speed and memory; removes all scalars.
+
+        The memory, in MiB, is the peak of this process on the host.
+        """
         values = self._values()
         trained = list(filter(_is_finite, values))
         means = {
@@ -64,6 +71,7 @@ class TrainLog:
             **means,
             **({"train/skipped_steps": num_skipped} if num_skipped else {}),
             **({"images_per_second": images / seconds} if images else {}),
+            "peak_memory_mib": memory.peak_mib(),
         }
 
     def time_left(self, num_steps: int) -> datetime.timedelta | None:
