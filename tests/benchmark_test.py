@@ -88,6 +88,7 @@ def test_the_flags_of_a_command_are_the_arguments_of_its_run(command):
 def test_the_command_prints_tables_and_writes_them_as_json(data, tmp_path, capsys):
     sources = [f"--{field}={source}" for field, source in data["PNG"].items()]
     flags = ["--preset=smoke", "--crop_size=32", "--rounds=1", "--seconds=0.1"]
+    flags += ["--batch_size=4", "--dtype=bfloat16"]
     output = tmp_path / "speed"
     assert benchmark.main(["input", *sources, *flags, f"--output={output}"]) == 0
     printed = capsys.readouterr().out
@@ -115,7 +116,9 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(restore.timing, "take_turns", take_turns)
     monkeypatch.setattr(restore.yardstick, "SIDE", 128)
-    command = "restore --presets smoke --sides 64 128 --rounds 1 --output"
+    command = (
+        "restore --presets smoke --sides 64 128 --rounds 1 --batch_sizes 2 4 --output"
+    )
     assert benchmark.main([*command.split(), str(tmp_path)]) == 0
     figures = json.loads((tmp_path / restore.TABLES).read_text())
     small, large = figures["latencies"]
@@ -129,6 +132,13 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
     assert small["windows"] == large["windows"] == 1
     assert large["memory_mib"] > small["memory_mib"] > 0
     assert "| smoke | 128 |" in capsys.readouterr().out
+    batches = {(row["side"], row["batch_size"]): row for row in figures["batches"]}
+    assert list(batches) == [(64, 2), (64, 4), (128, 2), (128, 4)]
+    for (side, _), row in batches.items():
+        seconds = (8 * side**2 * 3 / 1000) ** 1.5  # eight images
+        assert row["images_per_s"] == pytest.approx(8 / seconds)
+        assert row["megapixels_per_s"] == pytest.approx(8 * side**2 / 1e6 / seconds)
+        assert row["ratio"] == pytest.approx(1)
 
 
 @pytest.mark.slow
@@ -136,7 +146,8 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     command = "step --presets smoke --crop_size 32 --batch_size 4 --rounds 1 --profile"
     arguments = [*command.split(), str(tmp_path / "trace"), "--output", str(tmp_path)]
     assert benchmark.main(arguments) == 0
-    rows = json.loads((tmp_path / updates.TABLES).read_text())["updates"]
+    tables = json.loads((tmp_path / updates.TABLES).read_text())
+    rows = tables["updates"]
     assert [row["stage"] for row in rows] == ["recog", "recon", "distill", "derain"]
     for row in rows:
         assert row["images_per_s"] == pytest.approx(4 * 1000 / row["ms"])
@@ -148,7 +159,9 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     # The encoder learns once in each stage, in recog with the smallest decoder.
     params = {row["stage"]: row["params_m"] for row in rows}
     assert params["distill"] < params["recog"] < params["recon"] == params["derain"]
-    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    shares = [row["share"] for row in tables["profile"]]
+    assert len(shares) == 10 and shares == sorted(shares, reverse=True)
+    assert 0.3 < sum(shares) <= 1
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
 
 

@@ -10,6 +10,7 @@ Time of an update and of restoring an image, presets side by side:
 
   python -m ttl_jax.benchmark step --presets tiny small --dtypes float32 bfloat16
   python -m ttl_jax.benchmark restore --presets small base --sides 256 512 1024
+  python -m ttl_jax.benchmark restore --presets small --sides 256 --batch_sizes 1 2 4 8
 
 Time of local sums beside sums over the whole image (cell 0):
 
@@ -103,7 +104,8 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add("--pairs", metavar="SOURCE", help="pairs; needs --clean")
     _add_count(parser, "--threads", [1, 2, 4], "N", "numbers of reading threads")
     _add_preset(parser)
-    _add_count(parser, "--crop_size", 64, "PIXELS", "side of the crops")
+    _add_choices(parser, "--dtype", _DTYPES, _DTYPES[0])
+    _add_batch(parser, "crops of an update")
     text = "duration of one measurement, in seconds (default: %(default)s)"
     add("--seconds", type=float, default=1.0, metavar="S", help=text)
 
@@ -113,13 +115,15 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser, "--stages", _STAGES, _STAGES)
     _add_choices(parser, "--dtypes", _DTYPES, _DTYPES[:1])
     _add_batch(parser, "crops of a batch")
-    text = "folder for a profiler trace of each variant"
+    text = "folder for a profile, of which the longest operations are listed"
     parser.add_argument("--profile", metavar="DIR", help=text)
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
     _add_count(parser, "--sides", [256, 512], "PIXELS", "sides of the square images")
+    text = "also restore many images at once, with so many windows in a batch"
+    _add_count(parser, "--batch_sizes", [], "N", text)
 
 
 def _add_sums(parser: argparse.ArgumentParser) -> None:
@@ -197,7 +201,7 @@ def _add_count(parser, name: str, default: int | list, metavar: str, text: str) 
     """Adds a flag for a number of at least 1, or for several if the default is a list."""
     shown, nargs = default, None
     if isinstance(default, list):
-        shown, nargs = " ".join(map(str, default)), "+"
+        shown, nargs = " ".join(map(str, default)) or "none", "+"
     kind, text = command_line.count(1), f"{text} (default: {shown})"
     parser.add_argument(
         name, type=kind, nargs=nargs, default=default, metavar=metavar, help=text

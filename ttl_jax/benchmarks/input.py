@@ -18,6 +18,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,9 @@ def run(
     clean: str | None,
     pairs: str | None,
     preset: str,
+    dtype: str,
     crop_size: int,
+    batch_size: int,
     threads: Sequence[int],
     rounds: int,
     seconds: float,
@@ -66,10 +69,13 @@ def run(
             data = {"given": {"clean": clean, "pairs": pairs}}
         rates = measure_crops(data, crop_size, threads, rounds, seconds)
         sources = next(iter(data.values()))
-        times = measure_steps(sources, preset, crop_size, max(threads), rounds)
+        fields = {"crop_size": crop_size, "batch_size": batch_size}
+        fields |= {"compute_dtype": dtype, "num_threads": max(threads)}
+        times = measure_steps(sources, preset, fields, rounds)
     crops = f"Crops of {crop_size} pixels, {rounds} turns of {seconds:g} s each"
     steps = (
-        f"Milliseconds per update of {preset} on {jax.device_count()} x "
+        f"Milliseconds per update of {preset}, {dtype}, {batch_size} crops of {crop_size} "
+        f"pixels on {jax.device_count()} x "
         f"{jax.devices()[0].device_kind}"
     )
     tables = {"crops": timing.Table(crops, rates), "steps": timing.Table(steps, times)}
@@ -122,7 +128,8 @@ def measure_crops(
     """
     cases: dict[tuple, Callable[[], int]] = {}
     for task, files in itertools.product(TASKS, data):
-        config = _make_config(task, data[files], "small", crop_size)
+        config = _make_config(task, data[files], "small")
+        config.crop_size = crop_size
         cases[task, files, LOOP, 1] = _make_loop(config, TASKS[task][1])
         readers = (FILES, CACHE, RAIN) if task == "derain" else (FILES, CACHE)
         for reader, count in itertools.product(readers, threads):
@@ -143,15 +150,14 @@ def measure_crops(
 
 
 def measure_steps(
-    sources: Mapping[str, str], preset: str, crop_size: int, threads: int, rounds: int
+    sources: Mapping[str, str], preset: str, fields: Mapping[str, Any], rounds: int
 ) -> list[dict]:
     """Measures updates of every task, with and without input.
 
     Args:
       sources: Sources by field.
       preset: Preset of the network.
-      crop_size: Side of the crops, in pixels.
-      threads: Number of reading threads.
+      fields: Further fields of the config.
       rounds: Number of measurements per variant.
 
     Returns:
@@ -159,8 +165,9 @@ def measure_steps(
     """
     cases = {}
     for task in TASKS:
-        config = _make_config(task, sources, preset, crop_size)
-        config.num_threads, config.cache_gib = threads, _NO_LIMIT
+        config = _make_config(task, sources, preset)
+        config.update(fields)
+        config.cache_gib = _NO_LIMIT
         cases |= {(task, kind): f for kind, f in _make_turns(config).items()}
     times = timing.take_turns(cases, rounds, lambda turn: turn())
     rows = []
@@ -171,11 +178,10 @@ def measure_steps(
     return rows
 
 
-def _make_config(task: str, sources: Mapping[str, str], preset: str, crop_size: int):
+def _make_config(task: str, sources: Mapping[str, str], preset: str):
     module, field = TASKS[task]
     config = module.get_config(preset)
-    config.crop_size, config[field] = crop_size, (sources[field],)
-    config.prefetch = _BATCHES_AHEAD
+    config[field], config.prefetch = (sources[field],), _BATCHES_AHEAD
     return config
 
 

@@ -16,10 +16,13 @@ The columns are
   array; and its share of the time.
 
 A second table has the exponent of the growth: time grows as the number of pixels to this
-power.
+power. A third one has many images restored at once by several threads, as `derain` restores a
+folder: images per second by the number of windows in a batch, and their ratio to the first
+number.
 """
 
 import collections
+import concurrent.futures
 import functools
 import itertools
 from collections.abc import Callable, Sequence
@@ -37,6 +40,7 @@ from ttl_jax.models import complexity
 from ttl_jax.stages.stage import Stage, make_stage
 
 TABLES = "benchmark_restore.json"
+_LEAST_IMAGES = 8  # restored at once
 
 
 class _Case(NamedTuple):
@@ -48,9 +52,14 @@ class _Case(NamedTuple):
 
 
 def run(
-    *, presets: Sequence[str], sides: Sequence[int], rounds: int, output: str | None
+    *,
+    presets: Sequence[str],
+    sides: Sequence[int],
+    batch_sizes: Sequence[int],
+    rounds: int,
+    output: str | None,
 ) -> str:
-    """Measures all presets at all sizes."""
+    """Measures all presets at all sizes, and many images at once if there are batch sizes."""
     latencies = _measure(presets, sides, rounds)
     device = jax.devices()[0].device_kind
     title = f"Restoring one image on one {device}, float32, {rounds} turns each"
@@ -59,6 +68,10 @@ def run(
         growths = [{"preset": p, "exponent": _exponent(latencies, p)} for p in presets]
         title = "Exponents of the time over the number of pixels"
         tables["growth"] = timing.Table(title, growths)
+    if batch_sizes:
+        title = "Many images at once, by the number of windows in a batch"
+        rates = _measure_batches(presets, sides, batch_sizes, rounds)
+        tables["batches"] = timing.Table(title, rates)
     return timing.report(tables, output, TABLES)
 
 
@@ -97,6 +110,52 @@ def _measure(presets: Sequence[str], sides: Sequence[int], rounds: int) -> list[
     return rows
 
 
+def _measure_batches(
+    presets: Sequence[str],
+    sides: Sequence[int],
+    batch_sizes: Sequence[int],
+    rounds: int,
+) -> list[dict]:
+    count = max(_LEAST_IMAGES, 2 * max(batch_sizes))
+    cases = {
+        (preset, side, size): _restore_many(preset, side, size, count)
+        for preset, side, size in itertools.product(presets, sides, batch_sizes)
+    }
+    seconds = timing.take_turns(cases, rounds)
+    return [
+        {
+            "preset": preset,
+            "side": side,
+            "batch_size": size,
+            "images_per_s": count / elapsed,
+            "megapixels_per_s": count * side**2 / 1e6 / elapsed,
+            "ratio": seconds[preset, side, batch_sizes[0]] / elapsed,
+        }
+        for (preset, side, size), elapsed in seconds.items()
+    ]
+
+
+def _restore_many(
+    preset: str, side: int, batch_size: int, count: int
+) -> Callable[[], object]:
+    """Returns a function that restores `count` images of noise by several threads."""
+    networks = make_networks(make_stage(scratch.get_config(preset)))
+    restorer = Restorer(*networks, name=preset, step=0, batch_size=batch_size)
+    images = count * [_make_image(side)]
+
+    def run_once() -> object:
+        with concurrent.futures.ThreadPoolExecutor(2 * batch_size) as threads:
+            return list(threads.map(restorer.restore, images))
+
+    restorer.restore(images[0])  # a single window has a program of its own
+    run_once()
+    return run_once
+
+
+def _make_image(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+
+
 def _restore(preset: str, side: int) -> _Case:
     """Compiles the restoration of a square image of noise."""
     config = scratch.get_config(preset)
@@ -126,8 +185,7 @@ def _restore(preset: str, side: int) -> _Case:
         traffic.describe(each, config.encoder.stem_stride, window_side).inference()
         for each in descriptions
     )
-    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    run_once = functools.partial(restorer.restore, image)
+    run_once = functools.partial(restorer.restore, _make_image(side))
     run_once()
     return _Case(run_once, columns, numbers_per_pixel * side**2 * 4)  # float32
 

@@ -10,6 +10,8 @@ columns are
 - operations per second, divided by those of a large matrix product;
 - the floor: milliseconds to move the bytes of `traffic` at the speed of changing a large
   array; and its share of the time.
+
+With a profile, a second table has the operations of all variants that take the most time.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ttl_jax.benchmarks import timing, traffic, yardstick
+from ttl_jax.benchmarks import profiles, timing, traffic, yardstick
 from ttl_jax.data.loading import datasets
 from ttl_jax.models import complexity
 from ttl_jax.stages.stage import Stage, make_stage
@@ -105,7 +107,11 @@ def run(
         f"Updates with {batch_size} crops of {crop_size} pixels on {jax.device_count()} x "
         f"{jax.devices()[0].device_kind}, {rounds} turns of {STEPS}"
     )
-    return timing.report({"updates": timing.Table(title, rows)}, output, TABLES)
+    tables = {"updates": timing.Table(title, rows)}
+    if profile is not None and (operations := profiles.largest(profile)):
+        title = f"Operations that take the most time in {len(programs) * STEPS} updates"
+        tables["profile"] = timing.Table(title, operations)
+    return timing.report(tables, output, TABLES)
 
 
 def compile_update(

@@ -13,9 +13,10 @@ from ttl_jax.inference import network, programs, windowed, windows
 from ttl_jax.models.attention import DenseAttention
 from ttl_jax.weights import fingerprints, flat_params
 
-# Windows per batch. On a CPU, larger batches take more memory but not less time.
-_BATCH_SIZES = {"cpu": 1}
-_DEFAULT_BATCH_SIZE = 8
+# Windows per batch, by `jax.default_backend()`; `ttl_jax.benchmark restore --batch_sizes`
+# compares them (benchmarks/NOTES.md, "Batches when restoring"). On a CPU, larger batches take
+# more memory but not less time. Those of accelerators were not measured yet.
+BATCH_SIZES = {"cpu": 1, "gpu": 8, "tpu": 8}
 
 # Memory limit for networks that need the whole image at once, in bytes.
 MEMORY_LIMIT = 8 * 2**30
@@ -76,7 +77,7 @@ class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
             side=side,
             overlap=overlap,
             batch_size=batch_size
-            or _BATCH_SIZES.get(jax.default_backend(), _DEFAULT_BATCH_SIZE),
+            or BATCH_SIZES.get(jax.default_backend(), BATCH_SIZES["gpu"]),
         )
         self.max_pixels = None if encoder.grid else _count_fitting_pixels(encoder)
 
