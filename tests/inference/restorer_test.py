@@ -374,12 +374,16 @@ def test_progress_can_end_a_restoration_after_the_current_window(monkeypatch):
 # Networks that need the whole image
 
 
-def test_a_network_with_sums_over_the_image_restores_it_whole_and_unpadded():
-    networks = tiny_networks.make()
+@pytest.mark.parametrize("name", ["aglf_vit", *tiny_networks.PEERS])
+def test_a_network_with_sums_over_the_image_restores_it_whole_and_unpadded(name):
+    is_peer = name in tiny_networks.PEERS
+    networks = tiny_networks.make_peer(name) if is_peer else tiny_networks.make()
     image = random_image((71, 101, 3), np.float32)
-    restored = make_restorer(*networks).restore(image)
+    network = make_restorer(*networks)
     expected = tiny_networks.restore(*networks, image)
-    np.testing.assert_allclose(restored, expected, atol=1e-5)
+    assert np.abs(expected - image).max() > 0.01
+    np.testing.assert_allclose(network.restore(image), expected, atol=1e-5)
+    assert network.batch_size == 1  # whole images rarely have the same size
 
 
 def test_it_refuses_images_above_the_limit(monkeypatch):

@@ -29,6 +29,26 @@ def make(stem_stride=2, **encoder_fields):
     return [_shake(module, seed) for seed, module in enumerate((encoder, decoder))]
 
 
+PEERS = {
+    "restormer": functools.partial(
+        models.make_restormer,
+        num_blocks=(1, 1),
+        num_refinement_blocks=1,
+        num_heads=(1, 2),
+    ),
+    "nafnet": functools.partial(
+        models.make_nafnet, down_blocks=(1,), middle_blocks=1, up_blocks=(1,)
+    ),
+}
+
+
+def make_peer(name):
+    """An encoder of `PEERS` and its decoder."""
+    encoder = PEERS[name](width=4, rngs=nnx.Rngs(0))
+    decoder = models.make_output_decoder(width=encoder.width, rngs=nnx.Rngs(1))
+    return [_shake(module, seed) for seed, module in enumerate((encoder, decoder))]
+
+
 def restore(encoder, decoder, image):
     """Returns the restored whole image [H, W, 3] in [0, 1], from the networks' definition."""
     return np.clip(apply(encoder, decoder, image), 0, 1)
