@@ -14,8 +14,9 @@ The file is compared to the network before it is written, and the largest differ
 printed. Its metadata (of StableHLO: in FILE.json) describe how to restore larger images.
 
 --page writes a page that restores in the browser. Any web server can offer its files, such
-as python -m http.server -d site; photographs do not leave the browser. onnxruntime-web is
-loaded from npm's registry, unless --runtime names a folder with it.
+as python -m http.server -d site; photographs do not leave the browser. The page computes by
+WebGPU where that works, else by WebAssembly. onnxruntime-web is loaded from npm's registry,
+unless --runtime names a folder with it.
 
 Needs: pip install "ttl_jax[export]".
 """

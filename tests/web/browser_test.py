@@ -5,22 +5,28 @@ a folder, they leave pictures of the pages there.
 """
 
 import base64
+import functools
+import http.server
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import ttl_jax.lite
 from tests import pictures
 from tests.web import servers
 from tests.web.restoring_test import Inverter, encoded
 from ttl_jax.data.files import decoding
 from ttl_jax.inference import before_after
+from ttl_jax.lite import onnx_restorer
+from ttl_jax.web import site
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -34,7 +40,9 @@ def browser():
     system = shutil.which("chromium") or shutil.which("chromium-browser")
     with playwright.sync_playwright() as tools:
         try:
-            browser = tools.chromium.launch(executable_path=system)
+            # Without a graphics card, this flag lets Chromium emulate one.
+            flags = ["--enable-unsafe-webgpu"]
+            browser = tools.chromium.launch(executable_path=system, args=flags)
         except playwright.Error as error:
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         yield browser
@@ -134,6 +142,27 @@ def open_chooser(page):
     raise AssertionError("Enter opens no dialog.")
 
 
+def choose_by_keys(page, files):
+    page.bring_to_front()  # keys are lost until the page has the focus
+    page.wait_for_function("document.hasFocus()")
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.activeElement.type === 'file'")
+    open_chooser(page).set_files(files)
+
+
+def save_by_keys(page, name, timeout=120):
+    """Waits for a result, in seconds; goes to its link by Tab; returns the saved path."""
+    link = page.get_by_label(f"Download {name.replace('.', '_derained.')}")
+    link.wait_for(timeout=1000 * timeout)
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        if link.evaluate("(link) => link === document.activeElement"):
+            break
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    return download.value.path()
+
+
 def test_photographs_in_and_pixels_of_the_command_line_out(page, size, tmp_path):
     """By the keyboard alone, with the shipped weights."""
     exif = Image.Exif()
@@ -147,27 +176,81 @@ def test_photographs_in_and_pixels_of_the_command_line_out(page, size, tmp_path)
     with servers.started("-m", "ttl_jax.serve", "--port=0") as run:
         page.goto(servers.read_address(run))
         check(page, size, "empty")
-        page.bring_to_front()  # keys are lost until the page has the focus
-        page.wait_for_function("document.hasFocus()")
-        page.keyboard.press("Tab")
-        page.wait_for_function("document.activeElement.type === 'file'")
-        open_chooser(page).set_files(sources)
+        choose_by_keys(page, sources)
         for name in ("a.jpg", "b.png"):
-            link = page.get_by_label(f"Download {name.replace('.', '_derained.')}")
-            link.wait_for(timeout=120_000)
-            for _ in range(9):
-                page.keyboard.press("Tab")
-                if link.evaluate("(link) => link === document.activeElement"):
-                    break
-            with page.expect_download() as download:
-                page.keyboard.press("Enter")
-            restored = decoding.read_image(download.value.path())
+            restored = decoding.read_image(save_by_keys(page, name))
             expected = decoding.read_image(tmp_path / "out" / name)
             difference = restored.array.astype(int) - expected.array
             assert np.abs(difference).max() <= 1
         check(page, size, "done")
         with Image.open(save(page, "a")[1]) as photograph:
             assert photograph.getexif()[0x010E] == "holiday"
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    try:
+        return site.load_runtime(None)
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+class StrictHandler(http.server.SimpleHTTPRequestHandler):
+    """Sends the page's policy with each file, so that the worker obeys it too."""
+
+    def log_message(self, format, *args):
+        del format, args
+
+    def end_headers(self):
+        self.send_header("content-security-policy", site._POLICY)
+        super().end_headers()
+
+
+def check_site(page, size, folder, query, timeout=120):
+    """Restores a photograph by the page in a folder; returns its note on the engine."""
+    source = folder.parent / "a.png"
+    image = pictures.texture(0, 60, 60)
+    Image.fromarray(image).save(source)
+    hosts = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    handler = functools.partial(StrictHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_port}/{query}")
+        choose_by_keys(page, [source])
+        restored = decoding.read_rgb8(save_by_keys(page, "a.png", timeout))
+        check(page, size, "site")
+        server.shutdown()
+    expected = ttl_jax.lite.load(folder / "derain.onnx").restore(image)
+    assert np.abs(expected.astype(int) - image).max() > 1
+    assert np.abs(restored.astype(int) - expected).max() <= 1
+    assert {host for host in hosts if host} == {f"127.0.0.1:{server.server_port}"}
+    return page.locator("header p").nth(1).inner_text()
+
+
+@pytest.mark.slow  # loads 33 MB
+def test_a_page_without_a_server_restores_in_the_browser(page, size, tmp_path, runtime):
+    packed = onnx_restorer.PACKED.read_bytes()
+    metadata = ttl_jax.lite.load().metadata
+    site.write(tmp_path / "site", packed, metadata, runtime)
+    note = check_site(page, size, tmp_path / "site", "")
+    assert note.startswith("Engine: WebAssembly")
+
+
+@pytest.mark.slow  # loads 33 MB, and emulates a graphics card
+@pytest.mark.parametrize("size", ["desktop"])
+def test_a_page_without_a_server_restores_by_webgpu(page, size, tmp_path, runtime):
+    pytest.importorskip("onnx")
+    from tests.inference import exporting_test
+    from ttl_jax.inference import exporting
+
+    exporting_test.save_run(tmp_path / "run")
+    made = exporting.make(str(tmp_path / "run"), ".onnx", side=64)
+    site.write(tmp_path / "site", made.content, made.metadata, runtime)
+    note = check_site(page, size, tmp_path / "site", "?engine=webgpu", timeout=600)
+    if "no WebGPU" in note:
+        pytest.skip("this Chromium does not emulate a graphics card")
+    assert note == "Engine: WebGPU, on the graphics card."
 
 
 def test_photographs_are_dropped_and_pasted(page, size, inverter):

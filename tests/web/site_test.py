@@ -1,24 +1,18 @@
-"""The page that needs no server: its windows in Node, and itself in a browser."""
+"""The page that needs no server: its files, and its scripts in Node."""
 
 import contextlib
-import functools
-import http.server
 import io
 import json
 import pathlib
 import shutil
 import subprocess
-import threading
 
 import numpy as np
 import pytest
-from PIL import Image
 
-import ttl_jax.lite
 from tests import pictures
 from ttl_jax import export
 from ttl_jax.inference import windowed, windows
-from ttl_jax.lite import onnx_restorer
 from ttl_jax.web import site
 
 FOLDER = pathlib.Path(site.__file__).parent / "static" / "site"
@@ -85,6 +79,62 @@ def test_its_restoring_is_that_of_the_package(is_grey):
     np.testing.assert_array_equal(found[..., 3], image[..., 3])
 
 
+# An onnxruntime-web that halves; on the graphics card it does as FAKE says.
+FAKE_RUNTIME = """
+export const env = { wasm: {} };
+export class Tensor { constructor(type, data) { this.data = data; } }
+const changes = { wrong: (x) => x + 2.5 / 255, undefined: () => NaN };
+let runs = 0;
+export const InferenceSession = {
+  async create(network, { executionProviders: [provider] }) {
+    const isGpu = provider.name === "webgpu";
+    if (isGpu && FAKE === "refuses") throw new Error("no session\\nof any kind");
+    return { async run({ image }) {
+      if (isGpu && FAKE === "breaks" && ++runs > 1) throw new Error("device lost");
+      const change = isGpu && changes[FAKE] || ((x) => x);
+      return { restored: { data: image.data.map((x) => change(x / 2)) } };
+    } };
+  },
+};
+"""
+WEBGPU = "Engine: WebGPU, on the graphics card."
+
+
+@pytest.mark.parametrize(
+    ("wanted", "adapter", "fake", "notes"),
+    [
+        (None, {"info": {}}, "works", [WEBGPU]),
+        (None, {"info": {"isFallbackAdapter": True}}, "works", ["only emulated"]),
+        ("webgpu", {"info": {"isFallbackAdapter": True}}, "works", [WEBGPU]),
+        (None, None, "works", ["offers no WebGPU"]),
+        ("webgpu", None, "works", ["offers no WebGPU"]),
+        ("wasm", {"info": {}}, "works", ["chosen by ?engine=wasm"]),
+        ("cuda", {"info": {}}, "works", ["?engine= takes wasm or webgpu"]),
+        (None, {"info": {}}, "refuses", ["(no session)"]),
+        (None, {"info": {}}, "wrong", ["differs by 2.5 of 255"]),
+        (None, {"info": {}}, "undefined", ["differs by NaN"]),
+        (None, {"info": {}}, "breaks", [WEBGPU, "(device lost)"]),
+    ],
+)
+def test_webgpu_is_used_only_where_it_works(tmp_path, wanted, adapter, fake, notes):
+    shutil.copy(FOLDER / "engines.js", tmp_path / "engines.mjs")
+    for name in ("ort.wasm.min.mjs", "ort.webgpu.min.mjs"):
+        (tmp_path / name).write_text(f"const FAKE = '{fake}';{FAKE_RUNTIME}")
+    found, restored = run_in_node(
+        f"import {{ start }} from '{tmp_path / 'engines.mjs'}';"
+        f"const gpu = {{ requestAdapter: async () => ({json.dumps(adapter)}) }};"
+        "Object.defineProperty(globalThis, 'navigator', { value: { gpu } });"
+        "globalThis.self = globalThis; const notes = [];"
+        f"const compute = await start({json.dumps(wanted)}, null, 4, "
+        "(note) => notes.push(note));"
+        "const restored = await compute([0.5, 1], 1, 1);"
+        "console.log(JSON.stringify([notes, restored]))"
+    )
+    assert restored == [0.25, 0.5]
+    assert len(found) == len(notes)
+    assert all(part in note for part, note in zip(notes, found))
+
+
 def test_every_file_that_a_file_names_is_there(tmp_path):
     folder = tmp_path / "new" / "site"
     site.write(folder, b"network", METADATA, RUNTIME)
@@ -111,53 +161,3 @@ def test_a_runtime_that_is_missing_or_changed_is_refused(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         export.main(["--page", page])
     assert "is not the file that was published" in capsys.readouterr().err
-
-
-@pytest.fixture
-def address(tmp_path):
-    """Address of a static server of the page with the packed weights."""
-    content = onnx_restorer.PACKED.read_bytes()
-    metadata = ttl_jax.lite.load().metadata
-    try:
-        runtime = site.load_runtime(None)
-    except ValueError as error:
-        pytest.skip(str(error))
-    site.write(tmp_path / "site", content, metadata, runtime)
-    handler = functools.partial(Quiet, directory=tmp_path / "site")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):
-        del format, args
-
-
-@pytest.mark.slow  # loads 33 MB
-def test_pixels_in_a_browser_are_those_of_the_command_line(address):
-    playwright = pytest.importorskip("playwright.sync_api")
-    image = pictures.noise(100, 140, 3)
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    hosts = set()
-    with playwright.sync_playwright() as tools:
-        try:
-            browser = tools.chromium.launch(executable_path=shutil.which("chromium"))
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        page = browser.new_page()
-        page.set_default_timeout(240_000)
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-        page.goto(address)
-        upload = {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
-        page.set_input_files("#files", [upload])
-        page.get_by_text("Done.").first.wait_for()
-        with page.expect_download() as download:
-            page.get_by_role("link").press("Enter")
-        found = np.asarray(Image.open(download.value.path()))[..., :3]
-        browser.close()
-    expected = ttl_jax.lite.load().restore(image)
-    assert np.abs(found.astype(int) - expected).max() <= 1
-    assert {host for host in hosts if host} == {address.split("/")[2]}

@@ -15,13 +15,19 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-# onnxruntime-web as npm publishes it, and its checksum as npm states it.
+# onnxruntime-web as npm publishes it, and its checksum as npm states it. The first three
+# files are WebAssembly alone; the others, which browsers load only with WebGPU, have both.
 VERSION = "1.30.0"
 _URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
 _SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 RUNTIME = (
-    "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm",
-)  # fmt: skip
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
 
 _WEB = importlib.resources.files("ttl_jax.web") / "static"
 _SLIDER = importlib.resources.files("ttl_jax.inference")
@@ -57,7 +63,7 @@ def write(
     files = dict(runtime)
     files |= {name: (_WEB / name).read_bytes() for name in ("derain.js", "style.css")}
     files |= {n: (_SLIDER / n).read_bytes() for n in ("slider.css", "slider.js")}
-    for name in ("local.js", "worker.js", "windows.js"):
+    for name in ("local.js", "worker.js", "engines.js", "windows.js"):
         files[name] = (_WEB / "site" / name).read_bytes()
     settings = {name: metadata[name] for name in ("window", "margin", "grid")}
     files["settings.json"] = json.dumps(settings).encode()
@@ -102,7 +108,7 @@ def load_runtime(folder: pathlib.Path | None) -> dict[str, bytes]:
         pinned version from npm's registry.
 
     Raises:
-      ValueError: If they are missing, or not those that were published.
+      ValueError: If files are missing, or the registry's package has another checksum.
     """
     return _read_runtime(folder) if folder else _fetch_runtime()
 
@@ -114,7 +120,8 @@ def _read_runtime(folder: pathlib.Path) -> dict[str, bytes]:
     except OSError as error:
         raise ValueError(
             f"{error.filename} cannot be read; --runtime takes the folder dist of the "
-            "npm package onnxruntime-web"
+            f"npm package onnxruntime-web {VERSION}, or one with its files "
+            f"{', '.join(RUNTIME)}"
         ) from error
 
 

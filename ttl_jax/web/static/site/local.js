@@ -1,9 +1,10 @@
 // Answers the requests of derain.js here, by a worker, in place of a server.
-const worker = new Worker("worker.js", { type: "module" });
+const worker = new Worker(`worker.js${location.search}`, { type: "module" });
 const waiting = new Map();
 let number = 0;
 
 worker.onmessage = ({ data }) => {
+  if (data.note) return void (engine.textContent = data.note);
   const { resolve } = waiting.get(data.number);
   waiting.delete(data.number);
   resolve(data.error
@@ -26,5 +27,7 @@ const load = window.fetch.bind(window);
 window.fetch = (name, options) =>
   name === "api/derain" ? restore(options.body) : load(name, options);
 
-const note = document.querySelector("header p");
-if (note) note.textContent = "They do not leave this device.";
+const text = document.querySelector("header p"), engine = document.createElement("p");
+text.textContent = "They do not leave this device.";
+engine.textContent = "Engine: starting …";
+text.after(engine);

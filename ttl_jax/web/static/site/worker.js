@@ -1,24 +1,17 @@
 // Restores photographs in a thread of their own: decodes, computes, encodes.
-import * as ort from "./ort.wasm.min.mjs";
+import { start } from "./engines.js";
 import { restore } from "./windows.js";
 
 const MOST_PIXELS = 40e6; // the sums of the windows take 12 bytes each
 
-ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-// Threads share memory, which a page may only if its server isolates it.
-ort.env.wasm.numThreads = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
-
-const load = async (name) => (await fetch(new URL(name, import.meta.url))).arrayBuffer();
-const settings = load("settings.json").then((data) => JSON.parse(new TextDecoder().decode(data)));
-const session = load("derain.onnx").then((data) => ort.InferenceSession.create(data));
+const load = (name) => fetch(new URL(name, import.meta.url));
+const settings = load("settings.json").then((answer) => answer.json());
+const engine = Promise.all([settings, load("derain.onnx").then((answer) => answer.arrayBuffer())])
+  .then(([{ grid }, network]) => start(
+    new URLSearchParams(self.location.search).get("engine"), network, 2 * grid,
+    (note) => self.postMessage({ note }),
+  ));
 let last = Promise.resolve();
-
-async function compute(values, height, width) {
-  const network = await session;
-  const image = new ort.Tensor("float32", values, [1, height, width, 3]);
-  const { restored } = await network.run({ image });
-  return restored.data;
-}
 
 async function derain({ file, strength }) {
   let bitmap;
@@ -36,7 +29,7 @@ async function derain({ file, strength }) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const pixels = context.getImageData(0, 0, width, height);
-  await restore(pixels, strength, await settings, compute);
+  await restore(pixels, strength, await settings, await engine);
   context.putImageData(pixels, 0, 0);
   const isJpeg = file.type === "image/jpeg";
   const type = isJpeg ? "image/jpeg" : "image/png";
