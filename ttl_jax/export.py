@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("name a file by --output FILE, or a folder by --page DIR")
     if args.output and os.path.exists(args.output) and not args.overwrite:
         parser.error(f"{args.output} exists already; --overwrite replaces it")
+    if args.page and args.precision != "fp32":
+        parser.error("--precision is for --output; the page computes in fp32")
     try:
         written = _write_page(args) if args.page else _write_file(args)
     except (ValueError, OSError) as error:
@@ -78,6 +80,7 @@ def _write_page(args: argparse.Namespace):
     from ttl_jax.web import site
 
     folder = pathlib.Path(args.page)
+    site.check_is_new(folder)
     runtime = site.load_runtime(args.runtime and pathlib.Path(args.runtime))
     made = exporting.make(args.checkpoint, ".onnx", side=args.window)
     site.write(folder, made.content, made.metadata, runtime)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 import signal
+import socket
 import sys
 import threading
 
@@ -229,3 +230,11 @@ def test_a_signal_ends_the_server(number):
         assert httpx.post(address + POST, files={"image": image}).status_code == 200
         run.send_signal(number)
         assert run.wait(20) in (-number, 128 + number, 0)
+
+
+def test_a_port_in_use_is_named():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(OSError, match="in use; choose another --host or --port"),
+    ):
+        serving.run(None, "127.0.0.1", listener.getsockname()[1], print)

@@ -150,6 +150,17 @@ def test_every_file_that_a_file_names_is_there(tmp_path):
         site.write(folder, b"network", METADATA, RUNTIME)
 
 
+def test_an_invalid_page_is_reported_before_anything_is_loaded(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    for flags, message in (
+        (["--page", str(tmp_path)], "exists already"),
+        (["--page", str(tmp_path / "new"), "--precision=fp16"], "--precision is for"),
+    ):
+        with pytest.raises(SystemExit):
+            export.main([*flags, "--runtime", str(tmp_path)])
+        assert message in capsys.readouterr().err
+
+
 def test_a_runtime_that_is_missing_or_changed_is_refused(tmp_path, monkeypatch, capsys):
     pytest.importorskip("onnx")
     page = str(tmp_path / "site")

@@ -96,6 +96,18 @@ def test_what_raters_see_and_rank_reaches_the_report(open_study, folders):
     assert decoding.read_size(folders / "report" / "histogram.png")[1] > 100
 
 
+def test_the_report_of_one_photograph_has_no_interval(open_study, folders):
+    study = open_study(2)
+    for token in study.tokens():
+        seen = [study.picture(token, place) for place in range(NUM_PHOTOGRAPHS)]
+        place = next(i for i, path in enumerate(seen) if path.endswith("0.png"))
+        shown = [study.picture(token, place, i) for i in range(len(METHODS))]
+        assert study.rank(token, place, np.argsort(shown).tolist())
+    report = study_report.write(study, folders / "report")
+    assert "Kendall's W is 1.000 for the one photograph" in report
+    assert "nan" not in report
+
+
 def test_a_full_study_has_the_sum_of_table_2():
     table_2 = [8901, 9074, 8324, 6475, 6000, 11151, 7426, 14649]
     rng = np.random.default_rng(0)
@@ -149,7 +161,8 @@ def test_ties_and_unknown_raters_are_rejected(open_study):
             answer = served.put(task, json=ranking)
             assert answer.status_code == 422
             assert "without ties" in answer.json()["error"]
-        assert served.put(task, content=b"{").status_code == 422
+        answer = served.put(task, content=b"{")
+        assert answer.status_code == 422 and "without ties" in answer.json()["error"]
         assert served.put(task, content=bytes(5000)).status_code == 413
         for path in (
             "/",

@@ -110,7 +110,14 @@ def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> 
       OSError: If the address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise OSError(
+            f"{host}, port {port}, cannot be used: {reason}; choose another --host or --port"
+        ) from error
+    with listener:
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{listener.getsockname()[1]}")
         config = uvicorn.Config(

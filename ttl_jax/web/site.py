@@ -38,6 +38,12 @@ _POLICY = (
 )
 
 
+def check_is_new(folder: pathlib.Path) -> None:
+    """Raises ValueError if a folder exists."""
+    if folder.exists():
+        raise ValueError(f"{folder} exists already; name another folder, or remove it")
+
+
 def write(
     folder: pathlib.Path,
     network: bytes,
@@ -58,8 +64,7 @@ def write(
       ValueError: If the folder exists.
       OSError: If a file cannot be written.
     """
-    if folder.exists():
-        raise ValueError(f"{folder} exists already; name another folder, or remove it")
+    check_is_new(folder)
     files = dict(runtime)
     files |= {name: (_WEB / name).read_bytes() for name in ("derain.js", "style.css")}
     files |= {n: (_SLIDER / n).read_bytes() for n in ("slider.css", "slider.js")}

@@ -106,22 +106,31 @@ def _describe(answers: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> str:
         "How often each method got each score (histogram.png):\n\n"
         f"{markdown.table(tables['score_counts'])}\n\n"
     )
-    if agreement.empty:
-        text += "No photograph has rankings of two raters, so agreement is unknown.\n"
-    else:
-        mean, low, high = intervals.bootstrap_mean(
-            agreement["kendall_w"], agreement["photograph"]
-        )
-        chance = (1 / agreement["raters"]).mean()
-        text += (
-            f"Agreement: Kendall's W is {mean:.3f} on average over {len(agreement)} "
-            f"photographs (95 % interval over photographs {low:.3f} to {high:.3f}; "
-            f"random rankings have {chance:.3f}, and 1 is full agreement).\n"
-        )
+    text += _describe_agreement(agreement)
     counts = tables["winners"]["winner"].value_counts().reset_index()
     counts.columns = ["winner", "photographs"]
     return (
         f"{text}\nWinners of photographs (winners.csv):\n\n{markdown.table(counts)}\n"
+    )
+
+
+def _describe_agreement(agreement: pd.DataFrame) -> str:
+    if agreement.empty:
+        return "No photograph has rankings of two raters, so agreement is unknown.\n"
+    mean, low, high = intervals.bootstrap_mean(
+        agreement["kendall_w"], agreement["photograph"]
+    )
+    if len(agreement) == 1:
+        scope = "for the one photograph that several raters ranked (no interval"
+    else:
+        scope = (
+            f"on average over {len(agreement)} photographs (95 % interval over "
+            f"photographs {low:.3f} to {high:.3f}"
+        )
+    chance = (1 / agreement["raters"]).mean()
+    return (
+        f"Agreement: Kendall's W is {mean:.3f} {scope}; random rankings have "
+        f"{chance:.3f}, and 1 is full agreement).\n"
     )
 
 
@@ -132,5 +141,6 @@ def _draw_histogram(counts: pd.DataFrame) -> Figure:
         ax=axes, width=0.85, rot=0, colormap="viridis_r"
     )
     axes.set(xlabel="", ylabel="rankings")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(title="score", ncols=2, fontsize="small")
     return figure

@@ -38,10 +38,13 @@ def make_app(study: Study) -> ASGIApp:
         body = await serving.limit_body(request, _RANKING_BYTES).body()
         try:
             ranking = json.loads(body)
+        except (ValueError, RecursionError):
+            ranking = None  # rejected as any other that is no list
+        try:
             exists = await run_in_threadpool(
                 study.rank, **request.path_params, ranking=ranking
             )
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise HTTPException(422, str(error)) from error
         if not exists:
             raise HTTPException(404, "There is no such task.")
