@@ -5,6 +5,7 @@ import pathlib
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ttl_jax import atomic_files
 from ttl_jax.metrics import concordance, intervals
@@ -141,6 +142,6 @@ def _draw_histogram(counts: pd.DataFrame) -> Figure:
         ax=axes, width=0.85, rot=0, colormap="viridis_r"
     )
     axes.set(xlabel="", ylabel="rankings")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(title="score", ncols=2, fontsize="small")
     return figure
