@@ -132,9 +132,9 @@ def levels(page, figure, shares):
 
 def open_chooser(page):
     """The dialog that Enter opens; a browser that has just started may lose the key."""
-    for _ in range(2):
+    for _ in range(4):
         try:
-            with page.expect_file_chooser(timeout=5000) as chooser:
+            with page.expect_file_chooser(timeout=10_000) as chooser:
                 page.keyboard.press("Enter")
             return chooser.value
         except playwright.TimeoutError:
