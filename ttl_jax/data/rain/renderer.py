@@ -425,4 +425,5 @@ def _check(clean: np.ndarray) -> None:
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Returns a number between two bounds, its logarithm drawn uniformly."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
