@@ -5,6 +5,7 @@ a folder, they leave pictures of the pages there.
 """
 
 import base64
+import contextlib
 import functools
 import http.server
 import os
@@ -206,6 +207,15 @@ class StrictHandler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
 
+@contextlib.contextmanager
+def static_server(folder):
+    handler = functools.partial(StrictHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def check_site(page, size, folder, query, timeout=120):
     """Restores a photograph by the page in a folder; returns its note on the engine."""
     source = folder.parent / "a.png"
@@ -213,18 +223,15 @@ def check_site(page, size, folder, query, timeout=120):
     Image.fromarray(image).save(source)
     hosts = set()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-    handler = functools.partial(StrictHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page.goto(f"http://127.0.0.1:{server.server_port}/{query}")
+    with static_server(folder) as host:
+        page.goto(f"http://{host}/{query}")
         choose_by_keys(page, [source])
         restored = decoding.read_rgb8(save_by_keys(page, "a.png", timeout))
         check(page, size, "site")
-        server.shutdown()
     expected = ttl_jax.lite.load(folder / "derain.onnx").restore(image)
     assert np.abs(expected.astype(int) - image).max() > 1
     assert np.abs(restored.astype(int) - expected).max() <= 1
-    assert {host for host in hosts if host} == {f"127.0.0.1:{server.server_port}"}
+    assert hosts - {""} == {host}
     return page.locator("header p").nth(1).inner_text()
 
 
@@ -251,6 +258,28 @@ def test_a_page_without_a_server_restores_by_webgpu(page, size, tmp_path, runtim
     if "no WebGPU" in note:
         pytest.skip("this Chromium does not emulate a graphics card")
     assert note == "Engine: WebGPU, on the graphics card."
+
+
+@pytest.mark.parametrize("size", ["desktop"])
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("worker.js", "The engine stopped."),
+        ("derain.onnx", "derain.onnx cannot be loaded: status 404"),
+    ],
+)
+def test_a_page_without_a_server_reports_a_missing_file(
+    page, tmp_path, missing, message
+):
+    settings = {"window": 64, "margin": 16, "grid": 16}
+    site.write(tmp_path / "site", b"", settings, dict.fromkeys(site.RUNTIME, b""))
+    (tmp_path / "site" / missing).unlink()
+    with static_server(tmp_path / "site") as host:
+        page.goto(f"http://{host}/")
+        drop(page, one=plain())
+        page.locator("[data-state=error]").wait_for()
+    assert message in page.locator(".message").inner_text()
+    page.faults.clear()  # one for the missing file
 
 
 def test_photographs_are_dropped_and_pasted(page, size, inverter):

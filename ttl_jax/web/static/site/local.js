@@ -1,26 +1,30 @@
 // Answers the requests of derain.js here, by a worker, in place of a server.
 const worker = new Worker(`worker.js${location.search}`, { type: "module" });
 const waiting = new Map();
-let number = 0;
+let number = 0, isStopped = false;
+
+const fail = (error) => Response.json({ error }, { status: 422 });
+const STOPPED = "The engine stopped. Reload the page.";
 
 worker.onmessage = ({ data }) => {
   if (data.note) return void (engine.textContent = data.note);
-  const { resolve } = waiting.get(data.number);
+  const answer = waiting.get(data.number);
   waiting.delete(data.number);
-  resolve(data.error
-    ? Response.json({ error: data.error }, { status: 422 })
-    : new Response(data.blob, { headers: {
-        "content-disposition": `attachment; filename="derained.${data.suffix}"`,
-        "x-not-kept": "metadata",
-      } }));
+  answer(data.error ? fail(data.error) : new Response(data.blob, { headers: {
+    "content-disposition": `attachment; filename="derained.${data.suffix}"`,
+    "x-not-kept": "metadata",
+  } }));
 };
 worker.onerror = () => {
-  for (const { reject } of waiting.values()) reject(new Error("the worker failed"));
+  isStopped = true;
+  engine.textContent = STOPPED;
+  for (const answer of waiting.values()) answer(fail(STOPPED));
   waiting.clear();
 };
 
-const restore = (form) => new Promise((resolve, reject) => {
-  waiting.set(++number, { resolve, reject });
+const restore = (form) => new Promise((answer) => {
+  if (isStopped) return answer(fail(STOPPED));
+  waiting.set(++number, answer);
   worker.postMessage({ number, file: form.get("image"), strength: Number(form.get("strength")) });
 });
 const load = window.fetch.bind(window);

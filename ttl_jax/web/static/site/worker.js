@@ -4,13 +4,19 @@ import { restore } from "./windows.js";
 
 const MOST_PIXELS = 40e6; // the sums of the windows take 12 bytes each
 
-const load = (name) => fetch(new URL(name, import.meta.url));
+async function load(name) {
+  const answer = await fetch(new URL(name, import.meta.url));
+  if (!answer.ok) throw new Error(`${name} cannot be loaded: status ${answer.status}`);
+  return answer;
+}
+
 const settings = load("settings.json").then((answer) => answer.json());
 const engine = Promise.all([settings, load("derain.onnx").then((answer) => answer.arrayBuffer())])
   .then(([{ grid }, network]) => start(
     new URLSearchParams(self.location.search).get("engine"), network, 2 * grid,
     (note) => self.postMessage({ note }),
   ));
+engine.catch((error) => self.postMessage({ note: `Engine: none works (${error.message ?? error}).` }));
 let last = Promise.resolve();
 
 async function derain({ file, strength }) {
