@@ -16,7 +16,8 @@ const engine = Promise.all([settings, load("derain.onnx").then((answer) => answe
     new URLSearchParams(self.location.search).get("engine"), network, 2 * grid,
     (note) => self.postMessage({ note }),
   ));
-engine.catch((error) => self.postMessage({ note: `Engine: none works (${error.message ?? error}).` }));
+engine.catch((error) =>
+  self.postMessage({ note: `Engine: none works (${error.message ?? error}).` }));
 let last = Promise.resolve();
 
 async function derain({ file, strength }) {
