@@ -254,7 +254,7 @@ def test_a_page_without_a_server_restores_by_webgpu(page, size, tmp_path, runtim
     exporting_test.save_run(tmp_path / "run")
     made = exporting.make(str(tmp_path / "run"), ".onnx", side=64)
     site.write(tmp_path / "site", made.content, made.metadata, runtime)
-    note = check_site(page, size, tmp_path / "site", "?engine=webgpu", timeout=600)
+    note = check_site(page, size, tmp_path / "site", "?engine=webgpu", timeout=1800)
     if "no WebGPU" in note:
         pytest.skip("this Chromium does not emulate a graphics card")
     assert note == "Engine: WebGPU, on the graphics card."
