@@ -56,6 +56,7 @@ class Variant:
       recog: Fields of the recognition task that differ from the config.
       recon: Fields of the reconstruction task that differ.
       distill: Fields of the distillation that differ.
+      task: Source of the pairs of `inpaint`: "holes" or "smears".
       rehearsal: Share of the last stage's batches that comes from `inpaint`.
       derain: Fields of the last stage that differ.
       is_long: Whether training from random weights has the updates of all stages.
@@ -67,6 +68,7 @@ class Variant:
     recog: dict[str, Any] = dataclasses.field(default_factory=dict)
     recon: dict[str, Any] = dataclasses.field(default_factory=dict)
     distill: dict[str, Any] = dataclasses.field(default_factory=dict)
+    task: str = "holes"
     rehearsal: float = 0.0
     derain: dict[str, Any] = dataclasses.field(default_factory=dict)
     is_long: bool = True
@@ -107,6 +109,9 @@ VARIANTS = {
         "starts from inpaint, which stays a sixth of the batches",
         "inpaint",
         rehearsal=1 / 6,
+    ),
+    "smears": Variant(
+        "starts from inpaint with translucent smears", "inpaint", task="smears"
     ),
     "by-depth": Variant(
         "as inpaint-rehearsal; the last blocks begin to learn first",
@@ -192,7 +197,7 @@ def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
     fields: dict[str, Any] = {"run": run_name(name, generator, num_scenes), **start}
     fields |= {"pairs": (pairs,), "eval_pairs": (pairs,), **variant.derain}
     if variant.rehearsal:
-        fields["pairs"] += (_holes(config),)
+        fields["pairs"] += (_inpainted(config, variant.task),)
         fields["pairs_weights"] = (1 - variant.rehearsal, variant.rehearsal)
     stage = variant.config if variant.start == "random" else "derain"
     if not variant.is_long:
@@ -205,10 +210,11 @@ def _list_transfer(config, name: str, variant: Variant) -> tuple[list, dict[str,
     if variant.start == "random":
         return [], {}
     if variant.start != "student":
-        holes = {"pairs": (_holes(config),), "eval_pairs": (_holes(config),)}
+        sources = (_inpainted(config, variant.task),)
         field = "start_from" if variant.start == "inpaint" else "student_run"
-        runs = [_change(config, "inpaint", {"run": "inpaint", **holes})]
-        return runs, {field: "inpaint"}
+        run = "inpaint" if variant.task == "holes" else f"inpaint_{variant.task}"
+        fields = {"run": run, "pairs": sources, "eval_pairs": sources}
+        return [_change(config, "inpaint", fields)], {field: run}
     runs, teachers = [], {}
     for task in ("recog", "recon"):
         changes = getattr(variant, task)
@@ -221,8 +227,8 @@ def _list_transfer(config, name: str, variant: Variant) -> tuple[list, dict[str,
     return runs, {"student_run": student}
 
 
-def _holes(config) -> str:
-    return f"holes:list:{config.lists}/clean_train.txt"
+def _inpainted(config, task: str) -> str:
+    return f"{task}:list:{config.lists}/clean_train.txt"
 
 
 def _change(config, stage: str, fields):

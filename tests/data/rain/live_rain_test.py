@@ -14,6 +14,7 @@ SOURCES = (
     "additive:sample/test",
     "streaks:sample/train on sample/test",
     "holes:sample/test",
+    "smears:sample/test",
 )
 
 
@@ -45,6 +46,22 @@ def test_holes_hide_a_share_of_the_pixels_behind_one_grey_and_leave_the_rest():
         greys.append(levels[0])
     assert min(shares) < 0.06 and 0.2 < max(shares) <= 0.26
     assert min(greys) < 50 and max(greys) > 200
+
+
+def test_smears_are_translucent_and_pull_towards_one_bright_grey():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        smeared = live_rain.Smears().render(CLEAN, CLEAN, 300, rng).astype(float)
+        # CLEAN is below 128, so a brighter grey only brightens.
+        change = smeared - CLEAN
+        assert change.min() >= 0 and change.max() > 5
+        # change = opacity * (grey - clean), with one opacity for the three channels.
+        spread = np.ptp(CLEAN.astype(float), axis=-1)
+        strong = (np.ptp(change, axis=-1) > 8) & (spread > 20)
+        opacity = np.ptp(change, axis=-1)[strong] / spread[strong]
+        grey = CLEAN.max(axis=-1)[strong] + change.min(axis=-1)[strong] / opacity
+        if strong.sum() > 30:
+            assert np.std(grey) < 25 and 115 < np.median(grey) < 270
 
 
 @pytest.mark.parametrize("source", SOURCES)

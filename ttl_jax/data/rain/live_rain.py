@@ -81,6 +81,13 @@ class Holes(Rain):
         return renderer.occlude(clean, _draw_parameters(rng, longer_side), rng)
 
 
+class Smears(Rain):
+    """Translucent smears in the shape of streaks and drops, of one bright grey."""
+
+    def render(self, clean, surroundings, longer_side, rng):
+        return renderer.smear(clean, _draw_parameters(rng, longer_side), rng)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Streaks(Rain):
     """Streaks taken from pairs, with all pairs equally likely.

@@ -219,6 +219,22 @@ def occlude(
     return np.where((alpha > threshold)[..., None], np.uint8(grey), clean)
 
 
+def smear(
+    clean: np.ndarray, parameters: RainParameters, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns the photograph behind translucent smears in the shape of rain, of one grey.
+
+    As `occlude`, with soft edges, an opacity of 0.2 to 1 and a grey of at least 128.
+    Arguments and errors are those of `render`.
+    """
+    _check(clean)
+    alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
+    threshold = np.quantile(alpha, 1 - rng.uniform(*_HOLE_SHARES))
+    opacity = rng.uniform(0.2, 1) * np.minimum(alpha / max(2 * threshold, 1e-6), 1)
+    smeared = clean + opacity[..., None] * (rng.integers(128, 256) - clean)
+    return np.rint(smeared).astype(np.uint8)
+
+
 def composite(
     clean: np.ndarray,
     alpha: np.ndarray,

@@ -38,6 +38,7 @@ KINDS: dict[str, Callable[..., Source]] = {
     "kinds:CLEAN": functools.partial(derived.LiveRain, live_rain.Kinds),
     "additive:CLEAN": functools.partial(derived.LiveRain, live_rain.Additive),
     "holes:CLEAN": functools.partial(derived.LiveRain, live_rain.Holes),
+    "smears:CLEAN": functools.partial(derived.LiveRain, live_rain.Smears),
     "streaks:PAIRS on CLEAN": derived.StreakRain,
     "identity:CLEAN": derived.Identity,
 }
