@@ -165,6 +165,7 @@ def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     assert "| smoke | distill | float32 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ratios_are_relative_to_the_first_kind_of_sums(tmp_path, capsys):
     command = ["sums", "--preset", "smoke", "--sums", "0,0", "16,1", "--side", "32"]
     command += ["--crop_size", "32", "--batch_size", "4", "--rounds", "1"]

@@ -73,7 +73,9 @@ def test_half_precision_is_half_the_size_and_near(tmp_path):
     np.testing.assert_allclose(restored, expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)]
+)
 def test_stablehlo_restores_any_number_of_windows(tmp_path, precision):
     networks = save_run(tmp_path / "run", num_blocks=1)
     path = tmp_path / "net.stablehlo"

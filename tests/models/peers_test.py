@@ -68,6 +68,7 @@ def sizes_of(config):
     return sum(map(complexity.num_params, parts)), adds
 
 
+@pytest.mark.slow
 def test_restormer_has_the_published_size():
     """26.13 M parameters as the authors' code counts them (Restormer, Table 5 reads 26.1).
 
@@ -79,6 +80,7 @@ def test_restormer_has_the_published_size():
     assert multiply_adds / 1e9 == pytest.approx(154.9, rel=0.002)
 
 
+@pytest.mark.slow
 def test_nafnet_has_the_published_size():
     """29.16 M parameters and 16.1 G multiply-adds with width 32, as in its authors' code."""
     num_params, multiply_adds = sizes_of(nafnet.get_config("paper"))
@@ -86,6 +88,7 @@ def test_nafnet_has_the_published_size():
     assert multiply_adds / 1e9 == pytest.approx(16.1, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [restormer, nafnet])
 def test_small_peers_have_the_multiply_adds_of_our_small(config):
     assert sizes_of(config.get_config("small"))[1] / 1e9 == pytest.approx(6.4, rel=0.06)
