@@ -116,8 +116,8 @@ ROOMS = {
         "ttl_jax.models", "ttl_jax.stages.stage", "ttl_jax.training", "ttl_jax.weights",
     },
     # Processes of PyTorch import no JAX.
-    "ttl_jax/benchmarks/processes": set(),
-    "ttl_jax/benchmarks/torch_peers": {"ttl_jax.benchmarks.processes"},
+    "ttl_jax/benchmarks/worker_processes": set(),
+    "ttl_jax/benchmarks/torch_peers": {"ttl_jax.benchmarks.worker_processes"},
     "ttl_jax/allocator": set(),
     "ttl_jax/config_fields": set(),
     "ttl_jax/atomic_files": set(),

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from ttl_jax import suggestions
-from ttl_jax.benchmarks import processes, restore, timing, torch_peers, updates
+from ttl_jax.benchmarks import restore, timing, torch_peers, updates, worker_processes
 from ttl_jax.inference.restorer import Restorer
 from ttl_jax.stages.stage import make_stage
 
@@ -51,13 +51,17 @@ def run(
         raise ValueError("peers are compared on a CPU: set JAX_PLATFORMS=cpu")
     makes = _list_programs(networks, peers, crop_size, batch_size, side)
     with contextlib.ExitStack() as stack:
-        workers = {case: stack.enter_context(processes.make_worker()) for case in makes}
+        workers = {
+            case: stack.enter_context(worker_processes.make_worker()) for case in makes
+        }
         facts = {
-            case: processes.call(workers[case], processes.prepare, make)
+            case: worker_processes.call(workers[case], worker_processes.prepare, make)
             for case, make in makes.items()
         }
         seconds = timing.take_turns(
-            workers, rounds, lambda worker: processes.call(worker, processes.seconds)
+            workers,
+            rounds,
+            lambda worker: worker_processes.call(worker, worker_processes.seconds),
         )
     first, rows = next(iter(makes))[0], []
     for name in dict.fromkeys(name for name, _ in makes):
@@ -83,7 +87,7 @@ def _list_programs(networks, peers, crop_size: int, batch_size: int, side: int):
 
     Peers come first, since a wrong file or class should be found early.
     """
-    programs: dict[tuple[str, str], functools.partial[processes.Program]] = {}
+    programs: dict[tuple[str, str], functools.partial[worker_processes.Program]] = {}
 
     def add(name: str, update, restoration, network) -> None:
         if (name, "update") in programs:
@@ -111,19 +115,19 @@ def _make_config(name: str):
 
 
 # The functions below run in worker processes.
-def make_update(name: str, crop_size: int, batch_size: int) -> processes.Program:
+def make_update(name: str, crop_size: int, batch_size: int) -> worker_processes.Program:
     """Returns an update of one of our networks."""
     config, _, preset = name.rpartition(":")
     program = updates.compile_update(
         preset, config or CONFIGS[0], "float32", crop_size, batch_size
     )
     facts = {"library": "jax", "params_m": program.num_params / 1e6}
-    return processes.Program(functools.partial(program.run, num_steps=1), facts)
+    return worker_processes.Program(functools.partial(program.run, num_steps=1), facts)
 
 
-def make_restoration(name: str, side: int) -> processes.Program:
+def make_restoration(name: str, side: int) -> worker_processes.Program:
     """Returns the restoration of a square image of noise by one of our networks."""
     networks = restore.make_networks(make_stage(_make_config(name)))
     restorer = Restorer(*networks, name=name, step=0)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    return processes.Program(functools.partial(restorer.restore, image), {})
+    return worker_processes.Program(functools.partial(restorer.restore, image), {})

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import jax
 
-from ttl_jax.benchmarks import processes, timing, updates
+from ttl_jax.benchmarks import timing, updates, worker_processes
 
 TABLES = "benchmark_scaling.json"
 
@@ -50,12 +50,15 @@ def run(
         # A process for each number of devices, which keeps its compiled programs.
         workers = {
             count: stack.enter_context(
-                processes.make_worker(initializer=_set_devices, initargs=(count,))
+                worker_processes.make_worker(
+                    initializer=_set_devices, initargs=(count,)
+                )
             )
             for count in counts
         }
         kinds = {
-            processes.call(workers[count], _check_devices, count) for count in counts
+            worker_processes.call(workers[count], _check_devices, count)
+            for count in counts
         }
         if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
             raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
@@ -68,13 +71,15 @@ def run(
         }
         measured = dict.fromkeys([*references.values(), *references])
         compiled = {
-            case: processes.call(
+            case: worker_processes.call(
                 workers[case[0]], _compile, preset, stage, dtype, crop_size, case
             )
             for case in measured
         }
         turns = {
-            case: functools.partial(processes.call, workers[case[0]], _seconds, case)
+            case: functools.partial(
+                worker_processes.call, workers[case[0]], _seconds, case
+            )
             for case in measured
         }
         seconds = timing.take_turns(turns, rounds, lambda turn: turn())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ttl_jax.benchmarks import processes
+from ttl_jax.benchmarks import worker_processes
 
 FORM = "NAME=FILE:CLASS [KEY=VALUE ...]"
 
@@ -70,7 +70,9 @@ def _literal(text: str) -> Any:
         return text
 
 
-def make_update(peer: Peer, crop_size: int, batch_size: int) -> processes.Program:
+def make_update(
+    peer: Peer, crop_size: int, batch_size: int
+) -> worker_processes.Program:
     """Returns an update with random crops: L1 loss, gradients, AdamW."""
     torch, network = _make_network(peer)
     network.train()
@@ -87,10 +89,10 @@ def make_update(peer: Peer, crop_size: int, batch_size: int) -> processes.Progra
 
     num_params = sum(each.numel() for each in network.parameters())
     facts = {"library": "torch", "params_m": num_params / 1e6}
-    return processes.Program(update, facts)
+    return worker_processes.Program(update, facts)
 
 
-def make_restoration(peer: Peer, side: int) -> processes.Program:
+def make_restoration(peer: Peer, side: int) -> worker_processes.Program:
     """Returns the restoration of one random square image."""
     torch, network = _make_network(peer)
     network.eval()
@@ -100,7 +102,7 @@ def make_restoration(peer: Peer, side: int) -> processes.Program:
         with torch.inference_mode():
             return _outputs(network(image))[0]
 
-    return processes.Program(restore, {})
+    return worker_processes.Program(restore, {})
 
 
 def _outputs(output) -> Sequence[Any]:

@@ -61,6 +61,11 @@ def classifier(config) -> functools.partial:
     return functools.partial(models.make_classifier, **sizes)
 
 
+def recognizer(config) -> dict[str, functools.partial]:
+    """Returns the factories of an encoder and a classifier."""
+    return {"encoder": encoder(config), "decoder": classifier(config)}
+
+
 def projection(config) -> functools.partial:
     """Returns the factory of a 1x1 projection of the config's features."""
     return functools.partial(models.make_projection, width=config.encoder.width)

@@ -59,7 +59,7 @@ def make_stage(config) -> Stage:
 def _by_depth(config) -> Callable[[str, str], int]:
     """Returns the first step of a param: the decoder, then blocks from last to first.
 
-    Howard and Ruder, Universal language model fine-tuning (2018), unfreeze in this order.
+    Howard and Ruder (ACL 2018) unfreeze a trained network in this order.
     """
 
     def first_step(module: str, param: str) -> int:

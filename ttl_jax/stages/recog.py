@@ -40,10 +40,7 @@ def make_stage(config) -> Stage:
 
     return Stage(
         run="recog",
-        modules={
-            "encoder": networks.encoder(config),
-            "decoder": networks.classifier(config),
-        },
+        modules=networks.recognizer(config),
         trainable=("encoder", "decoder"),
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
         loss_fn=loss_fn,
