@@ -77,6 +77,7 @@ class Variant:
 
 _CLASSES = {"num_classes": degradations.NUM_CLASSES}
 _MASKED = {"masked_share": 0.5}
+_ONE_RATE = {"encoder_learning_rate": 1e-3}  # that of the decoder, as in V2
 VARIANTS = {
     "V1": Variant("task transfer as in the paper"),
     "V2": Variant("random weights, for the updates of all stages of V1", "random"),
@@ -111,7 +112,17 @@ VARIANTS = {
         rehearsal=1 / 6,
     ),
     "smears": Variant(
-        "starts from inpaint with translucent smears", "inpaint", task="smears"
+        "starts from inpaint with translucent smears that brighten; one rate for all params",
+        "inpaint",
+        task="smears",
+        derain=_ONE_RATE,
+    ),
+    "smears-rehearsal": Variant(
+        "as smears, which stay a third of the batches",
+        "inpaint",
+        task="smears",
+        rehearsal=1 / 3,
+        derain=_ONE_RATE,
     ),
     "by-depth": Variant(
         "as inpaint-rehearsal; the last blocks begin to learn first",

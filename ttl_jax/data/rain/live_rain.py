@@ -82,7 +82,7 @@ class Holes(Rain):
 
 
 class Smears(Rain):
-    """Translucent smears in the shape of streaks and drops, of one bright grey."""
+    """Translucent smears in the shape of streaks and drops, of a grey that only brightens."""
 
     def render(self, clean, surroundings, longer_side, rng):
         return renderer.smear(clean, _draw_parameters(rng, longer_side), rng)

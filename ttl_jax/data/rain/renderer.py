@@ -120,6 +120,7 @@ _STREAKS_PER_PIXEL = 0.04  # number of streaks drawn one by one, per pixel
 _NUM_LAYERS = 3  # of the drops behind them
 
 _HOLE_SHARES = (0.02, 0.25)  # smallest and largest share of the pixels
+_SMEAR_SHARES = (0.02, 0.5)
 
 
 def draw_parameters(
@@ -224,15 +225,17 @@ def smear(
 ) -> np.ndarray:
     """Returns the photograph behind translucent smears in the shape of rain, of one grey.
 
-    As `occlude`, with soft edges, an opacity of 0.2 to 1 and a grey of at least 128.
-    Arguments and errors are those of `render`.
+    As `occlude`, with soft edges and an opacity of at most 1. A smear only brightens, since
+    a drop shows light from the sky and is brighter than nearly all that it hides (Garg and
+    Nayar, 2007). Smears that darken teach a network to remove twigs and wires. Arguments
+    and errors are those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
-    threshold = np.quantile(alpha, 1 - rng.uniform(*_HOLE_SHARES))
-    opacity = rng.uniform(0.2, 1) * np.minimum(alpha / max(2 * threshold, 1e-6), 1)
-    smeared = clean + opacity[..., None] * (rng.integers(128, 256) - clean)
-    return np.rint(smeared).astype(np.uint8)
+    threshold = np.quantile(alpha, 1 - rng.uniform(*_SMEAR_SHARES))
+    opacity = rng.uniform(0.05, 1) * np.minimum(alpha / max(2 * threshold, 1e-6), 1)
+    gap = np.maximum(rng.integers(160, 256) - clean.astype(np.float32), 0)
+    return np.rint(clean + opacity[..., None] * gap).astype(np.uint8)
 
 
 def composite(
