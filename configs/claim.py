@@ -133,6 +133,8 @@ VARIANTS = {
     "Restormer": Variant("Restormer, trained like V2", "random", config="restormer"),
     "NAFNet": Variant("NAFNet, trained like V2", "random", config="nafnet"),
 }
+# Variants that lost and left the code; their rows name the commit that had them.
+DROPPED = {"grey-smears": "starts from inpaint with smears that also darken"}
 
 
 def get_config(preset=None):

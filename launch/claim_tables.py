@@ -37,8 +37,7 @@ def format_tables(scores: Frame, real: Frame, runs: Frame) -> str:
         for other in (real, runs):
             parts += _means_table(other, generator, count)
         sections.append("\n\n".join(parts))
-    variants = [name for name in claim.VARIANTS if name in set(trained["variant"])]
-    notes = [f"- `{name}`: {claim.VARIANTS[name].description}." for name in variants]
+    notes = [f"- `{name}`: {_describe(name)}." for name in _ordered(trained)]
     return "\n\n".join([*sections, "\n".join(notes)]) + "\n"
 
 
@@ -115,7 +114,14 @@ def _means_table(frame: Frame, generator: str, count: int) -> Iterator[str]:
 
 
 def _ordered(rows: Frame) -> list[str]:
-    return [name for name in ("input", *claim.VARIANTS) if name in set(rows["variant"])]
+    names = ("input", *claim.VARIANTS, *claim.DROPPED)
+    return [name for name in names if name in set(rows["variant"])]
+
+
+def _describe(variant: str) -> str:
+    if variant in claim.DROPPED:
+        return f"{claim.DROPPED[variant]} (no longer in the code)"
+    return claim.VARIANTS[variant].description
 
 
 def _spread(values: Frame, form: str) -> str:

@@ -261,3 +261,12 @@ def test_flags_after_the_dashes_are_passed_on():
     )
     assert args.flags == ["--config.derain.num_steps=3", "-v"]
     assert claim_script._parse(own).flags == []
+
+
+def test_the_tables_have_every_variant_of_the_committed_rows():
+    folder = pathlib.Path(claim_script.__file__).parents[1] / "configs"
+    files = [pd.read_csv(folder / name) for name in ("claim.csv", "claim_runs.csv")]
+    real = empty("claim_real.csv")
+    tables = claim_tables.format_tables(files[0], real, files[1])
+    for variant in {*files[0]["variant"], *files[1]["variant"]} - {"input"}:
+        assert f"\n- `{variant}`: " in tables
