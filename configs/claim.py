@@ -117,6 +117,12 @@ VARIANTS = {
         task="smears",
         derain=_ONE_RATE,
     ),
+    "smears-mean": Variant(
+        "as smears; the mean of the weights before and after the pairs",
+        "inpaint",
+        task="smears",
+        derain={**_ONE_RATE, "start_share": 0.5},
+    ),
     "smears-rehearsal": Variant(
         "as smears, which stay a third of the batches",
         "inpaint",

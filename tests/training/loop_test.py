@@ -169,6 +169,29 @@ def test_training_learns(photographs, tmp_path):
     assert losses[-1] < losses[0] / 5
 
 
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"fsdp": True}])
+def test_final_weights_are_a_mean_with_the_initial_ones(photographs, tmp_path, changes):
+    def train(run, **fields):
+        toy_stage.train(toy_stage.get_config(photographs, run=run, **fields), tmp_path)
+        return trained.load(tmp_path / run)[0]["encoder"]
+
+    start = train("start", num_steps=2, seed=1, hidden=64)
+    fields = {"start_from": "start", "ema_decay": 0.0, "hidden": 64, **changes}
+    end = train("tuned", **fields)
+    mean = train("mean", **fields, start_share=0.25)
+    for name, values in mean.items():
+        assert np.abs(end[name] - start[name]).max() > 1e-3
+        expected = 0.75 * np.asarray(end[name]) + 0.25 * np.asarray(start[name])
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
+def test_a_share_of_random_initial_weights_is_refused(photographs, tmp_path):
+    config = toy_stage.get_config(photographs, start_share=0.5)
+    with pytest.raises(ValueError, match=r"start_share=0.5 .*\['encoder'\].* random"):
+        toy_stage.train(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_changed_config_is_named(photographs, tmp_path):
     toy_stage.train(toy_stage.get_config(photographs), tmp_path)
     config = toy_stage.get_config(photographs, num_steps=8, learning_rate=0.5)

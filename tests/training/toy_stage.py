@@ -46,6 +46,7 @@ def get_config(photographs, **changes):
     config.num_steps = 6
     config.eval_every = 3
     config.frozen_teacher = False
+    config.start_from = ""  # run whose encoder learns further
     config.brightness = 1.0
     config.hidden = 0  # channels
     config.bad_steps = ()  # steps with a loss of NaN
@@ -86,12 +87,15 @@ def make_stage(config) -> Stage:
         Dimmer, brightness=config.brightness, hidden=config.hidden
     )
     teachers = {"teacher": network} if config.frozen_teacher else {}
+    init_from = dict.fromkeys(teachers, SOURCE)
+    if config.start_from:
+        init_from["encoder"] = Source(config.start_from, "encoder", "")
     return Stage(
         run="toy",
         modules={"encoder": network, **teachers},
         trainable=("encoder",),
         learning_rates={"encoder": config.learning_rate},
-        init_from=dict.fromkeys(teachers, SOURCE),
+        init_from=init_from,
         loss_fn=loss_fn,
         eval_fn=eval_fn,
         images_fn=images_fn,

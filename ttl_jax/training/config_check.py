@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from ttl_jax import config_fields
+from ttl_jax.stages.stage import Stage
 
 # Bytes of activations of a block, per channel and pixel of the features. This is half of
 # what was measured on a CPU with `small` and four crops of 192 pixels (3.9 GiB).
@@ -24,6 +25,20 @@ def check(config) -> None:
     for name, field in config_fields.FIELDS.items():
         if name in config and field.rule and not field.rule.holds(config[name]):
             raise ValueError(f"config.{name}={config[name]!r}{field.rule.message}")
+
+
+def check_start(config, stage: Stage) -> None:
+    """Checks that a stage which keeps a share of its initial weights has such weights.
+
+    Raises:
+      ValueError: If a module that learns starts from random values.
+    """
+    random = sorted(set(stage.trainable) - set(stage.init_from))
+    if config.start_share and random:
+        raise ValueError(
+            f"config.start_share={config.start_share} keeps a share of the initial "
+            f"weights, but {random} of stage {stage.run!r} start at random; use 0.0."
+        )
 
 
 def check_batches(config, mesh: Mesh) -> None:

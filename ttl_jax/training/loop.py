@@ -96,12 +96,16 @@ def updates(
 class Trainer:
     """Trains an opened `run.Run`.
 
-    `origins`, the modules of earlier runs from which it starts, are saved with each step.
+    The origins of `loaded`, the modules of earlier runs from which it starts, are saved
+    with each step.
     """
 
-    def __init__(self, run, computation: Computation, origins, checkpointer, writer):
+    def __init__(
+        self, run, computation: Computation, loaded: Mapping[str, Loaded],
+        checkpointer, writer,
+    ):  # fmt: skip
         self._run, self._config = run, run.config
-        self._computation, self._origins = computation, origins
+        self._computation, self._loaded = computation, loaded
         self._checkpointer, self._writer = checkpointer, writer
         epoch_steps = run.training.epoch_steps
         self._log = TrainLog(run.first_step, run.config.batch_size, epoch_steps)
@@ -136,6 +140,8 @@ class Trainer:
             state = next(updated)
             request.start()  # before the first update there is nothing to save
             is_last = done == num_steps
+            if is_last and config.start_share:
+                state = self._keep_start(state)
             if done % config.log_every == 0 or is_last:
                 self._write_log(done, state)
             is_best = False
@@ -151,6 +157,25 @@ class Trainer:
                     signal,
                 )
         return self._evaluation
+
+    def _keep_start(self, state: TrainState) -> TrainState:
+        """Returns the state with a share of the initial weights in those to evaluate.
+
+        A network that is fine-tuned on few data forgets what it learned before; the mean
+        of both weights keeps most of either (Wortsman et al., Robust fine-tuning of
+        zero-shot models, CVPR 2022, Eq. 1).
+        """
+        share = self._config.start_share
+        start = {name: self._loaded[name].params for name in state.weights}
+        start = jax.device_put(start, sharding.replicated(self._run.mesh))
+
+        def mix(new, old):
+            return jax.tree.map(lambda a, b: (1 - share) * a + share * b, new, old)
+
+        placement = jax.tree.map(lambda leaf: leaf.sharding, state.weights)
+        mixed = jax.jit(mix, out_shardings=placement)(state.weights, start)
+        field = "params" if state.ema is None else "ema"
+        return dataclasses.replace(state, **{field: mixed})
 
     def _evaluate(self, step: int, state) -> bool:
         """Evaluates a step; returns whether it is the best one so far."""
@@ -183,7 +208,7 @@ class Trainer:
         metadata = {
             "config": config_check.as_json(self._config),
             "modules": {name: stage.describe_module(name) for name in stage.trainable},
-            "origins": self._origins,
+            "origins": {name: module.origin for name, module in self._loaded.items()},
             "ema": state.ema is not None,
             "evaluation": self._evaluation,
             "best": self._best,

@@ -97,10 +97,11 @@ class Run:
           stopping.Stopped: On SIGTERM or Ctrl-C, after the current step is saved.
         """
         loaded = origins.load(self.stage, self.directory.parent)
-        started_from = {name: module.origin for name, module in loaded.items()}
         if self.saved:
             config_check.check_same_origins(
-                started_from, self.saved["origins"], run=str(self.directory)
+                {name: module.origin for name, module in loaded.items()},
+                self.saved["origins"],
+                run=str(self.directory),
             )
         if self.training is None:
             logging.info("%s is finished, at step %d", self.directory, self.first_step)
@@ -113,7 +114,7 @@ class Run:
         # From here on there is a folder: the networks could be made.
         with run_log.writing(self.directory, enabled=sharding.is_writer()):
             self._log_start(self.training, state)
-            evaluation = self._fit(computation, state, started_from, self.training)
+            evaluation = self._fit(computation, state, loaded, self.training)
             self._log_end(evaluation, next_run)
         return Trained(self.directory, evaluation, self.stage)
 
@@ -147,7 +148,7 @@ class Run:
             fields = ", with your data fields" if command.startswith("main") else ""
             logging.info("Next: ttl-jax %s%s", command.format(**quoted), fields)
 
-    def _fit(self, computation, state, started_from, training) -> dict[str, float]:
+    def _fit(self, computation, state, loaded, training) -> dict[str, float]:
         """Restores the state if the run resumes, and runs the loop."""
         config, directory = self.config, self.directory
         if sharding.is_writer():
@@ -169,9 +170,7 @@ class Run:
             )
             batches = training.batches(self.first_step)
             with contextlib.closing(writer), contextlib.closing(batches):
-                trainer = loop.Trainer(
-                    self, computation, started_from, checkpointer, writer
-                )
+                trainer = loop.Trainer(self, computation, loaded, checkpointer, writer)
                 return trainer.fit(state, batches, request)
 
     def _warn_of_jumps(self, schedule: optimizer.Schedule) -> None:
@@ -222,6 +221,7 @@ def open_run(
     config_check.check_batches(config, mesh)
     config_check.check_memory(config, mesh)
     stage = make_stage(config)
+    config_check.check_start(config, stage)
     directory = user_paths.expand(workdir) / (config.run or stage.run)
     if fallback:
         fall_back(directory)
