@@ -20,7 +20,7 @@ def run_dir(tmp_path):
         "encoder": {
             "factory": "make_encoder",
             "width": 8,
-            "num_blocks": 2,
+            "num_blocks": 1,
             "head_width": 4,
             "window": 4,
             "local_kernel": 5,

@@ -1,13 +1,15 @@
 """Bytes that must move through memory, against counts by hand and by XLA."""
 
+import functools
+
 import jax
 import pytest
-from flax import nnx
 
 from configs import scratch
 from ttl_jax import models
 from ttl_jax.benchmarks import traffic
 from ttl_jax.stages.stage import make_stage
+from ttl_jax.weights import flat_params
 
 # A block of 2 channels, expansion 2, ratio 1, by hand: numbers read + written.
 GLOBAL = [
@@ -100,11 +102,13 @@ def test_the_papers_network_moves_80_kilobytes_per_pixel_and_update():
 @pytest.mark.parametrize("cell", [0, 8])
 def test_a_compiled_program_moves_more_bytes_than_the_floor(cell):
     arguments = {**ENCODER, "width": 16, "attention_cell": cell}
-    encoder = models.FACTORIES[arguments.pop("factory")](**arguments, rngs=nnx.Rngs(0))
-    graph, params = nnx.split(encoder)
+    make = functools.partial(models.FACTORIES[arguments.pop("factory")], **arguments)
+    graph, params = flat_params.split_factory(make)
     side = 32  # one strip of the depthwise loops, whose bodies XLA counts once
     image = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
-    program = jax.jit(lambda p, x: nnx.merge(graph, p)(x)).lower(params, image)
+    program = jax.jit(lambda p, x: flat_params.merge_module(graph, p)(x)).lower(
+        params, image
+    )
     moved = program.compile().cost_analysis()["bytes accessed"]
     description = {**arguments, "factory": "make_encoder"}
     floor = traffic.describe(description, 1, side).inference()

@@ -1,5 +1,6 @@
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_features_are_the_mean_of_the_trained_encoder_over_the_central_square(ru
     image = pictures.texture(0, 200, 240)
     network = encoder.Encoder.from_checkpoint(run_dir)
     square = jnp.asarray(image[None, 4:196, 24:216], jnp.float32) / 255
-    expected = networks["encoder"](square).mean(axis=(0, 1, 2))
+    expected = jax.jit(networks["encoder"])(square).mean(axis=(0, 1, 2))
     np.testing.assert_allclose(network.embed(image), expected, atol=1e-5)
     assert network.embed(image).shape == (8,)
     assert "encoder of recog at step 3" in network.description

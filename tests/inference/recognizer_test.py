@@ -1,14 +1,13 @@
 """The rain score of a recognition network's checkpoint."""
 
 import functools
-import zlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from tests import pictures
+from tests import pictures, random_networks
 from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference.recognizer import Recognizer
@@ -18,27 +17,21 @@ NETWORK = {"width": 8, "num_blocks": 1, "head_width": 4}
 CLASSIFIER = {"width": 8, "pools": (4, 2)}
 
 
-def draw(name, shape):
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    return jnp.asarray(rng.standard_normal(shape), jnp.float32)
-
-
 def save_run(run_dir, factory="make_classifier", origins=None):
     """Writes a run as training does; returns its encoder and its decoder."""
-    modules = {
-        "encoder": models.make_encoder(**NETWORK, rngs=nnx.Rngs(0)),
-        "decoder": models.FACTORIES[factory](**CLASSIFIER, rngs=nnx.Rngs(1)),
-    }
-    params = {}
-    for name, module in modules.items():
-        graph, params[name] = flat_params.split_module(module)
-        # A new classifier gives the same score for every image.
-        params[name] = {k: v + 0.1 * draw(k, v.shape) for k, v in params[name].items()}
-        modules[name] = flat_params.merge_module(graph, params[name])
     described = {
         "encoder": {"factory": "make_encoder", **NETWORK},
         "decoder": {"factory": factory, **CLASSIFIER},
     }
+    factories = {
+        "encoder": functools.partial(models.make_encoder, **NETWORK),
+        "decoder": functools.partial(models.FACTORIES[factory], **CLASSIFIER),
+    }
+    modules = {
+        name: random_networks.make(make, seed=i)[0]
+        for i, (name, make) in enumerate(factories.items())
+    }
+    params = {n: flat_params.split_module(module)[1] for n, module in modules.items()}
     saver = checkpoint.Checkpointer(run_dir, keep=1)
     told = metadata.make(modules=described, origins=origins or {})
     saver.save(1, {"params": params}, told)
@@ -46,18 +39,27 @@ def save_run(run_dir, factory="make_classifier", origins=None):
     return modules["encoder"], modules["decoder"]
 
 
-def test_the_score_of_one_full_window_is_the_network_s_output(tmp_path):
-    encoder, decoder = save_run(tmp_path / "recog")
-    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
+@pytest.fixture(scope="module")
+def recog(tmp_path_factory):
+    """The folder of a run, its encoder and its decoder."""
+    run_dir = tmp_path_factory.mktemp("runs") / "recog"
+    return run_dir, *save_run(run_dir)
+
+
+def test_the_score_of_one_full_window_is_the_network_s_output(recog):
+    run_dir, encoder, decoder = recog
+    recognizer = Recognizer.from_checkpoint(run_dir)
+    score = jax.jit(lambda images: decoder(encoder(images)))
     assert recognizer.name == "recog"
     for height, width in ((24, 16), (8, 40)):  # on the grid of the pools
         image = pictures.noise(height, width, 3)
-        expected = decoder(encoder(jnp.asarray(image[None] / np.float32(255))))
+        expected = score(image[None] / np.float32(255))
         np.testing.assert_allclose(recognizer.score(image), expected[0], atol=1e-5)
 
 
-def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(tmp_path):
-    encoder, decoder = save_run(tmp_path / "recog")
+def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(recog):
+    _, encoder, decoder = recog
+    pool = jax.jit(lambda images: decoder.spp(encoder(images)))
     recognizer = Recognizer(encoder, decoder, name="recog", step=1, side=24, overlap=8)
     image = pictures.noise(21, 37, 3)
     padded = np.pad(image, ((0, 3), (0, 3), (0, 0)), mode="reflect") / np.float32(255)
@@ -71,8 +73,7 @@ def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(tmp
             weights[:, :8] = ramp
         weights[21:] = 0
         weights[:, 37 - left :] = 0
-        features = encoder(jnp.asarray(padded[None, :, left : left + 24]))
-        pooled = np.asarray(decoder.spp(features))[0]
+        pooled = np.asarray(pool(padded[None, :, left : left + 24]))[0]
         # A pixel of the features stands for 2 x 2 pixels of the image.
         pooled = pooled.repeat(2, axis=0).repeat(2, axis=1)
         total += (weights[..., None] * pooled).sum(axis=(0, 1))
@@ -82,8 +83,9 @@ def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(tmp
     np.testing.assert_allclose(recognizer.score(image), expected, atol=1e-5)
 
 
-def test_pixels_beyond_the_image_count_nothing(tmp_path):
-    encoder, decoder = save_run(tmp_path / "recog")
+def test_pixels_beyond_the_image_count_nothing(recog):
+    _, encoder, decoder = recog
+    pool = jax.jit(lambda images: decoder.spp(encoder(images)))
     recognizer = Recognizer(encoder, decoder, name="recog", step=1)
     flat = np.full((10, 13, 3), 90, np.uint8)
     flat[:, :, 1] = 200
@@ -91,7 +93,7 @@ def test_pixels_beyond_the_image_count_nothing(tmp_path):
     full = np.broadcast_to(flat[:1, :1], (16, 16, 3))
     weights = np.zeros((8, 8))
     weights[:5, :6], weights[:5, 6] = 1, 0.5
-    pooled = decoder.spp(encoder(jnp.asarray(full[None] / np.float32(255))))[0]
+    pooled = pool(full[None] / np.float32(255))[0]
     mean = jnp.asarray(
         np.average(pooled.reshape(64, -1), axis=0, weights=weights.ravel())
     )
@@ -107,9 +109,8 @@ def test_a_run_without_a_classifier_is_rejected(tmp_path):
         Recognizer.from_checkpoint(tmp_path / "derain")
 
 
-def test_other_types_and_shapes_are_rejected(tmp_path):
-    save_run(tmp_path / "recog")
-    recognizer = Recognizer.from_checkpoint(tmp_path / "recog")
+def test_other_types_and_shapes_are_rejected(recog):
+    recognizer = Recognizer.from_checkpoint(recog[0])
     with pytest.raises(ValueError, match="not float64 of shape"):
         recognizer.score(np.zeros((16, 16, 3)))
 

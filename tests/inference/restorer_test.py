@@ -30,7 +30,7 @@ MODULES = {
 
 
 def save_run(run_dir, modules=MODULES):
-    """Writes a run as training does; returns its networks, with random last layers."""
+    """Writes a run as training does; returns its networks."""
     stage = Stage(
         run="derain",
         modules=modules,
@@ -41,13 +41,8 @@ def save_run(run_dir, modules=MODULES):
     )
     networks, params = {}, {}
     for i, (name, make) in enumerate(modules.items()):
-        graph, params[name] = flat_params.split_module(make(rngs=nnx.Rngs(i)))
-        keys = jax.random.split(jax.random.key(i), len(params[name]))
-        params[name] = {
-            leaf: value + 0.05 * jax.random.normal(k, value.shape)
-            for k, (leaf, value) in zip(keys, params[name].items())
-        }
-        networks[name] = flat_params.merge_module(graph, params[name])
+        networks[name] = tiny_networks.draw(make, i)
+        _, params[name] = flat_params.split_module(networks[name])
     saver = checkpoint.Checkpointer(run_dir, keep=1)
     described = {n: stage.describe_module(n) for n in modules}
     saver.save(3, {"params": params}, metadata.make(modules=described))
@@ -76,12 +71,15 @@ def expected_for(networks, rgb):
 
 
 def test_network_is_rebuilt_from_the_checkpoint_alone(run):
-    networks, ours, _ = run
+    networks, ours, run_dir = run
     image = random_image((9, 14, 3), np.float32)
     expected = expected_for(networks, image)
     np.testing.assert_allclose(ours.restore(image), expected, atol=1e-5)
     assert np.abs(expected - image).max() > 0.01
     assert (ours.name, ours.step) == ("derain", 3)
+    np.testing.assert_array_equal(
+        ttl_jax.load(run_dir).restore(image), ours.restore(image)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -109,7 +107,7 @@ def test_grey_and_alpha_keep_their_shape_and_alpha_its_values(run, shape):
         assert np.abs(restored - expected).max() <= 0.51
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 40), (33, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 40)])
 def test_any_size_keeps_its_size(run, size):
     restored = run[1].restore(random_image((*size, 3), np.uint8))
     assert restored.shape == (*size, 3)
@@ -159,7 +157,7 @@ def test_images_smaller_than_half_of_the_grid_stay_as_they_are(local, size, dtyp
     assert restored is not image
 
 
-@pytest.mark.parametrize("size", [(8, 9), (9, 14), (33, 48)])
+@pytest.mark.parametrize("size", [(9, 14), (33, 48)])
 def test_an_image_of_one_window_is_the_network_s_result_for_it_reflected(local, size):
     image = random_image((*size, 3), np.float32)
     padded = reflect(image, *(-(-side // 16) * 16 for side in size))
@@ -189,9 +187,8 @@ def test_a_larger_image_is_the_weighted_sum_of_its_windows(local):
     expected = np.clip(total[:100, :90], 0, 1)
     np.testing.assert_allclose(restored, expected, atol=1e-5)
     whole = tiny_networks.restore(*local, padded)[:100, :90]
-    assert (
-        np.abs(restored - whole).max() > 1e-4
-    )  # windows are a definition of their own
+    # Windows are a definition of their own.
+    assert np.abs(restored - whole).max() > 1e-4
 
 
 class PerPixel(nnx.Module):
@@ -214,12 +211,11 @@ def test_a_network_that_windows_cannot_change_is_restored_exactly(size, layout):
     np.testing.assert_allclose(restored, image**4, atol=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_results_depend_on_no_batch_and_no_other_image(local, batch_size):
-    images = [random_image((20 + 9 * i, 80, 3), np.uint8) for i in range(8)]
+def test_results_depend_on_no_batch_and_no_other_image(local):
+    images = [random_image((20 + 9 * i, 80, 3), np.uint8) for i in range(6)]
     alone = make_restorer(*local, batch_size=1)
     expected = [alone.restore(image) for image in images]
-    network = make_restorer(*local, batch_size=batch_size)
+    network = make_restorer(*local, batch_size=4)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for result, wanted in zip(pool.map(network.restore, images), expected):
             assert np.abs(result.astype(int) - wanted).max() <= 1  # a level of rounding
@@ -325,10 +321,9 @@ def test_other_strengths_are_rejected_before_any_work(strength, monkeypatch):
         network.restore(np.zeros((8, 8, 3)), strength=strength)
 
 
-@pytest.mark.parametrize("size", [(40, 44), (100, 90)])
-def test_the_ensemble_is_the_mean_with_the_mirrored_image_mirrored_back(local, size):
+def test_the_ensemble_is_the_mean_with_the_mirrored_image_mirrored_back(local):
     network = make_restorer(*local)
-    image = random_image((*size, 3), np.float32)
+    image = random_image((100, 90, 3), np.float32)
     mirrored = network.restore(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
     plain = network.restore(image)
     assert np.abs(plain - mirrored).max() > 1e-3
@@ -338,12 +333,9 @@ def test_the_ensemble_is_the_mean_with_the_mirrored_image_mirrored_back(local, s
 
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_progress_counts_all_windows(local, ensemble):
-    network, calls = make_restorer(*local), []
-    network.restore(
-        random_image((100, 90, 3), np.uint8),
-        ensemble=ensemble,
-        progress=lambda *call: calls.append(call),
-    )
+    image, calls = random_image((100, 90, 3), np.uint8), []
+    report = lambda *call: calls.append(call)
+    make_restorer(*local).restore(image, ensemble=ensemble, progress=report)
     total = 18 if ensemble else 9
     assert calls[0] == (0, total)
     assert sorted({done for done, _ in calls}) == [*range(total + 1)]
@@ -371,9 +363,6 @@ def test_progress_can_end_a_restoration_after_the_current_window(monkeypatch):
     assert [shape[1:] for shape in computed] == [(48, 48, 3), (8, 16, 3)]
 
 
-# Networks that need the whole image
-
-
 @pytest.mark.parametrize("name", ["aglf_vit", *tiny_networks.PEERS])
 def test_a_network_with_sums_over_the_image_restores_it_whole_and_unpadded(name):
     is_peer = name in tiny_networks.PEERS
@@ -388,9 +377,8 @@ def test_a_network_with_sums_over_the_image_restores_it_whole_and_unpadded(name)
 
 def test_it_refuses_images_above_the_limit(monkeypatch):
     networks = tiny_networks.make()
-    per_pixel = (
-        4 * networks[0].num_features_held * 8 / 4
-    )  # 8 channels at half resolution
+    # 8 channels at half resolution.
+    per_pixel = 4 * networks[0].num_features_held * 8 / 4
     monkeypatch.setattr(restorer, "MEMORY_LIMIT", 1000 * per_pixel)
     network = make_restorer(*networks)
     assert network.restore(np.zeros((20, 50, 3), np.uint8)).shape == (20, 50, 3)
@@ -432,24 +420,12 @@ def test_nan_from_a_network_is_an_error(tmp_path):
         network.restore(random_image((8, 8, 3), np.uint8))
 
 
-def test_load_returns_a_restorer(run):
-    _, ours, run_dir = run
-    image = random_image((6, 6, 3), np.uint8)
-    np.testing.assert_array_equal(
-        ttl_jax.load(run_dir).restore(image), ours.restore(image)
-    )
-
-
 def test_a_run_that_restores_no_images_is_rejected(tmp_path):
     classifier = functools.partial(models.make_classifier, width=WIDTH, pools=(4, 2))
     save_run(tmp_path / "recog", {**MODULES, "decoder": classifier})
-    with pytest.raises(
-        ValueError, match="make_classifier, not make_image_decoder or .*; restoring"
-    ):
+    fault = "make_classifier, not make_image_decoder or .*; restoring"
+    with pytest.raises(ValueError, match=fault):
         ttl_jax.load(tmp_path / "recog")
-
-
-def test_a_run_without_a_decoder_is_rejected(tmp_path):
     save_run(tmp_path / "distill", {"encoder": MODULES["encoder"]})
     with pytest.raises(ValueError, match=r"holds \['encoder'\]"):
         ttl_jax.load(tmp_path / "distill")

@@ -7,26 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tests import random_networks
 from ttl_jax import models
-from ttl_jax.weights import flat_params
 
 
 def make(stem_stride=2, **encoder_fields):
     """An encoder and an image decoder."""
-    encoder = models.make_encoder(
+    encoder = functools.partial(
+        models.make_encoder,
         width=8,
-        num_blocks=2,
+        num_blocks=1,
         head_width=4,
         window=4,
         local_kernel=5,
         stem_stride=stem_stride,
-        rngs=nnx.Rngs(0),
         **encoder_fields,
     )
-    decoder = models.make_image_decoder(
-        width=8, pools=(8, 4), stem_stride=stem_stride, rngs=nnx.Rngs(1)
+    decoder = functools.partial(
+        models.make_image_decoder, width=8, pools=(8, 4), stem_stride=stem_stride
     )
-    return [_shake(module, seed) for seed, module in enumerate((encoder, decoder))]
+    return [draw(encoder, 0), draw(decoder, 1)]
+
+
+def draw(factory, seed):
+    """A module whose random params change an image by some levels."""
+    return random_networks.make(factory, seed=seed, scale=0.15)[0]
 
 
 PEERS = {
@@ -44,9 +49,9 @@ PEERS = {
 
 def make_peer(name):
     """An encoder of `PEERS` and its decoder."""
-    encoder = PEERS[name](width=4, rngs=nnx.Rngs(0))
-    decoder = models.make_output_decoder(width=encoder.width, rngs=nnx.Rngs(1))
-    return [_shake(module, seed) for seed, module in enumerate((encoder, decoder))]
+    encoder = draw(functools.partial(PEERS[name], width=4), 0)
+    decoder = functools.partial(models.make_output_decoder, width=encoder.width)
+    return [encoder, draw(decoder, 1)]
 
 
 def restore(encoder, decoder, image):
@@ -65,14 +70,3 @@ def apply(encoder, decoder, image):
 def _apply(encoder, decoder, states, batch):
     encoder, decoder = nnx.merge(encoder, states[0]), nnx.merge(decoder, states[1])
     return decoder(encoder(batch), batch)
-
-
-def _shake(module, seed):
-    """Changes params so that no leaf is zero or one."""
-    graph, params = flat_params.split_module(module)
-    keys = jax.random.split(jax.random.key(seed), len(params))
-    params = {
-        name: value + 0.1 * jax.random.normal(key, value.shape)
-        for key, (name, value) in zip(keys, params.items())
-    }
-    return flat_params.merge_module(graph, params)

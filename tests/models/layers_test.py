@@ -10,27 +10,11 @@ from flax import nnx
 from jax import lax
 from jax.test_util import check_grads
 
+from tests import random_networks
 from tests.models import reference
 from ttl_jax import models
 from ttl_jax.models import attention, layers
 from ttl_jax.weights import flat_params
-
-
-def randomized(make, *, dtype=jnp.float32, seed=0):
-    """A module with random params, so that biases and norms take part, and its params.
-
-    Nothing is compiled: NumPy draws the params.
-    """
-    graph, shapes = flat_params.split_factory(make)
-    rng = np.random.default_rng(seed)
-    around_one = ("scale", "alpha", "beta", "temperature")
-    params = {
-        name: np.float32(name.endswith(around_one) + 0.3 * rng.normal(size=shape.shape))
-        for name, shape in shapes.items()
-    }
-    typed = {name: jnp.asarray(value, dtype) for name, value in params.items()}
-    float64 = {name: np.float64(value) for name, value in params.items()}
-    return flat_params.merge_module(graph, typed), float64
 
 
 def noise(*shape, seed=1):
@@ -39,7 +23,7 @@ def noise(*shape, seed=1):
 
 def check_against(make, expected_of, shape, **kwargs):
     """Compares values with the reference and gradients with finite differences."""
-    _, params = randomized(make)
+    _, params = random_networks.make(make)
     graph, _ = flat_params.split_factory(make)
     x = np.float64(noise(*shape))
     expected = expected_of(x, params, **kwargs)
@@ -162,7 +146,9 @@ def test_dense_attention_matches_numpy(size):
 
 
 def test_channel_attention_is_permutation_equivariant_except_for_its_convolution():
-    module, params = randomized(partial(attention.ChannelAttention, 4, head_width=4))
+    module, params = random_networks.make(
+        partial(attention.ChannelAttention, 4, head_width=4)
+    )
     # With the depthwise kernel cut to its centre, permuted pixels give permuted results.
     kernel = np.zeros((3, 3, 12), np.float32)
     kernel[1, 1] = params["depthwise.kernel"][1, 1]

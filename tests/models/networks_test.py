@@ -10,8 +10,9 @@ from flax import nnx
 from jax.test_util import check_grads
 
 from configs import common
+from tests import random_networks
 from tests.models import reference
-from tests.models.layers_test import noise, randomized
+from tests.models.layers_test import noise
 from ttl_jax import models
 from ttl_jax.models import complexity
 from ttl_jax.stages import networks
@@ -56,7 +57,7 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_encoder_matches_numpy(form):
-    encoder, params = randomized(make_encoder(**form[0]))
+    encoder, params = random_networks.make(make_encoder(**form[0]))
     image = image_of(2, 7, 5, 3)
     expected = reference.encoder(np.float64(image), params, num_blocks=2, **form[0])
     np.testing.assert_allclose(jax.jit(encoder)(image), expected, rtol=1e-3, atol=1e-3)
@@ -64,7 +65,7 @@ def test_encoder_matches_numpy(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_image_decoder_matches_numpy(form):
-    decoder, params = randomized(make_decoder(**form[1]))
+    decoder, params = random_networks.make(make_decoder(**form[1]))
     image, stride = image_of(2, 7, 5, 3), form[1]["stem_stride"]
     features = noise(2, -(-7 // stride), -(-5 // stride), 16)
     expected = reference.image_decoder(
@@ -81,14 +82,14 @@ def test_image_decoder_matches_numpy(form):
     )
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_gradients_of_a_whole_network_match_finite_differences(form):
+def test_gradients_of_a_whole_network_match_finite_differences():
+    encoder_fields, decoder_fields = FORMS[0]  # the other form only leaves layers out
     factories = (
-        make_encoder(num_blocks=1, **form[0]),
-        make_decoder(**form[1]),
+        make_encoder(num_blocks=1, per_channel_scale=True, **encoder_fields),
+        make_decoder(**decoder_fields),
         partial(models.make_classifier, width=16, pools=(4, 2)),
     )
-    params = [randomized(make)[1] for make in factories]
+    params = [random_networks.make(make)[1] for make in factories]
     graphs = [flat_params.split_factory(make)[0] for make in factories]
     with jax.enable_x64(True):
 
@@ -106,7 +107,7 @@ def test_gradients_of_a_whole_network_match_finite_differences(form):
 
 def test_classifier_matches_numpy():
     make = partial(models.make_classifier, width=4, pools=(4, 2))
-    classifier, params = randomized(make)
+    classifier, params = random_networks.make(make)
     features = noise(3, 7, 5, 4)
     expected = reference.classifier(np.float64(features), params, pools=(4, 2))
     found = jax.jit(classifier)(features)
@@ -115,7 +116,7 @@ def test_classifier_matches_numpy():
 
 @pytest.mark.parametrize(("without", "left"), [("alpha", "beta"), ("beta", "alpha")])
 def test_a_branch_of_weight_zero_leaves_exactly_the_other(without, left):
-    encoder, _ = randomized(make_encoder(num_blocks=1))
+    encoder, _ = random_networks.make(make_encoder(num_blocks=1))
     block = encoder.blocks[0]
     getattr(block, without)[...] = jnp.zeros(())
     branch = {"alpha": block.global_branch, "beta": block.local_branch}[left]
@@ -128,30 +129,21 @@ def test_a_branch_of_weight_zero_leaves_exactly_the_other(without, left):
     np.testing.assert_array_equal(*both(noise(1, 6, 6, 16)))
 
 
-def test_alpha_and_beta_receive_gradients_per_channel():
-    encoder, _ = randomized(make_encoder(num_blocks=1, per_channel_scale=True))
-    graph, params = flat_params.split_module(encoder)
-    image = image_of(1, 8, 8, 3)
-
-    def total(params):
-        return jnp.sum(jnp.square(flat_params.merge_module(graph, params)(image)) ** 2)
-
-    grads = jax.jit(jax.grad(total))(params)
-    for name in ("blocks.0.alpha", "blocks.0.beta"):
-        assert params[name].shape == (16,)
-        assert np.all(np.asarray(grads[name]) != 0)
-
-
-@pytest.mark.parametrize("global_branch", ["channel", "window", "dense"])
 @pytest.mark.parametrize(
-    ("size", "stem_stride"), [((1, 1), 2), ((3, 50), 1), ((37, 41), 2)]
+    ("global_branch", "size", "stem_stride"),
+    [
+        ("channel", (1, 1), 2),
+        ("channel", (3, 50), 1),
+        ("window", (37, 41), 2),
+        ("dense", (3, 50), 1),
+    ],
 )
 def test_any_size_is_restored_to_its_own_size(global_branch, size, stem_stride):
     image, stride = image_of(1, *size, 3), {"stem_stride": stem_stride}
     fields = {"num_blocks": 1, "global_branch": global_branch}
-    encoder, _ = randomized(make_encoder(**stride, **fields))
+    encoder, _ = random_networks.make(make_encoder(**stride, **fields))
     make = make_decoder(**stride, pools=(32, 16, 8, 4), residual=False)
-    decoder, _ = randomized(make)
+    decoder, _ = random_networks.make(make)
     restored = jax.jit(lambda x: decoder(encoder(x), x))(image)
     assert restored.shape == image.shape
     assert np.isfinite(restored).all()
@@ -167,7 +159,7 @@ def test_rematerialisation_changes_neither_values_nor_gradients():
     image = image_of(1, 16, 16, 3)
 
     def gradients(remat):
-        encoder, _ = randomized(make_encoder(num_blocks=1, remat=remat))
+        encoder, _ = random_networks.make(make_encoder(num_blocks=1, remat=remat))
         graph, params = flat_params.split_module(encoder)
         return jax.jit(
             jax.value_and_grad(
@@ -203,7 +195,7 @@ def test_memory_of_restoring_does_not_grow_with_the_number_of_blocks():
         apply = jax.jit(lambda p, x: flat_params.merge_module(graph, p)(x))
         return apply.lower(params, image).compile().memory_analysis().temp_size_in_bytes
 
-    assert temporary_bytes(6) < 1.3 * temporary_bytes(2)
+    assert temporary_bytes(4) < 1.2 * temporary_bytes(2)
 
 
 def test_multiply_adds_of_known_products():

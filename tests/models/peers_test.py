@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from configs import nafnet, restormer
+from tests import random_networks
 from tests.models import reference
-from tests.models.layers_test import randomized
 from ttl_jax import models
 from ttl_jax.models import complexity
 from ttl_jax.stages import networks
@@ -29,11 +29,10 @@ def image_of(*shape):
     return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (10, 7)])
 @pytest.mark.parametrize("name", SMALL)
-def test_features_match_numpy(name, size):
-    network, params = randomized(SMALL[name])
-    image = image_of(2, *size, 3)
+def test_features_match_numpy(name):
+    network, params = random_networks.make(SMALL[name])
+    image = image_of(2, 10, 7, 3)  # is padded
     form = {"restormer": RESTORMER, "nafnet": NAFNET}[name]
     expected = getattr(reference, name)(image, params, **form)
     features = jax.jit(network)(image)
@@ -42,7 +41,9 @@ def test_features_match_numpy(name, size):
 
 
 def test_output_decoder_adds_a_convolution_of_the_features_to_the_image():
-    decoder, params = randomized(functools.partial(models.make_output_decoder, width=4))
+    decoder, params = random_networks.make(
+        functools.partial(models.make_output_decoder, width=4)
+    )
     features, image = image_of(2, 8, 8, 4), image_of(2, 7, 6, 3)
     change = reference.conv(
         features, params["to_image.kernel"], params["to_image.bias"]
