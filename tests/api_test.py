@@ -43,21 +43,19 @@ def test_arguments_have_their_names_and_their_order(name):
 
 
 def public_definitions():
-    """Returns every public top-level function and class of a module, with its file."""
+    """Yields the name and docstring of every public top-level function and class."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":
-                yield pytest.param(
-                    node, id=f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
-                )
+                name = f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
+                yield name, ast.get_docstring(node)
 
 
-@pytest.mark.parametrize("node", list(public_definitions()))
-def test_public_definitions_have_docstrings(node):
-    text = ast.get_docstring(node)
-    assert text
-    # In sentences with these first words, the description comes before the noun.
-    assert not re.search(r"(^|\. )(Of|As of|Those of) ", text)
+def test_public_definitions_have_docstrings():
+    for name, text in public_definitions():
+        assert text, name
+        # In sentences with these first words, the description comes before the noun.
+        assert not re.search(r"(^|\. )(Of|As of|Those of) ", text), name
 
 
 def test_the_import_starts_neither_jax_nor_pandas():

@@ -1,6 +1,5 @@
 """launch/best_restorations.py, with restorers and a judge that are known."""
 
-import importlib.util
 import pathlib
 import sys
 import types
@@ -8,19 +7,11 @@ import types
 import numpy as np
 import pytest
 
+from launch import best_restorations as script
 from tests import pictures
 from ttl_jax.data.sources import source_names
 
-SCRIPT = pathlib.Path(__file__).parents[1] / "launch" / "best_restorations.py"
 RAIN = 200
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("best_restorations", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -60,7 +51,7 @@ def score(image):
 
 
 @pytest.fixture
-def run(script, monkeypatch, tmp_path, rainy):
+def run(monkeypatch, tmp_path, rainy):
     """Runs the script with these networks; returns the report by file stem."""
     networks = {"good": remove, "right": remove_on_the_right, "dark": darken}
     load = lambda path: types.SimpleNamespace(restore=networks[path])
@@ -103,7 +94,7 @@ def test_a_change_outside_the_rain_costs(run):
     assert report["0"].cost == 0
 
 
-def test_the_cost_is_the_score_and_the_change_outside_the_rain(script, rainy):
+def test_the_cost_is_the_score_and_the_change_outside_the_rain(rainy):
     photograph = source_names.open_photographs(rainy, "rainy")[0]
     image = photograph.load()
     mask = script.rain_mask(image, [darken(image)] * 3)

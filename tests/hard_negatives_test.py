@@ -1,7 +1,6 @@
 """launch/hard_negatives.py, with a restorer that is known."""
 
 import csv
-import importlib.util
 import math
 import pathlib
 import sys
@@ -11,21 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from launch import hard_negatives as script
 from tests import pictures
-
-SCRIPT = pathlib.Path(__file__).parents[1] / "launch" / "hard_negatives.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("hard_negatives", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
-def run(script, monkeypatch):
+def run(monkeypatch):
     """Runs the script with a restorer that brightens green pixels by their red level."""
 
     def restore(image):
@@ -67,7 +57,7 @@ def read_report(folder):
 
 
 @pytest.mark.parametrize("side", [1, 7, 40, 90])
-def test_the_found_square_matches_an_exhaustive_search(script, side):
+def test_the_found_square_matches_an_exhaustive_search(side):
     errors = pictures.noise(40, 53, dtype=np.uint16).astype(np.int32)
     height, width = min(side, 40), min(side, 53)
     sums = {
@@ -139,9 +129,7 @@ def test_a_folder_of_other_files_is_rejected_before_anything_is_loaded(
     assert f"{hard} holds 1 files" in message(hard) and "mine.png" in message(hard)
 
 
-def test_a_failed_run_keeps_the_earlier_folder(
-    run, script, clean, tmp_path, monkeypatch
-):
+def test_a_failed_run_keeps_the_earlier_folder(run, clean, tmp_path, monkeypatch):
     flags = "--clean", f"folder:{clean}", "--output", tmp_path / "hard", "--side", 16
     run(*flags)
     before = {path.name: path.read_bytes() for path in (tmp_path / "hard").iterdir()}

@@ -1,8 +1,9 @@
 """The scripts of launch/."""
 
+import contextlib
 import csv
 import hashlib
-import importlib.util
+import io
 import os
 import pathlib
 import re
@@ -13,15 +14,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from launch import lists_by_scene, rain_sheet
 from ttl_jax.data.sources import source_names
 from ttl_jax.weights import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
-_SPEC = importlib.util.spec_from_file_location(
-    "lists_by_scene", ROOT / "launch" / "lists_by_scene.py"
-)
-lists_by_scene = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(lists_by_scene)
+
+
+def run(script, *arguments):
+    """Calls the main function of a script; returns what it printed."""
+    argv = [script.__name__, *map(str, arguments)]
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(sys, "argv", argv)
+        script.main()
+    return printed.getvalue()
 
 
 @pytest.fixture
@@ -51,20 +58,12 @@ def collection(tmp_path):
 
 
 def make_lists(collection, output):
-    script = ROOT / "launch" / "lists_by_scene.py"
-    result = subprocess.run(
-        [sys.executable, script, collection, "--output", output],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-    )
+    printed = run(lists_by_scene, collection, "--output", output)
     lists = {
         path.stem: [line.split("\t") for line in path.read_text().splitlines()]
         for path in output.iterdir()
     }
-    return lists, result.stdout
+    return lists, printed
 
 
 def test_no_scene_is_in_two_parts_and_none_is_lost(collection, tmp_path):
@@ -183,12 +182,14 @@ def scenes_of(lists, manifest, pattern):
 
 
 @pytest.fixture(params=["small", "real"])
-def claim_lists(request, tmp_path, collection):
+def claim_lists(request, tmp_path, collection, monkeypatch):
     """All lists of a collection, and its manifest."""
     if request.param == "real":
         if "TTL_DATA" not in os.environ:
             pytest.skip("TTL_DATA is not set.")
         collection = pathlib.Path(os.environ["TTL_DATA"])
+        # Decoding takes longest.
+        monkeypatch.setattr(lists_by_scene, "is_photograph", lambda *_: True)
     else:
         manifest = collection / "MANIFEST.csv"
         manifest.write_text(manifest.read_text().replace(",Rain,", ",Rain100H,"))
@@ -229,18 +230,16 @@ def test_a_manifest_may_come_from_a_spreadsheet(collection, tmp_path):
 def test_a_manifest_without_a_column_is_rejected(collection, tmp_path):
     manifest = collection / "MANIFEST.csv"
     manifest.write_text(manifest.read_text().replace("scene", "place", 1))
-    with pytest.raises(subprocess.CalledProcessError) as caught:
+    with pytest.raises(SystemExit, match="MANIFEST.csv lacks the columns scene"):
         make_lists(collection, tmp_path / "lists")
-    assert f"{manifest} lacks the columns scene" in caught.value.stderr
 
 
 def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
     output = tmp_path / "lists"
     output.mkdir()
     (output / "pairs_test_Hail.txt").write_text("a\tb\n")
-    with pytest.raises(subprocess.CalledProcessError) as error:
+    with pytest.raises(SystemExit, match="another split, pairs_test_Hail"):
         make_lists(collection, output)
-    assert "another split, pairs_test_Hail" in error.value.stderr
     assert [path.name for path in output.iterdir()] == ["pairs_test_Hail.txt"]
 
 
@@ -253,17 +252,6 @@ def test_lists_are_sources(collection, tmp_path):
         np.testing.assert_array_equal(rainy, clean)  # the same scene's number
 
 
-def run_rain_sheet(*flags):
-    return subprocess.run(
-        [sys.executable, ROOT / "launch" / "rain_sheet.py", *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-    )
-
-
 def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     clean, rainy, sheet = tmp_path / "clean", tmp_path / "rainy", tmp_path / "s.png"
     for folder, size, level in ((clean, 90, 100), (rainy, 20, 200)):
@@ -274,8 +262,7 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
             Image.fromarray(picture).save(folder / f"{i}.png")
     flags = ("--clean", f"folder:{clean}", "--rainy", f"folder:{rainy}", "--rows", "2")
     size = ("--width", "40", "--height", "30")
-    result = run_rain_sheet(*flags, *size, "--output", sheet)
-    assert result.returncode == 0, result.stderr
+    run(rain_sheet, *flags, *size, "--output", sheet)
     pixels = np.asarray(Image.open(sheet))
     # Six panels with gaps of 4; the labels above are as high as a font of 10 needs.
     assert pixels.shape == (15 + 30 + 4 + 30, 6 * 44 - 4, 3)
@@ -287,15 +274,17 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     assert np.all(rainy_panel[0] == 255) and 200 < rainy_panel[15, 20, 0] < 220
 
 
-def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(tmp_path):
-    missing = run_rain_sheet("--clean", f"folder:{tmp_path}/x", "--output", "s.png")
-    assert missing.returncode == 1 and "there is no folder" in missing.stderr
-    assert missing.stderr.count("\n") == 1
-    suffix = run_rain_sheet("--rows", "1", "--output", tmp_path / "s.xyz")
-    assert suffix.returncode == 1 and "s.xyz: a sheet's suffix must be" in suffix.stderr
-    assert suffix.stderr.count("\n") == 1
-    none = run_rain_sheet("--rows", "0", "--output", "s.png")
-    assert none.returncode == 2 and "--rows: expected an integer from 1" in none.stderr
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--clean folder:nowhere --output s.png", "there is no folder nowhere"),
+        ("--rows 1 --output s.xyz", "s.xyz: a sheet's suffix must be"),
+        ("--rows 0 --output s.png", "2"),
+    ],
+)
+def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(flags, message):
+    with pytest.raises(SystemExit, match=message):
+        run(rain_sheet, *flags.split())
 
 
 def run_timed_training(*arguments, **options):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ttl_jax
+from launch import build_lite
 from tests import pictures
 from ttl_jax import lite
 from ttl_jax.data.files import decoding, encoding
@@ -18,15 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 MISSING = ("absl", "flax", "jax", "scipy", "ttl_jax")
 
 
-@pytest.fixture
-def build_lite(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "launch")
-    import build_lite  # pyright: ignore[reportMissingImports]
-
-    return build_lite
-
-
-def test_its_source_restores_without_jax(build_lite, tmp_path):
+def test_its_source_restores_without_jax(tmp_path):
     pytest.importorskip("onnxruntime")
     build_lite.write_source(tmp_path)
     image = pictures.noise(70, 90, 4)  # with hidden pixels
@@ -46,7 +39,7 @@ def test_its_source_restores_without_jax(build_lite, tmp_path):
     assert names == [".ttl_jax.jsonl", "a.compare.html", "a.png"]
 
 
-def test_a_file_that_imports_jax_is_refused(build_lite, monkeypatch):
+def test_a_file_that_imports_jax_is_refused(monkeypatch):
     monkeypatch.setattr(build_lite, "LEFT_OUT", ())
     with pytest.raises(ValueError, match=r"imports \w+.*, which lite does not have"):
         build_lite.find_modules()
