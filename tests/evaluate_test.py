@@ -13,14 +13,49 @@ from ttl_jax import evaluate
 from ttl_jax.data.files import encoding
 from ttl_jax.metrics import naturalness
 from ttl_jax.reports.scores import evaluation
+from ttl_jax.weights import shipped
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, replace_network):
-    """An empty folder to run in; the checkpoint `run` darkens by one level."""
+def loaded(tmp_path, monkeypatch, replace_network):
+    """Runs in an empty folder, with a network that darkens by one level."""
     monkeypatch.chdir(tmp_path)
-    replace_network(lambda array: np.maximum(array, 1) - 1)
+    return replace_network(lambda array: np.maximum(array, 1) - 1)
+
+
+@pytest.fixture
+def here(tmp_path, loaded):
     return tmp_path
+
+
+class Recognizer:
+    """Stands for a recognition network: the mean level of an image."""
+
+    name = "judge"
+
+    @classmethod
+    def from_checkpoint(cls, path):
+        assert path in ("runs/judge", shipped.SHIPPED)
+        return cls()
+
+    def score(self, array):
+        return float(array.mean())
+
+    def is_teacher_of(self, path):
+        return path == "runs/net"
+
+
+@pytest.fixture
+def recognizer(monkeypatch):
+    monkeypatch.setattr("ttl_jax.inference.recognizer.Recognizer", Recognizer)
+
+
+@pytest.mark.usefixtures("recognizer")
+def test_the_shipped_weights_are_scored_by_default(loaded):
+    write_images("rainy", a=100)
+    command = "--input rainy --target rainy --recog --output out"
+    assert evaluate.main(command.split()) == 0
+    assert loaded == [shipped.SHIPPED]
 
 
 def write_images(folder, **levels):
@@ -203,7 +238,8 @@ def test_methods_of_every_kind_are_in_one_table(here):
     assert "one: 2 of 2 files matched without the common parts of their names" in table
 
 
-def test_real_photographs_are_scored_without_clean_images(here, monkeypatch):
+@pytest.mark.usefixtures("here", "recognizer")
+def test_real_photographs_are_scored_without_clean_images():
     rng = np.random.default_rng(0)
     pathlib.Path("rain").mkdir()
     image = rng.integers(0, 255, (200, 200, 3), np.uint8)
@@ -213,21 +249,6 @@ def test_real_photographs_are_scored_without_clean_images(here, monkeypatch):
     pathlib.Path("masks").mkdir()
     encoding.write_image("masks/a.png", mask)
 
-    class Recognizer:
-        name = "judge"
-
-        @classmethod
-        def from_checkpoint(cls, path):
-            assert path == "runs/judge"
-            return cls()
-
-        def score(self, array):
-            return float(array.mean())
-
-        def is_teacher_of(self, path):
-            return path == "runs/net"
-
-    monkeypatch.setattr("ttl_jax.inference.recognizer.Recognizer", Recognizer)
     command = (
         "--data folder:rain --checkpoint net=runs/net --checkpoint other=runs/other "
         "--baseline median --niqe --recog runs/judge --masks masks --output out"
@@ -373,20 +394,3 @@ def test_an_output_that_cannot_be_written_is_rejected_before_scoring(
     with pytest.raises(SystemExit):
         evaluate.main([*FOLDERS.split(), "--output", output])
     assert f"error: {output} cannot be written to" in capsys.readouterr().err
-
-
-def test_a_repeated_flag_adds_to_the_first(here):
-    write_images("one/rainy", a=100)
-    write_images("one/clean", a=0)
-    write_images("two/rainy", a=100)
-    write_images("two/clean", a=0)
-    command = (
-        "--data folder:one --data folder:two --baseline tv --baseline median "
-        "--protocol rgb --protocol y_float --output out"
-    )
-    assert evaluate.main(command.split()) == 0
-    summary = json.loads(pathlib.Path("out/scores.json").read_text())
-    assert list(summary) == ["folder:one", "folder:two"]
-    for by_protocol in summary.values():
-        assert list(by_protocol) == ["rgb", "y_float"]
-        assert list(by_protocol["rgb"]) == ["input", "tv", "median"]
