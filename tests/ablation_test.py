@@ -22,14 +22,38 @@ RUNS = {
 }
 
 
-def flags(workdir, photographs):
+def flags(workdir, photographs, rows="('recog_only','scratch')"):
     return (
         "--config=configs/ablation.py:smoke",
         f"--workdir={workdir}",
-        "--config.rows=('recog_only','scratch')",
+        f"--config.rows={rows}",
         "--config.seeds=(1,2)",
         *data_flags(photographs),
     )
+
+
+@pytest.fixture(scope="module")
+def scratch(photographs, tmp_path_factory):
+    """A row without teachers, two seeds, two steps per run."""
+    workdir = tmp_path_factory.mktemp("scratch")
+    assert not train(*flags(workdir, photographs, "('scratch',)"))
+    return workdir
+
+
+def test_index_leads_to_runs_of_each_seed_that_restore(scratch):
+    names = {"scratch_seed1", "scratch_seed2"}
+    assert set(os.listdir(scratch)) == names | {"ablation.json"}
+    (row,) = json.loads((scratch / "ablation.json").read_text())["rows"]
+    assert row["name"] == "scratch" and set(row["runs"].values()) == names
+    digests = set()
+    for seed, name in row["runs"].items():
+        modules, metadata = trained.load(scratch / name)
+        assert set(modules) == {"encoder", "decoder"}
+        assert metadata["origins"] == {}
+        assert metadata["config"]["seed"] == int(seed)
+        assert metadata["evaluation"]["pairs/psnr"] > 0
+        digests.add(fingerprints.digest(modules["encoder"]))
+    assert len(digests) == 2
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +64,8 @@ def ablation(photographs, tmp_path_factory):
     return workdir
 
 
+# `main_test` checks the same of one seed, and `training/runs_test` the order of all runs.
+@pytest.mark.slow
 def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
     assert set(os.listdir(ablation)) == RUNS | {"recog", "ablation.json"}
     weights = {name: trained.load(ablation / name) for name in RUNS}
@@ -55,18 +81,6 @@ def test_every_row_is_trained_with_every_seed_from_the_same_teachers(ablation):
         origin = weights[f"derain_recog_only_seed{seed}"][1]["origins"]["encoder"]
         assert origin["run"] == student
         assert origin["digest"] == fingerprints.digest(weights[student][0]["encoder"])
-        assert weights[f"scratch_seed{seed}"][1]["origins"] == {}
-
-
-def test_index_leads_to_runs_that_restore(ablation):
-    rows = json.loads((ablation / "ablation.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["recog_only", "scratch"]
-    for row in rows:
-        for seed, name in row["runs"].items():
-            modules, metadata = trained.load(ablation / name)
-            assert set(modules) == {"encoder", "decoder"}
-            assert metadata["config"]["seed"] == int(seed)
-            assert metadata["evaluation"]["pairs/psnr"] > 0
 
 
 @pytest.mark.slow
@@ -121,10 +135,11 @@ def test_an_invalid_later_run_is_rejected_before_the_first_trains(
 
 
 def test_a_changed_config_of_a_later_run_is_reported_before_the_first_trains(
-    ablation, photographs, tmp_path
+    scratch, photographs, tmp_path
 ):
-    shutil.copytree(ablation / "scratch_seed2", tmp_path / "scratch_seed2")
-    message = train(*flags(tmp_path, photographs), "--config.scratch.learning_rate=0.5")
+    shutil.copytree(scratch / "scratch_seed2", tmp_path / "scratch_seed2")
+    rows = flags(tmp_path, photographs, "('scratch',)")
+    message = train(*rows, "--config.scratch.learning_rate=0.5")
     assert "scratch_seed2 cannot resume" in message
     assert "learning_rate was 0.001, is 0.5" in message
     assert os.listdir(tmp_path) == ["scratch_seed2"]
