@@ -96,7 +96,7 @@ def assert_same_run(one, other, num_steps=6):
 # before step 2 (5), step 5 before step 3 (6), the next evaluation (7), and so on.
 @pytest.mark.parametrize(
     ("call", "mix"),
-    [*((call, ()) for call in (1, 5, 7, 10)), (8, ((8, 0.5), (12, 0.5)))],
+    [(5, ()), (7, ()), (10, ((8, 0.5), (12, 0.5)))],
 )
 def test_interrupted_run_ends_with_exactly_the_state_of_an_undisturbed_one(
     call, mix, undisturbed, photographs, tmp_path, monkeypatch
@@ -135,13 +135,6 @@ def test_resumed_run_goes_on_at_its_checkpoint(photographs, tmp_path, monkeypatc
     )
     toy_stage.train(config, tmp_path)
     assert len(placed) == 2 + 2 + 1  # two steps, two batches ahead, and an evaluation
-
-
-def test_finished_run_is_not_trained_again(photographs, tmp_path, monkeypatch):
-    config = toy_stage.get_config(photographs)
-    first = toy_stage.train(config, tmp_path)
-    monkeypatch.setattr(sharding, "place_batch", None)
-    assert toy_stage.train(config, tmp_path) == first
 
 
 def test_more_steps_go_on_from_the_end(photographs, tmp_path):
@@ -192,29 +185,31 @@ def test_a_share_of_random_initial_weights_is_refused(photographs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_changed_config_is_named(photographs, tmp_path):
-    toy_stage.train(toy_stage.get_config(photographs), tmp_path)
-    config = toy_stage.get_config(photographs, num_steps=8, learning_rate=0.5)
-    with pytest.raises(ValueError, match="learning_rate was 0.001, is 0.5"):
-        toy_stage.train(config, tmp_path)
-
-
-def test_changed_images_are_named(photographs, tmp_path):
+def test_changed_images_and_fields_are_named(tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()
     for i in range(3):
         Image.new("RGB", (20, 20), (i, 0, 0)).save(folder / f"{i}.png")
     toy_stage.train(toy_stage.get_config(folder), tmp_path)
+    config = toy_stage.get_config(folder, num_steps=8, learning_rate=0.5)
+    with pytest.raises(ValueError, match="learning_rate was 0.001, is 0.5"):
+        toy_stage.train(config, tmp_path)
     Image.new("RGB", (20, 20)).save(folder / "added.png")
     with pytest.raises(ValueError, match="new: clean .*added.png"):
         toy_stage.train(toy_stage.get_config(folder, num_steps=8), tmp_path)
 
 
-def test_teacher_trained_again_stops_a_run(photographs, tmp_path):
+def test_frozen_teacher_is_not_saved_and_trained_again_it_stops_the_run(
+    photographs, tmp_path
+):
     teacher = toy_stage.get_config(photographs, run="teacher")
     toy_stage.train(teacher, tmp_path)
     config = toy_stage.get_config(photographs, frozen_teacher=True)
     toy_stage.train(config, tmp_path)
+    leaves = jax.tree_util.tree_leaves_with_path(all_arrays(tmp_path / "toy")[1])
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    assert any("encoder" in name for name in names)
+    assert not any("teacher" in name for name in names)
     teacher.num_steps = 8
     toy_stage.train(teacher, tmp_path)
     for config.num_steps in (6, 8):  # a finished run, and one to resume
@@ -231,18 +226,6 @@ def test_teacher_of_another_function_with_the_same_shapes_is_rejected(
     config = toy_stage.get_config(photographs, frozen_teacher=True, brightness=2.0)
     with pytest.raises(ValueError, match="brightness was 1.0, is 2.0"):
         toy_stage.train(config, tmp_path)
-
-
-def test_frozen_module_is_neither_saved_nor_optimized(photographs, tmp_path):
-    toy_stage.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
-    toy_stage.train(toy_stage.get_config(photographs, frozen_teacher=True), tmp_path)
-    _, items = all_arrays(tmp_path / "toy")
-    names = [
-        jax.tree_util.keystr(path)
-        for path, _ in jax.tree_util.tree_leaves_with_path(items)
-    ]
-    assert any("encoder" in name for name in names)
-    assert not any("teacher" in name for name in names)
 
 
 def test_missing_teacher_is_named_with_its_command_before_images_are_read(tmp_path):
@@ -333,8 +316,7 @@ def with_gap(photographs, tmp_path_factory):
 
 
 # The bad step is noticed at once, or at the end.
-@pytest.mark.parametrize("every", [1, 50])
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize(("schedule", "every"), [("cosine", 50), ("plateau", 1)])
 def test_skipped_batch_is_as_if_its_update_had_done_nothing(
     schedule, every, with_gap, photographs, tmp_path
 ):
@@ -355,13 +337,12 @@ def test_skipped_batch_is_as_if_its_update_had_done_nothing(
     assert np.isfinite(row["train/loss"]) if every == 50 else "train/loss" not in row
 
 
-@pytest.mark.parametrize("call", [7, 8, 10])  # to place a batch, as above
 def test_run_that_skips_batches_ends_alike_where_it_was_interrupted(
-    call, undisturbed, photographs, tmp_path, monkeypatch
+    undisturbed, photographs, tmp_path, monkeypatch
 ):
     fields = {"bad_steps": (2, 4), "skip_bad_batches": 2}
     config = toy_stage.get_config(photographs, **fields)
-    run_dir = train_with_interruption(config, tmp_path, monkeypatch, call)
+    run_dir = train_with_interruption(config, tmp_path, monkeypatch, call=8)
     assert_same_run(run_dir, undisturbed(**fields))
     assert trained.load(run_dir)[1]["skipped_steps"] == [2, 4]
 

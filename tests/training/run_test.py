@@ -26,11 +26,12 @@ def test_a_run_makes_its_stage_and_opens_its_images_once(
     count(run, "make_stage")
     count(pipeline, "open_training_data")
     count(pipeline, "open_evaluation_data")
-    runs.train(toy_stage.get_config(photographs), tmp_path)
+    first = runs.train(toy_stage.get_config(photographs), tmp_path)
     expected = ["make_stage", "open_training_data", "open_evaluation_data"]
     assert calls == expected
-    runs.train(toy_stage.get_config(photographs), tmp_path)  # it is finished
+    again = runs.train(toy_stage.get_config(photographs), tmp_path)  # it is finished
     assert calls == [*expected, "make_stage"]
+    assert again[0].evaluation == first[0].evaluation
 
 
 def test_trained_modules_have_the_saved_weights(photographs, tmp_path, key):
@@ -130,7 +131,9 @@ def test_the_log_in_the_folder_has_totals_progress_and_what_comes_next(
     assert not logging.get_absl_logger().handlers
 
 
-def test_the_config_in_the_folder_follows_that_of_the_run(photographs, tmp_path):
+def test_more_steps_of_a_constant_rate_are_no_jump_and_the_saved_config_has_them(
+    photographs, tmp_path, log
+):
     for num_steps in (2, 4):
         config = toy_stage.get_config(
             photographs, schedule="constant", num_steps=num_steps
@@ -139,12 +142,4 @@ def test_the_config_in_the_folder_follows_that_of_the_run(photographs, tmp_path)
         saved = json.loads((tmp_path / "toy" / run.CONFIG).read_text())
         assert saved == trained.load(tmp_path / "toy")[1]["config"]
         assert saved["num_steps"] == num_steps
-
-
-def test_more_steps_of_a_constant_rate_are_no_jump(photographs, tmp_path, log):
-    for num_steps in (2, 4):
-        config = toy_stage.get_config(
-            photographs, schedule="constant", num_steps=num_steps
-        )
-        toy_stage.train(config, tmp_path)
     assert "jump" not in log.text

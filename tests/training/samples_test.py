@@ -82,9 +82,3 @@ def test_each_evaluation_shows_the_same_crops_as_the_network_then_maps_them(
         expected = 255 * np.clip(crops["image"][i] / 255 @ kernel + bias, 0, 1)
         assert np.abs(dark - expected).max() < 0.51
         np.testing.assert_array_equal(shown[0, tag][:, :8], crops["image"][i])
-
-
-def test_without_samples_none_are_shown(config, tmp_path):
-    config.num_samples = 0
-    toy_stage.train(config, tmp_path)
-    assert not images_of(tmp_path / "toy")
