@@ -15,8 +15,9 @@ from absl import flags
 
 import ttl_jax.main  # whose flags these are
 from tests.inference import restorer_test
+from tests.training.killing import wait_for_steps
 from ttl_jax import derain
-from ttl_jax.training import metric_writer, sharding
+from ttl_jax.training import sharding
 from ttl_jax.weights import trained
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -52,14 +53,6 @@ def wait_for(condition, process):
         time.sleep(0.05)
 
 
-def test_local_processes_train_one_run(photographs, tmp_path):
-    process = start_local(tmp_path, photographs, 2)
-    printed, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, printed
-    assert printed.count("step 6: train") == 1
-    assert trained.load(tmp_path / "toy")[1]["step"] == 6
-
-
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
@@ -67,13 +60,13 @@ def test_local_processes_train_one_run(photographs, tmp_path):
 def test_local_processes_are_saved_by_a_signal(number, status, photographs, tmp_path):
     many = ("--config.num_steps=100000", "--config.checkpoint_every=100000")
     process = start_local(tmp_path, photographs, 2, *many, "--config.eval_every=100000")
-    path = tmp_path / "toy" / metric_writer.FILE
-    wait_for(lambda: path.exists() and len(metric_writer.read(path)) > 3, process)
+    wait_for_steps(tmp_path, process)
     os.killpg(process.pid, number)  # as a terminal does
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == status, printed
     step = trained.load(tmp_path / "toy")[1]["step"]
     assert f"is saved at step {step} of 100000" in printed
+    assert printed.count("step 3: train") == 1  # one run, of two processes
 
 
 def test_local_processes_all_end_with_the_status_of_one_that_fails(
@@ -97,6 +90,7 @@ def test_local_processes_restore_what_one_restores(photographs, tmp_path, monkey
     (tmp_path / "damaged.png").write_bytes(b"")
     command = ["derain", "damaged.png", *command, "together"]
     python = {"path": pathlib.Path(sys.executable).parent, "PYTHONPATH": str(ROOT)}
+    python["JAX_NUM_CPU_DEVICES"] = str(jax.device_count())  # to reuse programs
     process = start("local.sh", 2, *command, **python)
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 1, printed

@@ -55,6 +55,15 @@ def make_flags(photographs, workdir, num_steps):
     ]
 
 
+def wait_for_steps(workdir, process, count=3):
+    """Waits until more than so many rows of a running process are logged."""
+    path = workdir / "toy" / metric_writer.FILE
+    deadline = time.monotonic() + 120
+    while not (path.exists() and len(metric_writer.read(path)) > count):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class Trainer:
     """A command that trains, resumes or is finished.
 

@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 
 from tests.training import gradient_descent, toy_stage
+from tests.training.killing import wait_for_steps
 from ttl_jax.training import metric_writer, sharding
 from ttl_jax.weights import fingerprints, saved_runs, trained
 
@@ -76,14 +76,6 @@ def finish(processes, statuses=(0, 0), timeout=200):
     for process, status, text in zip(processes, statuses, printed, strict=True):
         assert process.returncode == status, text
     return printed
-
-
-def wait_for_steps(workdir):
-    path = workdir / "toy" / metric_writer.FILE
-    deadline = time.monotonic() + 120
-    while not (path.exists() and len(metric_writer.read(path)) > 3):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def of_steps(photographs, num_steps, **changes):
@@ -179,6 +171,8 @@ def test_run_of_one_process_goes_on_in_two_with_other_devices(
     assert_same_training(alone, tmp_path)
 
 
+# `loop_test` starts a run of one process from a teacher; the test above restores in two.
+@pytest.mark.slow
 def test_two_processes_start_from_an_earlier_run_of_two(
     together, photographs, tmp_path
 ):
@@ -191,6 +185,8 @@ def test_two_processes_start_from_an_earlier_run_of_two(
     assert metadata["origins"]["teacher"]["digest"] == fingerprints.digest(teacher)
 
 
+# The tests above compare the losses in float32, and `step_test` the devices of a process.
+@pytest.mark.slow
 def test_gradient_descent_in_float64_is_the_same_on_any_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     module, address = gradient_descent.__name__, free_address()
@@ -228,7 +224,7 @@ def test_processes_with_other_flags_are_rejected_in_all(photographs, tmp_path):
 def test_processes_end_soon_when_the_first_one_is_killed(photographs, tmp_path):
     _, flags = of_steps(photographs, 100_000)
     processes = start_two(tmp_path, photographs, *flags)
-    wait_for_steps(tmp_path)
+    wait_for_steps(tmp_path, processes[0])
     processes[0].send_signal(signal.SIGKILL)
     for process in processes:
         process.communicate(timeout=60)
@@ -363,7 +359,7 @@ def test_two_processes_skip_the_same_batches_as_one(photographs, tmp_path):
 def test_signal_to_one_process_stops_both_at_the_same_step(photographs, tmp_path):
     _, flags = of_steps(photographs, 100_000, checkpoint_every=100_000)
     processes = start_two(tmp_path, photographs, *flags)
-    wait_for_steps(tmp_path)
+    wait_for_steps(tmp_path, processes[0])
     processes[1].send_signal(signal.SIGTERM)
     printed = finish(processes, statuses=(143, 143), timeout=60)
     step = trained.load(tmp_path / "toy")[1]["step"]
