@@ -4,12 +4,9 @@
 a folder, they leave pictures of the pages there.
 """
 
-import base64
 import contextlib
 import functools
 import http.server
-import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -22,7 +19,7 @@ from PIL import Image
 
 import ttl_jax.lite
 from tests import pictures
-from tests.web import servers
+from tests.web import pages, servers
 from tests.web.restoring_test import Inverter, encoded
 from ttl_jax.data.files import decoding
 from ttl_jax.inference import before_after
@@ -30,10 +27,7 @@ from ttl_jax.lite import onnx_restorer
 from ttl_jax.web import site
 
 playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
 REFUSED = "Failed to load resource: the server responded with a status of "
-DARK, BRIGHT = 60, 195  # levels of a plain photograph, and of its inverse
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +44,14 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=pages.SIZES)
 def size(request):
     return request.param
 
 
 @pytest.fixture
 def page(browser, size):
-    width, height = SIZES[size]
+    width, height = pages.SIZES[size]
     touch = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
     page = browser.new_page(viewport={"width": width, "height": height}, **touch)
     faults = []
@@ -75,95 +69,6 @@ def inverter():
         yield servers.read_address(run)
 
 
-def check(page, size, name):
-    """Checks width and accessibility, in both colour schemes; keeps a picture."""
-    width = page.viewport_size["width"]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        found = axe.Axe().run(page)
-        assert not found.violations_count, found.generate_report()
-        if folder := os.environ.get("TTL_SCREENSHOTS"):
-            path = pathlib.Path(folder, f"{name}_{size}_{scheme}.png")
-            page.screenshot(path=path, full_page=True)
-
-
-def plain(height=240, width=320):
-    return encoded(np.full((height, width, 3), DARK, np.uint8))
-
-
-def transfer(page, files):
-    """A DataTransfer with files, given by name."""
-    texts = {name: base64.b64encode(data).decode() for name, data in files.items()}
-    return page.evaluate_handle(
-        """(files) => {
-          const transfer = new DataTransfer();
-          for (const [name, text] of Object.entries(files)) {
-            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-            transfer.items.add(new File([bytes], name));
-          }
-          return transfer;
-        }""",
-        texts,
-    )
-
-
-def drop(page, **files):
-    handle = transfer(page, {f"{name}.png": data for name, data in files.items()})
-    page.dispatch_event("#drop", "drop", {"dataTransfer": handle})
-
-
-def wait_for_results(page, number=1):
-    page.locator("[data-state=done]").nth(number - 1).wait_for()
-
-
-def save(page, name):
-    """Presses the download link of a photograph; returns its suggested name and path."""
-    with page.expect_download() as download:
-        page.get_by_role("link", name=f"Download {name}").press("Enter")
-    return download.value.suggested_filename, download.value.path()
-
-
-def levels(page, figure, shares):
-    """Levels of what a comparison shows, at shares of its width."""
-    shot = decoding.decode_rgb8(figure.locator("div").screenshot(), "screenshot")
-    height, width = shot.shape[:2]
-    return [int(shot[height * 3 // 4, int(share * width), 1]) for share in shares]
-
-
-def open_chooser(page):
-    """The dialog that Enter opens; a browser that has just started may lose the key."""
-    for _ in range(4):
-        try:
-            with page.expect_file_chooser(timeout=10_000) as chooser:
-                page.keyboard.press("Enter")
-            return chooser.value
-        except playwright.TimeoutError:
-            continue
-    raise AssertionError("Enter opens no dialog.")
-
-
-def choose_by_keys(page, files):
-    page.bring_to_front()  # keys are lost until the page has the focus
-    page.wait_for_function("document.hasFocus()")
-    page.keyboard.press("Tab")
-    page.wait_for_function("document.activeElement.type === 'file'")
-    open_chooser(page).set_files(files)
-
-
-def save_by_keys(page, name, timeout=120):
-    """Waits for a result, in seconds; goes to its link by Tab; returns the saved path."""
-    link = page.get_by_label(f"Download {name.replace('.', '_derained.')}")
-    link.wait_for(timeout=1000 * timeout)
-    for _ in range(9):
-        page.keyboard.press("Tab")
-        if link.evaluate("(link) => link === document.activeElement"):
-            break
-    with page.expect_download() as download:
-        page.keyboard.press("Enter")
-    return download.value.path()
-
-
 def test_photographs_in_and_pixels_of_the_command_line_out(page, size, tmp_path):
     """By the keyboard alone, with the shipped weights."""
     exif = Image.Exif()
@@ -176,15 +81,15 @@ def test_photographs_in_and_pixels_of_the_command_line_out(page, size, tmp_path)
     subprocess.run(module, cwd=servers.ROOT, check=True, capture_output=True)
     with servers.started("-m", "ttl_jax.serve", "--port=0") as run:
         page.goto(servers.read_address(run))
-        check(page, size, "empty")
-        choose_by_keys(page, sources)
+        pages.check(page, size, "empty")
+        pages.choose_by_keys(page, sources)
         for name in ("a.jpg", "b.png"):
-            restored = decoding.read_image(save_by_keys(page, name))
+            restored = decoding.read_image(pages.save_by_keys(page, name))
             expected = decoding.read_image(tmp_path / "out" / name)
             difference = restored.array.astype(int) - expected.array
             assert np.abs(difference).max() <= 1
-        check(page, size, "done")
-        with Image.open(save(page, "a")[1]) as photograph:
+        pages.check(page, size, "done")
+        with Image.open(pages.save(page, "a")[1]) as photograph:
             assert photograph.getexif()[0x010E] == "holiday"
 
 
@@ -225,9 +130,9 @@ def check_site(page, size, folder, query, timeout=120):
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     with static_server(folder) as host:
         page.goto(f"http://{host}/{query}")
-        choose_by_keys(page, [source])
-        restored = decoding.read_rgb8(save_by_keys(page, "a.png", timeout))
-        check(page, size, "site")
+        pages.choose_by_keys(page, [source])
+        restored = decoding.read_rgb8(pages.save_by_keys(page, "a.png", timeout))
+        pages.check(page, size, "site")
     expected = ttl_jax.lite.load(folder / "derain.onnx").restore(image)
     assert np.abs(expected.astype(int) - image).max() > 1
     assert np.abs(restored.astype(int) - expected).max() <= 1
@@ -276,7 +181,7 @@ def test_a_page_without_a_server_reports_a_missing_file(
     (tmp_path / "site" / missing).unlink()
     with static_server(tmp_path / "site") as host:
         page.goto(f"http://{host}/")
-        drop(page, one=plain())
+        pages.drop(page, one=pages.plain())
         page.locator("[data-state=error]").wait_for()
     assert message in page.locator(".message").inner_text()
     page.faults.clear()  # one for the missing file
@@ -285,31 +190,37 @@ def test_a_page_without_a_server_reports_a_missing_file(
 def test_photographs_are_dropped_and_pasted(page, size, inverter):
     page.goto(inverter)
     image = pictures.noise(300, 500, 3)
-    drop(page, one=encoded(image), two=plain())
-    handle = transfer(page, {"three.png": plain()})
+    pages.drop(page, one=encoded(image), two=pages.plain())
+    handle = pages.transfer(page, {"three.png": pages.plain()})
     page.evaluate(
         "(clipboardData) => document.dispatchEvent("
         "new ClipboardEvent('paste', { clipboardData }))",
         handle,
     )
-    wait_for_results(page, 3)
+    pages.wait_for_results(page, 3)
     for name in ("one", "two", "three"):
-        assert save(page, name)[0] == f"{name}_derained.png"
-    restored = np.asarray(Image.open(save(page, "one")[1]))
+        assert pages.save(page, name)[0] == f"{name}_derained.png"
+    restored = np.asarray(Image.open(pages.save(page, "one")[1]))
     np.testing.assert_array_equal(restored, Inverter().restore(image))
     page.get_by_role("button", name="Remove two.png").press("Enter")
     assert page.locator(".card h2").all_inner_texts() == ["one.png", "three.png"]
-    check(page, size, "several")
+    pages.check(page, size, "several")
 
 
 def compare_by_all_means(page, figure):
     """Moves a slider by keys, mouse and finger, and looks at the pictures."""
     slider = figure.get_by_role("slider")
-    assert levels(page, figure, (0.3, 0.7)) == pytest.approx([DARK, BRIGHT], abs=4)
+    assert pages.levels(page, figure, (0.3, 0.7)) == pytest.approx(
+        [pages.DARK, pages.BRIGHT], abs=4
+    )
     slider.press("Home")
-    assert levels(page, figure, (0.3, 0.7)) == pytest.approx([BRIGHT] * 2, abs=4)
+    assert pages.levels(page, figure, (0.3, 0.7)) == pytest.approx(
+        [pages.BRIGHT] * 2, abs=4
+    )
     slider.press("End")
-    assert levels(page, figure, (0.3, 0.7)) == pytest.approx([DARK] * 2, abs=4)
+    assert pages.levels(page, figure, (0.3, 0.7)) == pytest.approx(
+        [pages.DARK] * 2, abs=4
+    )
     slider.press("ArrowLeft")
     assert slider.get_attribute("aria-valuetext") == "99 % before"
     box = figure.locator("div").bounding_box()
@@ -318,42 +229,44 @@ def compare_by_all_means(page, figure):
     page.mouse.down()
     page.mouse.move(x(0.2), y, steps=3)
     page.mouse.up()
-    seen = levels(page, figure, (0.16, 0.24))
-    assert seen == pytest.approx([DARK, BRIGHT], abs=4)
+    seen = pages.levels(page, figure, (0.16, 0.24))
+    assert seen == pytest.approx([pages.DARK, pages.BRIGHT], abs=4)
     if page.evaluate("navigator.maxTouchPoints"):
         page.touchscreen.tap(x(0.8), y)
-        seen = levels(page, figure, (0.76, 0.84))
-        assert seen == pytest.approx([DARK, BRIGHT], abs=4)
+        seen = pages.levels(page, figure, (0.76, 0.84))
+        assert seen == pytest.approx([pages.DARK, pages.BRIGHT], abs=4)
 
 
 def test_the_slider_compares(page, inverter):
     page.goto(inverter)
-    drop(page, one=plain())
-    wait_for_results(page)
+    pages.drop(page, one=pages.plain())
+    pages.wait_for_results(page)
     compare_by_all_means(page, page.locator(".comparison"))
 
 
 def test_a_written_comparison_needs_nothing_else(page, size, tmp_path):
-    sides = [np.full((240, 320, 3), level, np.uint8) for level in (DARK, BRIGHT)]
+    sides = [
+        np.full((240, 320, 3), level, np.uint8) for level in (pages.DARK, pages.BRIGHT)
+    ]
     before_after.write("html", str(tmp_path / "a.png"), *sides)
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     path = tmp_path / "a.compare.html"
     page.goto(path.as_uri())
     compare_by_all_means(page, page.locator(".comparison"))
-    check(page, size, "comparison")
+    pages.check(page, size, "comparison")
     assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
 
 
 def test_the_strength_is_set_by_keys(page, inverter):
     page.goto(inverter)
-    drop(page, one=plain())
-    wait_for_results(page)
+    pages.drop(page, one=pages.plain())
+    pages.wait_for_results(page)
     strength = page.get_by_label("Strength")
     strength.press("Home")
-    wait_for_results(page)
+    pages.wait_for_results(page)
     assert page.get_by_text("0 %", exact=True).is_visible()
-    assert (decoding.read_rgb8(save(page, "one")[1]) == DARK).all()
+    assert (decoding.read_rgb8(pages.save(page, "one")[1]) == pages.DARK).all()
 
 
 def test_a_full_queue_is_waited_for(page, size, inverter):
@@ -368,21 +281,21 @@ def test_a_full_queue_is_waited_for(page, size, inverter):
             route.continue_()
 
     page.route("**/api/derain", refuse_once)
-    drop(page, one=plain())
+    pages.drop(page, one=pages.plain())
     page.get_by_text("The server is busy.").locator("visible=true").first.wait_for()
-    wait_for_results(page)
+    pages.wait_for_results(page)
     assert answers == [503, 200]
     page.faults.remove(f"{REFUSED}503 (Service Unavailable)")
 
 
 def test_a_wrong_file_gives_one_line_and_the_rest_goes_on(page, size, inverter):
     page.goto(inverter)
-    drop(page, text=b"no photograph", one=plain())
-    wait_for_results(page)
+    pages.drop(page, text=b"no photograph", one=pages.plain())
+    pages.wait_for_results(page)
     wrong = page.locator(".card").first
     assert wrong.locator(".message").inner_text().startswith("The photograph cannot")
     assert not wrong.get_by_role("link").is_visible()
-    check(page, size, "wrong")
+    pages.check(page, size, "wrong")
     (fault,) = page.faults
     assert fault.startswith(f"{REFUSED}422")
     page.faults.clear()
@@ -391,13 +304,13 @@ def test_a_wrong_file_gives_one_line_and_the_rest_goes_on(page, size, inverter):
 def test_without_an_answer_the_page_can_try_again(page, size, inverter):
     page.goto(inverter)
     page.route("**/api/derain", lambda route: route.abort())
-    drop(page, one=plain())
+    pages.drop(page, one=pages.plain())
     again = page.get_by_role("button", name="Try one.png again")
     again.wait_for()
-    check(page, size, "failed")
+    pages.check(page, size, "failed")
     page.unroute("**/api/derain")
     again.press("Enter")
-    wait_for_results(page)
+    pages.wait_for_results(page)
     page.faults.clear()  # one for the request that was aborted
 
 
@@ -424,7 +337,7 @@ def ranking(page):
 def test_a_rater_ranks_by_keys_undoes_and_comes_back(page, size, study):
     page.goto(study)
     page.get_by_text("Photograph 1 of 2").wait_for()
-    check(page, size, "study")
+    pages.check(page, size, "study")
     handles = page.locator("#results .handle")
     handles.nth(1).press("1")
     handles.nth(0).press("2")
@@ -433,7 +346,7 @@ def test_a_rater_ranks_by_keys_undoes_and_comes_back(page, size, study):
     assert page.locator("#save").is_disabled()
     handles.nth(0).press("1")
     assert ranking(page) == ["A", "B"]
-    check(page, size, "study_ranked")
+    pages.check(page, size, "study_ranked")
     page.locator("#save").press("Enter")
     page.get_by_text("Photograph 2 of 2").wait_for()
     page.reload()
@@ -446,7 +359,7 @@ def test_a_rater_ranks_by_keys_undoes_and_comes_back(page, size, study):
         handles.nth(int(rank) - 1).press(rank)
     page.locator("#save").press("Enter")
     page.get_by_role("heading", name=re.compile("Thank you")).wait_for()
-    check(page, size, "study_end")
+    pages.check(page, size, "study_end")
 
 
 def test_a_rater_ranks_by_dragging_and_tapping(page, study):
