@@ -133,6 +133,7 @@ def test_an_invalid_output_is_reported_before_anything_is_measured(
     assert "out" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # `analyzer_test` checks the sign of the damage on small images
 @pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs photographs: TTL_DATA")
 def test_heavy_rain_damages_photographs_more_than_light_rain(tmp_path):
     root = pathlib.Path(os.environ["TTL_DATA"])

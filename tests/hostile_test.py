@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 from tests import mutations
 from tests.pictures import noise
 from tests.training import metadata
-from ttl_jax import atomic_files, derain, evaluate, prepare
+from ttl_jax import atomic_files, derain, prepare
 from ttl_jax.data.files import decoding, images
 from ttl_jax.data.loading import listings
 from ttl_jax.data.sources import records, source_names
@@ -225,29 +225,6 @@ def test_a_folder_is_restored_except_for_its_broken_files(
     assert named == sorted(str(tmp_path / "in" / name) for name in broken)
 
 
-def test_broken_results_are_named_before_scoring(tmp_path, capsys):
-    sound, broken = write_folder(tmp_path / "results")
-    for name in (*sound, *broken):
-        path = tmp_path / "clean" / pathlib.Path(name).with_suffix(".png")
-        path.parent.mkdir(exist_ok=True)
-        # One of each kind: partners must differ in more than their suffix.
-        if name in (*sound[:1], *broken[:4]):
-            path.write_bytes(SOUND["colour.png"])
-        else:
-            (tmp_path / "results" / name).unlink()
-    folder = str(tmp_path / "clean")
-    with pytest.raises(SystemExit) as caught, time_limit():
-        evaluate.main([
-            "--results", f"ours={tmp_path / 'results'}", "--input", folder,
-            "--target", folder, "--output", str(tmp_path / "scores"),
-        ])  # fmt: skip
-    assert caught.value.code == 2
-    message = capsys.readouterr().err
-    assert "4 of 6 image files cannot be used" in message or "4 of 10" in message
-    assert all(f"{tmp_path / 'results' / name} " in message for name in broken[:4])
-    assert not (tmp_path / "scores").exists()
-
-
 # Texts
 
 LIST = b"# pairs\na.png\tb.png\n~/c.png\t~nobody-here/d.png\n"
@@ -321,14 +298,6 @@ def test_malformed_texts_are_rejected_or_read(name, tmp_path, monkeypatch):
             num_refused += 1
             assert any(known in message for known in names), message
     assert num_refused >= 5 or name == "metrics.jsonl"
-
-
-def test_unknown_users_are_names_of_files(tmp_path):
-    (tmp_path / "~nobody-here").mkdir()
-    Image.fromarray(noise(9, 9, 3)).save(tmp_path / "~nobody-here" / "a.png")
-    (tmp_path / "list.txt").write_text("~nobody-here/a.png\n")
-    (found,) = source_names.open_photographs(f"list:{tmp_path / 'list.txt'}", "rainy")
-    np.testing.assert_array_equal(found.load(), noise(9, 9, 3))
 
 
 # Records

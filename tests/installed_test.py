@@ -28,13 +28,12 @@ def installed(tmp_path_factory):
     return folder / "site"
 
 
-@pytest.fixture(params=["empty", "foreign"])
-def run(request, installed, tmp_path):
-    """Runs a command in an empty folder, or in one that holds another's `configs/`."""
-    if request.param == "foreign":
-        (tmp_path / "configs").mkdir()
-        for name in ("__init__.py", "common.py"):
-            (tmp_path / "configs" / name).write_text("raise ImportError('not ours')")
+@pytest.fixture
+def run(installed, tmp_path):
+    """Runs a command in a folder that holds another project's `configs/`."""
+    (tmp_path / "configs").mkdir()
+    for name in ("__init__.py", "common.py"):
+        (tmp_path / "configs" / name).write_text("raise ImportError('not ours')")
 
     def run(*command):
         return subprocess.run(
@@ -49,11 +48,13 @@ def run(request, installed, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("config", ["derain:tiny", "configs/derain.py:tiny"])
-def test_configs_are_found_by_command_and_by_script(installed, run, config):
+def test_configs_are_found_by_command_and_by_script(installed, run):
     script = sys.executable, installed / "bin" / "ttl-jax", "main"
     module = sys.executable, "-m", "ttl_jax.main"
-    for command in (script, module):
+    for command, config in (
+        (script, "derain:tiny"),
+        (module, "configs/derain.py:tiny"),
+    ):
         # The near name comes from the config's fields: it was found and loaded.
         result = run(*command, f"--config={config}", "--config.batch_sise=1")
         assert result.returncode == 1

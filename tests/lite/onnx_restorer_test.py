@@ -25,9 +25,7 @@ def both(tmp_path_factory):
     return with_jax, lite.load(folder / "net.onnx")
 
 
-@pytest.mark.parametrize(
-    "shape", [(5, 7, 3), (40, 100), (90, 60, 4), (400, 390, 3), (30, 700, 2)]
-)
+@pytest.mark.parametrize("shape", [(5, 7, 3), (40, 100), (400, 30, 4), (30, 700, 2)])
 def test_both_engines_give_the_same_pixels(both, shape):
     with_jax, without = both
     image = np.random.default_rng(0).random(shape)

@@ -208,7 +208,7 @@ def test_y_double_averages_the_pixels_that_matlab_averages(columns):
 
 @pytest.mark.parametrize(
     "shape",
-    [(40, 57), (383, 390), (384, 391), (389, 385), (640, 642), (641, 640), (896, 897)],
+    [(40, 57), (383, 390), (384, 391), (640, 642), (896, 897)],
 )
 def test_y_double_ssim_matches_a_plain_ssim_m(shape):
     restored, target = noisy_pair(np.random.default_rng(7), (1, *shape, 3), scale=60)
@@ -287,11 +287,9 @@ def test_float_images_score_as_the_8_bit_files_of_them():
 
 
 @pytest.mark.parametrize("score", [image_quality.psnr, image_quality.ssim])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_jax_equals_numpy(score, dtype):
-    restored, target = noisy_pair(np.random.default_rng(4), (2, 48, 33, 3), scale=3)
-    if dtype == np.float32:
-        restored, target = restored / dtype(255), target / dtype(255)
+def test_jax_equals_numpy_for_float_images(score):
+    pair = noisy_pair(np.random.default_rng(4), (2, 48, 33, 3), scale=3)
+    restored, target = (images / np.float32(255) for images in pair)
     expected = score(restored, target)
     assert expected.dtype == np.float64
     result = jax.jit(score)(jnp.asarray(restored), jnp.asarray(target))

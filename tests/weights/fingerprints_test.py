@@ -22,7 +22,7 @@ def test_digest_depends_on_values_names_shapes_and_types():
     assert fingerprints.digest(dict(reversed(params.items()))) in digests
 
 
-@pytest.mark.parametrize("shape", [(), (3, 4), (4, 3, 128)])
+@pytest.mark.parametrize("shape", [(), (4, 3, 128)])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, jnp.bfloat16])
 def test_checksums_of_sharded_arrays_match_the_definition(shape, dtype):
     rng = np.random.default_rng(0)

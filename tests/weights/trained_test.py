@@ -129,8 +129,3 @@ def test_a_packed_run_of_another_kind_is_rejected(tmp_path, params):
     with pytest.raises(ValueError, match="or a file written by ttl_jax.pack"):
         trained.load(tmp_path / "other.safetensors")
     assert not trained.has_weights(tmp_path / "other.safetensors")
-
-
-def test_a_tilde_with_an_unknown_user_is_an_ordinary_name(tmp_path):
-    path = trained.path_of(tmp_path, "~nobody-of-this-name/run")
-    assert path == tmp_path / "~nobody-of-this-name/run"

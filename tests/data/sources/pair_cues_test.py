@@ -129,13 +129,6 @@ def public_sets():
     return sets
 
 
-def test_every_public_pair_passes(public_sets, tmp_path):
-    lines = [f"{r}\t{c}\n" for pairs in public_sets.values() for r, c, _ in pairs]
-    (tmp_path / "list.txt").write_text("".join(lines))
-    for pair in source_names.open_pairs(f"list:{tmp_path}/list.txt"):
-        pair_cues.check([pair])
-
-
 def test_every_public_set_with_its_sides_exchanged_is_refused(public_sets, tmp_path):
     for name, pairs in public_sets.items():
         (tmp_path / name).write_text("".join(f"{c}\t{r}\n" for r, c, _ in pairs))
@@ -143,6 +136,7 @@ def test_every_public_set_with_its_sides_exchanged_is_refused(public_sets, tmp_p
             source_names.open_pairs(f"list:{tmp_path}/{name}")
 
 
+@pytest.mark.slow  # the test above compares embedded photographs
 def test_a_public_rainy_image_never_passes_with_another_scene(public_sets):
     pairs = [pair for of_set in public_sets.values() for pair in of_set]
     num_compared = 0
@@ -211,10 +205,11 @@ def test_rendered_rain_is_never_taken_for_clean():
     assert votes.count(1) >= 5  # of 6
 
 
-def test_the_rainy_side_is_found_in_public_data_sets(public_sets):
+def test_scene_and_rainy_side_are_found_in_public_data_sets(public_sets):
     votes = {}
     for rainy, clean, _ in itertools.chain(*public_sets.values()):
         sides = [images.load(file) for file in (rainy, clean)]
+        assert not pair_cues.show_two_scenes(*sides), rainy
         votes[rainy] = pair_cues.compare_sides(*sides).vote
     wrong = [path for path, vote in votes.items() if vote < 0]
     # Real pairs differ by veil and exposure as much as by streaks: none may be wrong.

@@ -195,10 +195,6 @@ def test_files_are_the_report_the_numbers_and_each_figure_twice(report):
     assert "<real> $x$: 12 images, 12 scenes, 1 excluded; NIQE rainy" in summary
 
 
-def numbers_of(cell):
-    return [float(number) for number in re.findall(r"[+-]?\d+\.\d+", cell)]
-
-
 def read_tables(text):
     """The cells of a Markdown text's tables, heads left out."""
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
@@ -208,42 +204,12 @@ def read_tables(text):
     ]
 
 
-def close(cell, summary):
-    given = [summary[k] for k in ("mean", "low", "high") if summary[k] is not None]
-    assert numbers_of(cell) == pytest.approx(given, abs=0.00501)
-
-
 def test_the_report_shows_its_figures_and_excluded_images(report):
     folder, _ = report
     text = (folder / "analysis.md").read_text()
     shown = re.findall(r"!\[.*\]\((.*)\)", text)
     assert sorted(shown) == sorted(path.name for path in folder.glob("*.png"))
     assert "<real> $x$/12.png is 200x100" in text
-
-
-def test_the_numbers_of_the_report_are_those_of_the_json(analysis, report):
-    folder, _ = report
-    answer, sets, means, covers, _ = read_tables((folder / "analysis.md").read_text())
-    by_form = [analysis["forms"][form] for form in FORMS]
-    keys = ("niqe", "damage")
-    for i, contrasts in enumerate(zip(*(n["contrasts"] for n in by_form), strict=True)):
-        for key, row in zip(keys, answer[2 * i : 2 * i + 2], strict=True):
-            assert row[:2] == [contrasts[0]["real"], contrasts[0]["synthetic"]]
-            for cell, contrast in zip(row[3:5], contrasts, strict=True):
-                close(cell, contrast[key])
-    assert [row[0] for row in sets] == [one["name"] for one in analysis["sets"]]
-    assert len(means) == (1 + 1 + 2 * 4) + 5
-    for name, what, *cells in means:
-        for form, numbers in enumerate(by_form):
-            found = numbers["sets"][name]
-            kind, detail = what.split(", ")
-            summary = found["niqe"][detail] if kind == "NIQE" else found["damage"]
-            close(cells[2 * form], summary)
-    for row, *of_forms in zip(covers, *(n["coverage"][0]["rows"] for n in by_form)):
-        assert row[:2] == [of_forms[0]["set"], of_forms[0]["side"]]
-        each = [of[key] for of in of_forms for key in ("coverage", "density")]
-        for cell, found in zip(row[2:], each, strict=True):
-            close(cell, found)
 
 
 @pytest.mark.parametrize(

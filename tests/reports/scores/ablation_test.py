@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from tests import tables
 from ttl_jax.reports.scores import ablation, scores
 
 PSNR = {
@@ -47,12 +48,6 @@ def summary(rows):
         for m, v in psnr.items()
     ]
     return scores.summarize(scores.make_table(pairs + real))
-
-
-def cells_of(table):
-    """The cells of a Markdown table's lines, its head first."""
-    lines = [line for line in table.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
 def test_rows_are_read_with_their_runs_beside_the_file(rows, tmp_path):
@@ -105,14 +100,14 @@ def test_each_table_holds_its_rows(rows, summary):
     text = ablation.format_summary(rows, summary)
     third, fourth, further = text.split("## ")[1:]
     assert third.startswith("Table 3") and fourth.startswith("Table 4")
-    head, psnr, difference, *_ = cells_of(third)
+    head, psnr, difference, *_ = tables.cells(third)
     assert head[1:] == ["input", "both (3 seeds)", "recog_only (2 seeds)"]
     assert psnr[1:] == ["20.00", "31.50 ± 1.80", "29.75 ± 1.06"]
     assert difference[1:] == ["", "", "-0.75 ± 0.35"]
-    assert cells_of(fourth)[0][2:] == ["both (3 seeds)", "scratch (3 seeds)"]
+    assert tables.cells(fourth)[0][2:] == ["both (3 seeds)", "scratch (3 seeds)"]
     # The reference stands beside rows that are in no table.
-    assert cells_of(further)[0][2:] == ["both (3 seeds)", "projections (1 seed)"]
-    assert cells_of(further)[2][-1] == "+0.50"
+    assert tables.cells(further)[0][2:] == ["both (3 seeds)", "projections (1 seed)"]
+    assert tables.cells(further)[2][-1] == "+0.50"
     assert "`projections`: what projections is, against `both`." in further
 
 
@@ -126,7 +121,7 @@ def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
         "spread": pytest.approx(statistics.stdev([-0.2, -0.25, -0.4])),
     }
     fourth = ablation.format_summary(rows, real).split("## ")[2]
-    _, niqe, difference, rain_score, _ = cells_of(fourth)
+    _, niqe, difference, rain_score, _ = tables.cells(fourth)
     assert niqe[1:] == ["2.00", "3.15 ± 0.18", "2.87 ± 0.08"]
     assert difference[1:] == ["", "", "-0.28 ± 0.10"]
     assert rain_score[1:] == ["+0.800", "+0.685 ± 0.018", "+0.713 ± 0.008"]
