@@ -18,6 +18,7 @@ COMMON = {
         "slurm",
         "stopping",
         "suggestions",
+        "threads",
         "user_paths",
     )
 }

@@ -1,10 +1,9 @@
 """Restores files of photographs, several at once."""
 
-import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import itertools
 import logging
 import os
 import threading
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttl_jax import progress
+from ttl_jax import progress, threads
 from ttl_jax.data.files import decoding, encoding, metadata
 
 _logger = logging.getLogger("ttl_jax")
@@ -130,28 +129,17 @@ def restore_files(
     worker = _Worker(
         restore, reduce, quality, compare, record, check_pixels, must_stop, bar
     )
-    outcome, pending = Outcome(), collections.deque()
-
-    def collect() -> None:
-        match pending.popleft().result():
-            case Restored() as restored:
-                outcome.restored.append(restored)
-            case str() as failure:
-                outcome.failures.append(failure)
-
-    pool = concurrent.futures.ThreadPoolExecutor(_NUM_THREADS)
-    try:
-        for job in jobs:
-            if worker.is_over():
-                break
-            pending.append(pool.submit(worker.run, job))
-            if len(pending) == _MOST_PENDING:
-                collect()
-        while pending:
-            collect()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        bar.close()
+    todo = itertools.takewhile(lambda job: not worker.is_over(), jobs)
+    results = threads.map_ahead(
+        worker.run, todo, num_threads=_NUM_THREADS, num_ahead=_MOST_PENDING
+    )
+    outcome = Outcome()
+    with contextlib.closing(bar):
+        for result in results:
+            if isinstance(result, Restored):
+                outcome.restored.append(result)
+            elif result is not None:
+                outcome.failures.append(result)
     outcome.ended_by = worker.ended_by
     return outcome
 
@@ -191,33 +179,29 @@ class _Bar:
         self._bar.close()
 
 
+@dataclasses.dataclass
 class _Worker:
     """Restores one photograph after another; threads share it.
 
-    Attributes:
-      ended_by: Reason why writing became impossible; see `Outcome`.
+    The fields are the arguments of `restore_files`, and `ended_by` of its `Outcome`.
     """
 
-    def __init__(
-        self,
-        restore: Callable[..., np.ndarray],
-        reduce: bool,
-        quality: int | None,
-        compare: Callable[..., None] | None,
-        record: Callable[[str], None],
-        check_pixels: Callable[[int], None],
-        must_stop: Callable[[], bool],
-        bar: _Bar,
-    ):
-        self.ended_by: str | None = None
-        self._restore, self._reduce, self._quality = restore, reduce, quality
-        self._compare, self._record, self._check_pixels = compare, record, check_pixels
-        self._must_stop, self._bar = must_stop, bar
+    restore: Callable[..., np.ndarray]
+    reduce: bool
+    quality: int | None
+    compare: Callable[..., None] | None
+    record: Callable[[str], None]
+    check_pixels: Callable[[int], None]
+    must_stop: Callable[[], bool]
+    bar: _Bar
+    ended_by: str | None = None
+
+    def __post_init__(self):
         self._held_pixels, self._released = 0, threading.Condition()
 
     def is_over(self) -> bool:
         """Returns whether no further photograph may be started."""
-        return self.ended_by is not None or self._must_stop()
+        return self.ended_by is not None or self.must_stop()
 
     def run(self, job: Job) -> Restored | str | None:
         """Restores a photograph; returns a line if this fails, None if the run ends.
@@ -237,13 +221,13 @@ class _Worker:
     def _restore_file(self, job: Job) -> Restored:
         self._check_going_on()
         num_pixels = decoding.count_pixels(job.source)
-        self._check_pixels(num_pixels)
+        self.check_pixels(num_pixels)
         with self._hold(num_pixels):
             self._check_going_on()
             read, info = decoding.read_image(job.source)
             # Before the network runs: the new file may be unable to hold the pixels.
-            array = encoding.fit(job.target, read, reduce=self._reduce)
-            restored = self._restore(array, progress=self._watch())
+            array = encoding.fit(job.target, read, reduce=self.reduce)
+            restored = self.restore(array, progress=self._watch())
             computed = time.monotonic()
             self._write(job.target, array, restored, info)
         lost = metadata.find_lost(encoding.format_of(job.target), info)
@@ -277,9 +261,9 @@ class _Worker:
         def progress(done: int, total: int) -> None:
             nonlocal shown
             if shown is None:
-                self._bar.begin(total)
+                self.bar.begin(total)
                 shown = 0
-            self._bar.advance(done - shown)
+            self.bar.advance(done - shown)
             shown = done
             if done < total:
                 self._check_going_on()
@@ -291,10 +275,10 @@ class _Worker:
     ) -> None:
         try:
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            if self._compare:  # first, since an existing target counts as done
-                self._compare(target, array, restored)
-            encoding.write_image(target, restored, info, quality=self._quality)
-            self._record(target)
+            if self.compare:  # first, since an existing target counts as done
+                self.compare(target, array, restored)
+            encoding.write_image(target, restored, info, quality=self.quality)
+            self.record(target)
         except OSError as error:
             if error.errno not in _ENDING_ERRORS:
                 raise

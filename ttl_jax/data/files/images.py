@@ -1,6 +1,5 @@
 """Reads image files as uint8 RGB [H, W, 3], and checks them before training."""
 
-import concurrent.futures
 import functools
 import io
 import json
@@ -14,7 +13,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from ttl_jax import atomic_files, user_paths
+from ttl_jax import atomic_files, threads, user_paths
 from ttl_jax.data.files import decoding
 
 _logger = logging.getLogger("ttl_jax")
@@ -79,10 +78,8 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
     """
     distinct = list(dict.fromkeys(paths))
     memory = _read_memory()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = dict(
-            zip(distinct, pool.map(functools.partial(_check_one, memory), distinct))
-        )
+    checked = threads.map_ahead(functools.partial(_check_one, memory), distinct)
+    results = dict(zip(distinct, checked))
     faults = [
         f"{decoding.printable(path)} {result.reason}"
         for path, result in results.items()

@@ -16,9 +16,7 @@ Pictures are found despite scaling, re-encoding, changes of tone, mirroring, cro
 of the width and height, and most rain. Two views of one scene are different pictures.
 """
 
-import concurrent.futures
 import itertools
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,7 +26,7 @@ import scipy.optimize
 import scipy.sparse.csgraph
 from PIL import Image
 
-from ttl_jax import progress
+from ttl_jax import progress, threads
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Photograph
 
@@ -164,16 +162,19 @@ def excluded_names(audit: Audit) -> list[str]:
 
 def fingerprint_all(photographs: Sequence[Photograph]) -> Fingerprints:
     """Returns the fingerprints of photographs, loaded in threads with a progress bar."""
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        shown = progress.track(
-            pool.map(lambda photograph: make_thumbnail(photograph.load()), photographs),
-            total=len(photographs),
-            what="Fingerprints",
-            unit="image",
-        )
-        thumbnails = list(shown)
-        signs = list(pool.map(hash_windows, thumbnails))
-    return Fingerprints(np.stack(signs), np.stack(thumbnails))
+    made = threads.map_ahead(
+        lambda photograph: fingerprint(photograph.load()), photographs
+    )
+    shown = progress.track(
+        made, total=len(photographs), what="Fingerprints", unit="image"
+    )
+    return Fingerprints(*map(np.stack, zip(*shown, strict=True)))
+
+
+def fingerprint(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of `Fingerprints` for an image, uint8 [H, W, 3]."""
+    thumbnail = make_thumbnail(image)
+    return hash_windows(thumbnail), thumbnail
 
 
 def make_thumbnail(image: np.ndarray) -> np.ndarray:

@@ -1,8 +1,6 @@
 """Checks raw examples: whether they can be used, and which side is rainy."""
 
-import concurrent.futures
 import functools
-import os
 import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -10,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ttl_jax import progress
+from ttl_jax import progress, threads
 from ttl_jax.data.files import decoding, images
 from ttl_jax.data.sets.raw_sets import Found, RawExample, RawSet
 from ttl_jax.data.sources import pair_cues
@@ -70,21 +68,15 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
     raws = [(split, raw) for split, of in found.splits.items() for raw in of]
     splits: dict[str, list[CheckedExample]] = {split: [] for split in found.splits}
     excluded = list(found.unused)
-    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-    try:
-        results = pool.map(
-            functools.partial(_check_one, raw_set, root), [raw for _, raw in raws]
-        )
-        shown = progress.track(
-            results, what="checking", total=len(raws), unit="example"
-        )
-        for (split, raw), result in zip(raws, shown, strict=True):
-            if isinstance(result, str):
-                excluded.append((raw.files[0], result))
-            else:
-                splits[split].append(result)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    results = threads.map_ahead(
+        functools.partial(_check_one, raw_set, root), [raw for _, raw in raws]
+    )
+    shown = progress.track(results, what="checking", total=len(raws), unit="example")
+    for (split, raw), result in zip(raws, shown, strict=True):
+        if isinstance(result, str):
+            excluded.append((raw.files[0], result))
+        else:
+            splits[split].append(result)
     return Checked(
         splits,
         [(decoding.printable(file), decoding.printable(why)) for file, why in excluded],

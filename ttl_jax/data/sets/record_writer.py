@@ -1,7 +1,6 @@
 """Writes the records of a set with TensorFlow Datasets, and their index, atomically."""
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from ttl_jax import progress
+from ttl_jax import progress, threads
 from ttl_jax.data.sources import records
 from ttl_jax.data.sources.records import Index, Row
 
@@ -150,15 +149,16 @@ def write(
       OSError: If they cannot be written, for example because the disk is full.
     """
     rows: dict[str, list[Row]] = {split: [] for split in contents.splits}
-    num_threads = os.cpu_count() or 1
-    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
     num_examples = sum(part.num_examples for part in contents.parts)
     counter = progress.track(what="writing", total=num_examples, unit="example")
-    with pool, counter:
+    with counter:
 
         def generate(split: str, parts: Sequence[Part]):
             """Yields the key and the record of each example, and stores its row."""
-            for row, encoded in _make_ahead(pool, parts, num_threads):
+            # Processes would not help: reading waits for the disk, and rendering releases
+            # the GIL for 90 % of its time.
+            made = threads.map_ahead(lambda part: part.make(), parts)
+            for row, encoded in itertools.chain.from_iterable(made):
                 images = dict(zip(contents.image_names, encoded, strict=True))
                 key = len(rows[split])
                 yield key, {"name": row.name, "scene": row.scene, **images}
@@ -212,21 +212,3 @@ def _group(parts: Sequence[Part]) -> list[list[Part]]:
         files[start // _MAX_SHARD_BYTES].append(part)
         start += part.num_bytes
     return list(files.values())
-
-
-def _make_ahead(
-    pool: concurrent.futures.Executor, parts: Sequence[Part], num_threads: int
-) -> Iterator[tuple[Row, Sequence[bytes]]]:
-    """Yields the examples of parts in order.
-
-    At most as many parts as threads are made in advance, which bounds the memory. Processes
-    would not help: reading waits for the disk, and rendering releases the GIL for 90 % of
-    its time.
-    """
-    pending = collections.deque()
-    for part in parts:
-        pending.append(pool.submit(part.make))
-        if len(pending) > num_threads:
-            yield from pending.popleft().result()
-    while pending:
-        yield from pending.popleft().result()

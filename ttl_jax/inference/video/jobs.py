@@ -1,7 +1,5 @@
 """Restores video files in segments, so that a stopped run can resume."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import itertools
@@ -16,7 +14,7 @@ import av
 import av.error
 import numpy as np
 
-from ttl_jax import atomic_files, progress
+from ttl_jax import atomic_files, progress, threads
 from ttl_jax.inference.file_jobs import Job
 from ttl_jax.inference.video import files, temporal
 
@@ -226,7 +224,19 @@ def _restore_frames(
         if must_stop():
             raise StopError
 
-    def restore_one(index: int, picture: files.Picture) -> temporal.Frame:
+    def read() -> Iterator[tuple[int, files.Picture]]:
+        for index, picture in enumerate(files.read(source)):
+            check()
+            if picture.is_broken:
+                what = "is damaged; it was copied"
+                if picture.decoded is None:
+                    what = "cannot be decoded; the previous frame was repeated"
+                broken.append(f"{source}: frame {index} {what}")
+            if index >= num_done - temporal.REACH:
+                yield index, picture
+
+    def restore_one(read: tuple[int, files.Picture]) -> temporal.Frame:
+        index, picture = read
         rainy, tag = picture.pixels(), _Tag(index, picture)
         if picture.is_broken:
             return temporal.Frame(rainy, rainy, tag, True)
@@ -236,26 +246,9 @@ def _restore_frames(
             broken.append(f"{source}: frame {index} was copied: {error}")
             return temporal.Frame(rainy, rainy, tag, True)
 
-    pending = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(num_ahead) as pool:
-        try:
-            for index, picture in enumerate(files.read(source)):
-                check()
-                if picture.is_broken:
-                    what = "is damaged; it was copied"
-                    if picture.decoded is None:
-                        what = "cannot be decoded; the previous frame was repeated"
-                    broken.append(f"{source}: frame {index} {what}")
-                if index < num_done - temporal.REACH:
-                    continue
-                pending.append(pool.submit(restore_one, index, picture))
-                if len(pending) > num_ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    return threads.map_ahead(
+        restore_one, read(), num_threads=num_ahead, num_ahead=num_ahead
+    )
 
 
 def _write_segments(

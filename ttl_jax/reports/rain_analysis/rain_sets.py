@@ -6,18 +6,16 @@ JPEG change NIQE as much as rain does.
 """
 
 import collections
-import concurrent.futures
 import dataclasses
 import functools
 import itertools
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
+from ttl_jax import progress, threads
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import source_names
@@ -153,15 +151,11 @@ def measure_all(
         for photograph in of_side
     }
     measure = functools.partial(_measure, side=side, quality=quality, embed=embed)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm.tqdm(
-            pool.map(measure, photographs.values()),
-            total=len(photographs),
-            desc="Measuring",
-            unit="image",
-            disable=None,
-        )
-        return dict(zip(photographs, progress, strict=True))
+    measured = threads.map_ahead(measure, photographs.values())
+    shown = progress.track(
+        measured, what="Measuring", total=len(photographs), unit="image"
+    )
+    return dict(zip(photographs, shown, strict=True))
 
 
 def find_scenes(
@@ -298,9 +292,7 @@ def _measure(
             readings[form] = _read(make(), embed)
         except ValueError as error:
             faults[form] = f"is {size}: {error}"
-    thumbnail = audit.make_thumbnail(image)
-    fingerprint = audit.hash_windows(thumbnail), thumbnail
-    return Measurement(readings, faults, fingerprint)
+    return Measurement(readings, faults, audit.fingerprint(image))
 
 
 def _read(image: np.ndarray, embed: Embed | None) -> tuple[float, np.ndarray]:
