@@ -1,0 +1,40 @@
+"""Work that threads do in advance, with its results in order."""
+
+import collections
+import concurrent.futures
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+
+def map_ahead(
+    function: Callable[[Any], Any],
+    items: Iterable,
+    *,
+    num_threads: int = os.cpu_count() or 1,
+    num_ahead: int | None = None,
+) -> Iterator[Any]:
+    """Yields the result of a function for each item.
+
+    If the generator ends early, calls that have not begun are dropped.
+
+    Args:
+      function: Function of one item; several threads call it.
+      items: Items, which are read as results are needed.
+      num_threads: Number of calls at the same time.
+      num_ahead: Number of calls in advance, which bounds the memory; by default twice the
+        number of threads.
+    """
+    num_ahead = 2 * num_threads if num_ahead is None else num_ahead
+    pending = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > num_ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
