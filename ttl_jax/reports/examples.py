@@ -14,7 +14,7 @@ import numpy as np
 
 from ttl_jax import suggestions
 from ttl_jax.data.files import decoding, image_folders, images
-from ttl_jax.data.sources import pair_cues, source_names
+from ttl_jax.data.sources import file_sources, pair_cues, source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Pair, Photograph
 from ttl_jax.metrics import image_quality
 from ttl_jax.reports import partners, scene_names
@@ -225,19 +225,27 @@ def open_folders(
     first = partners.find_images(main)
     folders = {INPUT: rainy} if rainy and target else {}
     found, notes = _match_folders(first, folders | dict(results))
-    sizes = _read_sizes([first, *found.values()])
-    expected = {name: sizes[path] for name, path in first.items()}
-    _check_sizes(found.values(), expected, sizes)
-    notes += _check_scenes(first, found, expected)
+    files = list({p: None for of in (first, *found.values()) for p in of.values()})
+    opened = dict(zip(files, file_sources.open_files(files), strict=True))
+    for method, paths in found.items():
+        pairs = [Pair(opened[paths[n]], opened[path]) for n, path in first.items()]
+        file_sources.check_sizes(pairs)
+        if method == INPUT:
+            pair_cues.check(pairs)
+        elif unrelated := pair_cues.find_unrelated(pairs):
+            notes.append(
+                f"Warning: {method} shows another scene than the partner in "
+                f"{images.name_some(unrelated)}."
+            )
     paths = found.pop(INPUT, first)
     subjects = [
         Subject(
-            n,
-            expected[n],
-            _reader(paths[n]) if rainy else None,
-            _reader(path) if target else None,
+            name,
+            (opened[path].height, opened[path].width),
+            opened[paths[name]].load if rainy else None,
+            opened[path].load if target else None,
         )
-        for n, path in first.items()
+        for name, path in first.items()
     ]
     return subjects, found, notes
 
@@ -271,9 +279,18 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
             f"Several images to score are named {images.name_some(repeated)}, so their "
             f"masks in {folder} are ambiguous; score them separately."
         )
-    expected = {stem: s.size for stem, s in zip(stems, subjects, strict=True)}
-    _check_sizes([found], expected, _read_sizes([found]))
-    masks = {stem: functools.partial(_read_mask, path) for stem, path in found.items()}
+    files = dict(zip(found, file_sources.open_files(list(found.values()))))
+    sizes = {stem: s.size for stem, s in zip(stems, subjects, strict=True)}
+    if faults := [
+        f"{mask.name} is {mask.height} x {mask.width}, its image {_format_size(sizes[stem])}"
+        for stem, mask in files.items()
+        if (mask.height, mask.width) != sizes[stem]
+    ]:
+        raise ValueError(
+            "Masks must have the size of their image (height x width): "
+            f"{images.name_some(faults, '; ')}."
+        )
+    masks = {stem: functools.partial(_read_mask, mask) for stem, mask in files.items()}
     return [
         dataclasses.replace(subject, rain_mask=masks.get(stem))
         for stem, subject in zip(stems, subjects, strict=True)
@@ -300,12 +317,8 @@ def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
     return attached
 
 
-def _reader(path: str) -> Load:
-    return functools.partial(decoding.read_rgb8, path)
-
-
-def _read_mask(path: str) -> np.ndarray:
-    return decoding.read_rgb8(path).max(axis=-1) > 127
+def _read_mask(mask: Photograph) -> np.ndarray:
+    return mask.load().max(axis=-1) > 127
 
 
 def _match_folders(
@@ -342,57 +355,6 @@ def _match_folders(
             f"names, and {'; '.join(faults)}."
         )
     return found, notes
-
-
-def _read_sizes(folders: Iterable[partners.Paths]) -> dict[str, tuple[int, int]]:
-    """Returns height and width of all files; decodes each fully once to find damage."""
-    paths = [path for folder in folders for path in folder.values()]
-    facts = images.check(paths)
-    return {p: (f.height, f.width) for p, f in zip(paths, facts, strict=True)}
-
-
-def _check_sizes(
-    folders: Iterable[partners.Paths], expected: Mapping, sizes: Mapping
-) -> None:
-    """Checks the sizes of files against the expected ones, by name."""
-    faults = [
-        f"{path} is {_format_size(sizes[path])}, its partner "
-        f"{_format_size(expected[name])}"
-        for paths in folders
-        for name, path in paths.items()
-        if sizes[path] != expected[name]
-    ]
-    if faults:
-        raise ValueError(
-            "Images must have the size of their partner (height x width): "
-            f"{images.name_some(faults, '; ')}."
-        )
-
-
-def _check_scenes(
-    first: partners.Paths, found: Mapping[str, partners.Paths], sizes: Mapping
-) -> list[str]:
-    """Checks a sample of the input's pairs; returns notes on results of other scenes."""
-    notes = []
-    for method, paths in found.items():
-        pairs = [_make_pair(paths[name], first[name], sizes[name]) for name in first]
-        if method == INPUT:
-            pair_cues.check(pairs)
-        elif unrelated := pair_cues.find_unrelated(pairs):
-            notes.append(
-                f"Warning: {method} shows another scene than the partner in "
-                f"{images.name_some(unrelated)}."
-            )
-    return notes
-
-
-def _make_pair(path: str, other: str, size: tuple[int, int]) -> Pair:
-    height, width = size
-    sides = (
-        Photograph(decoding.printable(p), width, height, None, _reader(p))
-        for p in (path, other)
-    )
-    return Pair(*sides)
 
 
 def _format_size(size: tuple[int, int]) -> str:

@@ -25,7 +25,7 @@ class Folder(Source):
     def photographs(self, role: str) -> list[Photograph]:
         layout = self._find_layout()
         side = layout[ROLES.index(role)] if layout else ""
-        return _open_files(self._find(os.path.join(self._folder, side)))
+        return open_files(self._find(os.path.join(self._folder, side)))
 
     def pairs(self) -> list[Pair]:
         """Opens the pairs of the subfolders; partners have the same relative path."""
@@ -85,7 +85,7 @@ class List(Source):
         column = ROLES.index(role) if len(lines[0]) == 2 else 0
         # Several rainy photographs may share a clean one, which is listed once.
         paths = [line[column] for line in lines]
-        return _open_files(list(dict.fromkeys(paths)) if role == "clean" else paths)
+        return open_files(list(dict.fromkeys(paths)) if role == "clean" else paths)
 
     def pairs(self) -> list[Pair]:
         lines = self._read()
@@ -117,7 +117,8 @@ class List(Source):
         return lines
 
 
-def _open_files(paths: Sequence[str]) -> list[Photograph]:
+def open_files(paths: Sequence[str]) -> list[Photograph]:
+    """Returns the photographs in files; raises ValueError as `images.check`."""
     return [
         Photograph(
             decoding.printable(path),
@@ -131,8 +132,15 @@ def _open_files(paths: Sequence[str]) -> list[Photograph]:
 
 
 def _open_file_pairs(paths: Sequence[Sequence[str]]) -> list[Pair]:
-    opened = _open_files([path for pair in paths for path in pair])
+    opened = open_files([path for pair in paths for path in pair])
     pairs = [Pair(*sides) for sides in zip(opened[0::2], opened[1::2], strict=True)]
+    check_sizes(pairs)
+    pair_cues.check(pairs)
+    return pairs
+
+
+def check_sizes(pairs: Sequence[Pair]) -> None:
+    """Raises ValueError if the sides of a pair differ in size."""
     unequal = [
         f"{rainy.name} is {rainy.width}x{rainy.height}, "
         f"{clean.name} {clean.width}x{clean.height}"
@@ -144,5 +152,3 @@ def _open_file_pairs(paths: Sequence[Sequence[str]]) -> list[Pair]:
             f"The sides of {len(unequal)} of {len(pairs)} pairs differ in size: "
             f"{images.name_some(unequal, '; ')}. Crop the larger side, or remove them."
         )
-    pair_cues.check(pairs)
-    return pairs
