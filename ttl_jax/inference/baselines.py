@@ -6,6 +6,7 @@ settings each on every third whole pair. No other set was used.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -45,66 +46,49 @@ class Baseline:
         return np.round(np.clip(restored, 0, 1) * 255).astype(np.uint8)
 
 
-def make_median(*, width: int = 3) -> Baseline:
+# The filters map images, float64 [H, W, 3] in [0, 1], to the same without rain.
+
+
+def median(image: np.ndarray, width: int = 3) -> np.ndarray:
     """Returns the median of each channel over a row of pixels.
 
-    Args:
-      width: Odd length of the row, in pixels; removes streaks narrower than half of it.
+    It removes streaks narrower than half of the row, whose length is odd, in pixels.
     """
-    return Baseline(
-        "median", lambda image: scipy.ndimage.median_filter(image, (1, width, 1))
-    )
+    return scipy.ndimage.median_filter(image, (1, width, 1))
 
 
-def make_opening(*, width: int = 7) -> Baseline:
+def opening(image: np.ndarray, width: int = 7) -> np.ndarray:
     """Returns the morphological opening of each channel by a row of pixels (Serra, 1982).
 
-    Args:
-      width: Length of the row, in pixels; removes bright structures that are narrower.
+    It removes bright structures that are narrower than the row, in pixels.
     """
-    return Baseline(
-        "opening", lambda image: scipy.ndimage.grey_opening(image, (1, width, 1))
-    )
+    return scipy.ndimage.grey_opening(image, (1, width, 1))
 
 
-def make_guided(*, radius: int = 3, eps: float = 0.003) -> Baseline:
+def guided(image: np.ndarray, radius: int = 3, eps: float = 0.003) -> np.ndarray:
     """Returns `guided_filter` with each channel as its own guide.
 
     Note: Xu et al., Removing rain and snow in a single image using guided filter, CSAE
     2012, use another guide.
-
-    Args:
-      radius: Radius of the square window, in pixels.
-      eps: Variance below which a window counts as flat, for values in [0, 1].
     """
-    return Baseline("guided", lambda image: guided_filter(image, image, radius, eps))
+    return guided_filter(image, image, radius, eps)
 
 
-def make_tv(*, weight: float = 0.03) -> Baseline:
+def tv(image: np.ndarray, weight: float = 0.03) -> np.ndarray:
     """Returns total variation denoising (Chambolle, 2004).
 
-    Args:
-      weight: Weight of the total variation relative to the distance to the rainy image.
+    The weight is that of the total variation relative to the distance to the rainy image.
     """
-    return Baseline(
-        "tv",
-        lambda image: skimage.restoration.denoise_tv_chambolle(
-            image, weight, channel_axis=-1
-        ),
-    )
+    return skimage.restoration.denoise_tv_chambolle(image, weight, channel_axis=-1)
 
 
-def make_nlm(*, h: float = 0.05) -> Baseline:
+def nlm(image: np.ndarray, h: float = 0.05) -> np.ndarray:
     """Returns non-local means: means over pixels with similar patches (Buades et al., 2005).
 
-    Args:
-      h: Distance up to which patches are similar, for values in [0, 1].
+    Patches are similar up to the distance `h`, for values in [0, 1].
     """
-    return Baseline(
-        "nlm",
-        lambda image: skimage.restoration.denoise_nl_means(
-            image, patch_size=5, patch_distance=6, h=h, channel_axis=-1
-        ),
+    return skimage.restoration.denoise_nl_means(
+        image, patch_size=5, patch_distance=6, h=h, channel_axis=-1
     )
 
 
@@ -135,23 +119,23 @@ def guided_filter(
     return mean(a) * guide + mean(b)
 
 
-# Baselines by name, with their mean gain on these pairs; the input has 21.2 dB.
-BASELINES: dict[str, Callable[[], Baseline]] = {
-    "median": make_median,  # 0.15 dB
-    "opening": make_opening,  # 2.06 dB
-    "guided": make_guided,  # 0.25 dB
-    "tv": make_tv,  # 0.20 dB
-    "nlm": make_nlm,  # 0.25 dB
+# Filters by name, with their mean gain on these pairs; the input has 21.2 dB.
+FILTERS: dict[str, Callable[..., np.ndarray]] = {
+    "median": median,  # 0.15 dB
+    "opening": opening,  # 2.06 dB
+    "guided": guided,  # 0.25 dB
+    "tv": tv,  # 0.20 dB
+    "nlm": nlm,  # 0.25 dB
 }
 
 
-def make_baseline(name: str) -> Baseline:
-    """Returns the baseline with a name, with default settings.
+def make_baseline(name: str, **settings: float) -> Baseline:
+    """Returns the baseline with a name, by default with the settings chosen as above.
 
     Raises:
       ValueError: If the name is unknown.
     """
-    if name in BASELINES:
-        return BASELINES[name]()
-    known = suggestions.known_and_hint(name, BASELINES)
-    raise ValueError(f"Unknown baseline {name!r}; known: {known}")
+    if name not in FILTERS:
+        known = suggestions.known_and_hint(name, FILTERS)
+        raise ValueError(f"Unknown baseline {name!r}; known: {known}")
+    return Baseline(name, functools.partial(FILTERS[name], **settings))
