@@ -19,7 +19,6 @@ The choice among snapshots and mirrored copies follows RGSUD (CVPR 2026).
 """
 
 import argparse
-import os
 import pathlib
 import re
 import sys
@@ -31,12 +30,13 @@ import numpy as np
 import pandas as pd
 import scipy.ndimage
 import tqdm
-from PIL import Image
 
 import ttl_jax
-from ttl_jax import atomic_files, command_line
+from ttl_jax import command_line
+from ttl_jax.data.files import encoding
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference.recognizer import Recognizer
+from ttl_jax.reports import report_files
 
 REPORT = "report.csv"
 VIEWS = ("plain", "mirrored", "mean")
@@ -120,13 +120,6 @@ def find_best(
     return min(found, key=lambda item: item[0].cost)
 
 
-def _save(path: pathlib.Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    Image.fromarray(image).save(partial, "png")
-    os.replace(partial, path)
-
-
 def read_report(folder: pathlib.Path) -> dict[str, Entry]:
     """Returns the entries of a folder by photograph.
 
@@ -153,19 +146,19 @@ def update(folder: pathlib.Path, entries: dict[str, Entry], found: tuple) -> Non
     earlier = entries.get(entry.photograph)
     if earlier and earlier.cost <= entry.cost:
         return
+    contents: dict[str, bytes | str] = {}
     if entry.file:
-        _save(folder / "rainy" / entry.file, image)
-        _save(folder / "clean" / entry.file, restored)
+        for side, pixels in (("rainy", image), ("clean", restored)):
+            contents[f"{side}/{entry.file}"] = encoding.encode(entry.file, pixels)
     entries[entry.photograph] = entry
-    text = pd.DataFrame(entries.values()).to_csv(index=False, lineterminator="\n")
-    atomic_files.write_bytes(folder / REPORT, text.encode())
+    table = pd.DataFrame(entries.values())
+    contents[REPORT] = table.to_csv(index=False, lineterminator="\n")
+    report_files.write(folder, contents)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Returns the checked flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser("launch.best_restorations", __doc__)
     # fmt: off
     add = parser.add_argument
     add("--rainy", required=True, help="source of rainy photographs to train on")

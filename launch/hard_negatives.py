@@ -17,7 +17,6 @@ import os
 import pathlib
 import re
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,7 +27,7 @@ import tqdm
 from PIL import Image
 
 import ttl_jax
-from ttl_jax import command_line
+from ttl_jax import atomic_files, command_line
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import Photograph
 
@@ -122,34 +121,19 @@ def write(
     photographs: dict[str, Photograph],
 ) -> None:
     """Writes `count` squares and the report of all, and replaces the folder at once."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     report = pd.DataFrame(squares)
     report.loc[count:, "file"] = ""
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}.", dir=folder.parent
-    ) as tmp:
-        made, earlier = pathlib.Path(tmp, "made"), pathlib.Path(tmp, "earlier")
-        made.mkdir()
+    with atomic_files.atomic_folder(folder) as made:
         report.to_csv(made / REPORT, index=False, float_format="%.2f")
         for square in squares[:count]:
             image = photographs[square.photograph].load()
             part = image[square.top :, square.left :][:side, :side]
             Image.fromarray(part).save(made / square.file)
-        if folder.exists():
-            folder.rename(earlier)
-        try:
-            made.rename(folder)
-        except OSError:
-            if earlier.exists():
-                earlier.rename(folder)
-            raise
 
 
 def parse_arguments() -> argparse.Namespace:
     """Returns the checked flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser("launch.hard_negatives", __doc__)
     # fmt: off
     add = parser.add_argument
     add("--checkpoint", help="run or packed file; default: the shipped weights")

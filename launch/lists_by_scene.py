@@ -27,7 +27,6 @@ in lists such as `claim_GENERATOR_10_seed1`, unless there are fewer scenes.
 `claim_test_SET` has all images of a set whose scenes are not for training.
 """
 
-import argparse
 import collections
 import csv
 import hashlib
@@ -36,6 +35,7 @@ import pathlib
 import re
 import sys
 
+from ttl_jax import command_line
 from ttl_jax.data.files import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
@@ -209,9 +209,7 @@ def read_manifest(photographs: pathlib.Path) -> list[dict]:
 
 def main() -> None:
     """Reads the manifest and writes the lists."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser("launch.lists_by_scene", __doc__)
     parser.add_argument("photographs", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     args = parser.parse_args()

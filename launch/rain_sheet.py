@@ -73,9 +73,7 @@ def draw_rows(args: argparse.Namespace) -> Iterator[sheets.SheetRow]:
 
 def main() -> None:
     """Draws the rows that the flags describe and writes them as one image."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser("launch.rain_sheet", __doc__)
     positive = command_line.count(1)
     # fmt: off
     add = parser.add_argument

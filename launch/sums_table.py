@@ -96,9 +96,7 @@ def make_table(checkpoints, args: argparse.Namespace) -> pd.DataFrame:
 
 def main() -> None:
     """Scores the sets that the flags name, writes the table and prints it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser("launch.sums_table", __doc__)
     # fmt: off
     add = parser.add_argument
     add("--checkpoint", action="append", required=True, metavar="NAME=DIR",

@@ -107,7 +107,7 @@ ROOMS = {
     "ttl_jax/web": {
         "numpy", "pandas", "matplotlib", "PIL", "starlette", "uvicorn",
         "ttl_jax.data.files", "ttl_jax.inference", "ttl_jax.metrics",
-        "ttl_jax.reports.markdown", "ttl_jax.web",
+        "ttl_jax.reports.markdown", "ttl_jax.reports.report_files", "ttl_jax.web",
     },
     "ttl_jax/benchmarks": {
         "jax", "flax", "numpy", "PIL", "tqdm", "configs", 

@@ -23,15 +23,7 @@ from ttl_jax import command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Analyzes the sets that the flags name.
-
-    Args:
-      arguments: Command-line arguments; by default `sys.argv[1:]`.
-
-    Returns:
-      The exit status 0. Invalid flags and unusable images end the process with status 2
-      and a message of one line.
-    """
+    """Analyzes the sets that the flags name; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
     if (args.features == "encoder") != bool(args.checkpoint):
@@ -68,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("analyze", __doc__)
+    parser = command_line.make_parser("ttl_jax.analyze", __doc__)
     _add_sets(parser)
     _add_settings(parser.add_argument_group("settings"))
     add = parser.add_argument_group("output").add_argument

@@ -1,9 +1,10 @@
-"""Files that are written completely or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import contextlib
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -27,6 +28,27 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields an empty folder, which replaces the one at `path` when the block ends.
+
+    If the block fails, the earlier folder stays, and nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as work:
+        made, earlier = pathlib.Path(work, "made"), pathlib.Path(work, "earlier")
+        made.mkdir()
+        yield made
+        if path.exists():
+            path.rename(earlier)
+        try:
+            made.rename(path)
+        except OSError:
+            if earlier.exists():
+                earlier.rename(path)
+            raise
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:

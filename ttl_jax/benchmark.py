@@ -50,15 +50,7 @@ _DTYPES = ["float32", "bfloat16"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark that the flags name, and prints its Markdown tables.
-
-    Args:
-      arguments: Command-line arguments; by default `sys.argv[1:]`.
-
-    Returns:
-      The exit status 0. An invalid command ends the process with status 2 and a message
-      of one line.
-    """
+    """Runs the benchmark that the flags name, and prints its Markdown tables."""
     parser = _make_parser()
     flags = vars(parser.parse_args(arguments))
     # Imported after parsing, so that --help is quick.
@@ -71,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("benchmark", __doc__)
+    parser = command_line.make_parser("ttl_jax.benchmark", __doc__)
     kinds = parser.add_subparsers(required=True, metavar="WHAT")
     for name, module, text, add_flags in (
         ("input", "input", "crops per second, and step times", _add_input),

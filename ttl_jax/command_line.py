@@ -1,4 +1,8 @@
-"""Common parts of the commands' command lines."""
+"""Common parts of the commands' command lines.
+
+Each command has a function `main(arguments)`, by default those of the process, which returns
+the exit status. Invalid flags and unusable files end the process with status 2 and one line.
+"""
 
 import argparse
 import importlib.util
@@ -27,13 +31,13 @@ def print_plain_warnings() -> None:
         logger.propagate = False
 
 
-def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """Returns a parser for `python -m ttl_jax.<command>`.
+def make_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser for `python -m <module>`.
 
     Its help keeps the line breaks of the description. An error is one line.
     """
     return _Parser(
-        prog=f"python -m ttl_jax.{command}",
+        prog=f"python -m {module}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

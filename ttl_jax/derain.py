@@ -42,14 +42,7 @@ from ttl_jax import __version__, command_line, stopping
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Restores the photographs that the flags name.
-
-    Args:
-      arguments: Command line, by default the process's own.
-
-    Returns:
-      The exit status; an invalid command ends the process with status 2.
-    """
+    """Restores the photographs that the flags name; returns the exit status."""
     started = time.monotonic()
     parser = _make_parser()
     args = parser.parse_args(arguments)
@@ -180,7 +173,7 @@ def _fraction(text: str) -> float:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("derain", __doc__)
+    parser = command_line.make_parser("ttl_jax.derain", __doc__)
     add = parser.add_argument
     add(
         "inputs",

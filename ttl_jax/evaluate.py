@@ -32,15 +32,7 @@ from ttl_jax.weights import shipped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Scores the methods on the images that the flags name.
-
-    Args:
-      arguments: Command-line arguments; by default `sys.argv[1:]`.
-
-    Returns:
-      The exit status 0. Invalid flags, damaged images and images without a partner end the
-      process with status 2 and a message of one line.
-    """
+    """Scores the methods on the images that the flags name; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
     _check_flags(parser, args)
@@ -90,7 +82,7 @@ def _named_or_folder(text: str) -> tuple[str | None, str]:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("evaluate", __doc__)
+    parser = command_line.make_parser("ttl_jax.evaluate", __doc__)
     _add_images(parser.add_argument_group("images"))
     _add_methods(parser.add_argument_group("methods"))
     _add_scores(parser.add_argument_group("scores"))

@@ -31,14 +31,7 @@ from ttl_jax import command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the file that the flags describe.
-
-    Args:
-      arguments: Command line, by default the process's own.
-
-    Returns:
-      The exit status 0; a mistake ends the process with status 2 and one line.
-    """
+    """Writes the file that the flags describe; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
     command_line.require_extra(parser, "export", ("onnx", "onnxruntime", "flatbuffers"))
@@ -88,7 +81,7 @@ def _write_page(args: argparse.Namespace):
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("export", __doc__)
+    parser = command_line.make_parser("ttl_jax.export", __doc__)
     add = parser.add_argument
     text = "run folder or packed run of the stage derain (default: the shipped weights)"
     add("--checkpoint", type=command_line.path, metavar="DIR", help=text)

@@ -29,14 +29,7 @@ _SOURCES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Packs the weights that the flags name.
-
-    Args:
-      arguments: Command line, by default the process's own.
-
-    Returns:
-      The exit status 0; an invalid command ends the process with status 2 and one line.
-    """
+    """Packs the weights that the flags name; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
     output = pathlib.Path(args.output)
@@ -74,7 +67,7 @@ def _describe(metadata: dict, run: str, output: pathlib.Path) -> str:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("pack", __doc__)
+    parser = command_line.make_parser("ttl_jax.pack", __doc__)
     text = (
         "a run's folder, for its last step; RUN/best for its best step; or one step's "
         "folder inside its checkpoints; or a PyTorch checkpoint of Restormer or NAFNet"

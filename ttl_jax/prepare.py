@@ -35,15 +35,7 @@ from ttl_jax import command_line, user_paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command that the flags describe.
-
-    Args:
-      arguments: Command line, by default that of the process.
-
-    Returns:
-      The exit status 0. An invalid command and unusable inputs end the process with
-      status 2 and a message of one line.
-    """
+    """Runs the command that the flags describe; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     is_audit = arguments[:1] == ["audit"]
     parser = _make_audit_parser() if is_audit else _make_parser()
@@ -76,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("prepare", __doc__)
+    parser = command_line.make_parser("ttl_jax.prepare", __doc__)
     # fmt: off
     add = parser.add_argument_group("what to prepare").add_argument
     add("what", nargs="?", metavar="SET",
@@ -177,7 +169,7 @@ def _draw(args: argparse.Namespace) -> None:
 
 def _make_audit_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser(
-        "prepare",
+        "ttl_jax.prepare",
         "Finds photographs that show the same picture, within and between sources.",
     )
     # fmt: off

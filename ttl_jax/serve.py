@@ -20,14 +20,7 @@ from ttl_jax import allocator, command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until a signal.
-
-    Args:
-      arguments: Command line, by default the process's own.
-
-    Returns:
-      The exit status; an invalid command ends the process with status 2.
-    """
+    """Serves until a signal; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
     command_line.require_extra(
@@ -58,7 +51,7 @@ def _announce(address: str) -> None:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("serve", __doc__)
+    parser = command_line.make_parser("ttl_jax.serve", __doc__)
     add = parser.add_argument
     command_line.add_address(parser)
     text = "run folder or packed run (default: the shipped weights)"

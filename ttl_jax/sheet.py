@@ -22,15 +22,7 @@ from ttl_jax.reports.sheets.close_ups import Box
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the sheet that the flags describe.
-
-    Args:
-      arguments: Command line, by default the process's own.
-
-    Returns:
-      The exit status 0. Invalid flags, damaged images and images without a partner end the
-      process with status 2 and a message of one line.
-    """
+    """Draws the sheet that the flags describe; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
     # Imported after parsing, so that --help is quick.
@@ -73,7 +65,7 @@ def _close_up(text: str) -> tuple[str, Box]:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("sheet", __doc__)
+    parser = command_line.make_parser("ttl_jax.sheet", __doc__)
     add = parser.add_argument_group(
         "what to show",
         "Images are matched by their path within the folder, without the suffix and "

@@ -24,14 +24,7 @@ from ttl_jax import command_line, user_paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves a study until a signal, or reports it.
-
-    Args:
-      arguments: Command line, by default the process's own.
-
-    Returns:
-      The exit status; an invalid command ends the process with status 2.
-    """
+    """Serves a study until a signal, or reports it; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     is_report = arguments[:1] == ["report"]
     parser = _make_report_parser() if is_report else _make_parser()
@@ -80,7 +73,7 @@ def _report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("study", __doc__)
+    parser = command_line.make_parser("ttl_jax.study", __doc__)
     add = parser.add_argument
     add(
         "--results",
@@ -101,7 +94,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _make_report_parser() -> argparse.ArgumentParser:
-    parser = command_line.make_parser("study report", __doc__)
+    parser = command_line.make_parser("ttl_jax.study report", __doc__)
     add = parser.add_argument
     add("study", type=command_line.path, metavar="FILE", help="file of the study")
     text = "folder of the report; created if it is missing"

@@ -5,15 +5,14 @@ import hashlib
 import importlib.resources
 import io
 import json
-import os
 import pathlib
-import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
+
+from ttl_jax import atomic_files
 
 # onnxruntime-web as npm publishes it, and its checksum as npm states it. The first three
 # files are WebAssembly alone; the others, which browsers load only with WebGPU, have both.
@@ -74,16 +73,9 @@ def write(
     files["settings.json"] = json.dumps(settings).encode()
     files["derain.onnx"] = network
     files["index.html"] = _make_page().encode()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = pathlib.Path(tempfile.mkdtemp(prefix=".site-", dir=folder.parent))
-    try:
+    with atomic_files.atomic_folder(folder) as made:
         for name, content in files.items():
-            (partial / name).write_bytes(content)
-        partial.chmod(0o755)
-        os.rename(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            (made / name).write_bytes(content)
 
 
 def _make_page() -> str:
@@ -115,11 +107,8 @@ def load_runtime(folder: pathlib.Path | None) -> dict[str, bytes]:
     Raises:
       ValueError: If files are missing, or the registry's package has another checksum.
     """
-    return _read_runtime(folder) if folder else _fetch_runtime()
-
-
-def _read_runtime(folder: pathlib.Path) -> dict[str, bytes]:
-    """Reads the runtime's files from a folder."""
+    if folder is None:
+        return _fetch_runtime()
     try:
         return {name: (folder / name).read_bytes() for name in RUNTIME}
     except OSError as error:

@@ -1,15 +1,14 @@
 """Writes the report of a user study: Table 2 and Fig. 7 of the paper, agreement, winners."""
 
+import io
 import os
-import pathlib
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ttl_jax import atomic_files
 from ttl_jax.metrics import concordance, intervals
-from ttl_jax.reports import markdown
+from ttl_jax.reports import markdown, report_files
 from ttl_jax.web.study_records import Study
 
 
@@ -36,15 +35,14 @@ def write(study: Study, output: str | os.PathLike[str]) -> str:
         "agreement": measure_agreement(answers),
         "winners": find_winners(answers),
     }
-    folder = pathlib.Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in {"answers": answers, **tables}.items():
-        text = table.to_csv(index=False)
-        atomic_files.write_bytes(folder / f"{name}.csv", text.encode())
-    with atomic_files.atomic_file(folder / "histogram.png") as file:
-        _draw_histogram(tables["score_counts"]).savefig(file, format="png", dpi=150)
-    report = _describe(answers, tables)
-    atomic_files.write_bytes(folder / "report.md", report.encode())
+    report, histogram = _describe(answers, tables), io.BytesIO()
+    _draw_histogram(tables["score_counts"]).savefig(histogram, format="png", dpi=150)
+    contents: dict[str, bytes | str] = {
+        f"{name}.csv": table.to_csv(index=False)
+        for name, table in {"answers": answers, **tables}.items()
+    }
+    contents |= {"histogram.png": histogram.getvalue(), "report.md": report}
+    report_files.write(output, contents)
     return report
 
 
