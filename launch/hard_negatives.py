@@ -82,9 +82,7 @@ def find_square(
     """Returns the square of `side` pixels that `restore` changes most.
 
     Args:
-      photograph: A rain-free photograph.
       restore: Function from uint8 [H, W, 3] to the same.
-      side: Side of the square, in pixels.
     """
     image = photograph.load()
     errors = np.square(restore(image).astype(np.int32) - image).sum(-1)

@@ -118,10 +118,6 @@ def measure_crops(
 
     Args:
       data: Sources by name of the file set and by field.
-      crop_size: Side of the crops, in pixels.
-      threads: Numbers of reading threads.
-      rounds: Number of measurements per variant.
-      seconds: Duration of a measurement, in seconds.
 
     Returns:
       One row per variant.
@@ -153,12 +149,6 @@ def measure_steps(
     sources: Mapping[str, str], preset: str, fields: Mapping[str, Any], rounds: int
 ) -> list[dict]:
     """Measures updates of every task, with and without input.
-
-    Args:
-      sources: Sources by field.
-      preset: Preset of the network.
-      fields: Further fields of the config.
-      rounds: Number of measurements per variant.
 
     Returns:
       One row per task.

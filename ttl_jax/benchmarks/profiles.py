@@ -18,7 +18,6 @@ def largest(folder: str | os.PathLike[str], count: int = 10) -> list[dict]:
 
     Args:
       folder: Folder of the profile; its newest one counts.
-      count: Number of operations.
 
     Returns:
       Rows with name, number of calls, milliseconds, and share of the time of all operations.

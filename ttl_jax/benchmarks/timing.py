@@ -59,7 +59,6 @@ def report(
     Args:
       tables: Tables by their name in the JSON file.
       output: Folder of the JSON file; None writes no file.
-      file: Name of the JSON file.
 
     Raises:
       OSError: If the file cannot be written.

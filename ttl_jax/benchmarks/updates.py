@@ -127,12 +127,9 @@ def compile_update(
     """Compiles the update of a stage over all devices, and updates once.
 
     Args:
-      preset: Preset of `configs/common.py`.
       stage_name: Config of a stage: recog, recon, distill, derain, scratch, restormer or
         nafnet.
       dtype: "float32" or "bfloat16".
-      crop_size: Side of the crops, in pixels.
-      batch_size: Number of crops of a batch.
       fsdp: Whether weights and optimizer state are spread over the devices.
       encoder: Changed fields of `config.encoder`.
 

@@ -26,11 +26,7 @@ class Program(NamedTuple):
 
 
 def make_worker(**kwargs) -> concurrent.futures.ProcessPoolExecutor:
-    """Returns an executor with one process, which starts with the first call.
-
-    Args:
-      **kwargs: Further arguments of `ProcessPoolExecutor`.
-    """
+    """Returns an executor with one process, which starts with the first call."""
     # A forked process would inherit the devices.
     context = multiprocessing.get_context("spawn")
     return concurrent.futures.ProcessPoolExecutor(1, context, **kwargs)

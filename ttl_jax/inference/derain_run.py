@@ -26,13 +26,7 @@ _WATCH_EVERY = 2.0  # seconds; a file that changed since may be incomplete
 
 
 def list_options(args: argparse.Namespace, network, target: str) -> dict:
-    """Returns all values that determine the pixels of a photograph or video.
-
-    Args:
-      args: Flags of the command.
-      network: A `Restorer`.
-      target: Path of the result.
-    """
+    """Returns all values that determine the pixels of a photograph or video."""
     options = {
         "weights": network.digest,
         "strength": args.strength,
@@ -210,13 +204,7 @@ def _report(outcome, share, output: str, started: float) -> None:
 
 
 def _report_changes(restored: Sequence, network, scored) -> None:
-    """Prints how much photographs changed, and what they lost.
-
-    Args:
-      restored: Restored photographs.
-      network: A `Restorer`.
-      scored: Their `RainScores`.
-    """
+    """Prints how much photographs changed, and what they lost."""
     large = [one for one in restored if not network.is_too_small(*one.size)]
     if num_small := len(restored) - len(large):
         print(f"Left {_photographs(num_small)} unchanged: too small to be restored.")

@@ -41,7 +41,6 @@ def make(
 
     Args:
       encoder: Encoder with local sums.
-      decoder: Image decoder.
       dtype: Type of weights and features, float32 or float16; sums of the attention are
         float32.
       metadata: Texts to store in the file.
@@ -74,10 +73,8 @@ class _Graph:
         """Adds a node; returns the name of its output, or the names of several.
 
         Args:
-          kind: ONNX operation.
           *inputs: Names of tensors, or arrays.
           outputs: Number of outputs, or their names.
-          **attributes: Attributes of the operation.
         """
         names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
         if isinstance(outputs, int):

@@ -21,10 +21,6 @@ class Share(NamedTuple):
 def find_share(num_processes: int | None, process_id: int | None) -> Share:
     """Returns the share from flags, or otherwise from the task number of Slurm's srun.
 
-    Args:
-      num_processes: Number of processes, or None.
-      process_id: Number of this process, from 0, or None.
-
     Raises:
       ValueError: If one is given without the other, or `process_id` is out of range.
     """

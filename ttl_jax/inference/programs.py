@@ -16,12 +16,7 @@ from ttl_jax.weights import flat_params
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A network as an argument of compiled functions.
-
-    Attributes:
-      params: Params by dotted name.
-      graph: Structure.
-    """
+    """A network as an argument of compiled functions."""
 
     params: dict[str, jax.Array]
     graph: nnx.GraphDef = dataclasses.field(metadata={"static": True})
@@ -54,8 +49,6 @@ def pool(
     """Returns weighted sums over pixels of the classifier's pooled features, [N, C].
 
     Args:
-      encoder: Network of `models.make_encoder`.
-      classifier: Network of `models.make_classifier`.
       images: [N, H, W, 3] in [0, 1].
       row_weights: Weight of each row of the features, [h].
       column_weights: Weight of each column of the features, [w].

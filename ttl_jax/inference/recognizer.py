@@ -49,9 +49,6 @@ class Recognizer(network.TrainedNetwork):
         Args:
           encoder: Network of `models.make_encoder`.
           decoder: Network of `models.make_classifier`.
-          name: Name of the run.
-          step: Number of updates of the run.
-          path: Folder or file of the run.
           side: Largest side of a window, in pixels; see `windows.plan`.
           overlap: Overlap of neighbouring windows, in pixels; see `windows.plan`.
         """

@@ -56,9 +56,6 @@ class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
         Args:
           encoder: Network of `models.make_encoder`, `make_restormer` or `make_nafnet`.
           decoder: Network of `models.make_image_decoder` or `make_output_decoder`.
-          name: Name of the run.
-          step: Number of updates of the run.
-          path: Folder or file of the run.
           side: Largest side of a window, in pixels; see `windows.plan`.
           overlap: Overlap of neighbouring windows, in pixels; see `windows.plan`.
           batch_size: Number of windows computed together; None chooses by the device.

@@ -34,8 +34,6 @@ class WindowedRestorer:
         Args:
           compute: Function from images [N, H, W, 3] in [0, 1] to restored ones, which may
             leave [0, 1]; float32.
-          name: Name of the weights.
-          digest: Fingerprint of the weights.
           grid: Step between pixels where a window may start, see `windows.plan`.
           side: Largest side of a window, in pixels, see `windows.plan`.
           overlap: Pixels that neighbouring windows share, see `windows.plan`.
@@ -105,10 +103,7 @@ class WindowedRestorer:
     def restore_windows(
         self, image: np.ndarray
     ) -> Iterator[tuple[windows.Window, np.ndarray]]:
-        """Restores the windows of an image without blending them.
-
-        Args:
-          image: Image as for `restore`.
+        """Restores the windows of an image, as for `restore`, without blending them.
 
         Yields:
           Each window and its values, float32 [h, w, 3], not clipped; row by row.
@@ -137,13 +132,7 @@ class WindowedRestorer:
         views: Sequence[np.ndarray],
         progress: Callable[[int, int], None],
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yields rows of the image and their values in [0, 1], means over the views.
-
-        Args:
-          plan: Windows of each view.
-          views: The image, and for ensembles the mirrored image.
-          progress: Callback of `restore`.
-        """
+        """Yields rows of the image and their values in [0, 1], means over the views."""
         watch = _Progress(len(views) * len(plan), progress)
         watch()
         blended = [

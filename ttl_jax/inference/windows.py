@@ -102,8 +102,6 @@ def plan(
     """Returns the windows of an image.
 
     Args:
-      height: Height of the image, in pixels.
-      width: Width of the image, in pixels.
       grid: Grid on which windows must start, in pixels. None means one window without
         padding, for networks that need the whole image.
       side: Largest side of a window, in pixels; rounded down to a multiple of the grid, and
@@ -148,7 +146,6 @@ def blend(
     """Blends restored windows, with memory for one row of windows.
 
     Args:
-      plan: Windows of the image.
       restored: Values of each window, float32 [h, w, 3], in the order of the plan; read as
         rows of the image are needed.
 

@@ -76,10 +76,8 @@ def make_global_branch(
     """Returns the attention of a block.
 
     Args:
-      config: Hyper-parameters of the encoder.
       block_index: Index of the block, from 0; blocks with an odd index shift the windows
         of window attention.
-      rngs: Random streams.
 
     Raises:
       ValueError: If the kind is unknown or the head width does not divide the width.
@@ -183,7 +181,6 @@ class AGLFEncoder(nnx.Module):
 
         Args:
           name: Key of `presets.PRESETS`.
-          rngs: Random streams.
 
         Raises:
           KeyError: If the preset is unknown.

@@ -26,7 +26,6 @@ def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
 
     Args:
       folder: Folder of the report; created if missing. Earlier reports are replaced.
-      audit: Result of the comparison.
 
     Returns:
       A summary of a few lines.

@@ -164,7 +164,6 @@ def vary(
     choice.
 
     Args:
-      key: PRNG key.
       opacity: Streaks found [N, H, W, 1].
       gain: Smallest and largest factor of the opacity, drawn uniformly per image.
       zoom: Largest enlargement; drawn per image from [1, zoom], log-uniformly.

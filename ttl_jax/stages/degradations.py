@@ -36,7 +36,6 @@ def degrade(
     Args:
       images: Float [N, H, W, 3] in [0, 1].
       is_rainy: Whether it rains in an image, [N]; such an image stays as it is.
-      key: PRNG key.
 
     Returns:
       The images, and their classes [N], int32: 0 real rain, 1 clear, 2 + i is `BINS[i]`.

@@ -42,7 +42,6 @@ def streaks(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.A
 
     Args:
       images: Float [N, H, W, 3] in [0, 1].
-      key: PRNG key.
       low: Smallest share of starting points among the pixels.
       high: Largest share; drawn per image.
     """
@@ -128,7 +127,6 @@ def random_blur(
 
     Args:
       images: Float [N, H + 2m, W + 2m, C] in [0, 1], m = `blur_margin(max_sigma)`.
-      key: PRNG key.
       min_sigma: Smallest standard deviation, in pixels; drawn uniformly per image.
       max_sigma: Largest standard deviation, in pixels.
 

@@ -45,7 +45,6 @@ def image_decoder(config, decoder) -> functools.partial:
     """Returns the factory of an image decoder that fits the config's encoder.
 
     Args:
-      config: Config of a run.
       decoder: Its field `decoder` (D_dr) or `recon_decoder` (D_recon).
     """
     sizes = {name: config.encoder[name] for name in ("width", "stem_stride")}
@@ -75,8 +74,6 @@ def restore(modules: Mapping[str, Any], image: jax.Array, prefix="") -> jax.Arra
     """Returns the decoder's output for images [N, H, W, 3] in [0, 1]; same shape, unclipped.
 
     Args:
-      modules: Networks by name.
-      image: Images.
       prefix: First part of the names of the encoder and the decoder in `modules`.
     """
     features = modules[f"{prefix}encoder"](image)
@@ -91,7 +88,6 @@ def mask_patches(images: jax.Array, share: float, key: jax.Array) -> jax.Array:
     Args:
       images: Array [N, H, W, C].
       share: Share of patches, on average.
-      key: PRNG key.
     """
     if not share:
         return images

@@ -16,13 +16,6 @@ def make_evaluator(
     """Returns `evaluate(state) -> (metrics, images)`.
 
     Metrics are named "<set>/<metric>", images (uint8 [H, W, 3]) "<set>/<names>/<row>".
-
-    Args:
-      config: The run's config.
-      stage: Its stage.
-      networks: The stage's `Networks`.
-      mesh: Mesh of all devices.
-      sets: `pipeline.EvaluationData` by name.
     """
     eval_step = make_eval_step(config, stage, networks, mesh)
     # Every evaluation uses the same random numbers, for example for the blur.

@@ -40,10 +40,6 @@ def make_computation(
     """Returns the computing parts of a run, and its state before the first step.
 
     Args:
-      config: Config of the run.
-      stage: Stage of the run.
-      mesh: Mesh of all devices.
-      loaded: Modules of earlier runs, by name.
       epoch_steps: Number of updates per pass over the images.
     """
     fields = (
@@ -79,11 +75,8 @@ def updates(
     yielded state may be read.
 
     Args:
-      computation: Parts that compute.
-      mesh: Mesh of all devices.
       state: State before the first update; it is donated.
       batches: This process's rows of the global batches.
-      log: Log of the scalars.
     """
     for batch in sharding.place_ahead(mesh, batches):
         state, scalars = computation.train_step(

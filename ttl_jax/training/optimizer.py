@@ -70,7 +70,6 @@ class Schedule:
         """Returns how the rate jumps when a run resumes that had another `num_steps`.
 
         Args:
-          rate: Rate at the start of the run.
           step: Number of updates done.
           num_steps: Number of updates that the run had until then.
 
@@ -111,8 +110,6 @@ def make_optimizer(
     Its `update` takes the loss as `value`.
 
     Args:
-      learning_rates: Initial learning rate by module.
-      schedule: Schedule of all rates.
       clip_norm: Largest global norm of the gradient; 0 does not clip.
       first_step: Number of updates before a param begins to learn, by its module and its
         name; None: all learn from the start.
@@ -159,10 +156,7 @@ def current_learning_rates(
     """Returns the rate of each module in the last update, including halving.
 
     Args:
-      learning_rates: Initial learning rate by module.
-      schedule: Schedule of all rates.
       step: Number of updates done, at least 1.
-      opt_state: State of the optimizer after these updates.
     """
     rates = {name: schedule.at(rate, step - 1) for name, rate in learning_rates.items()}
     for path, scale in optax.tree_utils.tree_get_all_with_path(opt_state, "scale"):

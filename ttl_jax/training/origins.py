@@ -67,8 +67,6 @@ def check_present(
     """Checks that the runs from which a stage starts are in `workdir`.
 
     Args:
-      stage: Stage to check.
-      workdir: Folder of all runs.
       earlier: Folders of runs that will be trained before the stage starts.
 
     Raises:
@@ -104,9 +102,6 @@ def check_fits(loaded: Loaded, stage: Stage, name: str, wanted: Params) -> None:
     A module that is trained further may use other sums; the change is logged.
 
     Args:
-      loaded: The loaded module.
-      stage: The stage.
-      name: Name of the module in the stage.
       wanted: Params of this module, with the right names, shapes and types.
 
     Raises:

@@ -64,10 +64,6 @@ class Run:
     """A checked run with opened images; `train` may be called once.
 
     Attributes:
-      config: Config of the run.
-      stage: Stage of the config.
-      mesh: Mesh of all devices.
-      directory: Folder of the run.
       first_step: Last saved step; 0 for a new run.
       saved: Metadata of that step; empty for a new run.
       training: Training images; None if the run is finished.

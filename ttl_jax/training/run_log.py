@@ -16,7 +16,6 @@ def writing(run_dir: pathlib.Path, *, enabled: bool) -> Iterator[None]:
     """Appends the log lines of the block to the run's file, and the error that ends it.
 
     Args:
-      run_dir: The run's folder.
       enabled: Whether this process writes.
 
     Raises:

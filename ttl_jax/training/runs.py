@@ -24,8 +24,6 @@ def train(
     """Trains the runs of a config in order; all are checked before the first one trains.
 
     Args:
-      config: A `ConfigDict` from `configs/*.py`.
-      workdir: Folder of all runs.
       fallback: Whether to set damaged last checkpoints aside and resume from earlier ones.
 
     Returns:

@@ -149,7 +149,6 @@ def place_state(mesh: Mesh, state: Any, *, fsdp: bool) -> Any:
     replicated.
 
     Args:
-      mesh: Mesh of all devices.
       state: Tree of arrays, or of their shapes and types.
       fsdp: Whether to spread arrays; otherwise all are replicated.
     """

@@ -48,7 +48,6 @@ def make_app(
     rejected with status 403.
 
     Args:
-      routes: Routes of the application.
       lifespan: Context that is open while the application runs.
     """
     return _Guard(
@@ -61,13 +60,7 @@ def make_app(
 
 
 def file_route(path: str, name: str, package: str = "ttl_jax.web") -> Route:
-    """Returns the route of a file, which is read immediately.
-
-    Args:
-      path: Path of the route.
-      name: Path of the file within the package.
-      package: Dotted name of the package.
-    """
+    """Returns the route of a file, which is read immediately."""
     text = importlib.resources.files(package).joinpath(name).read_text("utf-8")
     media_type = _TYPES[name.rpartition(".")[2]]
 
@@ -100,8 +93,6 @@ def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> 
     """Serves until SIGTERM or Ctrl-C, then finishes the open requests.
 
     Args:
-      app: Application of `make_app`.
-      host: Address or name to bind to.
       port: TCP port; 0 chooses a free one.
       announce: Called with the address, such as "http://127.0.0.1:8000", when connections
         are accepted.

@@ -44,10 +44,6 @@ def find_photographs(
 
     The key is the path of the photograph within the folder, without suffix.
 
-    Args:
-      input_folder: Folder of the rainy photographs.
-      results: Folder of results by method.
-
     Raises:
       ValueError: If there are no photographs, fewer than 2 or more than 26 methods, or a
         result is missing, has no photograph, or has another size. The message names all of
@@ -130,7 +126,6 @@ class Study:
         """Stores the methods and photographs, and draws the orders for new raters.
 
         Args:
-          methods: Names of the methods.
           photographs: Paths of the photographs and of their results, from
             `find_photographs` for the methods in this order.
           num_raters: Number of raters; existing raters are kept. None keeps their number,
@@ -209,7 +204,6 @@ class Study:
         """Returns the path of a picture, or None if there is no such picture.
 
         Args:
-          token: Token of the rater.
           place: Position of the photograph in the rater's order, from 0.
           shown: Position of the result as shown, from 0; -1 for the rainy photograph.
         """
@@ -229,7 +223,6 @@ class Study:
         """Stores a ranking, replacing an earlier one; returns whether the task exists.
 
         Args:
-          token: Token of the rater.
           place: Position of the photograph in the rater's order, from 0.
           ranking: Positions of the results as shown, the best first.
 

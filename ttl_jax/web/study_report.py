@@ -47,23 +47,13 @@ def write(study: Study, output: str | os.PathLike[str]) -> str:
 
 
 def total_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Returns the total and mean score of each method, as in Table 2.
-
-    Args:
-      answers: Table from `Study.scores`.
-      methods: Names of the methods, in the order of the result.
-    """
+    """Returns the total and mean score of each method, as in Table 2."""
     scores = answers.groupby("method")["score"].agg(["sum", "mean"]).loc[methods]
     return scores.reset_index().set_axis(["method", "total", "mean"], axis=1)
 
 
 def count_scores(answers: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Returns how often each method got each score, as in Fig. 7, with a column per score.
-
-    Args:
-      answers: Table from `Study.scores`.
-      methods: Names of the methods, in the order of the result.
-    """
+    """Returns how often each method got each score, as in Fig. 7, with a column per score."""
     counts = pd.crosstab(answers["method"], answers["score"])
     columns = range(len(methods), 0, -1)
     counts = counts.reindex(index=methods, columns=columns, fill_value=0)

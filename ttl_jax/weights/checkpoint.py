@@ -83,7 +83,6 @@ class Checkpointer:
         the best.
 
         Args:
-          step: Number of updates done.
           items: Trees of arrays by item, including `params`.
           metadata: JSON values; `best`, if not None, has the best `step` so far.
 
@@ -105,7 +104,6 @@ class Checkpointer:
         """Returns the items of a step, with the sharding of their templates.
 
         Args:
-          step: Number of a saved step.
           items: Trees of arrays or `jax.ShapeDtypeStruct` with sharding, by item.
 
         Raises:

@@ -14,11 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def digest(params: Mapping[str, Any]) -> str:
-    """Returns a digest of names, types, shapes and values, 16 hex digits.
-
-    Args:
-      params: Arrays by name.
-    """
+    """Returns a digest of names, types, shapes and values, 16 hex digits."""
     sha = hashlib.sha256()
     for name in sorted(params):
         value = np.asarray(params[name])
@@ -49,7 +45,6 @@ def verify_checksum(tree, saved: int | str | None) -> None:
     several.
 
     Args:
-      tree: Arrays.
       saved: `checksum` of the saved arrays; None skips the check.
 
     Raises:

@@ -60,7 +60,6 @@ def verify_params(
     """Checks that loaded params have the wanted names, shapes and types.
 
     Args:
-      loaded: Params by dotted name.
       wanted: Arrays or `jax.ShapeDtypeStruct` by dotted name.
       source: Run or file of the loaded params, for the error message.
       module: Name of the module, for the error message.

@@ -32,8 +32,6 @@ def write(
 
     Args:
       path: File to write; its suffix is `SUFFIX`.
-      modules: Params by module.
-      metadata: JSON values.
 
     Raises:
       ValueError: If the suffix is not `SUFFIX`.

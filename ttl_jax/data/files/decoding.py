@@ -122,10 +122,6 @@ def decode_image(data: bytes, name: str) -> Picture:
 def read_header(data: bytes, name: str) -> tuple[str, int]:
     """Returns Pillow's name of the format and the number of pixels, without decoding.
 
-    Args:
-      data: Bytes of the file.
-      name: Name of the file, for errors.
-
     Raises:
       ImageError: As `read_image`, for damage in the header.
     """

@@ -88,7 +88,6 @@ def by_stem(
     """Returns files by their path within a folder, without the suffix.
 
     Args:
-      folder: The folder.
       paths: Paths of the files.
 
     Names are printable and composed: macOS decomposes letters with accents.

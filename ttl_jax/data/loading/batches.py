@@ -24,13 +24,7 @@ _AUGMENTATIONS = (
 
 
 class Share(NamedTuple):
-    """The part of each batch that one process gets.
-
-    Attributes:
-      batch_elements: Elements of a global batch.
-      process_index: Index of the part.
-      process_count: Number of parts.
-    """
+    """The part of each batch that one process gets."""
 
     batch_elements: int
     process_index: int
@@ -181,7 +175,6 @@ def _read(
     """Yields the batches in their order, which does not depend on the numbers below.
 
     Args:
-      batches: Batches, element by element.
       num_workers: Number of processes; 0 reads in this one.
       num_threads: Largest number of threads of each process.
       prefetch: Batches that all processes together keep ready.

@@ -116,7 +116,6 @@ def draw_order(listings: Mapping[str, Listing], seed: int) -> grain.MapDataset:
     Args:
       listings: Listings by field of the kind. Two listings are shuffled independently, so
         that over the epochs every rainy photograph is combined with every rain-free one.
-      seed: Seed of the run.
     """
     orders = [
         grain.MapDataset.range(sys.maxsize).map(_make_order(listing, seed))
@@ -169,8 +168,6 @@ def _draw_by_weight(
     Args:
       draws: Functions from an index to an item, one per source.
       bounds: Bounds of the positions of each source in a round before it is shuffled.
-      seed: Seed of the rounds.
-      index: Index of the element.
     """
     rounds, place = divmod(index, _ROUND)
     slot = int(_permutation(_ROUND, seed, rounds)[place])

@@ -121,9 +121,6 @@ def open_listing(
     """Opens and checks the sources of a field.
 
     Args:
-      field: "rainy", "clean" or "pairs".
-      names: Names of the sources.
-      weights: Shares from `normalize_weights`.
       excluded: Photographs to leave out, from `read_excluded`. A pair is left out with
         either of its sides, and a drawing with the photograph below it.
     """

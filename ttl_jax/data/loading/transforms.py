@@ -48,13 +48,7 @@ class View:
     rain_seed: int | None = None
 
     def reach(self, size: int, height: int, width: int) -> int:
-        """Returns the side of the square in the images of a pair that becomes a crop.
-
-        Args:
-          size: Side of the crop, in pixels.
-          height: Height of the images, in pixels.
-          width: Width of the images, in pixels.
-        """
+        """Returns the side of the square of a pair that becomes a crop; all in pixels."""
         shorter = min(height, width)
         if self.is_whole and shorter > size:
             return shorter
@@ -114,7 +108,6 @@ def draw_view(
     """Returns a random view.
 
     Args:
-      rng: Random generator.
       mirror: Whether to mirror half of the views.
       quarter_turns: Whether to turn views, which makes rain unrealistic.
       color_jitter: Whether to permute channels and to draw gamma from 0.5 to 2. Rain has

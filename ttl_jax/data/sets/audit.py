@@ -117,7 +117,6 @@ def run(names: Sequence[str], test_names: Sequence[str] = ()) -> Audit:
     """Compares all photographs of all sources with each other.
 
     Args:
-      names: Sources.
       test_names: Further sources, which are used for tests.
 
     Raises:

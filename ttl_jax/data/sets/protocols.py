@@ -266,9 +266,6 @@ def draw_part(
     Photographs of the same picture stay together; the first of their names decides.
 
     Args:
-      opened: Photographs by set.
-      avoided: Photographs whose pictures are not drawn.
-      seed: Seed of the division.
       is_test: Whether to draw the photographs for tests.
     """
     photographs = _all(opened)

@@ -50,7 +50,6 @@ def make_plan(
     """Returns the plan of a set of files.
 
     Args:
-      raw_set: The set.
       root: Folder of the set as distributed.
       trust_sides: Whether to accept pairs whose pixels contradict which side is rainy.
         Otherwise the plan's check raises ValueError for them.

@@ -137,10 +137,7 @@ def write(
     """Writes the records of a set, their index and the report.
 
     Args:
-      name: Name of the set.
-      contents: Contents to write.
       source: Origin of the set, as in `records.Index`.
-      folder: Folder to write into.
 
     Returns:
       The new folder "<name>/<version>" within `folder`.

@@ -25,11 +25,8 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
     """Returns the plan of a set of rendered pairs, all in the split "train".
 
     Args:
-      name: Name of the set.
       source: Source of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN.
         Its photographs are opened and checked.
-      num_variants: Number of renderings of each photograph.
-      seed: Seed of the rain.
 
     Raises:
       ValueError: If an argument is invalid, or the source cannot be opened or has no rain.

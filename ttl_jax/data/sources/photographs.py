@@ -178,7 +178,6 @@ class Pair(Item):
         """Returns the rainy and the clean crop at one place, uint8 [size, size, 3] each.
 
         Args:
-          size: Side of the crops, in pixels.
           view: A `loading.transforms.View`.
         """
         rainy, clean = self._cut(view.reach(size, self.height, self.width), view)

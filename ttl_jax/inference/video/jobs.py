@@ -91,13 +91,10 @@ def restore_video(
       job: Video to read, and the file to write, which is replaced.
       restore: Function from pixels to restored pixels, with the argument `progress`, such
         as `Restorer.restore`.
-      settings: Codec and vote.
       options: Function that returns, for the path of a target, all other values that
         determine pixels, such as the digest of the weights. Segments that were made with
         other options are not used.
-      num_ahead: Number of frames that are restored at once.
       must_stop: Function that returns whether to stop; called several times a second.
-      shows_progress: Whether to show progress.
 
     Raises:
       StopError: If `must_stop` returned True.
@@ -139,12 +136,6 @@ def restore_videos(
     jobs: Sequence[Job], restore: Callable[..., np.ndarray], *, record, **options: Any
 ) -> list[str]:
     """Restores each video and prints a line about it; failures do not stop the rest.
-
-    Args:
-      jobs: Videos and the files to write.
-      restore: Function from pixels to restored pixels; see `restore_video`.
-      record: Called with each target that was written.
-      **options: Other arguments of `restore_video`.
 
     Returns:
       One line for each failed video and each damaged frame.

@@ -36,8 +36,6 @@ def cover(
     Args:
       real: Set to be covered.
       others: Sets that cover it, by name and side.
-      seed: Seed of the draws.
-      name: Name of the real set.
 
     Returns:
       A dictionary with
@@ -88,7 +86,6 @@ def make_map(features: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
 
     Args:
       features: Feature vectors, float [N, D] with N >= 4.
-      seed: Seed of the embedding.
 
     Returns:
       Positions, float [N, 2], and the perplexity: `PERPLEXITY`, or (N - 1) / 3 if smaller.

@@ -74,15 +74,7 @@ def _draw_histograms(
     *,
     with_zero: bool = False,
 ) -> bytes:
-    """Draws histograms with common bins below each other.
-
-    Args:
-      sets: Sets of the analysis.
-      numbers: Numbers of the form.
-      rows: Values by set and label.
-      label: Label of the horizontal axis.
-      with_zero: Whether to include and mark zero.
-    """
+    """Draws histograms with common bins below each other."""
     everything = [v for row in rows.values() for values in row.values() for v in values]
     low, high = np.percentile(everything + [0] * with_zero, _INNER)
     edges = np.histogram_bin_edges([], _NUM_BINS, (low, high))

@@ -106,7 +106,6 @@ def open_sets(
       clean: Sources of rain-free photographs, which form one set; may be empty.
       num_images: Maximum number of images per set; from larger sets, images are drawn at
         random.
-      seed: Seed of the draw.
 
     Raises:
       ValueError: If two sets have one name, or a source cannot be opened.
@@ -170,8 +169,6 @@ def find_scenes(
     share a scene only if `named` lists them.
 
     Args:
-      image_set: Set whose images were measured.
-      measurements: Result of `measure_all`.
       named: Listed scenes of rainy or clean images.
     """
     *_, shown = image_set.sides.values()
@@ -192,12 +189,6 @@ def read_set(
     form: str,
 ) -> SetReadings:
     """Returns the measurements of a set in one form; pairs need both sides.
-
-    Args:
-      image_set: The set.
-      measurements: Result of `measure_all`.
-      scenes: Result of `find_scenes`.
-      form: One of `FORMS`.
 
     Raises:
       ValueError: If no image of the set could be measured.

@@ -105,7 +105,6 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
     """Returns means and spread over seeds.
 
     Args:
-      rows: Rows of the ablation.
       summary: Result of `scores.summarize`, with methods named by `Row.method`.
 
     Returns:
@@ -124,12 +123,7 @@ def summarize(rows: Sequence[Row], summary: Mapping) -> dict[str, Any]:
 
 
 def format_summary(rows: Sequence[Row], summary: Mapping) -> str:
-    """Returns the tables in Markdown: sets by rows of the ablation.
-
-    Args:
-      rows: Rows of the ablation.
-      summary: Result of `scores.summarize`.
-    """
+    """Returns the tables in Markdown: sets by rows of the ablation."""
     sections = []
     for number, title in _TITLES.items():
         chosen = [r for r in rows if (number in r.tables if number else not r.tables)]

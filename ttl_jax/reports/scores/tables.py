@@ -16,7 +16,6 @@ def format_summary(summary: Mapping, notes: Iterable[str] = ()) -> str:
     """Returns one Markdown table per protocol, with methods in rows and sets in columns.
 
     Args:
-      summary: Result of `scores.summarize`.
       notes: Lines for the end of the tables.
     """
     protocols = dict.fromkeys(name for by_name in summary.values() for name in by_name)

@@ -27,9 +27,6 @@ def most_different(
 
     Args:
       panels: Images, uint8 [H, W, 3], all of one size.
-      count: Number of windows.
-      width: Width of a window, in pixels.
-      height: Height of a window, in pixels.
 
     Raises:
       ValueError: If the image is too small for that many windows.
