@@ -176,7 +176,7 @@ def test_a_signal_ends_it_after_the_current_window(tmp_path, monkeypatch, capfd)
         return batch
 
     parts = restorer_test.PerPixel(), restorer_test.PerPixel()
-    network = restorer.Restorer(*parts, name="run", step=1)
+    network = restorer.Restorer(*parts, name="run")
     monkeypatch.setattr(restorer.programs, "restore", compute)
     monkeypatch.setattr(restorer.Restorer, "from_checkpoint", lambda _: network)
     assert derain.main(["a.png", "--output", "out", "--engine", "jax"]) == 143

@@ -60,7 +60,7 @@ def test_the_score_of_one_full_window_is_the_network_s_output(recog):
 def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(recog):
     _, encoder, decoder = recog
     pool = jax.jit(lambda images: decoder.spp(encoder(images)))
-    recognizer = Recognizer(encoder, decoder, name="recog", step=1, side=24, overlap=8)
+    recognizer = Recognizer(encoder, decoder, name="recog", side=24, overlap=8)
     image = pictures.noise(21, 37, 3)
     padded = np.pad(image, ((0, 3), (0, 3), (0, 0)), mode="reflect") / np.float32(255)
     total, total_weight = 0, 0
@@ -86,7 +86,7 @@ def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(rec
 def test_pixels_beyond_the_image_count_nothing(recog):
     _, encoder, decoder = recog
     pool = jax.jit(lambda images: decoder.spp(encoder(images)))
-    recognizer = Recognizer(encoder, decoder, name="recog", step=1)
+    recognizer = Recognizer(encoder, decoder, name="recog")
     flat = np.full((10, 13, 3), 90, np.uint8)
     flat[:, :, 1] = 200
     # Reflection continues a flat image by itself: the score is that of the full window.

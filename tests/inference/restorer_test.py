@@ -134,7 +134,7 @@ LAYOUT = {"side": 48, "overlap": 16}
 
 
 def make_restorer(encoder, decoder, **layout):
-    return restorer.Restorer(encoder, decoder, name="run", step=3, **LAYOUT | layout)
+    return restorer.Restorer(encoder, decoder, name="run", **LAYOUT | layout)
 
 
 @pytest.fixture(scope="module")
@@ -415,7 +415,7 @@ def test_nan_from_a_network_is_an_error(tmp_path):
     encoder, decoder = save_run(tmp_path / "derain").values()
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, nnx.state(decoder))
     nnx.update(decoder, broken)
-    network = restorer.Restorer(encoder, decoder, name="derain", step=3)
+    network = restorer.Restorer(encoder, decoder, name="derain")
     with pytest.raises(ValueError, match="network returned NaN"):
         network.restore(random_image((8, 8, 3), np.uint8))
 

@@ -21,7 +21,7 @@ def both(tmp_path_factory):
     encoder, decoder = exporting_test.save_run(folder / "run")
     made = exporting.make(str(folder / "run"), ".onnx", side=384)
     exporting.write(made, folder / "net.onnx")
-    with_jax = restorer.Restorer(encoder, decoder, name="run", step=3, side=384)
+    with_jax = restorer.Restorer(encoder, decoder, name="run", side=384)
     return with_jax, lite.load(folder / "net.onnx")
 
 

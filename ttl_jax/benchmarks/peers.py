@@ -128,6 +128,6 @@ def make_update(name: str, crop_size: int, batch_size: int) -> worker_processes.
 def make_restoration(name: str, side: int) -> worker_processes.Program:
     """Returns the restoration of a square image of noise by one of our networks."""
     networks = restore.make_networks(make_stage(_make_config(name)))
-    restorer = Restorer(*networks, name=name, step=0)
+    restorer = Restorer(*networks, name=name)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     return worker_processes.Program(functools.partial(restorer.restore, image), {})

@@ -140,7 +140,7 @@ def _restore_many(
 ) -> Callable[[], object]:
     """Returns a function that restores `count` images of noise by several threads."""
     networks = make_networks(make_stage(scratch.get_config(preset)))
-    restorer = Restorer(*networks, name=preset, step=0, batch_size=batch_size)
+    restorer = Restorer(*networks, name=preset, batch_size=batch_size)
     images = count * [_make_image(side)]
 
     def run_once() -> object:
@@ -161,7 +161,7 @@ def _restore(preset: str, side: int) -> _Case:
     config = scratch.get_config(preset)
     stage = make_stage(config)
     networks = make_networks(stage)
-    restorer = Restorer(*networks, name=preset, step=0)
+    restorer = Restorer(*networks, name=preset)
     plan = restorer.plan(side, side)
     parts = [programs.Part.of(network) for network in networks]
     columns = {

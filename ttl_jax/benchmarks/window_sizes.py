@@ -46,7 +46,7 @@ def run(
 
 
 def _measure(networks, images: Sequence[np.ndarray], side: int, overlap: int) -> dict:
-    restorer = Restorer(**networks, name="network", step=0, side=side, overlap=overlap)
+    restorer = Restorer(**networks, name="network", side=side, overlap=overlap)
     found, seconds = [], 0.0
     for image in images:
         windows = restorer.restore_windows(image)

@@ -1,6 +1,5 @@
 """Computes features of images with a trained encoder."""
 
-import pathlib
 from typing import ClassVar
 
 import numpy as np
@@ -17,27 +16,22 @@ class Encoder(network.TrainedNetwork):
 
     Attributes:
       module: The network, a `models.AGLFEncoder`, which maps images to feature maps.
-      description: Description of the features, as text.
     """
 
     factories: ClassVar = {"encoder": ("make_encoder",)}
     purpose = "features come from a run such as runs/recog"
 
-    def __init__(
-        self,
-        encoder: nnx.Module,
-        *,
-        name: str,
-        step: int,
-        path: pathlib.Path | None = None,
-    ):
-        super().__init__(name=name, step=step, path=path)
-        self.module = encoder
-        self.description = (
-            f"encoder of {name} at step {step}, mean over the central {SIDE} x {SIDE} "
-            "pixels"
-        )
+    def __init__(self, encoder: nnx.Module, *, name: str):
+        self.module, self.name = encoder, name
         self._encoder = programs.Part.of(encoder)
+
+    @property
+    def description(self) -> str:
+        """Description of the features."""
+        return (
+            f"encoder of {self.name} at step {self.step}, mean over the central {SIDE} x "
+            f"{SIDE} pixels"
+        )
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """Returns the mean features of the central square of an image, float32 [width].

@@ -13,7 +13,7 @@ class TrainedNetwork:
 
     Attributes:
       name: Name of the run, for tables and messages.
-      step: Number of updates of the run.
+      step: Number of updates of the run; 0 if there is no run.
       path: Resolved folder of the run, or packed file; None if there is no run.
     """
 
@@ -21,8 +21,9 @@ class TrainedNetwork:
     purpose: ClassVar[str]  # use of the network and its stage, for error messages
     recognizes = False  # whether "shipped" means the weights that recognize rain
 
-    def __init__(self, *, name: str, step: int, path: pathlib.Path | None = None):
-        self.name, self.step, self.path = name, step, path
+    name: str
+    step: int = 0
+    path: pathlib.Path | None = None
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike | None = None) -> Self:
@@ -38,5 +39,6 @@ class TrainedNetwork:
         """
         path = shipped.find(path, recognizes=cls.recognizes)
         networks, metadata = trained.rebuild(path, cls.factories, purpose=cls.purpose)
-        name, run = trained.find_name(path), trained.find_run(path)
-        return cls(**networks, name=name, step=metadata["step"], path=run)
+        network = cls(**networks, name=trained.find_name(path))
+        network.step, network.path = metadata["step"], trained.find_run(path)
+        return network

@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import pathlib
 from typing import ClassVar
 
 import numpy as np
@@ -39,8 +38,6 @@ class Recognizer(network.TrainedNetwork):
         decoder: models.RainClassifier,
         *,
         name: str,
-        step: int,
-        path: pathlib.Path | None = None,
         side: int = windows.SIDE,
         overlap: int = windows.OVERLAP,
     ):
@@ -52,7 +49,7 @@ class Recognizer(network.TrainedNetwork):
           side: Largest side of a window, in pixels; see `windows.plan`.
           overlap: Overlap of neighbouring windows, in pixels; see `windows.plan`.
         """
-        super().__init__(name=name, step=step, path=path)
+        self.name = name
         if decoder.num_classes != 1:
             raise ValueError(
                 f"{name} recognizes {decoder.num_classes} classes and has no rain score; "

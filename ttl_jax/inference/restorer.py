@@ -1,7 +1,6 @@
 """Removes rain from images with a trained network."""
 
 import math
-import pathlib
 from typing import ClassVar
 
 import jax
@@ -45,8 +44,6 @@ class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
         decoder: models.ImageDecoder | models.OutputDecoder,
         *,
         name: str,
-        step: int,
-        path: pathlib.Path | None = None,
         side: int = windows.SIDE,
         overlap: int = windows.OVERLAP,
         batch_size: int | None = None,
@@ -61,12 +58,10 @@ class Restorer(network.TrainedNetwork, windowed.WindowedRestorer):
           batch_size: Number of windows computed together; None chooses by the device.
             Results do not depend on it.
         """
-        network.TrainedNetwork.__init__(self, name=name, step=step, path=path)
         parts = programs.Part.of(encoder), programs.Part.of(decoder)
         if batch_size is None and encoder.grid is None:
             batch_size = 1  # whole images have sizes of their own
-        windowed.WindowedRestorer.__init__(
-            self,
+        super().__init__(
             lambda images: np.asarray(programs.restore(*parts, images)),
             name=name,
             digest=digest(encoder, decoder),
