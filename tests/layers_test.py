@@ -126,6 +126,7 @@ ROOMS = {
     "ttl_jax/slurm": set(),
     "ttl_jax/stopping": set(),
     "ttl_jax/suggestions": set(),
+    "ttl_jax/threads": set(),
     "ttl_jax/user_paths": set(),
     "ttl_jax/command_line": {"ttl_jax.allocator"},
     "ttl_jax/compilation_cache": {"jax"},
