@@ -135,11 +135,7 @@ def _restore(
 
 
 def _plan(args: argparse.Namespace, share) -> Sequence:
-    """Returns the jobs of this process; prints which other files were found.
-
-    Raises:
-      ValueError: If the inputs or the output cannot be used.
-    """
+    """Returns the jobs of this process; prints which other files were found."""
     from ttl_jax.inference import job_lists
 
     if args.output is None:

@@ -22,10 +22,10 @@ def map_ahead(
       function: Function of one item; several threads call it.
       items: Items, which are read as results are needed.
       num_threads: Number of calls at the same time.
-      num_ahead: Number of calls in advance, which bounds the memory; by default twice the
-        number of threads.
+      num_ahead: Number of calls in advance, which bounds the memory; by default eight
+        times the number of threads.
     """
-    num_ahead = 2 * num_threads if num_ahead is None else num_ahead
+    num_ahead = 8 * num_threads if num_ahead is None else num_ahead
     pending = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
         try:

@@ -110,12 +110,7 @@ def _outputs(output) -> Sequence[Any]:
 
 
 def _make_network(peer: Peer) -> tuple[Any, Any]:
-    """Returns the module `torch` and the network with random weights.
-
-    Raises:
-      ValueError: If the file cannot be imported, or the class is missing or rejects its
-        arguments.
-    """
+    """Returns the module `torch` and the network with random weights."""
     torch = importlib.import_module("torch")
     torch.manual_seed(0)
     make = _find_class(peer)

@@ -49,7 +49,6 @@ def load(engine: str, checkpoint: str | None) -> Any:
     """Returns a restorer, see `windowed.WindowedRestorer`.
 
     Args:
-      engine: "jax" or "onnx".
       checkpoint: Weights as for `Restorer.from_checkpoint`, or FILE.onnx; None means the
         shipped weights.
 

@@ -155,11 +155,7 @@ class _Place(NamedTuple):
 
 
 class _Finder:
-    """Finds the photographs of inputs.
-
-    Attributes:
-      skipped: Files that were found and are not photographs.
-    """
+    """Finds the photographs of inputs."""
 
     def __init__(self, output: str):
         """Args: output: Real path of the output folder."""

@@ -134,8 +134,6 @@ class _Frame:
 
     Attributes:
       n: Number of images, [1], as are the others.
-      h: Rows of the planes.
-      w: Columns of the planes.
     """
 
     graph: _Graph

@@ -94,7 +94,6 @@ class Examples:
     """Iterates over examples, which are computed one after the other.
 
     Args:
-      subjects: Photographs to restore.
       methods: Methods by name. A method is an object with `restore(image) -> image`, or a
         mapping from the names of subjects to the files of its results.
 
@@ -324,11 +323,7 @@ def _read_mask(mask: Photograph) -> np.ndarray:
 def _match_folders(
     first: partners.Paths, folders: Mapping[str, Path]
 ) -> tuple[dict[str, partners.Paths], list[str]]:
-    """Returns the partners of the first folder's images by method, and notes on names.
-
-    Raises:
-      ValueError: If images have no partner; the message names them.
-    """
+    """Returns the partners of the first folder's images by method, and notes on names."""
     found, notes, faults = {}, [], []
     for method, folder in folders.items():
         paths = partners.find_images(folder)

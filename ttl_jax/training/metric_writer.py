@@ -29,9 +29,7 @@ class MetricWriter:
         when it resumes.
 
         Args:
-          run_dir: Folder of the run.
           first_step: Step that was restored; rows up to it are kept. 0 keeps no rows.
-          enabled: Whether this process writes.
         """
         self.path = run_dir / FILE
         self._enabled = enabled

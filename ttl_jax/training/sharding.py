@@ -33,8 +33,6 @@ def initialize_distributed(
 
     Args:
       coordinator: Address "HOST:PORT" where process 0 listens.
-      num_processes: Number of processes.
-      process_id: Number of this process, from 0.
 
     Raises:
       ValueError: If an argument is missing or invalid, or process 0 does not answer.

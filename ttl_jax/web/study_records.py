@@ -89,10 +89,6 @@ class Study:
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False):
         """Opens a study.
 
-        Args:
-          path: Path of the SQLite file.
-          create: Whether to create a missing file.
-
         Raises:
           ValueError: If the file is missing, or is not a study.
         """

@@ -69,7 +69,6 @@ class _Part(NamedTuple):
     Photographs are drawn by names that do not depend on the location of the files.
 
     Attributes:
-      source: The source.
       prefix: Replacement for the `root` of the source in names.
       items: Photographs or pairs, with the names of the source.
     """
@@ -236,7 +235,6 @@ def _fill(strata: Mapping[str, tuple[str, str]], order: Sequence[str]) -> list[s
 
     Args:
       strata: Density and background by name.
-      order: Names in the order in which they are considered.
     """
     num_each = NUM_PAIRS // len(DENSITIES)
     lacking = collections.Counter[str](dict.fromkeys(DENSITIES, num_each))

@@ -152,9 +152,11 @@ def write(
 
         def generate(split: str, parts: Sequence[Part]):
             """Yields the key and the record of each example, and stores its row."""
-            # Processes would not help: reading waits for the disk, and rendering releases
-            # the GIL for 90 % of its time.
-            made = threads.map_ahead(lambda part: part.make(), parts)
+            # Few in advance, to bound the memory. Processes would not help: reading waits
+            # for the disk, and rendering releases the GIL for 90 % of its time.
+            made = threads.map_ahead(
+                lambda part: part.make(), parts, num_ahead=os.cpu_count() or 1
+            )
             for row, encoded in itertools.chain.from_iterable(made):
                 images = dict(zip(contents.image_names, encoded, strict=True))
                 key = len(rows[split])
