@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 
 from tests.web import servers
 from ttl_jax import study as command
-from ttl_jax.data.files import decoding
 from ttl_jax.web import study_records, study_report, studying
 
 METHODS = {"dark": 40, "bright": 200, "middle": 120}  # levels of their results
@@ -93,7 +92,7 @@ def test_what_raters_see_and_rank_reaches_the_report(open_study, folders):
     assert len(winners) == NUM_PHOTOGRAPHS
     # Sums of ranks 5, 7 and 6: W = 12 * 2 / (9 * 24).
     assert "Kendall's W is 0.111" in report
-    assert decoding.read_size(folders / "report" / "histogram.png")[1] > 100
+    assert Image.open(folders / "report" / "histogram.png").width > 100
 
 
 def test_the_report_of_one_photograph_has_no_interval(open_study, folders):

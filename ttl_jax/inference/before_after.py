@@ -13,8 +13,6 @@ from PIL import Image
 from ttl_jax import atomic_files
 from ttl_jax.data.files import decoding
 
-KINDS = ("jpg", "html")
-
 _GAP = 8  # pixels between the two sides
 
 # One element of a page: two pictures on top of each other, and a slider that covers both.

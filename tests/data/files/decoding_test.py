@@ -248,11 +248,10 @@ def test_the_orientation_of_a_png_may_follow_its_pixels(tmp_path):
     result, _ = decoding.read_image(tmp_path / "image.png")
     expected = np.rot90(noise(17, 23, 3, dtype=np.uint16), -1)
     np.testing.assert_array_equal(result, expected)
-    assert decoding.read_size(tmp_path / "image.png") == (23, 17)
     # Missing data does not count as a damaged orientation.
     (tmp_path / "image.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(decoding.ImageError, match="truncated"):
-        decoding.read_size(tmp_path / "image.png")
+        decoding.read_image(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
@@ -264,7 +263,7 @@ def test_a_photograph_with_damaged_exif_data_is_read(tmp_path, suffix):
     np.testing.assert_array_equal(result, decoding.read_rgb8(path))
     if suffix != "jpg":
         np.testing.assert_array_equal(result, noise(17, 23, 3))
-    assert decoding.read_size(path) == (17, 23)
+    assert result.shape[:2] == (17, 23)
     assert "exif" not in info
     assert info["icc_profile"] == b"profile"
 

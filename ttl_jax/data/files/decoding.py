@@ -149,22 +149,6 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError(path, f"cannot be read: {reason}") from error
 
 
-def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Returns the height and width of the upright photograph in a file.
-
-    Only a PNG is decoded for this, since its EXIF data may follow the pixels.
-
-    Raises:
-      ImageError: As `read_image`, for damage in the header, or anywhere in a PNG.
-    """
-    with _opened(path) as (_, image, _):
-        width, height = image.size
-        # Pillow reports the size of a TIFF after rotation.
-        if image.format != "TIFF" and metadata.is_on_its_side(image):
-            width, height = height, width
-    return height, width
-
-
 def count_pixels(path: str | os.PathLike[str]) -> int:
     """Returns the number of pixels in the header of a file; 0 if it cannot be read."""
     if not os.path.isfile(path):  # a pipe has no end
