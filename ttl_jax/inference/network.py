@@ -39,6 +39,7 @@ class TrainedNetwork:
         """
         path = shipped.find(path, recognizes=cls.recognizes)
         networks, metadata = trained.rebuild(path, cls.factories, purpose=cls.purpose)
-        network = cls(**networks, name=trained.find_name(path))
+        arguments = {**networks, "name": trained.find_name(path)}
+        network = cls(**arguments)
         network.step, network.path = metadata["step"], trained.find_run(path)
         return network

@@ -281,12 +281,12 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
     files = dict(zip(found, file_sources.open_files(list(found.values()))))
     sizes = {stem: s.size for stem, s in zip(stems, subjects, strict=True)}
     if faults := [
-        f"{mask.name} is {mask.height} x {mask.width}, its image {_format_size(sizes[stem])}"
+        f"{mask.name} is {mask.height} x {mask.width}, its partner {_format_size(sizes[stem])}"
         for stem, mask in files.items()
         if (mask.height, mask.width) != sizes[stem]
     ]:
         raise ValueError(
-            "Masks must have the size of their image (height x width): "
+            "Masks must have the size of their partner (height x width): "
             f"{images.name_some(faults, '; ')}."
         )
     masks = {stem: functools.partial(_read_mask, mask) for stem, mask in files.items()}
