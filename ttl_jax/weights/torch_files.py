@@ -1,17 +1,17 @@
 """Reads the arrays of a PyTorch checkpoint without PyTorch, and without running its code.
 
 A checkpoint of `torch.save` (since PyTorch 1.6) is a zip archive: `NAME/data.pkl`
-describes tensors, and `NAME/data/KEY` holds their raw storages. A pickle may name any
-function to call. The unpickler accepts only those that build dictionaries and tensors, as
-described in "Restricting Globals" of Python's documentation of `pickle`.
+describes tensors, and `NAME/data/KEY` holds their raw storages. A pickle is a program for
+a stack machine. Only the few operations that nested dictionaries of tensors need are
+carried out here, and the only functions it may name are those that build tensors; anything
+else is refused.
 """
 
-import collections
 import math
 import pathlib
-import pickle
+import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,14 +23,27 @@ _DTYPES = {
     "torch LongStorage": "<i8",
     "torch IntStorage": "<i4",
 }
+_TENSOR, _PARAMETER = (
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+)
+_DICT = "collections OrderedDict"
 _MAX_BYTES = 2**31  # of all arrays together
+_MAX_OPERATIONS = 2_000_000
+
+
+class _Global(NamedTuple):
+    """A function or class that the pickle names."""
+
+    name: str
 
 
 class _Storage(NamedTuple):
-    """A storage: the type of its elements, and its key in the archive."""
+    """A storage: the type of its elements, its key in the archive and its size."""
 
     dtype: str
     key: str
+    size: int
 
 
 class _Tensor(NamedTuple):
@@ -61,8 +74,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             order = f"{folder}byteorder"
             if order in archive.namelist() and archive.read(order) != b"little":
                 raise ValueError("its numbers are big-endian")
-            with archive.open(names[0]) as program:
-                tensors = _select_tensors(_Unpickler(program).load())
+            tensors = _select_tensors(_run(archive.read(names[0])))
             total = sum(math.prod(tensor.shape) for tensor in tensors.values())
             if 8 * total > _MAX_BYTES:
                 raise ValueError(f"it holds {total:,} numbers, more than expected")
@@ -74,7 +86,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"{path} is no zip archive, as torch.save writes since PyTorch 1.6. Load it "
             "in PyTorch, and save it again."
         ) from None
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
@@ -112,33 +124,116 @@ def _load(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
     return view.astype(np.float32) if raw.dtype.kind == "f" else view.copy()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Refuses all functions and classes except those that a state dictionary needs."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        name = f"{module_name} {global_name}"
-        known = _DTYPES | _BUILDERS
-        if name not in known:
-            raise ValueError(f"it asks to call {name!r}, which is refused")
-        return known[name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", str(dtype), str(key), *_) if dtype in _DTYPES.values():
-                return _Storage(dtype, key)
-        raise ValueError(f"it refers to {pid!r}, which is no storage of numbers")
+def _run(program: bytes) -> Any:
+    """The object of a pickle."""
+    machine = _Machine()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(program)):
+        if count > _MAX_OPERATIONS:
+            raise ValueError("its description is too long")
+        if opcode.name == "STOP":
+            return machine.stack.pop()
+        machine.step(opcode.name, argument)
+    raise ValueError("its description has no end")
 
 
-def _build_tensor(storage, offset, shape, strides, *_) -> _Tensor:
-    numbers = (offset, *shape, *strides)
-    are_valid = all(isinstance(number, int) and number >= 0 for number in numbers)
-    if not (are_valid and isinstance(storage, _Storage)):
-        raise ValueError(f"a tensor has the shape {shape}, {strides}")
-    return _Tensor(storage, offset, shape, strides)
+_CONSTANTS = {
+    "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_LIST": list,
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
+}  # fmt: skip
+_VALUES = {
+    "BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1",
+    "BINFLOAT",
+}  # fmt: skip
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-_BUILDERS = {
-    "collections OrderedDict": collections.OrderedDict,
-    "torch._utils _rebuild_tensor_v2": _build_tensor,
-    "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
-}
+class _Machine:
+    """The stack machine of a pickle, with the operations of a state dictionary alone."""
+
+    def __init__(self):
+        self.stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        """Carries out one operation."""
+        stack = self.stack
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name]())
+        elif name in _VALUES:
+            stack.append(argument)
+        elif name in _TUPLES:
+            count = _TUPLES[name]
+            stack[-count:] = [tuple(stack[-count:])]
+        elif name in ("PROTO", "FRAME"):
+            pass
+        elif name == "MARK":
+            self._marks.append(len(stack))
+        elif name == "TUPLE":
+            stack.append(tuple(self._pop_marked()))
+        elif name == "GLOBAL":
+            stack.append(_Global(argument))
+        elif name == "BINPERSID":
+            stack.append(_as_storage(stack.pop()))
+        elif name == "REDUCE":
+            arguments = stack.pop()
+            stack.append(_call(stack.pop(), arguments))
+        elif name == "BUILD":  # attributes of an OrderedDict, such as its versions
+            stack.pop()
+        elif name in ("SETITEM", "SETITEMS", "APPEND", "APPENDS"):
+            self._extend(name)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self._memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(self._memo[argument])
+        else:
+            raise ValueError(f"it asks for {name}, which no state dictionary needs")
+
+    def _pop_marked(self) -> list[Any]:
+        start = self._marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def _extend(self, name: str) -> None:
+        """Adds items to the dictionary or list below them."""
+        count = {"SETITEM": 2, "APPEND": 1}.get(name)
+        if count is None:
+            values = self._pop_marked()
+        else:
+            values = self.stack[-count:]
+            del self.stack[-count:]
+        if name.startswith("SET"):
+            self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
+        else:
+            self.stack[-1].extend(values)
+
+
+def _as_storage(identity: Any) -> _Storage:
+    match identity:
+        case ("storage", _Global(name), str(key), str(), int(size)) if name in _DTYPES:
+            return _Storage(_DTYPES[name], key, size)
+    raise ValueError(f"it refers to {identity!r}, which is no storage of numbers")
+
+
+def _call(function: Any, arguments: Sequence[Any]) -> Any:
+    """The results of the only functions that a pickle may name."""
+    match function, arguments:
+        case _Global(name), () if name == _DICT:
+            return {}
+        case _Global(name), (_Storage(), int(), tuple(), tuple(), *_) if (
+            name == _TENSOR
+        ):
+            storage, offset, shape, strides = arguments[:4]
+            return _check_tensor(_Tensor(storage, offset, shape, strides))
+        case _Global(name), (_Tensor() as tensor, *_) if name == _PARAMETER:
+            return tensor
+    name = function.name if isinstance(function, _Global) else function
+    raise ValueError(f"it asks to call {name!r}, which is refused")
+
+
+def _check_tensor(tensor: _Tensor) -> _Tensor:
+    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError(f"a tensor has the shape {tensor.shape}, {tensor.strides}")
+    return tensor
