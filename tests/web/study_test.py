@@ -92,7 +92,8 @@ def test_what_raters_see_and_rank_reaches_the_report(open_study, folders):
     assert len(winners) == NUM_PHOTOGRAPHS
     # Sums of ranks 5, 7 and 6: W = 12 * 2 / (9 * 24).
     assert "Kendall's W is 0.111" in report
-    assert Image.open(folders / "report" / "histogram.png").width > 100
+    with Image.open(folders / "report" / "histogram.png") as histogram:
+        assert histogram.width > 100
 
 
 def test_the_report_of_one_photograph_has_no_interval(open_study, folders):
