@@ -140,7 +140,7 @@ VARIANTS = {
     "NAFNet": Variant("NAFNet, trained like V2", "random", config="nafnet"),
 }
 # Variants that lost and left the code; their rows name the commit that had them.
-DROPPED = {"grey-smears": "starts from inpaint with smears that also darken"}
+DROPPED = {"grey-smears": "starts from inpaint with fewer smears, which also darken"}
 
 
 def get_config(preset=None):

@@ -35,6 +35,7 @@ def make_app(study: Study) -> ASGIApp:
         return Response(_read_blinded(path), headers=headers, media_type="image/png")
 
     async def rank(request: Request) -> Response:
+        """Stores a ranking, which the study checks."""
         body = await serving.limit_body(request, _RANKING_BYTES).body()
         try:
             ranking = json.loads(body)

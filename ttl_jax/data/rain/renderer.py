@@ -225,10 +225,9 @@ def smear(
 ) -> np.ndarray:
     """Returns the photograph behind translucent smears in the shape of rain, of one grey.
 
-    As `occlude`, with soft edges and an opacity of at most 1. A smear only brightens, since
-    a drop shows light from the sky and is brighter than nearly all that it hides (Garg and
-    Nayar, 2007). Smears that darken teach a network to remove twigs and wires. Arguments
-    and errors are those of `render`.
+    As `occlude`, for 2 to 50 % of the pixels, with soft edges and an opacity of at most 1. A
+    smear only brightens, since a drop shows light from the sky and is brighter than nearly
+    all that it hides (Garg and Nayar, 2007). Arguments and errors are those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
