@@ -225,14 +225,15 @@ def smear(
 ) -> np.ndarray:
     """Returns the photograph behind translucent smears in the shape of rain, of one grey.
 
-    As `occlude`, for 2 to 50 % of the pixels, with soft edges and an opacity of at most 1. A
-    smear only brightens, since a drop shows light from the sky and is brighter than nearly
-    all that it hides (Garg and Nayar, 2007). Arguments and errors are those of `render`.
+    As `occlude`, for 2 to 50 % of the pixels, with soft edges and an opacity of at most 1.
+    Pixels with less than half as much rain as an edge stay as they are. A smear only
+    brightens, since a drop shows light from the sky and is brighter than nearly all that it
+    hides (Garg and Nayar, 2007). Arguments and errors are those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
-    threshold = np.quantile(alpha, 1 - rng.uniform(*_SMEAR_SHARES))
-    opacity = rng.uniform(0.05, 1) * np.minimum(alpha / max(2 * threshold, 1e-6), 1)
+    edge = max(np.quantile(alpha, 1 - rng.uniform(*_SMEAR_SHARES)), 1e-6)
+    opacity = rng.uniform(0.05, 1) * np.clip(alpha / edge - 0.5, 0, 1)
     gap = np.maximum(rng.integers(160, 256) - clean.astype(np.float32), 0)
     return np.rint(clean + opacity[..., None] * gap).astype(np.uint8)
 
