@@ -226,18 +226,14 @@ def smear(
     """Returns the photograph behind translucent smears in the shape of rain, of one grey.
 
     As `occlude`, for 2 to 50 % of the pixels, with soft edges and an opacity of at most 1.
-    Half of the photographs have fainter rain between the smears; in the others, pixels with
-    less than half as much rain as an edge stay as they are. A smear only brightens, since a
-    drop shows light from the sky and is brighter than nearly all that it hides (Garg and
-    Nayar, 2007). Arguments and errors are those of `render`.
+    Pixels with less than half as much rain as an edge stay as they are. A smear only
+    brightens, since a drop shows light from the sky and is brighter than nearly all that it
+    hides (Garg and Nayar, 2007). Arguments and errors are those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
     edge = max(np.quantile(alpha, 1 - rng.uniform(*_SMEAR_SHARES)), 1e-6)
-    # Faint rain teaches to remove a veil; without it, the background teaches to be left alone.
-    relative = alpha / edge
-    relative = relative - 0.5 if rng.random() < 0.5 else relative / 2
-    opacity = rng.uniform(0.05, 1) * np.clip(relative, 0, 1)
+    opacity = rng.uniform(0.05, 1) * np.clip(alpha / edge - 0.5, 0, 1)
     gap = np.maximum(rng.integers(160, 256) - clean.astype(np.float32), 0)
     return np.rint(clean + opacity[..., None] * gap).astype(np.uint8)
 
