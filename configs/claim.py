@@ -140,7 +140,12 @@ VARIANTS = {
     "NAFNet": Variant("NAFNet, trained like V2", "random", config="nafnet"),
 }
 # Variants that lost and left the code; their rows name the commit that had them.
-DROPPED = {"grey-smears": "starts from inpaint with fewer smears, which also darken"}
+DROPPED = {
+    "grey-smears": "starts from inpaint with fewer smears, which also darken",
+    "soft-smears": "as smears, with faint rain between the smears",
+    "soft-smears-mean": "as soft-smears; the mean of the weights before and after the pairs",
+    "mixed-smears-mean": "as smears-mean, half of the photographs with soft smears",
+}
 
 
 def get_config(preset=None):

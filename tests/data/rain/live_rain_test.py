@@ -68,6 +68,16 @@ def test_smears_only_brighten_and_pull_towards_one_grey():
     assert len(greys) >= 10 and 150 < min(greys) < 190 and 225 < max(greys) < 265
 
 
+def test_smears_leave_the_background_between_them_as_it_is():
+    grey = np.full((64, 96, 3), 80, np.uint8)
+    kept = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        smeared = live_rain.Smears().render(grey, grey, 300, rng)
+        kept.append(np.mean(smeared == grey))
+    assert sum(share > 0.35 for share in kept) >= 25 and max(kept) > 0.7
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_of_live_rain_has_a_pair_per_photograph(source):
     pairs = source_names.open_pairs(source)
