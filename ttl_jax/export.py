@@ -94,7 +94,7 @@ def _make_parser() -> argparse.ArgumentParser:
     text = "type of weights and features (default: %(default)s)"
     add("--precision", choices=("fp32", "fp16"), default="fp32", help=text)
     text = "largest side of a window, in pixels (default: %(default)s)"
-    add("--window", type=command_line.count(1), default=768, metavar="N", help=text)
+    add("--window", type=command_line.count(1), default=960, metavar="N", help=text)
     add("--overwrite", action="store_true", help="replace an existing file")
     return parser
 

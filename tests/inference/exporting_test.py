@@ -100,7 +100,7 @@ def test_metadata_describe_the_windows_and_the_weights(tmp_path, monkeypatch):
     session = onnxruntime.InferenceSession(made.content)
     texts = session.get_modelmeta().custom_metadata_map
     assert {key: json.loads(text) for key, text in texts.items()} == {
-        "window": 96, "margin": 128, "grid": 16, "value_range": [0, 1], "step": 3,
+        "window": 96, "margin": 192, "grid": 16, "value_range": [0, 1], "step": 3,
         "precision": "fp32", "name": "run", "digest": made.metadata["digest"],
     }  # fmt: skip
 

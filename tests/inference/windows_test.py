@@ -26,7 +26,7 @@ def test_a_whole_image_is_one_window_of_its_own_size():
 
 def test_an_image_that_fits_is_one_window_on_the_grid():
     assert list(windows.plan(321, 481, grid=64)) == [(0, 0, 384, 512)]
-    assert list(windows.plan(768, 1, grid=64)) == [(0, 0, 768, 64)]
+    assert list(windows.plan(960, 1, grid=64)) == [(0, 0, 960, 64)]
 
 
 @pytest.mark.parametrize("overlap", [128, 192])
@@ -40,7 +40,7 @@ def test_windows_lie_on_the_grid_and_share_the_overlap(grid, overlap):
         assert (np.subtract(ends[:-1], axis.starts[1:]) == shared).all()
         assert not np.mod((axis.starts, axis.sides), grid).any()
         assert max(axis.sides) - min(axis.sides) in (0, grid)
-        assert max(axis.sides) <= 768
+        assert max(axis.sides) <= 960
         if len(axis.starts) > 1:  # a pixel belongs to two windows at most
             assert min(axis.sides) >= 2 * shared
 
@@ -104,29 +104,29 @@ def covered(lengths, **layout):
     return np.array([sum(axis.sides) for axis in axes])
 
 
-def test_overlap_costs_less_than_1_44_times_the_padded_image_at_any_size():
+def test_overlap_costs_less_than_1_57_times_the_padded_image_at_any_size():
     lengths = np.arange(1, 20000)
     padded = -(-lengths // 64) * 64
-    assert (covered(lengths) / padded).max() ** 2 < 1.44
+    assert (covered(lengths) / padded).max() ** 2 < 1.57
 
 
-def test_from_8_megapixels_on_windows_have_at_most_1_5_times_the_pixels():
+def test_from_8_megapixels_on_windows_have_at_most_1_6_times_the_pixels():
     lengths = np.arange(1, 24000)
     ratio = np.append(1, covered(lengths) / lengths)  # by length
     for short in range(1415, 6000):  # pixels; the longer side is up to 4 times that
         long = ratio[max(short, -(-8_000_000 // short)) : 4 * short + 1]
-        assert ratio[short] * long.max(initial=0) <= 1.5, short
+        assert ratio[short] * long.max(initial=0) <= 1.6, short
     cameras = [(2448, 3264), (3000, 4000), (3456, 5184), (4000, 6000), (5504, 8256)]
     for height, width in cameras:
-        assert ratio[height] * ratio[width] <= 1.46
+        assert ratio[height] * ratio[width] <= 1.5
 
 
 def test_padding_to_one_window_costs_at_most_1_35_times_from_390_pixels():
-    lengths = np.arange(390, 769)
+    lengths = np.arange(390, 961)
     assert (covered(lengths) / lengths).max() ** 2 <= 1.35
 
 
 def test_few_window_shapes_cover_all_cameras():
     sizes = itertools.product(range(2048, 9000, 16), range(2048, 9000, 592))
     shapes = {window[2:] for size in sizes for window in windows.plan(*size, grid=64)}
-    assert len(shapes) <= 9
+    assert len(shapes) <= 25

@@ -13,11 +13,11 @@ windows, and gives the same result on every machine:
 3. Each window is restored alone.
 4. Across shared pixels, weights go linearly from one window to the next.
 
-An axis of P padded pixels is read as fewer than P * side / (side - overlap) pixels: 1.2 P
-with 768 and 128. So the windows of an image have less than 1.44 times its padded pixels,
-and at most 1.5 times its own from 8 megapixels on, for an aspect ratio up to 4:1. In one
-window, padding costs at most 1.35 times for sides of 390 pixels or more (grid 64), and up
-to 4 times for 32 pixels, where the time is small.
+An axis of P padded pixels is read as fewer than P * side / (side - overlap) pixels: 1.25 P
+with 960 and 192. So the windows of an image have less than 1.57 times its padded pixels;
+for common cameras, 1.38 to 1.5 times its own. In one window, padding costs at most 1.35
+times for sides of 390 pixels or more (grid 64), and up to 4 times for 32 pixels, where the
+time is small.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Such a window takes 0.6 GB with `small`. `ttl_jax.benchmark windows` compares sizes.
-SIDE = 768  # pixels
-OVERLAP = 128  # pixels
+# benchmarks/NOTES.md, "Windows", compares sizes and overlaps.
+SIDE = 960  # pixels
+OVERLAP = 192  # pixels
 
 # Rows that `blend` yields at once; few, since callers make several copies of them.
 _STRIP = 64
