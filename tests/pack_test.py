@@ -8,7 +8,7 @@ from tests.inference import tiny_networks
 from tests.training import metadata
 from ttl_jax import pack
 from ttl_jax.inference.restorer import Restorer
-from ttl_jax.weights import checkpoint, flat_params
+from ttl_jax.weights import checkpoint, flat_params, packed_files
 
 
 @pytest.fixture
@@ -67,3 +67,32 @@ def test_mistakes_are_reported_in_one_line(run_dir, tmp_path, capsys):
     )
     assert pack.main([str(run_dir), "--output", str(there), "--overwrite"]) == 0
     assert there.read_bytes() != b"mine"
+
+
+def test_other_sums_restore_as_a_network_that_has_them(run_dir, tmp_path):
+    output = tmp_path / "local.safetensors"
+    assert pack.main([str(run_dir), "--output", str(output), "--sums", "16,1"]) == 0
+    networks = tiny_networks.make(attention_cell=16, attention_radius=1)
+    expected = Restorer(*networks, name="local")
+    image = pictures.noise(96, 80, 3)  # larger than a box of 48 pixels
+    restored = Restorer.from_checkpoint(output).restore(image)
+    np.testing.assert_array_equal(restored, expected.restore(image))
+    assert (restored != Restorer.from_checkpoint(run_dir).restore(image)).any()
+
+
+def test_invalid_sums_are_refused_before_anything_is_written(run_dir, tmp_path, capsys):
+    output = tmp_path / "local.safetensors"
+    for sums, message in {
+        "7,1": "multiple of stem_stride",
+        "64": "CELL,RADIUS",
+    }.items():
+        assert message in refusal(capsys, run_dir, "--output", output, "--sums", sums)
+    peer = tmp_path / "peer.safetensors"
+    parts = {"encoder": {}, "decoder": {}}
+    described = {name: {"factory": "make_restormer"} for name in parts}
+    ancestors = {"digests": [], "are_all": True}
+    packed = metadata.make(modules=described, step=1, ancestors=ancestors)
+    packed_files.write(peer, parts, packed)
+    message = "has no channel attention"
+    assert message in refusal(capsys, peer, "--output", output, "--sums", "64,1")
+    assert not output.exists()

@@ -122,7 +122,7 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
     _add_preset(parser)
     parser.add_argument(
         "--sums",
-        type=_parse_sums,
+        type=command_line.local_sums,
         nargs="+",
         default=[(0, 0), (64, 1)],
         metavar="CELL,RADIUS",
@@ -224,14 +224,6 @@ def _add_presets(parser: argparse.ArgumentParser) -> None:
 def _add_batch(parser: argparse.ArgumentParser, text: str) -> None:
     _add_count(parser, "--crop_size", 64, "PIXELS", "side of the crops")
     _add_count(parser, "--batch_size", 8, "N", text)
-
-
-def _parse_sums(text: str) -> tuple[int, int]:
-    """Returns cell and radius of an argument such as 64,1."""
-    cell, _, radius = text.partition(",")
-    if not (cell.isdecimal() and radius.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected CELL,RADIUS, not {text!r}")
-    return int(cell), int(radius)
 
 
 if __name__ == "__main__":

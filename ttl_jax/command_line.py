@@ -92,6 +92,14 @@ def count(least: int, most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def local_sums(text: str) -> tuple[int, int]:
+    """Returns cell and radius of local sums, from an argument such as 64,1."""
+    cell, _, radius = text.partition(",")
+    if not (cell.isdecimal() and radius.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected CELL,RADIUS, not {text!r}")
+    return int(cell), int(radius)
+
+
 def named(form: str) -> Callable[[str], tuple[str, str]]:
     """Returns the parser of an argument with a name and a path.
 

@@ -12,6 +12,9 @@ is one), the config and the origins of the weights. It can be used wherever the 
 run can, but it cannot resume training. The command prints the names in the file that may be
 private: data sources, and the runs from which the weights started.
 
+--sums changes the size of the local sums without training: 64,2 sums over boxes of 5 cells
+of 64 pixels, 320 pixels wide.
+
 PyTorch checkpoints (.pth) published by the authors of Restormer and NAFNet are converted.
 PyTorch is not needed, and no code in them is run.
 """
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ttl_jax.weights import trained
 
     try:
-        metadata = trained.pack(args.run, output)
+        metadata = trained.pack(args.run, output, args.sums)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(_describe(metadata, args.run, output))
@@ -70,12 +73,19 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("ttl_jax.pack", __doc__)
     text = (
         "a run's folder, for its last step; RUN/best for its best step; or one step's "
-        "folder inside its checkpoints; or a PyTorch checkpoint of Restormer or NAFNet"
+        "folder inside its checkpoints; or a packed file; or a PyTorch checkpoint of Restormer or NAFNet"
     )
     parser.add_argument("run", metavar="RUN", help=text)
     text = "file to write, FILE.safetensors"
     parser.add_argument(
         "--output", required=True, type=command_line.path, metavar="FILE", help=text
+    )
+    text = (
+        "cell in pixels and radius in cells of the sums in channel attention, instead of "
+        "those of the run; 0,0: sums over the whole image"
+    )
+    parser.add_argument(
+        "--sums", type=command_line.local_sums, metavar="CELL,RADIUS", help=text
     )
     text = "replace an existing file"
     parser.add_argument("--overwrite", action="store_true", help=text)

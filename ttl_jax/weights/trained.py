@@ -208,18 +208,25 @@ def find_ancestors(path: str | os.PathLike | None) -> Ancestors:
     return Ancestors(frozenset(digests), frozenset(runs), are_all)
 
 
-def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
+def pack(
+    path: str | os.PathLike,
+    output: pathlib.Path,
+    sums: tuple[int, int] | None = None,
+) -> dict[str, Any]:
     """Writes trained weights and their metadata to one file.
 
     Args:
       path: A path or name, as for `load`, or a PyTorch checkpoint of Restormer or NAFNet.
       output: File to write; its suffix is `packed_files.SUFFIX`.
+      sums: `attention_cell` and `attention_radius` of the encoder in the file, see
+        `models.EncoderConfig`; None: as the run has them.
 
     Returns:
       The metadata in the file.
 
     Raises:
-      ValueError: As `load`, or if the suffix is invalid.
+      ValueError: As `load`; if the suffix is invalid; or if the network cannot have the
+        sums.
       OSError: If the file cannot be written; an earlier file is kept.
     """
     if published.is_published(source := user_paths.expand(path)):
@@ -229,8 +236,21 @@ def pack(path: str | os.PathLike, output: pathlib.Path) -> dict[str, Any]:
         modules, metadata = load(path)
         digests, _, are_all = find_ancestors(path)
     metadata[_ANCESTORS] = {"digests": sorted(digests), "are_all": are_all}
+    if sums is not None:
+        _change_sums(metadata["modules"].get("encoder", {}), sums, path)
+        _build(metadata["modules"]["encoder"], modules["encoder"], output, "encoder")
     packed_files.write(output, modules, metadata)
     return metadata
+
+
+def _change_sums(encoder: dict[str, Any], sums: tuple[int, int], path) -> None:
+    """Changes the sums in the description of an encoder."""
+    branch = encoder.get("global_branch", models.EncoderConfig().global_branch)
+    if encoder.get("factory") != "make_encoder" or branch != "channel":
+        raise ValueError(
+            f"{path} has no channel attention, so it cannot have local sums."
+        )
+    encoder["attention_cell"], encoder["attention_radius"] = sums
 
 
 def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | None:
