@@ -7,11 +7,10 @@
 The first command finds these regions, which are squares. The second trains on them more
 often than on other rain-free photographs, with and without streaks. Training starts again
 from the weights of 0.1, at a third of the learning rate of `configs/local_sums.py`; with a
-higher rate the network removes less rain. The weights after 810 of the 1,200 updates are
-the shipped ones.
+higher rate the network removes less rain.
 
 Paper: none; it does not mention the effect on photographs without rain.
-Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.2".
+Expect: ttl_jax/weights/MODEL_CARD.md, "Training that was not kept".
 Time: as `configs/local_sums.py`.
 """
 

