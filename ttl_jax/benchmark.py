@@ -137,7 +137,7 @@ def _add_windows(parser: argparse.ArgumentParser) -> None:
     add("--photographs", required=True, metavar="SOURCE", help=text)
     text = "weights with local sums (default: shipped)"
     add("--checkpoint", type=command_line.path, metavar="DIR", help=text)
-    sides, overlaps = [768, 896, 1024], [64, 128, 192]
+    sides, overlaps = [768, 896, 960, 1024], [64, 128, 192]
     _add_count(parser, "--sides", sides, "PIXELS", "largest sides of a window")
     _add_count(parser, "--overlaps", overlaps, "PIXELS", "pixels that neighbours share")
 

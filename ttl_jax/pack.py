@@ -73,7 +73,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = command_line.make_parser("ttl_jax.pack", __doc__)
     text = (
         "a run's folder, for its last step; RUN/best for its best step; or one step's "
-        "folder inside its checkpoints; or a packed file; or a PyTorch checkpoint of Restormer or NAFNet"
+        "folder inside its checkpoints; or a packed file; or a PyTorch checkpoint of "
+        "Restormer or NAFNet"
     )
     parser.add_argument("run", metavar="RUN", help=text)
     text = "file to write, FILE.safetensors"

@@ -11,9 +11,11 @@ from PIL import Image
 
 import ttl_jax
 import ttl_jax.lite
+from ttl_jax import export
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import source_names
+from ttl_jax.inference import windows
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.metrics import agreement, image_quality
 from ttl_jax.weights import packed_files, shipped
@@ -48,6 +50,15 @@ def psnr(image, other):
 def test_they_are_loaded_by_name(name, restorer):
     loaded = ttl_jax.load(name)
     assert (loaded.name, loaded.step) == (restorer.name, restorer.step)
+
+
+def test_the_onnx_file_has_the_same_weights_and_windows(restorer):
+    pytest.importorskip("onnxruntime")
+    onnx = ttl_jax.lite.load()
+    assert onnx.metadata["digest"] == restorer.digest
+    size = (3000, 4000)  # several windows along each side
+    assert list(onnx.plan(*size)) == list(restorer.plan(*size))
+    assert export._make_parser().get_default("window") == windows.SIDE
 
 
 def test_they_are_small():
