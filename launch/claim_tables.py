@@ -76,7 +76,7 @@ def _difference_table(rows: Frame) -> str:
 
 
 def _difference(rows: Frame, variant: str, role: str) -> str:
-    """The mean over sets; in an interval, all sets weigh the same."""
+    """The mean over sets, each the mean over its scenes."""
     keys = ["seed", "set", "scene"]
     values = rows[rows["role"] == role].set_index(["variant", *keys])["psnr"]
     if not {variant, REFERENCE} <= set(values.index.get_level_values("variant")):
@@ -86,10 +86,9 @@ def _difference(rows: Frame, variant: str, role: str) -> str:
     if differences.empty:
         return ""
     by_scene = differences.groupby(["set", "scene"]).mean()
-    sizes = by_scene.groupby("set").transform("size")
-    weighted = by_scene * len(sizes) / (sizes * sizes.index.unique("set").size)
+    index = by_scene.index
     interval = intervals.bootstrap_mean(
-        weighted, by_scene.index.get_level_values("scene")
+        by_scene, index.get_level_values("scene"), sets=index.get_level_values("set")
     )
     text = markdown.with_interval(interval._asdict())
     by_seed = differences.groupby(["seed", "set"]).mean().groupby("seed").mean()

@@ -42,6 +42,24 @@ def test_bounds_are_the_percentiles_of_all_resamples_of_three_scenes():
     np.testing.assert_allclose(interval, [31 / 6, *expected])
 
 
+def test_sets_weigh_the_same_in_all_resamples_of_three_scenes():
+    # Scene b is in both sets. A draw without a scene of one set does not count.
+    scenes = [{"x": [3.0]}, {"x": [5.0, 8.0], "y": [9.0]}, {"y": [2.0, 12.0]}]
+    means = []
+    for draw in itertools.product(scenes, repeat=3):
+        of_sets = [
+            [value for scene in draw for value in scene.get(name, [])] for name in "xy"
+        ]
+        if all(of_sets):
+            means.append(np.mean([np.mean(values) for values in of_sets]))
+    expected = np.quantile(means, [0.2, 0.8], method="inverted_cdf")
+    interval = intervals.bootstrap_mean(
+        [3, 5, 8, 9, 2, 12], list("abbbcc"), sets=list("xxxyyy"), num_resamples=20000,
+        level=0.6,
+    )  # fmt: skip
+    np.testing.assert_allclose(interval, [(16 / 3 + 23 / 3) / 2, *expected])
+
+
 def test_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(1)
     covered = 0

@@ -52,6 +52,7 @@ def bootstrap_mean(
     values: ArrayLike,
     groups: ArrayLike,
     *,
+    sets: ArrayLike | None = None,
     num_resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -61,6 +62,8 @@ def bootstrap_mean(
     Args:
       values: Scores, one per image [N].
       groups: Scene of each image [N], as names or numbers.
+      sets: Test set of each image [N]. The mean is then that of the means of the sets, in
+        each resample as well; resamples in which a set has no scene are left out.
       num_resamples: Number of resamples; with 2000 a bound is uncertain by about 2 % of
         the interval's width.
       seed: Seed of the draws. The order of the images does not matter.
@@ -95,15 +98,22 @@ def bootstrap_mean(
             f"{num_resamples} and {level}."
         )
     scenes, scene_of_image = np.unique(groups, return_inverse=True)
-    mean = float(values.mean())
+    names, set_of_image = np.unique(
+        np.zeros(len(values)) if sets is None else np.asarray(sets), return_inverse=True
+    )
+    sums, sizes = np.zeros((2, len(scenes), len(names)))
+    np.add.at(sums, (scene_of_image, set_of_image), values)
+    np.add.at(sizes, (scene_of_image, set_of_image), 1)
+    mean = float(np.mean(sums.sum(axis=0) / sizes.sum(axis=0)))
     if len(scenes) == 1:
         return Interval(mean, np.nan, np.nan)
-    sums, sizes = np.bincount(scene_of_image, values), np.bincount(scene_of_image)
     # How often each scene is drawn is multinomial: [resamples, scenes].
     num_scenes = len(scenes)
     times = np.random.default_rng(seed).multinomial(
         num_scenes, np.full(num_scenes, 1 / num_scenes), size=num_resamples
     )
-    means = (times @ sums) / (times @ sizes)
+    drawn = times @ sizes
+    complete = (drawn > 0).all(axis=1)
+    means = ((times @ sums)[complete] / drawn[complete]).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high))
