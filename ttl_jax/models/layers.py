@@ -115,17 +115,29 @@ def _shifted_sum(x, kernel):
 
 
 def _shifted_sum_grads(x, kernel, grad):
-    padded = _pad_for(kernel, x)
+    """Sums over rows, then over images and columns.
+
+    A sum for each column keeps XLA's vectors full; with columns and channels as one axis,
+    they are full for any number of channels.
+    """
+    n, h, w, c = grad.shape
+    kh, kw, _ = kernel.shape
+    padded = _pad_for(kernel, x).reshape(n, h + kh - 1, -1)
+    row_grads = grad.reshape(n, h, w * c)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
 
-    def add_row(y, total):
-        rows = lax.dynamic_slice_in_dim(padded, y, kernel.shape[0], axis=1)
-        row_grad = lax.dynamic_slice_in_dim(grad, y, 1, axis=1)
-        return total + _tap_sums(rows, kernel, row_grad)
+    def add_row(y, sums):
+        rows = lax.dynamic_slice_in_dim(padded, y, kh, axis=1).astype(dtype)
+        row_grad = lax.dynamic_slice_in_dim(row_grads, y, 1, axis=1)
+        return [
+            total + rows[:, :, dx * c : (dx + w) * c] * row_grad
+            for dx, total in enumerate(sums)
+        ]
 
-    kernel_grad = lax.fori_loop(0, x.shape[1], add_row, jnp.zeros(kernel.shape, dtype))
-    x_grad = _shifted_sum(grad, kernel[::-1, ::-1])
-    return x_grad, kernel_grad.astype(kernel.dtype)
+    sums = lax.fori_loop(0, h, add_row, [jnp.zeros((n, kh, w * c), dtype)] * kw)
+    sums = [total.reshape(n, kh, w, c).sum(axis=(0, 2)) for total in sums]
+    kernel_grad = jnp.stack(sums, axis=1).astype(kernel.dtype)
+    return _shifted_sum(grad, kernel[::-1, ::-1]), kernel_grad
 
 
 class DepthwiseConv(nnx.Module):
