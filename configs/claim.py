@@ -26,6 +26,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from ml_collections import FieldReference
+
 from configs import (
     common,
     degradations,
@@ -59,6 +61,7 @@ class Variant:
       task: Source of the pairs of `inpaint`: "holes" or "smears".
       rehearsal: Share of the last stage's batches that comes from `inpaint`.
       derain: Fields of the last stage that differ.
+      one_rate: Whether the encoder learns from pairs at the decoder's rate, as in V2.
       is_long: Whether training from random weights has the updates of all stages.
       config: Config of the network if it starts from random weights.
     """
@@ -71,13 +74,13 @@ class Variant:
     task: str = "holes"
     rehearsal: float = 0.0
     derain: dict[str, Any] = dataclasses.field(default_factory=dict)
+    one_rate: bool = False
     is_long: bool = True
     config: str = "scratch"
 
 
 _CLASSES = {"num_classes": degradations.NUM_CLASSES}
 _MASKED = {"masked_share": 0.5}
-_ONE_RATE = {"encoder_learning_rate": 1e-3}  # that of the decoder, as in V2
 VARIANTS = {
     "V1": Variant("task transfer as in the paper"),
     "V2": Variant("random weights, for the updates of all stages of V1", "random"),
@@ -115,20 +118,21 @@ VARIANTS = {
         "starts from inpaint with translucent smears that brighten; one rate for all params",
         "inpaint",
         task="smears",
-        derain=_ONE_RATE,
+        one_rate=True,
     ),
     "smears-mean": Variant(
         "as smears; the mean of the weights before and after the pairs",
         "inpaint",
         task="smears",
-        derain={**_ONE_RATE, "start_share": 0.5},
+        one_rate=True,
+        derain={"start_share": 0.5},
     ),
     "smears-rehearsal": Variant(
         "as smears, which stay a third of the batches",
         "inpaint",
         task="smears",
         rehearsal=1 / 3,
-        derain=_ONE_RATE,
+        one_rate=True,
     ),
     "by-depth": Variant(
         "as inpaint-rehearsal; the last blocks begin to learn first",
@@ -170,6 +174,7 @@ def get_config(preset=None):
         for stage in ("recog", "recon", "distill"):
             config[stage].num_steps = 500
         config.derain.num_steps = 1000
+    # References, so that flags that change a stage keep the totals equal.
     config.inpaint.num_steps = _count(config, "recog", "recon", "distill")
     config.scratch.num_steps = _count(config, "inpaint", "derain")
     for name, make in _NETWORKS.items():
@@ -180,15 +185,20 @@ def get_config(preset=None):
     return config
 
 
-def _count(config, *stages: str) -> int:
-    return sum(config[stage].num_steps for stage in stages)
+def _count(config, *stages: str) -> FieldReference:
+    first, *others = (config[stage].get_oneway_ref("num_steps") for stage in stages)
+    return sum(others, start=first)
 
 
 def list_scenes(config) -> list[tuple[str, int]]:
     """Returns the generators with their numbers of scenes; 0 means all.
 
     A number that is not smaller than that of all scenes has no list and is left out.
+
+    Raises:
+      ValueError: If the list of a smaller number does not exist.
     """
+    _check_lists(config)
     return [
         (generator, count)
         for generator in config.generators
@@ -203,7 +213,7 @@ def list_runs(config) -> list:
     Raises:
       ValueError: If `variants`, `generators` or `num_scenes` are invalid.
     """
-    _check(config)
+    _check_names(config)
     runs = [
         run
         for generator, num_scenes in list_scenes(config)
@@ -220,6 +230,8 @@ def _list_runs(config, name: str, generator: str, num_scenes: int) -> list:
     pairs = GENERATORS[generator].format(list=_list_path(config, generator, num_scenes))
     fields: dict[str, Any] = {"run": run_name(name, generator, num_scenes), **start}
     fields |= {"pairs": (pairs,), "eval_pairs": (pairs,), **variant.derain}
+    if variant.one_rate:
+        fields["encoder_learning_rate"] = config.derain.learning_rate
     if variant.rehearsal:
         fields["pairs"] += (_inpainted(config, variant.task),)
         fields["pairs_weights"] = (1 - variant.rehearsal, variant.rehearsal)
@@ -296,14 +308,18 @@ def list_rows(config) -> list[dict[str, Any]]:
     ]
 
 
-def _check(config) -> None:
-    _check_names(config)
+def _check_lists(config) -> None:
     for generator in config.generators:
-        if not (path := _list_path(config, generator, _ALL)).is_file():
-            raise ValueError(
-                f"{path} does not exist: write the lists with launch/lists_by_scene.py, "
-                "and name their folder with --config.lists=FOLDER."
-            )
+        whole = _list_path(config, generator, _ALL)
+        all_scenes = whole.read_text().splitlines() if whole.is_file() else ()
+        smaller = [count for count in config.num_scenes if count < len(all_scenes)]
+        for path in (whole, *(_list_path(config, generator, n) for n in smaller)):
+            if not path.is_file():
+                raise ValueError(
+                    f"{path} does not exist: launch/lists_by_scene.py writes lists of 10, "
+                    "50 and all scenes for the seeds 1 to 3; name their folder with "
+                    "--config.lists=FOLDER."
+                )
 
 
 def _check_names(config) -> None:

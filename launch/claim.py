@@ -9,14 +9,16 @@ interruption; `--variants`, `--generators`, `--num_scenes` and `--seeds` choose 
 the table, and other parts can be added later.
 
 Three files in --output hold the raw results. Each line has the variant, generator, seed,
-number of scenes (0: all), updates of all stages together, and commit:
+number of scenes (0: all), updates of all stages together, and the commit that scored it:
 
 - `claim.csv`: PSNR and SSIM (`y_uint8`) of a scene, the mean over its images. `role` is
   `trained` for the generator that trained, `real` for real pairs, otherwise `unseen`.
-- `claim_real.csv`: rain score, NIQE and change of real rainy photographs.
+- `claim_real.csv`: rain score and NIQE of scenes of real rain (set `rainy`), and change
+  inside and outside the rain (set `masks`).
 - `claim_runs.csv`: seconds per update of the last stage, and the peak memory of its
   process on the host during updates, in MiB.
 
+A file has one number of updates for each variant: give other lengths another --output.
 `claim.md` has the tables. `--tables` makes them anew from the files, without training.
 """
 
@@ -39,8 +41,7 @@ _RUN = ["variant", "generator", "seed", "num_scenes", "updates", "commit"]
 COLUMNS = {
     "claim.csv": [*_RUN, "set", "role", "scene", "psnr", "ssim"],
     "claim_real.csv": [
-        *_RUN, "set", "scene", "rain_score", "niqe", "mean_change", "change_inside",
-        "change_outside",
+        *_RUN, "set", "scene", "rain_score", "niqe", "change_inside", "change_outside",
     ],
     "claim_runs.csv": [*_RUN, "seconds_per_update", "peak_memory_mib"],
 }  # fmt: skip
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         workdir = args.workdir / f"seed{seed}"
         _train(args, seed, workdir)
         for run in _list_networks(config, workdir):
-            _score(args, workdir, run)
+            _score(args, run)
     files = {name: _read(args.output / name) for name in COLUMNS}
     if files["claim.csv"].empty:
         sys.exit(f"{args.output / 'claim.csv'} has no scores yet.")
@@ -157,9 +158,10 @@ def _count_updates(run: pathlib.Path) -> int:
     return sum(collect(run).values())
 
 
-def _score(args: argparse.Namespace, workdir: pathlib.Path, run: dict) -> None:
+def _score(args: argparse.Namespace, run: dict) -> None:
     """Appends a run's scores to the files that lack them."""
     about = {name: run[name] for name in _RUN}
+    _check_updates(args.output / "claim.csv", about)
     folder, lists = run["folder"], args.lists
     if not _has(args.output / "claim.csv", about):
         tests = sorted(lists.glob("claim_test_*.txt"))
@@ -169,38 +171,56 @@ def _score(args: argparse.Namespace, workdir: pathlib.Path, run: dict) -> None:
         report = ttl_jax.score({run["variant"]: folder}, data, **_scenes(args))
         _append(args.output / "claim.csv", about, _label(report.per_image, run))
     if not (args.without_real or _has(args.output / "claim_real.csv", about)):
-        frames = [
-            ttl_jax.score({run["variant"]: folder}, {"rainy": f"list:{path}"}, **options)
-            .per_image
-            for path, options in _real_sets(args)
-        ]  # fmt: skip
+        frames = []
+        for name, path, options in _real_sets(args):
+            report = ttl_jax.score(
+                {run["variant"]: folder}, {name: f"list:{path}"}, **options
+            )
+            frames.append(_by_scene(report.per_image))
         _append(args.output / "claim_real.csv", about, pd.concat(frames))
     if not _has(args.output / "claim_runs.csv", about):
         frame = pd.DataFrame([{"method": run["variant"], **_read_log(folder)}])
         _append(args.output / "claim_runs.csv", about, frame)
 
 
+def _check_updates(path: pathlib.Path, about: dict) -> None:
+    """Stops if a file has lines of the same variant after another number of updates."""
+    known = _read(path)
+    keys = ["variant", "generator", "num_scenes"]
+    same = known[(known[keys] == [about[key] for key in keys]).all(axis=1)]
+    others = sorted(set(same["updates"]) - {about["updates"]})
+    if others:
+        sys.exit(
+            f"{path} has {about['variant']} after {others[0]} updates, and this run has "
+            f"{about['updates']}: score it with another --output."
+        )
+
+
 def _scenes(args: argparse.Namespace) -> dict:
     return {"scenes": args.photographs / "MANIFEST.csv"}
 
 
-def _real_sets(args: argparse.Namespace) -> Iterator[tuple[pathlib.Path, dict]]:
-    """Yields lists of real rainy photographs, and the options to score them with."""
+def _real_sets(args: argparse.Namespace) -> Iterator[tuple[str, pathlib.Path, dict]]:
+    """Yields names and lists of real rainy photographs, and the options to score them."""
     options = {"niqe": True, "recog": "shipped", **_scenes(args)}
-    yield args.lists / "claim_test_rainy.txt", options
+    yield "rainy", args.lists / "claim_test_rainy.txt", options
     masks = args.photographs / "real_rain_masks"
     if masks.is_dir():
-        yield args.lists / "rainy_test_only.txt", {"masks": masks, **_scenes(args)}
+        options = {"masks": masks, **_scenes(args)}
+        yield "masks", args.lists / "rainy_test_only.txt", options
+
+
+def _by_scene(per_image: Any) -> Any:
+    """Returns the means over the images of each scene."""
+    keys = ["method", "set", "scene"]
+    return per_image.groupby(keys, as_index=False).mean(numeric_only=True)
 
 
 def _label(per_image: Any, run: dict) -> Any:
-    """Scores with their role, as means over the images of a scene."""
+    """Returns the scores of scenes, with their role."""
     roles = {run["generator"]: "trained", "real": "real"}
-    frame = per_image.assign(
-        role=[roles.get(name, "unseen") for name in per_image["set"]]
-    )
-    keys = ["method", "set", "role", "scene"]
-    return frame.groupby(keys, as_index=False)[["psnr", "ssim"]].mean()
+    frame = _by_scene(per_image)
+    return frame.assign(role=[roles.get(name, "unseen") for name in frame["set"]])
 
 
 def _read_log(run: pathlib.Path) -> dict[str, float]:

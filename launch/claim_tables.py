@@ -13,9 +13,8 @@ from ttl_jax.reports import markdown
 REFERENCE = "V2"
 Frame = Any  # a pd.DataFrame or pd.Series; its columns have no types
 _NUMBERS = {
-    "rain_score": "+.3f", "niqe": ".2f", "mean_change": ".2f", "change_inside": ".2f",
-    "change_outside": ".2f", "seconds_per_update": ".2f",
-    "peak_memory_mib": ".0f",
+    "rain_score": "+.3f", "niqe": ".2f", "change_inside": ".2f", "change_outside": ".2f",
+    "seconds_per_update": ".2f", "peak_memory_mib": ".0f",
 }  # fmt: skip
 
 
@@ -37,8 +36,12 @@ def format_tables(scores: Frame, real: Frame, runs: Frame) -> str:
         for other in (real, runs):
             parts += _means_table(other, generator, count)
         sections.append("\n\n".join(parts))
+    note = (
+        "Intervals are over scenes, as in `ttl_jax.metrics.intervals`; with few scenes they "
+        "are too narrow."
+    )
     notes = [f"- `{name}`: {_describe(name)}." for name in _ordered(trained)]
-    return "\n\n".join([*sections, "\n".join(notes)]) + "\n"
+    return "\n\n".join([*sections, note, "\n".join(notes)]) + "\n"
 
 
 def _psnr_table(rows: Frame) -> str:

@@ -18,10 +18,14 @@ from ttl_jax.training import runs
 
 @pytest.fixture
 def lists(tmp_path):
-    """Empty lists: planning reads their names alone."""
-    names = ["additive_all", "additive_10_seed1", "additive_50_seed1", "Rain100H_all"]
-    for name in [*names, "Rain100H_10_seed1"]:
-        (tmp_path / f"claim_{name}.txt").touch()
+    """Lists whose lines are not read, but counted."""
+    for generator, counts in (("additive", (10, 50)), ("Rain100H", (10,))):
+        for name, count in [
+            ("all", 60 if 50 in counts else 47),
+            *((f"{count}_seed{seed}", count) for count in counts for seed in (1, 2)),
+        ]:
+            lines = "".join(f"{i}.png\n" for i in range(count))
+            (tmp_path / f"claim_{generator}_{name}.txt").write_text(lines)
     return str(tmp_path)
 
 
@@ -61,6 +65,19 @@ def test_all_variants_but_the_short_one_take_the_same_number_of_updates(lists):
         assert total == (1000 if variant == "V2-short" else 2500), variant
 
 
+def test_flags_of_a_stage_keep_the_totals_of_all_variants_equal(lists):
+    config = ttl_jax.config("claim:tiny")
+    config.derain.num_steps, config.recog.num_steps = 2000, 700
+    for name in ("scratch", "restormer", "nafnet"):
+        assert config[name].num_steps == 2000 + 700 + 500 + 500
+    assert config.inpaint.num_steps == 700 + 500 + 500
+
+
+def test_one_rate_is_that_of_the_decoder_whatever_it_is(lists):
+    run = plan(lists, derain={"learning_rate": 3e-4})[1]["smears_additive_10"]
+    assert run.encoder_learning_rate == run.learning_rate == 3e-4
+
+
 def test_a_student_and_its_teachers_have_seeds_of_their_own(lists):
     seeds = [
         run.seed
@@ -68,8 +85,7 @@ def test_a_student_and_its_teachers_have_seeds_of_their_own(lists):
         for name, run in plan(lists, seed=seed)[1].items()
         if name in ("recog", "recon", "distill", "inpaint") or name == "V1_additive_10"
     ]
-    # The second seed lacks the lists of ten scenes, so it has no V1_additive_10.
-    assert len(seeds) == len(set(seeds)) >= 9
+    assert len(seeds) == len(set(seeds)) == 10
 
 
 def test_a_generator_with_fewer_scenes_has_no_row_for_more(lists):
@@ -109,9 +125,11 @@ def test_networks_of_others_learn_as_v2_from_the_same_batches(lists, name):
         ({"variants": ("V9",)}, "'V9' is unknown"),
         ({"variants": ()}, "not empty"),
         ({"generators": ("additive", "additive")}, "different values"),
+        ({"lists": "nowhere"}, "claim_additive_all.txt does not exist"),
+        ({"seed": 4}, "claim_additive_10_seed4.txt does not exist: .* seeds 1 to 3"),
         (
-            {"lists": "nowhere"},
-            "claim_additive_all.txt does not exist: write the lists",
+            {"num_scenes": (20,)},
+            "additive_20_seed1.txt does not exist: .* 10, 50 and all",
         ),
     ],
 )
@@ -182,6 +200,21 @@ def test_results_are_appended_once_and_the_input_once_per_generator(tmp_path):
         ("V1", 2),
         ("input", 0),
     ]
+
+
+def test_other_lengths_of_a_variant_need_files_of_their_own(tmp_path):
+    path = tmp_path / "claim.csv"
+    about = {"variant": "V1", "generator": "additive", "seed": 1, "num_scenes": 10}
+    about |= {"updates": 2500, "commit": "c"}
+    claim_script._check_updates(path, about)
+    line = {"set": "a", "role": "unseen", "scene": "s", "psnr": 20.0, "ssim": 0.5}
+    claim_script._append(path, about, pd.DataFrame([{"method": "V1", **line}]))
+    claim_script._check_updates(path, about | {"seed": 2})
+    claim_script._check_updates(path, about | {"num_scenes": 50, "updates": 3})
+    with pytest.raises(
+        SystemExit, match="V1 after 2500 updates, and this run has 3500"
+    ):
+        claim_script._check_updates(path, about | {"updates": 3500})
 
 
 @pytest.fixture
