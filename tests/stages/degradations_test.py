@@ -68,6 +68,14 @@ def test_streaks_only_brighten_and_more_of_them_cover_more(key):
     assert 0.02 < shares[0] < shares[1] < shares[2] < 0.9
 
 
+def test_streaks_reach_every_row_alike(key):
+    black = jnp.zeros((64, 40, 64, 3))
+    wet = image_degradations.streaks(black, key, 0.03, 0.03)[..., 0] > 0
+    # A pixel is dry if none of the 8 = 40 / 5 pixels from which a streak reaches it starts
+    # one. 64 images of 64 columns leave a deviation of 0.01.
+    np.testing.assert_allclose(wet.mean(axis=(0, 2)), 1 - 0.97**8, atol=0.05)
+
+
 def test_rainy_rows_stay_and_all_classes_occur(key):
     images = jnp.full((300, 96, 96, 3), 0.3)
     is_rainy = jnp.arange(300) % 2
