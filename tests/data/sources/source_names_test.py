@@ -303,6 +303,21 @@ def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
         assert all(np.any(image != other) for other in loaded[:i])
 
 
+@pytest.mark.parametrize("kind", ["rain", "additive", "kinds", "holes", "smears"])
+def test_fixed_rain_depends_on_the_name_of_a_file_and_not_on_its_folder(make, kind):
+    root = make("one/a.png", "two/deep/a.png", "two/deep/b.png", size=(60, 80))
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    for path in root.rglob("*.png"):
+        Image.fromarray(image).save(path)
+    one, two, other = (
+        pair.rainy.load()
+        for folder in ("one", "two/deep")
+        for pair in source_names.open_pairs(f"{kind}:folder:{root / folder}")
+    )
+    np.testing.assert_array_equal(one, two)
+    assert np.any(one != other) and np.any(one != image)
+
+
 def test_structures_can_be_combined_with_sources_of_pairs(make):
     pictures = make("a.png", "b.png", size=(30, 40))
     source = f"structures:folder:{pictures}"

@@ -96,7 +96,7 @@ def _make_contents(
 def _render_part(
     pair: LivePair, scene: str, variants: range, seed: int
 ) -> list[tuple[Row, list[bytes]]]:
-    """Renders variants of a pair; rain depends only on name, variant and seed."""
+    """Renders variants of a pair; rain depends only on scene, variant and seed."""
     clean = pair.clean.load()
     if clean.shape != (pair.height, pair.width, 3):
         raise ValueError(
@@ -105,7 +105,7 @@ def _render_part(
     encoded_clean = record_writer.encode_png(clean)
     made = []
     for variant in variants:
-        rng = live_rain.rng_of(pair.clean.name, variant, seed)
+        rng = live_rain.rng_of(scene, variant, seed)
         rainy = pair.rain.render(clean, clean, max(clean.shape), rng)
         encoded = [record_writer.encode_png(rainy), encoded_clean]
         sizes = [len(data) for data in encoded]

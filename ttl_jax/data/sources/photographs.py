@@ -223,7 +223,7 @@ class LivePair(Pair):
         clean = view.crop(photograph, side)
         surroundings = view.tint(live_rain.coarse(photograph))
         if view.rain_seed is None:
-            rng = live_rain.rng_of(self.name)
+            rng = _fixed_rng(self.clean, self.name)
         else:
             rng = np.random.default_rng(view.rain_seed)
         return self.rain.render(clean, surroundings, max(photograph.shape), rng), clean
@@ -231,4 +231,14 @@ class LivePair(Pair):
 
 def _load_in_rain(clean: Photograph, name: str, rain: live_rain.Rain) -> np.ndarray:
     image = clean.load()
-    return rain.render(image, image, max(image.shape), live_rain.rng_of(name))
+    return rain.render(image, image, max(image.shape), _fixed_rng(clean, name))
+
+
+def _fixed_rng(clean: Photograph, name: str) -> np.random.Generator:
+    """Returns the generator of rain that is always the same.
+
+    For a file it depends only on the name of the file, so that the same photographs give
+    the same test set in any folder.
+    """
+    is_file = clean.layers[-1].num_bytes is not None
+    return live_rain.rng_of(name.rpartition("/")[2] if is_file else name)
