@@ -120,7 +120,7 @@ FIELDS = {
     "num_micro_batches": Field(1, POSITIVE),  # sequential parts of a batch: less memory
     "ema_decay": Field(0.999, NOT_NEGATIVE),  # moving average of weights; 0.0: none
     # Share of the initial weights in the final ones, for a run that fine-tunes.
-    "start_share": Field(0.0, SHARE, SAFE, shared=False),
+    "start_share": Field(0.0, SHARE, shared=False),
     "compute_dtype": Field("float32", _one_of("float32", "bfloat16")),
     # Batches with a non-finite loss or gradient that a run may skip; 0: it stops.
     "skip_bad_batches": Field(0, NOT_NEGATIVE, SAFE),

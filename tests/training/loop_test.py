@@ -178,6 +178,21 @@ def test_final_weights_are_a_mean_with_the_initial_ones(photographs, tmp_path, c
         np.testing.assert_allclose(values, expected, atol=1e-6)
 
 
+def test_a_mean_with_the_initial_weights_is_taken_once(photographs, tmp_path):
+    def train(run, **fields):
+        fields = {"run": run, "hidden": 64, **fields}
+        toy_stage.train(toy_stage.get_config(photographs, **fields), tmp_path)
+
+    train("start", num_steps=2, seed=1)
+    fields = {"start_from": "start", "start_share": 0.25}
+    train("mean", num_steps=2, **fields)
+    train("mean", num_steps=2, **fields)  # finished: nothing to do
+    with pytest.raises(ValueError, match="ended at step 2 .* num_steps=4"):
+        train("mean", num_steps=4, **fields)
+    with pytest.raises(ValueError, match="start_share was 0.25, is 0.5"):
+        train("mean", num_steps=2, start_from="start", start_share=0.5)
+
+
 def test_a_share_of_random_initial_weights_is_refused(photographs, tmp_path):
     config = toy_stage.get_config(photographs, start_share=0.5)
     with pytest.raises(ValueError, match=r"start_share=0.5 .*\['encoder'\].* random"):

@@ -109,6 +109,20 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     _refuse(changes, run, "its config")
 
 
+def check_not_mixed(config, step: int, saved: Mapping[str, Any], *, run: str) -> None:
+    """Checks that a run whose last step was mixed with its start is not continued.
+
+    Raises:
+      ValueError: If `start_share` would be applied a second time.
+    """
+    if config.start_share and step == saved["num_steps"] < config.num_steps:
+        raise ValueError(
+            f"{run} ended at step {step} with start_share={config.start_share}: its "
+            "weights are a mean with those from which it started, which cannot be trained "
+            f"further to num_steps={config.num_steps}. Train another --config.run=NAME."
+        )
+
+
 def _may_change(name: str, config) -> bool:
     field = config_fields.FIELDS.get(name)
     resume = field.resume if field else config_fields.FIXED
