@@ -55,7 +55,7 @@ def list_runs(config) -> list[Any]:
     if "stages" not in config:
         return [config]
     for name in config.stages:
-        if config[name].run:
+        if config[name].run not in ("", name):
             raise ValueError(
                 f"config.{name}.run={config[name].run!r}: the runs of several stages "
                 "keep their names. Use another --workdir, or train the stage alone."
