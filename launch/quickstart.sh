@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates the environment, trains all four stages on the embedded photographs (source
+# Creates the environment, trains all four stages on the sample photographs (source
 # `sample`, with rendered rain), and restores and scores the held-out ones. This only
 # demonstrates the whole chain: it uses few photographs and takes minutes on two cores.
 # Started again, it resumes.

@@ -1,6 +1,6 @@
 """Measures speed and quality; compared variants alternate within one run.
 
-Speed of the input pipeline, from the embedded photographs and from your own:
+Speed of the input pipeline, from the sample photographs and from your own:
 
   python -m ttl_jax.benchmark input
   python -m ttl_jax.benchmark input --clean folder:/photos/clean \\
@@ -92,7 +92,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--clean", metavar="SOURCE", help="default: embedded photographs")
+    add("--clean", metavar="SOURCE", help="default: sample photographs")
     add("--pairs", metavar="SOURCE", help="pairs; needs --clean")
     _add_count(parser, "--threads", [1, 2, 4], "N", "numbers of reading threads")
     _add_preset(parser)

@@ -34,7 +34,7 @@ class ImageCache:
     def attach(self, item: Item) -> Item:
         """Returns the same photograph or pair with its files read through the cache.
 
-        Images without a file are not cached: embedded photographs are already in memory,
+        Images without a file are not cached: sample photographs are already in memory,
         and rendered ones differ each time.
         """
         return item.map_sides(lambda side: side.read_by(self._load))

@@ -30,7 +30,7 @@ _MAX_PSNR = 24.0  # dB, PSNR of rainy against clean images
 
 
 class Sample(Source):
-    """All embedded photographs, or the split "train" or "test"."""
+    """All sample photographs, or the split "train" or "test"."""
 
     def __init__(self, name, path, parse):
         del path, parse
