@@ -243,6 +243,50 @@ def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
     assert [path.name for path in output.iterdir()] == ["pairs_test_Hail.txt"]
 
 
+def add_collection(collection, scenes):
+    """Adds a dataset with a clean photograph of each scene to the manifest."""
+    with (collection / "MANIFEST.csv").open("a", newline="") as file:
+        for scene in scenes:
+            path = f"clean/new/{scene}.png"
+            (collection / path).parent.mkdir(exist_ok=True)
+            Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(collection / path)
+            csv.writer(file).writerow([path, "New", "clean", f"scene {scene}"])
+
+
+def test_new_scenes_are_added_to_the_lists(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    add_collection(collection, range(100, 120))
+    after, _ = make_lists(collection, tmp_path / "lists")
+    for name in before.keys() - {name for name in before if "claim" in name}:
+        earlier = [line for line in after[name] if "clean/new" not in line[0]]
+        assert earlier == before[name], name
+    assert len(after["clean_train"]) > len(before["clean_train"])
+
+
+def test_lists_are_kept_if_a_scene_of_training_would_be_tested(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    trained = [pathlib.Path(line[0]).stem for line in before["clean_train"]]
+    add_collection(collection, trained)
+    after, _ = make_lists(collection, tmp_path / "others")
+    tested = {pathlib.Path(line[0]).stem for line in after["clean_test"]}
+    assert (moved := tested & set(trained))
+    with pytest.raises(SystemExit, match="lists of another split") as caught:
+        make_lists(collection, tmp_path / "lists")
+    named = re.findall(r"scene (\d+) was in train, now in test;", str(caught.value))
+    assert set(named) <= moved and named
+    for name, lines in before.items():
+        kept = (tmp_path / "lists" / f"{name}.txt").read_text()
+        assert [line.split("\t") for line in kept.splitlines()] == lines
+
+
+def test_lists_of_photographs_that_are_gone_are_kept(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    gone = before["clean_train"][0][0]
+    pathlib.Path(gone).write_bytes(b"no image")
+    with pytest.raises(SystemExit, match=f"{gone} was in train, now in none"):
+        make_lists(collection, tmp_path / "lists")
+
+
 def test_lists_are_sources(collection, tmp_path):
     lists, _ = make_lists(collection, tmp_path / "lists")
     pairs = source_names.open_pairs(f"list:{tmp_path}/lists/pairs_train.txt")
