@@ -48,11 +48,13 @@ TEST_ONLY = {
 ADAPTED_TO = {"spa_internet"}
 # Statements that allow any use, and those that make one doubtful.
 FREE = re.compile(
-    r"\bCC0\b|\bCC[- ]BY\b(?!-NC| NC)|public domain|however you wish|unrestricted",
+    r"\bCC0\b|\bCC[- ]BY\b|public domain|however you wish|unrestricted",
     re.IGNORECASE,
 )
 DOUBTFUL = re.compile(
-    r"unsplash photos|not ver|not listed|non-commercial|said to be", re.IGNORECASE
+    r"unsplash photos|not ver|not listed|said to be|"
+    r"non[- ]?commercial|\bNC\b|no[- ]?deriv|\bND\b",
+    re.IGNORECASE,
 )
 COLUMNS = {"path", "dataset", "role", "scene"}
 PARTS = ("train", "validation", "test", "test_only", "adapt_1", "adapt_2")
