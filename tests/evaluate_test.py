@@ -262,12 +262,12 @@ def test_real_photographs_are_scored_without_clean_images():
     assert methods["net"]["change_inside"] == pytest.approx(darker, abs=0.01)
     assert methods["input"]["change_outside"] == 0
     table = pathlib.Path("out/table.md").read_text()
-    assert "not independent: it took part in training net." in table
-    assert "It took no part in training other." in table
+    assert "not independent: its weights took part in training net." in table
+    assert "Its weights took no part in training other." in table
     command = "--input rain --results ours=rain --recog runs/judge --output out"
     assert evaluate.main(command.split()) == 0
     table = pathlib.Path("out/table.md").read_text()
-    assert "whether it took part in training ours." in table
+    assert "whether its weights took part in training ours." in table
 
 
 def test_the_library_scores_what_the_command_prints(here, capsys):

@@ -94,7 +94,8 @@ class Recognizer(network.TrainedNetwork):
         """Returns whether a run was trained from this network, directly or indirectly.
 
         Another step of this network's run counts too, unless one of the two is packed.
-        Common training photographs do not count.
+        Common training photographs do not count, nor photographs that were chosen by its
+        scores or features.
 
         Args:
           path: Weights of any run, as for `trained.load`.
