@@ -335,20 +335,25 @@ def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(flags, message):
         run(rain_sheet, *flags.split())
 
 
-def run_timed_training(*arguments, **options):
+def run_timed_training(*arguments, python=sys.executable):
     script = ROOT / "launch" / "timed_training.sh"
     return subprocess.run(
         ["bash", script, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
-        **options,
+        env={**os.environ, "PYTHON": str(python), "PYTHONPATH": str(ROOT)},
     )
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("5s", "a.safetensors", "w", "x"), ("5", "a.pth", "w", "x")]
+    "arguments",
+    [
+        (),
+        ("5s", "a.safetensors", "w", "--config=derain"),
+        ("5", "a.pth", "w", "--config=derain"),
+        ("5", "a.safetensors", "w", "--config.seed=1", "--config=derain"),
+    ],
 )
 def test_timed_training_names_its_usage(arguments):
     result = run_timed_training(*arguments)
@@ -362,6 +367,47 @@ def test_a_loan_that_fails_leaves_the_weights_as_they_were(tmp_path):
     result = run_timed_training(60, packed, tmp_path / "runs", *flags)
     assert result.returncode != 0 and "stays as it was" in result.stderr
     assert packed.read_bytes() == b"weights"
+
+
+# Stands for the interpreter of launch/timed_training.sh: training logs its seed and steps as
+# the config has them, and packing writes as many bytes as there were trainings.
+FAKE_TRAINING = """#!{python}
+import pathlib, sys
+
+log = pathlib.Path("{log}")
+if sys.argv[2] == "ttl_jax.main":
+    from ttl_jax import main
+
+    main._parse_flags(sys.argv[2:])
+    config = main._CONFIG.value
+    log.open("a").write(f"{{config.seed}} {{config.num_steps}}\\n")
+else:
+    path = pathlib.Path(sys.argv[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(log.read_text().splitlines()) * b"w")
+"""
+
+
+def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_path):
+    log, python = tmp_path / "log.txt", tmp_path / "python"
+    python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
+    python.chmod(0o755)
+
+    def loan(folder, *flags):
+        """Returns seed and steps of a loan in an empty folder, as on a new machine."""
+        packed = tmp_path / "mine.safetensors"
+        flags = ("--config=derain:smoke", *flags)
+        result = run_timed_training(
+            60, packed, tmp_path / folder, *flags, python=python
+        )
+        assert result.returncode == 0, result.stderr
+        return [int(value) for value in log.read_text().split()[-2:]]
+
+    loans = [loan(f"loan{i}") for i in range(4)]
+    assert len({seed for seed, _ in loans}) == 4
+    # At a millisecond per step, a day has 86.4 million.
+    assert all(steps > 86_400_000 for _, steps in loans)
+    assert loan("last", "--config.seed=7", "--config.num_steps=5") == [7, 5]
 
 
 @pytest.mark.slow
