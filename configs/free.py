@@ -5,7 +5,7 @@
 
 Published pairs are made from photographs for research only. Here all photographs are of
 `clean_free_train.txt`, whose licences allow any use. The run `scratch` learns to fill holes in
-the shape of rain, as in `configs/inpaint.py`; the run `tuned` continues with rendered rain.
+the shape of rain; the run `tuned` continues with rendered rain and fewer holes.
 Evaluation uses all validation pairs.
 
 Paper: none.
