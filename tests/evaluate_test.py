@@ -369,9 +369,7 @@ def test_an_ablation_gives_tables_3_and_4(here, monkeypatch):
     assert table.index("## Table 4") < table.index("## y_uint8")
 
 
-def test_an_unfinished_ablation_names_the_command_that_resumes_it(
-    here, monkeypatch, capsys
-):
+def test_an_unfinished_ablation_names_its_runs(here, monkeypatch, capsys):
     write_ablation(monkeypatch, both=3, scratch=0)
     command = "--ablation runs --data sample/test --output out"
     with pytest.raises(SystemExit):
@@ -380,7 +378,8 @@ def test_an_unfinished_ablation_names_the_command_that_resumes_it(
     assert (
         "2 of 2 runs are not finished: both (at 3 of 5 updates), scratch (not" in error
     )
-    assert "--config=configs/ablation.py --workdir=runs, with its preset" in error
+    assert "Resume them with the command that started them." in error
+    assert "configs/ablation.py" not in error  # it may be a workdir of another planner
 
 
 @pytest.mark.parametrize("output", ["file", "/proc/self"])  # no one writes to these
