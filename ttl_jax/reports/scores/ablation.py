@@ -16,9 +16,9 @@ from ttl_jax.data.files import images
 from ttl_jax.reports import markdown
 from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores import scores, tables
+from ttl_jax.weights import saved_runs
 
-INDEX = "ablation.json"
-SCORES = "ablation_scores.json"  # not `INDEX`: a report may be in the same folder
+SCORES = "ablation_scores.json"  # not the index: a report may be in the same folder
 _COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
 _REFERENCE = "both"  # V1, the default row that others are compared with
 _TITLES = {
@@ -56,7 +56,7 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
     Raises:
       ValueError: If the folder contains no ablation.
     """
-    path = pathlib.Path(workdir) / INDEX
+    path = pathlib.Path(workdir) / saved_runs.INDEX
     try:
         return [
             Row(
@@ -80,8 +80,6 @@ def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
     Raises:
       ValueError: As `read`, or if runs are not finished; the message names them.
     """
-    from ttl_jax.weights import saved_runs
-
     rows = read(workdir)
     runs = [path for row in rows for path in row.runs.values()]
     progress = {path.name: saved_runs.read_progress(path) for path in runs}
@@ -95,7 +93,7 @@ def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
             f"{len(unfinished)} of {len(runs)} runs are not finished: "
             f"{images.name_some(unfinished)}. Resume them with the command that started "
             "them. To score without them, remove them from "
-            f"{pathlib.Path(workdir, INDEX)}."
+            f"{pathlib.Path(workdir, saved_runs.INDEX)}."
         )
     return rows
 
