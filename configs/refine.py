@@ -2,14 +2,19 @@
 
     python launch/best_restorations.py --rainy list:runs/lists/rainy_train.txt \\
         --checkpoint shipped --output runs/pool
-    python -m ttl_jax.main --config=configs/refine.py --workdir=runs/refined
+    python -m ttl_jax.main --config=configs/refine.py --workdir=runs/refined1
 
-Batches are half synthetic pairs and half real photographs with their best restoration.
-Repeat both commands with the new weights as a further --checkpoint: a restoration is replaced
-only by a better one.
+Batches are half synthetic pairs and half real photographs with their best restoration. In
+the next round, a restoration is replaced only by a better one. Each round has a --workdir of
+its own, since a finished run does not train again:
+
+    python launch/best_restorations.py --rainy list:runs/lists/rainy_train.txt \\
+        --checkpoint runs/refined1/refine --output runs/pool
+    python -m ttl_jax.main --config=configs/refine.py --workdir=runs/refined2 \\
+        --config.start_from=runs/refined1/refine
 
 Paper: none. RGSUD (CVPR 2026) reports +1.4 to +1.6 dB on real pairs from such targets.
-Expect: configs/README.md, "The paper's test".
+Expect: not trained yet.
 Time: as derain.
 """
 
@@ -21,7 +26,7 @@ def get_config(preset=None):
     config.start_from = "shipped"
     config.run = "refine"
     _, _, pairs = common.use_lists(config)
-    config.pairs = (pairs, "folder:runs/pool")
+    config.pairs = (pairs, "list:runs/pool/pairs.txt")
     config.pairs_weights = (0.5, 0.5)
     config.encoder_learning_rate = config.get_oneway_ref("learning_rate")
     config.learning_rate = 1e-4

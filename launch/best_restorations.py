@@ -7,23 +7,26 @@
 Every checkpoint restores each photograph, its mirrored copy, and the mean of both. The best
 of these restorations has the lowest cost: the rain score of a recognition network, plus
 --fidelity times the mean change outside the rain, in levels of 255. Rain is where most
-restorations darken the photograph more than elsewhere. A restoration that costs more than the
-photograph itself is not written.
+restorations darken the photograph more than elsewhere. A photograph gives no pair if it costs
+less than its restorations.
 
-The folder then has pairs: rainy/NAME.png and clean/NAME.png. The file report.csv has one row
-for each photograph: file, photograph, checkpoint, view (plain, mirrored or mean), cost before and
-after, and the rain scores. A second run, with later checkpoints, replaces a restoration
-only if it finds a better one. After an interruption, the same command continues.
+The list pairs.txt then names the pairs: rainy/NAME.png and clean/NAME.png. The file report.csv
+has one row for each photograph: file, photograph, checkpoint, view (plain, mirrored or mean), cost
+before and after, the rain scores, and the settings of the cost. A second run, with later
+checkpoints and the same settings, replaces a restoration only if it finds a better one. The
+cost of the earlier one is computed anew for this, since the later checkpoints may disagree on
+where the rain is. After an interruption, the same command continues.
 
 The choice among snapshots and mirrored copies follows RGSUD (CVPR 2026).
 """
 
 import argparse
+import math
 import pathlib
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -33,17 +36,31 @@ import tqdm
 
 import ttl_jax
 from ttl_jax import command_line
-from ttl_jax.data.files import encoding
+from ttl_jax.data.files import encoding, images
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference.recognizer import Recognizer
 from ttl_jax.reports import report_files
 
-REPORT = "report.csv"
+REPORT, PAIRS = "report.csv", "pairs.txt"
 VIEWS = ("plain", "mirrored", "mean")
 _DARKER = 8  # levels: less is not taken for rain
 _REACH = 2  # pixels around rain, where change is free as well
 
 Restore = Callable[[np.ndarray], np.ndarray]
+
+
+class Judge(NamedTuple):
+    """What decides which restoration is the best.
+
+    Attributes:
+      score: Returns the rain score of an image.
+      digest: Digest of the recognition network that scores.
+      fidelity: Cost of a change of one level outside the rain.
+    """
+
+    score: Callable[[np.ndarray], float]
+    digest: str
+    fidelity: float
 
 
 class Entry(NamedTuple):
@@ -58,6 +75,8 @@ class Entry(NamedTuple):
       cost: Cost of the restoration.
       score_before: Rain score of the photograph.
       score: Rain score of the restoration.
+      digest: Digest of the recognition network that scored.
+      fidelity: Cost of a change of one level outside the rain.
     """
 
     file: str
@@ -68,6 +87,8 @@ class Entry(NamedTuple):
     cost: float
     score_before: float
     score: float
+    digest: str
+    fidelity: float
 
 
 def restorations(
@@ -98,61 +119,104 @@ def change_outside(image: np.ndarray, restored: np.ndarray, mask: np.ndarray) ->
 
 
 def find_best(
-    photograph, networks: Mapping[str, Restore], score: Callable, fidelity: float
+    photograph,
+    networks: Mapping[str, Restore],
+    judge: Judge,
+    earlier: Iterable[tuple[str, str, np.ndarray]] = (),
 ) -> tuple[Entry, np.ndarray, np.ndarray]:
-    """Returns the best restoration as an entry, the photograph and the restored image."""
+    """Returns the best restoration as an entry, the photograph and the restored image.
+
+    Args:
+      photograph: Rainy photograph.
+      networks: Functions that restore, by checkpoint.
+      judge: What decides.
+      earlier: Restorations of earlier runs, as `restorations` yields them. They have no
+        vote on where the rain is, so that a repeated run finds the same costs.
+    """
     image = photograph.load()
     candidates = list(restorations(image, networks))
     mask = rain_mask(image, [restored for _, _, restored in candidates])
-    before = score(image)
+    before = judge.score(image)
     found = []
-    for checkpoint, view, restored in candidates:
-        after = score(restored)
-        cost = after + fidelity * change_outside(image, restored, mask)
-        path = pathlib.PurePath(photograph.name)
-        stem = re.sub(r"\W+", "_", path.stem)[-60:]
-        file = f"{stem}-{zlib.crc32(photograph.name.encode()):08x}.png"
+    for checkpoint, view, restored in [*earlier, *candidates]:
+        after = judge.score(restored)
+        cost = after + judge.fidelity * change_outside(image, restored, mask)
         entry = Entry(
-            file if cost < before else "",
+            name_file(photograph.name) if cost < before else "",
             photograph.name, checkpoint, view, before, cost, before, after,
+            judge.digest, judge.fidelity,
         )  # fmt: skip
         found.append((entry, image, restored))
     return min(found, key=lambda item: item[0].cost)
 
 
-def read_report(folder: pathlib.Path) -> dict[str, Entry]:
+def name_file(photograph: str) -> str:
+    """Returns the name of the files of a photograph."""
+    stem = re.sub(r"\W+", "_", pathlib.PurePath(photograph).stem)[-60:]
+    return f"{stem}-{zlib.crc32(photograph.encode()):08x}.png"
+
+
+def read_report(folder: pathlib.Path, judge: Judge) -> dict[str, Entry]:
     """Returns the entries of a folder by photograph.
 
     Raises:
-      ValueError: If the folder holds files of something else.
+      ValueError: If the folder holds files of something else, or costs of other settings.
     """
+    entries = _read_entries(folder)
+    for entry in entries:
+        is_same = math.isclose(entry.fidelity, judge.fidelity)
+        if entry.digest != judge.digest or not is_same:
+            raise ValueError(
+                f"--output {folder} has costs of --fidelity {entry.fidelity} and the "
+                f"recognition network {entry.digest}; those of --fidelity "
+                f"{judge.fidelity} and {judge.digest} cannot be compared with them. Use "
+                "the same settings, or name another folder."
+            )
+    return {entry.photograph: entry for entry in entries}
+
+
+def _read_entries(folder: pathlib.Path) -> list[Entry]:
     report = folder / REPORT
     if report.is_file():
-        table = pd.read_csv(report, keep_default_na=False)
+        table = pd.read_csv(report, keep_default_na=False, dtype={"digest": str})
         if list(table) == list(Entry._fields):
-            entries = (Entry(*row) for row in table.itertuples(index=False))
-            return {entry.photograph: entry for entry in entries}
+            return [Entry(*row) for row in table.itertuples(index=False)]
     elif not folder.exists() or not any(folder.iterdir()):
-        return {}
+        return []
     raise ValueError(
         f"--output {folder} has files of something else and no {REPORT} of this script; "
         "name another folder."
     )
 
 
+def read_earlier(folder: pathlib.Path, entry: Entry | None) -> Iterator[tuple]:
+    """Yields checkpoint, view and image of the best restoration so far, if there is one."""
+    if entry and entry.file:
+        yield entry.checkpoint, entry.view, images.load(folder / "clean" / entry.file)
+
+
 def update(folder: pathlib.Path, entries: dict[str, Entry], found: tuple) -> None:
-    """Writes a restoration if it is the best so far, and the report."""
+    """Writes the best restoration of a photograph, and the tables."""
     entry, image, restored = found
-    earlier = entries.get(entry.photograph)
-    if earlier and earlier.cost <= entry.cost:
-        return
-    contents: dict[str, bytes | str] = {}
-    if entry.file:
-        for side, pixels in (("rainy", image), ("clean", restored)):
-            contents[f"{side}/{entry.file}"] = encoding.encode(entry.file, pixels)
     entries[entry.photograph] = entry
-    table = pd.DataFrame(entries.values())
-    contents[REPORT] = table.to_csv(index=False, lineterminator="\n")
+    if entry.file:
+        sides = (("rainy", image), ("clean", restored))
+        pair = {
+            f"{side}/{entry.file}": encoding.encode(entry.file, pixels)
+            for side, pixels in sides
+        }
+        report_files.write(folder, pair)
+    write_tables(folder, entries)
+
+
+def write_tables(folder: pathlib.Path, entries: Mapping[str, Entry]) -> None:
+    """Writes the report and the list, which names pairs that are complete."""
+    table = pd.DataFrame(entries.values(), columns=Entry._fields)
+    files = [entry.file for entry in entries.values() if entry.file]
+    contents = {
+        REPORT: table.to_csv(index=False, lineterminator="\n"),
+        PAIRS: "".join(f"rainy/{file}\tclean/{file}\n" for file in files),
+    }
     report_files.write(folder, contents)
 
 
@@ -182,15 +246,17 @@ def main() -> None:
     args = parse_arguments()
     folder = pathlib.Path(args.output)
     try:
-        entries = read_report(folder)
+        recognizer = Recognizer.from_checkpoint(args.recog)
+        judge = Judge(recognizer.score, recognizer.digest, args.fidelity)
+        entries = read_report(folder, judge)
         photographs = source_names.open_photographs(args.rainy, "rainy")
         networks = {path: ttl_jax.load(path).restore for path in args.checkpoint}
-        score = Recognizer.from_checkpoint(args.recog).score
-        folder.mkdir(parents=True, exist_ok=True)
+        write_tables(
+            folder, entries
+        )  # so that a killed run is known as one of this script
         for photograph in tqdm.tqdm(photographs):
-            update(
-                folder, entries, find_best(photograph, networks, score, args.fidelity)
-            )
+            earlier = read_earlier(folder, entries.get(photograph.name))
+            update(folder, entries, find_best(photograph, networks, judge, earlier))
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     written = sum(bool(entry.file) for entry in entries.values())

@@ -12,7 +12,8 @@ network would be tested on scenes it was trained on. A collection is a dataset, 
 its scenes with one prefix, such as `bsd` in `bsd:100039`. In each collection an eighth of
 the scenes is for validation (to choose the recipe), and a fifth is for testing (scored
 once, at the end). The SHA-256 of the names orders the scenes, so the lists are the same on
-every machine, and a new collection does not move earlier scenes to another part.
+every machine. Scenes may move to another part if a collection grows, or if a new collection
+shares scenes with earlier ones. Lists in --output are not replaced if a scene would move.
 
 Sets for testing only are in `pairs_test_only_SET`, `rainy_test_only` and so on. The source
 for adapting trained weights is split into `rainy_adapt_1` and `rainy_adapt_2`. Each list is
@@ -34,6 +35,7 @@ import itertools
 import pathlib
 import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 
 from ttl_jax import command_line
 from ttl_jax.data.files import decoding, images
@@ -46,13 +48,16 @@ TEST_ONLY = {
 ADAPTED_TO = {"spa_internet"}
 # Statements that allow any use, and those that make one doubtful.
 FREE = re.compile(
-    r"\bCC0\b|\bCC[- ]BY\b(?!-NC| NC)|public domain|however you wish|unrestricted",
+    r"\bCC0\b|\bCC[- ]BY\b|public domain|however you wish|unrestricted",
     re.IGNORECASE,
 )
 DOUBTFUL = re.compile(
-    r"unsplash photos|not ver|not listed|non-commercial|said to be", re.IGNORECASE
+    r"unsplash photos|not ver|not listed|said to be|"
+    r"non[- ]?commercial|\bNC\b|no[- ]?deriv|\bND\b",
+    re.IGNORECASE,
 )
 COLUMNS = {"path", "dataset", "role", "scene"}
+PARTS = ("train", "validation", "test", "test_only", "adapt_1", "adapt_2")
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 # Tests of configs/claim.py, with their datasets; the real pairs have few scenes together.
 CLAIM_TESTS = {
@@ -78,11 +83,10 @@ def order_of(scene: str) -> tuple[int, int]:
 
 
 def choose_parts(rows: list[dict]) -> dict[str, str]:
-    """Returns the part of each scene.
+    """Returns the part of each scene, one of `PARTS`.
 
-    The parts are train, validation, test, test_only, adapt_1 and adapt_2. A scene that is
-    in several collections is assigned with the smallest of them, which might otherwise
-    lack a part.
+    A scene that is in several collections is assigned with the smallest of them, which
+    might otherwise lack a part.
     """
     parts = {row["scene"]: "test_only" for row in rows if row["dataset"] in TEST_ONLY}
     own = {row["scene"] for row in rows if row["dataset"] in ADAPTED_TO}
@@ -207,6 +211,45 @@ def read_manifest(photographs: pathlib.Path) -> list[dict]:
         return [row for row in reader if is_photograph(photographs, row)]
 
 
+def find_parts(lists: Mapping[str, Iterable[Sequence[str]]]) -> dict[str, str]:
+    """Returns the part of each photograph, by its path in the lists."""
+    names = itertools.product(("pairs", "rainy", "clean"), PARTS)
+    return {
+        line[0]: part
+        for kind, part in names
+        for line in lists.get(f"{kind}_{part}", ())
+    }
+
+
+def check_earlier_lists(
+    folder: pathlib.Path, lists: Mapping[str, list], scenes: Mapping[str, str]
+) -> None:
+    """Ends the program if the lists in a folder are of another split.
+
+    Args:
+      folder: Folder to write to.
+      lists: Lines of each new list.
+      scenes: Scene of each photograph, by its path.
+    """
+    earlier = {
+        path.stem: [line.split("\t") for line in path.read_text().split("\n") if line]
+        for path in folder.glob("*.txt")
+    }
+    parts = find_parts(lists)
+    moved = {
+        f"{scenes.get(path, path)} was in {part}, now in {parts.get(path, 'none')}"
+        for path, part in find_parts(earlier).items()
+        if parts.get(path) != part
+    }
+    if differences := sorted(earlier.keys() - lists.keys()) + sorted(moved):
+        sys.exit(
+            f"{folder} contains lists of another split, "
+            f"{images.name_some(differences, '; ')}. Networks trained on these lists may "
+            "know scenes of the new tests. Name another --output, or remove the lists if "
+            "nothing was trained on them."
+        )
+
+
 def main() -> None:
     """Reads the manifest and writes the lists."""
     parser = command_line.make_parser("launch.lists_by_scene", __doc__)
@@ -217,17 +260,16 @@ def main() -> None:
     rows = read_manifest(args.photographs)
     lists = make_lists(rows)
     lists |= make_claim_lists(rows, lists)
+    lists = {
+        name: [tuple(str(root / path) for path in line) for line in lines]
+        for name, lines in sorted(lists.items())
+    }
+    scenes = {str(root / row["path"]): row["scene"] for row in rows}
+    check_earlier_lists(args.output, lists, scenes)
     args.output.mkdir(parents=True, exist_ok=True)
-    others = {path.stem for path in args.output.glob("*.txt")} - set(lists)
-    if others:
-        sys.exit(
-            f"{args.output} contains lists of another split, {', '.join(sorted(others))}. "
-            "The new lists may train on scenes in them. Name another --output."
-        )
-    for name, lines in sorted(lists.items()):
-        absolute = ["\t".join(str(root / path) for path in line) for line in lines]
+    for name, lines in lists.items():
         path = args.output / f"{name}.txt"
-        path.write_text("\n".join(absolute) + "\n")
+        path.write_text("\n".join(map("\t".join, lines)) + "\n")
         print(f"{path}: {len(lines)}")
 
 

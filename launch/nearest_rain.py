@@ -75,8 +75,13 @@ def open_fixed_pairs(source: str) -> list[Any]:
     """Returns the pairs of a source whose images are the same each time they are read.
 
     Raises:
-      ValueError: If the source has no pairs, or rain that is rendered anew.
+      ValueError: If the source has no pairs, is a selection, or renders its rain anew.
     """
+    if "selection:" in source:
+        raise ValueError(
+            f"--pairs {source!r} is a selection, and a selection cannot select from "
+            "another; name the sources of that file instead."
+        )
     pairs = source_names.open_pairs(source)
     if any(isinstance(pair, LivePair) for pair in pairs):
         raise ValueError(

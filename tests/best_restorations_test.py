@@ -45,6 +45,13 @@ def darken(image):
     return remove(image) // 2
 
 
+def remove_and_spot(image):
+    """Removes the rain, and darkens a square in the middle, which is then taken for rain."""
+    restored = remove(image)
+    restored[15:25, 25:35] -= 20
+    return restored
+
+
 def score(image):
     """Share of bright pixels, as a rain score."""
     return float((image > 150).mean())
@@ -54,18 +61,22 @@ def score(image):
 def run(monkeypatch, tmp_path, rainy):
     """Runs the script with these networks; returns the report by file stem."""
     networks = {"good": remove, "right": remove_on_the_right, "dark": darken}
+    networks["spot"] = remove_and_spot
     load = lambda path: types.SimpleNamespace(restore=networks[path])
-    judge = types.SimpleNamespace(from_checkpoint=lambda path: judge, score=score)
+    recognizer = types.SimpleNamespace(from_checkpoint=lambda path: recognizer)
+    recognizer.score = score
     monkeypatch.setattr(script.ttl_jax, "load", load)
-    monkeypatch.setattr(script, "Recognizer", judge)
+    monkeypatch.setattr(script, "Recognizer", recognizer)
 
-    def run(*checkpoints, fidelity=0.05):
+    def run(*checkpoints, fidelity=0.05, digest="12e4"):
+        recognizer.digest = digest
         flags = [flag for name in checkpoints for flag in ("--checkpoint", name)]
         flags += ["--rainy", rainy, "--output", tmp_path / "pool"]
         flags += ["--fidelity", fidelity]
         monkeypatch.setattr(sys, "argv", ["best_restorations.py", *map(str, flags)])
         script.main()
-        entries = script.read_report(tmp_path / "pool")
+        judge = script.Judge(score, digest, fidelity)
+        entries = script.read_report(tmp_path / "pool", judge)
         return {pathlib.Path(name).stem: entry for name, entry in entries.items()}
 
     return run
@@ -73,7 +84,7 @@ def run(monkeypatch, tmp_path, rainy):
 
 def test_pairs_of_the_photographs_and_their_restorations_are_written(run, tmp_path):
     run("good")
-    pairs = source_names.open_pairs(f"folder:{tmp_path / 'pool'}")
+    pairs = source_names.open_pairs(f"list:{tmp_path / 'pool' / 'pairs.txt'}")
     assert len(pairs) == 3  # no rain in the fourth
     for pair in pairs:
         photograph, restored = pair.load()
@@ -99,7 +110,8 @@ def test_the_cost_is_the_score_and_the_change_outside_the_rain(rainy):
     image = photograph.load()
     mask = script.rain_mask(image, [darken(image)] * 3)
     assert mask.sum() == (30 + 4) * (4 + 4) - 4 * 3  # dilated twice by a cross
-    entry, _, _ = script.find_best(photograph, {"dark": darken}, score, 1e-3)
+    judge = script.Judge(score, "", 1e-3)
+    entry, _, _ = script.find_best(photograph, {"dark": darken}, judge)
     assert entry.cost == pytest.approx(25e-3)
     assert entry.cost_before == pytest.approx(30 * 4 / (40 * 60))
 
@@ -114,6 +126,52 @@ def test_only_a_better_restoration_replaces_an_earlier_one(run, tmp_path):
     assert bytes_of("pool/clean") == first
     report = run("good")
     assert report["0"].checkpoint == "right"  # as good as the new one
+
+
+def test_the_cost_of_an_earlier_restoration_is_that_with_the_present_rain(
+    run, tmp_path
+):
+    assert run("spot")["0"].cost == 0  # all networks of this run call the square rain
+    report = run("good")
+    assert report["0"].checkpoint == "good"
+    assert run("spot")["0"].checkpoint == "good"  # as good there
+    _, restored = source_names.open_pairs(f"list:{tmp_path}/pool/pairs.txt")[0].load()
+    assert (restored == restored[0, 0]).all()
+
+
+@pytest.mark.parametrize("changed", [{"fidelity": 0.1}, {"digest": "12e5"}])
+def test_costs_of_other_settings_are_refused(run, tmp_path, changed):
+    run("right")
+    before = (tmp_path / "pool" / "report.csv").read_bytes()
+    with pytest.raises(SystemExit, match="cannot be compared"):
+        run("good", **changed)
+    assert (tmp_path / "pool" / "report.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("num_written", range(16))
+def test_a_run_that_is_killed_leaves_complete_pairs_and_continues(
+    run, tmp_path, monkeypatch, num_written
+):
+    files, written = script.report_files.atomic_files, []
+    write = files.write_bytes
+
+    def write_until_killed(path, data):
+        if len(written) == num_written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", write_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("good")
+    monkeypatch.setattr(files, "write_bytes", write)
+    pairs = tmp_path / "pool" / "pairs.txt"
+    if pairs.is_file() and pairs.read_text():
+        for pair in source_names.open_pairs(f"list:{pairs}"):
+            photograph, restored = pair.load()
+            np.testing.assert_array_equal(restored, remove(photograph))
+    assert [bool(entry.file) for entry in run("good").values()] == [True] * 3 + [False]
+    assert len(source_names.open_pairs(f"list:{pairs}")) == 3
 
 
 def test_files_of_something_else_are_not_touched(run, tmp_path):

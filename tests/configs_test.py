@@ -2,12 +2,14 @@
 
 import ast
 import importlib
+import os
 import pathlib
 
 import pytest
 
 from ttl_jax.stages.stage import make_stage
 from ttl_jax.training import config_check, runs
+from ttl_jax.training.sharding import make_mesh
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
@@ -42,6 +44,17 @@ def test_all_runs_of_a_config_are_checked_and_built(name, preset):
         assert set(stage.trainable) <= set(stage.modules)
         if preset == "smoke" and name not in PLANNED:
             assert run.num_steps <= 2 and run.crop_size <= 32
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.usefixtures("lists")
+def test_the_default_preset_can_be_trained_with_8_gib(name, monkeypatch):
+    config, mesh = importlib.import_module(f"configs.{name}").get_config(), make_mesh()
+    # The estimate is half of the memory that is needed.
+    half = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 4 * 2**30 // 4096}
+    monkeypatch.setattr(os, "sysconf", half.__getitem__)
+    for run in runs.list_runs(config):
+        config_check.check_memory(run, mesh)
 
 
 @pytest.mark.parametrize("name", FILES)

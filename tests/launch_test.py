@@ -140,6 +140,10 @@ def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
         ("CC0 (Unsplash before 8 June 2017)", True),
         ("CC BY-NC 4.0", False),
         ("CC-BY-NC-SA-3.0", False),
+        ("CC BY-ND 4.0", False),
+        ("CC-BY-ND-NC 3.0", False),
+        ("CC BY 3.0 (NoDerivatives), N. D. Name", False),
+        ("CC BY 2.0, by N. D. Name", True),
         ("said to be CC BY 4.0, not verified", False),
         ('"Unsplash photos are public domain"', False),
         ("non-commercial research", False),
@@ -243,6 +247,50 @@ def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
     assert [path.name for path in output.iterdir()] == ["pairs_test_Hail.txt"]
 
 
+def add_collection(collection, scenes):
+    """Adds a dataset with a clean photograph of each scene to the manifest."""
+    with (collection / "MANIFEST.csv").open("a", newline="") as file:
+        for scene in scenes:
+            path = f"clean/new/{scene}.png"
+            (collection / path).parent.mkdir(exist_ok=True)
+            Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(collection / path)
+            csv.writer(file).writerow([path, "New", "clean", f"scene {scene}"])
+
+
+def test_new_scenes_are_added_to_the_lists(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    add_collection(collection, range(100, 120))
+    after, _ = make_lists(collection, tmp_path / "lists")
+    for name in before.keys() - {name for name in before if "claim" in name}:
+        earlier = [line for line in after[name] if "clean/new" not in line[0]]
+        assert earlier == before[name], name
+    assert len(after["clean_train"]) > len(before["clean_train"])
+
+
+def test_lists_are_kept_if_a_scene_of_training_would_be_tested(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    trained = [pathlib.Path(line[0]).stem for line in before["clean_train"]]
+    add_collection(collection, trained)
+    after, _ = make_lists(collection, tmp_path / "others")
+    tested = {pathlib.Path(line[0]).stem for line in after["clean_test"]}
+    assert (moved := tested & set(trained))
+    with pytest.raises(SystemExit, match="lists of another split") as caught:
+        make_lists(collection, tmp_path / "lists")
+    named = re.findall(r"scene (\d+) was in train, now in test;", str(caught.value))
+    assert set(named) <= moved and named
+    for name, lines in before.items():
+        kept = (tmp_path / "lists" / f"{name}.txt").read_text()
+        assert [line.split("\t") for line in kept.splitlines()] == lines
+
+
+def test_lists_of_photographs_that_are_gone_are_kept(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    gone = before["clean_train"][0][0]
+    pathlib.Path(gone).write_bytes(b"no image")
+    with pytest.raises(SystemExit, match=f"{gone} was in train, now in none"):
+        make_lists(collection, tmp_path / "lists")
+
+
 def test_lists_are_sources(collection, tmp_path):
     lists, _ = make_lists(collection, tmp_path / "lists")
     pairs = source_names.open_pairs(f"list:{tmp_path}/lists/pairs_train.txt")
@@ -287,20 +335,25 @@ def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(flags, message):
         run(rain_sheet, *flags.split())
 
 
-def run_timed_training(*arguments, **options):
+def run_timed_training(*arguments, python=sys.executable):
     script = ROOT / "launch" / "timed_training.sh"
     return subprocess.run(
         ["bash", script, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
-        **options,
+        env={**os.environ, "PYTHON": str(python), "PYTHONPATH": str(ROOT)},
     )
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("5s", "a.safetensors", "w", "x"), ("5", "a.pth", "w", "x")]
+    "arguments",
+    [
+        (),
+        ("5s", "a.safetensors", "w", "--config=derain"),
+        ("5", "a.pth", "w", "--config=derain"),
+        ("5", "a.safetensors", "w", "--config.seed=1", "--config=derain"),
+    ],
 )
 def test_timed_training_names_its_usage(arguments):
     result = run_timed_training(*arguments)
@@ -314,6 +367,47 @@ def test_a_loan_that_fails_leaves_the_weights_as_they_were(tmp_path):
     result = run_timed_training(60, packed, tmp_path / "runs", *flags)
     assert result.returncode != 0 and "stays as it was" in result.stderr
     assert packed.read_bytes() == b"weights"
+
+
+# Stands for the interpreter of launch/timed_training.sh: training logs its seed and steps as
+# the config has them, and packing writes as many bytes as there were trainings.
+FAKE_TRAINING = """#!{python}
+import pathlib, sys
+
+log = pathlib.Path("{log}")
+if sys.argv[2] == "ttl_jax.main":
+    from ttl_jax import main
+
+    main._parse_flags(sys.argv[2:])
+    config = main._CONFIG.value
+    log.open("a").write(f"{{config.seed}} {{config.num_steps}}\\n")
+else:
+    path = pathlib.Path(sys.argv[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(log.read_text().splitlines()) * b"w")
+"""
+
+
+def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_path):
+    log, python = tmp_path / "log.txt", tmp_path / "python"
+    python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
+    python.chmod(0o755)
+
+    def loan(folder, *flags):
+        """Returns seed and steps of a loan in an empty folder, as on a new machine."""
+        packed = tmp_path / "mine.safetensors"
+        flags = ("--config=derain:smoke", *flags)
+        result = run_timed_training(
+            60, packed, tmp_path / folder, *flags, python=python
+        )
+        assert result.returncode == 0, result.stderr
+        return [int(value) for value in log.read_text().split()[-2:]]
+
+    loans = [loan(f"loan{i}") for i in range(4)]
+    assert len({seed for seed, _ in loans}) == 4
+    # At a millisecond per step, a day has 86.4 million.
+    assert all(steps > 86_400_000 for _, steps in loans)
+    assert loan("last", "--config.seed=7", "--config.num_steps=5") == [7, 5]
 
 
 @pytest.mark.slow

@@ -123,6 +123,16 @@ def test_live_rain_is_refused(run, pairs, rainy, tmp_path):
     assert not (tmp_path / "x.txt").exists()
 
 
+def test_a_selection_is_refused_since_none_can_select_from_it(
+    run, pairs, rainy, tmp_path
+):
+    chosen, output = tmp_path / "chosen.txt", tmp_path / "x.txt"
+    run("--pairs", pairs[0], "--rainy", rainy, "--share", 0.5, "--output", chosen)
+    with pytest.raises(SystemExit, match="name the sources of that file instead"):
+        run("--pairs", f"selection:{chosen}", "--rainy", rainy, "--output", output)
+    assert not output.exists()
+
+
 @pytest.mark.parametrize("share", ["0", "-1", "1.5", "nan"])
 def test_an_invalid_share_is_refused(run, pairs, rainy, tmp_path, share, capsys):
     with pytest.raises(SystemExit):

@@ -134,3 +134,23 @@ def test_a_crop_that_cannot_fit_into_memory_is_rejected_with_the_largest(config)
     config.crop_size = 2 * most
     config.num_micro_batches = 4  # a quarter of the images at once
     config_check.check_memory(config, mesh)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"crop_mix": ((16, 0.9), (100_000, 0.1))},
+        {"crop_sizes": ((0, 16), (500, 100_000))},
+    ],
+)
+def test_the_largest_crop_of_all_has_to_fit_into_memory(config, sizes):
+    config.update(sizes)
+    with pytest.raises(
+        ValueError, match="Crops of 100000 pixels .* use crops of at most"
+    ):
+        config_check.check_memory(config, sharding.make_mesh())
+
+
+def test_a_size_for_evaluation_alone_needs_no_memory_of_training(config):
+    config.update(crop_size=100_000, crop_mix=((16, 1.0),))
+    config_check.check_memory(config, sharding.make_mesh())

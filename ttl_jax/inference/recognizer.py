@@ -23,6 +23,9 @@ class Recognizer(network.TrainedNetwork):
     classifier is over all windows, with the weights of blending; pixels beyond the image
     have weight 0.
     Note: networks with sums over the whole image use the sums of each window.
+
+    Attributes:
+      digest: Digest of the encoder's weights, see `fingerprints.digest`.
     """
 
     factories: ClassVar = {
@@ -61,7 +64,7 @@ class Recognizer(network.TrainedNetwork):
         self._side, self._overlap = side, overlap
         self._encoder = programs.Part.of(encoder)
         self._classifier = programs.Part.of(decoder)
-        self._digest = fingerprints.digest(self._encoder.params)
+        self.digest = fingerprints.digest(self._encoder.params)
 
     def score(self, image: np.ndarray) -> float:
         """Returns the rain score of an image, uint8 RGB [H, W, 3]; higher is rainier."""
@@ -94,7 +97,8 @@ class Recognizer(network.TrainedNetwork):
         """Returns whether a run was trained from this network, directly or indirectly.
 
         Another step of this network's run counts too, unless one of the two is packed.
-        Common training photographs do not count.
+        Common training photographs do not count, nor photographs that were chosen by its
+        scores or features.
 
         Args:
           path: Weights of any run, as for `trained.load`.
@@ -103,6 +107,6 @@ class Recognizer(network.TrainedNetwork):
           True, False, or None if ancestry is incomplete.
         """
         ancestors = trained.find_ancestors(path)
-        if self._digest in ancestors.digests or self.path in ancestors.runs:
+        if self.digest in ancestors.digests or self.path in ancestors.runs:
             return True
         return False if ancestors.are_all else None

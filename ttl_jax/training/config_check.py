@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from ttl_jax import config_fields
+from ttl_jax.data.loading.crop_sizes import find_crop_sizes
 from ttl_jax.stages.stage import Stage
 
 # Bytes of activations of a block, per channel and pixel of the features. This is half of
@@ -75,11 +76,13 @@ def check_memory(config, mesh: Mesh) -> None:
     per_pixel = num_images * config.encoder.num_blocks * _BYTES_PER_CHANNEL
     per_pixel *= config.encoder.width / config.encoder.stem_stride**2
     most = int((memory / per_pixel) ** 0.5)
-    if config.crop_size > most:
+    # The margin is cut off before the network.
+    largest = find_crop_sizes(config).largest - 2 * config.get("crop_margin", 0)
+    if largest > most:
         raise ValueError(
-            f"config.crop_size={config.crop_size} with config.batch_size="
-            f"{config.batch_size} needs more than the {memory / 2**30:.0f} GiB of this "
-            f"machine; use crops of at most {most} pixels, a smaller batch, or "
+            f"Crops of {largest} pixels with config.batch_size={config.batch_size} need "
+            f"more than the {memory / 2**30:.0f} GiB of this machine; use crops of at most "
+            f"{most} pixels, a smaller batch, more config.num_micro_batches, or "
             "config.encoder.remat=True."
         )
 

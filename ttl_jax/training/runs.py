@@ -14,8 +14,7 @@ from typing import Any
 
 from ttl_jax import atomic_files, user_paths
 from ttl_jax.training import run, sharding
-
-INDEX = "ablation.json"
+from ttl_jax.weights import saved_runs
 
 
 def train(
@@ -69,7 +68,7 @@ def _write_index(config, workdir: pathlib.Path) -> None:
     """Adds the rows of a planner to the index; rows of earlier commands are kept."""
     if "planner" not in config or not sharding.is_writer():
         return
-    path = workdir / INDEX
+    path = workdir / saved_runs.INDEX
     try:
         known = atomic_files.read_json(path)["rows"] if path.exists() else []
         rows = {row["name"]: row for row in known}

@@ -21,6 +21,7 @@ from ttl_jax.weights.flat_params import Params
 
 FOLDER = "checkpoints"
 BEST = "best"  # runs/derain/best names the best step of runs/derain
+INDEX = "ablation.json"  # beside several runs: the rows of tables, with their runs
 CHECKSUMS = "checksums"  # metadata entry: checksum of each item's arrays
 
 # Trained weights hardly compress. Arrays that claim more than this multiple of their bytes

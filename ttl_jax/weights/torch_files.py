@@ -39,11 +39,10 @@ class _Global(NamedTuple):
 
 
 class _Storage(NamedTuple):
-    """A storage: the type of its elements, its key in the archive and its size."""
+    """A storage: the type of its elements and its key in the archive."""
 
     dtype: str
     key: str
-    size: int
 
 
 class _Tensor(NamedTuple):
@@ -211,8 +210,8 @@ class _Machine:
 
 def _as_storage(identity: Any) -> _Storage:
     match identity:
-        case ("storage", _Global(name), str(key), str(), int(size)) if name in _DTYPES:
-            return _Storage(_DTYPES[name], key, size)
+        case ("storage", _Global(name), str(key), str(), int()) if name in _DTYPES:
+            return _Storage(_DTYPES[name], key)
     raise ValueError(f"it refers to {identity!r}, which is no storage of numbers")
 
 

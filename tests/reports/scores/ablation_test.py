@@ -111,6 +111,13 @@ def test_each_table_holds_its_rows(rows, summary):
     assert "`projections`: what projections is, against `both`." in further
 
 
+def test_shared_teachers_are_mentioned_only_where_there_is_a_spread(rows, summary):
+    """A workdir of configs/claim.py has one seed."""
+    assert "share their teachers" in ablation.format_summary(rows, summary)
+    one = [row._replace(runs={"3": row.runs["3"]}) for row in rows if "3" in row.runs]
+    assert "teachers" not in ablation.format_summary(one, summary)
+
+
 def test_without_clean_images_the_other_metrics_are_compared(rows, summary):
     real = {"real": summary["real"]}
     means = ablation.summarize(rows, real)

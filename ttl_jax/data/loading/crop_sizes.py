@@ -22,6 +22,11 @@ class CropSizes:
     phases: tuple[tuple[int, int], ...]
     mix: tuple[tuple[int, float], ...]
 
+    @property
+    def largest(self) -> int:
+        """Largest side of the crops of all steps."""
+        return max([side for side, _ in self.mix] or [side for _, side in self.phases])
+
     def at(self, step: int, seed: int) -> int:
         """Returns the side of the crops of a step: a pure function of seed and step."""
         if not self.mix:

@@ -16,9 +16,9 @@ from ttl_jax.data.files import images
 from ttl_jax.reports import markdown
 from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores import scores, tables
+from ttl_jax.weights import saved_runs
 
-INDEX = "ablation.json"
-SCORES = "ablation_scores.json"  # not `INDEX`: a report may be in the same folder
+SCORES = "ablation_scores.json"  # not the index: a report may be in the same folder
 _COMMAND = "python -m ttl_jax.main --config=configs/ablation.py --workdir="
 _REFERENCE = "both"  # V1, the default row that others are compared with
 _TITLES = {
@@ -56,7 +56,7 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
     Raises:
       ValueError: If the folder contains no ablation.
     """
-    path = pathlib.Path(workdir) / INDEX
+    path = pathlib.Path(workdir) / saved_runs.INDEX
     try:
         return [
             Row(
@@ -78,11 +78,8 @@ def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
     """Returns the rows of an ablation after checking that all its runs are finished.
 
     Raises:
-      ValueError: As `read`, or if runs are not finished; the message names them and the
-        command that resumes them.
+      ValueError: As `read`, or if runs are not finished; the message names them.
     """
-    from ttl_jax.weights import saved_runs
-
     rows = read(workdir)
     runs = [path for row in rows for path in row.runs.values()]
     progress = {path.name: saved_runs.read_progress(path) for path in runs}
@@ -95,8 +92,8 @@ def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
         raise ValueError(
             f"{len(unfinished)} of {len(runs)} runs are not finished: "
             f"{images.name_some(unfinished)}. Resume them with the command that started "
-            f"them: {_COMMAND}{workdir}, with its preset and other flags. To score "
-            f"without them, remove them from {pathlib.Path(workdir, INDEX)}."
+            "them. To score without them, remove them from "
+            f"{pathlib.Path(workdir, saved_runs.INDEX)}."
         )
     return rows
 
@@ -207,7 +204,8 @@ def _sentences(rows: Sequence[Row]) -> Iterator[str]:
     """Yields sentences that explain the numbers and the rows of a table."""
     yield "Means over images; mean ± sample standard deviation over seeds."
     yield "Differences are to the run with the same seed of the row named below."
-    yield "The teachers are trained once, so their own spread is not included."
+    if any(len(row.runs) > 1 for row in rows):
+        yield "The seeds share their teachers, whose own spread is not included."
     for row in rows:
         against = f", against `{row.reference}`" if row.reference != row.name else ""
         yield f"`{row.name}`: {row.description}{against}."

@@ -264,7 +264,10 @@ def _make_folder(path: Path) -> pathlib.Path:
 def _describe_recognizer(
     recognizer: Any, networks: Sequence[tuple], results: Sequence[tuple[str, Path]]
 ) -> list[str]:
-    """Returns a note on whether the rain score is independent of the scored methods."""
+    """Returns a note on whether the judge's weights took part in training the methods.
+
+    Note: no file shows whether its scores chose what they were trained on.
+    """
     if recognizer is None:
         return []
     taught = {
@@ -273,10 +276,10 @@ def _describe_recognizer(
     taught |= {name: None for name, _ in results}
     sentences = [f"The rain score comes from the network `{recognizer.name}`."]
     for answer, sentence in {
-        True: "It is not independent: it took part in training",
-        None: "It may not be independent: the files do not show whether it took part in "
-        "training",
-        False: "It took no part in training",
+        True: "It is not independent: its weights took part in training",
+        None: "It may not be independent: the files do not show whether its weights took "
+        "part in training",
+        False: "Its weights took no part in training",
     }.items():
         if names := [name for name, found in taught.items() if found is answer]:
             sentences.append(f"{sentence} {', '.join(names)}.")
