@@ -115,6 +115,8 @@ def _train(args: argparse.Namespace, seed: int, workdir: pathlib.Path) -> None:
 
 def _list_networks(config, workdir: pathlib.Path) -> Iterator[dict]:
     """Returns the runs that remove rain, with the columns `_RUN` and their folders."""
+    from ttl_jax.weights import saved_runs
+
     describe = [
         "git",
         "-C",
@@ -127,7 +129,8 @@ def _list_networks(config, workdir: pathlib.Path) -> Iterator[dict]:
         describe, capture_output=True, text=True, check=False
     ).stdout
     index = {
-        row["name"] for row in atomic_files.read_json(workdir / "ablation.json")["rows"]
+        row["name"]
+        for row in atomic_files.read_json(workdir / saved_runs.INDEX)["rows"]
     }
     for generator, num_scenes in claim.list_scenes(config):
         for variant in config.variants:
