@@ -408,25 +408,87 @@ def test_large_photographs_are_scored_before_and_after(
     assert (expected in printed) == bool(scored)
 
 
-def test_watching_restores_what_arrives_until_a_signal(loaded, monkeypatch, capsys):
-    pathlib.Path("in").mkdir()
-    steps = iter(range(100))
+# Watching
 
-    def wait(request, seconds):
-        step = next(steps)
-        if step == 1:
-            photograph("in/a.png", 1)  # still being written
-        if step == 2:
-            assert not pathlib.Path("out").exists()
-            os.utime("in/a.png", (1, 1))
-        if step == 4:
-            assert levels("out") == {"a.png": 254}
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)
 
-    monkeypatch.setattr(derain.stopping.StopRequest, "wait", wait)
-    monkeypatch.setattr(derain.stopping.signal, "raise_signal", lambda number: None)
-    assert derain.main(["in", "--output", "out", "--watch"]) == 0
+@pytest.fixture
+def watch(loaded, monkeypatch):
+    """Watches the folder `in`; calls functions one after the other in its pauses."""
+
+    def run(*actions, inputs=("in",), flags=()):
+        remaining = iter(actions)
+
+        def wait(request, seconds):
+            if action := next(remaining, None):
+                action()
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.05)
+
+        pathlib.Path("in").mkdir(exist_ok=True)
+        monkeypatch.setattr(derain.stopping.StopRequest, "wait", wait)
+        monkeypatch.setattr(derain.stopping.signal, "raise_signal", lambda number: None)
+        return derain.main([*inputs, "--output", "out", "--watch", *flags])
+
+    return run
+
+
+def complete(name, level):
+    """Writes a photograph that was last changed long ago."""
+    photograph(name, level)
+    os.utime(name, (1, 1))
+
+
+def idle():
+    pass
+
+
+def test_watching_restores_what_arrives_until_a_signal(watch):
+    def change():
+        assert not pathlib.Path("out").exists()
+        os.utime("in/a.png", (1, 1))
+
+    arrive = lambda: photograph("in/a.png", 1)  # still being written
+    assert watch(idle, arrive, change, idle) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [(["typo"], "typo does not exist"), (["in", "film.pdf"], "is not a photograph")],
+)
+def test_a_watch_of_what_can_never_be_restored_is_refused(
+    watch, capsys, inputs, message
+):
+    pathlib.Path("film.pdf").touch()
+    with pytest.raises(SystemExit, match="2"):
+        watch(inputs=inputs)
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_folder_does_not_keep_a_watch_from_another(watch):
+    pathlib.Path("empty").mkdir()
+    complete("in/a.png", 1)
+    assert watch(idle, idle, inputs=["empty", "in"]) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+def test_two_names_for_one_result_do_not_stop_a_watch(watch, caplog):
+    for name in ("in/x.bmp", "in/x.png", "in/y.png"):
+        complete(name, 1)
+    assert watch(*[idle] * 4, flags=["--format", "png"]) == 0
+    assert levels("out") == {"x.png": 254, "y.png": 254}
+    (line,) = [line for line in caplog.messages if "x.png" in line]
+    assert line.startswith("in/x.bmp and in/x.png would both become out/x.png")
+
+
+def test_a_watch_reports_each_new_fault_once_and_goes_on(watch, capsys):
+    assert watch(
+        lambda: os.rmdir("in"), idle, idle,
+        lambda: pathlib.Path("in").mkdir(), lambda: complete("in/a.png", 1), idle, idle,
+    ) == 0  # fmt: skip
+    assert capsys.readouterr().err.count("in does not exist") == 1
+    assert levels("out") == {"a.png": 254}
 
 
 def test_help_shows_an_example_without_starting_jax():

@@ -109,7 +109,7 @@ def _restore(
     try:
         share = processes.find_share(args.num_processes, args.process_id)
         plan = functools.partial(_plan, args, share)
-        jobs = [] if args.watch else plan()
+        jobs = plan()  # also before a watch, to find faults in the command
         if args.dry_run:
             for job in jobs:
                 print(f"{job.source} -> {job.target}")
@@ -142,7 +142,11 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
         return [job_lists.plan_one(*args.inputs, overwrite=args.overwrite)]
     suffix = args.format and f".{args.format}"
     jobs, skipped = job_lists.plan(
-        args.inputs, args.output, ending=args.suffix, suffix=suffix
+        args.inputs,
+        args.output,
+        ending=args.suffix,
+        suffix=suffix,
+        arriving=args.watch,
     )
     # Divide all jobs, not the missing ones, which depend on when a process starts.
     num_all, jobs = len(jobs), jobs[share.index :: share.count]

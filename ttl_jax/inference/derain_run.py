@@ -2,7 +2,6 @@
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import functools
 import math
@@ -97,15 +96,23 @@ class Run(NamedTuple):
         """Restores photographs as they arrive, until a signal; returns 0.
 
         Args:
-          plan: Function that lists the jobs of all photographs that are there.
+          plan: Function that lists the jobs of all photographs that are there. If it
+            raises ValueError, the message is printed once, and the watch goes on.
         """
         # Modification time of each file when it was tried: a changed file is tried again.
         tried: dict[str, float] = {}
+        fault = ""
         print("Watching for photographs; Ctrl-C ends.", flush=True)
         while not self.request.signal:
-            with contextlib.suppress(ValueError):  # no photographs yet
-                if todo := self._list_arrived(plan(), tried):
-                    self.restore(todo, time.monotonic())
+            last, fault = fault, ""
+            try:
+                jobs = plan()
+            except ValueError as error:
+                jobs, fault = [], str(error)
+            if fault not in ("", last):
+                print(f"ttl_jax.derain: {fault}", file=sys.stderr)
+            if todo := self._list_arrived(jobs, tried):
+                self.restore(todo, time.monotonic())
             self.request.wait(_WATCH_EVERY)
         return 0
 

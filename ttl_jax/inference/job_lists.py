@@ -42,6 +42,7 @@ def plan(
     *,
     ending: str = "",
     suffix: str | None = None,
+    arriving: bool = False,
 ) -> tuple[list[Job], Skipped]:
     """Lists the photographs and videos to restore and their targets, in a fixed order.
 
@@ -56,6 +57,8 @@ def plan(
       ending: Text added to the name of each target, before its suffix.
       suffix: Suffix of all targets; None keeps that of the photograph, or uses .png for
         formats that cannot be written (GIF, HEIC). Videos keep their suffix, or use .mkv.
+      arriving: Whether photographs may still arrive. Then an input may hold none, and of
+        two photographs with the same target, the second is left out with a warning.
 
     Raises:
       ValueError: If an input does not exist, is not a photograph, or holds none; a folder
@@ -70,7 +73,7 @@ def plan(
             f"The output {output} would be a folder; to name a single restored "
             f"photograph, write IN {output} without --output."
         )
-    finder = _Finder(os.path.realpath(output))
+    finder = _Finder(os.path.realpath(output), may_find_none=arriving)
     photographs: dict[str, _Place] = {}  # by target
     for text in inputs:
         for photograph in finder.find(text):
@@ -78,10 +81,13 @@ def plan(
             target = os.path.join(output, name)
             other = photographs.setdefault(target, photograph)
             if other.real != photograph.real:
-                raise ValueError(
+                fault = (
                     f"{other.path} and {photograph.path} would both become {target}; "
                     "restore them into different folders."
                 )
+                if not arriving:
+                    raise ValueError(fault)
+                decoding.warn_once(fault)  # lists are made again and again
     _check_kept({photograph.real for photograph in photographs.values()}, photographs)
     jobs = [Job(one.path, target) for target, one in photographs.items()]
     return jobs, finder.skipped
@@ -157,10 +163,15 @@ class _Place(NamedTuple):
 class _Finder:
     """Finds the photographs of inputs."""
 
-    def __init__(self, output: str):
-        """Args: output: Real path of the output folder."""
+    def __init__(self, output: str, may_find_none: bool):
+        """Creates a finder.
+
+        Args:
+          output: Real path of the output folder.
+          may_find_none: Whether an input without photographs is no error.
+        """
         self.skipped = Skipped()
-        self._output = output
+        self._output, self._may_find_none = output, may_find_none
         self._root, self._entered = "", set()  # of the current input
 
     def find(self, text: str) -> Iterator[_Place]:
@@ -194,7 +205,7 @@ class _Finder:
             if not (holds_outputs and photograph.real.startswith(outputs)):
                 num_found += 1
                 yield photograph
-        if not num_found:
+        if not num_found and not self._may_find_none:
             found = " ".join(self.skipped.describe())
             raise ValueError(f"{text} holds no photographs; {_supported()}. {found}")
 
