@@ -19,7 +19,7 @@ from tests import pictures
 from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.data.files import decoding, encoding
-from ttl_jax.inference import output_log, recognizer, restorer
+from ttl_jax.inference import job_lists, output_log, recognizer, restorer
 
 
 @pytest.fixture
@@ -464,6 +464,63 @@ def test_a_watch_of_what_can_never_be_restored_is_refused(
     with pytest.raises(SystemExit, match="2"):
         watch(inputs=inputs)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--overwrite", "--dry_run"])
+def test_a_watch_refuses_flags_that_it_would_ignore(watch, capsys, flag):
+    with pytest.raises(SystemExit, match="2"):
+        watch(flags=[flag])
+    assert "--watch takes neither" in capsys.readouterr().err
+
+
+def test_a_photograph_that_vanishes_does_not_end_a_watch(watch, monkeypatch):
+    complete("in/a.png", 1)
+    complete("in/b.png", 2)
+    list_missing = job_lists.list_missing
+
+    def remove_and_list(jobs):
+        pathlib.Path("in/a.png").unlink(missing_ok=True)
+        return list_missing(jobs)
+
+    monkeypatch.setattr(job_lists, "list_missing", remove_and_list)
+    assert watch(idle, idle) == 0
+    assert levels("out") == {"b.png": 253}
+
+
+def test_a_watch_restores_photographs_of_the_future(watch):
+    photograph("in/a.png", 1)
+    os.utime("in/a.png", (2**32, 2**32))
+    assert watch(idle, idle) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+def test_a_watch_waits_for_a_file_that_grows_under_an_old_time(watch):
+    photograph("whole.png", 1)
+    content = pathlib.Path("whole.png").read_bytes()
+
+    def write(part):
+        pathlib.Path("in/a.png").write_bytes(part)
+        os.utime("in/a.png", (1, 1))
+
+    assert watch(lambda: write(content[:40]), lambda: write(content), idle, idle) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+def test_a_full_disk_ends_a_watch(watch, monkeypatch, capsys):
+    complete("in/a.png", 1)
+
+    def write(*_, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(encoding, "write_image", write)
+    assert watch(*[idle] * 9) == 1
+    assert "No space left on device. 1 photograph left" in capsys.readouterr().err
+
+
+def test_a_process_of_several_that_watch_prints_no_line_at_each_look(watch, capsys):
+    share = ["--num_processes=2", "--process_id=0"]
+    assert watch(*[idle] * 5, flags=share) == 0
+    assert capsys.readouterr().out.count("\n") == 1  # "Watching"
 
 
 def test_an_empty_folder_does_not_keep_a_watch_from_another(watch):

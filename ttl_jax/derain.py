@@ -67,6 +67,8 @@ def _find_fault(args: argparse.Namespace) -> str | None:
         )
     if args.output is None and (args.suffix or args.watch):
         return "--suffix and --watch need --output DIR"
+    if args.watch and (args.overwrite or args.dry_run):
+        return "--watch takes neither --overwrite nor --dry_run"
     if args.output is not None and "-" in args.inputs:
         return "- stands for standard input only in IN OUT, without --output"
     if os.sep in args.suffix:
@@ -153,7 +155,7 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
     if share.index == 0 and not args.watch:
         for line in skipped.describe():
             print(line)
-    if share.count > 1:
+    if share.count > 1 and not args.watch:  # a watch plans again and again
         print(
             f"Process {share.index} of {share.count} restores {len(jobs)} of {num_all} "
             "photographs."
