@@ -205,6 +205,7 @@ def test_a_full_disk_ends_the_run_with_one_line(loaded, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
+        (["x" * 300], f"{'x' * 300} does not exist"),
         ([""], "A path is empty"),
         (["in", "--checkpoint", ""], "A path is empty; is a variable"),
         (["film.pdf"], "film.pdf is not a photograph; supported are .png"),
@@ -228,6 +229,20 @@ def test_invalid_commands_end_with_one_line_and_status_2(
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
     assert not pathlib.Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["in", "-o", "in/a.png/b/out"], ["in/a.png", "in/a.png/b.png"]],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_weights_are_loaded(
+    loaded, capsys, arguments
+):
+    photograph("in/a.png")
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(arguments)
+    assert "in/a.png: Not a directory" in capsys.readouterr().err
+    assert not loaded
 
 
 # One photograph and a name

@@ -38,7 +38,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from ttl_jax import __version__, command_line, stopping
+from ttl_jax import __version__, atomic_files, command_line, stopping
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,6 +116,8 @@ def _restore(
             for job in jobs:
                 print(f"{job.source} -> {job.target}")
             return 0
+        folder = args.output or os.path.dirname(jobs[0].target) or "."
+        atomic_files.check_folder(folder)
         processes.take_gpu()
         from ttl_jax.inference import derain_run, engines, output_log, rain_scores
 

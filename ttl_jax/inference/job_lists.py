@@ -177,7 +177,8 @@ class _Finder:
     def find(self, text: str) -> Iterator[_Place]:
         """Yields the photographs of one input."""
         path = user_paths.expand(text)
-        if path.is_file():  # Brackets in a file name are not a pattern.
+        # Brackets in a file name are not a pattern. Methods of Path may raise OSError.
+        if os.path.isfile(path):
             if video.is_video(path):
                 video.check_packages()
             elif not _is_photograph(path.name):
@@ -185,7 +186,7 @@ class _Finder:
             yield _Place(str(path), os.path.realpath(path), path.name)
             return
         self._entered.clear()
-        if path.is_dir():
+        if os.path.isdir(path):
             root = _root(path)
             found = self._walk(root)
         elif _is_pattern(str(path)):
