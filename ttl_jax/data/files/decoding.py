@@ -317,6 +317,8 @@ def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
         if rawmode not in ("I;16", "I;16B", "I;16N"):
             raise ValueError(f"its pixels ({rawmode}) have neither 8 nor 16 bits")
         array = np.asarray(image).astype(np.uint16)
+        if tags.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0:  # Pillow inverts 8 bits only
+            array = 65535 - array
     # BGR;16 is three colours in 16 bits; CMYK is converted to RGB at 8 bits.
     elif ";16" in rawmode and not rawmode.startswith(("BGR", "CMYK")):
         array = _decode_16_bit_colour(data, image, rawmode)
