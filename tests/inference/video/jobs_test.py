@@ -75,6 +75,24 @@ def test_everything_but_the_pixels_is_kept(tmp_path, source, target, options):
     assert {path.name for path in tmp_path.iterdir()} == {source, target}
 
 
+@pytest.mark.parametrize("target", ["out.mkv", "out.mp4"])
+def test_a_recording_that_starts_at_any_hour_starts_at_0(tmp_path, target):
+    clips.write(tmp_path / "in.mp4", STILL, sound="aac")
+    clips.copy(tmp_path / "in.mp4", tmp_path / "in.ts", delay=3600)
+    before = clips.describe(tmp_path / "in.ts")
+    assert before["times"][0] >= 3600
+    run(tmp_path / "in.ts", tmp_path / target)
+    after = clips.describe(tmp_path / target)
+    first = before["sound"][0][0] / 90000  # the sound begins a little earlier
+    moved = [float(time) - first for time in before["times"]]
+    assert [float(time) for time in after["times"]] == pytest.approx(moved, abs=0.001)
+    assert after["sound"][0][0] == 0
+    assert after["duration"] == pytest.approx(before["duration"], abs=0.02)
+    # Each packet of a transport stream has a header of its own, of seven bytes.
+    sound = [data[7:] for _, data in before["sound"]]
+    assert [data for _, data in after["sound"]] == sound
+
+
 def test_frames_are_upright_for_the_network(tmp_path):
     clips.write(tmp_path / "in.mp4", STILL[:2], rotation=90)
     seen = []

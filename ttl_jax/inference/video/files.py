@@ -19,6 +19,8 @@ CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 1
 _FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
 }  # fmt: skip
+# FFmpeg's names of containers whose clock may start at any hour: recordings and discs.
+_WITH_ANY_START = ("mpegts", "mpeg", "flv")
 _UNKNOWN = 2  # AVCOL_SPC_UNSPECIFIED
 _HD = 720  # rows; a video of this height or more is BT.709 if it has no colour tags
 _MATRICES = {
@@ -229,6 +231,8 @@ def join(
 ) -> list[str]:
     """Writes the video of all segments, with copies of the other streams of the source.
 
+    Times are those of the source, or begin at 0 if its clock may start at any hour.
+
     Args:
       segments: Files of `Segment`, in their order.
       source: Video whose sound, subtitles, chapters, metadata and rotation are kept.
@@ -242,7 +246,7 @@ def join(
       ValueError: If a file cannot be read or the target cannot be written.
     """
     like = next(one.decoded for one in read(source) if one.decoded is not None)
-    end = _find_end(source)
+    start, end = _find_start(source), _find_end(source)
     with (
         _open(source) as original,
         _open(segments[0]) as first,
@@ -281,11 +285,27 @@ def join(
                 num_left -= 1
                 if packet.pts * packet.time_base >= end[0]:
                     packet.duration = round(end[1] / packet.time_base)
+            _move(packet, -start)
             packet.stream = others.get(packet.stream, video)
             output.mux(packet)
     if num_left:
         raise ValueError(f"{target} lacks {num_left} of {num_frames} frames.")
     return lost
+
+
+def _find_start(source: str) -> fractions.Fraction:
+    """Returns the time in seconds that the target calls 0."""
+    with _open(source) as container:
+        has_any = container.format.name in _WITH_ANY_START
+        return fractions.Fraction(has_any * (container.start_time or 0), av.time_base)
+
+
+def _move(packet, seconds: fractions.Fraction) -> None:
+    """Adds seconds to the times of a packet."""
+    step = round(seconds / packet.time_base)
+    packet.dts += step
+    if packet.pts is not None:
+        packet.pts += step
 
 
 def _find_end(source: str) -> tuple[fractions.Fraction, fractions.Fraction]:
