@@ -52,10 +52,10 @@ def write(
             container.mux(audio.encode(None))
 
 
-def copy(source, target, *, delay=0, metadata=()):
+def copy(source, target, *, delay=0, tags=()):
     """Copies all streams into another container, with later times in seconds and tags."""
     with av.open(str(source)) as original, av.open(str(target), "w") as container:
-        container.metadata.update(metadata)
+        container.metadata.update(tags)
         streams = {
             stream: container.add_stream_from_template(stream)
             for stream in original.streams

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 
@@ -91,6 +92,39 @@ def test_a_recording_that_starts_at_any_hour_starts_at_0(tmp_path, target):
     # Each packet of a transport stream has a header of its own, of seven bytes.
     sound = [data[7:] for _, data in before["sound"]]
     assert [data for _, data in after["sound"]] == sound
+
+
+def read_tags(path):
+    with av.open(str(path)) as container:
+        return dict(container.metadata)
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mp4", "m4v", "mkv"])
+def test_tags_of_phones_and_ordinary_tags_are_kept(tmp_path, suffix):
+    ordinary = {"title": "Rain", "comment": "wet"}
+    phone = {
+        "com.apple.quicktime.make": "Apple",
+        "com.apple.quicktime.location.ISO6709": "+48.1+011.6/",
+    }
+    clips.write(tmp_path / "clip.mp4", STILL[:3])
+    for tags in (ordinary | phone, ordinary):
+        # Matroska as the source can hold any tag.
+        clips.copy(tmp_path / "clip.mp4", tmp_path / "in.mkv", tags=tags)
+        run(tmp_path / "in.mkv", tmp_path / f"out.{suffix}")
+        found = read_tags(tmp_path / f"out.{suffix}")
+        found = {name.lower(): value for name, value in found.items()}
+        assert {name: found.get(name.lower()) for name in tags} == tags
+    # QuickTime's list, for programs that know no other.
+    in_ordinary_list = b"\xa9nam" in (tmp_path / f"out.{suffix}").read_bytes()
+    assert in_ordinary_list == (suffix != "mkv")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "m4v", "mkv"])
+def test_a_codec_that_passes_the_check_can_be_written(tmp_path, suffix):
+    clips.write(tmp_path / "in.mp4", STILL[:3])
+    settings = jobs.Settings(codec="libvpx-vp9")
+    run(tmp_path / "in.mp4", tmp_path / f"out.{suffix}", settings=settings)
+    assert len(pixels(tmp_path / f"out.{suffix}")) == 3
 
 
 def test_frames_are_upright_for_the_network(tmp_path):

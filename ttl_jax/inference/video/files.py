@@ -5,7 +5,7 @@ import fractions
 import heapq
 import io
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import av
@@ -250,7 +250,7 @@ def join(
     with (
         _open(source) as original,
         _open(segments[0]) as first,
-        av.open(str(target), "w") as output,
+        _create(target, original.metadata) as output,
     ):
         output.metadata.update(original.metadata)
         output.set_chapters(original.chapters())
@@ -291,6 +291,17 @@ def join(
     if num_left:
         raise ValueError(f"{target} lacks {num_left} of {num_frames} frames.")
     return lost
+
+
+def _create(target: pathlib.Path, tags: Mapping[str, str]) -> Any:
+    """Opens a video for writing that can hold the tags of a source."""
+    # As in `check_codec`; by its name, .m4v would be a container that holds fewer codecs.
+    container = _FORMATS[target.suffix.lower()]
+    # Tags of phones, such as com.apple.quicktime.make, need another kind of list. Many
+    # programs look for ordinary tags in the ordinary one only.
+    has_others = container in ("mp4", "mov") and any("." in name for name in tags)
+    options = {"movflags": "use_metadata_tags"} if has_others else {}
+    return av.open(str(target), "w", format=container, options=options)
 
 
 def _find_start(source: str) -> fractions.Fraction:
