@@ -314,6 +314,31 @@ def test_photographs_made_with_other_weights_or_options_are_restored_again(
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags", [["--suffix", "_dry"], ["--format", "webp"]])
+@pytest.mark.parametrize("inputs", ["in", "in/**"])
+def test_results_beside_their_photographs_are_not_restored_again(
+    loaded, capsys, inputs, flags
+):
+    photograph("in/a.png", 1)
+    photograph("in/b/a.png", 1)
+    command = [inputs, "--output", "in", *flags]
+    assert derain.main(command) == 0
+    made = levels("in")
+    assert len(made) == 4 and sorted(made.values()) == [1, 1, 254, 254]
+    photograph("in/c.png", 2)
+    assert derain.main(command) == 0
+    assert "Skipping 2 of 3 photographs" in capsys.readouterr().out
+    assert len(levels("in")) == 6
+
+
+def test_a_photograph_that_looks_like_a_result_is_kept(loaded, capsys):
+    photograph("in/a.png", 1)
+    photograph("in/a_dry.png", 2)
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["in", "--output", "in", "--suffix", "_dry", "--overwrite"])
+    assert levels("in") == {"a.png": 1, "a_dry.png": 2}
+
+
 def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
     photograph("in/a.png")
     pathlib.Path("in/b.pdf").touch()

@@ -6,12 +6,12 @@ import glob
 import itertools
 import os
 import pathlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, encoding, image_folders
-from ttl_jax.inference import video
+from ttl_jax.inference import output_log, video
 from ttl_jax.inference.file_jobs import Job
 
 
@@ -49,7 +49,8 @@ def plan(
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
     followed, each once. Hidden files and what systems leave are skipped; so are other
-    kinds of files in folders and patterns, and the output folder inside an input folder.
+    kinds of files in folders and patterns, the output folder inside an input folder, and
+    the results of earlier runs where both are the same folder.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
@@ -199,16 +200,25 @@ class _Finder:
         self._root = os.path.join(root.real, "")
 
         # Otherwise the outputs of one run would be inputs of the next.
-        outputs = os.path.join(self._output, "")
-        holds_outputs = outputs != self._root and outputs.startswith(self._root)
+        is_output = self._find_outputs()
         num_found = 0
         for photograph in found:
-            if not (holds_outputs and photograph.real.startswith(outputs)):
+            if not is_output(photograph.real):
                 num_found += 1
                 yield photograph
         if not num_found and not self._may_find_none:
             found = " ".join(self.skipped.describe())
             raise ValueError(f"{text} holds no photographs; {_supported()}. {found}")
+
+    def _find_outputs(self) -> Callable[[str], bool]:
+        """Returns whether a file of the current input, a real path, is a result."""
+        outputs = os.path.join(self._output, "")
+        if outputs == self._root:  # with other names, as by --suffix
+            written = output_log.read(outputs)
+            return lambda path: path.removeprefix(outputs) in written
+        if outputs.startswith(self._root):
+            return lambda path: path.startswith(outputs)
+        return lambda path: False
 
     def _walk(self, folder: _Place) -> Iterator[_Place]:
         """Yields the photographs below a folder, in the order of their paths.
