@@ -205,6 +205,7 @@ class Run(NamedTuple):
                 settings=_video_settings(args),
                 options=functools.partial(list_options, args, self.network),
                 num_ahead=self.network.batch_size,
+                check_pixels=self.network.check_pixels,
                 **self._hooks(),
             )
         except video_jobs.StopError as error:

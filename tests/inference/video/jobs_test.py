@@ -269,6 +269,24 @@ def test_a_frame_that_the_network_refuses_is_copied(tmp_path):
     assert np.abs(one.astype(float) - other).mean() < 2
 
 
+def test_a_video_of_too_large_frames_is_refused_as_a_whole(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL)
+    checked, written = [], []
+
+    def check_pixels(num_pixels):
+        checked.append(num_pixels)
+        raise ValueError("too many pixels")
+
+    job = Job(str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4"))
+    failures = jobs.restore_videos(
+        [job], darken, record=written.append, settings=jobs.Settings(),
+        options=lambda target: {}, check_pixels=check_pixels,
+    )  # fmt: skip
+    assert failures == [f"{job.source}: too many pixels"]
+    assert checked == [48 * 64] and not written
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix", "message"),
     [

@@ -81,11 +81,13 @@ class Info(NamedTuple):
         unknown.
       rate: Frames per second.
       aspect: Ratio of width to height of a pixel; None if unknown.
+      num_pixels: Number of pixels of a frame.
     """
 
     num_frames: int | None
     rate: fractions.Fraction
     aspect: fractions.Fraction | None
+    num_pixels: int
 
 
 def probe(path: str) -> Info:
@@ -100,7 +102,8 @@ def probe(path: str) -> Info:
         number = stream.frames or None
         if not number and container.duration:
             number = round(container.duration / av.time_base * rate)
-        return Info(number, rate, stream.sample_aspect_ratio)
+        num_pixels = stream.width * stream.height
+        return Info(number, rate, stream.sample_aspect_ratio, num_pixels)
 
 
 def read(path: str) -> Iterator[Picture]:

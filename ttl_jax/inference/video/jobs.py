@@ -78,6 +78,7 @@ def restore_video(
     settings: Settings,
     options: Callable[[str], Mapping[str, Any]],
     num_ahead: int = 1,
+    check_pixels: Callable[[int], None] = lambda num_pixels: None,
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
 ) -> Restored:
@@ -94,16 +95,19 @@ def restore_video(
       options: Function that returns, for the path of a target, all other values that
         determine pixels, such as the digest of the weights. Segments that were made with
         other options are not used.
+      check_pixels: Function that raises ValueError if frames have too many pixels, such
+        as `Restorer.check_pixels`.
       must_stop: Function that returns whether to stop; called several times a second.
 
     Raises:
       StopError: If `must_stop` returned True.
-      ValueError: If a file cannot be read or written.
+      ValueError: If a file cannot be read or written, or frames have too many pixels.
     """
     target = pathlib.Path(job.target)
     settings = settings.complete(job.target)
     files.check_codec(settings.codec or "", target.suffix)
     info = files.probe(job.source)
+    check_pixels(info.num_pixels)
     work = target.with_name(f".{target.name}.segments")
     _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
