@@ -237,6 +237,41 @@ def test_a_frame_that_cannot_be_decoded_is_named_and_repeated(tmp_path, monkeypa
     assert after["times"] == before["times"]
 
 
+@pytest.mark.parametrize("lost", [{10}, set(range(3, 12))])
+@pytest.mark.parametrize("temporal", [False, True])
+def test_a_video_goes_on_at_a_frame_that_cannot_be_decoded(
+    tmp_path, monkeypatch, lost, temporal
+):
+    clips.write(tmp_path / "in.mp4", [clips.picture(k) for k in range(16)])
+    good = list(files.read(str(tmp_path / "in.mp4")))
+    made = [
+        one._replace(decoded=None, is_broken=True) if k in lost else one
+        for k, one in enumerate(good)
+    ]
+    read = files.read
+    monkeypatch.setattr(
+        files, "read", lambda p: iter(made) if p.endswith("in.mp4") else read(p)
+    )
+    monkeypatch.setattr(jobs, "_SEGMENT_FRAMES", 10)
+    lossless = {"settings": jobs.Settings(temporal, crf=0)}
+    run(tmp_path / "in.mp4", tmp_path / "whole.mp4", **lossless)
+
+    def die(image, progress):
+        if (image == good[13].pixels()).all():
+            raise RuntimeError("killed")
+        return darken(image, progress)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "in.mp4", tmp_path / "out.mp4", die, **lossless)
+    segments = tmp_path.glob(".out.mp4.segments/*.nut")
+    assert [path.stem for path in segments] == ["000000000-000000010"]
+    found = run(tmp_path / "in.mp4", tmp_path / "out.mp4", **lossless)
+    assert found.num_frames == 16
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "out.mp4"), pixels(tmp_path / "whole.mp4")
+    )
+
+
 def test_damage_in_a_file_is_found_and_no_frame_is_lost(tmp_path):
     clips.write(tmp_path / "in.mp4", [clips.picture(k) for k in range(12)])
     data = bytearray((tmp_path / "in.mp4").read_bytes())

@@ -123,8 +123,7 @@ def restore_video(
             results = temporal.vote(frames)
         else:
             results = ((frame.tag, frame.restored) for frame in frames)
-        rest = (item for item in results if item[0].index >= num_done)
-        _write_segments(work, rest, info, settings, bar)
+        _write_segments(work, results, num_done, info, settings, bar)
     segments, num_frames = _list_segments(work)
     if not segments:
         shutil.rmtree(work)
@@ -212,7 +211,8 @@ def _restore_frames(
 ) -> Iterator[temporal.Frame]:
     """Yields restored frames, beginning a few frames before `num_done`.
 
-    Adds a line to `broken` for each damaged frame.
+    The first one can be decoded, if there is any before, since frames that cannot be
+    decoded repeat it. Adds a line to `broken` for each damaged frame.
     """
 
     def check(done: int = 0, total: int = 0) -> None:
@@ -220,6 +220,7 @@ def _restore_frames(
             raise StopError
 
     def read() -> Iterator[tuple[int, files.Picture]]:
+        before = None
         for index, picture in enumerate(files.read(source)):
             check()
             if picture.is_broken:
@@ -227,8 +228,13 @@ def _restore_frames(
                 if picture.decoded is None:
                     what = "cannot be decoded; the previous frame was repeated"
                 broken.append(f"{source}: frame {index} {what}")
-            if index >= num_done - temporal.REACH:
-                yield index, picture
+            if index < num_done - temporal.REACH:
+                before = before if picture.decoded is None else (index, picture)
+                continue
+            if before:
+                yield before
+                before = None
+            yield index, picture
 
     def restore_one(read: tuple[int, files.Picture]) -> temporal.Frame:
         index, picture = read
@@ -247,14 +253,25 @@ def _restore_frames(
 
 
 def _write_segments(
-    work: pathlib.Path, results, info: files.Info, settings: Settings, bar
+    work: pathlib.Path,
+    results,
+    num_done: int,
+    info: files.Info,
+    settings: Settings,
+    bar,
 ) -> None:
-    """Writes results to segments; a stopped segment is completed with fewer frames."""
+    """Writes results to segments; a stopped segment is completed with fewer frames.
+
+    Results before `num_done` are only repeated in place of frames that cannot be decoded.
+    """
     results = iter(results)
     like: Any = None
     last: Any = None
     for first in results:
         like = first[0].picture.decoded or like
+        if first[0].index < num_done:
+            last = last if first[1] is None else first[1]
+            continue
         segment = files.Segment(
             work / "partial",
             like,
