@@ -168,7 +168,9 @@ def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
             tmp_path / "in.mp4", tmp_path / "out.mp4", count, must_stop=stop, **lossless
         )
     assert not (tmp_path / "out.mp4").exists()
-    (tmp_path / ".out.mp4.segments" / "partial").write_bytes(b"cut short")  # by a kill
+    (tmp_path / ".out.mp4.segments" / "partial_0").write_bytes(
+        b"cut short"
+    )  # by a kill
     calls.clear()
     run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, **lossless)
     assert len(calls) < 23
@@ -188,7 +190,7 @@ def test_a_video_killed_goes_on_and_equals_one_never_killed(tmp_path):
     work = tmp_path / ".out.mp4.segments"
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         for _ in process.stdout:
-            if len(list(work.glob("*.nut"))) == 2 and (work / "partial").exists():
+            if len(list(work.glob("*.nut"))) == 2 and any(work.glob("partial*")):
                 process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.mp4").exists()
@@ -200,6 +202,28 @@ def test_a_video_killed_goes_on_and_equals_one_never_killed(tmp_path):
     killed, whole = (tmp_path / f"{name}.mp4" for name in ("out", "whole"))
     assert clips.describe(killed) == clips.describe(whole)
     np.testing.assert_array_equal(pixels(killed), pixels(whole))
+
+
+def test_two_runs_at_one_video_write_into_files_of_their_own(tmp_path, monkeypatch):
+    clips.write(tmp_path / "in.mp4", STILL)
+    opened, segment = [], files.Segment
+    monkeypatch.setattr(
+        files, "Segment", lambda p, *a, **k: opened.append(p) or segment(p, *a, **k)
+    )
+
+    def die(image, progress):
+        if len(opened) == 2:
+            raise RuntimeError("killed")
+        return image
+
+    def restore(image, progress):
+        if len(opened) == 1:  # in the middle of the segment
+            with pytest.raises(RuntimeError, match="killed"):
+                run(tmp_path / "in.mp4", tmp_path / "out.mp4", die)
+        return darken(image, progress)
+
+    assert run(tmp_path / "in.mp4", tmp_path / "out.mp4", restore).num_frames == 12
+    assert len(set(opened)) == 2
 
 
 def test_segments_of_other_weights_are_not_used(tmp_path):

@@ -128,7 +128,7 @@ def restore_video(
     if not segments:
         shutil.rmtree(work)
         raise ValueError(f"{job.source} has no frame that can be decoded.")
-    joined = work / f"joined{target.suffix}"
+    joined = _new_partial(work, target.suffix)
     lost = files.join(segments, job.source, joined, num_frames=num_frames)
     _publish(joined, target)
     shutil.rmtree(work, ignore_errors=True)
@@ -272,8 +272,9 @@ def _write_segments(
         if first[0].index < num_done:
             last = last if first[1] is None else first[1]
             continue
+        partial = _new_partial(work)
         segment = files.Segment(
-            work / "partial",
+            partial,
             like,
             info=info,
             codec=settings.codec or "",
@@ -294,9 +295,14 @@ def _write_segments(
         segment.close()
         start = first[0].index
         name = f"{start:09}-{start + num_frames:09}.nut"
-        _publish(work / "partial", work / name)
+        _publish(partial, work / name)
         if stopped:
             raise stopped
+
+
+def _new_partial(work: pathlib.Path, suffix: str = "") -> pathlib.Path:
+    """Returns a path of its own for a file in progress; another process may share `work`."""
+    return work / f"partial_{os.urandom(8).hex()}{suffix}"
 
 
 def _publish(partial: pathlib.Path, path: pathlib.Path) -> None:
