@@ -19,7 +19,7 @@ from tests import pictures
 from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.data.files import decoding, encoding
-from ttl_jax.inference import job_lists, output_log, recognizer, restorer
+from ttl_jax.inference import before_after, job_lists, output_log, recognizer, restorer
 
 
 @pytest.fixture
@@ -314,7 +314,10 @@ def test_photographs_made_with_other_weights_or_options_are_restored_again(
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flags", [["--suffix", "_dry"], ["--format", "webp"]])
+@pytest.mark.parametrize(
+    "flags",
+    [["--suffix", "_dry"], ["--format", "webp"], ["--suffix", "_dry", "--compare"]],
+)
 @pytest.mark.parametrize("inputs", ["in", "in/**"])
 def test_results_beside_their_photographs_are_not_restored_again(
     loaded, capsys, inputs, flags
@@ -324,11 +327,11 @@ def test_results_beside_their_photographs_are_not_restored_again(
     command = [inputs, "--output", "in", *flags]
     assert derain.main(command) == 0
     made = levels("in")
-    assert len(made) == 4 and sorted(made.values()) == [1, 1, 254, 254]
+    assert sorted(made.values())[:2] == [1, 1] and len(made) == 4 + 2 * len(flags[2:])
     photograph("in/c.png", 2)
     assert derain.main(command) == 0
     assert "Skipping 2 of 3 photographs" in capsys.readouterr().out
-    assert len(levels("in")) == 6
+    assert len(levels("in")) == len(made) * 3 / 2
 
 
 def test_a_photograph_that_looks_like_a_result_is_kept(loaded, capsys):
@@ -354,12 +357,12 @@ def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
 def test_comparisons_show_both_sides(loaded):
     photograph("in/a.png", 30)
     derain.main(["in", "--output", "out", "--compare"])
-    sides = decoding.read_image("out/a.compare.jpg").array
+    sides = decoding.read_image("out/a.png.compare.jpg").array
     assert sides.shape[1] > 2 * 5
     assert sides[:, :4].mean() == pytest.approx(30, abs=2)
     assert sides[:, -4:].mean() == pytest.approx(225, abs=2)
     derain.main(["in", "--output", "out", "--overwrite", "--compare", "html"])
-    page = pathlib.Path("out/a.compare.html").read_text()
+    page = pathlib.Path("out/a.png.compare.html").read_text()
     pictures_found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     levels_found = [
         decoding.decode_rgb8(base64.b64decode(picture), "page").mean()
@@ -367,6 +370,40 @@ def test_comparisons_show_both_sides(loaded):
     ]
     assert levels_found == pytest.approx([30, 225], abs=2)
     assert 'type="range"' in page
+
+
+def test_comparisons_of_one_stem_do_not_replace_each_other(loaded):
+    photograph("in/z.jpg", 30)
+    photograph("in/z.png", 60)
+    assert derain.main(["in", "--output", "out", "--compare"]) == 0
+    shown = [
+        decoding.read_image(path).array[:, :4].mean()
+        for path in sorted(pathlib.Path("out").glob("*.compare.*"))
+    ]
+    assert shown == pytest.approx([30, 60], abs=2)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("jpg", 33_000), ("html", 66_000)])
+def test_a_comparison_too_large_for_jpeg_is_made_smaller(loaded, kind, width):
+    encoding.write_image("a.png", np.full((4, width), 30, np.uint8))
+    assert derain.main(["a.png", "-o", "out", "--compare", kind]) == 0
+    assert decoding.read_image("out/a.png").array.shape == (4, width)
+    assert pathlib.Path(f"out/a.png.compare.{kind}").exists()
+    if kind == "jpg":
+        sides = decoding.read_image("out/a.png.compare.jpg").array
+        assert sides.shape[1] > 60_000
+        assert sides[0, 10].max() == pytest.approx(30, abs=9)
+        assert sides[0, -10].max() == pytest.approx(225, abs=9)
+
+
+def test_a_comparison_that_fails_does_not_cost_the_photograph(
+    loaded, monkeypatch, capsys
+):
+    photograph("a.png", 1)
+    monkeypatch.setattr(before_after, "_encode", None)
+    assert derain.main(["a.png", "-o", "out", "--compare"]) == 1
+    assert "1 failed:\n  a.png: " in capsys.readouterr().err
+    assert levels("out") == {"a.png": 254}
 
 
 def test_the_summary_names_what_is_lost_and_where_little_changed(

@@ -259,8 +259,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const="jpg",
         choices=("jpg", "html"),
-        help="also write NAME.compare.jpg, before and after side by side, or a page with "
-        "a slider",
+        help="also write NAME.compare.jpg, such as a.png.compare.jpg: before and after "
+        "side by side; or a page with a slider",
     )
 
 

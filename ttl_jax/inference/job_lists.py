@@ -215,6 +215,7 @@ class _Finder:
         outputs = os.path.join(self._output, "")
         if outputs == self._root:  # with other names, as by --suffix
             written = output_log.read(outputs)
+            written |= dict.fromkeys(f"{name}.compare.jpg" for name in written)
             return lambda path: path.removeprefix(outputs) in written
         if outputs.startswith(self._root):
             return lambda path: path.startswith(outputs)
