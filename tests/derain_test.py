@@ -271,6 +271,7 @@ def test_one_photograph_goes_to_the_name_given(loaded, capsys):
         (["a.png", "a.png"], "a.png is the photograph itself"),
         (["a.png", "./a.png"], "a.png is the photograph itself"),
         (["a.png", "b.mp4"], "unknown suffix '.mp4'"),
+        (["a.png", "b.png", "--format", "tiff"], "b.png and --format tiff differ"),
         (["a.png", ""], "A path is empty"),
         (["a.png", "b.png", "--suffix", "_x"], "--suffix and --watch need --output"),
     ],
@@ -312,6 +313,28 @@ def test_photographs_made_with_other_weights_or_options_are_restored_again(
     )
     assert derain.main(["in", "--output", "out", "--strength", "0.5"]) == 0
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
+
+
+def test_another_quality_restores_lossy_photographs_again_and_no_others(loaded, capsys):
+    photograph("in/b.png")
+    encoding.write_image("in/a.jpg", pictures.noise(40, 40, 3))
+    command = ["in", "--output", "out"]
+    assert derain.main(command) == 0
+    large = os.path.getsize("out/a.jpg")
+    record = pathlib.Path("out", output_log.NAME).read_text()
+    assert "quality" not in record  # as in records of earlier versions
+    capsys.readouterr()
+    assert derain.main([*command, "--quality", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert "Restoring 1 photograph again" in printed and "quality unset" in printed
+    assert os.path.getsize("out/a.jpg") < large / 2
+    for flags, expected in (
+        (["--quality", "20"], "Skipping 2 of 2"),
+        ([], "quality 20"),
+    ):
+        assert derain.main([*command, *flags]) == 0
+        assert expected in capsys.readouterr().out
+    assert os.path.getsize("out/a.jpg") == large
 
 
 @pytest.mark.parametrize(

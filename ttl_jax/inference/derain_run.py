@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ttl_jax import stopping
+from ttl_jax.data.files import encoding
 from ttl_jax.inference import (
     before_after,
     file_jobs,
@@ -34,6 +35,8 @@ def list_options(args: argparse.Namespace, network, target: str) -> dict:
     }
     if video.is_video(target):
         options |= dataclasses.asdict(_video_settings(args).complete(target))
+    elif args.quality and encoding.format_of(target) in encoding.LOSSY:
+        options["quality"] = args.quality
     return options
 
 

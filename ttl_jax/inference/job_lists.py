@@ -94,17 +94,21 @@ def plan(
     return jobs, finder.skipped
 
 
-def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
+def plan_one(
+    source: str, target: str, *, overwrite: bool, wanted: str | None = None
+) -> Job:
     """Returns the job of one photograph with a given target.
 
     Args:
       source: Path of the photograph.
       target: Path of the file to write; its suffix is the format.
       overwrite: Whether an existing target may be replaced.
+      wanted: Format that the user named, such as "png"; None accepts any.
 
     Raises:
-      ValueError: If the source is not a photograph, or the target has an unknown suffix,
-        is a folder, is the source, or exists and must not be replaced.
+      ValueError: If the source is not a photograph, or the target has an unknown suffix
+        or not that of the format wanted, is a folder, is the source, or exists and must
+        not be replaced.
     """
     source, target = (str(user_paths.expand(name)) for name in (source, target))
     if not os.path.isfile(source):
@@ -118,6 +122,8 @@ def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
             raise ValueError(
                 f"{target}: videos are written as {', '.join(video.WRITTEN)}."
             )
+    elif wanted and encoding.format_of(target) != encoding.format_of(f"x.{wanted}"):
+        raise ValueError(f"{target} and --format {wanted} differ; name one format.")
     else:
         encoding.format_of(target)
     if os.path.realpath(source) == os.path.realpath(target):

@@ -64,7 +64,7 @@ class OutputLog:
             if made != options:
                 names = sorted(made.keys() | options.keys())
                 differences[job] = ", ".join(
-                    f"{name} {made.get(name)}"
+                    f"{name} {made.get(name, 'unset')}"
                     for name in names
                     if made.get(name) != options.get(name)
                 )

@@ -37,7 +37,7 @@ _OPTIONS = {
     "WEBP": {"lossless": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
-_LOSSY = ("JPEG", "WEBP", "AVIF")  # formats with a quality
+LOSSY = ("JPEG", "WEBP", "AVIF")  # formats with a quality
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITHOUT_ALPHA = ("JPEG", "BMP")
 MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels; limits of libjpeg and of WebP
@@ -135,7 +135,7 @@ def encode(
         options = _OPTIONS.get(image_format, {}) | metadata.save_options(
             image_format, info
         )
-        if quality is not None and image_format in _LOSSY:
+        if quality is not None and image_format in LOSSY:
             options = options | {"quality": quality, "lossless": False}
             options.pop("qtables", None)
         elif "qtables" in options:
