@@ -28,3 +28,14 @@ def test_json_is_written_atomically(tmp_path, monkeypatch):
             atomic_files.write_json(path, {"a": 2})
     assert atomic_files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_folder_is_checked_without_a_trace(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    for name in (".", "new", "new/deep"):
+        atomic_files.check_folder(tmp_path / name)
+    for name in ("file", "file/new/deep", "gone/new", "/proc/new"):
+        with pytest.raises(ValueError, match="cannot hold the output"):
+            atomic_files.check_folder(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "gone"}

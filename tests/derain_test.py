@@ -19,7 +19,7 @@ from tests import pictures
 from tests.inference import restorer_test
 from ttl_jax import derain
 from ttl_jax.data.files import decoding, encoding
-from ttl_jax.inference import output_log, recognizer, restorer
+from ttl_jax.inference import before_after, job_lists, output_log, recognizer, restorer
 
 
 @pytest.fixture
@@ -205,6 +205,7 @@ def test_a_full_disk_ends_the_run_with_one_line(loaded, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
+        (["x" * 300], f"{'x' * 300} does not exist"),
         ([""], "A path is empty"),
         (["in", "--checkpoint", ""], "A path is empty; is a variable"),
         (["film.pdf"], "film.pdf is not a photograph; supported are .png"),
@@ -228,6 +229,20 @@ def test_invalid_commands_end_with_one_line_and_status_2(
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
     assert not pathlib.Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["in", "-o", "in/a.png/b/out"], ["in/a.png", "in/a.png/b.png"]],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_weights_are_loaded(
+    loaded, capsys, arguments
+):
+    photograph("in/a.png")
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(arguments)
+    assert "in/a.png: Not a directory" in capsys.readouterr().err
+    assert not loaded
 
 
 # One photograph and a name
@@ -256,6 +271,7 @@ def test_one_photograph_goes_to_the_name_given(loaded, capsys):
         (["a.png", "a.png"], "a.png is the photograph itself"),
         (["a.png", "./a.png"], "a.png is the photograph itself"),
         (["a.png", "b.mp4"], "unknown suffix '.mp4'"),
+        (["a.png", "b.png", "--format", "tiff"], "b.png and --format tiff differ"),
         (["a.png", ""], "A path is empty"),
         (["a.png", "b.png", "--suffix", "_x"], "--suffix and --watch need --output"),
     ],
@@ -299,6 +315,56 @@ def test_photographs_made_with_other_weights_or_options_are_restored_again(
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
 
 
+def test_another_quality_restores_lossy_photographs_again_and_no_others(loaded, capsys):
+    photograph("in/b.png")
+    encoding.write_image("in/a.jpg", pictures.noise(40, 40, 3))
+    command = ["in", "--output", "out"]
+    assert derain.main(command) == 0
+    large = os.path.getsize("out/a.jpg")
+    record = pathlib.Path("out", output_log.NAME).read_text()
+    assert "quality" not in record  # as in records of earlier versions
+    capsys.readouterr()
+    assert derain.main([*command, "--quality", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert "Restoring 1 photograph again" in printed and "quality unset" in printed
+    assert os.path.getsize("out/a.jpg") < large / 2
+    for flags, expected in (
+        (["--quality", "20"], "Skipping 2 of 2"),
+        ([], "quality 20"),
+    ):
+        assert derain.main([*command, *flags]) == 0
+        assert expected in capsys.readouterr().out
+    assert os.path.getsize("out/a.jpg") == large
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--suffix", "_dry"], ["--format", "webp"], ["--suffix", "_dry", "--compare"]],
+)
+@pytest.mark.parametrize("inputs", ["in", "in/**"])
+def test_results_beside_their_photographs_are_not_restored_again(
+    loaded, capsys, inputs, flags
+):
+    photograph("in/a.png", 1)
+    photograph("in/b/a.png", 1)
+    command = [inputs, "--output", "in", *flags]
+    assert derain.main(command) == 0
+    made = levels("in")
+    assert sorted(made.values())[:2] == [1, 1] and len(made) == 4 + 2 * len(flags[2:])
+    photograph("in/c.png", 2)
+    assert derain.main(command) == 0
+    assert "Skipping 2 of 3 photographs" in capsys.readouterr().out
+    assert len(levels("in")) == len(made) * 3 / 2
+
+
+def test_a_photograph_that_looks_like_a_result_is_kept(loaded, capsys):
+    photograph("in/a.png", 1)
+    photograph("in/a_dry.png", 2)
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["in", "--output", "in", "--suffix", "_dry", "--overwrite"])
+    assert levels("in") == {"a.png": 1, "a_dry.png": 2}
+
+
 def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
     photograph("in/a.png")
     pathlib.Path("in/b.pdf").touch()
@@ -314,12 +380,12 @@ def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
 def test_comparisons_show_both_sides(loaded):
     photograph("in/a.png", 30)
     derain.main(["in", "--output", "out", "--compare"])
-    sides = decoding.read_image("out/a.compare.jpg").array
+    sides = decoding.read_image("out/a.png.compare.jpg").array
     assert sides.shape[1] > 2 * 5
     assert sides[:, :4].mean() == pytest.approx(30, abs=2)
     assert sides[:, -4:].mean() == pytest.approx(225, abs=2)
     derain.main(["in", "--output", "out", "--overwrite", "--compare", "html"])
-    page = pathlib.Path("out/a.compare.html").read_text()
+    page = pathlib.Path("out/a.png.compare.html").read_text()
     pictures_found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     levels_found = [
         decoding.decode_rgb8(base64.b64decode(picture), "page").mean()
@@ -327,6 +393,40 @@ def test_comparisons_show_both_sides(loaded):
     ]
     assert levels_found == pytest.approx([30, 225], abs=2)
     assert 'type="range"' in page
+
+
+def test_comparisons_of_one_stem_do_not_replace_each_other(loaded):
+    photograph("in/z.jpg", 30)
+    photograph("in/z.png", 60)
+    assert derain.main(["in", "--output", "out", "--compare"]) == 0
+    shown = [
+        decoding.read_image(path).array[:, :4].mean()
+        for path in sorted(pathlib.Path("out").glob("*.compare.*"))
+    ]
+    assert shown == pytest.approx([30, 60], abs=2)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("jpg", 33_000), ("html", 66_000)])
+def test_a_comparison_too_large_for_jpeg_is_made_smaller(loaded, kind, width):
+    encoding.write_image("a.png", np.full((4, width), 30, np.uint8))
+    assert derain.main(["a.png", "-o", "out", "--compare", kind]) == 0
+    assert decoding.read_image("out/a.png").array.shape == (4, width)
+    assert pathlib.Path(f"out/a.png.compare.{kind}").exists()
+    if kind == "jpg":
+        sides = decoding.read_image("out/a.png.compare.jpg").array
+        assert sides.shape[1] > 60_000
+        assert sides[0, 10].max() == pytest.approx(30, abs=9)
+        assert sides[0, -10].max() == pytest.approx(225, abs=9)
+
+
+def test_a_comparison_that_fails_does_not_cost_the_photograph(
+    loaded, monkeypatch, capsys
+):
+    photograph("a.png", 1)
+    monkeypatch.setattr(before_after, "_encode", None)
+    assert derain.main(["a.png", "-o", "out", "--compare"]) == 1
+    assert "1 failed:\n  a.png: " in capsys.readouterr().err
+    assert levels("out") == {"a.png": 254}
 
 
 def test_the_summary_names_what_is_lost_and_where_little_changed(
@@ -408,25 +508,144 @@ def test_large_photographs_are_scored_before_and_after(
     assert (expected in printed) == bool(scored)
 
 
-def test_watching_restores_what_arrives_until_a_signal(loaded, monkeypatch, capsys):
-    pathlib.Path("in").mkdir()
-    steps = iter(range(100))
+# Watching
 
-    def wait(request, seconds):
-        step = next(steps)
-        if step == 1:
-            photograph("in/a.png", 1)  # still being written
-        if step == 2:
-            assert not pathlib.Path("out").exists()
-            os.utime("in/a.png", (1, 1))
-        if step == 4:
-            assert levels("out") == {"a.png": 254}
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)
 
-    monkeypatch.setattr(derain.stopping.StopRequest, "wait", wait)
-    monkeypatch.setattr(derain.stopping.signal, "raise_signal", lambda number: None)
-    assert derain.main(["in", "--output", "out", "--watch"]) == 0
+@pytest.fixture
+def watch(loaded, monkeypatch):
+    """Watches the folder `in`; calls functions one after the other in its pauses."""
+
+    def run(*actions, inputs=("in",), flags=()):
+        remaining = iter(actions)
+
+        def wait(request, seconds):
+            if action := next(remaining, None):
+                action()
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.05)
+
+        pathlib.Path("in").mkdir(exist_ok=True)
+        monkeypatch.setattr(derain.stopping.StopRequest, "wait", wait)
+        monkeypatch.setattr(derain.stopping.signal, "raise_signal", lambda number: None)
+        return derain.main([*inputs, "--output", "out", "--watch", *flags])
+
+    return run
+
+
+def complete(name, level):
+    """Writes a photograph that was last changed long ago."""
+    photograph(name, level)
+    os.utime(name, (1, 1))
+
+
+def idle():
+    pass
+
+
+def test_watching_restores_what_arrives_until_a_signal(watch):
+    def change():
+        assert not pathlib.Path("out").exists()
+        os.utime("in/a.png", (1, 1))
+
+    arrive = lambda: photograph("in/a.png", 1)  # still being written
+    assert watch(idle, arrive, change, idle) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [(["typo"], "typo does not exist"), (["in", "film.pdf"], "is not a photograph")],
+)
+def test_a_watch_of_what_can_never_be_restored_is_refused(
+    watch, capsys, inputs, message
+):
+    pathlib.Path("film.pdf").touch()
+    with pytest.raises(SystemExit, match="2"):
+        watch(inputs=inputs)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--overwrite", "--dry_run"])
+def test_a_watch_refuses_flags_that_it_would_ignore(watch, capsys, flag):
+    with pytest.raises(SystemExit, match="2"):
+        watch(flags=[flag])
+    assert "--watch takes neither" in capsys.readouterr().err
+
+
+def test_a_photograph_that_vanishes_does_not_end_a_watch(watch, monkeypatch):
+    complete("in/a.png", 1)
+    complete("in/b.png", 2)
+    list_missing = job_lists.list_missing
+
+    def remove_and_list(jobs):
+        pathlib.Path("in/a.png").unlink(missing_ok=True)
+        return list_missing(jobs)
+
+    monkeypatch.setattr(job_lists, "list_missing", remove_and_list)
+    assert watch(idle, idle) == 0
+    assert levels("out") == {"b.png": 253}
+
+
+def test_a_watch_restores_photographs_of_the_future(watch):
+    photograph("in/a.png", 1)
+    os.utime("in/a.png", (2**32, 2**32))
+    assert watch(idle, idle) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+def test_a_watch_waits_for_a_file_that_grows_under_an_old_time(watch):
+    photograph("whole.png", 1)
+    content = pathlib.Path("whole.png").read_bytes()
+
+    def write(part):
+        pathlib.Path("in/a.png").write_bytes(part)
+        os.utime("in/a.png", (1, 1))
+
+    assert watch(lambda: write(content[:40]), lambda: write(content), idle, idle) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+def test_a_full_disk_ends_a_watch(watch, monkeypatch, capsys):
+    complete("in/a.png", 1)
+
+    def write(*_, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(encoding, "write_image", write)
+    assert watch(*[idle] * 9) == 1
+    assert "No space left on device. 1 photograph left" in capsys.readouterr().err
+
+
+def test_a_process_of_several_that_watch_prints_no_line_at_each_look(watch, capsys):
+    share = ["--num_processes=2", "--process_id=0"]
+    assert watch(*[idle] * 5, flags=share) == 0
+    assert capsys.readouterr().out.count("\n") == 1  # "Watching"
+
+
+def test_an_empty_folder_does_not_keep_a_watch_from_another(watch):
+    pathlib.Path("empty").mkdir()
+    complete("in/a.png", 1)
+    assert watch(idle, idle, inputs=["empty", "in"]) == 0
+    assert levels("out") == {"a.png": 254}
+
+
+def test_two_names_for_one_result_do_not_stop_a_watch(watch, caplog):
+    for name in ("in/x.bmp", "in/x.png", "in/y.png"):
+        complete(name, 1)
+    assert watch(*[idle] * 4, flags=["--format", "png"]) == 0
+    assert levels("out") == {"x.png": 254, "y.png": 254}
+    (line,) = [line for line in caplog.messages if "x.png" in line]
+    assert line.startswith("in/x.bmp and in/x.png would both become out/x.png")
+
+
+def test_a_watch_reports_each_new_fault_once_and_goes_on(watch, capsys):
+    assert watch(
+        lambda: os.rmdir("in"), idle, idle,
+        lambda: pathlib.Path("in").mkdir(), lambda: complete("in/a.png", 1), idle, idle,
+    ) == 0  # fmt: skip
+    assert capsys.readouterr().err.count("in does not exist") == 1
+    assert levels("out") == {"a.png": 254}
 
 
 def test_help_shows_an_example_without_starting_jax():

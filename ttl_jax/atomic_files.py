@@ -51,6 +51,23 @@ def atomic_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
             raise
 
 
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raises ValueError if no file can be written to a folder; leaves nothing behind.
+
+    If the folder is missing, it must be possible to create it.
+    """
+    existing = os.path.abspath(folder)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot hold the output: {existing}: {error.strerror}."
+        ) from error
+
+
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
     """Writes a file atomically.
 

@@ -38,7 +38,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from ttl_jax import __version__, command_line, stopping
+from ttl_jax import __version__, atomic_files, command_line, stopping
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +67,8 @@ def _find_fault(args: argparse.Namespace) -> str | None:
         )
     if args.output is None and (args.suffix or args.watch):
         return "--suffix and --watch need --output DIR"
+    if args.watch and (args.overwrite or args.dry_run):
+        return "--watch takes neither --overwrite nor --dry_run"
     if args.output is not None and "-" in args.inputs:
         return "- stands for standard input only in IN OUT, without --output"
     if os.sep in args.suffix:
@@ -109,11 +111,13 @@ def _restore(
     try:
         share = processes.find_share(args.num_processes, args.process_id)
         plan = functools.partial(_plan, args, share)
-        jobs = [] if args.watch else plan()
+        jobs = plan()  # also before a watch, to find faults in the command
         if args.dry_run:
             for job in jobs:
                 print(f"{job.source} -> {job.target}")
             return 0
+        folder = args.output or os.path.dirname(jobs[0].target) or "."
+        atomic_files.check_folder(folder)
         processes.take_gpu()
         from ttl_jax.inference import derain_run, engines, output_log, rain_scores
 
@@ -139,17 +143,24 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
     from ttl_jax.inference import job_lists
 
     if args.output is None:
-        return [job_lists.plan_one(*args.inputs, overwrite=args.overwrite)]
+        one = job_lists.plan_one(
+            *args.inputs, overwrite=args.overwrite, wanted=args.format
+        )
+        return [one]
     suffix = args.format and f".{args.format}"
     jobs, skipped = job_lists.plan(
-        args.inputs, args.output, ending=args.suffix, suffix=suffix
+        args.inputs,
+        args.output,
+        ending=args.suffix,
+        suffix=suffix,
+        arriving=args.watch,
     )
     # Divide all jobs, not the missing ones, which depend on when a process starts.
     num_all, jobs = len(jobs), jobs[share.index :: share.count]
     if share.index == 0 and not args.watch:
         for line in skipped.describe():
             print(line)
-    if share.count > 1:
+    if share.count > 1 and not args.watch:  # a watch plans again and again
         print(
             f"Process {share.index} of {share.count} restores {len(jobs)} of {num_all} "
             "photographs."
@@ -235,7 +246,7 @@ def _add_restoring(group: argparse._ArgumentGroup) -> None:
 
 def _add_results(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    text = "format of the restored photographs (default: same)"
+    text = "format of the restored photographs (default: same; PNG to standard output)"
     add("--format", choices=("same", "png", "jpg", "webp", "tiff"), help=text)
     add(
         "--quality",
@@ -251,8 +262,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const="jpg",
         choices=("jpg", "html"),
-        help="also write NAME.compare.jpg, before and after side by side, or a page with "
-        "a slider",
+        help="also write NAME.compare.jpg, such as a.png.compare.jpg: before and after "
+        "side by side; or a page with a slider",
     )
 
 
@@ -271,7 +282,7 @@ def _add_videos(group: argparse._ArgumentGroup) -> None:
         "--crf",
         type=command_line.count(0, 63),
         metavar="N",
-        help=f"{text} (default: 18)",
+        help=f"{text} (default: 18; 24 for VP9, 20 for AV1)",
     )
 
 

@@ -27,7 +27,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import atomic_files, command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +61,7 @@ def _write_file(args: argparse.Namespace):
     from ttl_jax.inference import exporting
 
     path = pathlib.Path(args.output)
+    atomic_files.check_folder(path.parent)
     made = exporting.make(
         args.checkpoint, path.suffix, precision=args.precision, side=args.window
     )
@@ -74,6 +75,7 @@ def _write_page(args: argparse.Namespace):
 
     folder = pathlib.Path(args.page)
     site.check_is_new(folder)
+    atomic_files.check_folder(folder.parent)
     runtime = site.load_runtime(args.runtime and pathlib.Path(args.runtime))
     made = exporting.make(args.checkpoint, ".onnx", side=args.window)
     site.write(folder, made.content, made.metadata, runtime)

@@ -11,6 +11,7 @@ import pytest
 from tests.inference import restorer_test, tiny_networks
 from ttl_jax import export, models
 from ttl_jax.inference import exporting
+from ttl_jax.web import site
 
 pytest.importorskip("onnx")
 pytest.importorskip("flatbuffers")
@@ -135,7 +136,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, fields, suffix, message):
 
 def test_the_command_prints_the_difference_and_keeps_an_earlier_file(tmp_path, capsys):
     save_run(tmp_path / "run")
-    path = tmp_path / "net.onnx"
+    path = tmp_path / "new" / "net.onnx"
     command = ["--checkpoint", str(tmp_path / "run"), "--output", str(path)]
     assert export.main([*command, "--window", "80"]) == 0
     assert "Largest difference from the network: " in capsys.readouterr().out
@@ -144,3 +145,16 @@ def test_the_command_prints_the_difference_and_keeps_an_earlier_file(tmp_path, c
         export.main(command)
     assert ended.value.code == 2 and path.read_bytes() == content
     assert "--overwrite replaces it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--output=file/net.onnx", "--page=file/site"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path, monkeypatch, capsys, flag
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(exporting, "make", None)  # must not be called
+    monkeypatch.setattr(site, "load_runtime", None)
+    with pytest.raises(SystemExit, match="2"):
+        export.main([flag])
+    assert "file: Not a directory" in capsys.readouterr().err

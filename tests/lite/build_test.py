@@ -36,7 +36,7 @@ def test_its_source_restores_without_jax(tmp_path):
     np.testing.assert_array_equal(restored, lite.load().restore(image))
     # Either package knows what the other one has done.
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [".ttl_jax.jsonl", "a.compare.html", "a.png"]
+    assert names == [".ttl_jax.jsonl", "a.png", "a.png.compare.html"]
 
 
 def test_a_file_that_imports_jax_is_refused(monkeypatch):

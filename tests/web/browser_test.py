@@ -251,7 +251,7 @@ def test_a_written_comparison_needs_nothing_else(page, size, tmp_path):
     before_after.write("html", str(tmp_path / "a.png"), *sides)
     requests = []
     page.on("request", lambda request: requests.append(request.url))
-    path = tmp_path / "a.compare.html"
+    path = tmp_path / "a.png.compare.html"
     page.goto(path.as_uri())
     compare_by_all_means(page, page.locator(".comparison"))
     pages.check(page, size, "comparison")

@@ -50,9 +50,13 @@ def test_its_windows_are_those_of_the_package():
             np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.parametrize("hidden", ["none", "some", "much", "all"])
 @pytest.mark.parametrize("is_grey", [False, True])
-def test_its_restoring_is_that_of_the_package(is_grey):
+def test_its_restoring_is_that_of_the_package(is_grey, hidden):
     image = pictures.noise(70, 200, 4)
+    shares = {"none": 0, "some": 0.3, "much": 0.999, "all": 1}
+    image[..., 3] = image[..., 3].clip(1)
+    image[np.random.default_rng(1).random((70, 200)) < shares[hidden], 3] = 0
     if is_grey:
         image[..., :3] = image[..., :1]
     # Each window is scaled by its size and its first pixel: order and reflection count.
@@ -72,10 +76,10 @@ def test_its_restoring_is_that_of_the_package(is_grey):
     ours = windowed.WindowedRestorer(
         compute, name="", digest="", grid=16, side=96, overlap=16
     )
-    colour = ours.restore(image[..., :3], strength=0.8)
+    expected = ours.restore(image, strength=0.8)
     found = np.reshape(restored, image.shape)
-    assert np.abs(found[..., :3] - colour.astype(int)).max() <= 1  # halves
-    assert (found[..., :3] != colour).mean() < 0.01
+    assert np.abs(found - expected.astype(int)).max() <= 1  # halves
+    assert (found != expected).mean() < 0.01
     np.testing.assert_array_equal(found[..., 3], image[..., 3])
 
 

@@ -1,8 +1,10 @@
 """The user study: its server, its records and its report."""
 
 import asyncio
+import concurrent.futures
 import io
 import re
+import time
 
 import httpx
 import numpy as np
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 
 from tests.web import servers
 from ttl_jax import study as command
+from ttl_jax.data.files import decoding
 from ttl_jax.web import study_records, study_report, studying
 
 METHODS = {"dark": 40, "bright": 200, "middle": 120}  # levels of their results
@@ -151,6 +154,39 @@ def test_pictures_do_not_reveal_their_method(open_study, folders):
             assert not picture.headers.keys() & {"etag", "last-modified"}
             texts.append(picture.content.decode("latin-1"))
     assert not any(re.search(r"dark|bright|middle|street", text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("room", "decoded_at"), [(2.5, [0, 1, 2, 1]), (0, [0, 1, 0, 2, 0, 1])]
+)
+def test_pictures_used_last_are_kept_up_to_a_number_of_bytes(
+    folders, monkeypatch, room, decoded_at
+):
+    paths = [str(folders / "dark" / "street" / f"{i}.png") for i in range(3)]
+    num_bytes = len(studying._read_blinded(paths[0]))
+    decoded, read = [], decoding.read_rgb8
+    monkeypatch.setattr(decoding, "read_rgb8", lambda p: decoded.append(p) or read(p))
+    pictures = studying._BlindedPictures(int(room * num_bytes))
+    for i in (0, 1, 0, 2, 0, 1):
+        assert level(pictures.read(paths[i])) == METHODS["dark"] + i
+    assert decoded == [paths[i] for i in decoded_at]
+
+
+def test_equal_requests_at_once_decode_once(folders, monkeypatch):
+    decoded = []
+    read = decoding.read_rgb8
+
+    def read_slowly(path):
+        decoded.append(path)
+        time.sleep(0.2)
+        return read(path)
+
+    monkeypatch.setattr(decoding, "read_rgb8", read_slowly)
+    path = str(folders / "dark" / "street" / "0.png")
+    cached = studying._BlindedPictures(2**20)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        contents = list(pool.map(cached.read, [path] * 4))
+    assert len(decoded) == 1 and len(set(contents)) == 1
 
 
 def test_ties_and_unknown_raters_are_rejected(open_study):

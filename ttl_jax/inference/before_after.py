@@ -4,16 +4,16 @@ import base64
 import html
 import importlib.resources
 import io
-import os
 import pathlib
 
 import numpy as np
 from PIL import Image
 
 from ttl_jax import atomic_files
-from ttl_jax.data.files import decoding
+from ttl_jax.data.files import decoding, encoding
 
 _GAP = 8  # pixels between the two sides
+_MOST_SIDE = encoding.MOST_SIDE["JPEG"]
 
 # One element of a page: two pictures on top of each other, and a slider that covers both.
 _SLIDER = """\
@@ -30,6 +30,9 @@ _FILES = importlib.resources.files("ttl_jax.inference")
 def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None:
     """Writes a comparison beside a restored photograph, as NAME.compare.KIND.
 
+    NAME includes the suffix: z.jpg and z.png may be in one folder. What is too large for a
+    JPEG is made smaller.
+
     Args:
       kind: "jpg" for both pictures side by side, or "html" for a page with both pictures
         and a slider.
@@ -38,7 +41,7 @@ def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None
       after: Restored pixels, of the same shape and type.
     """
     sides = [decoding.as_rgb8(array) for array in (before, after)]
-    path = pathlib.Path(f"{os.path.splitext(target)[0]}.compare.{kind}")
+    path = pathlib.Path(f"{target}.compare.{kind}")
     if kind == "jpg":
         gap = np.full((before.shape[0], _GAP, 3), 255, np.uint8)
         content = _encode(np.concatenate([sides[0], gap, sides[1]], axis=1))
@@ -74,5 +77,7 @@ def page(elements: list[str]) -> str:
 
 def _encode(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=92)
+    picture = Image.fromarray(image)
+    picture.thumbnail((_MOST_SIDE, _MOST_SIDE))  # changes larger ones only
+    picture.save(stream, "JPEG", quality=92)
     return stream.getvalue()

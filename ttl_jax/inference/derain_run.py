@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ttl_jax import stopping
+from ttl_jax.data.files import encoding
 from ttl_jax.inference import (
     before_after,
     file_jobs,
@@ -22,7 +23,7 @@ from ttl_jax.inference import (
 )
 
 _LITTLE = 0.5  # levels of 255; a smaller mean change is reported as little rain
-_WATCH_EVERY = 2.0  # seconds; a file that changed since may be incomplete
+_WATCH_EVERY = 2.0  # seconds
 
 
 def list_options(args: argparse.Namespace, network, target: str) -> dict:
@@ -34,6 +35,8 @@ def list_options(args: argparse.Namespace, network, target: str) -> dict:
     }
     if video.is_video(target):
         options |= dataclasses.asdict(_video_settings(args).complete(target))
+    elif args.quality and encoding.format_of(target) in encoding.LOSSY:
+        options["quality"] = args.quality
     return options
 
 
@@ -41,6 +44,43 @@ def _video_settings(args: argparse.Namespace) -> Any:
     from ttl_jax.inference.video import jobs  # needs the extra [video]
 
     return jobs.Settings(args.temporal, args.codec, args.crf)
+
+
+class EndedError(stopping.Stopped):
+    """Writing became impossible, such as on a full disk; the rest is not restored."""
+
+    def __init__(self, message: str):
+        Exception.__init__(self, message)
+        self.exit_status = 1
+
+
+class Arrivals:
+    """Tells which photographs of a watched folder are complete and not yet tried.
+
+    A file is complete once size and time stay as they were at the last look. The clock does
+    not count, since a copy may keep any time.
+    """
+
+    def __init__(self):
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._tried: dict[str, tuple[int, int]] = {}
+
+    def take(self, jobs: Sequence) -> list:
+        """Looks at the sources of jobs; returns those to try now."""
+        last, self._seen = self._seen, {}
+        for job in jobs:
+            with contextlib.suppress(OSError):  # the file was removed again
+                status = os.stat(job.source)
+                self._seen[job.source] = status.st_mtime_ns, status.st_size
+        todo = []
+        for job in jobs:
+            state = self._seen.get(job.source)
+            if state is None or state != last.get(job.source):
+                continue
+            if state != self._tried.get(job.source):
+                self._tried[job.source] = state
+                todo.append(job)
+        return todo
 
 
 class Run(NamedTuple):
@@ -87,6 +127,7 @@ class Run(NamedTuple):
 
         Raises:
           stopping.Stopped: If the request came before all were restored.
+          EndedError: If no further photograph can be written.
         """
         videos = [job for job in todo if video.is_video(job.source)]
         photographs = [job for job in todo if not video.is_video(job.source)]
@@ -97,28 +138,31 @@ class Run(NamedTuple):
         """Restores photographs as they arrive, until a signal; returns 0.
 
         Args:
-          plan: Function that lists the jobs of all photographs that are there.
+          plan: Function that lists the jobs of all photographs that are there. If it
+            raises ValueError, the message is printed once, and the watch goes on.
+
+        Raises:
+          stopping.Stopped, EndedError: As `restore`.
         """
-        # Modification time of each file when it was tried: a changed file is tried again.
-        tried: dict[str, float] = {}
+        arrivals, fault = Arrivals(), ""
         print("Watching for photographs; Ctrl-C ends.", flush=True)
         while not self.request.signal:
-            with contextlib.suppress(ValueError):  # no photographs yet
-                if todo := self._list_arrived(plan(), tried):
-                    self.restore(todo, time.monotonic())
+            last, fault = fault, ""
+            try:
+                jobs = plan()
+            except ValueError as error:
+                jobs, fault = [], str(error)
+            if fault not in ("", last):
+                print(f"ttl_jax.derain: {fault}", file=sys.stderr)
+            if todo := arrivals.take(self._list_unmade(jobs)):
+                self.restore(todo, time.monotonic())
             self.request.wait(_WATCH_EVERY)
         return 0
 
-    def _list_arrived(self, jobs: Sequence, tried: dict[str, float]) -> list:
+    def _list_unmade(self, jobs: Sequence) -> list:
+        """Returns jobs whose target is missing or was made with other options."""
         missing = job_lists.list_missing(jobs)
-        todo = []
-        for job in [*missing, *self.log.find_differences(set(jobs) - set(missing))]:
-            changed = os.stat(job.source).st_mtime
-            is_new = tried.get(job.source) != changed
-            if is_new and time.time() - changed > _WATCH_EVERY:
-                tried[job.source] = changed
-                todo.append(job)
-        return todo
+        return [*missing, *self.log.find_differences(set(jobs) - set(missing))]
 
     def _restore_photographs(self, todo: Sequence, started: float) -> int:
         args = self.args
@@ -148,10 +192,10 @@ class Run(NamedTuple):
         left = f"{_photographs(num_left)} left; the same command resumes"
         left += ", without --overwrite." if args.overwrite else "."
         if outcome.ended_by:
-            print(f"ttl_jax.derain: {outcome.ended_by}. {left}", file=sys.stderr)
-        elif num_left:
+            raise EndedError(f"{outcome.ended_by}. {left}")
+        if num_left:
             raise stopping.Stopped(left, self.request.signal)
-        return 1 if outcome.failures or outcome.ended_by else 0
+        return 1 if outcome.failures else 0
 
     def _restore_videos(self, todo: Sequence) -> int:
         from ttl_jax.inference.video import jobs as video_jobs
@@ -164,6 +208,7 @@ class Run(NamedTuple):
                 settings=_video_settings(args),
                 options=functools.partial(list_options, args, self.network),
                 num_ahead=self.network.batch_size,
+                check_pixels=self.network.check_pixels,
                 **self._hooks(),
             )
         except video_jobs.StopError as error:

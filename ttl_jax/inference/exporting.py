@@ -93,9 +93,12 @@ def make(
 def write(exported: Exported, path: pathlib.Path) -> None:
     """Writes a file; the metadata of StableHLO go to a second one, PATH.json.
 
+    A missing folder is created.
+
     Raises:
       OSError: If it cannot be written; an earlier file stays.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".stablehlo":
         json_path = path.with_name(f"{path.name}.json")
         atomic_files.write_json(json_path, exported.metadata)

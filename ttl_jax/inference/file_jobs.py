@@ -275,10 +275,12 @@ class _Worker:
     ) -> None:
         try:
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            if self.compare:  # first, since an existing target counts as done
-                self.compare(target, array, restored)
-            encoding.write_image(target, restored, info, quality=self.quality)
-            self.record(target)
+            try:
+                if self.compare:  # first, since an existing target counts as done
+                    self.compare(target, array, restored)
+            finally:  # a failed comparison does not cost the photograph
+                encoding.write_image(target, restored, info, quality=self.quality)
+                self.record(target)
         except OSError as error:
             if error.errno not in _ENDING_ERRORS:
                 raise

@@ -6,12 +6,12 @@ import glob
 import itertools
 import os
 import pathlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, encoding, image_folders
-from ttl_jax.inference import video
+from ttl_jax.inference import output_log, video
 from ttl_jax.inference.file_jobs import Job
 
 
@@ -42,13 +42,15 @@ def plan(
     *,
     ending: str = "",
     suffix: str | None = None,
+    arriving: bool = False,
 ) -> tuple[list[Job], Skipped]:
     """Lists the photographs and videos to restore and their targets, in a fixed order.
 
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
     followed, each once. Hidden files and what systems leave are skipped; so are other
-    kinds of files in folders and patterns, and the output folder inside an input folder.
+    kinds of files in folders and patterns, the output folder inside an input folder, and
+    the results of earlier runs where both are the same folder.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
@@ -56,6 +58,8 @@ def plan(
       ending: Text added to the name of each target, before its suffix.
       suffix: Suffix of all targets; None keeps that of the photograph, or uses .png for
         formats that cannot be written (GIF, HEIC). Videos keep their suffix, or use .mkv.
+      arriving: Whether photographs may still arrive. Then an input may hold none, and of
+        two photographs with the same target, the second is left out with a warning.
 
     Raises:
       ValueError: If an input does not exist, is not a photograph, or holds none; a folder
@@ -70,7 +74,7 @@ def plan(
             f"The output {output} would be a folder; to name a single restored "
             f"photograph, write IN {output} without --output."
         )
-    finder = _Finder(os.path.realpath(output))
+    finder = _Finder(os.path.realpath(output), may_find_none=arriving)
     photographs: dict[str, _Place] = {}  # by target
     for text in inputs:
         for photograph in finder.find(text):
@@ -78,26 +82,33 @@ def plan(
             target = os.path.join(output, name)
             other = photographs.setdefault(target, photograph)
             if other.real != photograph.real:
-                raise ValueError(
+                fault = (
                     f"{other.path} and {photograph.path} would both become {target}; "
                     "restore them into different folders."
                 )
+                if not arriving:
+                    raise ValueError(fault)
+                decoding.warn_once(fault)  # lists are made again and again
     _check_kept({photograph.real for photograph in photographs.values()}, photographs)
     jobs = [Job(one.path, target) for target, one in photographs.items()]
     return jobs, finder.skipped
 
 
-def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
+def plan_one(
+    source: str, target: str, *, overwrite: bool, wanted: str | None = None
+) -> Job:
     """Returns the job of one photograph with a given target.
 
     Args:
       source: Path of the photograph.
       target: Path of the file to write; its suffix is the format.
       overwrite: Whether an existing target may be replaced.
+      wanted: Format that the user named, such as "png"; None accepts any.
 
     Raises:
-      ValueError: If the source is not a photograph, or the target has an unknown suffix,
-        is a folder, is the source, or exists and must not be replaced.
+      ValueError: If the source is not a photograph, or the target has an unknown suffix
+        or not that of the format wanted, is a folder, is the source, or exists and must
+        not be replaced.
     """
     source, target = (str(user_paths.expand(name)) for name in (source, target))
     if not os.path.isfile(source):
@@ -111,6 +122,8 @@ def plan_one(source: str, target: str, *, overwrite: bool) -> Job:
             raise ValueError(
                 f"{target}: videos are written as {', '.join(video.WRITTEN)}."
             )
+    elif wanted and encoding.format_of(target) != encoding.format_of(f"x.{wanted}"):
+        raise ValueError(f"{target} and --format {wanted} differ; name one format.")
     else:
         encoding.format_of(target)
     if os.path.realpath(source) == os.path.realpath(target):
@@ -157,16 +170,22 @@ class _Place(NamedTuple):
 class _Finder:
     """Finds the photographs of inputs."""
 
-    def __init__(self, output: str):
-        """Args: output: Real path of the output folder."""
+    def __init__(self, output: str, may_find_none: bool):
+        """Creates a finder.
+
+        Args:
+          output: Real path of the output folder.
+          may_find_none: Whether an input without photographs is no error.
+        """
         self.skipped = Skipped()
-        self._output = output
+        self._output, self._may_find_none = output, may_find_none
         self._root, self._entered = "", set()  # of the current input
 
     def find(self, text: str) -> Iterator[_Place]:
         """Yields the photographs of one input."""
         path = user_paths.expand(text)
-        if path.is_file():  # Brackets in a file name are not a pattern.
+        # Brackets in a file name are not a pattern. Methods of Path may raise OSError.
+        if os.path.isfile(path):
             if video.is_video(path):
                 video.check_packages()
             elif not _is_photograph(path.name):
@@ -174,7 +193,7 @@ class _Finder:
             yield _Place(str(path), os.path.realpath(path), path.name)
             return
         self._entered.clear()
-        if path.is_dir():
+        if os.path.isdir(path):
             root = _root(path)
             found = self._walk(root)
         elif _is_pattern(str(path)):
@@ -187,16 +206,26 @@ class _Finder:
         self._root = os.path.join(root.real, "")
 
         # Otherwise the outputs of one run would be inputs of the next.
-        outputs = os.path.join(self._output, "")
-        holds_outputs = outputs != self._root and outputs.startswith(self._root)
+        is_output = self._find_outputs()
         num_found = 0
         for photograph in found:
-            if not (holds_outputs and photograph.real.startswith(outputs)):
+            if not is_output(photograph.real):
                 num_found += 1
                 yield photograph
-        if not num_found:
+        if not num_found and not self._may_find_none:
             found = " ".join(self.skipped.describe())
             raise ValueError(f"{text} holds no photographs; {_supported()}. {found}")
+
+    def _find_outputs(self) -> Callable[[str], bool]:
+        """Returns whether a file of the current input, a real path, is a result."""
+        outputs = os.path.join(self._output, "")
+        if outputs == self._root:  # with other names, as by --suffix
+            written = output_log.read(outputs)
+            written |= dict.fromkeys(f"{name}.compare.jpg" for name in written)
+            return lambda path: path.removeprefix(outputs) in written
+        if outputs.startswith(self._root):
+            return lambda path: path.startswith(outputs)
+        return lambda path: False
 
     def _walk(self, folder: _Place) -> Iterator[_Place]:
         """Yields the photographs below a folder, in the order of their paths.

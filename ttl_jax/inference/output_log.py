@@ -14,6 +14,22 @@ _logger = logging.getLogger("ttl_jax")
 NAME = ".ttl_jax.jsonl"  # hidden, so that no command takes it for a photograph
 
 
+def read(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Returns the options of each recorded file, by its path within the output folder."""
+    try:
+        lines = pathlib.Path(folder, NAME).read_bytes().splitlines()
+    except OSError:
+        return {}
+    made = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            made[entry.pop("file")] = entry
+        except (ValueError, KeyError, AttributeError):
+            continue  # incomplete because of a kill
+    return made
+
+
 class OutputLog:
     """Lines of JSON in the output folder, one for each photograph or video written.
 
@@ -34,17 +50,7 @@ class OutputLog:
             and all other values that determine its pixels.
         """
         self._folder, self._options = pathlib.Path(folder), options
-        self._made: dict[str, dict[str, Any]] = {}
-        try:
-            lines = (self._folder / NAME).read_bytes().splitlines()
-        except OSError:
-            lines = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                self._made[entry.pop("file")] = entry
-            except (ValueError, KeyError, AttributeError):
-                continue  # incomplete because of a kill
+        self._made = read(folder)
 
     def find_differences(self, jobs: Iterable[Job]) -> dict[Job, str]:
         """Returns jobs whose target was made with other options, such as "strength 0.5".
@@ -58,7 +64,7 @@ class OutputLog:
             if made != options:
                 names = sorted(made.keys() | options.keys())
                 differences[job] = ", ".join(
-                    f"{name} {made.get(name)}"
+                    f"{name} {made.get(name, 'unset')}"
                     for name in names
                     if made.get(name) != options.get(name)
                 )

@@ -48,10 +48,11 @@ def streaks(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.A
     count, height, width, _ = images.shape
     keys = jax.random.split(key, 4)
     share = jax.random.uniform(keys[0], (count, 1, 1), minval=low, maxval=high)
-    points = jax.random.bernoulli(keys[1], share, (count, height, width))
     length = max(1, height // 5)
+    # Streaks also start above the image.
+    points = jax.random.bernoulli(keys[1], share, (count, length + height, width))
     sums = jnp.cumsum(points.astype(images.dtype), axis=1)
-    upright = jnp.clip(sums - jnp.roll(sums, length, axis=1), 0, 1)
+    upright = jnp.clip(sums[:, length:] - sums[:, :-length], 0, 1)
     slope = jax.random.uniform(keys[2], (count, 1, 1), minval=-0.4, maxval=0.4)
     rows, columns = jnp.arange(height)[None, :, None], jnp.arange(width)[None, None]
     places = jnp.round(columns + slope * rows).astype(int) % width

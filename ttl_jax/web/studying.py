@@ -1,8 +1,9 @@
 """The server of a user study: the page of each rater, pictures and rankings."""
 
-import functools
+import collections
 import io
 import json
+import threading
 
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
@@ -17,11 +18,13 @@ from ttl_jax.web import serving
 from ttl_jax.web.study_records import Study
 
 _RANKING_BYTES = 2**10
-_CACHED_PICTURES = 256
+_CACHED_BYTES = 2**28  # of pictures; a large photograph takes some 2**26
 
 
 def make_app(study: Study) -> ASGIApp:
     """Returns the application that serves a study; the page of a rater is /r/TOKEN/."""
+
+    pictures = _BlindedPictures(_CACHED_BYTES)
 
     def rankings(request: Request) -> Response:
         if not (found := study.rankings(request.path_params["token"])):
@@ -32,7 +35,7 @@ def make_app(study: Study) -> ASGIApp:
         if not (path := study.picture(**request.path_params)):
             raise HTTPException(404, "There is no such picture.")
         headers = {"cache-control": "private, max-age=3600"}
-        return Response(_read_blinded(path), headers=headers, media_type="image/png")
+        return Response(pictures.read(path), headers=headers, media_type="image/png")
 
     async def rank(request: Request) -> Response:
         """Stores a ranking, which the study checks."""
@@ -65,7 +68,37 @@ def make_app(study: Study) -> ASGIApp:
     )
 
 
-@functools.lru_cache(_CACHED_PICTURES)
+class _BlindedPictures:
+    """PNGs of pictures. Those used last are kept; equal requests at once decode once.
+
+    Args:
+      most_bytes: Bytes to keep; the last picture is kept in any case.
+    """
+
+    def __init__(self, most_bytes: int):
+        self._most_bytes = most_bytes
+        self._kept: dict[str, bytes] = {}  # the one used last comes last
+        self._lock = threading.Lock()
+        self._lock_of = collections.defaultdict(threading.Lock)  # by path
+
+    def read(self, path: str) -> bytes:
+        """Returns the PNG of a picture; threads may call this."""
+        with self._lock:
+            lock = self._lock_of[path]
+        with lock:
+            content = self._kept.get(path) or _read_blinded(path)
+            with self._lock:
+                self._keep(path, content)
+        return content
+
+    def _keep(self, path: str, content: bytes) -> None:
+        self._kept.pop(path, None)
+        num_bytes = sum(map(len, self._kept.values())) + len(content)
+        while self._kept and num_bytes > self._most_bytes:
+            num_bytes -= len(self._kept.pop(next(iter(self._kept))))
+        self._kept[path] = content
+
+
 def _read_blinded(path: str) -> bytes:
     """Returns a PNG of only the pixels, since format and metadata could reveal a method."""
     stream = io.BytesIO()

@@ -95,6 +95,21 @@ def test_16_bit_tiff_of_tifffile_is_read(
     np.testing.assert_array_equal(result, array)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_in_which_0_is_white_is_no_negative(tmp_path, dtype, compression):
+    stored = noise(37, 23, dtype=dtype)
+    tifffile.imwrite(
+        tmp_path / "image.tif",
+        stored,
+        photometric="miniswhite",
+        compression=compression,
+        byteorder="<",
+    )
+    result, _ = decoding.read_image(tmp_path / "image.tif")
+    np.testing.assert_array_equal(result, np.iinfo(dtype).max - stored)
+
+
 @pytest.mark.parametrize(
     ("colour_type", "num_channels"), [(0, 1), (4, 2), (2, 3), (6, 4)]
 )

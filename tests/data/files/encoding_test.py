@@ -152,6 +152,14 @@ def test_metadata_survive_reading_and_writing(tmp_path, suffix, dtype):
         assert location[ExifTags.GPS.GPSLatitudeRef] == "N"
 
 
+@pytest.mark.parametrize(("suffix", "most"), [("webp", 16_383), ("jpg", 65_500)])
+def test_a_side_that_the_format_cannot_hold_is_refused(tmp_path, suffix, most):
+    path = tmp_path / f"image.{suffix}"
+    encoding.write_image(path, np.zeros((most, 1), np.uint8))  # the codec takes it
+    with pytest.raises(ValueError, match=f"at most {most:,} pixels a side; use PNG"):
+        encoding.fit(path, np.zeros((1, most + 1), np.uint8))
+
+
 def test_a_tiff_becomes_a_png_without_its_layout_tags(tmp_path):
     array = noise(17, 23, 3)
     encoding.write_image(tmp_path / "image.tif", array, {"exif": exif_bytes()})

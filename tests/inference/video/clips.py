@@ -52,6 +52,22 @@ def write(
             container.mux(audio.encode(None))
 
 
+def copy(source, target, *, delay=0, tags=()):
+    """Copies all streams into another container, with later times in seconds and tags."""
+    with av.open(str(source)) as original, av.open(str(target), "w") as container:
+        container.metadata.update(tags)
+        streams = {
+            stream: container.add_stream_from_template(stream)
+            for stream in original.streams
+        }
+        for packet in original.demux():
+            if packet.size:
+                step = round(delay / packet.time_base)
+                packet.pts, packet.dts = packet.pts + step, packet.dts + step
+                packet.stream = streams[packet.stream]
+                container.mux(packet)
+
+
 def tag(one):
     one.colorspace = one.color_primaries = one.color_trc = 1
     one.color_range = 1

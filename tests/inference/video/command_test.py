@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.inference.video import clips
-from ttl_jax import derain
+from ttl_jax import derain, inference
 from ttl_jax.data.files import decoding, encoding
 from ttl_jax.inference import job_lists, video
 from ttl_jax.inference.video import files
@@ -74,6 +74,19 @@ def test_a_damaged_video_fails_by_name_and_the_rest_is_done(folder, capsys):
         "a.png",
         "clip.mp4",
     }
+
+
+def test_a_video_too_large_for_a_network_is_refused_like_a_photograph(
+    folder, monkeypatch, capsys
+):
+    def check_pixels(self, num_pixels):
+        if num_pixels > 1000:
+            raise ValueError(f"{num_pixels:,} pixels are more than 1,000")
+
+    monkeypatch.setattr(inference.restorer.Restorer, "check_pixels", check_pixels)
+    assert derain.main(["album", "-o", "out"]) == 1
+    assert "album/clip.mp4: 3,072 pixels are more than" in capsys.readouterr().err
+    assert {path.name for path in (folder / "out").glob("[!.]*")} == {"a.png"}
 
 
 def test_without_the_extra_the_command_says_which_to_install(monkeypatch, capsys):

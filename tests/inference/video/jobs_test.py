@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 
@@ -75,6 +76,57 @@ def test_everything_but_the_pixels_is_kept(tmp_path, source, target, options):
     assert {path.name for path in tmp_path.iterdir()} == {source, target}
 
 
+@pytest.mark.parametrize("target", ["out.mkv", "out.mp4"])
+def test_a_recording_that_starts_at_any_hour_starts_at_0(tmp_path, target):
+    clips.write(tmp_path / "in.mp4", STILL, sound="aac")
+    clips.copy(tmp_path / "in.mp4", tmp_path / "in.ts", delay=3600)
+    before = clips.describe(tmp_path / "in.ts")
+    assert before["times"][0] >= 3600
+    run(tmp_path / "in.ts", tmp_path / target)
+    after = clips.describe(tmp_path / target)
+    first = before["sound"][0][0] / 90000  # the sound begins a little earlier
+    moved = [float(time) - first for time in before["times"]]
+    assert [float(time) for time in after["times"]] == pytest.approx(moved, abs=0.001)
+    assert after["sound"][0][0] == 0
+    assert after["duration"] == pytest.approx(before["duration"], abs=0.02)
+    # Each packet of a transport stream has a header of its own, of seven bytes.
+    sound = [data[7:] for _, data in before["sound"]]
+    assert [data for _, data in after["sound"]] == sound
+
+
+def read_tags(path):
+    with av.open(str(path)) as container:
+        return dict(container.metadata)
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mp4", "m4v", "mkv"])
+def test_tags_of_phones_and_ordinary_tags_are_kept(tmp_path, suffix):
+    ordinary = {"title": "Rain", "comment": "wet"}
+    phone = {
+        "com.apple.quicktime.make": "Apple",
+        "com.apple.quicktime.location.ISO6709": "+48.1+011.6/",
+    }
+    clips.write(tmp_path / "clip.mp4", STILL[:3])
+    for tags in (ordinary | phone, ordinary):
+        # Matroska as the source can hold any tag.
+        clips.copy(tmp_path / "clip.mp4", tmp_path / "in.mkv", tags=tags)
+        run(tmp_path / "in.mkv", tmp_path / f"out.{suffix}")
+        found = read_tags(tmp_path / f"out.{suffix}")
+        found = {name.lower(): value for name, value in found.items()}
+        assert {name: found.get(name.lower()) for name in tags} == tags
+    # QuickTime's list, for programs that know no other.
+    in_ordinary_list = b"\xa9nam" in (tmp_path / f"out.{suffix}").read_bytes()
+    assert in_ordinary_list == (suffix != "mkv")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "m4v", "mkv"])
+def test_a_codec_that_passes_the_check_can_be_written(tmp_path, suffix):
+    clips.write(tmp_path / "in.mp4", STILL[:3])
+    settings = jobs.Settings(codec="libvpx-vp9")
+    run(tmp_path / "in.mp4", tmp_path / f"out.{suffix}", settings=settings)
+    assert len(pixels(tmp_path / f"out.{suffix}")) == 3
+
+
 def test_frames_are_upright_for_the_network(tmp_path):
     clips.write(tmp_path / "in.mp4", STILL[:2], rotation=90)
     seen = []
@@ -116,7 +168,9 @@ def test_a_stopped_video_goes_on_and_equals_one_never_stopped(
             tmp_path / "in.mp4", tmp_path / "out.mp4", count, must_stop=stop, **lossless
         )
     assert not (tmp_path / "out.mp4").exists()
-    (tmp_path / ".out.mp4.segments" / "partial").write_bytes(b"cut short")  # by a kill
+    (tmp_path / ".out.mp4.segments" / "partial_0").write_bytes(
+        b"cut short"
+    )  # by a kill
     calls.clear()
     run(tmp_path / "in.mp4", tmp_path / "out.mp4", count, **lossless)
     assert len(calls) < 23
@@ -136,7 +190,7 @@ def test_a_video_killed_goes_on_and_equals_one_never_killed(tmp_path):
     work = tmp_path / ".out.mp4.segments"
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         for _ in process.stdout:
-            if len(list(work.glob("*.nut"))) == 2 and (work / "partial").exists():
+            if len(list(work.glob("*.nut"))) == 2 and any(work.glob("partial*")):
                 process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.mp4").exists()
@@ -148,6 +202,28 @@ def test_a_video_killed_goes_on_and_equals_one_never_killed(tmp_path):
     killed, whole = (tmp_path / f"{name}.mp4" for name in ("out", "whole"))
     assert clips.describe(killed) == clips.describe(whole)
     np.testing.assert_array_equal(pixels(killed), pixels(whole))
+
+
+def test_two_runs_at_one_video_write_into_files_of_their_own(tmp_path, monkeypatch):
+    clips.write(tmp_path / "in.mp4", STILL)
+    opened, segment = [], files.Segment
+    monkeypatch.setattr(
+        files, "Segment", lambda p, *a, **k: opened.append(p) or segment(p, *a, **k)
+    )
+
+    def die(image, progress):
+        if len(opened) == 2:
+            raise RuntimeError("killed")
+        return image
+
+    def restore(image, progress):
+        if len(opened) == 1:  # in the middle of the segment
+            with pytest.raises(RuntimeError, match="killed"):
+                run(tmp_path / "in.mp4", tmp_path / "out.mp4", die)
+        return darken(image, progress)
+
+    assert run(tmp_path / "in.mp4", tmp_path / "out.mp4", restore).num_frames == 12
+    assert len(set(opened)) == 2
 
 
 def test_segments_of_other_weights_are_not_used(tmp_path):
@@ -185,6 +261,41 @@ def test_a_frame_that_cannot_be_decoded_is_named_and_repeated(tmp_path, monkeypa
     assert after["times"] == before["times"]
 
 
+@pytest.mark.parametrize("lost", [{10}, set(range(3, 12))])
+@pytest.mark.parametrize("temporal", [False, True])
+def test_a_video_goes_on_at_a_frame_that_cannot_be_decoded(
+    tmp_path, monkeypatch, lost, temporal
+):
+    clips.write(tmp_path / "in.mp4", [clips.picture(k) for k in range(16)])
+    good = list(files.read(str(tmp_path / "in.mp4")))
+    made = [
+        one._replace(decoded=None, is_broken=True) if k in lost else one
+        for k, one in enumerate(good)
+    ]
+    read = files.read
+    monkeypatch.setattr(
+        files, "read", lambda p: iter(made) if p.endswith("in.mp4") else read(p)
+    )
+    monkeypatch.setattr(jobs, "_SEGMENT_FRAMES", 10)
+    lossless = {"settings": jobs.Settings(temporal, crf=0)}
+    run(tmp_path / "in.mp4", tmp_path / "whole.mp4", **lossless)
+
+    def die(image, progress):
+        if (image == good[13].pixels()).all():
+            raise RuntimeError("killed")
+        return darken(image, progress)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "in.mp4", tmp_path / "out.mp4", die, **lossless)
+    segments = tmp_path.glob(".out.mp4.segments/*.nut")
+    assert [path.stem for path in segments] == ["000000000-000000010"]
+    found = run(tmp_path / "in.mp4", tmp_path / "out.mp4", **lossless)
+    assert found.num_frames == 16
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "out.mp4"), pixels(tmp_path / "whole.mp4")
+    )
+
+
 def test_damage_in_a_file_is_found_and_no_frame_is_lost(tmp_path):
     clips.write(tmp_path / "in.mp4", [clips.picture(k) for k in range(12)])
     data = bytearray((tmp_path / "in.mp4").read_bytes())
@@ -215,6 +326,24 @@ def test_a_frame_that_the_network_refuses_is_copied(tmp_path):
     assert len(found.broken) == len(STILL) and "NaN" in found.broken[0]
     one, other = (pixels(tmp_path / name)[0] for name in ("in.mp4", "out.mp4"))
     assert np.abs(one.astype(float) - other).mean() < 2
+
+
+def test_a_video_of_too_large_frames_is_refused_as_a_whole(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL)
+    checked, written = [], []
+
+    def check_pixels(num_pixels):
+        checked.append(num_pixels)
+        raise ValueError("too many pixels")
+
+    job = Job(str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4"))
+    failures = jobs.restore_videos(
+        [job], darken, record=written.append, settings=jobs.Settings(),
+        options=lambda target: {}, check_pixels=check_pixels,
+    )  # fmt: skip
+    assert failures == [f"{job.source}: too many pixels"]
+    assert checked == [48 * 64] and not written
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ read. Pillow has no mode for 16-bit colour, so it is encoded here.
 """
 
 import io
+import math
 import os
 import pathlib
 import zlib
@@ -36,9 +37,10 @@ _OPTIONS = {
     "WEBP": {"lossless": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
-_LOSSY = ("JPEG", "WEBP", "AVIF")  # formats with a quality
+LOSSY = ("JPEG", "WEBP", "AVIF")  # formats with a quality
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITHOUT_ALPHA = ("JPEG", "BMP")
+MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels; limits of libjpeg and of WebP
 
 
 def fit(
@@ -54,8 +56,8 @@ def fit(
       reduce: Whether 16 bits may be reduced to 8.
 
     Raises:
-      ValueError: If the format is unknown or cannot store this depth or alpha, or the
-        array has another shape or type.
+      ValueError: If the format is unknown or cannot store this size, depth or alpha, or
+        the array has another shape or type.
     """
     image_format = format_of(path)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -66,6 +68,12 @@ def fit(
         raise ValueError(
             f"{path}: expected uint8 or uint16 of shape [H, W] or [H, W, 1 to 4], not "
             f"{array.dtype} of shape {array.shape}."
+        )
+    most_side = MOST_SIDE.get(image_format, math.inf)
+    if max(array.shape[:2]) > most_side:
+        raise ValueError(
+            f"{path}: {image_format} holds at most {most_side:,} pixels a side; use PNG "
+            "or TIFF."
         )
     if array.dtype == np.uint16 and image_format not in _WITH_16_BITS:
         if not reduce:
@@ -127,7 +135,7 @@ def encode(
         options = _OPTIONS.get(image_format, {}) | metadata.save_options(
             image_format, info
         )
-        if quality is not None and image_format in _LOSSY:
+        if quality is not None and image_format in LOSSY:
             options = options | {"quality": quality, "lossless": False}
             options.pop("qtables", None)
         elif "qtables" in options:

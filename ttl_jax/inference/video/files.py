@@ -5,7 +5,7 @@ import fractions
 import heapq
 import io
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import av
@@ -19,6 +19,8 @@ CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 1
 _FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
 }  # fmt: skip
+# FFmpeg's names of containers whose clock may start at any hour: recordings and discs.
+_WITH_ANY_START = ("mpegts", "mpeg", "flv")
 _UNKNOWN = 2  # AVCOL_SPC_UNSPECIFIED
 _HD = 720  # rows; a video of this height or more is BT.709 if it has no colour tags
 _MATRICES = {
@@ -79,11 +81,13 @@ class Info(NamedTuple):
         unknown.
       rate: Frames per second.
       aspect: Ratio of width to height of a pixel; None if unknown.
+      num_pixels: Number of pixels of a frame.
     """
 
     num_frames: int | None
     rate: fractions.Fraction
     aspect: fractions.Fraction | None
+    num_pixels: int
 
 
 def probe(path: str) -> Info:
@@ -98,7 +102,8 @@ def probe(path: str) -> Info:
         number = stream.frames or None
         if not number and container.duration:
             number = round(container.duration / av.time_base * rate)
-        return Info(number, rate, stream.sample_aspect_ratio)
+        num_pixels = stream.width * stream.height
+        return Info(number, rate, stream.sample_aspect_ratio, num_pixels)
 
 
 def read(path: str) -> Iterator[Picture]:
@@ -229,6 +234,8 @@ def join(
 ) -> list[str]:
     """Writes the video of all segments, with copies of the other streams of the source.
 
+    Times are those of the source, or begin at 0 if its clock may start at any hour.
+
     Args:
       segments: Files of `Segment`, in their order.
       source: Video whose sound, subtitles, chapters, metadata and rotation are kept.
@@ -242,11 +249,11 @@ def join(
       ValueError: If a file cannot be read or the target cannot be written.
     """
     like = next(one.decoded for one in read(source) if one.decoded is not None)
-    end = _find_end(source)
+    start, end = _find_start(source), _find_end(source)
     with (
         _open(source) as original,
         _open(segments[0]) as first,
-        av.open(str(target), "w") as output,
+        _create(target, original.metadata) as output,
     ):
         output.metadata.update(original.metadata)
         output.set_chapters(original.chapters())
@@ -281,11 +288,38 @@ def join(
                 num_left -= 1
                 if packet.pts * packet.time_base >= end[0]:
                     packet.duration = round(end[1] / packet.time_base)
+            _move(packet, -start)
             packet.stream = others.get(packet.stream, video)
             output.mux(packet)
     if num_left:
         raise ValueError(f"{target} lacks {num_left} of {num_frames} frames.")
     return lost
+
+
+def _create(target: pathlib.Path, tags: Mapping[str, str]) -> Any:
+    """Opens a video for writing that can hold the tags of a source."""
+    # As in `check_codec`; by its name, .m4v would be a container that holds fewer codecs.
+    container = _FORMATS[target.suffix.lower()]
+    # Tags of phones, such as com.apple.quicktime.make, need another kind of list. Many
+    # programs look for ordinary tags in the ordinary one only.
+    has_others = container in ("mp4", "mov") and any("." in name for name in tags)
+    options = {"movflags": "use_metadata_tags"} if has_others else {}
+    return av.open(str(target), "w", format=container, options=options)
+
+
+def _find_start(source: str) -> fractions.Fraction:
+    """Returns the time in seconds that the target calls 0."""
+    with _open(source) as container:
+        has_any = container.format.name in _WITH_ANY_START
+        return fractions.Fraction(has_any * (container.start_time or 0), av.time_base)
+
+
+def _move(packet, seconds: fractions.Fraction) -> None:
+    """Adds seconds to the times of a packet."""
+    step = round(seconds / packet.time_base)
+    packet.dts += step
+    if packet.pts is not None:
+        packet.pts += step
 
 
 def _find_end(source: str) -> tuple[fractions.Fraction, fractions.Fraction]:

@@ -78,6 +78,7 @@ def restore_video(
     settings: Settings,
     options: Callable[[str], Mapping[str, Any]],
     num_ahead: int = 1,
+    check_pixels: Callable[[int], None] = lambda num_pixels: None,
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
 ) -> Restored:
@@ -94,16 +95,19 @@ def restore_video(
       options: Function that returns, for the path of a target, all other values that
         determine pixels, such as the digest of the weights. Segments that were made with
         other options are not used.
+      check_pixels: Function that raises ValueError if frames have too many pixels, such
+        as `Restorer.check_pixels`.
       must_stop: Function that returns whether to stop; called several times a second.
 
     Raises:
       StopError: If `must_stop` returned True.
-      ValueError: If a file cannot be read or written.
+      ValueError: If a file cannot be read or written, or frames have too many pixels.
     """
     target = pathlib.Path(job.target)
     settings = settings.complete(job.target)
     files.check_codec(settings.codec or "", target.suffix)
     info = files.probe(job.source)
+    check_pixels(info.num_pixels)
     work = target.with_name(f".{target.name}.segments")
     _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
@@ -119,13 +123,12 @@ def restore_video(
             results = temporal.vote(frames)
         else:
             results = ((frame.tag, frame.restored) for frame in frames)
-        rest = (item for item in results if item[0].index >= num_done)
-        _write_segments(work, rest, info, settings, bar)
+        _write_segments(work, results, num_done, info, settings, bar)
     segments, num_frames = _list_segments(work)
     if not segments:
         shutil.rmtree(work)
         raise ValueError(f"{job.source} has no frame that can be decoded.")
-    joined = work / f"joined{target.suffix}"
+    joined = _new_partial(work, target.suffix)
     lost = files.join(segments, job.source, joined, num_frames=num_frames)
     _publish(joined, target)
     shutil.rmtree(work, ignore_errors=True)
@@ -208,7 +211,8 @@ def _restore_frames(
 ) -> Iterator[temporal.Frame]:
     """Yields restored frames, beginning a few frames before `num_done`.
 
-    Adds a line to `broken` for each damaged frame.
+    The first one can be decoded, if there is any before, since frames that cannot be
+    decoded repeat it. Adds a line to `broken` for each damaged frame.
     """
 
     def check(done: int = 0, total: int = 0) -> None:
@@ -216,6 +220,7 @@ def _restore_frames(
             raise StopError
 
     def read() -> Iterator[tuple[int, files.Picture]]:
+        before = None
         for index, picture in enumerate(files.read(source)):
             check()
             if picture.is_broken:
@@ -223,8 +228,13 @@ def _restore_frames(
                 if picture.decoded is None:
                     what = "cannot be decoded; the previous frame was repeated"
                 broken.append(f"{source}: frame {index} {what}")
-            if index >= num_done - temporal.REACH:
-                yield index, picture
+            if index < num_done - temporal.REACH:
+                before = before if picture.decoded is None else (index, picture)
+                continue
+            if before:
+                yield before
+                before = None
+            yield index, picture
 
     def restore_one(read: tuple[int, files.Picture]) -> temporal.Frame:
         index, picture = read
@@ -243,16 +253,28 @@ def _restore_frames(
 
 
 def _write_segments(
-    work: pathlib.Path, results, info: files.Info, settings: Settings, bar
+    work: pathlib.Path,
+    results,
+    num_done: int,
+    info: files.Info,
+    settings: Settings,
+    bar,
 ) -> None:
-    """Writes results to segments; a stopped segment is completed with fewer frames."""
+    """Writes results to segments; a stopped segment is completed with fewer frames.
+
+    Results before `num_done` are only repeated in place of frames that cannot be decoded.
+    """
     results = iter(results)
     like: Any = None
     last: Any = None
     for first in results:
         like = first[0].picture.decoded or like
+        if first[0].index < num_done:
+            last = last if first[1] is None else first[1]
+            continue
+        partial = _new_partial(work)
         segment = files.Segment(
-            work / "partial",
+            partial,
             like,
             info=info,
             codec=settings.codec or "",
@@ -273,9 +295,14 @@ def _write_segments(
         segment.close()
         start = first[0].index
         name = f"{start:09}-{start + num_frames:09}.nut"
-        _publish(work / "partial", work / name)
+        _publish(partial, work / name)
         if stopped:
             raise stopped
+
+
+def _new_partial(work: pathlib.Path, suffix: str = "") -> pathlib.Path:
+    """Returns a path of its own for a file in progress; another process may share `work`."""
+    return work / f"partial_{os.urandom(8).hex()}{suffix}"
 
 
 def _publish(partial: pathlib.Path, path: pathlib.Path) -> None:

@@ -34,8 +34,68 @@ export function reflect(i, length) {
   return Math.min(i % period, period - (i % period));
 }
 
+/** Row of the nearest visible pixel of the column, for each pixel; -1 if there is none. */
+function findRows({ data, width, height }) {
+  const rows = new Int32Array(width * height);
+  for (let x = 0; x < width; x++) {
+    for (let y = 0, above = -1; y < height; y++) {
+      if (data[4 * (y * width + x) + 3]) above = y;
+      rows[y * width + x] = above;
+    }
+    for (let y = height - 1, below = -1; y >= 0; y--) {
+      const above = rows[y * width + x];
+      if (above === y) below = y;
+      if (below >= 0 && (above < 0 || below - y < y - above)) rows[y * width + x] = below;
+    }
+  }
+  return rows;
+}
+
+/** Column q of the least (x - q)² + heights[q] for each x, by parabolas (transparency.py). */
+function findColumns(heights) {
+  const vertices = [], starts = []; // of the lower envelope
+  for (const [q, height] of heights.entries()) {
+    if (height === Infinity) continue;
+    let start = -Infinity;
+    while (vertices.length) {
+      const v = vertices.at(-1);
+      start = (height + q * q - heights[v] - v * v) / (2 * (q - v));
+      if (start > starts.at(-1)) break;
+      vertices.pop(), starts.pop();
+      start = -Infinity;
+    }
+    vertices.push(q), starts.push(start);
+  }
+  let at = 0;
+  return heights.map((_, x) => {
+    while (starts[at + 1] < x) at++;
+    return vertices[at];
+  });
+}
+
+/** Colours in which each pixel of alpha 0 has those of the nearest visible one. */
+function fillHidden(image) {
+  const { data, width, height } = image;
+  let numHidden = 0;
+  for (let i = 3; i < data.length; i += 4) numHidden += data[i] === 0;
+  if (numHidden === 0 || numHidden === width * height) return data;
+  const rows = findRows(image), filled = data.slice();
+  for (let y = 0, at = 0; y < height; y++) {
+    const ofRow = rows.subarray(y * width, (y + 1) * width);
+    const heights = Float64Array.from(ofRow, (row) => row < 0 ? Infinity : (row - y) ** 2);
+    const columns = findColumns(heights);
+    for (let x = 0; x < width; x++, at++) {
+      if (data[4 * at + 3]) continue;
+      const q = columns[x], from = 4 * (ofRow[q] * width + q);
+      for (let k = 0; k < 3; k++) filled[4 * at + k] = data[from + k];
+    }
+  }
+  return filled;
+}
+
 /**
- * Restores an ImageData in place; alpha stays, and grey stays grey.
+ * Restores an ImageData in place; alpha stays, and grey stays grey. Colours under alpha 0
+ * stay and have no influence.
  *
  * `compute(values, height, width)` returns the restored values of a window, from [0, 1].
  */
@@ -43,6 +103,7 @@ export async function restore(image, strength, settings, compute) {
   const { data, width, height } = image;
   if (2 * Math.min(width, height) < settings.grid) return; // too small
   const rows = divide(height, settings), columns = divide(width, settings);
+  const colours = fillHidden(image);
   const sums = new Float32Array(3 * width * height);
   for (const [r, { start: top, side: h }] of rows.parts.entries()) {
     const ofRows = weights(rows, r);
@@ -53,7 +114,7 @@ export async function restore(image, strength, settings, compute) {
         const line = reflect(top + y, height) * width;
         for (let x = 0; x < w; x++) {
           const from = 4 * (line + reflect(left + x, width));
-          for (let k = 0; k < 3; k++) values[to++] = data[from + k] / 255;
+          for (let k = 0; k < 3; k++) values[to++] = colours[from + k] / 255;
         }
       }
       const restored = await compute(values, h, w);
@@ -65,15 +126,16 @@ export async function restore(image, strength, settings, compute) {
         }
     }
   }
-  apply(data, sums, strength);
+  apply(data, colours, sums, strength);
 }
 
-function apply(data, sums, strength) {
+function apply(data, colours, sums, strength) {
   let isGrey = true;
   for (let i = 0; i < data.length && isGrey; i += 4)
-    isGrey = data[i] === data[i + 1] && data[i] === data[i + 2];
+    isGrey = colours[i] === colours[i + 1] && colours[i] === colours[i + 2];
   const clip = (value) => Math.min(Math.max(value, 0), 1);
   for (let i = 0, j = 0; i < data.length; i += 4, j += 3) {
+    if (colours !== data && data[i + 3] === 0) continue;
     const values = [clip(sums[j]), clip(sums[j + 1]), clip(sums[j + 2])];
     const mean = (values[0] + values[1] + values[2]) / 3;
     for (let k = 0; k < 3; k++) {

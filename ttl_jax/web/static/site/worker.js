@@ -23,7 +23,8 @@ let last = Promise.resolve();
 async function derain({ file, strength }) {
   let bitmap;
   try {
-    const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+    // Other colour spaces, such as Display P3, become the canvas's sRGB.
+    const options = { colorSpaceConversion: "default", premultiplyAlpha: "none" };
     bitmap = await createImageBitmap(file, options); // upright
   } catch {
     return { error: "This browser cannot read this file." };
