@@ -54,7 +54,7 @@ class Variant:
     Attributes:
       description: One line for tables.
       start: Origin of the weights that learn from pairs: "student", "inpaint" (encoder
-        and decoder), "inpaint encoder", or "random".
+        and decoder), or "random".
       recog: Fields of the recognition task that differ from the config.
       recon: Fields of the reconstruction task that differ.
       distill: Fields of the distillation that differ.
@@ -106,14 +106,6 @@ VARIANTS = {
         distill=_CLASSES,
     ),
     "inpaint": Variant("starts from the task inpaint alone", "inpaint"),
-    "inpaint-encoder": Variant(
-        "starts from the encoder of inpaint, with a new decoder", "inpaint encoder"
-    ),
-    "inpaint-rehearsal": Variant(
-        "starts from inpaint, which stays a sixth of the batches",
-        "inpaint",
-        rehearsal=1 / 6,
-    ),
     "smears": Variant(
         "starts from inpaint with translucent smears that brighten; one rate for all params",
         "inpaint",
@@ -135,9 +127,10 @@ VARIANTS = {
         one_rate=True,
     ),
     "by-depth": Variant(
-        "as inpaint-rehearsal; the last blocks begin to learn first",
+        "as smears; the last blocks begin to learn first",
         "inpaint",
-        rehearsal=1 / 6,
+        task="smears",
+        one_rate=True,
         derain={"by_depth_steps": 500},
     ),
     "Restormer": Variant("Restormer, trained like V2", "random", config="restormer"),
@@ -145,6 +138,7 @@ VARIANTS = {
 }
 # Variants that lost and left the code; their rows name the commit that had them.
 DROPPED = {
+    "inpaint-rehearsal": "starts from inpaint, which stays a sixth of the batches",
     "grey-smears": "starts from inpaint with fewer smears, which also darken",
     "soft-smears": "as smears, with faint rain between the smears",
     "soft-smears-mean": "as soft-smears; the mean of the weights before and after the pairs",
@@ -157,7 +151,7 @@ def get_config(preset=None):
     del config.teachers
     config.planner = "configs.claim"
     config.stages = (*config.stages, "inpaint", "scratch", *_NETWORKS)
-    config.variants = ("V1", "V2", "V2-short", "inpaint", "inpaint-rehearsal")
+    config.variants = ("V1", "V2", "V2-short", "smears-mean")
     config.generators = tuple(GENERATORS)
     config.num_scenes = (10, 50, _ALL)
     config.seed = 1
@@ -247,10 +241,9 @@ def _list_transfer(config, name: str, variant: Variant) -> tuple[list, dict[str,
         return [], {}
     if variant.start != "student":
         sources = (_inpainted(config, variant.task),)
-        field = "start_from" if variant.start == "inpaint" else "student_run"
         run = "inpaint" if variant.task == "holes" else f"inpaint_{variant.task}"
         fields = {"run": run, "pairs": sources, "eval_pairs": sources}
-        return [_change(config, "inpaint", fields)], {field: run}
+        return [_change(config, "inpaint", fields)], {"start_from": run}
     runs, teachers = [], {}
     for task in ("recog", "recon"):
         changes = getattr(variant, task)

@@ -96,12 +96,12 @@ def test_a_generator_with_fewer_scenes_has_no_row_for_more(lists):
 
 def test_rehearsal_mixes_the_transfer_task_into_the_pairs(lists):
     _, planned = plan(lists)
-    run = planned["inpaint-rehearsal_additive_10"]
+    run = planned["smears-rehearsal_additive_10"]
     assert run.pairs == (
         f"additive:list:{lists}/claim_additive_10_seed1.txt",
-        f"holes:list:{lists}/clean_train.txt",
+        f"smears:list:{lists}/clean_train.txt",
     )
-    np.testing.assert_allclose(run.pairs_weights, (5 / 6, 1 / 6))
+    np.testing.assert_allclose(run.pairs_weights, (2 / 3, 1 / 3))
 
 
 @pytest.mark.parametrize("name", ["Restormer", "NAFNet"])
