@@ -5,8 +5,8 @@
         --config.pairs=folder:/photos/pairs
 
 The run `inpaint` is `configs/inpaint.py`. The run `derain` continues with its encoder and its
-decoder on the pairs, and keeps the mean of the weights before and after them, since a network
-that sees few pairs forgets other rain. This is the variant `smears-mean` of `configs/claim.py`.
+decoder on the pairs. A network that sees few pairs forgets other rain, so the result is the mean
+of the weights before and after them. This is the variant `smears-mean` of `configs/claim.py`.
 
 Paper: none; its Introduction names the reconstruction of occluded objects as a task.
 Expect: configs/README.md, "The paper's test": with ten pairs, a gain over the same network

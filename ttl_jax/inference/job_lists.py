@@ -106,9 +106,9 @@ def plan_one(
       wanted: Format that the user named, such as "png"; None accepts any.
 
     Raises:
-      ValueError: If the source is not a photograph, or the target has an unknown suffix
-        or not that of the format wanted, is a folder, is the source, or exists and must
-        not be replaced.
+      ValueError: If the source is not a photograph. If the target has an unknown suffix,
+        or not that of the format wanted. If it is a folder, is the source, or exists and
+        must not be replaced.
     """
     source, target = (str(user_paths.expand(name)) for name in (source, target))
     if not os.path.isfile(source):
