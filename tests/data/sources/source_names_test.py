@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ttl_jax import data
+from ttl_jax.data import randomness
 from ttl_jax.data.files import images
-from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import (
     ROLES,
@@ -297,7 +297,7 @@ def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
         assert image.shape == (60, 80, 3) and image.dtype == np.uint8
         base = images.load(pictures / f"{'ab'[i // 4]}.png")
         # By the file's name, wherever its folder lies.
-        rng = live_rain.rng_of(f"{'ab'[i // 4]}.png#{i % 4 + 1}")
+        rng = randomness.rng_of(f"{'ab'[i // 4]}.png#{i % 4 + 1}")
         np.testing.assert_array_equal(image, drawing.draw(base, rng))
         np.testing.assert_array_equal(image, photograph.load())
         assert all(np.any(image != other) for other in loaded[:i])

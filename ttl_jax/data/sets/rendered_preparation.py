@@ -8,8 +8,8 @@ import functools
 import os
 from typing import cast
 
+from ttl_jax.data import randomness
 from ttl_jax.data.files import decoding
-from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sets import record_writer
 from ttl_jax.data.sets.preparation import RENDERED, Plan, require_own_name
 from ttl_jax.data.sets.record_writer import Contents, Part
@@ -105,7 +105,7 @@ def _render_part(
     encoded_clean = record_writer.encode_png(clean)
     made = []
     for variant in variants:
-        rng = live_rain.rng_of(scene, variant, seed)
+        rng = randomness.rng_of(scene, variant, seed)
         rainy = pair.rain.render(clean, clean, max(clean.shape), rng)
         encoded = [record_writer.encode_png(rainy), encoded_clean]
         sizes = [len(data) for data in encoded]

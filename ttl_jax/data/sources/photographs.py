@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ttl_jax.data import randomness
 from ttl_jax.data.files.decoding import ImageError
 from ttl_jax.data.rain import live_rain
 
@@ -129,7 +130,7 @@ class DrawnPhotograph(Photograph):
 
 def _load_drawn(base: Photograph, name: str, draw: Callable) -> np.ndarray:
     # The drawing depends only on the name of the file, not on the location of the folder.
-    return draw(base.load(), live_rain.rng_of(name.rpartition("/")[2]))
+    return draw(base.load(), randomness.rng_of(name.rpartition("/")[2]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,4 +242,4 @@ def _fixed_rng(clean: Photograph, name: str) -> np.random.Generator:
     the same test set in any folder.
     """
     is_file = clean.layers[-1].num_bytes is not None
-    return live_rain.rng_of(name.rpartition("/")[2] if is_file else name)
+    return randomness.rng_of(name.rpartition("/")[2] if is_file else name)
