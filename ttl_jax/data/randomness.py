@@ -7,8 +7,12 @@ import numpy as np
 
 
 def rng_of(name: str, *numbers: int) -> np.random.Generator:
-    """Returns a random generator that depends only on a name and numbers."""
-    return np.random.default_rng((zlib.crc32(name.encode()), *numbers))
+    """Returns a random generator that depends only on a name and numbers.
+
+    NumPy fills entropy with zeros. The count of the numbers belongs to it, since otherwise
+    trailing zeros would have no effect.
+    """
+    return np.random.default_rng((zlib.crc32(name.encode()), len(numbers), *numbers))
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
