@@ -18,7 +18,7 @@ from absl import logging
 from ttl_jax import user_paths
 from ttl_jax.data.rain.live_rain import Rain
 from ttl_jax.data.sources import source_names
-from ttl_jax.data.sources.photographs import Item
+from ttl_jax.data.sources.photographs import Item, Photograph
 
 _MIN_SHARE = 0.001  # smaller shares would be drawn too unevenly
 
@@ -46,15 +46,15 @@ class Listing:
     def __iter__(self) -> Iterator[Item]:
         return itertools.chain(*self.by_source.values())
 
-    def file_names(self) -> dict[str, str]:
-        """Returns the names of all photographs, by absolute path.
+    def origins(self) -> Iterator[Photograph]:
+        """Yields all photographs.
 
         They include both sides of pairs, the pairs from which live rain takes streaks, and
         the photographs below drawings.
         """
         streaks = [pair for rain in _rains(self) for pair in rain.pairs]
-        items = [*self, *streaks]
-        return {_key(o.name): o.name for item in items for o in item.origins}
+        for item in [*self, *streaks]:
+            yield from item.origins
 
     def describe(self) -> list[str]:
         """Returns a line per file; with weights, also a line before each source."""
@@ -192,5 +192,5 @@ def _rains(items: Iterable[Item]) -> list[Rain]:
 
 
 def _key(name: str) -> str:
-    """Returns a key that is the same for relative and absolute paths to a file."""
-    return os.path.abspath(name)
+    """Returns a key that is the same for all paths to a file, also through links."""
+    return os.path.realpath(name)
