@@ -148,6 +148,16 @@ def test_grey_jpeg_stays_grey(tmp_path):
     assert np.abs(result.astype(int) - array).max() <= 3
 
 
+@pytest.mark.parametrize("options", [{}, {"no_jp2": True}])
+def test_16_bits_of_grey_in_a_jpeg_2000_are_read(tmp_path, options):
+    array = noise(37, 23, dtype=np.uint16)
+    write(tmp_path / "image.jp2", array, **options)  # the second is a mere codestream
+    result, info = decoding.read_image(tmp_path / "image.jp2")
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result, array)
+    assert "dropped" not in info
+
+
 # Modes
 
 

@@ -3,6 +3,7 @@
 import pathlib
 import struct
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, IptcImagePlugin, PngImagePlugin
@@ -181,6 +182,18 @@ def test_the_depth_of_an_avif_is_reported(tmp_path, flags, lost):
     with Image.open(path) as image:
         names = metadata._dropped(image, bytes(data))
     assert names == ([f"{lost} bits (now 8)"] if lost > 8 else [])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lost"), [(np.uint8, None), (np.uint16, "16 bits (now 8)")]
+)
+def test_the_depth_of_colour_in_a_jpeg_2000_is_reported(tmp_path, dtype, lost):
+    path = tmp_path / "image.jp2"
+    array = noise(64, 64, 3, dtype=dtype)
+    cv2.imwrite(str(path), array)
+    read, info = decoding.read_image(path)
+    assert read.dtype == np.uint8
+    assert metadata.find_lost("PNG", info) == ([lost] if lost else [])
 
 
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])

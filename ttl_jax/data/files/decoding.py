@@ -8,7 +8,8 @@ CMYK and CIELAB become RGB. Arrays are upright: the orientation in the EXIF data
 applied to the pixels and reset. They may be read-only.
 
 The codecs are those of Pillow, which limits images to 179 million pixels. Pillow has no
-mode for 16-bit colour, so such files are decoded twice (`_decode_16_bit_colour`).
+mode for 16-bit colour, so such files are decoded twice (`_decode_16_bit_colour`). Colour of
+more than 8 bits in JPEG 2000, AVIF and HEIC becomes 8 bits, which `metadata` reports.
 
 The size of a file limits the memory: an image is rejected if its header claims more than
 179 million pixels, or more than 17 million and more than 256 per byte of the file. No
@@ -314,7 +315,9 @@ def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
         raise ValueError("it keeps 16-bit channels in separate planes")
     image.load()
     if image.mode.startswith("I;16"):
-        if rawmode not in ("I;16", "I;16B", "I;16N"):
+        # The decoder of JPEG 2000 has no raw modes; it scales 9 to 15 bits up to 16.
+        known = ("I;16", "I;16B", "I;16N")
+        if image.format != "JPEG2000" and rawmode not in known:
             raise ValueError(f"its pixels ({rawmode}) have neither 8 nor 16 bits")
         array = np.asarray(image).astype(np.uint16)
         if tags.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0:  # Pillow inverts 8 bits only

@@ -239,8 +239,8 @@ def _dropped(image: Image.Image, data: bytes) -> list[str]:
     names = ["HDR gain map"] if has_gain_map else []
     if image.mode in _CONVERTED:
         names.append(_CONVERTED[image.mode])
-    of_heic, of_avif = image.info.get("bit_depth", 8), _avif_bits(image, data)
-    if (num_bits := max(of_heic, of_avif)) > 8:
+    of_heic = image.info.get("bit_depth", 8)
+    if (num_bits := max(of_heic, _avif_bits(image, data), _jp2_bits(image, data))) > 8:
         names.append(f"{num_bits} bits (now 8)")
     return names
 
@@ -256,6 +256,23 @@ def _avif_bits(image: Image.Image, data: bytes) -> int:
         return 8
     high, twelve = data[box + 6] & 0x40, data[box + 6] & 0x20
     return 12 if high and twelve else 10 if high else 8
+
+
+def _jp2_bits(image: Image.Image, data: bytes) -> int:
+    """Returns the bits of the deepest channel of a JPEG 2000 that Pillow decodes to 8.
+
+    Pillow keeps 16 bits of grey; the result for these and for other formats is 8.
+
+    Source: ISO/IEC 15444-1, A.5.1: the marker SIZ follows SOC, the beginning of the
+    codestream. Bytes 38 and 39 from SIZ hold the number of channels. Three bytes for each
+    channel follow, of which the first has a sign bit and the depth minus 1.
+    """
+    start = data.find(b"\xff\x4f\xff\x51") + 2
+    if image.format != "JPEG2000" or image.mode == "I;16" or start < 2:
+        return 8
+    (num_channels,) = struct.unpack_from(">H", data, start + 38)
+    channels = data[start + 40 : start + 40 + 3 * num_channels : 3]
+    return 1 + max(depth & 0x7F for depth in channels)
 
 
 def _jpeg_options(image: Image.Image) -> dict[str, Any]:
