@@ -75,7 +75,7 @@ def test_a_still_gif_is_read(tmp_path, options):
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("byte_order", ["<", ">"])
 @pytest.mark.parametrize("tile", [None, (16, 16)])
-@pytest.mark.parametrize("num_channels", [1, 3, 4])
+@pytest.mark.parametrize("num_channels", [1, 2, 3, 4])
 def test_16_bit_tiff_of_tifffile_is_read(
     tmp_path, compression, byte_order, tile, num_channels
 ):
@@ -85,8 +85,9 @@ def test_16_bit_tiff_of_tifffile_is_read(
     tifffile.imwrite(
         tmp_path / "image.tif",
         array,
-        photometric="minisblack" if num_channels == 1 else "rgb",
-        extrasamples=["unassalpha"] if num_channels == 4 else None,
+        photometric="minisblack" if num_channels < 3 else "rgb",
+        planarconfig="contig",
+        extrasamples=["unassalpha"] if num_channels in (2, 4) else None,
         compression=compression,
         byteorder=byte_order,
         tile=tile,
