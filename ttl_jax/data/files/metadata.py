@@ -49,6 +49,7 @@ _CONVERTED = {
 }
 
 _PHOTOSHOP = b"Photoshop 3.0\0"  # begins an APP13 segment of a JPEG
+_IPTC_RESOURCE = b"8BIM\x04\x04"  # begins the image resource with IPTC data
 
 _PNG_COLOUR = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
 _PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -202,6 +203,9 @@ def _upright_exif(image: Image.Image) -> bytes:
     upright.load(image.getexif().tobytes())
     for tag in _TIFF_LAYOUT_TAGS.intersection(upright):
         del upright[tag]
+    if image.format == "TIFF":  # `_iptc` reads them
+        for tag in (tiff.IPTC_NAA_CHUNK, tiff.PHOTOSHOP_CHUNK):
+            upright.pop(tag, None)
     if ExifTags.Base.Orientation in upright:
         upright[ExifTags.Base.Orientation] = 1
     details = upright.get_ifd(ExifTags.IFD.Exif)
@@ -226,12 +230,28 @@ def _upright_xmp(image: Image.Image) -> bytes:
 
 
 def _iptc(image: Image.Image) -> bytes:
-    """Returns the content of the APP13 segments of a JPEG; in a TIFF it is EXIF data."""
+    """Returns the image resources in APP13 segments of a JPEG, or in tags of a TIFF."""
+    if isinstance(image, tiff.TiffImageFile):
+        return _tiff_iptc(image)
     return b"".join(
         segment.removeprefix(_PHOTOSHOP)
         for name, segment in getattr(image, "applist", ())
         if name == "APP13" and segment.startswith(_PHOTOSHOP)
     )
+
+
+def _tiff_iptc(image: tiff.TiffImageFile) -> bytes:
+    """Returns Photoshop's image resources, which also hold the IPTC data of its own tag."""
+    # Many programs store IPTC data as integers. Pillow reads only the first one, but keeps
+    # the bytes.
+    tags = image.tag.tagdata
+    resources = tags.get(tiff.PHOTOSHOP_CHUNK, b"")
+    iptc = tags.get(tiff.IPTC_NAA_CHUNK, b"")
+    if not iptc or _IPTC_RESOURCE in resources:
+        return resources
+    size = struct.pack(">I", len(iptc))
+    padding = b"\0" * (len(iptc) % 2)
+    return resources + _IPTC_RESOURCE + b"\0\0" + size + iptc + padding
 
 
 def _dropped(image: Image.Image, data: bytes) -> list[str]:
