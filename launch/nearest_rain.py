@@ -110,10 +110,7 @@ def describe(name: str, size: int, chosen: Sequence[Chosen]) -> str:
 def make_section(name: str, pairs: Sequence[Any]) -> selections.Section:
     """Returns the section of a selection that names some pairs of a source."""
     source = source_names.parse(name)
-    lines = [
-        tuple(side.name.removeprefix(source.root) for side in pair.sides)
-        for pair in pairs
-    ]
+    lines = [tuple(source.relative(side.name) for side in pair.sides) for pair in pairs]
     return selections.Section(source.absolute, sorted(lines))
 
 

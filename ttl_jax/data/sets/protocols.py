@@ -81,15 +81,15 @@ class _Part(NamedTuple):
         """Returns the items with the names that are used for the draw."""
 
         def rename(side: Photograph) -> Photograph:
-            name = side.name.removeprefix(self.source.root)
-            return dataclasses.replace(side, name=f"{self.prefix}{name}")
+            name = f"{self.prefix}{self.source.relative(side.name)}"
+            return dataclasses.replace(side, name=name)
 
         return [item.map_sides(rename) for item in self.items]
 
     def section(self, names: frozenset[str]) -> selections.Section:
         """Returns the drawn part of the source, given all drawn names."""
         lines = [
-            tuple(side.name.removeprefix(self.source.root) for side in item.sides)
+            tuple(self.source.relative(side.name) for side in item.sides)
             for item, renamed in zip(self.items, self.renamed(), strict=True)
             if renamed.name in names
         ]
@@ -284,7 +284,7 @@ def density_of(name: str) -> str:
     Raises:
       ValueError: If no folder in the name is named after a density.
     """
-    for folder in reversed(re.split(r"[/\\]", name)[:-1]):
+    for folder in reversed(re.split(r"[/\\:]", name)[:-1]):
         if (word := re.split(r"[_-]", folder.lower())[-1]) in DENSITIES:
             return word
     raise ValueError(

@@ -20,8 +20,8 @@ class Source(abc.ABC):
     Attributes:
       name: The source as users write it.
       absolute: The source with absolute paths, valid in any folder.
-      root: Folder, ending in "/", with which the names of photographs begin; "" if the
-        names contain no folder.
+      root: Folder, ending in "/", below which the files are; "" if the names of
+        photographs contain no folder.
       parts: Sources from which this one is made.
       set_name: Name of the prepared set; None if the source is not one.
       split: Split of the prepared set; "" for all of them.
@@ -48,6 +48,10 @@ class Source(abc.ABC):
         items = self.pairs() if field == "pairs" else self.photographs(field)
         check_distinct([(self.name, items)])
         return items
+
+    def relative(self, name: str) -> str:
+        """Returns the name of a photograph of this source without `root`."""
+        return name.removeprefix(self.root)
 
     def bases(self) -> "list[Source]":
         """Returns the sources of files, records or packages from which this one is made."""
