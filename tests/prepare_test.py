@@ -234,7 +234,15 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
         ("pairs --source raw --name My-set", "got 'My-set'; use lowercase"),
         ("pairs --source raw --name spa", "got 'spa'; use lowercase"),
         ("spa --source raw --rainy_half left", "spa has no such files"),
-        ("spa --source raw --variants 2", "--variants is for rendered sets; spa is"),
+        ("spa --source raw --variants 2", "spa does not use --variants; it uses"),
+        (
+            "photos --name a --source raw --output x --seed 5 --print --set a=b",
+            "photos does not use --print, --output, --seed, --set; it uses --source,",
+        ),
+        ("--list --name a --trust_sides", "--list does not use --name, --trust_sides"),
+        ("spa --list", "--list does not use SET; it uses --markdown"),
+        ("--protocol test1 --markdown", "--protocol does not use --markdown"),
+        ("photos --name a --source raw --data_dir raw/a.png", "cannot hold the output"),
         ("photos --source raw --name rendered", "got 'rendered'; use lowercase"),
         ("rendered --source rain:folder:raw", "--name gives your own set its name"),
         ("rendered --source raw --name mine", "such as rain:folder:"),
@@ -244,7 +252,10 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
         ),
         ("rendered --source rain:x --name mine --variants 0", "--variants is 0;"),
         ("rendered --source rain:x --name mine --seed -1", "--seed is -1;"),
-        ("rendered --source rain:x --name mine --trust_sides", "need neither"),
+        (
+            "rendered --source rain:x --name mine --trust_sides --rainy_half left",
+            "rendered does not use --rainy_half, --trust_sides; it uses --source,",
+        ),
     ],
 )
 def test_mistakes_are_errors_before_anything_is_written(command, message, here, capsys):
