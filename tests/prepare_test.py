@@ -196,6 +196,26 @@ def test_names_in_other_encodings_stay_readable(here, capsys):
     np.testing.assert_array_equal(photograph.load(), make_pair()[1])
 
 
+@pytest.mark.parametrize("what", ["photos", "pairs"])
+def test_the_second_of_two_files_with_one_printable_name_is_left_out(
+    here, capsys, what
+):
+    for side in ("rainy", "clean"):
+        for i, name in enumerate((b"\xfe.png", b"\xff.png")):
+            image = make_pair(i)[side == "clean"]
+            save(here / "raw" / side / "a.png", image)
+            os.rename(
+                f"raw/{side}/a.png", os.fsdecode(b"raw/%s/%s" % (side.encode(), name))
+            )
+    assert run(f"{what} --name mine --source raw") == 0
+    assert "has the same printable name as " in capsys.readouterr().out
+    photographs = source_names.open_photographs("tfds:mine", "clean")
+    assert len(photographs) == (1 if what == "pairs" else 2)
+    np.testing.assert_array_equal(photographs[0].load(), make_pair(0)[1])
+    with pytest.raises(ValueError, match="or rename files whose printable names are"):
+        source_names.open_photographs("folder:raw/clean", "clean")
+
+
 def test_exchanged_sides_are_rejected_unless_trusted(my_pairs, capsys):
     os.rename("raw/rainy", "raw/x")
     os.rename("raw/clean", "raw/rainy")

@@ -69,8 +69,10 @@ def check_distinct(opened: Iterable[tuple[str, Sequence[Item]]]) -> None:
         for item in items:
             key = os.path.abspath(item.name)  # equal for all spellings of a path
             if key in origin:
+                remedy = "name each photograph once"
+                if "\N{REPLACEMENT CHARACTER}" in item.name:
+                    remedy += ", or rename files whose printable names are the same"
                 raise ValueError(
-                    f"{item.name} is in {origin[key]!r} and again in {name!r}; "
-                    "name each photograph once."
+                    f"{item.name} is in {origin[key]!r} and again in {name!r}; {remedy}."
                 )
             origin[key] = name
