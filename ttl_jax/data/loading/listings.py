@@ -73,18 +73,13 @@ class Listing:
         """Draws `count` items; with the same seed, a smaller draw is a subset of a larger.
 
         Raises:
-          ValueError: If there are fewer items, a source with a weight loses all of them,
-            or rain is rendered, which makes new pairs without end.
+          ValueError: If there are fewer items, or a source with a weight loses all of them.
         """
         setting = f"config.num_{self.field}={count}"
-        if rendered := [s for s, items in self.by_source.items() if _rains(items)]:
-            raise ValueError(
-                f"{setting} cannot limit {', '.join(rendered)}, which renders new pairs "
-                "without end; leave out this source, or set the number to 0."
-            )
         if count > len(self):
             raise ValueError(
-                f"{setting}, but there are {len(self)} in {', '.join(self.by_source)}."
+                f"{setting}, but there are {len(self)} in {', '.join(self.by_source)}; "
+                "lower the number, or set it to 0 for all."
             )
         order = np.random.default_rng(seed).permutation(len(self))
         drawn = set(order[:count].tolist())
@@ -140,6 +135,16 @@ def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
         lines = user_paths.read_text_lines(file, "config.exclude names")
         excluded.append((file, frozenset(_key(line.strip()) for _, line in lines)))
     return excluded
+
+
+def check_limit(field: str, names: Sequence[str], count: int) -> None:
+    """Checks that `Listing.draw` may limit sources; rain has new pairs without end."""
+    live = [name for name in names if source_names.parse(name).is_live]
+    if count and live:
+        raise ValueError(
+            f"config.num_{field}={count} cannot limit {', '.join(live)}, which renders new "
+            "pairs without end; leave out this source, or set the number to 0."
+        )
 
 
 def normalize_weights(

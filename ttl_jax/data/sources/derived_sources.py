@@ -43,6 +43,8 @@ class _OnClean(Source):
 class LiveRain(_OnClean):
     """Rain rendered on the photographs of another source, anew for each crop."""
 
+    is_live = True
+
     def __init__(self, make_rain: Callable[[], live_rain.Rain], name, path, parse):
         super().__init__(name, path, parse)
         self._make_rain = make_rain

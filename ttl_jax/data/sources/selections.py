@@ -51,6 +51,10 @@ class Selection(Source):
     def parts(self):
         return [self._parse(section.source) for section in self._sections]
 
+    @property
+    def is_live(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(part.is_live for part in self.parts)
+
     def photographs(self, role):
         if len(self._sections[0].lines[0]) == 1:
             return self._select(role)

@@ -23,12 +23,14 @@ class Source(abc.ABC):
       root: Folder, ending in "/", below which the files are; "" if the names of
         photographs contain no folder.
       parts: Sources from which this one is made.
+      is_live: Whether rain is rendered anew for each crop, in pairs without end.
       set_name: Name of the prepared set; None if the source is not one.
       split: Split of the prepared set; "" for all of them.
     """
 
     root: str = ""
     parts: "Sequence[Source]" = ()
+    is_live: bool = False
     set_name: str | None = None
     split: str = ""
 
