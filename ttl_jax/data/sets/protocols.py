@@ -1,10 +1,11 @@
 """The photographs and pairs on which the paper trains and tests.
 
 The paper (section "Experiments", Datasets) draws its sets at random and publishes no
-lists. Each protocol here is a rule that draws from opened sources. The result depends
-only on the names of the photographs within their set and on the seed: names are ordered
-by the SHA-256 of seed and name. Backgrounds are compared by `audit`, not by name. Unknown
-names and keys, and sets that are missing or too small, raise ValueError.
+lists. Each protocol here is a rule that draws from opened sources. Names of photographs
+within their set are ordered by the SHA-256 of seed and name. The draws of realclear,
+pairs6000 and realrain also depend on pixels, since `audit` compares the backgrounds. Those
+of test1 to test3 depend only on seed and names. Unknown names and keys, and sets that are
+missing or too small, raise ValueError.
 """
 
 import collections
