@@ -32,6 +32,7 @@ import sys
 from collections.abc import Sequence
 
 from ttl_jax import atomic_files, command_line, user_paths
+from ttl_jax.data import sources
 
 # Arguments of each mode; all others must have their defaults.
 _ARGUMENTS = {
@@ -108,7 +109,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "or rendered for rain on photographs of your own")
     add("--source", type=command_line.path, metavar="DIR",
         help="folder of the set as it is distributed, unpacked; for rendered a source "
-        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN")
+        f"of live rain: {sources.LIVE_RAIN}")
     add("--name", help="name of a set of your own, such as my_rain")
     add("--variants", type=int, metavar="N",
         help="for rendered: number of renderings of each photograph (default: 1)")

@@ -1,6 +1,8 @@
 import dataclasses
+import itertools
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -375,6 +377,13 @@ def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
     side = Photograph("a", 9, 9, 1, load)
     rainy, clean = Pair(side, dataclasses.replace(side)).load()
     assert len(reads) == 1 and rainy is clean
+
+
+def test_the_sources_of_live_rain_are_those_that_render_rain():
+    forms = [form for form in source_names.KINDS if "CLEAN" in form]
+    examples = [re.sub("CLEAN|PAIRS", "sample", form) for form in forms]
+    live = [source_names.parse(example).is_live for example in examples]
+    assert ", ".join(itertools.compress(forms, live)) == data.sources.LIVE_RAIN
 
 
 def test_no_source_and_no_such_role_are_rejected():

@@ -52,7 +52,7 @@ class Selection(Source):
         return [self._parse(section.source) for section in self._sections]
 
     @property
-    def is_live(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def is_live(self):
         return any(part.is_live for part in self.parts)
 
     def photographs(self, role):
