@@ -322,7 +322,10 @@ def test_no_list_is_empty(collection, tmp_path):
     one = next(row for row in rows if row.startswith("clean/bsds/3.png"))
     manifest.write_text(f"{header}\n{one}\n")
     lists, _ = make_lists(collection, tmp_path / "lists")
-    assert lists and all(lists.values())
+    assert lists.keys() == {"clean_train", "claim_additive_all"}
+    assert all(
+        lines == [[f"{collection}/clean/bsds/3.png"]] for lines in lists.values()
+    )
 
 
 def test_a_manifest_without_a_usable_photograph_is_an_error(collection, tmp_path):

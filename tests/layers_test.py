@@ -56,7 +56,8 @@ ROOMS = {
     },
     "ttl_jax/data/sources": DATA | {
         "skimage", "sklearn", "tensorflow_datasets", "ttl_jax.data.randomness",
-        "ttl_jax.data.files", "ttl_jax.data.rain", "ttl_jax.data.structures", "ttl_jax.data.sources",
+        "ttl_jax.data.files", "ttl_jax.data.rain", "ttl_jax.data.structures",
+        "ttl_jax.data.sources",
     },
     "ttl_jax/data/sets": DATA | {
         "tensorflow_datasets", "ttl_jax.data.randomness", "ttl_jax.data.files",
