@@ -16,6 +16,7 @@ import numpy as np
 from absl import logging
 
 from ttl_jax import user_paths
+from ttl_jax.data.files import decoding
 from ttl_jax.data.rain.live_rain import Rain
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import Item, Photograph
@@ -139,8 +140,7 @@ def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
 
 def check_limit(field: str, names: Sequence[str], count: int) -> None:
     """Checks that `Listing.draw` may limit sources; rain has new pairs without end."""
-    live = [name for name in names if source_names.parse(name).is_live]
-    if count and live:
+    if count and (live := [n for n in names if source_names.parse(n).is_live]):
         raise ValueError(
             f"config.num_{field}={count} cannot limit {', '.join(live)}, which renders new "
             "pairs without end; leave out this source, or set the number to 0."
@@ -198,4 +198,4 @@ def _rains(items: Iterable[Item]) -> list[Rain]:
 
 def _key(name: str) -> str:
     """Returns a key that is the same for all paths to a file, also through links."""
-    return os.path.realpath(name)
+    return os.path.realpath(decoding.printable(name))  # a NUL would be an error
