@@ -219,12 +219,16 @@ def test_other_lengths_of_a_variant_need_files_of_their_own(tmp_path):
 
 @pytest.fixture
 def photographs(tmp_path):
-    """60 scenes as pairs, clean and rainy photographs; two of them are real pairs."""
+    """60 scenes as pairs, clean and rainy photographs; two real pairs have masks."""
     root, rows = tmp_path / "photographs", []
+    masks = root / "real_rain_masks" / "spa_real"
+    masks.mkdir(parents=True)
     for i in range(60):
         clean = pictures.texture(i, 64, 64)
         rain = live_rain.Additive().render(clean, clean, 64, np.random.default_rng(i))
         dataset = "SPA-Data" if i < 2 else "Rain100H"
+        if i < 2:
+            pictures.write(masks / f"{i}.png", np.uint8(255 * (rain > clean)))
         for path, role, picture in (
             (f"paired/{dataset}/rainy/{i}.png", "rainy", rain),
             (f"paired/{dataset}/clean/{i}.png", "clean", clean),
@@ -257,6 +261,7 @@ def test_one_command_trains_scores_and_tabulates_and_then_has_nothing_to_do(
     }
     for frame in results.values():
         assert {"V1", "V2"} <= set(frame["variant"]) <= {"V1", "V2", "input"}
+    assert set(results["claim_real.csv"]["set"]) == {"rainy", "masks"}
     scores = results["claim.csv"]
     assert set(scores["set"]) == {"additive", "Rain100H", "real"}
     roles = scores.groupby("set")["role"].unique().str.join(" ").to_dict()
