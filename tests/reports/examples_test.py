@@ -116,7 +116,9 @@ def test_masks_are_found_in_subfolders(folder):
     masks = folder("masks", set_a=grey(255), set_b=grey(255), other_b=grey(0))
     (example,) = Examples(examples.attach_masks([subject("deep/a.png")], masks), {})
     assert example.rain_mask.all()
-    with pytest.raises(ValueError, match=r"one image: .*other/b\.png.*set/b\.png.*Name"):
+    with pytest.raises(
+        ValueError, match=r"one image: .*other/b\.png.*set/b\.png.*Name"
+    ):
         examples.attach_masks([subject("a.png"), subject("b.png")], masks)
 
 

@@ -59,8 +59,8 @@ METRICS = {
     ),
     "flicker": Metric(
         "flicker", ".3f",
-        "change from each image to the next one of its folder, over that of the input, "
-        "where both can be aligned; 0 is perfectly steady",
+        "sum of the changes from each image to the next one of its folder, over that of "
+        "the input, where both can be aligned; 0 is perfectly steady",
     ),
     "change_inside": Metric(
         "change inside", ".2f",
@@ -172,8 +172,8 @@ def score_sets(
       sets: Examples by name of the set.
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Further metrics.
-      with_flicker: Whether images are frames of videos whose flicker is measured. Each
-        value belongs to the earlier of two frames; the last frame of a folder has none.
+      with_flicker: Whether images are frames of videos whose flicker is measured. All
+        frames of a folder have the value of the folder.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
       sheet_folder: Folder of the sheets; created if missing. None writes no sheets.
@@ -184,17 +184,18 @@ def score_sets(
     """
     rows = []
     for number, (set_name, examples) in enumerate(sets.items(), start=1):
+        rows_of_set = []
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
         before, rows_before = None, []
         for index, example in enumerate(_read(examples, set_name)):
             found = score(example, set_name, protocols, unreferenced)
             if with_flicker and before is not None:
-                flickers = video_frames.measure_flicker(before, example)
-                for row in rows_before if flickers else ():
-                    row["flicker"] = flickers[row["method"]]
+                changes = video_frames.measure_changes(before, example)
+                for row in rows_before if changes else ():
+                    row["change_to_next"] = changes[row["method"]]
             before, rows_before = example, found
-            rows += found
+            rows_of_set += found
             if sheet_folder is not None and index in shown:
                 # The numbers distinguish names with the same last part.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
@@ -202,6 +203,9 @@ def score_sets(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 sheet_rows = comparisons.make_rows([example], protocol=protocols[0])
                 sheets.write_sheet(path, sheet_rows)
+        if with_flicker:
+            video_frames.add_flicker(rows_of_set)
+        rows += rows_of_set
     return make_table(rows)
 
 
