@@ -11,6 +11,12 @@ from ttl_jax.reports.scores import scores
 from ttl_jax.reports.scores.scores import METRICS, Unreferenced
 
 
+@pytest.fixture(autouse=True)
+def two_scenes_are_enough(monkeypatch):
+    """Few scenes keep expected values short."""
+    monkeypatch.setattr(intervals, "MIN_SCENES", 2)
+
+
 def grey(level, height=12, width=14):
     return np.full((height, width, 3), level, np.uint8)
 
@@ -219,6 +225,13 @@ def test_a_single_scene_has_no_interval():
     found = psnr_scores("input", 1.0, 1.0, scenes="xx") + found
     to_best = summarize(found)["other"]["psnr_to_best"]
     assert to_best == {"method": "ours", "mean": -1.0, "low": None, "high": None}
+
+
+def test_few_scenes_have_no_interval(monkeypatch):
+    monkeypatch.setattr(intervals, "MIN_SCENES", 4)
+    found = psnr_scores("input", 1.0, 1.0, 1.0) + psnr_scores("ours", 3.0, 2.0, 4.0)
+    to_input = summarize(found)["ours"]["psnr_to_input"]
+    assert to_input == {"mean": 2.0, "low": None, "high": None}
 
 
 def test_a_mean_is_over_the_images_that_have_the_value():

@@ -7,9 +7,16 @@ import pandas as pd
 import pytest
 
 from tests import tables
+from ttl_jax.metrics import intervals
 from ttl_jax.reports import markdown
 from ttl_jax.reports.scores import scores
 from ttl_jax.reports.scores.evaluation import Report
+
+
+@pytest.fixture(autouse=True)
+def two_scenes_are_enough(monkeypatch):
+    """Few scenes keep expected values short."""
+    monkeypatch.setattr(intervals, "MIN_SCENES", 2)
 
 
 def row(set_name, image, method, protocol="y_uint8", **values):

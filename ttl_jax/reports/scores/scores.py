@@ -273,8 +273,8 @@ def summarize(scores: pd.DataFrame) -> dict:
       {set: {protocol: {method: {metric: mean, "count": images, "scenes": scenes}}}}, in
       the order of the scores. Each method except the input also has, for the metrics of
       `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}. These are the
-      mean difference to the input and its 95 % interval over scenes, which is None for a
-      single scene. With clean images, each method except the input and the best (by mean
+      mean difference to the input and its 95 % interval over scenes, which is None for
+      fewer than `intervals.MIN_SCENES`. With clean images, each method except the input and the best (by mean
       PSNR) also has "psnr_to_best" with the same entries and "method", the best method.
     """
     summary: dict = {}
@@ -322,10 +322,7 @@ def _difference(
         reference[metric].to_numpy()[known],
         scores["scene"].to_numpy(str)[known],
     )
-    return {
-        name: None if np.isnan(value) else value
-        for name, value in interval._asdict().items()
-    }
+    return interval.to_dict()
 
 
 def _end(name: str) -> str:
