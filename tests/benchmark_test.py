@@ -245,7 +245,8 @@ def test_more_devices_than_available_is_an_error():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["restore", "--presets", "smal"], "Unknown preset 'smal'"),
+        (["step", "--presets", "tiny", "smal"], "invalid choice: 'smal' (choose from"),
+        (["input", "--preset=smal"], "invalid choice: 'smal' (choose from"),
         (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),
         (["inputs"], "invalid choice: 'inputs'"),
         (["input", "--rounds=0"], "expected an integer from 1, not '0'"),
