@@ -326,7 +326,7 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     ("flags", "message"),
     [
         ("--clean folder:nowhere --output s.png", "there is no folder nowhere"),
-        ("--rows 1 --output s.xyz", "s.xyz: a sheet's suffix must be"),
+        ("--clean folder:nowhere --output s.xyz", "s.xyz: a sheet's suffix must be"),
         ("--rows 0 --output s.png", "2"),
     ],
 )
@@ -388,6 +388,18 @@ else:
 """
 
 
+def test_weights_that_cannot_be_written_are_reported_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    packed, log = tmp_path / "file" / "mine.safetensors", tmp_path / "log.txt"
+    python = tmp_path / "python"
+    python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
+    python.chmod(0o755)
+    flags = ("--config=derain:smoke",)
+    result = run_timed_training(60, packed, tmp_path, *flags, python=python)
+    assert result.returncode == 1 and "File exists" in result.stderr
+    assert not log.exists()
+
+
 def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_path):
     log, python = tmp_path / "log.txt", tmp_path / "python"
     python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
@@ -395,7 +407,7 @@ def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_pa
 
     def loan(folder, *flags):
         """Returns seed and steps of a loan in an empty folder, as on a new machine."""
-        packed = tmp_path / "mine.safetensors"
+        packed = tmp_path / "new" / "mine.safetensors"
         flags = ("--config=derain:smoke", *flags)
         result = run_timed_training(
             60, packed, tmp_path / folder, *flags, python=python
