@@ -73,6 +73,9 @@ def test_scores_of_pairs_by_hand():
 )
 def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
     many = Examples([subject(f"deep/{i}", 10 * i) for i in range(4)], {})
+    (tmp_path / "s").mkdir()
+    for name in ("3-x_y-0001-1.png", "own.png"):  # the first one of an earlier call
+        (tmp_path / "s" / name).touch()
     scores.score_sets(
         {"folder:/a/x y": many, "folder:/b/x y": many},
         num_sheets=num_sheets,
@@ -80,7 +83,8 @@ def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
     )
     written = sorted(path.name for path in tmp_path.glob("s/*"))
     indices = range(4) if shown == 4 else shown
-    assert written == [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+    expected = [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+    assert written == [*expected, "own.png"]
 
 
 # Without targets

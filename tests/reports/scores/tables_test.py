@@ -75,6 +75,8 @@ def test_bars_do_not_end_a_cell():
 
 def test_a_report_is_three_files_that_agree(tmp_path):
     folder, report = tmp_path / "new" / "folder", report_of(ROWS)
+    folder.mkdir(parents=True)
+    (folder / "ablation_scores.json").touch()  # of an earlier report
     report.write(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "per_image.csv", "scores.json", "table.md"

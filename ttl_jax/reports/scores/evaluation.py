@@ -60,6 +60,8 @@ class Report:
             PER_IMAGE: self.per_image.to_csv(index=False, lineterminator="\n"),
             SCORES: self.summary,
         }
+        # Files of an earlier report would look like a part of this one.
+        pathlib.Path(folder, ablations.SCORES).unlink(missing_ok=True)
         if self.ablation:
             means = ablations.summarize(self.ablation, self.summary)
             contents[ablations.SCORES] = means

@@ -176,12 +176,15 @@ def score_sets(
         frames of a folder have the value of the folder.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
-      sheet_folder: Folder of the sheets; created if missing. None writes no sheets.
+      sheet_folder: Folder of the sheets; created if missing. Sheets of an earlier call are
+        removed first. None writes no sheets.
 
     Raises:
       ValueError: If an image cannot be read or differs from its target in size, a score
         is not finite, or a protocol is unknown.
     """
+    if sheet_folder is not None:
+        _remove_sheets(pathlib.Path(sheet_folder))
     rows = []
     for number, (set_name, examples) in enumerate(sets.items(), start=1):
         rows_of_set = []
@@ -207,6 +210,13 @@ def score_sets(
             video_frames.add_flicker(rows_of_set)
         rows += rows_of_set
     return make_table(rows)
+
+
+def _remove_sheets(folder: pathlib.Path) -> None:
+    """Removes the sheets of an earlier call, which would look like those of this one."""
+    for path in folder.glob("*.png"):
+        if re.fullmatch(r"\d+-.*-\d{4,}-.*\.png", path.name):
+            path.unlink()
 
 
 def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
