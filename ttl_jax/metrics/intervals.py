@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-
 MIN_SCENES = 5  # for an interval; at 95 %, it then contains the mean in 84 % of trials
 
 
