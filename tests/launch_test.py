@@ -511,6 +511,29 @@ def test_results_before_the_time_is_over_are_kept(fake_benchmark, tmp_path):
     assert "no time left for restore" in result.stderr
 
 
+def test_results_of_an_earlier_run_are_not_mixed_with_these(fake_benchmark, tmp_path):
+    (tmp_path / "gpu" / "step-small").mkdir(parents=True)
+    (tmp_path / "gpu" / "step-small" / "x.json").write_text('{"updates": [{"ms": 3}]}')
+    arguments = (300, tmp_path / "gpu")
+    result, lines, _ = run_gpu_benchmark(*arguments, python=fake_benchmark(0))
+    assert result.returncode == 1 and "files of an earlier run" in result.stderr
+    assert not lines
+
+
+def test_a_missing_interpreter_and_failures_alone_end_with_status_1(tmp_path):
+    result, _, statuses = run_gpu_benchmark(9, tmp_path / "a", python="no-python")
+    assert result.returncode == 1 and "no interpreter no-python" in result.stderr
+    assert not statuses
+    broken = tmp_path / "python"
+    broken.write_text(
+        f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\nexit 3\n'
+    )
+    broken.chmod(0o755)
+    result, _, statuses = run_gpu_benchmark(99, tmp_path / "b", python=broken)
+    assert result.returncode == 1 and "all measurements failed" in result.stderr
+    assert set(statuses.values()) == {3}
+
+
 @pytest.mark.parametrize("arguments", [("5s", "o"), ("5", "o", "--smok"), ("0", "o")])
 def test_gpu_benchmark_names_its_usage(arguments):
     result, _, _ = run_gpu_benchmark(*arguments)
