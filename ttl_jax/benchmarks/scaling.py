@@ -68,22 +68,8 @@ def run(
     """
     counts = sorted({1, *devices})
     with contextlib.ExitStack() as stack:
-        # A process for each number of devices, which keeps its compiled programs.
-        workers = {
-            count: stack.enter_context(
-                worker_processes.make_worker(
-                    initializer=_set_devices, initargs=(count,)
-                )
-            )
-            for count in counts
-        }
-        kinds = {
-            worker_processes.call(workers[count], _check_devices, count)
-            for count in counts
-        }
-        if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
-            raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
-        references = _list_cases(counts, batch_size, is_virtual="cpu" in kinds)
+        workers, kind = _start_workers(stack, counts)
+        references = _list_cases(counts, batch_size, is_virtual=kind == "cpu")
         measured = dict.fromkeys([*references.values(), *references])
         num_bytes = {
             case: worker_processes.call(
@@ -101,10 +87,30 @@ def run(
     rows = _make_rows(references, seconds, num_bytes)
     title = (
         f"Updates of {preset}, {stage}, {dtype}, {batch_size} crops of {crop_size} "
-        f"pixels on each {'/'.join(sorted(kinds))}, {rounds} turns of {updates.STEPS}; "
-        f"{_describe_reference(is_virtual='cpu' in kinds)}"
+        f"pixels on each {kind}, {rounds} turns of {updates.STEPS}; "
+        f"{_describe_reference(is_virtual=kind == 'cpu')}"
     )
     return timing.report({"scaling": timing.Table(title, rows)}, output, TABLES)
+
+
+def _start_workers(stack: contextlib.ExitStack, counts: Sequence[int]):
+    """Returns a process for each number of devices, and the kind of all devices.
+
+    A process keeps its compiled programs; it ends with the stack.
+    """
+    workers = {
+        count: stack.enter_context(
+            worker_processes.make_worker(initializer=_set_devices, initargs=(count,))
+        )
+        for count in counts
+    }
+    kinds = {
+        worker_processes.call(worker, _check_devices, count)
+        for count, worker in workers.items()
+    }
+    if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
+        raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
+    return workers, kinds.pop()
 
 
 def _list_cases(
