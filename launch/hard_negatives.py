@@ -162,7 +162,8 @@ def main() -> None:
         restore = ttl_jax.load(args.checkpoint).restore
         squares = [find_square(p, restore, args.side) for p in tqdm.tqdm(photographs)]
         squares.sort(key=lambda square: (square.psnr_square, square.photograph))
-        count = math.ceil(args.share * len(squares))
+        # The share is a decimal fraction: 0.07 * 100 is a little more than 7.
+        count = math.ceil(args.share * len(squares) - 1e-9)
         if args.below is not None:
             count = sum(square.psnr_square < args.below for square in squares)
         by_name = {photograph.name: photograph for photograph in photographs}

@@ -3,9 +3,10 @@
     python launch/lists_by_scene.py PHOTOGRAPHS --output LISTS
 
 PHOTOGRAPHS contains a MANIFEST.csv with the columns path, dataset, role (rainy,
-rainy_unpaired, clean) and scene; paths are relative to it. The clean partner of
-FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*. Images in paired/ are in lists of pairs only.
-Invalid image files are left out, and their names are printed.
+rainy_unpaired, clean) and scene; paths are relative to it. Rows with the role rain_mask are
+ignored. The clean partner of FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*. Images in paired/
+are in lists of pairs only. Invalid rows end the program before any image is read. Invalid
+image files are left out, and their names are printed.
 
 All images of a scene belong to the same part, even in different collections; otherwise a
 network would be tested on scenes it was trained on. A collection is a dataset, or all of
@@ -37,7 +38,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from ttl_jax import command_line
+from ttl_jax import atomic_files, command_line
 from ttl_jax.data.files import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
@@ -57,6 +58,8 @@ DOUBTFUL = re.compile(
     re.IGNORECASE,
 )
 COLUMNS = {"path", "dataset", "role", "scene"}
+ROLES = {"rainy", "rainy_unpaired", "clean"}
+IGNORED_ROLE = "rain_mask"
 PARTS = ("train", "validation", "test", "test_only", "adapt_1", "adapt_2")
 VALIDATION_SHARE, TEST_SHARE = 1 / 8, 1 / 5
 # Tests of configs/claim.py, with their datasets; the real pairs have few scenes together.
@@ -126,24 +129,32 @@ def is_free(licence: str) -> bool:
     return bool(FREE.search(licence)) and not DOUBTFUL.search(licence)
 
 
+def find_partners(rows: Sequence[dict]) -> dict[str, str | None]:
+    """Returns the clean path, or None, by the path of each rainy image of a pair."""
+    clean: dict[pathlib.PurePosixPath, str] = {}
+    rainy: dict[str, pathlib.PurePosixPath] = {}
+    for row in rows:
+        path = pathlib.PurePosixPath(row["path"])
+        if row["role"] == "clean":
+            clean[path.parent / path.stem] = row["path"]
+        elif row["role"] == "rainy":
+            rainy[row["path"]] = path.parent.parent / "clean" / path.stem
+    return {path: clean.get(partner) for path, partner in rainy.items()}
+
+
 def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
     """Returns the lines of each list, by its name, as tuples of paths.
 
     Rainy images without a usable clean partner are left out and printed.
     """
-    clean_sides = {
-        str(pathlib.PurePosixPath(row["path"]).with_suffix("")): row["path"]
-        for row in rows
-        if row["role"] == "clean"
-    }
+    partners = find_partners(rows)
     parts = choose_parts(rows)
     lists = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: row["path"]):
         path, role, part = row["path"], row["role"], parts[row["scene"]]
         if role == "rainy":
-            rainy = pathlib.PurePosixPath(path)
-            folder = rainy.parent.parent / "clean"
-            if (clean := clean_sides.get(f"{folder}/{rainy.stem}")) is None:
+            if (clean := partners[path]) is None:
+                folder = pathlib.PurePosixPath(path).parent.parent / "clean"
                 print(f"left out: {path} has no usable clean partner in {folder}.")
                 continue
             lists[f"pairs_{part}"].append((path, clean))
@@ -155,7 +166,7 @@ def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
             lists[f"clean_{part}"].append((path,))
             if is_free(row.get("licence") or ""):
                 lists[f"clean_free_{part}"].append((path,))
-    return lists
+    return dict(lists)
 
 
 def make_claim_lists(
@@ -166,10 +177,10 @@ def make_claim_lists(
     first_of_scene = {
         generator: {about[line[0]]["scene"]: line for line in reversed(lines)}
         for generator, lines in {
-            "additive": lists["clean_train"],
+            "additive": lists.get("clean_train", []),
             "Rain100H": [
                 line
-                for line in lists["pairs_train"]
+                for line in lists.get("pairs_train", [])
                 if about[line[0]]["dataset"] == "Rain100H"
             ],
         }.items()
@@ -186,13 +197,14 @@ def make_claim_lists(
         claim[f"claim_test_{name}"] = [
             line
             for part in ("validation", "test", "test_only")
-            for line in lists[f"pairs_{part}"]
+            for line in lists.get(f"pairs_{part}", [])
             if about[line[0]]["dataset"] in datasets
         ]
-    test_scenes = {about[line[0]]["scene"]: line for line in lists["clean_test"]}
+    clean = lists.get("clean_test", [])
+    test_scenes = {about[line[0]]["scene"]: line for line in clean}
     drawn = sorted(test_scenes, key=order_of)[:NUM_ADDITIVE]
     claim["claim_test_additive"] = sorted(test_scenes[scene] for scene in drawn)
-    held_out = (lists[f"rainy_{part}"] for part in ("validation", "test"))
+    held_out = (lists.get(f"rainy_{part}", []) for part in ("validation", "test"))
     claim["claim_test_rainy"] = list(itertools.chain(*held_out))
     return {name: lines for name, lines in claim.items() if lines}
 
@@ -202,13 +214,59 @@ def read_manifest(photographs: pathlib.Path) -> list[dict]:
     manifest = photographs / "MANIFEST.csv"
     if not manifest.is_file():
         sys.exit(f"{manifest} does not exist; see --help for its form.")
-    # utf-8-sig: spreadsheets write a byte order mark before the first column's name.
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := COLUMNS - set(reader.fieldnames or ()):
-            names = ", ".join(sorted(missing))
-            sys.exit(f"{manifest} lacks the columns {names}; see --help.")
-        return [row for row in reader if is_photograph(photographs, row)]
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark before the first column's name.
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if missing := COLUMNS - set(reader.fieldnames or ()):
+                names = ", ".join(sorted(missing))
+                sys.exit(f"{manifest} lacks the columns {names}; see --help.")
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeError, csv.Error) as error:
+        sys.exit(f"{manifest} is not a CSV file in UTF-8 ({error}); save it as one.")
+    check_rows(manifest, rows)
+    return [
+        row
+        for _, row in rows
+        if row["role"] != IGNORED_ROLE and is_photograph(photographs, row)
+    ]
+
+
+def check_rows(manifest: pathlib.Path, rows: Sequence[tuple[int, dict]]) -> None:
+    """Ends the program at an invalid row.
+
+    Args:
+      manifest: Path of the manifest, for messages.
+      rows: Numbers of the lines, and their rows.
+    """
+    lines: dict[pathlib.PurePosixPath, int] = {}
+    for line, row in rows:
+        where = f"{manifest}, line {line}"
+        if empty := sorted(name for name in COLUMNS if not row[name]):
+            sys.exit(f"{where} lacks {', '.join(empty)}; fill in {sorted(COLUMNS)}.")
+        if row["role"] not in (*ROLES, IGNORED_ROLE):
+            sys.exit(
+                f"{where}: unknown role {row['role']!r}; use {', '.join(sorted(ROLES))}, "
+                f"or {IGNORED_ROLE} for a file to ignore."
+            )
+        path = pathlib.PurePosixPath(row["path"])
+        if (first := lines.setdefault(path, line)) != line:
+            sys.exit(f"{where}: {path} is in line {first} too; remove one of them.")
+    check_scenes(manifest, rows)
+
+
+def check_scenes(manifest: pathlib.Path, rows: Sequence[tuple[int, dict]]) -> None:
+    """Ends the program at a pair whose sides have two scenes; arguments as `check_rows`."""
+    numbered = {row["path"]: (line, row["scene"]) for line, row in rows}
+    for rainy, clean in find_partners([row for _, row in rows]).items():
+        line, scene = numbered[rainy]
+        if clean is not None and numbered[clean][1] != scene:
+            other_line, other = numbered[clean]
+            sys.exit(
+                f"{manifest}, line {line}: {rainy} has the scene {scene!r}, but its clean "
+                f"partner {clean} in line {other_line} has {other!r}. Give both one scene, "
+                "or rename the one that shows another."
+            )
 
 
 def find_parts(lists: Mapping[str, Iterable[Sequence[str]]]) -> dict[str, str]:
@@ -256,10 +314,16 @@ def main() -> None:
     parser.add_argument("photographs", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     args = parser.parse_args()
+    try:
+        atomic_files.check_folder(args.output)
+    except ValueError as error:
+        parser.error(f"--output {error}")
     root = args.photographs.resolve()
     rows = read_manifest(args.photographs)
     lists = make_lists(rows)
     lists |= make_claim_lists(rows, lists)
+    if not lists:
+        sys.exit(f"{args.photographs}/MANIFEST.csv names no usable photograph or pair.")
     lists = {
         name: [tuple(str(root / path) for path in line) for line in lines]
         for name, lines in sorted(lists.items())

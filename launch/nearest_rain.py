@@ -10,8 +10,8 @@ The encoder of a recognition network maps the rainy side of each pair, and each 
 photograph, to the mean features of its central square of 192 pixels. Features are divided by
 their standard deviation over the real photographs. Each real photograph chooses its
 nearest pair that is not chosen yet, the closest couple first, then each chooses a second, and
-so on, until a share of the pairs is chosen. No real photograph is left out in this way, and a
-frequent kind of rain does not displace the others.
+so on, until a share of the pairs is chosen. A frequent kind of rain does not displace the
+others in this way. No real photograph is left out if the chosen pairs are at least as many.
 
 The output is a text file for the source selection:FILE. Its comments say how many pairs
 come from which source, with their distances. Pairs of live rain (rain:, kinds:) differ each
@@ -71,6 +71,12 @@ def choose(distances: np.ndarray, count: int) -> list[Chosen]:
     return chosen
 
 
+def count_share(share: float, num_pairs: int) -> int:
+    """Returns the number of pairs in a share of them, rounded up."""
+    # The share is a decimal fraction: 0.07 * 100 is a little more than 7.
+    return math.ceil(share * num_pairs - 1e-9)
+
+
 def open_fixed_pairs(source: str) -> list[Any]:
     """Returns the pairs of a source whose images are the same each time they are read.
 
@@ -110,10 +116,7 @@ def describe(name: str, size: int, chosen: Sequence[Chosen]) -> str:
 def make_section(name: str, pairs: Sequence[Any]) -> selections.Section:
     """Returns the section of a selection that names some pairs of a source."""
     source = source_names.parse(name)
-    lines = [
-        tuple(side.name.removeprefix(source.root) for side in pair.sides)
-        for pair in pairs
-    ]
+    lines = [tuple(source.relative(side.name) for side in pair.sides) for pair in pairs]
     return selections.Section(source.absolute, sorted(lines))
 
 
@@ -129,7 +132,7 @@ def select(args: argparse.Namespace) -> str:
     distances = distance.cdist(
         rain_features.standardise(features, goal), rain_features.standardise(goal, goal)
     )
-    chosen = choose(distances, math.ceil(args.share * len(pairs)))
+    chosen = choose(distances, count_share(args.share, len(pairs)))
     comments = [f"nearest to {args.rainy}, by the {network.description}"]
     sections, first = [], 0
     for name, group in sources.items():

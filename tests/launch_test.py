@@ -238,6 +238,106 @@ def test_a_manifest_without_a_column_is_rejected(collection, tmp_path):
         make_lists(collection, tmp_path / "lists")
 
 
+MANIFEST_FAULTS = {
+    "unknown role": (
+        "real/1.png,Snow,rainy_unpaired,scene 1",
+        "real/1.png,Snow,rainy unpaired,scene 1",
+        "unknown role 'rainy unpaired'; use clean, rainy, rainy_unpaired, or rain_mask",
+    ),
+    "role in capitals": (
+        "clean/bsds/1.png,Snow,clean,", "clean/bsds/1.png,Snow,Clean,", "role 'Clean'"
+    ),
+    "short row": (
+        "real/1.png,Snow,rainy_unpaired,scene 1", "real/1.png,Snow", "lacks role, scene"
+    ),
+    "empty scene": (
+        "real/1.png,Snow,rainy_unpaired,scene 1", "real/1.png,Snow,clean,", "lacks scene"
+    ),
+    "path named twice": (
+        "real/1.png,Snow", "./real/2.png,Snow", r"real/2\.png is in line \d+ too"
+    ),
+    "pair of two scenes": (
+        "paired/Rain/clean/1.png,Snow,clean,scene 1",
+        "paired/Rain/clean/1.png,Snow,clean,scene 2",
+        r"has the scene 'scene 1', but .* paired/Rain/clean/1\.png in line \d+ has 'scene 2'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MANIFEST_FAULTS)
+def test_an_invalid_row_is_an_error_before_anything_is_read(
+    collection, tmp_path, name, monkeypatch
+):
+    row, invalid, message = MANIFEST_FAULTS[name]
+    monkeypatch.setattr(lists_by_scene, "is_photograph", None)
+    manifest = collection / "MANIFEST.csv"
+    text = manifest.read_text()
+    assert text.count(row) == 1
+    manifest.write_text(text.replace(row, invalid))
+    with pytest.raises(
+        SystemExit, match=rf"MANIFEST.csv, line \d+:? .*{message}"
+    ) as caught:
+        make_lists(collection, tmp_path / "lists")
+    number = int(re.search(r"line (\d+)", str(caught.value))[1])
+    lines = manifest.read_text().splitlines()
+    assert lines[number - 1].split(",")[0].removeprefix("./") in (
+        "paired/Rain/rainy/1.png",  # of the pair
+        "real/2.png",  # whose second row is found
+        invalid.split(",")[0],
+    )
+
+
+def test_a_manifest_in_another_encoding_is_an_error_of_one_line(collection, tmp_path):
+    manifest = collection / "MANIFEST.csv"
+    manifest.write_bytes(
+        manifest.read_bytes() + "caf\xe9.png,Rain,clean,a\n".encode("latin1")
+    )
+    with pytest.raises(
+        SystemExit, match="MANIFEST.csv is not a CSV file in UTF-8 .*save"
+    ):
+        make_lists(collection, tmp_path / "lists")
+
+
+def test_an_output_that_is_a_file_is_found_before_anything_is_read(
+    collection, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(lists_by_scene, "read_manifest", None)
+    (tmp_path / "lists").touch()
+    with pytest.raises(SystemExit, match="2"):
+        run(lists_by_scene, collection, "--output", tmp_path / "lists")
+    assert "lists cannot hold the output" in capsys.readouterr().err
+
+
+def test_masks_are_in_no_list(collection, tmp_path):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    with (collection / "MANIFEST.csv").open("a") as file:
+        file.write("masks/1.png,Rain,rain_mask,scene 1\n")
+    after, printed = make_lists(collection, tmp_path / "again")
+    assert after == before and "masks/1.png" not in printed
+
+
+def test_no_list_is_empty(collection, tmp_path):
+    manifest = collection / "MANIFEST.csv"
+    header, *rows = manifest.read_text().splitlines()
+    one = next(row for row in rows if row.startswith("clean/bsds/3.png"))
+    manifest.write_text(f"{header}\n{one}\n")
+    lists, _ = make_lists(collection, tmp_path / "lists")
+    assert lists.keys() == {"clean_train", "claim_additive_all"}
+    assert all(
+        lines == [[f"{collection}/clean/bsds/3.png"]] for lines in lists.values()
+    )
+
+
+def test_a_manifest_without_a_usable_photograph_is_an_error(collection, tmp_path):
+    manifest = collection / "MANIFEST.csv"
+    header, *rows = manifest.read_text().splitlines()
+    for kept in ([], [row for row in rows if row.startswith("real/7.png")]):
+        manifest.write_text("\n".join([header, *kept]) + "\n")
+        with pytest.raises(SystemExit, match="MANIFEST.csv names no usable photograph"):
+            make_lists(collection, tmp_path / "lists")
+        assert not (tmp_path / "lists").exists()
+
+
 def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
     output = tmp_path / "lists"
     output.mkdir()

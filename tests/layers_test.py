@@ -47,15 +47,21 @@ ROOMS = {
     # files <- rain, structures <- sources <- sets <- loading, never back
     "ttl_jax/data/__init__": {"ttl_jax.data.sources"},
     "ttl_jax/data/files": {"numpy", "PIL", "pillow_heif", "ttl_jax.data.files"},
-    "ttl_jax/data/rain": DATA | {"ttl_jax.data.files", "ttl_jax.data.rain"},
-    "ttl_jax/data/structures": DATA | {"ttl_jax.data.files", "ttl_jax.data.structures"},
+    "ttl_jax/data/randomness": {"numpy"},
+    "ttl_jax/data/rain": DATA | {
+        "ttl_jax.data.randomness", "ttl_jax.data.files", "ttl_jax.data.rain",
+    },
+    "ttl_jax/data/structures": DATA | {
+        "ttl_jax.data.randomness", "ttl_jax.data.files", "ttl_jax.data.structures",
+    },
     "ttl_jax/data/sources": DATA | {
-        "skimage", "sklearn", "tensorflow_datasets", "ttl_jax.data.files",
-        "ttl_jax.data.rain", "ttl_jax.data.structures", "ttl_jax.data.sources",
+        "skimage", "sklearn", "tensorflow_datasets", "ttl_jax.data.randomness",
+        "ttl_jax.data.files", "ttl_jax.data.rain", "ttl_jax.data.structures",
+        "ttl_jax.data.sources",
     },
     "ttl_jax/data/sets": DATA | {
-        "tensorflow_datasets", "ttl_jax.data.files", "ttl_jax.data.rain",
-        "ttl_jax.data.sources", "ttl_jax.data.sets",
+        "tensorflow_datasets", "ttl_jax.data.randomness", "ttl_jax.data.files",
+        "ttl_jax.data.rain", "ttl_jax.data.sources", "ttl_jax.data.sets",
     },
     "ttl_jax/data/loading": DATA | {"grain", "ttl_jax.data"},
     "ttl_jax/weights": {

@@ -75,6 +75,14 @@ def test_choosing_matches_a_sorted_list_of_all_couples(shape):
         assert [c.distance for c in chosen] == [distances[c[:2]] for c in chosen]
 
 
+@pytest.mark.parametrize(
+    ("share", "num_pairs", "count"),
+    [(0.07, 100, 7), (0.55, 20, 11), (0.1, 11, 2), (0.001, 8, 1), (1, 8, 8)],
+)
+def test_a_share_is_rounded_up_once(share, num_pairs, count):
+    assert script.count_share(share, num_pairs) == count
+
+
 def test_each_real_photograph_chooses_once_before_any_chooses_twice():
     # All pairs are nearest to the first real photograph.
     distances = np.stack([np.arange(6.0), np.arange(6.0) + 10, np.arange(6.0) + 20], 1)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ttl_jax import prepare
+from ttl_jax.data.sets import audit, protocols
 from ttl_jax.data.sources import source_names
 
 
@@ -56,10 +57,42 @@ def test_a_protocol_is_printed_written_and_read_as_a_source(
 
 
 @pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("train", "is a folder; name a text file"),
+        ("train/0.png/list.txt", "train/0.png cannot hold the output"),
+    ],
+)
+def test_an_output_is_checked_before_a_protocol_is_drawn(
+    album, monkeypatch, output, message, capsys
+):
+    monkeypatch.chdir(album)
+    arguments = ["--protocol", "realrain_train", "--set", "realrain=folder:train"]
+    monkeypatch.setattr(protocols, "select", None)
+    with pytest.raises(SystemExit):
+        prepare.main([*arguments, "--output", output])
+    assert message in capsys.readouterr().err
+
+
+def test_the_folder_of_an_audit_is_checked_before_images_are_read(
+    album, monkeypatch, capsys
+):
+    monkeypatch.chdir(album)
+    monkeypatch.setattr(audit, "run", None)
+    with pytest.raises(SystemExit):
+        prepare.main(["audit", "folder:train", "--output", "train/0.png"])
+    assert "train/0.png cannot hold the output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--protocol", "test4"], "Unknown protocol 'test4'"),
-        (["--protocol", "test1", "--data_dir", "x"], "excludes SET, --source and"),
+        (["--protocol", "test1", "--data_dir", "x"], "does not use --data_dir; it"),
+        (
+            ["spa", "--protocol", "test1"],
+            "--protocol does not use SET; it uses --print",
+        ),
         (["--protocol", "test3", "--set", "spa"], "expected SET=SOURCE, not 'spa'"),
         (["audit"], "required: SOURCE"),
         (["audit", "folder:not_there"], "there is no folder not_there"),

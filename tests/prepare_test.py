@@ -196,6 +196,26 @@ def test_names_in_other_encodings_stay_readable(here, capsys):
     np.testing.assert_array_equal(photograph.load(), make_pair()[1])
 
 
+@pytest.mark.parametrize("what", ["photos", "pairs"])
+def test_the_second_of_two_files_with_one_printable_name_is_left_out(
+    here, capsys, what
+):
+    for side in ("rainy", "clean"):
+        for i, name in enumerate((b"\xfe.png", b"\xff.png")):
+            image = make_pair(i)[side == "clean"]
+            save(here / "raw" / side / "a.png", image)
+            os.rename(
+                f"raw/{side}/a.png", os.fsdecode(b"raw/%s/%s" % (side.encode(), name))
+            )
+    assert run(f"{what} --name mine --source raw") == 0
+    assert "has the same printable name as " in capsys.readouterr().out
+    photographs = source_names.open_photographs("tfds:mine", "clean")
+    assert len(photographs) == (1 if what == "pairs" else 2)
+    np.testing.assert_array_equal(photographs[0].load(), make_pair(0)[1])
+    with pytest.raises(ValueError, match="or rename files whose printable names are"):
+        source_names.open_photographs("folder:raw/clean", "clean")
+
+
 def test_exchanged_sides_are_rejected_unless_trusted(my_pairs, capsys):
     os.rename("raw/rainy", "raw/x")
     os.rename("raw/clean", "raw/rainy")
@@ -234,7 +254,15 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
         ("pairs --source raw --name My-set", "got 'My-set'; use lowercase"),
         ("pairs --source raw --name spa", "got 'spa'; use lowercase"),
         ("spa --source raw --rainy_half left", "spa has no such files"),
-        ("spa --source raw --variants 2", "--variants is for rendered sets; spa is"),
+        ("spa --source raw --variants 2", "spa does not use --variants; it uses"),
+        (
+            "photos --name a --source raw --output x --seed 5 --print --set a=b",
+            "photos does not use --print, --output, --seed, --set; it uses --source,",
+        ),
+        ("--list --name a --trust_sides", "--list does not use --name, --trust_sides"),
+        ("spa --list", "--list does not use SET; it uses --markdown"),
+        ("--protocol test1 --markdown", "--protocol does not use --markdown"),
+        ("photos --name a --source raw --data_dir raw/a.png", "cannot hold the output"),
         ("photos --source raw --name rendered", "got 'rendered'; use lowercase"),
         ("rendered --source rain:folder:raw", "--name gives your own set its name"),
         ("rendered --source raw --name mine", "such as rain:folder:"),
@@ -244,7 +272,10 @@ def test_rainy_half_exchanges_the_halves(here, capsys):
         ),
         ("rendered --source rain:x --name mine --variants 0", "--variants is 0;"),
         ("rendered --source rain:x --name mine --seed -1", "--seed is -1;"),
-        ("rendered --source rain:x --name mine --trust_sides", "need neither"),
+        (
+            "rendered --source rain:x --name mine --trust_sides --rainy_half left",
+            "rendered does not use --rainy_half, --trust_sides; it uses --source,",
+        ),
     ],
 )
 def test_mistakes_are_errors_before_anything_is_written(command, message, here, capsys):

@@ -31,7 +31,17 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line, user_paths
+from ttl_jax import atomic_files, command_line, user_paths
+from ttl_jax.data import sources
+
+# Arguments of each mode; all others must have their defaults.
+_ARGUMENTS = {
+    "--protocol": ("protocol", "print", "output", "seed", "set"),
+    "--list": ("list", "markdown"),
+    "rendered": ("what", "source", "name", "variants", "seed", "data_dir", "overwrite"),
+    "files": ("what", "source", "name", "rainy_half", "trust_sides", "data_dir",
+              "overwrite"),
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,28 +53,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if is_audit:
             _audit(args)
-        elif args.protocol:
-            if args.what or args.source or args.data_dir:
-                raise ValueError(
-                    "--protocol excludes SET, --source and --data_dir; it draws from "
-                    "prepared sets in $TTL_JAX_DATA_DIR, or from sources named by --set"
-                )
-            _draw(args)
-        elif args.list:
-            from ttl_jax.data.sets import published_sets as sets
-
-            _print(sets.tabulate() if args.markdown else sets.describe())
-        elif not args.what or not args.source:
-            raise ValueError(
-                "name a set and its --source, a --protocol, audit, or --list"
-            )
         else:
-            _prepare(args)
+            _run(args, parser)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         parser.exit(130, "Interrupted; nothing incomplete is left.\n")
     return 0
+
+
+def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Runs one of the modes in `_ARGUMENTS`."""
+    if args.protocol:
+        _require_defaults(args, parser, "--protocol", "--protocol")
+        _draw(args)
+    elif args.list:
+        from ttl_jax.data.sets import published_sets as sets
+
+        _require_defaults(args, parser, "--list", "--list")
+        _print(sets.tabulate() if args.markdown else sets.describe())
+    elif not args.what or not args.source:
+        raise ValueError("name a set and its --source, a --protocol, audit, or --list")
+    else:
+        mode = args.what if args.what in _ARGUMENTS else "files"
+        _require_defaults(args, parser, mode, args.what)
+        _prepare(args)
+
+
+def _require_defaults(
+    args: argparse.Namespace, parser: argparse.ArgumentParser, mode: str, what: str
+) -> None:
+    """Raises ValueError if an argument is given that a mode ignores.
+
+    Args:
+      mode: Key of `_ARGUMENTS`.
+      what: The mode for the message.
+    """
+    flags = {name: "SET" if name == "what" else f"--{name}" for name in vars(args)}
+    ignored = [
+        flags[name]
+        for name, value in vars(args).items()
+        if name not in _ARGUMENTS[mode] and value != parser.get_default(name)
+    ]
+    if ignored:
+        used = ", ".join(flags[name] for name in _ARGUMENTS[mode][1:])
+        raise ValueError(f"{what} does not use {', '.join(ignored)}; it uses {used}")
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -76,7 +109,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "or rendered for rain on photographs of your own")
     add("--source", type=command_line.path, metavar="DIR",
         help="folder of the set as it is distributed, unpacked; for rendered a source "
-        "of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN")
+        f"of live rain: {sources.LIVE_RAIN}")
     add("--name", help="name of a set of your own, such as my_rain")
     add("--variants", type=int, metavar="N",
         help="for rendered: number of renderings of each photograph (default: 1)")
@@ -115,25 +148,17 @@ def _prepare(args: argparse.Namespace) -> None:
     from ttl_jax.data.sets import preparation, raw_preparation, rendered_preparation
     from ttl_jax.data.sources import records
 
+    data_dir = args.data_dir or records.default_data_dir()
+    atomic_files.check_folder(user_paths.expand(data_dir))
     if args.what == preparation.RENDERED:
-        if args.rainy_half or args.trust_sides:
-            raise ValueError(
-                "--rainy_half and --trust_sides are for pairs of files; rendered pairs "
-                "need neither."
-            )
         num_variants = 1 if args.variants is None else args.variants
         plan = rendered_preparation.make_plan(
             args.name, args.source, num_variants, args.seed
         )
     else:
-        if args.variants is not None:
-            raise ValueError(
-                f"--variants is for rendered sets; {args.what} is taken as it is."
-            )
         raw_set = raw_preparation.find_set(args.what, args.name, args.rainy_half)
         root = user_paths.expand(args.source)
         plan = raw_preparation.make_plan(raw_set, root, trust_sides=args.trust_sides)
-    data_dir = args.data_dir or records.default_data_dir()
     prepared = preparation.prepare(
         plan, user_paths.expand(data_dir), overwrite=args.overwrite
     )
@@ -149,22 +174,25 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _draw(args: argparse.Namespace) -> None:
     """Draws a protocol; prints and writes its list as the flags request."""
-    from ttl_jax import atomic_files
     from ttl_jax.data.sets import protocols
     from ttl_jax.data.sources import selections
 
     given: dict[str, list[str]] = {}
     for key, source in args.set:
         given.setdefault(key, []).append(source)
-    if args.output:  # drawing may take long
-        pathlib.Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    output = pathlib.Path(args.output) if args.output else None
+    if output:  # before drawing, which may take long
+        if output.is_dir():
+            raise ValueError(f"--output {output} is a folder; name a text file.")
+        atomic_files.check_folder(output.parent)
     comments, sections = protocols.select(args.protocol, args.seed, given)
     text = selections.to_text(comments, sections)
-    if args.output:
-        atomic_files.write_bytes(pathlib.Path(args.output), text.encode())
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        atomic_files.write_bytes(output, text.encode())
     _print(text if args.print else "\n".join(comments))
-    if args.output:
-        print(f"Written to {args.output}; use it as selection:{args.output}")
+    if output:
+        print(f"Written to {output}; use it as selection:{output}")
 
 
 def _make_audit_parser() -> argparse.ArgumentParser:
@@ -189,6 +217,7 @@ def _audit(args: argparse.Namespace) -> None:
     from ttl_jax.data.sets import audit
     from ttl_jax.reports import duplicates
 
+    atomic_files.check_folder(args.output)  # before reading, which may take long
     print(duplicates.write_report(args.output, audit.run(args.sources, args.against)))
     print(f"See {args.output}/{duplicates.REPORT}.")
 

@@ -75,7 +75,7 @@ def test_a_still_gif_is_read(tmp_path, options):
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("byte_order", ["<", ">"])
 @pytest.mark.parametrize("tile", [None, (16, 16)])
-@pytest.mark.parametrize("num_channels", [1, 3, 4])
+@pytest.mark.parametrize("num_channels", [1, 2, 3, 4])
 def test_16_bit_tiff_of_tifffile_is_read(
     tmp_path, compression, byte_order, tile, num_channels
 ):
@@ -85,8 +85,9 @@ def test_16_bit_tiff_of_tifffile_is_read(
     tifffile.imwrite(
         tmp_path / "image.tif",
         array,
-        photometric="minisblack" if num_channels == 1 else "rgb",
-        extrasamples=["unassalpha"] if num_channels == 4 else None,
+        photometric="minisblack" if num_channels < 3 else "rgb",
+        planarconfig="contig",
+        extrasamples=["unassalpha"] if num_channels in (2, 4) else None,
         compression=compression,
         byteorder=byte_order,
         tile=tile,
@@ -146,6 +147,16 @@ def test_grey_jpeg_stays_grey(tmp_path):
     result, _ = decoding.read_image(tmp_path / "image.jpeg")
     assert result.shape == array.shape
     assert np.abs(result.astype(int) - array).max() <= 3
+
+
+@pytest.mark.parametrize("options", [{}, {"no_jp2": True}])
+def test_16_bits_of_grey_in_a_jpeg_2000_are_read(tmp_path, options):
+    array = noise(37, 23, dtype=np.uint16)
+    write(tmp_path / "image.jp2", array, **options)  # the second is a mere codestream
+    result, info = decoding.read_image(tmp_path / "image.jp2")
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result, array)
+    assert "dropped" not in info
 
 
 # Modes

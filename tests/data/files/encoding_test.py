@@ -51,6 +51,7 @@ LOSSLESS = [
     ("tiff", np.uint8, (17, 23, 3)),
     ("tiff", np.uint8, (17, 23, 4)),
     ("TIF", np.uint16, (17, 23)),
+    ("tif", np.uint16, (17, 23, 2)),
     ("tiff", np.uint16, (17, 23, 3)),
     ("tiff", np.uint16, (17, 23, 4)),
     ("webp", np.uint8, (17, 23, 3)),

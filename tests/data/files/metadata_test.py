@@ -3,8 +3,10 @@
 import pathlib
 import struct
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
 from tests.pictures import noise
@@ -82,6 +84,32 @@ def test_formats_keep_what_the_documented_table_says_and_report_the_rest(
     kinds = {"profile": "colour profile"}
     lost = {kinds.get(name, name) for name, is_kept in expected.items() if not is_kept}
     assert set(metadata.find_lost(encoding.format_of(first), ALL)) == lost
+
+
+# Photoshop's tag, and that of IPTC: as bytes, undefined, and integers.
+@pytest.mark.parametrize(
+    ("tag", "kind"), [(34377, 1), (33723, 1), (33723, 7), (33723, 4)]
+)
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_the_iptc_data_of_a_tiff_are_kept_or_reported(tmp_path, tag, kind, byte_order):
+    content = IPTC if tag == 34377 else CAPTION + b"\0" * (-len(CAPTION) % 4)
+    size = len(content) // 4 if kind == 4 else len(content)
+    value = np.frombuffer(content, f"{byte_order}u4").tolist() if kind == 4 else content
+    pixels, extra = noise(8, 9, 3), [(tag, kind, size, value, True)]
+    options = {"photometric": "rgb", "byteorder": byte_order, "extratags": extra}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
+    array, info = decoding.read_image(tmp_path / "a.tif")
+    assert "exif" not in info or not {33723, 34377} & set(load_exif(info["exif"]))
+    for suffix in ("jpg", "tif"):
+        encoding.write_image(tmp_path / f"b.{suffix}", array, info)
+        assert find(tmp_path / f"b.{suffix}")["IPTC"]
+    assert metadata.find_lost("PNG", info) == ["IPTC"]
+
+
+def load_exif(data):
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
 
 
 def test_the_orientation_of_xmp_is_applied_once(tmp_path):
@@ -181,6 +209,18 @@ def test_the_depth_of_an_avif_is_reported(tmp_path, flags, lost):
     with Image.open(path) as image:
         names = metadata._dropped(image, bytes(data))
     assert names == ([f"{lost} bits (now 8)"] if lost > 8 else [])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lost"), [(np.uint8, None), (np.uint16, "16 bits (now 8)")]
+)
+def test_the_depth_of_colour_in_a_jpeg_2000_is_reported(tmp_path, dtype, lost):
+    path = tmp_path / "image.jp2"
+    array = noise(64, 64, 3, dtype=dtype)
+    cv2.imwrite(str(path), array)
+    read, info = decoding.read_image(path)
+    assert read.dtype == np.uint8
+    assert metadata.find_lost("PNG", info) == ([lost] if lost else [])
 
 
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc", "comment"])

@@ -5,6 +5,7 @@ import pytest
 from tests import pictures
 from ttl_jax.data.loading import held_out, listings
 from ttl_jax.data.loading.listings import Listing
+from ttl_jax.data.sources import records
 
 
 @pytest.fixture
@@ -98,6 +99,46 @@ def test_a_photograph_also_used_for_training_is_rejected(root, field, trained, s
     evaluation = listings.open_listing("pairs", ("list:b.txt",))
     with pytest.raises(ValueError, match=f"1 photographs are also used.*{shared}"):
         held_out.check_deciding([training], [evaluation])
+
+
+def test_a_linked_folder_is_the_same_folder(root):
+    (root / "link").symlink_to(root / "a")
+    evaluation = listings.open_listing("pairs", ("folder:link",))
+    training = listings.open_listing("clean", ("folder:a",))
+    with pytest.raises(ValueError, match=r"2 photographs .*link/clean/0\.png"):
+        held_out.check_deciding([training], [evaluation])
+    (root / "excluded.txt").write_text("link/clean/0.png\nlink/clean/1.png\n")
+    excluded = listings.read_excluded((str(root / "excluded.txt"),))
+    with pytest.raises(ValueError, match="leaves out everything"):
+        listings.open_listing("clean", ("folder:a",), excluded=excluded)
+
+
+def test_records_of_one_scene_must_not_be_on_both_sides(tmp_path, monkeypatch):
+    monkeypatch.setenv("TTL_JAX_DATA_DIR", str(tmp_path))
+    rows = [
+        records.Row(f"{density}/{scene}", scene, 9, 9, [1, 1], f"{density}/{scene}")
+        for density in ("heavy", "light")
+        for scene in ("0", "1")
+    ]
+    splits = {"train": rows, "validation": rows[:1]}
+    index = records.Index("mine", ("rainy", "clean"), splits, {}, {}, ())
+    folder = records.folder_of(tmp_path, "mine")
+    folder.mkdir(parents=True)
+    records.write_index(folder, index)
+
+    def select(*names, split="train"):
+        lines = [f"mine/{split}/rainy/{n}\tmine/{split}/clean/{n}" for n in names]
+        text = "\n".join([f"[tfds:mine/{split}]", *lines])
+        file = tmp_path / f"{split}_{'_'.join(names).replace('/', '')}.txt"
+        file.write_text(text)
+        return listings.open_listing("pairs", (f"selection:{file}",))
+
+    training = select("heavy/0")
+    with pytest.raises(ValueError, match="2 photographs .*mine/train/clean/light/0"):
+        held_out.check_deciding([training], [select("light/0")])
+    held_out.check_deciding([training], [select("light/1")])
+    # Splits count their scenes independently.
+    held_out.check_deciding([training], [select("heavy/0", split="validation")])
 
 
 def test_distinct_photographs_are_accepted(root):

@@ -56,14 +56,29 @@ def test_the_number_of_drawn_items_is_exact_and_seeds_differ(root):
 def test_drawing_too_many_or_no_items_of_a_weighted_source_is_an_error(root):
     sources = (f"folder:{root}/a", f"folder:{root}/b")
     listing = listings.open_listing("clean", sources)
-    with pytest.raises(ValueError, match="config.num_clean=6, but there are 5 in"):
+    fault = (
+        "config.num_clean=6, but there are 5 in .*; lower the number, or set it to 0"
+    )
+    with pytest.raises(ValueError, match=fault):
         listing.draw(6, 0)
     weighted = listings.open_listing("clean", sources, (0.5, 0.5))
     with pytest.raises(ValueError, match="config.num_clean=1 leaves no items"):
         weighted.draw(1, 0)
-    rendered = listings.open_listing("pairs", (f"rain:folder:{root}/a",))
-    with pytest.raises(ValueError, match="config.num_pairs=1 cannot limit rain:folder"):
-        rendered.draw(1, 0)
+
+
+@pytest.mark.parametrize(
+    "source", ["kinds:sample", "streaks:a on b", "selection:picked.txt"]
+)
+def test_live_rain_cannot_be_limited(root, monkeypatch, source):
+    monkeypatch.chdir(root)
+    (root / "a/picked.txt").write_text("[sample]\nx\ty\n")
+    (root / "picked.txt").write_text("[sample]\nx\ty\n[rain:folder:a]\nrain:0\t0\n")
+    (root / "b").mkdir(exist_ok=True)
+    fixed = ("folder:a", "identity:structures:sample", "selection:a/picked.txt")
+    listings.check_limit("pairs", fixed, 3)
+    listings.check_limit("pairs", (source,), 0)
+    with pytest.raises(ValueError, match=f"config.num_pairs=3 cannot limit {source}, "):
+        listings.check_limit("pairs", (*fixed, source), 3)
 
 
 @pytest.mark.parametrize(

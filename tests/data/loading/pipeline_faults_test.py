@@ -119,10 +119,10 @@ def test_an_evaluation_of_nothing_is_an_error(make_config, fragile):
     data = pipeline.open_evaluation_data(config)["photographs"]
     for file in fragile.iterdir():
         file.unlink()
-    with pytest.raises(
-        ValueError, match="images of the evaluation can no longer be read"
-    ):
+    fault = "None of the 5 images .* any longer: .*/0.png cannot be read.* Restore the"
+    with pytest.raises(ValueError, match=fault) as caught:
         next(data.batches())
+    assert all(f"{fragile}/{i}.png" in str(caught.value) for i in range(5))
 
 
 def test_other_errors_than_those_of_files_are_raised(make_config, monkeypatch):

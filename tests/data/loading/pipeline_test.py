@@ -2,6 +2,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 
 import cloudpickle
@@ -10,7 +11,6 @@ import pytest
 from PIL import Image
 
 from tests.data.batches import assert_same, join, names_of, take
-from ttl_jax.data.files import images
 from ttl_jax.data.loading import pipeline
 
 ROWS = {"couples": 2, "clean": 1, "rainy": 1, "pairs": 1, "unpaired": 1}
@@ -201,15 +201,20 @@ def test_all_crops_of_a_step_have_one_size_on_all_processes(make_config):
     assert_same(join([take(config, 0, 6, p, 4) for p in range(4)]), whole)
 
 
-def test_names_are_those_of_the_rows_and_nothing_is_read(make_config, monkeypatch):
-    data = pipeline.open_training_data(make_config("couples"), 1, 2)
-    (unpaired,) = names_of(make_config("unpaired"), 0, 1)
-    monkeypatch.setattr(images, "load", None)
+def test_names_are_those_of_the_rows_and_nothing_is_read(make_config, root, tmp_path):
+    for field in ("rainy", "clean"):
+        shutil.copytree(root / field, tmp_path / field)
+    sources = {field: (f"folder:{tmp_path}/{field}",) for field in ("rainy", "clean")}
+    data = pipeline.open_training_data(make_config("couples", **sources), 1, 2)
+    unpaired = pipeline.open_training_data(make_config("unpaired", **sources))
+    for field in ("rainy", "clean"):
+        shutil.rmtree(tmp_path / field)
     names = data.names(2)
     assert len(names) == 8
     assert all("/rainy/" in name for name in names[0::2])
     assert all("/clean/" in name for name in names[1::2])
-    assert len(unpaired) == 8 and " and " in unpaired[0]
+    assert len(unpaired.names(0)) == 8 and " and " in unpaired.names(0)[0]
+    assert not data.faults
 
 
 def test_an_epoch_is_a_pass_over_the_longer_listing(make_config):
@@ -322,6 +327,10 @@ def test_sets_without_sources_are_absent(make_config):
             "config.clean_weights=.* but config.clean names",
         ),
         ({"exclude": ("none.txt",)}, "config.exclude names none.txt, which cannot"),
+        (
+            {"dataset": "pairs", "pairs": ("rain:sample",), "num_pairs": 3},
+            "config.num_pairs=3 cannot limit rain:sample",
+        ),
         ({"crop_size": 7}, "Crops of 7 pixels are too small; .* at least 8"),
         ({"crop_sizes": ((0, 4),)}, "Crops of 4 pixels are too small"),
         ({"crop_sizes": (0, 64)}, "must be pairs of a first step and a size"),

@@ -82,8 +82,16 @@ def test_scenes_are_shared_by_densities_and_by_renderings(touch):
 
 def test_usual_variants_of_folders_are_found(touch):
     root = touch("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
-    assert named(published_sets.SETS["rain14000"].find(root)) == {
-        ("whole", "3/1"): ("a/rainy_image/3_1.jpg", "a/ground_truth/3.jpg")
+    assert named(published_sets.SETS["rain14000"].find(root / "a")) == {
+        ("whole", "3/1"): ("rainy_image/3_1.jpg", "ground_truth/3.jpg")
+    }
+    root = touch("c/Rainy_Image/3_1.jpg", "c/Ground_Truth/3.jpg")
+    assert named(published_sets.SETS["rain14000"].find(root / "c")) == {
+        ("whole", "3/1"): ("Rainy_Image/3_1.jpg", "Ground_Truth/3.jpg")
+    }
+    root = touch("d/rain/X2/norain-001x2.png", "d/norain/norain-001.png")
+    assert named(published_sets.SETS["rain200l"].find(root / "d")) == {
+        ("test", "1"): ("rain/X2/norain-001x2.png", "norain/norain-001.png")
     }
     root = touch("b/val/4.png", "b/train/4.jpg")
     assert named(published_sets.SETS["rain800"].find(root / "b")) == {

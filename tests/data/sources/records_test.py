@@ -140,6 +140,16 @@ def test_pairs_of_records_come_in_the_order_of_the_folder(tmp_path, prepare):
             np.testing.assert_array_equal(photograph.load(), other.load())
 
 
+@pytest.mark.parametrize("kind", ["rain", "identity:structures"])
+def test_fixed_rain_and_structures_differ_on_all_records(tmp_path, prepare, kind):
+    for name in ("0.png", "a/0.png", "b/0.png"):  # the same file in each folder
+        save(tmp_path / "raw" / name, make_pair()[1])
+    prepare("photos", "mine")
+    drawn = [p.rainy.load() for p in source_names.open_pairs(f"{kind}:tfds:mine/train")]
+    num_drawn = {"rain": 3, "identity:structures": 12}[kind]
+    assert len({array.tobytes() for array in drawn}) == num_drawn
+
+
 def test_a_clean_image_that_pairs_share_counts_once(tmp_path, prepare):
     write_tree(tmp_path / "raw", "rain14000")
     prepare("rain14000")

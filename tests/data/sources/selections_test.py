@@ -75,6 +75,66 @@ def test_pairs_are_picked_from_several_sources(tmp_path, pairs):
     assert clean == [f"{pairs}/clean/{name}.png" for name in "ca"]  # a counts once
 
 
+def test_both_names_of_a_line_must_be_those_of_the_pair(tmp_path, pairs):
+    section = Section(f"folder:{pairs}", [("rainy/a.png", "clean/b.png")])
+    source = write(tmp_path, selections.to_text([], [section]))
+    message = (
+        "pairs rainy/a.png with clean/b.png, but 'folder:.*' pairs it with clean/a.png"
+    )
+    for role in ("rainy", "clean"):
+        with pytest.raises(ValueError, match=message):
+            source_names.open_photographs(source, role)
+
+
+def test_a_name_may_begin_like_the_folder_of_its_source(pairs, monkeypatch):
+    (pairs / "x/x").mkdir(parents=True)
+    for name, level in (("x/a.png", 1), ("x/x/a.png", 2)):
+        Image.fromarray(np.full((9, 10, 3), level, np.uint8)).save(pairs / name)
+    monkeypatch.chdir(pairs)
+    (found,) = source_names.open_photographs(
+        write(pairs, "[folder:x]\nx/a.png\n"), "clean"
+    )
+    assert np.all(found.load() == 2)
+
+
+DERIVED = [
+    "structures:folder:{}",
+    "identity:{}",  # by its path alone
+    "identity:structures:list:{}.txt",
+    "rain:folder:{}",
+    "streaks:folder:pairs on structures:folder:{}",
+    "streaks:identity:folder:{} on folder:{}",
+]
+
+
+@pytest.mark.parametrize("form", DERIVED)
+def test_sources_made_from_others_are_selected_in_any_folder(pairs, monkeypatch, form):
+    """As `prepare --protocol` and `nearest_rain` write selections."""
+    (pairs / "album/x").mkdir(parents=True)
+    for name in ("a.png", "x/b.png"):
+        rng = np.random.default_rng(0)
+        array = rng.integers(0, 256, (60, 70, 3), np.uint8)
+        Image.fromarray(array).save(pairs / "album" / name)
+    (pairs / "album.txt").write_text("album/a.png\nalbum/x/b.png\n")
+    (pairs / "pairs").symlink_to(pairs)
+    monkeypatch.chdir(pairs)
+    source = source_names.parse(form.format("album", "album"))
+    field = "clean" if form.startswith("structures") else "pairs"
+    items = source.open(field)
+    lines = [tuple(source.relative(s.name) for s in item.sides) for item in items]
+    assert not any("folder" in name for line in lines for name in line)
+    text = selections.to_text([], [Section(source.absolute, lines[1:])])
+    selected = write(pairs, text)
+    monkeypatch.chdir("/")
+    found = source_names.parse(selected).open(field)
+    assert len(found) == len(items) - 1 > 0
+    for item, other in zip(found, items[1:], strict=True):
+        monkeypatch.chdir("/")
+        loaded = item.load()
+        monkeypatch.chdir(pairs)
+        np.testing.assert_array_equal(loaded, other.load())
+
+
 def test_photographs_are_picked_and_hold_no_pairs(tmp_path, pairs):
     section = Section(f"folder:{pairs}", [("clean/b.png",)])
     source = write(tmp_path, selections.to_text([], [section]))
@@ -93,3 +153,4 @@ def test_a_folder_named_by_its_path_alone_is_that_folder(pairs, monkeypatch):
     (pairs / "sample").mkdir()  # the embedded photographs come first
     assert source_names.parse("sample").absolute == "sample"
     assert source_names.parse("sample/test").root == ""
+    assert source_names.parse("selection:a.txt").absolute == f"selection:{pairs}/a.txt"

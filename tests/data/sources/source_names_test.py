@@ -1,6 +1,9 @@
 import dataclasses
+import itertools
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -10,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ttl_jax import data
+from ttl_jax.data import randomness
 from ttl_jax.data.files import images
-from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sources import source_names
 from ttl_jax.data.sources.photographs import (
     ROLES,
@@ -296,26 +299,39 @@ def test_structures_are_drawn_on_each_photograph_in_four_variants(make):
         assert (photograph.width, photograph.height) == (80, 60)
         assert image.shape == (60, 80, 3) and image.dtype == np.uint8
         base = images.load(pictures / f"{'ab'[i // 4]}.png")
-        # By the file's name, wherever its folder lies.
-        rng = live_rain.rng_of(f"{'ab'[i // 4]}.png#{i % 4 + 1}")
+        # By the file's name and size, wherever its folder lies.
+        size = os.path.getsize(pictures / f"{'ab'[i // 4]}.png")
+        rng = randomness.rng_of(f"{'ab'[i // 4]}.png#{i % 4 + 1}", size)
         np.testing.assert_array_equal(image, drawing.draw(base, rng))
         np.testing.assert_array_equal(image, photograph.load())
         assert all(np.any(image != other) for other in loaded[:i])
 
 
-@pytest.mark.parametrize("kind", ["rain", "additive", "kinds", "holes", "smears"])
-def test_fixed_rain_depends_on_the_name_of_a_file_and_not_on_its_folder(make, kind):
-    root = make("one/a.png", "two/deep/a.png", "two/deep/b.png", size=(60, 80))
+FIXED = ["rain", "additive", "kinds", "holes", "smears", "identity:structures"]
+
+
+@pytest.mark.parametrize("kind", FIXED)
+def test_fixed_rain_and_structures_depend_on_a_file_and_not_on_its_folder(
+    tmp_path, monkeypatch, kind
+):
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    for path in root.rglob("*.png"):
+    for name, padding in {"a": 0, "b": 0, "x/a": 1, "y/a": 2}.items():
+        path = tmp_path / "one" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    one, two, other = (
-        pair.rainy.load()
-        for folder in ("one", "two/deep")
-        for pair in source_names.open_pairs(f"{kind}:folder:{root / folder}")
-    )
-    np.testing.assert_array_equal(one, two)
-    assert np.any(one != other) and np.any(one != image)
+        path.write_bytes(path.read_bytes() + b"\0" * padding)  # another size
+    shutil.copytree(tmp_path / "one", tmp_path / "two/deep")
+    (tmp_path / "two/deep/list.txt").write_text("a.png\nb.png\nx/a.png\ny/a.png\n")
+
+    def drawn(source):
+        pairs = source_names.open_pairs(f"{kind}:{source}")
+        return [pair.rainy.load() for pair in pairs]
+
+    one = drawn(f"folder:{tmp_path}/one")
+    np.testing.assert_array_equal(one, drawn(f"folder:{tmp_path}/two"))
+    monkeypatch.chdir(tmp_path / "two/deep")  # names without a folder
+    np.testing.assert_array_equal(one, drawn("list:list.txt"))
+    assert len({array.tobytes() for array in [image, *one]}) == len(one) + 1
 
 
 def test_structures_can_be_combined_with_sources_of_pairs(make):
@@ -361,6 +377,13 @@ def test_both_sides_of_a_pair_of_one_photograph_are_read_once():
     side = Photograph("a", 9, 9, 1, load)
     rainy, clean = Pair(side, dataclasses.replace(side)).load()
     assert len(reads) == 1 and rainy is clean
+
+
+def test_the_sources_of_live_rain_are_those_that_render_rain():
+    forms = [form for form in source_names.KINDS if "CLEAN" in form]
+    examples = [re.sub("CLEAN|PAIRS", "sample", form) for form in forms]
+    live = [source_names.parse(example).is_live for example in examples]
+    assert ", ".join(itertools.compress(forms, live)) == data.sources.LIVE_RAIN
 
 
 def test_no_source_and_no_such_role_are_rejected():

@@ -8,7 +8,8 @@ CMYK and CIELAB become RGB. Arrays are upright: the orientation in the EXIF data
 applied to the pixels and reset. They may be read-only.
 
 The codecs are those of Pillow, which limits images to 179 million pixels. Pillow has no
-mode for 16-bit colour, so such files are decoded twice (`_decode_16_bit_colour`).
+mode for 16-bit colour, so such files are decoded twice (`_decode_16_bit_colour`). Colour of
+more than 8 bits in JPEG 2000, AVIF and HEIC becomes 8 bits, which `metadata` reports.
 
 The size of a file limits the memory: an image is rejected if its header claims more than
 179 million pixels, or more than 17 million and more than 256 per byte of the file. No
@@ -59,6 +60,13 @@ _MAX_PIXELS_PER_BYTE = 256  # JPEG needs at least 2 bits for 64 pixels of flat g
 
 # Pillow's modes of 8-bit colour, all of which it converts to RGB.
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
+
+# Pillow does not know 16-bit grey and alpha in a TIFF, which `encoding` writes. Two such
+# samples are as wide as four bytes; see `_as_grey_and_alpha`.
+_GREY_AND_ALPHA_BITS = (16, 16)
+for _byte_order in (b"II", b"MM"):
+    _layout = (_byte_order, 1, (1,), 1, _GREY_AND_ALPHA_BITS, (2,))
+    tiff.OPEN_INFO[_layout] = ("RGBA", "RGBA")
 
 # Pillow warns about metadata that it repairs, and about sizes that we allow. The filter
 # applies to the whole process, since threads would undo each other's
@@ -314,11 +322,15 @@ def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
         raise ValueError("it keeps 16-bit channels in separate planes")
     image.load()
     if image.mode.startswith("I;16"):
-        if rawmode not in ("I;16", "I;16B", "I;16N"):
+        # The decoder of JPEG 2000 has no raw modes; it scales 9 to 15 bits up to 16.
+        known = ("I;16", "I;16B", "I;16N")
+        if image.format != "JPEG2000" and rawmode not in known:
             raise ValueError(f"its pixels ({rawmode}) have neither 8 nor 16 bits")
         array = np.asarray(image).astype(np.uint16)
         if tags.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0:  # Pillow inverts 8 bits only
             array = 65535 - array
+    elif tags.get(tiff.BITSPERSAMPLE) == _GREY_AND_ALPHA_BITS:
+        array = _as_grey_and_alpha(image)
     # BGR;16 is three colours in 16 bits; CMYK is converted to RGB at 8 bits.
     elif ";16" in rawmode and not rawmode.startswith(("BGR", "CMYK")):
         array = _decode_16_bit_colour(data, image, rawmode)
@@ -339,6 +351,14 @@ def _decode_8_bit(image: Image.Image) -> np.ndarray:
     else:
         raise ValueError(f"its pixels ({image.mode}) have neither 8 nor 16 bits")
     return np.asarray(image.convert(mode))
+
+
+def _as_grey_and_alpha(image: Image.Image) -> np.ndarray:
+    """Returns uint16 [H, W, 2] from a TIFF whose samples Pillow took for pairs of bytes."""
+    is_raw = image.info["compression"] == "raw"  # other codecs return the native order
+    is_big = is_raw and image.tag_v2.prefix == b"MM"  # pyright: ignore[reportAttributeAccessIssue]
+    order = ">" if is_big else "<" if is_raw else "="
+    return np.ascontiguousarray(image).view(f"{order}u2").astype(np.uint16)
 
 
 def _decode_16_bit_colour(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:

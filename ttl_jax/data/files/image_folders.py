@@ -20,7 +20,7 @@ _CLUTTER = (
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or no user's but a system's."""
+    """Returns whether a file or folder is hidden, or was made by a system, not a user."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
@@ -87,10 +87,11 @@ def by_stem(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Returns files by their path within a folder, without the suffix.
 
-    Args:
-      paths: Paths of the files.
+    These names are printable and composed, since macOS decomposes letters with accents.
 
-    Names are printable and composed: macOS decomposes letters with accents.
+    Args:
+      folder: Folder of the files.
+      paths: Paths of the files.
 
     Returns:
       The paths by stem; and by path the reason why a file is left out, for all but the
@@ -101,8 +102,12 @@ def by_stem(
     for path in paths:
         stem = os.path.splitext(os.path.relpath(path, folder))[0]
         stem = decoding.printable(unicodedata.normalize("NFC", stem))
-        if found.setdefault(stem, path) != path:
-            faults[path] = f"differs from {found[stem]} in its suffix only"
+        if (first := found.setdefault(stem, path)) == path:
+            continue
+        if os.path.splitext(path)[0] == os.path.splitext(first)[0]:
+            faults[path] = f"differs from {first} in its suffix only"
+        else:
+            faults[path] = f"has the same printable name as {first}"
     return found, faults
 
 

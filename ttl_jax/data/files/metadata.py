@@ -49,6 +49,7 @@ _CONVERTED = {
 }
 
 _PHOTOSHOP = b"Photoshop 3.0\0"  # begins an APP13 segment of a JPEG
+_IPTC_RESOURCE = b"8BIM\x04\x04"  # begins the image resource with IPTC data
 
 _PNG_COLOUR = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
 _PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -202,6 +203,9 @@ def _upright_exif(image: Image.Image) -> bytes:
     upright.load(image.getexif().tobytes())
     for tag in _TIFF_LAYOUT_TAGS.intersection(upright):
         del upright[tag]
+    if image.format == "TIFF":  # `_iptc` reads them
+        for tag in (tiff.IPTC_NAA_CHUNK, tiff.PHOTOSHOP_CHUNK):
+            upright.pop(tag, None)
     if ExifTags.Base.Orientation in upright:
         upright[ExifTags.Base.Orientation] = 1
     details = upright.get_ifd(ExifTags.IFD.Exif)
@@ -226,7 +230,9 @@ def _upright_xmp(image: Image.Image) -> bytes:
 
 
 def _iptc(image: Image.Image) -> bytes:
-    """Returns the content of the APP13 segments of a JPEG; in a TIFF it is EXIF data."""
+    """Returns the image resources in APP13 segments of a JPEG, or in tags of a TIFF."""
+    if isinstance(image, tiff.TiffImageFile):
+        return _tiff_iptc(image)
     return b"".join(
         segment.removeprefix(_PHOTOSHOP)
         for name, segment in getattr(image, "applist", ())
@@ -234,13 +240,27 @@ def _iptc(image: Image.Image) -> bytes:
     )
 
 
+def _tiff_iptc(image: tiff.TiffImageFile) -> bytes:
+    """Returns Photoshop's image resources, which also hold the IPTC data of its own tag."""
+    # Many programs store IPTC data as integers. Pillow reads only the first one, but keeps
+    # the bytes.
+    tags = image.tag.tagdata
+    resources = tags.get(tiff.PHOTOSHOP_CHUNK, b"")
+    iptc = tags.get(tiff.IPTC_NAA_CHUNK, b"")
+    if not iptc or _IPTC_RESOURCE in resources:
+        return resources
+    size = struct.pack(">I", len(iptc))
+    padding = b"\0" * (len(iptc) % 2)
+    return resources + _IPTC_RESOURCE + b"\0\0" + size + iptc + padding
+
+
 def _dropped(image: Image.Image, data: bytes) -> list[str]:
     has_gain_map = any(mark in data for mark in _GAIN_MAPS)
     names = ["HDR gain map"] if has_gain_map else []
     if image.mode in _CONVERTED:
         names.append(_CONVERTED[image.mode])
-    of_heic, of_avif = image.info.get("bit_depth", 8), _avif_bits(image, data)
-    if (num_bits := max(of_heic, of_avif)) > 8:
+    of_heic = image.info.get("bit_depth", 8)
+    if (num_bits := max(of_heic, _avif_bits(image, data), _jp2_bits(image, data))) > 8:
         names.append(f"{num_bits} bits (now 8)")
     return names
 
@@ -256,6 +276,23 @@ def _avif_bits(image: Image.Image, data: bytes) -> int:
         return 8
     high, twelve = data[box + 6] & 0x40, data[box + 6] & 0x20
     return 12 if high and twelve else 10 if high else 8
+
+
+def _jp2_bits(image: Image.Image, data: bytes) -> int:
+    """Returns the bits of the deepest channel of a JPEG 2000 that Pillow decodes to 8.
+
+    Pillow keeps 16 bits of grey; the result for these and for other formats is 8.
+
+    Source: ISO/IEC 15444-1, A.5.1: the marker SIZ follows SOC, the beginning of the
+    codestream. Bytes 38 and 39 from SIZ hold the number of channels. Three bytes for each
+    channel follow, of which the first has a sign bit and the depth minus 1.
+    """
+    start = data.find(b"\xff\x4f\xff\x51") + 2
+    if image.format != "JPEG2000" or image.mode == "I;16" or start < 2:
+        return 8
+    (num_channels,) = struct.unpack_from(">H", data, start + 38)
+    channels = data[start + 40 : start + 40 + 3 * num_channels : 3]
+    return 1 + max(depth & 0x7F for depth in channels)
 
 
 def _jpeg_options(image: Image.Image) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import grain
 import numpy as np
 from absl import flags, logging
 
+from ttl_jax.data.files import images
 from ttl_jax.data.files.decoding import ImageError
 from ttl_jax.data.loading import crop_sizes, datasets, transforms
 from ttl_jax.data.loading.image_cache import ImageCache
@@ -156,17 +157,22 @@ class EvaluationData:
         return _read(rows, 0, *self._ahead)
 
     def _make_rows(self, index: int) -> datasets.Rows:
+        faults = []
         for place in range(index, index + len(self)):
             element = self._elements[place % len(self)]
             try:
                 rows = self._kind.make_rows(element, self._size, transforms.CENTRE)
             except ImageError as error:
                 logging.warning("Left out of the evaluation: %s", error)
+                faults.append(str(error))
                 continue
             is_of_set = place == index < len(self)
             mask = np.full(self._kind.rows_per_element, is_of_set, np.float32)
             return {**rows, "mask": mask}
-        raise ValueError("The images of the evaluation can no longer be read.")
+        raise ValueError(
+            f"None of the {len(self)} images or pairs of the evaluation can be read any "
+            f"longer: {images.name_some(faults, ' ')} Restore the files and start again."
+        )
 
 
 def _read(

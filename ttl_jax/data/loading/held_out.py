@@ -1,15 +1,18 @@
 """Checks of held-out data: sets for testing only, and sets that may choose the best step.
 
-Sources and photographs are compared by name; `ttl_jax.prepare audit` compares pixels.
+Sources and files are compared by name, and records by scene; `ttl_jax.prepare audit`
+compares pixels.
 A check that fails raises ValueError.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 
 from ttl_jax.data.files import images
 from ttl_jax.data.loading.listings import Listing
 from ttl_jax.data.sets.published_sets import SETS
 from ttl_jax.data.sources import source_names
+from ttl_jax.data.sources.photographs import Photograph
 
 # First parts of the names of splits that are not for tests.
 _NO_TEST = ("train", "validation")
@@ -32,8 +35,8 @@ def check_trained_on(field: str, names: Iterable[str]) -> None:
 
 
 def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -> None:
-    """Checks that evaluation sets share no photograph with training or a published test."""
-    trained = {key for listing in training for key in listing.file_names()}
+    """Checks that evaluation sets share no scene with training or a published test."""
+    trained = {_scene(photo) for listing in training for photo in listing.origins()}
     for listing in evaluation:
         field = f"config.eval_{listing.field}"
         for name in listing.by_source:
@@ -45,10 +48,21 @@ def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -
                         "(config.best_metric). Name a part of a training split, or your "
                         "own photographs."
                     )
-        shared = [n for key, n in listing.file_names().items() if key in trained]
+        shared = dict.fromkeys(
+            photo.name for photo in listing.origins() if _scene(photo) in trained
+        )
         if shared:
             raise ValueError(
-                f"{field}: {len(shared)} photographs are also used for training, so they "
-                f"must not choose the best step (config.best_metric): "
-                f"{images.name_some(shared)}. Hold them out."
+                f"{field}: {len(shared)} photographs are also used for training, or other "
+                "records of their scenes are, so they must not choose the best step "
+                f"(config.best_metric): {images.name_some(list(shared))}. Hold their "
+                "scenes out."
             )
+
+
+def _scene(photograph: Photograph) -> str:
+    """Returns the scene of a record, or the path of a file without links.
+
+    Other scenes of files are unknown here.
+    """
+    return photograph.scene or os.path.realpath(photograph.name)

@@ -16,9 +16,10 @@ import numpy as np
 from absl import logging
 
 from ttl_jax import user_paths
+from ttl_jax.data.files import decoding
 from ttl_jax.data.rain.live_rain import Rain
 from ttl_jax.data.sources import source_names
-from ttl_jax.data.sources.photographs import Item
+from ttl_jax.data.sources.photographs import Item, Photograph
 
 _MIN_SHARE = 0.001  # smaller shares would be drawn too unevenly
 
@@ -46,15 +47,15 @@ class Listing:
     def __iter__(self) -> Iterator[Item]:
         return itertools.chain(*self.by_source.values())
 
-    def file_names(self) -> dict[str, str]:
-        """Returns the names of all photographs, by absolute path.
+    def origins(self) -> Iterator[Photograph]:
+        """Yields all photographs.
 
         They include both sides of pairs, the pairs from which live rain takes streaks, and
         the photographs below drawings.
         """
         streaks = [pair for rain in _rains(self) for pair in rain.pairs]
-        items = [*self, *streaks]
-        return {_key(o.name): o.name for item in items for o in item.origins}
+        for item in [*self, *streaks]:
+            yield from item.origins
 
     def describe(self) -> list[str]:
         """Returns a line per file; with weights, also a line before each source."""
@@ -73,18 +74,13 @@ class Listing:
         """Draws `count` items; with the same seed, a smaller draw is a subset of a larger.
 
         Raises:
-          ValueError: If there are fewer items, a source with a weight loses all of them,
-            or rain is rendered, which makes new pairs without end.
+          ValueError: If there are fewer items, or a source with a weight loses all of them.
         """
         setting = f"config.num_{self.field}={count}"
-        if rendered := [s for s, items in self.by_source.items() if _rains(items)]:
-            raise ValueError(
-                f"{setting} cannot limit {', '.join(rendered)}, which renders new pairs "
-                "without end; leave out this source, or set the number to 0."
-            )
         if count > len(self):
             raise ValueError(
-                f"{setting}, but there are {len(self)} in {', '.join(self.by_source)}."
+                f"{setting}, but there are {len(self)} in {', '.join(self.by_source)}; "
+                "lower the number, or set it to 0 for all."
             )
         order = np.random.default_rng(seed).permutation(len(self))
         drawn = set(order[:count].tolist())
@@ -142,6 +138,15 @@ def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
     return excluded
 
 
+def check_limit(field: str, names: Sequence[str], count: int) -> None:
+    """Checks that `Listing.draw` may limit sources; rain has new pairs without end."""
+    if count and (live := [n for n in names if source_names.parse(n).is_live]):
+        raise ValueError(
+            f"config.num_{field}={count} cannot limit {', '.join(live)}, which renders new "
+            "pairs without end; leave out this source, or set the number to 0."
+        )
+
+
 def normalize_weights(
     field: str, names: Sequence[str], weights: Sequence[float]
 ) -> tuple[float, ...]:
@@ -192,5 +197,5 @@ def _rains(items: Iterable[Item]) -> list[Rain]:
 
 
 def _key(name: str) -> str:
-    """Returns a key that is the same for relative and absolute paths to a file."""
-    return os.path.abspath(name)
+    """Returns a key that is the same for all paths to a file, also through links."""
+    return os.path.realpath(decoding.printable(name))  # a NUL would be an error

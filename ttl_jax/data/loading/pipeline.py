@@ -13,7 +13,8 @@ or `pairs`, their weights such as `rainy_weights`, and `num_pairs`. Evaluation a
 `crop_size` pixels.
 
 Functions raise ValueError if the config is invalid, before any image is read, or as
-`source_names` does.
+`source_names` does. Only `num_pairs` is compared with the number of pairs when they are
+open.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from ttl_jax.data.loading.batches import EvaluationData, Share, TrainingData
 from ttl_jax.data.loading.crop_sizes import find_crop_sizes
 from ttl_jax.data.loading.listings import (
     Listing,
+    check_limit,
     normalize_weights,
     open_listing,
     read_excluded,
@@ -50,6 +52,8 @@ def open_training_data(
         weights[field] = normalize_weights(
             field, config[field], config[f"{field}_weights"]
         )
+    if "pairs" in kind.fields:
+        check_limit("pairs", config.pairs, config.num_pairs)
     excluded = read_excluded(config.exclude)
     opened = {
         field: open_listing(field, config[field], weights[field], excluded)

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -110,11 +109,6 @@ class Streaks(Rain):
 
     def adapt(self, function):
         return Streaks(function(self.pairs))
-
-
-def rng_of(name: str, *numbers: int) -> np.random.Generator:
-    """Returns a random generator that depends only on a name and numbers."""
-    return np.random.default_rng((zlib.crc32(name.encode()), *numbers))
 
 
 def coarse(image: np.ndarray, num_pixels: int = 10_000) -> np.ndarray:

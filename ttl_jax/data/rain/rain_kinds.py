@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ttl_jax.data import randomness
 from ttl_jax.data.rain import renderer
 
 Draws = dict[str, Any]
@@ -43,12 +44,12 @@ def draw_parameters(
 def _drops(rng: np.random.Generator) -> Draws:
     """Bright, upright, short: a short exposure of near drops, without veil."""
     return {
-        "rain_rate": renderer.log_uniform(rng, 20, 100),
-        "exposure": renderer.log_uniform(rng, 1 / 1500, 1 / 400),
-        "near": renderer.log_uniform(rng, 0.7, 1.5),
+        "rain_rate": randomness.log_uniform(rng, 20, 100),
+        "exposure": randomness.log_uniform(rng, 1 / 1500, 1 / 400),
+        "near": randomness.log_uniform(rng, 0.7, 1.5),
         "distance": rng.uniform(3, 6),
-        "brightness": renderer.log_uniform(rng, 3, 8),
-        "aperture": renderer.log_uniform(rng, 1, 4),
+        "brightness": randomness.log_uniform(rng, 3, 8),
+        "aperture": randomness.log_uniform(rng, 1, 4),
         **_upright(rng),
     }
 
@@ -56,10 +57,10 @@ def _drops(rng: np.random.Generator) -> Draws:
 def _dashes(rng: np.random.Generator) -> Draws:
     """Broken streaks: a long exposure under flickering light."""
     return {
-        "rain_rate": renderer.log_uniform(rng, 20, 100),
-        "exposure": renderer.log_uniform(rng, 1 / 125, 1 / 40),
-        "lamp_rate": renderer.log_uniform(rng, 100, 300),
-        "brightness": renderer.log_uniform(rng, 3, 8),
+        "rain_rate": randomness.log_uniform(rng, 20, 100),
+        "exposure": randomness.log_uniform(rng, 1 / 125, 1 / 40),
+        "lamp_rate": randomness.log_uniform(rng, 100, 300),
+        "brightness": randomness.log_uniform(rng, 3, 8),
         **_upright(rng),
     }
 
@@ -76,11 +77,11 @@ def _upright(rng: np.random.Generator) -> Draws:
 def _soft(rng: np.random.Generator) -> Draws:
     """Wide and soft: near drops out of focus, few of them far away."""
     return {
-        "rain_rate": renderer.log_uniform(rng, 60, 250),
-        "brightness": renderer.log_uniform(rng, 3, 10),
-        "aperture": renderer.log_uniform(rng, 8, 30),
-        "focus": renderer.log_uniform(rng, 10, 100),
-        "near": renderer.log_uniform(rng, 0.7, 1.5),
+        "rain_rate": randomness.log_uniform(rng, 60, 250),
+        "brightness": randomness.log_uniform(rng, 3, 10),
+        "aperture": randomness.log_uniform(rng, 8, 30),
+        "focus": randomness.log_uniform(rng, 10, 100),
+        "near": randomness.log_uniform(rng, 0.7, 1.5),
         "distance": rng.uniform(2, 4),
         "veil": rng.uniform(0, 0.1),
     }
@@ -90,7 +91,7 @@ def _lit(rng: np.random.Generator) -> Draws:
     """Visible only around lamps and bright places, as in headlights at night."""
     return {
         "lamplight": rng.uniform(0.8, 1),
-        "brightness": renderer.log_uniform(rng, 3, 10),
+        "brightness": randomness.log_uniform(rng, 3, 10),
         "veil": rng.uniform(0, 0.1),
     }
 
@@ -98,11 +99,11 @@ def _lit(rng: np.random.Generator) -> Draws:
 def _grain(rng: np.random.Generator) -> Draws:
     """Dense and fine as snow: a short exposure of many far drops."""
     return {
-        "rain_rate": renderer.log_uniform(rng, 100, 300),
-        "exposure": renderer.log_uniform(rng, 1 / 4000, 1 / 1000),
-        "near": renderer.log_uniform(rng, 1.5, 4),
+        "rain_rate": randomness.log_uniform(rng, 100, 300),
+        "exposure": randomness.log_uniform(rng, 1 / 4000, 1 / 1000),
+        "near": randomness.log_uniform(rng, 1.5, 4),
         "distance": rng.uniform(8, 20),
-        "brightness": renderer.log_uniform(rng, 2, 6),
+        "brightness": randomness.log_uniform(rng, 2, 6),
         "veil": rng.uniform(0, 0.2),
     }
 
@@ -110,7 +111,7 @@ def _grain(rng: np.random.Generator) -> Draws:
 def _veil(rng: np.random.Generator) -> Draws:
     """Heavy rain through which the scene is pale."""
     return {
-        "rain_rate": renderer.log_uniform(rng, 100, 300),
+        "rain_rate": randomness.log_uniform(rng, 100, 300),
         "veil": rng.uniform(0.1, 0.5),
     }
 

@@ -30,6 +30,7 @@ import scipy.fft
 import scipy.ndimage
 from PIL import Image
 
+from ttl_jax.data import randomness
 from ttl_jax.data.rain import camera as cameras
 from ttl_jax.data.rain import raindrops, streaks
 
@@ -141,21 +142,23 @@ def draw_parameters(
     """
     if intensity not in INTENSITIES:
         raise ValueError(f"Rain is one of {', '.join(INTENSITIES)}, not {intensity!r}.")
-    rain_rate = log_uniform(rng, *_RAIN_RATES[intensity])
-    veiled_way = log_uniform(rng, *_VEILED_WAYS[intensity])
+    rain_rate = randomness.log_uniform(rng, *_RAIN_RATES[intensity])
+    veiled_way = randomness.log_uniform(rng, *_VEILED_WAYS[intensity])
     return RainParameters(
         rain_rate=rain_rate,
         wind=rng.normal(0, 1.2),
         gust=rng.uniform(0.1, 0.6),
         roll=float(np.clip(rng.normal(0, 3), -10, 10)),
-        exposure=log_uniform(rng, 1 / 600, 1 / 60),
+        exposure=randomness.log_uniform(rng, 1 / 600, 1 / 60),
         # 50 to 200 mm on film 36 mm wide.
-        focal_length=log_uniform(rng, 50, 200) / 36 * np.clip(longer_side, 64, 8000),
-        aperture=log_uniform(rng, 2, 12),
-        focus=log_uniform(rng, 3, 30),
-        near=log_uniform(rng, 1, 4),
+        focal_length=randomness.log_uniform(rng, 50, 200)
+        / 36
+        * np.clip(longer_side, 64, 8000),
+        aperture=randomness.log_uniform(rng, 2, 12),
+        focus=randomness.log_uniform(rng, 3, 30),
+        near=randomness.log_uniform(rng, 1, 4),
         distance=rng.uniform(5, 12),
-        brightness=log_uniform(rng, 1.5, 5),
+        brightness=randomness.log_uniform(rng, 1.5, 5),
         veil=-math.expm1(-raindrops.extinction(rain_rate) * veiled_way),
         camera=cameras.draw_camera(rng),
     )
@@ -441,8 +444,3 @@ def _check(clean: np.ndarray) -> None:
             f"Expected a photograph uint8 [H, W, 3], not {clean.dtype} "
             f"{list(clean.shape)}; repeat the channel of a grey photograph."
         )
-
-
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Returns a number between two bounds, its logarithm drawn uniformly."""
-    return math.exp(rng.uniform(math.log(low), math.log(high)))

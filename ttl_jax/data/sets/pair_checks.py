@@ -64,7 +64,11 @@ class Checked(NamedTuple):
 
 
 def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
-    """Decodes every example in `root` once; lists unusable ones with the reason."""
+    """Decodes every example in `root` once; lists unusable ones with the reason.
+
+    Names of records are printable. If two examples have the same one, the second is left
+    out.
+    """
     raws = [(split, raw) for split, of in found.splits.items() for raw in of]
     splits: dict[str, list[CheckedExample]] = {split: [] for split in found.splits}
     excluded = list(found.unused)
@@ -72,10 +76,15 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
         functools.partial(_check_one, raw_set, root), [raw for _, raw in raws]
     )
     shown = progress.track(results, what="checking", total=len(raws), unit="example")
+    names: set[tuple[str, str]] = set()
     for (split, raw), result in zip(raws, shown, strict=True):
         if isinstance(result, str):
             excluded.append((raw.files[0], result))
+        elif (name := (split, decoding.printable(raw.name))) in names:
+            why = "has the same printable name as an earlier file; rename one of them"
+            excluded.append((raw.files[0], why))
         else:
+            names.add(name)
             splits[split].append(result)
     return Checked(
         splits,

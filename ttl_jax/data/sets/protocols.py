@@ -1,10 +1,11 @@
 """The photographs and pairs on which the paper trains and tests.
 
 The paper (section "Experiments", Datasets) draws its sets at random and publishes no
-lists. Each protocol here is a rule that draws from opened sources. The result depends
-only on the names of the photographs within their set and on the seed: names are ordered
-by the SHA-256 of seed and name. Backgrounds are compared by `audit`, not by name. Unknown
-names and keys, and sets that are missing or too small, raise ValueError.
+lists. Each protocol here is a rule that draws from opened sources. Names of photographs
+within their set are ordered by the SHA-256 of seed and name. The draws of realclear,
+pairs6000 and realrain also depend on pixels, since `audit` compares the backgrounds. Those
+of test1 to test3 depend only on seed and names. Unknown names and keys, and sets that are
+missing or too small, raise ValueError.
 """
 
 import collections
@@ -81,15 +82,15 @@ class _Part(NamedTuple):
         """Returns the items with the names that are used for the draw."""
 
         def rename(side: Photograph) -> Photograph:
-            name = side.name.removeprefix(self.source.root)
-            return dataclasses.replace(side, name=f"{self.prefix}{name}")
+            name = f"{self.prefix}{self.source.relative(side.name)}"
+            return dataclasses.replace(side, name=name)
 
         return [item.map_sides(rename) for item in self.items]
 
     def section(self, names: frozenset[str]) -> selections.Section:
         """Returns the drawn part of the source, given all drawn names."""
         lines = [
-            tuple(side.name.removeprefix(self.source.root) for side in item.sides)
+            tuple(self.source.relative(side.name) for side in item.sides)
             for item, renamed in zip(self.items, self.renamed(), strict=True)
             if renamed.name in names
         ]
@@ -284,7 +285,7 @@ def density_of(name: str) -> str:
     Raises:
       ValueError: If no folder in the name is named after a density.
     """
-    for folder in reversed(re.split(r"[/\\]", name)[:-1]):
+    for folder in reversed(re.split(r"[/\\:]", name)[:-1]):
         if (word := re.split(r"[_-]", folder.lower())[-1]) in DENSITIES:
             return word
     raise ValueError(

@@ -11,7 +11,10 @@ from ttl_jax.data.sets.raw_sets import Pattern, RawSet
 
 # The old distribution of Rain100, the new one, and the layout of restoration code.
 _RAIN100_PATTERNS = (
-    Pattern(r"rain/(X2/)?norain-0*(?P<i>\d+)(x2)?", ("{at}norain/norain-{i}",)),
+    Pattern(
+        r"rain/(X2/)?norain-(?P<n>0*(?P<i>\d+))(x2)?",
+        ("{at}norain/norain-{i}", "{at}norain/norain-{n}"),
+    ),
     Pattern(
         r"(?:rainy|rain)/rain-(?P<n>0*(?P<i>\d+))",
         ("{at}norain/norain-{n}", "{at}norain-{n}", "{at}rainy/norain-{n}"),

@@ -58,7 +58,7 @@ class Pattern(NamedTuple):
       rainy: Regular expression for the path without its suffix, below any folder; that
         folder becomes the group `at`.
       clean: Possible paths of the clean image without its suffix, as templates with the
-        groups; empty for files with both halves.
+        groups, in letters of any case; empty for files with both halves.
       name: Name of the example, as a template with the groups.
       scene: Name of the scene, as a template with the groups.
       split: Split; None if folder names decide.
@@ -157,7 +157,7 @@ class RawSet:
 
     def _match(self, paths: Sequence[str]) -> tuple[Splits, dict[str, str]]:
         """Returns the examples of each split, and faults by path."""
-        by_stem = {os.path.splitext(path)[0]: path for path in reversed(paths)}
+        by_stem = {os.path.splitext(p)[0].lower(): p for p in reversed(paths)}
         splits: dict[str, dict[str, RawExample]] = {split: {} for split in self.counts}
         faults: dict[str, str] = {}
         for path in paths:
@@ -165,7 +165,8 @@ class RawSet:
                 if (groups := pattern.match(os.path.splitext(path)[0])) is None:
                     continue
                 wanted = [template.format(**groups) for template in pattern.clean]
-                clean = [by_stem[stem] for stem in wanted if stem in by_stem][:1]
+                stems = [stem.lower() for stem in wanted]
+                clean = [by_stem[stem] for stem in stems if stem in by_stem][:1]
                 if wanted and not clean:
                     faults[path] = f"lacks its clean image, {' or '.join(wanted)}"
                     continue

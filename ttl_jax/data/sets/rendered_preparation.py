@@ -8,8 +8,8 @@ import functools
 import os
 from typing import cast
 
+from ttl_jax.data import randomness, sources
 from ttl_jax.data.files import decoding
-from ttl_jax.data.rain import live_rain
 from ttl_jax.data.sets import record_writer
 from ttl_jax.data.sets.preparation import RENDERED, Plan, require_own_name
 from ttl_jax.data.sets.record_writer import Contents, Part
@@ -25,8 +25,9 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
     """Returns the plan of a set of rendered pairs, all in the split "train".
 
     Args:
-      source: Source of live rain: rain:CLEAN, additive:CLEAN or streaks:PAIRS on CLEAN.
-        Its photographs are opened and checked.
+      source: One of `sources.LIVE_RAIN`. Its photographs are opened and checked.
+      num_variants: Number of renderings of each photograph.
+      seed: Seed of the rain, 0 or more.
 
     Raises:
       ValueError: If an argument is invalid, or the source cannot be opened or has no rain.
@@ -60,7 +61,7 @@ def _open(source: str) -> list[LivePair]:
     if not pairs or not all(pair.rains for pair in pairs):
         raise ValueError(
             f"--source {source!r} renders no rain; expected one of "
-            f"{source_names.KNOWN_RAIN}, such as rain:folder:/photos/clean."
+            f"{sources.LIVE_RAIN}, such as rain:folder:/photos/clean."
         )
     if len({pair.clean.name for pair in pairs}) < len(pairs):
         raise ValueError(
@@ -105,7 +106,7 @@ def _render_part(
     encoded_clean = record_writer.encode_png(clean)
     made = []
     for variant in variants:
-        rng = live_rain.rng_of(scene, variant, seed)
+        rng = randomness.rng_of(scene, variant, seed)
         rainy = pair.rain.render(clean, clean, max(clean.shape), rng)
         encoded = [record_writer.encode_png(rainy), encoded_clean]
         sizes = [len(data) for data in encoded]

@@ -23,7 +23,15 @@ class _OnClean(Source):
         super().__init__(name)
         self._clean = parse(path)
         self.parts = (self._clean,)
+        self.root = self._clean.root
         self._prefix = name.removesuffix(path)  # name without that of the other source
+        self.absolute = f"{self._prefix}{self._clean.absolute}"
+
+    def relative(self, name):
+        """Returns a name without `root`: "rain:a.png" for "rain:folder/a.png"."""
+        below = name.removeprefix(self._prefix)
+        kind = "" if below == name else f"{self._prefix.partition(':')[0]}:"
+        return f"{kind}{self._clean.relative(below)}"
 
     def photographs(self, role: str) -> list[Photograph]:
         raise ValueError(
@@ -34,6 +42,8 @@ class _OnClean(Source):
 
 class LiveRain(_OnClean):
     """Rain rendered on the photographs of another source, anew for each crop."""
+
+    is_live = True
 
     def __init__(self, make_rain: Callable[[], live_rain.Rain], name, path, parse):
         super().__init__(name, path, parse)
@@ -62,6 +72,7 @@ class StreakRain(LiveRain):
             lambda: live_rain.Streaks(source.open("pairs")), name, clean, parse
         )
         self.parts = (source, self._clean)
+        self.absolute = f"streaks:{source.absolute} on {self._clean.absolute}"
 
 
 class Identity(_OnClean):

@@ -6,10 +6,12 @@ Both are items of a source. Callers use their methods and never test their class
 import abc
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 
 import numpy as np
 
+from ttl_jax.data import randomness
 from ttl_jax.data.files.decoding import ImageError
 from ttl_jax.data.rain import live_rain
 
@@ -63,6 +65,8 @@ class Photograph(Item):
       num_bytes: Size of the file; None for embedded and rendered images.
       load: Returns uint8 RGB [height, width, 3], which may be read-only. Raises
         `decoding.ImageError` if the image is missing or damaged.
+      scene: Scene of a record, "SET/SPLIT/SCENE", which all records of the split that show
+        it share; None if the photograph is not a record.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Photograph(Item):
     height: int
     num_bytes: int | None
     load: Callable[[], np.ndarray]
+    scene: str | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def sides(self):
@@ -111,7 +116,7 @@ class DrawnPhotograph(Photograph):
 
     @classmethod
     def on(cls, base: Photograph, name: str, draw: Callable) -> "DrawnPhotograph":
-        """Returns a photograph with a drawing on it, which depends on the name."""
+        """Returns a photograph with a drawing on it, which depends on `_fixed_rng`."""
         load = functools.partial(_load_drawn, base, name, draw)
         return cls(name, base.width, base.height, None, load, base, draw)
 
@@ -128,8 +133,7 @@ class DrawnPhotograph(Photograph):
 
 
 def _load_drawn(base: Photograph, name: str, draw: Callable) -> np.ndarray:
-    # The drawing depends only on the name of the file, not on the location of the folder.
-    return draw(base.load(), live_rain.rng_of(name.rpartition("/")[2]))
+    return draw(base.load(), _fixed_rng(base, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,11 +238,19 @@ def _load_in_rain(clean: Photograph, name: str, rain: live_rain.Rain) -> np.ndar
     return rain.render(image, image, max(image.shape), _fixed_rng(clean, name))
 
 
-def _fixed_rng(clean: Photograph, name: str) -> np.random.Generator:
-    """Returns the generator of rain that is always the same.
+def _fixed_rng(base: Photograph, name: str) -> np.random.Generator:
+    """Returns the generator of a drawing, or of rain, that is always the same.
 
-    For a file it depends only on the name of the file, so that the same photographs give
-    the same test set in any folder.
+    On a file it depends only on the name and the size of the file and on the number of the
+    drawing. The same files then give the same test set in any folder. Names of records and
+    of embedded photographs contain no folder, so the whole name counts.
+
+    Args:
+      base: Photograph below the drawing or the rain.
+      name: Name of the result: that of `base` with a prefix, and perhaps with a number.
     """
-    is_file = clean.layers[-1].num_bytes is not None
-    return live_rain.rng_of(name.rpartition("/")[2] if is_file else name)
+    file = base.layers[-1]
+    if file.num_bytes is None or file.scene is not None:
+        return randomness.rng_of(name)
+    number = name.rpartition(file.name)[2]  # "#2" for the second drawing
+    return randomness.rng_of(f"{os.path.basename(file.name)}{number}", file.num_bytes)

@@ -103,7 +103,8 @@ def _photograph(
     name = f"{index.name}/{split}/{side}{row.name}"
     num_bytes = row.num_bytes[index.image_names.index(image)]
     load = functools.partial(_load, name, folder, split, position, image)
-    return Photograph(name, row.width, row.height, num_bytes, load)
+    scene = f"{index.name}/{split}/{row.scene}"
+    return Photograph(name, row.width, row.height, num_bytes, load, scene=scene)
 
 
 def _clean_path(record: _Record) -> str:

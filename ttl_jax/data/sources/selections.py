@@ -3,8 +3,9 @@
 The file has sections. A section begins with a line `[SOURCE]`. The lines below it name
 photographs of that source, or pairs: the names of the rainy and the clean side, separated by
 a TAB. Photographs of folder: and list: are named by their path relative to the folder, or to
-the folder of the list. Lines that begin with "# " are comments. Invalid lines and missing
-names raise ValueError. For example
+the folder of the list; on these, structures:CLEAN has names such as structures:a.png#1, and
+rain:CLEAN has rain:a.png. Lines that begin with "# " are comments. Invalid lines, missing
+names, and pairs whose sides are named otherwise raise ValueError. For example
 
   # Protocol test1, seed 0
   [tfds:rain1200/test]
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import images
-from ttl_jax.data.sources.photographs import NoPairsError
+from ttl_jax.data.sources.photographs import Item, NoPairsError
 from ttl_jax.data.sources.source import Source
 
 
@@ -40,6 +41,7 @@ class Selection(Source):
     def __init__(self, name, path, parse):
         super().__init__(name)
         self._file, self._parse = path, parse
+        self.absolute = f"selection:{user_paths.expand(path).absolute()}"
 
     @functools.cached_property
     def _sections(self) -> list[Section]:
@@ -48,6 +50,10 @@ class Selection(Source):
     @functools.cached_property
     def parts(self):
         return [self._parse(section.source) for section in self._sections]
+
+    @property
+    def is_live(self):
+        return any(part.is_live for part in self.parts)
 
     def photographs(self, role):
         if len(self._sections[0].lines[0]) == 1:
@@ -67,18 +73,36 @@ class Selection(Source):
         """Returns the selected items, each once, in the order of the lines."""
         selected = []
         for section, source in zip(self._sections, self.parts, strict=True):
-            by_name = {item.name: item for item in source.open(field)}
-            paths = [os.path.join(source.root, names[0]) for names in section.lines]
-            wanted = dict.fromkeys(paths)
+            items = source.open(field)
+            by_name = {item.name: item for item in items}
+            by_name |= {source.relative(item.name): item for item in items}
+            wanted = dict.fromkeys(names[0] for names in section.lines)
             if missing := [name for name in wanted if name not in by_name]:
                 raise ValueError(
                     f"{len(missing)} of {len(wanted)} names are not among the "
-                    f"{len(by_name)} photographs of {source.name!r}: "
+                    f"{len(items)} photographs of {source.name!r}: "
                     f"{images.name_some(missing)}. Was the selection made from another "
                     "version, or in another folder?"
                 )
-            selected += [by_name[name] for name in wanted]
+            for names in section.lines:
+                _check_sides(self.name, source, by_name[names[0]], names)
+            found = [by_name[name] for name in wanted]
+            selected += {item.name: item for item in found}.values()
         return selected
+
+
+def _check_sides(
+    selection: str, source: Source, item: Item, names: tuple[str, ...]
+) -> None:
+    """Raises ValueError if an item has other sides than a line of a selection names."""
+    for side, name in zip(item.sides, names, strict=True):
+        own = source.relative(side.name)
+        if name not in (own, side.name):
+            raise ValueError(
+                f"{selection!r} pairs {names[0]} with {name}, but {source.name!r} pairs it "
+                f"with {own}. Was the selection made from another version? Make it again, "
+                "or correct the line."
+            )
 
 
 def read(file: str | os.PathLike[str]) -> list[Section]:

@@ -20,15 +20,17 @@ class Source(abc.ABC):
     Attributes:
       name: The source as users write it.
       absolute: The source with absolute paths, valid in any folder.
-      root: Folder, ending in "/", with which the names of photographs begin; "" if the
-        names contain no folder.
+      root: Folder, ending in "/", below which the files are; "" if the names of
+        photographs contain no folder.
       parts: Sources from which this one is made.
+      is_live: Whether rain is rendered anew for each crop, in pairs without end.
       set_name: Name of the prepared set; None if the source is not one.
       split: Split of the prepared set; "" for all of them.
     """
 
     root: str = ""
     parts: "Sequence[Source]" = ()
+    is_live: bool = False
     set_name: str | None = None
     split: str = ""
 
@@ -49,6 +51,10 @@ class Source(abc.ABC):
         check_distinct([(self.name, items)])
         return items
 
+    def relative(self, name: str) -> str:
+        """Returns the name of a photograph of this source without `root`."""
+        return name.removeprefix(self.root)
+
     def bases(self) -> "list[Source]":
         """Returns the sources of files, records or packages from which this one is made."""
         return [base for part in self.parts for base in part.bases()] or [self]
@@ -65,8 +71,10 @@ def check_distinct(opened: Iterable[tuple[str, Sequence[Item]]]) -> None:
         for item in items:
             key = os.path.abspath(item.name)  # equal for all spellings of a path
             if key in origin:
+                remedy = "name each photograph once"
+                if "\N{REPLACEMENT CHARACTER}" in item.name:
+                    remedy += ", or rename files whose printable names are the same"
                 raise ValueError(
-                    f"{item.name} is in {origin[key]!r} and again in {name!r}; "
-                    "name each photograph once."
+                    f"{item.name} is in {origin[key]!r} and again in {name!r}; {remedy}."
                 )
             origin[key] = name

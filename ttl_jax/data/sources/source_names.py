@@ -43,7 +43,6 @@ KINDS: dict[str, Callable[..., Source]] = {
     "identity:CLEAN": derived.Identity,
 }
 KNOWN = ", ".join(KINDS)
-KNOWN_RAIN = "rain:CLEAN, kinds:CLEAN, additive:CLEAN, streaks:PAIRS on CLEAN"
 
 
 def open_photographs(sources: str | Sequence[str], role: str) -> list[Photograph]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ttl_jax.data import randomness
 from ttl_jax.data.structures import paint
 
 _WIDTHS = 0.7, 6.0  # pixels, as for streaks
@@ -128,8 +129,8 @@ def _framed(
 def grid(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Bars in both directions: window bars, tiles, a cage."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.1)
-    thick = paint.log_uniform(rng, *_WIDTHS)
-    period = paint.log_uniform(rng, max(5, 2.5 * thick), 70)
+    thick = randomness.log_uniform(rng, *_WIDTHS)
+    period = randomness.log_uniform(rng, max(5, 2.5 * thick), 70)
     other = max(5, 2.5 * thick, period * float(rng.choice((1, 1, rng.uniform(0.4, 4)))))
     color = paint.color(rng)
     upright = _lit_bars(plane, "u", period, thick, color, rng)
@@ -140,8 +141,8 @@ def grid(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def mesh(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A fence of woven wire, with diamond-shaped meshes."""
     plane = _plane(height, width, rng, rng.normal(0, 0.1), bend=0.15)
-    thick = paint.log_uniform(rng, 0.7, 3)
-    period = paint.log_uniform(rng, max(6, 4 * thick), 45)
+    thick = randomness.log_uniform(rng, 0.7, 3)
+    period = randomness.log_uniform(rng, max(6, 4 * thick), 45)
     lean = rng.uniform(0.5, 1.0)
     color, wires, numbers = paint.color(rng), [], []
     for side in (-1, 1):
@@ -159,8 +160,8 @@ def mesh(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def wire_fence(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Parallel wires, close together or far apart, held by a few posts."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.1)
-    thick = paint.log_uniform(rng, 0.7, 2.5)
-    period = paint.log_uniform(rng, max(5, 3 * thick), 60)
+    thick = randomness.log_uniform(rng, 0.7, 2.5)
+    period = randomness.log_uniform(rng, max(5, 3 * thick), 60)
     wires = _lit_bars(plane, "u", period, thick, paint.color(rng), rng)
     apart, post = rng.uniform(60, 250), rng.uniform(2, 9)
     posts = _lit_bars(plane, "v", apart, post, paint.color(rng), rng)
@@ -170,7 +171,7 @@ def wire_fence(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def railing(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Upright bars between two rails."""
     plane = _plane(height, width, rng, rng.normal(0, 0.08), bend=0.05)
-    thick = paint.log_uniform(rng, 1.2, _WIDTHS[1])
+    thick = randomness.log_uniform(rng, 1.2, _WIDTHS[1])
     period = thick * rng.uniform(2, 8)
     color = paint.color(rng)
     bars = _lit_bars(plane, "u", period, thick, color, rng)
@@ -191,7 +192,7 @@ def blinds(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Slats with gaps or dark seams between them, shaded across, and their cords."""
     lie = math.pi / 2 if rng.random() < 0.6 else 0.0
     plane = _plane(height, width, rng, lie + rng.normal(0, 0.05), bend=0.02)
-    period = paint.log_uniform(rng, 4, 26)
+    period = randomness.log_uniform(rng, 4, 26)
     across = plane.u + rng.uniform(0, period)
     share = rng.uniform(0.5, 0.95)
     coverage, place, number = _bars(across, plane.step, period, share * period)
@@ -211,7 +212,7 @@ def blinds(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def wall(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A ribbed wall: corrugated sheet, boards, grooves or flutes, lit from one side."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.03)
-    period = paint.log_uniform(rng, 3.5, 28)
+    period = randomness.log_uniform(rng, 3.5, 28)
     phase = (plane.u / period + rng.random()) % 1
     # Size of a pixel in periods; edges have this width, so they are smooth.
     soft = np.minimum(plane.step / period, 0.5)
@@ -238,8 +239,8 @@ def wall(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def stripes(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Pin stripes on folded cloth, or shadows of bars on the scene."""
     plane = _plane(height, width, rng, paint.slant(rng), bend=0.2)
-    thick = paint.log_uniform(rng, 0.7, 4)
-    period = paint.log_uniform(rng, max(4, 2 * thick), 40)
+    thick = randomness.log_uniform(rng, 0.7, 4)
+    period = randomness.log_uniform(rng, max(4, 2 * thick), 40)
     is_shadow = rng.random() < 0.4
     folds = paint.unevenness(
         height, width, rng, 0 if is_shadow else rng.uniform(0, 0.9)

@@ -6,12 +6,13 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ttl_jax.data import randomness
 from ttl_jax.data.structures import paint
 
 
 def letters(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Lines of lettering, slanted and stretched, on a sign or on the scene itself."""
-    size = paint.log_uniform(rng, 9, 0.35 * height + 10)
+    size = randomness.log_uniform(rng, 9, 0.35 * height + 10)
     rows = max(1, int(rng.uniform(0.1, 0.9) * height / (1.3 * size)))
     font = _font(int(size * 2))
     text = "\n".join(_words(rng, int(width / size) + 2) for _ in range(rows))

@@ -33,11 +33,6 @@ def blur(plane: np.ndarray, radius: float) -> np.ndarray:
     return blurred / 255
 
 
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Returns a log-uniform random number between two positive numbers."""
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
 def slant(rng: np.random.Generator) -> float:
     """Returns a random angle of lines to the vertical, small in most cases, as for rain."""
     kind = rng.random()

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ttl_jax.data import randomness
 from ttl_jax.data.structures import paint
 
 _FINE = 4  # drawn pixels per pixel of the photograph and axis, for smooth edges
@@ -92,7 +93,7 @@ def wires(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     centre = rng.uniform(0.2, 0.8, 2) * (width, height)
     x, y = along * cos - across * sin, along * sin + across * cos
     points = np.stack([x, y], axis=-1) + centre
-    thick = paint.log_uniform(rng, 0.7, 3.5)
+    thick = randomness.log_uniform(rng, 0.7, 3.5)
     widths = np.broadcast_to(thick * (1 + 1.2 * abs(fan) * t), across.shape)
     colors = _varied(paint.color(rng, "dark dark bright any"), count, rng, 0.1)
     shape = height, width
@@ -159,7 +160,7 @@ def grass(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     end = control + 0.5 * size[:, None] * _up(bow)
     points = _bezier(start, control, end, 9)
     thick = (
-        paint.log_uniform(rng, 0.9, 4.5)
+        randomness.log_uniform(rng, 0.9, 4.5)
         * (0.5 + 0.5 * near)
         * rng.uniform(0.6, 1.4, count)
     )
@@ -185,7 +186,7 @@ def _up(lean: np.ndarray) -> np.ndarray:
 def hair(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Fur, a lock of long hair, or a few single strands."""
     kind = rng.choice(("fur", "fur", "lock", "strands"))
-    thick = paint.log_uniform(rng, 0.8, 1.8)
+    thick = randomness.log_uniform(rng, 0.8, 1.8)
     centre = rng.uniform(0.2, 0.8, 2) * (width, height)
     points = {"fur": _coat, "lock": _lock, "strands": _loose}[kind](centre, thick, rng)
     count, length, _ = points.shape

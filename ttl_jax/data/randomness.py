@@ -1,0 +1,20 @@
+"""Random generators and numbers that rain and structures share."""
+
+import math
+import zlib
+
+import numpy as np
+
+
+def rng_of(name: str, *numbers: int) -> np.random.Generator:
+    """Returns a random generator that depends only on a name and numbers.
+
+    NumPy fills entropy with zeros. The count of the numbers belongs to it, since otherwise
+    trailing zeros would have no effect.
+    """
+    return np.random.default_rng((zlib.crc32(name.encode()), len(numbers), *numbers))
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Returns a number between two positive bounds; its logarithm is uniform."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
