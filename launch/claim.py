@@ -218,7 +218,7 @@ def _check_sets(args: argparse.Namespace) -> None:
         examples.attach_scenes(subjects, options["scenes"])
         if "masks" in options:
             examples.attach_masks(subjects, options["masks"])
-    report = ttl_jax.score((), _test_sets(args.lists), **_scenes(args))
+    report = ttl_jax.score({}, _test_sets(args.lists), **_scenes(args))
     _check_input(args.output / "claim.csv", _by_scene(report.per_image))
 
 
