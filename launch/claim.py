@@ -16,9 +16,13 @@ number of scenes (0: all), updates of all stages together, and the commit that s
 - `claim_real.csv`: rain score and NIQE of scenes of real rain (set `rainy`), and change
   inside and outside the rain (set `masks`).
 - `claim_runs.csv`: seconds per update of the last stage, and the peak memory of its
-  process on the host during updates, in MiB.
+  process on the host during updates, in MiB. Do not compare variants by them: all runs of a
+  seed share one process, and the machine may have done other work. `python -m
+  ttl_jax.benchmark peers` compares networks.
 
-A file has one number of updates for each variant: give other lengths another --output.
+A file has one number of updates for each variant, one preset, one set of fields and one set
+of test images: give others another --output. The PSNR of the input is compared with the rows
+that are there. Without --output, the preset is `tiny` and nothing follows `--`.
 `claim.md` has the tables. `--tables` makes them anew from the files, without training.
 """
 
@@ -36,7 +40,10 @@ import ttl_jax
 from configs import claim
 from launch import claim_tables
 from ttl_jax import atomic_files, command_line
+from ttl_jax.reports import examples
+from ttl_jax.reports.examples import INPUT
 
+_SAME_PSNR = 0.01  # dB, largest difference of the same image scored twice
 _RUN = ["variant", "generator", "seed", "num_scenes", "updates", "commit"]
 COLUMNS = {
     "claim.csv": [*_RUN, "set", "role", "scene", "psnr", "ssim"],
@@ -51,14 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains and scores the variants that the flags choose, and writes the tables."""
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     for folder in ("photographs", "lists", "workdir", "output"):
-        setattr(args, folder, pathlib.Path(getattr(args, folder)))
+        setattr(args, folder, pathlib.Path(getattr(args, folder) or ""))
     args.output.mkdir(parents=True, exist_ok=True)
-    for seed in () if args.tables else args.seeds:
-        config = ttl_jax.config(f"claim:{args.preset}", **_fields(args, seed))
-        workdir = args.workdir / f"seed{seed}"
-        _train(args, seed, workdir)
-        for run in _list_networks(config, workdir):
-            _score(args, run)
+    if not args.tables:
+        try:
+            _check_sets(args)
+            for seed in args.seeds:
+                _train_and_score(args, seed)
+        except (ValueError, OSError) as error:
+            sys.exit(str(error))
     files = {name: _read(args.output / name) for name in COLUMNS}
     if files["claim.csv"].empty:
         sys.exit(f"{args.output / 'claim.csv'} has no scores yet.")
@@ -68,15 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser("launch.claim", __doc__)
     add = parser.add_argument
-    add("photographs", type=command_line.path, help="folder with a MANIFEST.csv")
+    text = "folder with a MANIFEST.csv; --tables needs none"
+    add("photographs", type=command_line.path, nargs="?", help=text)
     add("--lists", type=command_line.path, default="runs/lists")
     add("--workdir", type=command_line.path, default="runs/claim")
     text = "folder of the results (default: configs)"
-    add("--output", type=command_line.path, default="configs", help=text)
+    add("--output", type=command_line.path, help=text)
     add("--preset", default="tiny", help="size of the network (default: tiny)")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--variants", nargs="+", choices=list(claim.VARIANTS))
@@ -92,8 +99,18 @@ def _make_parser() -> argparse.ArgumentParser:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Returns the flags; `flags` has those after --."""
     own = list(itertools.takewhile(lambda argument: argument != "--", arguments))
-    args = _make_parser().parse_args(own)
+    parser = _make_parser()
+    args = parser.parse_args(own)
     args.flags = list(arguments[len(own) + 1 :])
+    if args.photographs is None and not args.tables:
+        parser.error("name the folder of the photographs")
+    if args.output is None:
+        if args.preset != "tiny" or args.flags:
+            parser.error(
+                "the rows of configs/ are of --preset tiny, without flags after --; name "
+                "another folder with --output"
+            )
+        args.output = "configs"
     return args
 
 
@@ -103,6 +120,14 @@ def _fields(args: argparse.Namespace, seed: int) -> dict:
     }
     chosen = {name: tuple(values) for name, values in chosen.items() if values}
     return {"seed": seed, "lists": str(args.lists), **chosen}
+
+
+def _train_and_score(args: argparse.Namespace, seed: int) -> None:
+    config = ttl_jax.config(f"claim:{args.preset}", **_fields(args, seed))
+    workdir = args.workdir / f"seed{seed}"
+    _train(args, seed, workdir)
+    for run in _list_networks(config, workdir):
+        _score(args, run)
 
 
 def _train(args: argparse.Namespace, seed: int, workdir: pathlib.Path) -> None:
@@ -165,25 +190,54 @@ def _score(args: argparse.Namespace, run: dict) -> None:
     """Appends a run's scores to the files that lack them."""
     about = {name: run[name] for name in _RUN}
     _check_updates(args.output / "claim.csv", about)
-    folder, lists = run["folder"], args.lists
+    folder = run["folder"]
     if not _has(args.output / "claim.csv", about):
-        tests = sorted(lists.glob("claim_test_*.txt"))
-        data = {path.stem.removeprefix("claim_test_"): f"list:{path}" for path in tests}
-        del data["rainy"]
-        data["additive"] = f"additive:{data['additive']}"
-        report = ttl_jax.score({run["variant"]: folder}, data, **_scenes(args))
+        sets = _test_sets(args.lists)
+        report = ttl_jax.score({run["variant"]: folder}, sets, **_scenes(args))
         _append(args.output / "claim.csv", about, _label(report.per_image, run))
     if not (args.without_real or _has(args.output / "claim_real.csv", about)):
         frames = []
-        for name, path, options in _real_sets(args):
-            report = ttl_jax.score(
-                {run["variant"]: folder}, {name: f"list:{path}"}, **options
-            )
+        for name, source, options in _real_sets(args):
+            report = ttl_jax.score({run["variant"]: folder}, {name: source}, **options)
             frames.append(_by_scene(report.per_image))
         _append(args.output / "claim_real.csv", about, pd.concat(frames))
     if not _has(args.output / "claim_runs.csv", about):
         frame = pd.DataFrame([{"method": run["variant"], **_read_log(folder)}])
         _append(args.output / "claim_runs.csv", about, frame)
+
+
+def _check_sets(args: argparse.Namespace) -> None:
+    """Opens all sets to score, so that faults appear before hours of training.
+
+    Raises:
+      ValueError: If the manifest, a list, an image or the masks are missing or invalid, or
+        earlier rows are of other test images.
+    """
+    for _, source, options in () if args.without_real else _real_sets(args):
+        subjects = examples.open_source(source)
+        examples.attach_scenes(subjects, options["scenes"])
+        if "masks" in options:
+            examples.attach_masks(subjects, options["masks"])
+    report = ttl_jax.score({}, _test_sets(args.lists), **_scenes(args))
+    _check_input(args.output / "claim.csv", _by_scene(report.per_image))
+
+
+def _check_input(path: pathlib.Path, found: pd.DataFrame) -> None:
+    """Raises ValueError if a file has another PSNR of the input for a scene.
+
+    The rows do not name the test images, and the rain of `additive` depends on the code.
+    """
+    known = _read(path)
+    known = known[known["variant"] == INPUT]
+    both = known.merge(found, on=["set", "scene"], suffixes=("_known", "_found"))
+    changed = (both["psnr_known"] - both["psnr_found"]).abs() > _SAME_PSNR
+    if changed.any():
+        row = both[changed].iloc[0]
+        raise ValueError(
+            f"{path} has other test images: there, the input has {row['psnr_known']:.2f} dB "
+            f"for scene {row['scene']} of {row['set']}, and now {row['psnr_found']:.2f} dB. "
+            "Name another --output."
+        )
 
 
 def _check_updates(path: pathlib.Path, about: dict) -> None:
@@ -203,14 +257,31 @@ def _scenes(args: argparse.Namespace) -> dict:
     return {"scenes": args.photographs / "MANIFEST.csv"}
 
 
-def _real_sets(args: argparse.Namespace) -> Iterator[tuple[str, pathlib.Path, dict]]:
-    """Yields names and lists of real rainy photographs, and the options to score them."""
+def _test_sets(lists: pathlib.Path) -> dict[str, str]:
+    """Returns the sources of pairs to test on, by name of the set.
+
+    Raises:
+      ValueError: If there is no list of clean photographs for `additive`.
+    """
+    paths = sorted(lists.glob("claim_test_*.txt"))
+    sets = {path.stem.removeprefix("claim_test_"): f"list:{path}" for path in paths}
+    sets.pop("rainy", None)  # no pairs
+    if "additive" not in sets:
+        raise ValueError(
+            f"{lists / 'claim_test_additive.txt'} does not exist: write the lists with "
+            "launch/lists_by_scene.py, or name their folder with --lists."
+        )
+    return sets | {"additive": f"additive:{sets['additive']}"}
+
+
+def _real_sets(args: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
+    """Yields names and sources of real rainy photographs, and the options to score them."""
     options = {"niqe": True, "recog": "shipped", **_scenes(args)}
-    yield "rainy", args.lists / "claim_test_rainy.txt", options
+    yield "rainy", f"list:{args.lists / 'claim_test_rainy.txt'}", options
     masks = args.photographs / "real_rain_masks"
     if masks.is_dir():
         options = {"masks": masks, **_scenes(args)}
-        yield "masks", args.lists / "rainy_test_only.txt", options
+        yield "masks", f"list:{args.lists / 'rainy_test_only.txt'}", options
 
 
 def _by_scene(per_image: Any) -> Any:

@@ -15,18 +15,29 @@
 #
 # OUTPUT/results.csv gets the rows of each measurement when it ends, one number a line:
 # measurement, table, row, column, value. The row of the table `run` has the exit status (124:
-# out of time) and the seconds. OUTPUT/NAME.log has what a measurement printed.
+# out of time) and the seconds. OUTPUT/NAME.log has what a measurement printed. OUTPUT must be
+# empty or missing, so that no results of an earlier run are among these.
 #
-# --smoke: tiny sizes, also for a CPU. PYTHON: the interpreter (default: python3).
+# --smoke: tiny sizes, also for a CPU. PYTHON: the interpreter (default: python3). The exit
+# status is 1 if all measurements fail.
 set -uo pipefail
 if [[ $# -lt 2 || $# -gt 3 || ! $1 =~ ^[1-9][0-9]*$ || ${3:---smoke} != --smoke ]]; then
   echo "usage: bash launch/gpu_benchmark.sh SECONDS OUTPUT [--smoke]" >&2
   exit 2
 fi
-mkdir -p "$2" || exit 1
-deadline=$((SECONDS + $1)) output=$(realpath "$2") smoke=${3:-}
+deadline=$((SECONDS + $1)) smoke=${3:-} succeeded=0
 python=${PYTHON:-python3}
+mkdir -p "$2" || exit 1
+output=$(realpath "$2")
+if [[ $(ls -A "$output") ]]; then
+  echo "gpu_benchmark: $output has files of an earlier run; name another folder." >&2
+  exit 1
+fi
 cd "$(dirname "$0")/.." || exit 1
+if ! command -v "$python" >/dev/null; then
+  echo "gpu_benchmark: there is no interpreter $python; name one: PYTHON=python3.12" >&2
+  exit 1
+fi
 
 # measure NAME LIMIT ARGUMENTS...: runs one benchmark and appends its results.
 measure() {
@@ -57,6 +68,7 @@ with results.open("a", newline="") as file:
             lines.writerows([name, table, i, *item] for item in row.items())
 PYTHON
   echo "gpu_benchmark: $name ended with status $status after $((SECONDS - start)) s." >&2
+  ((status)) || succeeded=$((succeeded + 1))
   return "$status"
 }
 
@@ -96,4 +108,8 @@ shape="--crop_size $crop --rounds $rounds"
     done
   done
 }
+if ((!succeeded)); then
+  echo "gpu_benchmark: all measurements failed; see the logs in $output." >&2
+  exit 1
+fi
 echo "gpu_benchmark: results are in $output/results.csv"

@@ -20,6 +20,7 @@ The underlying scores are written to subfolders of --output.
 
 import argparse
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -107,8 +108,11 @@ def main() -> None:
     add("--output", required=True, type=pathlib.Path, metavar="DIR")
     # fmt: on
     args = parser.parse_args()
-    text = markdown.table(make_table(args.checkpoint, args)) + "\n"
-    atomic_files.write_bytes(args.output / "sums.md", text.encode())
+    try:
+        text = markdown.table(make_table(args.checkpoint, args)) + "\n"
+        atomic_files.write_bytes(args.output / "sums.md", text.encode())
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
     print(text)
 
 

@@ -28,6 +28,8 @@ shift 4
 python=${PYTHON:-python3}
 most=$((16 * 1024 * 1024))
 
+# A folder that cannot be made is reported before the time is spent.
+mkdir -p "$(dirname "$packed")"
 loan=$workdir/$(date +%Y%m%d-%H%M%S)
 defaults=(--config.num_steps=1000000000)
 start=(--config.from_student=False)

@@ -217,6 +217,24 @@ def test_scaling_is_measured_replicated_and_spread(tmp_path, capsys):
     assert "virtual devices share the cores" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("is_virtual", "reference", "efficiency"), [(True, 16, 3 / 4), (False, 8, 2 / 4)]
+)
+def test_efficiency_is_relative_to_one_device_on_the_same_cores(
+    is_virtual, reference, efficiency
+):
+    references = scaling._list_cases([1, 2], 8, is_virtual)
+    cases = [(1, False, 8), (2, False, 16), (2, True, 16)]
+    assert list(references) == cases
+    assert [references[case] for case in cases[1:]] == 2 * [(1, False, reference)]
+    seconds = {(1, False, 8): 2.0, (1, False, 16): 3.0, cases[1]: 4.0, cases[2]: 6.0}
+    rows = scaling._make_rows(references, seconds, dict.fromkeys(cases, 2**20))
+    assert rows[1] == {
+        "devices": 2, "fsdp": False, "batch_size": 16, "ms": 4000.0, "images_per_s": 4.0,
+        "efficiency": efficiency, "collectives_mib": 1.0,
+    }  # fmt: skip
+
+
 def test_bytes_of_collectives_are_those_of_their_results():
     mesh = sharding.make_mesh()
     rows = jax.ShapeDtypeStruct(
@@ -245,7 +263,8 @@ def test_more_devices_than_available_is_an_error():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["restore", "--presets", "smal"], "Unknown preset 'smal'"),
+        (["step", "--presets", "tiny", "smal"], "invalid choice: 'smal' (choose from"),
+        (["input", "--preset=smal"], "invalid choice: 'smal' (choose from"),
         (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),
         (["inputs"], "invalid choice: 'inputs'"),
         (["input", "--rounds=0"], "expected an integer from 1, not '0'"),

@@ -143,7 +143,7 @@ def make_scores(differences):
     rows = []
     for seed in (1, 2, 3):
         for (role, name), difference in differences.items():
-            for scene in range(8 if name == "a" else 2):
+            for scene in range(2 if name == "b" else 8):
                 for variant in ("V1", "V2"):
                     gain = difference + 0.1 * (seed - 2) if variant == "V1" else 0.0
                     psnr = 20.0 + scene + gain
@@ -165,7 +165,8 @@ def test_differences_weigh_each_set_the_same_and_show_each_seed():
         make_scores(differences), empty("claim_real.csv"), empty("claim_runs.csv")
     )
     difference_table = text[text.index("PSNR over") :]
-    _, unseen, real = tables.row(difference_table, "`V1`")
+    _, seeds, unseen, real = tables.row(difference_table, "`V1`")
+    assert seeds == "1, 2, 3"
     # The mean of 1 and 3 although the sets have 8 and 2 scenes; seeds differ by 0.1.
     # All scenes of a set differ alike, so no draw of scenes moves the mean.
     assert unseen == "+2.00 [+2.00, +2.00] (+1.90, +2.00, +2.10)"
@@ -181,6 +182,41 @@ def test_psnr_is_the_mean_over_scenes_and_its_spread_over_seeds():
     # Means over scenes 20..27 and 20..21; the deviation of -0.1, 0 and 0.1 is 0.1.
     assert cells[1:3] == ["2500", "3"]
     assert cells[3:] == ["24.50 ± 0.10", "23.50 ± 0.10", "24.00 ± 0.10"]
+
+
+def test_only_seeds_of_both_variants_are_paired():
+    scores = make_scores({("unseen", "a"): 1.0})
+    scores = scores[(scores["variant"] == "V1") | (scores["seed"] == 3)]
+    text = claim_tables.format_tables(
+        scores, empty("claim_real.csv"), empty("claim_runs.csv")
+    )
+    cells = tables.row(text[text.index("PSNR over") :], "`V1`")
+    assert cells[1:3] == ["3", "+1.10 [+1.10, +1.10] (+1.10)"]
+
+
+def test_few_scenes_have_no_interval():
+    scores = make_scores({("unseen", "a"): 1.0, ("real", "b"): 2.0})
+    text = claim_tables.format_tables(
+        scores, empty("claim_real.csv"), empty("claim_runs.csv")
+    )
+    cells = tables.row(text[text.index("PSNR over") :], "`V1`")
+    assert cells[3] == "+2.00 (+1.90, +2.00, +2.10)" and "nan" not in text
+
+
+@pytest.mark.parametrize("lacking", [{"set": "b"}, {"set": "a", "scene": "a7"}])
+def test_a_variant_without_all_scenes_has_no_mean_of_the_unseen_sets(lacking):
+    scores = make_scores({("unseen", "a"): 1.0, ("unseen", "b"): 3.0})
+    matches = (scores[list(lacking)] == list(lacking.values())).all(axis=1)
+    is_gone = matches & scores["variant"].eq("V1") & scores["seed"].eq(2)
+    text = claim_tables.format_tables(
+        scores[~is_gone], empty("claim_real.csv"), empty("claim_runs.csv")
+    )
+    head = tables.cells(text)[0]
+    means = {
+        name: dict(zip(head, tables.row(text, f"`{name}`")))["mean of unseen"]
+        for name in ("V1", "V2")
+    }
+    assert means == {"V1": "", "V2": "22.00 ± 0.00"}
 
 
 def test_results_are_appended_once_and_the_input_once_per_generator(tmp_path):
@@ -217,14 +253,56 @@ def test_other_lengths_of_a_variant_need_files_of_their_own(tmp_path):
         claim_script._check_updates(path, about | {"updates": 3500})
 
 
+def test_rows_of_other_test_images_are_refused(tmp_path):
+    path = tmp_path / "claim.csv"
+    about = {"variant": "V1", "generator": "additive", "seed": 1, "num_scenes": 10}
+    about |= {"updates": 2500, "commit": "c"}
+    found = pd.DataFrame(
+        {"method": "input", "set": "a", "scene": ["s", "t"], "psnr": [20.0, 30.0]}
+    )
+    claim_script._check_input(path, found)  # there are no rows yet
+    claim_script._append(path, about, found.assign(role="unseen", ssim=0.5))
+    claim_script._check_input(path, found)
+    claim_script._check_input(path, found.assign(psnr=found["psnr"] + 0.009))
+    claim_script._check_input(path, found.assign(set="b", psnr=1.0))  # another set
+    message = "30.00 dB for scene t of a, and now 29.98 dB. Name another --output"
+    with pytest.raises(ValueError, match=message):
+        claim_script._check_input(path, found.assign(psnr=[20.0, 29.98]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", "name the folder of the photographs"),
+        ("photos --preset small", "of --preset tiny, without flags after --; name"),
+        (
+            "photos -- --config.scratch.learning_rate=1",
+            "name another folder with --out",
+        ),
+    ],
+)
+def test_what_the_committed_rows_do_not_have_needs_another_output(
+    flags, message, capsys
+):
+    with pytest.raises(SystemExit, match="2"):
+        claim_script._parse(flags.split())
+    assert message in capsys.readouterr().err
+    args = claim_script._parse(["photos", "--output", "out", *flags.split()[1:]])
+    assert args.output == "out"
+
+
 @pytest.fixture
 def photographs(tmp_path):
-    """60 scenes as pairs, clean and rainy photographs; two of them are real pairs."""
+    """60 scenes as pairs, clean and rainy photographs; two real pairs have masks."""
     root, rows = tmp_path / "photographs", []
+    masks = root / "real_rain_masks" / "spa_real"
+    masks.mkdir(parents=True)
     for i in range(60):
         clean = pictures.texture(i, 64, 64)
         rain = live_rain.Additive().render(clean, clean, 64, np.random.default_rng(i))
         dataset = "SPA-Data" if i < 2 else "Rain100H"
+        if i < 2:
+            pictures.write(masks / f"{i}.png", np.uint8(255 * (rain > clean)))
         for path, role, picture in (
             (f"paired/{dataset}/rainy/{i}.png", "rainy", rain),
             (f"paired/{dataset}/clean/{i}.png", "clean", clean),
@@ -237,6 +315,63 @@ def photographs(tmp_path):
             rows.append(row)
     pd.DataFrame(rows).to_csv(root / "MANIFEST.csv", index=False)
     return root
+
+
+def write_lists(photographs):
+    """The lists of all sets to score."""
+    lists = photographs.parent / "lists"
+    lists.mkdir()
+    lines = {
+        "claim_test_additive": "clean/5.png",
+        "claim_test_real": "paired/SPA-Data/rainy/0.png\tpaired/SPA-Data/clean/0.png",
+        "claim_test_rainy": "real/7.png",
+        "rainy_test_only": "real/1.png",
+    }
+    for name, line in lines.items():
+        paths = [str(photographs / path) for path in line.split("\t")]
+        (lists / f"{name}.txt").write_text("\t".join(paths) + "\n")
+    return lists
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("photographs/MANIFEST.csv", "MANIFEST.csv cannot be read"),
+        (
+            "lists/claim_test_additive.txt",
+            "additive.txt does not exist: write the lists",
+        ),
+        ("lists/claim_test_rainy.txt", "claim_test_rainy.txt"),
+        ("photographs/real_rain_masks/spa_real/1.png", "No mask in .* such as 1"),
+        ("photographs/paired/SPA-Data/clean/0.png", "0.png"),
+    ],
+)
+def test_missing_files_are_named_before_training(
+    photographs, tmp_path, monkeypatch, missing, message
+):
+    write_lists(photographs)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(claim_script, "_train", lambda *_: pytest.fail("trained"))
+    (tmp_path / missing).unlink()
+    command = "photographs --lists lists --output out"
+    with pytest.raises(SystemExit, match=message) as caught:
+        claim_script.main(command.split())
+    assert "\n" not in str(caught.value)
+
+
+def test_the_sets_of_complete_lists_can_be_scored(photographs, tmp_path, monkeypatch):
+    lists = write_lists(photographs)
+    command = f"{photographs} --lists {lists} --output {tmp_path / 'out'}"
+    trained = []
+    monkeypatch.setattr(
+        claim_script, "_train_and_score", lambda args, seed: trained.append(seed)
+    )
+    with pytest.raises(SystemExit, match="has no scores yet"):
+        claim_script.main(command.split())
+    (lists / "claim_test_rainy.txt").unlink()
+    with pytest.raises(SystemExit, match="has no scores yet"):
+        claim_script.main([*command.split(), "--without_real"])
+    assert trained == [1, 2, 3, 1, 2, 3]
 
 
 @pytest.mark.slow
@@ -257,6 +392,7 @@ def test_one_command_trains_scores_and_tabulates_and_then_has_nothing_to_do(
     }
     for frame in results.values():
         assert {"V1", "V2"} <= set(frame["variant"]) <= {"V1", "V2", "input"}
+    assert set(results["claim_real.csv"]["set"]) == {"rainy", "masks"}
     scores = results["claim.csv"]
     assert set(scores["set"]) == {"additive", "Rain100H", "real"}
     roles = scores.groupby("set")["role"].unique().str.join(" ").to_dict()
@@ -276,7 +412,7 @@ def test_the_command_lists_its_flags(capsys):
 
 
 def test_flags_after_the_dashes_are_passed_on():
-    own = ["photos", "--variants", "V1", "V2", "--seeds", "4"]
+    own = ["photos", "--variants", "V1", "V2", "--output", "out", "--seeds", "4"]
     args = claim_script._parse([*own, "--", "--config.derain.num_steps=3", "-v"])
     assert (args.photographs, args.variants, args.seeds) == (
         "photos",
@@ -285,6 +421,14 @@ def test_flags_after_the_dashes_are_passed_on():
     )
     assert args.flags == ["--config.derain.num_steps=3", "-v"]
     assert claim_script._parse(own).flags == []
+
+
+def test_the_committed_tables_are_those_of_the_committed_rows():
+    folder = pathlib.Path(claim_script.__file__).parents[1] / "configs"
+    files = [claim_script._read(folder / name) for name in claim_script.COLUMNS]
+    # python -m launch.claim --tables --output configs
+    expected = (folder / "claim.md").read_text()
+    assert claim_tables.format_tables(*files) == expected
 
 
 def test_the_tables_have_every_variant_of_the_committed_rows():

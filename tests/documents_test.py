@@ -40,17 +40,35 @@ def shell_lines(document):
             yield words
 
 
+def without_prefix(words):
+    """A command without variables of the environment, and the cores it may use."""
+    if words and "=" in words[0]:
+        return without_prefix(words[1:])
+    if words[:2] == ["taskset", "-c"]:
+        return without_prefix(words[3:])
+    return words
+
+
 def commands(document):
     """The project's commands in a document, each as a list of words."""
-    for words in shell_lines(document):
-        while words and "=" in words[0]:  # variables of the environment
-            words = words[1:]
+    for words in map(without_prefix, shell_lines(document)):
         if words[:1] == ["ttl-jax"]:
             yield words[1:]
         elif words[:2] == ["python", "-m"] and words[2].startswith("ttl_jax."):
             yield [words[2].removeprefix("ttl_jax."), *words[3:]]
+        elif words[:2] == ["python", "-m"] and words[2].startswith("launch."):
+            yield words[2:]
         elif words[:1] == ["python"] and words[1].startswith("launch/"):
             yield words[1:]
+
+
+def test_commands_are_found_behind_their_prefixes(tmp_path):
+    document = tmp_path / "a.md"
+    lines = (
+        "A=1 taskset -c 0 python -m ttl_jax.benchmark peers\npython -m launch.claim P"
+    )
+    document.write_text(f"```bash\n{lines}\n```")
+    assert [*commands(document)] == [["benchmark", "peers"], ["launch.claim", "P"]]
 
 
 def all_commands():
@@ -83,7 +101,8 @@ def test_a_command_has_flags_and_fields_that_exist(words, monkeypatch):
         with pytest.raises(Parsed):
             runpy.run_path(str(ROOT / program), run_name="__main__")
     else:
-        command = importlib.import_module(f"ttl_jax.{program}")
+        name = program if program.startswith("launch.") else f"ttl_jax.{program}"
+        command = importlib.import_module(name)
         with pytest.raises(Parsed):
             command.main(arguments)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.inference.video import clips
 from ttl_jax import evaluate
 from ttl_jax.data.files import encoding
-from ttl_jax.metrics import naturalness
+from ttl_jax.metrics import flicker, naturalness
 from ttl_jax.reports.scores import evaluation
 from ttl_jax.weights import shipped
 
@@ -335,6 +335,46 @@ def test_flicker_is_the_change_over_that_of_the_input(here, capsys):
     assert " flicker |" in capsys.readouterr().out
 
 
+def test_flicker_of_frames_that_change_unequally_is_that_of_the_whole_video(here):
+    """A pair that is almost still has three times the change of the input, and 1/16."""
+    levels = {"rain": (100, 101, 116), "ours": (100, 103, 103)}
+    for folder, (a, b, c) in levels.items():
+        write_images(f"{folder}/clip", a=a, b=b, c=c)
+    command = "--results ours=ours --input rain --flicker --output out"
+    assert evaluate.main(command.split()) == 0
+    methods = json.loads(pathlib.Path("out/scores.json").read_text())["rain"]
+    rain, ours = (
+        np.stack([np.full((12, 14, 3), level, np.uint8) for level in of_video])
+        for of_video in levels.values()
+    )
+    expected = flicker.flicker(ours, rain)
+    assert expected == pytest.approx(3 / 16)
+    found = methods["no_reference"]["ours"]["flicker"]
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.usefixtures("recognizer")
+@pytest.mark.parametrize(
+    ("flags", "scenes"),
+    [
+        ("--flicker", 2),
+        ("", 4),  # photographs
+        ("--flicker --scenes scenes.csv", 3),
+    ],
+)
+def test_the_frames_of_a_folder_are_one_scene(here, flags, scenes):
+    for folder in ("rain", "ours"):
+        write_images(f"{folder}/one", a=106, b=94)
+        write_images(f"{folder}/two", a=100, b=90)
+    pathlib.Path("scenes.csv").write_text(
+        "path,scene\none/a.png,x\none/b.png,y\ntwo/a.png,z\ntwo/b.png,z\n"
+    )
+    command = f"--results ours=ours --input rain --recog {flags} --output out"
+    assert evaluate.main(command.split()) == 0
+    methods = json.loads(pathlib.Path("out/scores.json").read_text())["rain"]
+    assert methods["no_reference"]["ours"]["scenes"] == scenes
+
+
 def test_videos_are_scored_by_their_frames(here):
     for name, change in (("rain", 12), ("ours", 3), ("clean", 0)):
         levels = [clips.picture() + change * (k % 2) for k in range(4)]
@@ -345,7 +385,14 @@ def test_videos_are_scored_by_their_frames(here):
         "y_uint8"
     ]
     assert methods["ours"]["flicker"] == pytest.approx(3 / 12, abs=0.05)
-    assert methods["ours"]["count"] == 4
+    assert (methods["ours"]["count"], methods["ours"]["scenes"]) == (4, 1)
+    assert methods["ours"]["psnr_to_input"]["low"] is None
+    # The frames are those of a video without --flicker too.
+    assert evaluate.main([*command.split()[:-1], "--output", "out"]) == 0
+    methods = json.loads(pathlib.Path("out/scores.json").read_text())["clean"][
+        "y_uint8"
+    ]
+    assert methods["ours"]["scenes"] == 1
     assert methods["ours"]["psnr"] > methods["input"]["psnr"] + 5
 
 

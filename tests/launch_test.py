@@ -426,13 +426,75 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     ("flags", "message"),
     [
         ("--clean folder:nowhere --output s.png", "there is no folder nowhere"),
-        ("--rows 1 --output s.xyz", "s.xyz: a sheet's suffix must be"),
+        ("--clean folder:nowhere --output s.xyz", "s.xyz: a sheet's suffix must be"),
         ("--rows 0 --output s.png", "2"),
     ],
 )
 def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(flags, message):
     with pytest.raises(SystemExit, match=message):
         run(rain_sheet, *flags.split())
+
+
+# Stands for Python, pip and uv in launch/environment.sh: it records its arguments.
+FAKE_PYTHON = """#!/bin/sh
+echo "$*" >>calls.txt
+if [ "$2" = venv ]; then
+  mkdir -p .venv/bin
+  cp "$0" .venv/bin/python && cp "$0" .venv/bin/uv && touch .venv/bin/activate
+fi
+case "$*" in *--editable*) [ ! -e full ];; esac
+"""
+
+
+@pytest.fixture
+def install(tmp_path):
+    """Returns a function that makes the environment, and returns what is installed."""
+    (tmp_path / "pyproject.toml").touch()
+    python = tmp_path / "python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    script = (
+        f"set -euo pipefail; source {ROOT}/launch/environment.sh; make_environment "
+    )
+
+    def make(mode, extra="", status=0):
+        (tmp_path / "calls.txt").write_text("")
+        result = subprocess.run(
+            ["bash", "-c", script + extra],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHON": str(python), "DEPENDENCIES": mode},
+            capture_output=True,
+            check=False,
+        )
+        assert result.returncode == status, result.stderr
+        calls = (tmp_path / "calls.txt").read_text().splitlines()
+        return [call for call in calls if "--editable" in call]
+
+    return make
+
+
+def test_another_mode_installs_all_packages_again(install):
+    eager = "--upgrade --upgrade-strategy eager --editable"
+    (call,) = install("highest", "test")
+    assert call.endswith(f"{eager} .[test]")
+    assert install("highest") == install("highest", "test") == []
+    (call,) = install("lowest")  # also those of the extra
+    assert call.endswith("--resolution lowest-direct --upgrade --editable .[test]")
+    assert install("lowest", "test") == []
+    (call,) = install("highest", "serve")
+    assert call.endswith(f"{eager} .[test,serve]")
+
+
+def test_an_environment_is_installed_again_after_a_failure_or_a_change(
+    install, tmp_path
+):
+    assert len(install("highest")) == 1
+    (tmp_path / "full").touch()
+    assert len(install("lowest", status=1)) == 1
+    (tmp_path / "full").unlink()
+    assert len(install("highest")) == 1 and not install("highest")
+    (tmp_path / "pyproject.toml").write_text("# another version")
+    assert len(install("highest")) == 1
 
 
 def run_timed_training(*arguments, python=sys.executable):
@@ -488,6 +550,18 @@ else:
 """
 
 
+def test_weights_that_cannot_be_written_are_reported_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    packed, log = tmp_path / "file" / "mine.safetensors", tmp_path / "log.txt"
+    python = tmp_path / "python"
+    python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
+    python.chmod(0o755)
+    flags = ("--config=derain:smoke",)
+    result = run_timed_training(60, packed, tmp_path, *flags, python=python)
+    assert result.returncode == 1 and "File exists" in result.stderr
+    assert not log.exists()
+
+
 def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_path):
     log, python = tmp_path / "log.txt", tmp_path / "python"
     python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
@@ -495,7 +569,7 @@ def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_pa
 
     def loan(folder, *flags):
         """Returns seed and steps of a loan in an empty folder, as on a new machine."""
-        packed = tmp_path / "mine.safetensors"
+        packed = tmp_path / "new" / "mine.safetensors"
         flags = ("--config=derain:smoke", *flags)
         result = run_timed_training(
             60, packed, tmp_path / folder, *flags, python=python
@@ -597,6 +671,29 @@ def test_results_before_the_time_is_over_are_kept(fake_benchmark, tmp_path):
     assert statuses["step-small"] == 0
     assert statuses["input-float32"] == 124 and "restore" not in statuses
     assert "no time left for restore" in result.stderr
+
+
+def test_results_of_an_earlier_run_are_not_mixed_with_these(fake_benchmark, tmp_path):
+    (tmp_path / "gpu" / "step-small").mkdir(parents=True)
+    (tmp_path / "gpu" / "step-small" / "x.json").write_text('{"updates": [{"ms": 3}]}')
+    arguments = (300, tmp_path / "gpu")
+    result, lines, _ = run_gpu_benchmark(*arguments, python=fake_benchmark(0))
+    assert result.returncode == 1 and "files of an earlier run" in result.stderr
+    assert not lines
+
+
+def test_a_missing_interpreter_and_failures_alone_end_with_status_1(tmp_path):
+    result, _, statuses = run_gpu_benchmark(9, tmp_path / "a", python="no-python")
+    assert result.returncode == 1 and "no interpreter no-python" in result.stderr
+    assert not statuses
+    broken = tmp_path / "python"
+    broken.write_text(
+        f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\nexit 3\n'
+    )
+    broken.chmod(0o755)
+    result, _, statuses = run_gpu_benchmark(99, tmp_path / "b", python=broken)
+    assert result.returncode == 1 and "all measurements failed" in result.stderr
+    assert set(statuses.values()) == {3}
 
 
 @pytest.mark.parametrize("arguments", [("5s", "o"), ("5", "o", "--smok"), ("0", "o")])

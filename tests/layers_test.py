@@ -149,7 +149,7 @@ ROOMS = {
     "ttl_jax/serve": FLAGS | {"ttl_jax.inference", "ttl_jax.web"},
     "ttl_jax/study": FLAGS | {"ttl_jax.web"},
     "ttl_jax/sheet": FLAGS | {"ttl_jax.metrics", "ttl_jax.reports"},
-    "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks"},
+    "ttl_jax/benchmark": FLAGS | {"ttl_jax.benchmarks", "ttl_jax.presets"},
     "ttl_jax/prepare": FLAGS | {"ttl_jax.data", "ttl_jax.reports"},
     "configs": {
         "ml_collections", "configs", "ttl_jax.config_fields", "ttl_jax.presets",

@@ -28,12 +28,21 @@ def folders(tmp_path, monkeypatch, replace_network):
     return tmp_path
 
 
-def test_figures_are_those_of_the_scores(folders, monkeypatch, capsys):
-    command = (
-        "sums_table.py --checkpoint dark=run --pairs P=folder:pairs "
-        "--clean folder:clean --rainy folder:rain --output out"
-    )
+COMMAND = (
+    "sums_table.py --checkpoint dark=run --pairs P=folder:pairs "
+    "--clean folder:clean --rainy folder:rain --output out"
+)
+
+
+def test_invalid_input_ends_with_one_line(folders, monkeypatch):
+    command = COMMAND.replace("folder:clean", "folder:nowhere")
     monkeypatch.setattr("sys.argv", command.split())
+    with pytest.raises(SystemExit, match="there is no folder nowhere"):
+        sums_table.main()
+
+
+def test_figures_are_those_of_the_scores(folders, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", COMMAND.split())
     sums_table.main()
     head, _, row = (folders / "out" / "sums.md").read_text().splitlines()
     cells = dict(zip(head.split("|")[1:-1], row.split("|")[1:-1]))

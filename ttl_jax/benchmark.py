@@ -43,7 +43,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import command_line, presets
 
 _STAGES = ["recog", "recon", "distill", "derain"]
 _DTYPES = ["float32", "bfloat16"]
@@ -210,15 +210,12 @@ def _add_choices(parser, name: str, choices: list[str], default: str | list) -> 
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preset", default="small", help="network (default: %(default)s)"
-    )
+    _add_choices(parser, "--preset", list(presets.PRESETS), presets.DEFAULT_PRESET)
 
 
 def _add_presets(parser: argparse.ArgumentParser) -> None:
-    presets = ["tiny", "small", "base"]
-    text = f"networks to compare (default: {' '.join(presets)})"
-    parser.add_argument("--presets", nargs="+", default=presets, help=text)
+    compared = ["tiny", "small", "base"]
+    _add_choices(parser, "--presets", list(presets.PRESETS), compared)
 
 
 def _add_batch(parser: argparse.ArgumentParser, text: str) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttl_jax.metrics.flicker import flicker
+from ttl_jax.metrics.flicker import change, flicker
 
 
 @pytest.fixture
@@ -20,6 +20,14 @@ def test_flicker_is_the_ratio_of_alternating_levels():
     """Levels change by 3 in one video and by 12 in the other."""
     signs = np.array([1, -1, 1, -1])[:, None, None, None] * np.ones((4, 6, 6, 3))
     assert flicker(100 + 1.5 * signs, 100 + 6 * signs) == pytest.approx(0.25)
+
+
+def test_pairs_of_frames_that_hardly_change_count_little():
+    levels = np.array([[100, 101, 116], [100, 103, 103]], float)  # input, result
+    rainy, restored = levels[..., None, None, None] * np.ones((3, 6, 6, 3))
+    assert flicker(restored, rainy) == pytest.approx((3 + 0) / (1 + 15))
+    parts = [change(restored[t : t + 2]) for t in range(2)]
+    assert sum(parts) == pytest.approx(change(restored)) == 6 * 6 * 3
 
 
 def test_motion_of_the_camera_is_not_flicker():

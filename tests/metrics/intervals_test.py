@@ -28,6 +28,12 @@ def test_interval_of_many_scenes_is_the_normal_approximation():
     )
 
 
+@pytest.fixture
+def three_scenes_are_enough(monkeypatch):
+    monkeypatch.setattr(intervals, "MIN_SCENES", 3)
+
+
+@pytest.mark.usefixtures("three_scenes_are_enough")
 def test_bounds_are_the_percentiles_of_all_resamples_of_three_scenes():
     # 27 equally likely draws of 3 scenes of 1, 2 and 3 images, each with all its images:
     # the bounds at 60 % fall inside steps of their distribution, so they are exact.
@@ -42,6 +48,7 @@ def test_bounds_are_the_percentiles_of_all_resamples_of_three_scenes():
     np.testing.assert_allclose(interval, [31 / 6, *expected])
 
 
+@pytest.mark.usefixtures("three_scenes_are_enough")
 def test_sets_weigh_the_same_in_all_resamples_of_three_scenes():
     # Scene b is in both sets. A draw without a scene of one set does not count.
     scenes = [{"x": [3.0]}, {"x": [5.0, 8.0], "y": [9.0]}, {"y": [2.0, 12.0]}]
@@ -112,9 +119,28 @@ def test_seed_decides_the_draws_and_nothing_else():
     assert other.mean == first.mean and other.low != first.low
 
 
-def test_one_scene_has_a_mean_but_no_interval():
+def test_few_scenes_have_a_mean_but_no_interval():
     interval = intervals.bootstrap_difference([3.0, 5.0], [1.0, 2.0], ["a", "a"])
     np.testing.assert_array_equal(interval, [2.5, np.nan, np.nan])
+    assert interval.to_dict() == {"mean": 2.5, "low": None, "high": None}
+    for count in (2, 4, 5):
+        interval = intervals.bootstrap_mean(np.arange(count), np.arange(count))
+        assert [np.isnan(bound) for bound in interval[1:]] == 2 * [count < 5]
+
+
+@pytest.mark.parametrize("num_sets", [3, 20])
+def test_sets_of_one_scene_have_no_interval(num_sets):
+    # Every complete resample draws each scene once: its mean does not vary.
+    values, sets = np.arange(2.0 * num_sets), np.repeat(np.arange(num_sets), 2)
+    interval = intervals.bootstrap_mean(values, sets, sets=sets)
+    np.testing.assert_array_equal(interval, [num_sets - 0.5, np.nan, np.nan])
+    assert intervals.bootstrap_mean(values, values, sets=sets).low < num_sets - 0.5
+
+
+def test_sets_that_no_resample_has_together_have_no_interval():
+    values = np.arange(200.0)
+    interval = intervals.bootstrap_mean(values, values, sets=values // 2)
+    np.testing.assert_array_equal(interval, [99.5, np.nan, np.nan])
 
 
 @pytest.mark.parametrize(

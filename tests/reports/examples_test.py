@@ -112,6 +112,16 @@ def test_masks_belong_to_images_of_their_name(folder):
     assert second.rain_mask is None
 
 
+def test_masks_are_found_in_subfolders(folder):
+    masks = folder("masks", set_a=grey(255), set_b=grey(255), other_b=grey(0))
+    (example,) = Examples(examples.attach_masks([subject("deep/a.png")], masks), {})
+    assert example.rain_mask.all()
+    with pytest.raises(
+        ValueError, match=r"one image: .*other/b\.png.*set/b\.png.*Name"
+    ):
+        examples.attach_masks([subject("a.png"), subject("b.png")], masks)
+
+
 def test_a_dot_in_a_name_is_not_a_suffix(tmp_path):
     masks, scenes = tmp_path / "masks", tmp_path / "scenes.csv"
     masks.mkdir()

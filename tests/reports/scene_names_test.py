@@ -7,7 +7,9 @@ from ttl_jax.reports import scene_names
 
 def test_a_path_names_the_images_that_end_with_it(tmp_path):
     file = tmp_path / "manifest.csv"
-    file.write_text("notes,path,scene\nx,set/1.png,one\n,2.webp,two\n,a.1,three\n")
+    file.write_text(
+        "notes,path,scene\nx,set/1.png,one\n,set/1.jpg,one\n,2.webp,two\n,a.1,three\n"
+    )
     names = scene_names.read(file)
     assert names.find("/data/set/1.webp") == "one"
     assert names.find("set/1") == "one"
@@ -31,6 +33,7 @@ def test_rows_without_a_path_or_a_scene_are_ignored(tmp_path):
         ("", "cannot be read as CSV"),
         ("path,scene\n", "the columns path and scene"),
         ("path,place\n1.png,a\n", "the columns path and scene"),
+        ("path,scene\na/1.png,x\na/1.jpg,y\n", "gives a/1.jpg the scenes 'x' and 'y'"),
     ],
 )
 def test_a_file_that_names_no_scenes_is_rejected(tmp_path, text, message):

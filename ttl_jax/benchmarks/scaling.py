@@ -17,7 +17,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 
@@ -33,6 +33,10 @@ _COLLECTIVE = re.compile(
 _ARRAY = re.compile(r"[a-z](\d+)\[([\d,]*)\]")  # bits and sizes
 
 
+# A case to measure: devices, FSDP or not, images of the whole batch.
+Case = tuple[int, bool, int]
+
+
 def run(
     *,
     preset: str,
@@ -44,33 +48,30 @@ def run(
     rounds: int,
     output: str | None,
 ) -> str:
-    """Measures all numbers of devices, with and without FSDP."""
+    """Measures all numbers of devices, with and without FSDP.
+
+    Args:
+      preset: Network to train.
+      stage: Stage whose update is measured.
+      dtype: Type of the computation, float32 or bfloat16.
+      crop_size: Side of the crops, in pixels.
+      batch_size: Crops on each device.
+      devices: Numbers of devices; one device is always measured.
+      rounds: Number of measurements of each case; the median counts.
+      output: Folder for the results as JSON, or None.
+
+    Returns:
+      The table in Markdown.
+
+    Raises:
+      ValueError: If there are fewer devices, or a name is unknown.
+    """
     counts = sorted({1, *devices})
     with contextlib.ExitStack() as stack:
-        # A process for each number of devices, which keeps its compiled programs.
-        workers = {
-            count: stack.enter_context(
-                worker_processes.make_worker(
-                    initializer=_set_devices, initargs=(count,)
-                )
-            )
-            for count in counts
-        }
-        kinds = {
-            worker_processes.call(workers[count], _check_devices, count)
-            for count in counts
-        }
-        if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
-            raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
-        is_virtual = "cpu" in kinds
-        several = itertools.product(counts[1:], (False, True))
-        cases = [(1, False), *several]  # devices, FSDP or not
-        references = {
-            (n, fsdp, batch_size * n): (1, False, batch_size * (n if is_virtual else 1))
-            for n, fsdp in cases
-        }
+        workers, kind = _start_workers(stack, counts)
+        references = _list_cases(counts, batch_size, is_virtual=kind == "cpu")
         measured = dict.fromkeys([*references.values(), *references])
-        compiled = {
+        num_bytes = {
             case: worker_processes.call(
                 workers[case[0]], _compile, preset, stage, dtype, crop_size, case
             )
@@ -83,34 +84,84 @@ def run(
             for case in measured
         }
         seconds = timing.take_turns(turns, rounds, lambda turn: turn())
-    rows = [
-        {
-            "devices": count,
-            "fsdp": fsdp,
-            "batch_size": num_images,
-            "ms": 1000 * seconds[count, fsdp, num_images],
-            "images_per_s": num_images / seconds[count, fsdp, num_images],
-            "efficiency": seconds[reference] / seconds[count, fsdp, num_images],
-            "collectives_mib": compiled[count, fsdp, num_images] / 2**20,
-        }
-        for (count, fsdp, num_images), reference in references.items()
-    ]
-    compared = (
-        "virtual devices share the cores; efficiency is relative to one device with the "
-        "whole batch"
-        if is_virtual
-        else "efficiency is relative to one device with its share of the batch"
-    )
+    rows = _make_rows(references, seconds, num_bytes)
     title = (
         f"Updates of {preset}, {stage}, {dtype}, {batch_size} crops of {crop_size} "
-        f"pixels on each {'/'.join(sorted(kinds))}, {rounds} turns of {updates.STEPS}; "
-        f"{compared}"
+        f"pixels on each {kind}, {rounds} turns of {updates.STEPS}; "
+        f"{_describe_reference(is_virtual=kind == 'cpu')}"
     )
     return timing.report({"scaling": timing.Table(title, rows)}, output, TABLES)
 
 
-# The functions below run in worker processes. A case is (devices, FSDP, batch size).
-_programs: dict[tuple[int, bool, int], updates.Program] = {}
+def _start_workers(stack: contextlib.ExitStack, counts: Sequence[int]):
+    """Returns a process for each number of devices, and the kind of all devices.
+
+    A process keeps its compiled programs; it ends with the stack.
+    """
+    workers = {
+        count: stack.enter_context(
+            worker_processes.make_worker(initializer=_set_devices, initargs=(count,))
+        )
+        for count in counts
+    }
+    kinds = {
+        worker_processes.call(worker, _check_devices, count)
+        for count, worker in workers.items()
+    }
+    if len(kinds) > 1:  # JAX falls back to the CPU if GPUs are missing
+        raise ValueError(f"--devices {counts[-1]}: there are fewer GPUs.")
+    return workers, kinds.pop()
+
+
+def _list_cases(
+    counts: Sequence[int], batch_size: int, is_virtual: bool
+) -> dict[Case, Case]:
+    """Returns the case on one device that each case is compared with.
+
+    Args:
+      counts: Numbers of devices, from 1.
+      batch_size: Images on each device.
+      is_virtual: Whether devices share the cores of a CPU; one device then has the whole
+        batch, and otherwise its share.
+    """
+    cases = [(1, False), *itertools.product(counts[1:], (False, True))]
+    return {
+        (n, fsdp, batch_size * n): (1, False, batch_size * (n if is_virtual else 1))
+        for n, fsdp in cases
+    }
+
+
+def _make_rows(
+    references: Mapping[Case, Case],
+    seconds: Mapping[Case, float],
+    num_bytes: Mapping[Case, int],
+) -> list[dict]:
+    """Returns the rows of the table; the columns are described above."""
+    return [
+        {
+            "devices": case[0],
+            "fsdp": case[1],
+            "batch_size": case[2],
+            "ms": 1000 * seconds[case],
+            "images_per_s": case[2] / seconds[case],
+            "efficiency": seconds[reference] / seconds[case],
+            "collectives_mib": num_bytes[case] / 2**20,
+        }
+        for case, reference in references.items()
+    ]
+
+
+def _describe_reference(is_virtual: bool) -> str:
+    if is_virtual:
+        return (
+            "virtual devices share the cores; efficiency is relative to one device with "
+            "the whole batch"
+        )
+    return "efficiency is relative to one device with its share of the batch"
+
+
+# The functions below run in worker processes.
+_programs: dict[Case, updates.Program] = {}
 
 
 def _set_devices(count: int) -> None:
@@ -131,7 +182,7 @@ def _check_devices(count: int) -> str:
     return kind
 
 
-def _compile(preset, stage, dtype, crop_size: int, case: tuple[int, bool, int]) -> int:
+def _compile(preset, stage, dtype, crop_size: int, case: Case) -> int:
     """Compiles a case; returns the `collective_bytes` of its program."""
     _, fsdp, batch_size = case
     _programs[case] = updates.compile_update(
@@ -140,7 +191,7 @@ def _compile(preset, stage, dtype, crop_size: int, case: tuple[int, bool, int]) 
     return collective_bytes(_programs[case].step.as_text())
 
 
-def _seconds(case: tuple[int, bool, int]) -> float:
+def _seconds(case: Case) -> float:
     """Returns the duration of an update, in seconds."""
     return timing.seconds(_programs[case].run) / updates.STEPS
 

@@ -13,8 +13,9 @@ def flicker(
 ) -> float:
     """Returns the ratio of the changes between restored frames to those of the input.
 
-    A change is the mean absolute difference of a frame and the next frame, warped onto it.
-    0 means no flicker; 1 means that the result flickers as much as the input.
+    A change is the mean absolute difference of a frame and the next frame, warped onto it,
+    over all frames: pairs of frames that hardly change count little. 0 means no flicker; 1
+    means that the result flickers as much as the input.
 
     Args:
       restored: Restored frames [T, H, W, C], T > 1.
@@ -44,15 +45,35 @@ def flicker(
             raise ValueError(f"{name} has shape {value.shape}; expected {expected}.")
     if still is not None and not still.any():
         raise ValueError("No pixel is included: all of `still` is False.")
-    changes = []
-    for video in (restored, rainy):
-        video = video.astype(np.float32)
-        following = video[1:] if positions is None else warp(video[1:], positions)
-        difference = np.abs(following - video[:-1]).mean(axis=-1)
-        changes.append(np.mean(difference, where=True if still is None else still))
-    if changes[1] == 0:
+    of_result, of_input = (
+        change(video, positions=positions, still=still) for video in (restored, rainy)
+    )
+    if of_input == 0:
         raise ValueError("The input does not change, so the ratio is undefined.")
-    return float(changes[0] / changes[1])
+    return of_result / of_input
+
+
+def change(
+    frames: np.ndarray,
+    *,
+    positions: np.ndarray | None = None,
+    still: np.ndarray | None = None,
+) -> float:
+    """Returns the absolute difference of each frame to the next one, warped onto it.
+
+    The result is a sum over the included pixels of all frames, of the mean over channels.
+    It can be added up over the parts of a video.
+
+    Args:
+      frames: Frames [T, H, W, C], T > 1.
+      positions: As for `flicker`.
+      still: As for `flicker`; the result is 0 if no pixel is included.
+    """
+    frames = frames.astype(np.float32)
+    following = frames[1:] if positions is None else warp(frames[1:], positions)
+    difference = np.abs(following - frames[:-1]).mean(axis=-1)
+    where = True if still is None else still
+    return float(difference.sum(dtype=np.float64, where=where))
 
 
 def warp(frames: np.ndarray, positions: np.ndarray, order: int = 3) -> np.ndarray:

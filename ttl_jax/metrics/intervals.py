@@ -5,12 +5,21 @@ different rain. Their scores are correlated. If single images were resampled, in
 be too narrow, by up to the square root of the number of images per scene. Here a resample
 draws as many scenes as there are, with replacement, each with all its images. Percentiles
 of the means of the resamples are the bounds of the interval.
+
+Note: for few scenes the interval is too narrow. Intervals of 95 % contained the mean of
+simulated normal scores in this share of 4000 trials:
+
+- 51, 80, 84, 88, 90 and 93 % with 2, 4, 5, 8, 10 and 20 scenes;
+- 80 and 93 % with five sets of 2 and of 5 scenes;
+- 87 to 89 % with the 50 scenes of configs/claim.csv in five sets, one of two scenes.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+MIN_SCENES = 5  # for an interval; at 95 %, it then contains the mean in 84 % of trials
 
 
 class Interval(NamedTuple):
@@ -19,6 +28,10 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Returns {"mean", "low", "high"} for JSON and tables; NaN becomes None."""
+        return {k: None if np.isnan(v) else v for k, v in self._asdict().items()}
 
 
 def bootstrap_difference(
@@ -70,9 +83,8 @@ def bootstrap_mean(
       level: Share of the resamples within the interval, in (0, 1).
 
     Returns:
-      Mean, low and high. For a single scene, low and high are NaN. For few scenes the
-      interval is too narrow: with 5, 10 and 20 scenes, intervals of 95 % contained the
-      mean of simulated normal scores in 84, 90 and 93 % of the trials.
+      Mean, low and high. The bounds are NaN for fewer than `MIN_SCENES` scenes, for a set
+      of fewer than two scenes, and if no resample has a scene of every set.
 
     Raises:
       ValueError: If the arrays are empty or differ in shape, a score is not finite, or
@@ -82,6 +94,35 @@ def bootstrap_mean(
       Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 8 and 13.
     """
     values, groups = np.asarray(values, float), np.asarray(groups)
+    _check(values, groups, num_resamples, level)
+    scenes, scene_of_image = np.unique(groups, return_inverse=True)
+    names, set_of_image = np.unique(
+        np.zeros(len(values)) if sets is None else np.asarray(sets), return_inverse=True
+    )
+    sums, sizes = np.zeros((2, len(scenes), len(names)))
+    np.add.at(sums, (scene_of_image, set_of_image), values)
+    np.add.at(sizes, (scene_of_image, set_of_image), 1)
+    mean = float(np.mean(sums.sum(axis=0) / sizes.sum(axis=0)))
+    if len(scenes) < MIN_SCENES or np.count_nonzero(sizes, axis=0).min() < 2:
+        return Interval(mean, np.nan, np.nan)
+    # How often each scene is drawn is multinomial: [resamples, scenes].
+    num_scenes = len(scenes)
+    times = np.random.default_rng(seed).multinomial(
+        num_scenes, np.full(num_scenes, 1 / num_scenes), size=num_resamples
+    )
+    drawn = times @ sizes
+    complete = (drawn > 0).all(axis=1)
+    if not complete.any():
+        return Interval(mean, np.nan, np.nan)
+    means = ((times @ sums)[complete] / drawn[complete]).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high))
+
+
+def _check(
+    values: np.ndarray, groups: np.ndarray, num_resamples: int, level: float
+) -> None:
+    """Raises ValueError as `bootstrap_mean`."""
     if values.ndim != 1 or not len(values) or values.shape != groups.shape:
         raise ValueError(
             f"Expected a score and a scene for each image, [N] and [N], not shapes "
@@ -97,23 +138,3 @@ def bootstrap_mean(
             f"Expected num_resamples of at least 1 and a level between 0 and 1, not "
             f"{num_resamples} and {level}."
         )
-    scenes, scene_of_image = np.unique(groups, return_inverse=True)
-    names, set_of_image = np.unique(
-        np.zeros(len(values)) if sets is None else np.asarray(sets), return_inverse=True
-    )
-    sums, sizes = np.zeros((2, len(scenes), len(names)))
-    np.add.at(sums, (scene_of_image, set_of_image), values)
-    np.add.at(sizes, (scene_of_image, set_of_image), 1)
-    mean = float(np.mean(sums.sum(axis=0) / sizes.sum(axis=0)))
-    if len(scenes) == 1:
-        return Interval(mean, np.nan, np.nan)
-    # How often each scene is drawn is multinomial: [resamples, scenes].
-    num_scenes = len(scenes)
-    times = np.random.default_rng(seed).multinomial(
-        num_scenes, np.full(num_scenes, 1 / num_scenes), size=num_resamples
-    )
-    drawn = times @ sizes
-    complete = (drawn > 0).all(axis=1)
-    means = ((times @ sums)[complete] / drawn[complete]).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high))

@@ -3,6 +3,7 @@
 Every image is uint8 RGB [H, W, 3], since the protocols compare values of files.
 """
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -254,30 +255,35 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
 
     Args:
       subjects: Photographs.
-      folder: Folder of masks, with the names of the photographs. A mask has the size of
-        its photograph and is bright where the rain is. Subjects may have no mask.
+      folder: Folder of masks, also in subfolders. A mask has the last part of the name of
+        its photograph, and its size, and is bright where the rain is. Subjects may have
+        no mask.
 
     Raises:
-      ValueError: If the folder has no images, no mask belongs to a subject, several
-        subjects share a name, or sizes differ.
+      ValueError: If the folder has no images, no mask belongs to a subject, a subject has
+        several masks, several subjects share a name, or sizes differ.
     """
-    # The name of a mask is the last part of the name of an image.
-    stems = [
-        image_folders.without_suffix(subject.name).rpartition("/")[2]
-        for subject in subjects
-    ]
-    paths = partners.find_images(folder)
+    stems = [_last_part(image_folders.without_suffix(s.name)) for s in subjects]
+    paths = collections.defaultdict(list)
+    for name, path in partners.find_images(folder).items():
+        paths[_last_part(name)].append(path)
     matched = partners.match(dict.fromkeys(stems), paths)
-    found = {stem: paths[other] for stem, other in matched.items()}
-    if not found:
+    candidates = {stem: paths[other] for stem, other in matched.items()}
+    if not candidates:
         raise ValueError(
             f"No mask in {folder} has the name of an image to score, such as {stems[0]}."
         )
-    if repeated := [stem for stem in found if stems.count(stem) > 1]:
+    if repeated := [stem for stem in candidates if stems.count(stem) > 1]:
         raise ValueError(
             f"Several images to score are named {images.name_some(repeated)}, so their "
             f"masks in {folder} are ambiguous; score them separately."
         )
+    if several := [names for names in candidates.values() if len(names) > 1]:
+        raise ValueError(
+            f"Several masks belong to one image: {images.name_some(several[0])}. Name the "
+            "subfolder of the right ones, or remove the others."
+        )
+    found = {stem: path for stem, (path,) in candidates.items()}
     files = dict(zip(found, file_sources.open_files(list(found.values()))))
     sizes = {stem: s.size for stem, s in zip(stems, subjects, strict=True)}
     if faults := [
@@ -314,6 +320,10 @@ def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
             "them."
         )
     return attached
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _read_mask(mask: Photograph) -> np.ndarray:

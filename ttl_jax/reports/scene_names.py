@@ -39,7 +39,8 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
       file: Path. Other columns, and rows without a path or scene, are ignored.
 
     Raises:
-      ValueError: If the file cannot be read, lacks a column or has no rows.
+      ValueError: If the file cannot be read, lacks a column or has no rows, or gives one
+        image several scenes.
     """
     file = user_paths.expand(file)
     try:
@@ -53,4 +54,12 @@ def read(file: str | os.PathLike[str]) -> SceneNames:
             f"{file} must have the columns path and scene, and a row for each image."
         )
     listed = table[["path", "scene"]].dropna()
+    scenes: dict[str, str] = {}
+    for path, scene in listed.itertuples(index=False):
+        known = scenes.setdefault(image_folders.without_suffix(path), scene)
+        if known != scene:
+            raise ValueError(
+                f"{file} gives {path} the scenes {known!r} and {scene!r} (suffixes are "
+                "ignored); keep one of them."
+            )
     return SceneNames(listed.set_index("path")["scene"].to_dict())

@@ -3,6 +3,7 @@
 import io
 import os
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -109,16 +110,15 @@ def _describe_agreement(agreement: pd.DataFrame) -> str:
     mean, low, high = intervals.bootstrap_mean(
         agreement["kendall_w"], agreement["photograph"]
     )
+    scope = f"on average over {len(agreement)} photographs"
     if len(agreement) == 1:
-        scope = "for the one photograph that several raters ranked (no interval"
-    else:
-        scope = (
-            f"on average over {len(agreement)} photographs (95 % interval over "
-            f"photographs {low:.3f} to {high:.3f}"
-        )
+        scope = "for the one photograph that several raters ranked"
+    span = f"95 % interval over photographs {low:.3f} to {high:.3f}"
+    if np.isnan(low):
+        span = f"no interval for fewer than {intervals.MIN_SCENES}"
     chance = (1 / agreement["raters"]).mean()
     return (
-        f"Agreement: Kendall's W is {mean:.3f} {scope}; random rankings have "
+        f"Agreement: Kendall's W is {mean:.3f} {scope} ({span}; random rankings have "
         f"{chance:.3f}, and 1 is full agreement).\n"
     )
 

@@ -11,6 +11,12 @@ from ttl_jax.reports.scores import scores
 from ttl_jax.reports.scores.scores import METRICS, Unreferenced
 
 
+@pytest.fixture(autouse=True)
+def two_scenes_are_enough(monkeypatch):
+    """Few scenes keep expected values short."""
+    monkeypatch.setattr(intervals, "MIN_SCENES", 2)
+
+
 def grey(level, height=12, width=14):
     return np.full((height, width, 3), level, np.uint8)
 
@@ -67,6 +73,9 @@ def test_scores_of_pairs_by_hand():
 )
 def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
     many = Examples([subject(f"deep/{i}", 10 * i) for i in range(4)], {})
+    (tmp_path / "s").mkdir()
+    for name in ("3-x_y-0001-1.png", "own.png"):  # the first one of an earlier call
+        (tmp_path / "s" / name).touch()
     scores.score_sets(
         {"folder:/a/x y": many, "folder:/b/x y": many},
         num_sheets=num_sheets,
@@ -74,7 +83,8 @@ def test_sheets_are_spread_over_the_set(tmp_path, num_sheets, shown):
     )
     written = sorted(path.name for path in tmp_path.glob("s/*"))
     indices = range(4) if shown == 4 else shown
-    assert written == [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+    expected = [f"{n}-x_y-{i:04d}-{i}.png" for n in (1, 2) for i in indices]
+    assert written == [*expected, "own.png"]
 
 
 # Without targets
@@ -219,6 +229,13 @@ def test_a_single_scene_has_no_interval():
     found = psnr_scores("input", 1.0, 1.0, scenes="xx") + found
     to_best = summarize(found)["other"]["psnr_to_best"]
     assert to_best == {"method": "ours", "mean": -1.0, "low": None, "high": None}
+
+
+def test_few_scenes_have_no_interval(monkeypatch):
+    monkeypatch.setattr(intervals, "MIN_SCENES", 4)
+    found = psnr_scores("input", 1.0, 1.0, 1.0) + psnr_scores("ours", 3.0, 2.0, 4.0)
+    to_input = summarize(found)["ours"]["psnr_to_input"]
+    assert to_input == {"mean": 2.0, "low": None, "high": None}
 
 
 def test_a_mean_is_over_the_images_that_have_the_value():

@@ -12,7 +12,7 @@ The result of `analyze` has all numbers of the report and the figures:
       images/<name>     scene and NIQE of each image
 
 A summary is {mean, median, low, high, images, scenes}; `low` and `high` are null for
-fewer than `MIN_SCENES` scenes.
+fewer than `metrics.intervals.MIN_SCENES` scenes.
 """
 
 import dataclasses
@@ -46,7 +46,6 @@ NIQE_FEATURES = "mean over blocks of the 36 features of NIQE"
 
 LEVEL = 0.95  # of intervals
 NUM_RESAMPLES = 2000  # of the bootstrap
-MIN_SCENES = 10  # for an interval; resampling fewer makes it far too narrow
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ def analyze(
     constants = {
         "level": LEVEL,
         "num_resamples": NUM_RESAMPLES,
-        "min_scenes": MIN_SCENES,
+        "min_scenes": intervals.MIN_SCENES,
         "num_neighbours": rain_features.NUM_NEIGHBOURS,
         "num_draws": rain_features.NUM_DRAWS,
         "min_samples": rain_features.MIN_SAMPLES,
@@ -177,18 +176,14 @@ def _names(readings: Mapping[str, SetReadings], *kinds: str) -> list[str]:
 
 def _summarize(values: np.ndarray, scenes: np.ndarray, seed: int) -> dict[str, Any]:
     """Returns the mean with its interval over scenes, and the median over images."""
-    mean, low, high = intervals.bootstrap_mean(
+    interval = intervals.bootstrap_mean(
         values, scenes, num_resamples=NUM_RESAMPLES, seed=seed, level=LEVEL
     )
-    num_scenes = len(np.unique(scenes))
-    enough = num_scenes >= MIN_SCENES
     return {
-        "mean": mean,
+        **interval.to_dict(),
         "median": float(np.median(values)),
-        "low": low if enough else None,
-        "high": high if enough else None,
         "images": len(values),
-        "scenes": num_scenes,
+        "scenes": len(np.unique(scenes)),
     }
 
 

@@ -60,6 +60,8 @@ class Report:
             PER_IMAGE: self.per_image.to_csv(index=False, lineterminator="\n"),
             SCORES: self.summary,
         }
+        # Files of an earlier report would look like a part of this one.
+        pathlib.Path(folder, ablations.SCORES).unlink(missing_ok=True)
         if self.ablation:
             means = ablations.summarize(self.ablation, self.summary)
             contents[ablations.SCORES] = means
@@ -108,7 +110,8 @@ def score(
       flicker: Whether the images of each folder are frames of a video, in the order of
         their names, whose flicker is measured.
       masks: Folder of rain masks.
-      scenes: CSV file with the columns path and scene.
+      scenes: CSV file with the columns path and scene. Without it, images of one target
+        are one scene, and so are the frames of a video.
       num_sheets: Number of images of each set to draw as sheets; needs `output`.
       output: Folder to write the report and sheets to. None writes nothing.
 
@@ -130,6 +133,8 @@ def score(
     with video_frames.extracted([rainy, target, *folders]) as (first, clean, *others):
         found = list(zip(names, others))
         subjects, from_folders, notes = _open_images(data, first, clean, found)
+        if flicker or any(map(video_frames.is_video, [rainy, target, *folders])):
+            subjects = {name: _join(of, name) for name, of in subjects.items()}
         subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
         if flicker:
             _check_frames(subjects)
@@ -208,6 +213,14 @@ def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
             "NAME=SOURCE."
         )
     return {name or source: examples.open_source(source) for name, source in named}
+
+
+def _join(frames: Sequence[Subject], set_name: str) -> list[Subject]:
+    """Returns frames with their folder as their scene: they are not independent."""
+    return [
+        dataclasses.replace(frame, scene=video_frames.folder_of(frame.name) or set_name)
+        for frame in frames
+    ]
 
 
 def _attach(

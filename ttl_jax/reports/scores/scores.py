@@ -59,8 +59,8 @@ METRICS = {
     ),
     "flicker": Metric(
         "flicker", ".3f",
-        "change from each image to the next one of its folder, over that of the input, "
-        "where both can be aligned; 0 is perfectly steady",
+        "sum of the changes from each image to the next one of its folder, over that of "
+        "the input, where both can be aligned; 0 is perfectly steady",
     ),
     "change_inside": Metric(
         "change inside", ".2f",
@@ -172,29 +172,33 @@ def score_sets(
       sets: Examples by name of the set.
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Further metrics.
-      with_flicker: Whether images are frames of videos whose flicker is measured. Each
-        value belongs to the earlier of two frames; the last frame of a folder has none.
+      with_flicker: Whether images are frames of videos whose flicker is measured. All
+        frames of a folder have the value of the folder.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
-      sheet_folder: Folder of the sheets; created if missing. None writes no sheets.
+      sheet_folder: Folder of the sheets; created if missing. Sheets of an earlier call are
+        removed first. None writes no sheets.
 
     Raises:
       ValueError: If an image cannot be read or differs from its target in size, a score
         is not finite, or a protocol is unknown.
     """
+    if sheet_folder is not None:
+        _remove_sheets(pathlib.Path(sheet_folder))
     rows = []
     for number, (set_name, examples) in enumerate(sets.items(), start=1):
+        rows_of_set = []
         spread = np.linspace(0, len(examples) - 1, min(num_sheets, len(examples)))
         shown = set(spread.round().astype(int).tolist())
         before, rows_before = None, []
         for index, example in enumerate(_read(examples, set_name)):
             found = score(example, set_name, protocols, unreferenced)
             if with_flicker and before is not None:
-                flickers = video_frames.measure_flicker(before, example)
-                for row in rows_before if flickers else ():
-                    row["flicker"] = flickers[row["method"]]
+                changes = video_frames.measure_changes(before, example)
+                for row in rows_before if changes else ():
+                    row["change_to_next"] = changes[row["method"]]
             before, rows_before = example, found
-            rows += found
+            rows_of_set += found
             if sheet_folder is not None and index in shown:
                 # The numbers distinguish names with the same last part.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
@@ -202,7 +206,17 @@ def score_sets(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 sheet_rows = comparisons.make_rows([example], protocol=protocols[0])
                 sheets.write_sheet(path, sheet_rows)
+        if with_flicker:
+            video_frames.add_flicker(rows_of_set)
+        rows += rows_of_set
     return make_table(rows)
+
+
+def _remove_sheets(folder: pathlib.Path) -> None:
+    """Removes the sheets of an earlier call, which would look like those of this one."""
+    for path in folder.glob("*.png"):
+        if re.fullmatch(r"\d+-.*-\d{4,}-.*\.png", path.name):
+            path.unlink()
 
 
 def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -269,8 +283,8 @@ def summarize(scores: pd.DataFrame) -> dict:
       {set: {protocol: {method: {metric: mean, "count": images, "scenes": scenes}}}}, in
       the order of the scores. Each method except the input also has, for the metrics of
       `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}. These are the
-      mean difference to the input and its 95 % interval over scenes, which is None for a
-      single scene. With clean images, each method except the input and the best (by mean
+      mean difference to the input and its 95 % interval over scenes, which is None for
+      fewer than `intervals.MIN_SCENES`. With clean images, each method except the input and the best (by mean
       PSNR) also has "psnr_to_best" with the same entries and "method", the best method.
     """
     summary: dict = {}
@@ -318,10 +332,7 @@ def _difference(
         reference[metric].to_numpy()[known],
         scores["scene"].to_numpy(str)[known],
     )
-    return {
-        name: None if np.isnan(value) else value
-        for name, value in interval._asdict().items()
-    }
+    return interval.to_dict()
 
 
 def _end(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from ttl_jax.metrics import image_quality
+from ttl_jax.metrics import image_quality, intervals
 from ttl_jax.reports import markdown
 from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores.scores import METRICS
@@ -122,6 +122,7 @@ def _note(protocol: str, sets: Mapping) -> str:
     if any("_to_" in key for key in shown):
         lines.append(
             "Differences (those to the input are in brackets) are paired by image. Their "
-            "intervals resample scenes and are too narrow for fewer than about 20."
+            "intervals resample scenes; they are too narrow for fewer than about 20, and "
+            f"fewer than {intervals.MIN_SCENES} have none."
         )
     return " ".join([*lines, *describe_metrics(shown.difference(_MARKED))])

@@ -1,5 +1,6 @@
 """Scores of video: its frames as images, and flicker between successive ones."""
 
+import collections
 import contextlib
 import os
 import pathlib
@@ -16,6 +17,11 @@ from ttl_jax.reports.examples import INPUT, Example
 Path = str | os.PathLike[str]
 
 
+def is_video(path: Any) -> bool:
+    """Returns whether a path is that of a video file, and no folder or None."""
+    return bool(path) and video.is_video(path) and os.path.isfile(path)
+
+
 @contextlib.contextmanager
 def extracted(paths: Sequence[Any]) -> Iterator[list[Any]]:
     """Context with the frames of videos as PNG, in folders that are deleted in the end.
@@ -29,7 +35,7 @@ def extracted(paths: Sequence[Any]) -> Iterator[list[Any]]:
     with tempfile.TemporaryDirectory() as folder:
         yield [
             _extract(path, pathlib.Path(folder, str(number), pathlib.Path(path).stem))
-            if path and video.is_video(path) and os.path.isfile(path)
+            if is_video(path)
             else path
             for number, path in enumerate(paths)
         ]
@@ -50,29 +56,49 @@ def _extract(path: Path, folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def measure_flicker(before: Example, after: Example) -> dict[str, float]:
-    """Returns the flicker of each method between two frames, see `metrics.flicker`.
+def measure_changes(before: Example, after: Example) -> dict[str, float]:
+    """Returns the change of each method between two frames, see `metrics.flicker.change`.
 
     The input's frames are aligned by optical flow. What cannot be aligned, as it moves by
-    itself or is hidden, does not count. Without aligned pixels, or a change of the input,
-    the result is empty; likewise for frames of different folders or sizes.
+    itself or is hidden, does not count. All methods include the same pixels, so that their
+    changes can be divided. The result is empty for frames of different folders or sizes.
     """
     from ttl_jax.inference.video import temporal
 
     frames = {m: (before.restored[m], after.restored[m]) for m in after.restored}
-    folders = {os.path.dirname(example.name) for example in (before, after)}
     rainy = frames[INPUT]
-    if len(folders) > 1 or rainy[0].shape != rainy[1].shape:
+    if folder_of(before.name) != folder_of(after.name):
+        return {}
+    if rainy[0].shape != rainy[1].shape:
         return {}
     positions, is_aligned = temporal.align(*rainy)
-    with contextlib.suppress(ValueError):
-        return {
-            method: flicker.flicker(
-                np.stack(pair),
-                np.stack(rainy),
-                positions=positions[None],
-                still=is_aligned[None],
-            )
-            for method, pair in frames.items()
-        }
-    return {}
+    return {
+        method: flicker.change(
+            np.stack(pair), positions=positions[None], still=is_aligned[None]
+        )
+        for method, pair in frames.items()
+    }
+
+
+def add_flicker(rows: Sequence[dict[str, Any]]) -> None:
+    """Sets the flicker of each row of a set: that of all frames of its folder.
+
+    Changes are summed over the folder before they are divided, as in
+    `metrics.flicker.flicker`. Without a change of the input there is no value.
+
+    Args:
+      rows: Rows with the keys "image" and "method", and "change_to_next" if the change to
+        the next frame was measured (`measure_changes`).
+    """
+    sums = collections.defaultdict(float)
+    for row in rows:
+        sums[folder_of(row["image"]), row["method"]] += row.get("change_to_next", 0.0)
+    for row in rows:
+        folder = folder_of(row["image"])
+        if of_input := sums[folder, INPUT]:
+            row["flicker"] = sums[folder, row["method"]] / of_input
+
+
+def folder_of(name: str) -> str:
+    """Returns the folder of a frame, which holds all frames of its video."""
+    return os.path.dirname(name)
