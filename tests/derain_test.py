@@ -648,6 +648,22 @@ def test_a_watch_reports_each_new_fault_once_and_goes_on(watch, capsys):
     assert levels("out") == {"a.png": 254}
 
 
+def test_an_error_of_the_disk_does_not_end_a_watch(watch, monkeypatch, capsys):
+    complete("in/a.png", 1)
+    plan, calls = job_lists.plan, []
+
+    def fail_once(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:  # the first is before the watch
+            raise OSError(errno.EIO, "Input/output error")
+        return plan(*arguments, **options)
+
+    monkeypatch.setattr(job_lists, "plan", fail_once)
+    assert watch(idle, idle, idle) == 0
+    assert "Input/output error" in capsys.readouterr().err
+    assert levels("out") == {"a.png": 254}
+
+
 def test_help_shows_an_example_without_starting_jax():
     command = "import sys, ttl_jax.derain as d; print('jax' in sys.modules); d.main()"
     result = subprocess.run(

@@ -219,6 +219,15 @@ def test_a_linked_album_is_followed_once_and_broken_links_are_named(here):
     assert skipped.describe() == ["Skipped in/gone: a link to no file."]
 
 
+def test_a_link_to_itself_is_a_link_to_no_file(here):
+    photographs("in/a.png")
+    pathlib.Path("in/self.jpg").symlink_to("self.jpg")
+    for text in ("in", "in/*"):
+        jobs, skipped = job_lists.plan([text], "out")
+        assert dict(jobs) == {"in/a.png": "out/a.png"}
+        assert skipped.describe() == ["Skipped in/self.jpg: a link to no file."]
+
+
 def test_a_home_folder_is_expanded(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here))
     photographs("in/a.png")

@@ -139,7 +139,8 @@ class Run(NamedTuple):
 
         Args:
           plan: Function that lists the jobs of all photographs that are there. If it
-            raises ValueError, the message is printed once, and the watch goes on.
+            raises ValueError or OSError, the message is printed once, and the watch
+            goes on.
 
         Raises:
           stopping.Stopped, EndedError: As `restore`.
@@ -150,7 +151,7 @@ class Run(NamedTuple):
             last, fault = fault, ""
             try:
                 jobs = plan()
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 jobs, fault = [], str(error)
             if fault not in ("", last):
                 print(f"ttl_jax.derain: {fault}", file=sys.stderr)

@@ -250,11 +250,12 @@ class _Finder:
             place = folder.join(entry.name)
             if entry.is_symlink():
                 place = place._replace(real=os.path.realpath(place.path))
-            if entry.is_dir():
+            kind = _kind(entry)
+            if kind == "folder":
                 # A link into the input would only list photographs twice.
                 if not (entry.is_symlink() and place.real.startswith(self._root)):
                     yield from self._walk(place)
-            elif not entry.is_file():
+            elif kind != "file":
                 self._skip(place)
             elif self._takes(place):
                 yield place
@@ -294,6 +295,14 @@ class _Finder:
         """Records a broken link as skipped; pipes and devices are ignored."""
         if os.path.islink(place.path):
             self.skipped.broken.add(decoding.printable(place.path))
+
+
+def _kind(entry: os.DirEntry) -> str:
+    """Returns "folder", "file" or "other"."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:  # a link to itself, or into a folder that cannot be entered
+        return "other"
 
 
 def _root(path: pathlib.Path) -> _Place:
