@@ -70,6 +70,14 @@ def test_outputs_within_the_input_are_not_inputs_of_the_next_run(here):
     assert planned(["**/*.png"], "in/restored") == {"in/a.png": "in/restored/in/a.png"}
 
 
+def test_an_output_folder_linked_within_the_input_is_no_input(here):
+    photographs("in/a.png", "elsewhere/a.png", "elsewhere/b/c.png")
+    pathlib.Path("in/restored").symlink_to(here / "elsewhere")
+    for text in ("in", "in/**", "in/*"):
+        for output in ("in/restored", "elsewhere"):
+            assert planned([text], output) == {"in/a.png": f"{output}/a.png"}
+
+
 def test_inputs_within_the_output_are_inputs(here):
     photographs("all/rainy/a.png")
     assert planned(["all/rainy"], "all") == {"all/rainy/a.png": "all/a.png"}

@@ -227,13 +227,24 @@ class _Finder:
             return lambda path: path.startswith(outputs)
         return lambda path: False
 
+    def _is_in_output(self, folder: str) -> bool:
+        """Returns whether a folder, a real path, is in the output folder or is it.
+
+        Nothing is if the current input itself is in the output folder.
+        """
+        outputs = os.path.join(self._output, "")
+        return not self._root.startswith(outputs) and os.path.join(
+            folder, ""
+        ).startswith(outputs)
+
     def _walk(self, folder: _Place) -> Iterator[_Place]:
         """Yields the photographs below a folder, in the order of their paths.
 
         As far as possible, it uses the listing of the folder: on network disks, each
         further query of a file takes milliseconds.
         """
-        if folder.real in self._entered:  # through a link
+        # Through a link, a folder may be met again, or the output folder.
+        if folder.real in self._entered or self._is_in_output(folder.real):
             return
         self._entered.add(folder.real)
         try:
@@ -271,6 +282,8 @@ class _Finder:
             if any(map(image_folders.is_clutter, relative.split(os.sep))):
                 continue
             folder, name = os.path.split(path)
+            if self._is_in_output(real_path(folder)):
+                continue
             real = os.path.join(real_path(folder), name)
             if os.path.islink(path):
                 real = os.path.realpath(path)
