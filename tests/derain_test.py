@@ -357,6 +357,23 @@ def test_results_beside_their_photographs_are_not_restored_again(
     assert len(levels("in")) == len(made) * 3 / 2
 
 
+@pytest.mark.parametrize("inputs", ["al", "al/**"])
+def test_results_of_a_run_into_another_folder_of_the_input_are_not_restored(
+    loaded, capsys, inputs
+):
+    photograph("al/b/a.png", 1)
+    photograph("al/v1/new.png", 2)  # lies there, but is no result
+    assert derain.main(["al/b", "--output", "al/v1", "--compare"]) == 0
+    assert derain.main([inputs, "--output", "al/v2"]) == 0
+    printed = capsys.readouterr().out
+    assert "Skipped 2 results of earlier runs, such as al/v1/a.png" in printed
+    assert levels("al/v2") == {"b/a.png": 254, "v1/new.png": 253}
+    assert derain.main([inputs, "--output", "elsewhere"]) == 0
+    assert levels("elsewhere") == {"b/a.png": 254, "v1/new.png": 253}
+    assert derain.main(["al/v1", "--output", "twice"]) == 0  # named, so restored
+    assert levels("twice")["a.png"] == 1
+
+
 def test_a_photograph_that_looks_like_a_result_is_kept(loaded, capsys):
     photograph("in/a.png", 1)
     photograph("in/a_dry.png", 2)

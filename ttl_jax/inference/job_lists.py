@@ -22,10 +22,12 @@ class Skipped:
     Attributes:
       others: Files that are not photographs.
       broken: Links to files that do not exist.
+      results: Results of runs into other folders within the input.
     """
 
     others: set[str] = dataclasses.field(default_factory=set)
     broken: set[str] = dataclasses.field(default_factory=set)
+    results: set[str] = dataclasses.field(default_factory=set)
 
     def describe(self) -> list[str]:
         """Returns a line for each kind."""
@@ -33,6 +35,11 @@ class Skipped:
         if any(map(video.is_video, self.others)):
             lines.append(video.INSTALL)
         lines += [f"Skipped {name}: a link to no file." for name in sorted(self.broken)]
+        if self.results:
+            lines.append(
+                f"Skipped {len(self.results)} results of earlier runs, such as "
+                f"{min(self.results)}; name their folder to restore them again."
+            )
         return lines
 
 
@@ -49,8 +56,9 @@ def plan(
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
     followed, each once. Hidden files and what systems leave are skipped; so are other
-    kinds of files in folders and patterns, the output folder inside an input folder, and
-    the results of earlier runs where both are the same folder.
+    kinds of files in folders and patterns, the output folder inside an input folder, the
+    results of earlier runs where both are the same folder, and the results in other folders
+    below the input.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
@@ -180,6 +188,8 @@ class _Finder:
         self.skipped = Skipped()
         self._output, self._may_find_none = output, may_find_none
         self._root, self._entered = "", set()  # of the current input
+        self._path = ""  # of the current input
+        self._recorded = functools.cache(_list_results)
 
     def find(self, text: str) -> Iterator[_Place]:
         """Yields the photographs of one input."""
@@ -203,7 +213,7 @@ class _Finder:
         else:
             raise ValueError(f"{text} does not exist.")
 
-        self._root = os.path.join(root.real, "")
+        self._root, self._path = os.path.join(root.real, ""), root.path
 
         # Otherwise the outputs of one run would be inputs of the next.
         is_output = self._find_outputs()
@@ -220,8 +230,7 @@ class _Finder:
         """Returns whether a file of the current input, a real path, is a result."""
         outputs = os.path.join(self._output, "")
         if outputs == self._root:  # with other names, as by --suffix
-            written = output_log.read(outputs)
-            written |= dict.fromkeys(f"{name}.compare.jpg" for name in written)
+            written = _list_results(outputs)
             return lambda path: path.removeprefix(outputs) in written
         if outputs.startswith(self._root):
             return lambda path: path.startswith(outputs)
@@ -236,6 +245,19 @@ class _Finder:
         return not self._root.startswith(outputs) and os.path.join(
             folder, ""
         ).startswith(outputs)
+
+    def _is_result(self, file: _Place) -> bool:
+        """Returns whether the record of a folder below the current input lists a file.
+
+        A folder of results that is itself an input is meant to be restored.
+        """
+        folder, name = os.path.split(file.relative)
+        while folder:
+            if name in self._recorded(os.path.join(self._path, folder)):
+                return True
+            folder, parent = os.path.split(folder)
+            name = os.path.join(parent, name)
+        return False
 
     def _walk(self, folder: _Place) -> Iterator[_Place]:
         """Yields the photographs below a folder, in the order of their paths.
@@ -296,12 +318,15 @@ class _Finder:
                 yield place
 
     def _takes(self, file: _Place) -> bool:
-        """Returns whether a file can be restored; records it as skipped if not."""
-        if _is_photograph(file.path) or (
+        """Returns whether a file is to be restored; records it as skipped if not."""
+        if not _is_photograph(file.path) and not (
             video.is_video(file.path) and video.is_installed()
         ):
+            self.skipped.others.add(decoding.printable(file.path))
+        elif self._is_result(file):
+            self.skipped.results.add(decoding.printable(file.path))
+        else:
             return True
-        self.skipped.others.add(decoding.printable(file.path))
         return False
 
     def _skip(self, place: _Place) -> None:
@@ -337,6 +362,12 @@ def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
                 f"{target} is one of the photographs to restore and would be "
                 "overwritten; choose another output folder."
             )
+
+
+def _list_results(folder: str) -> set[str]:
+    """Returns the paths within a folder of the results that its record lists."""
+    written = output_log.read(folder)
+    return {*written, *(f"{name}.compare.jpg" for name in written)}
 
 
 def _list_names(folder: str) -> frozenset[str]:
