@@ -360,6 +360,41 @@ def test_a_rater_ranks_by_keys_undoes_and_comes_back(page, size, study):
     page.locator("#save").press("Enter")
     page.get_by_role("heading", name=re.compile("Thank you")).wait_for()
     pages.check(page, size, "study_end")
+    page.reload()  # Back still works
+    page.get_by_role("heading", name=re.compile("Photograph 2 of 2.*Thank")).wait_for()
+    page.locator("#back").press("Enter")
+    page.get_by_role("heading", name="Photograph 1 of 2", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("size", ["desktop"])
+def test_what_a_rater_does_while_a_ranking_is_saved_is_not_taken_for_saved(
+    page, study
+):
+    page.goto(study)
+    handles = page.locator("#results .handle")
+    handles.nth(0).press("1")
+    handles.nth(1).press("2")
+    held = []
+    page.route("**/ranking", lambda route: held.append(route))
+
+    def save_during(act):
+        with page.expect_request("**/ranking"):
+            page.locator("#save").press("Enter")
+        act()
+        with page.expect_response("**/ranking"):
+            held.pop().continue_()
+
+    save_during(lambda: handles.nth(1).press("1"))
+    page.get_by_text("Saved without your last change").wait_for()
+    assert ranking(page) == ["B", "A"]
+    page.reload()
+    page.get_by_text("Photograph 2 of 2").wait_for()
+    handles.nth(0).press("1")
+    handles.nth(1).press("2")
+    save_during(lambda: page.locator("#back").press("Enter"))
+    page.get_by_text("Photograph 2 is saved.").wait_for()
+    assert page.locator("#title").inner_text() == "Photograph 1 of 2"
+    assert ranking(page) == ["A", "B"]
 
 
 def test_a_rater_ranks_by_dragging_and_tapping(page, study):
