@@ -201,9 +201,9 @@ class Run(NamedTuple):
     def _restore_videos(self, todo: Sequence) -> int:
         from ttl_jax.inference.video import jobs as video_jobs
 
-        args = self.args
+        args, failures = self.args, []
         try:
-            failures = video_jobs.restore_videos(
+            for failure in video_jobs.restore_videos(
                 todo,
                 self._restore_pixels(),
                 settings=_video_settings(args),
@@ -211,13 +211,18 @@ class Run(NamedTuple):
                 num_ahead=self.network.batch_size,
                 check_pixels=self.network.check_pixels,
                 **self._hooks(),
-            )
+            ):
+                failures.append(failure)
         except video_jobs.StopError as error:
             raise stopping.Stopped(
                 f"{error}; the same command resumes.", self.request.signal
             ) from None
-        if failures:
-            print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
+        except video_jobs.EndError as error:
+            raise EndedError(f"{error}; the same command resumes.") from None
+        finally:
+            if failures:
+                lines = "\n  ".join(failures)
+                print(f"{len(failures)} failed:\n  {lines}", file=sys.stderr)
         return 1 if failures else 0
 
     def _restore_pixels(self) -> Callable:

@@ -26,7 +26,7 @@ _MOST_PIXELS = 2**26
 _MOST_PENDING = 4096  # photographs submitted to threads, or not yet reported
 
 # Errors of writing that would occur for every later photograph too.
-_ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Job(NamedTuple):
@@ -282,7 +282,7 @@ class _Worker:
                 encoding.write_image(target, restored, info, quality=self.quality)
                 self.record(target)
         except OSError as error:
-            if error.errno not in _ENDING_ERRORS:
+            if error.errno not in ENDING_ERRORS:
                 raise
             name = decoding.printable(target)
             self.ended_by = f"{name} cannot be written: {error.strerror}"

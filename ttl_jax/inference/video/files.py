@@ -60,13 +60,32 @@ class Picture(NamedTuple):
 @contextlib.contextmanager
 def _open(path: str | pathlib.Path) -> Iterator[Any]:
     """Opens a video; errors of FFmpeg become ValueError with the path."""
+    with (
+        _reading(path),
+        av.open(str(path), metadata_errors="replace") as container,
+    ):
+        if not container.streams.video:
+            raise ValueError(f"{path} has no video stream.")
+        yield container
+
+
+@contextlib.contextmanager
+def _reading(path: str | pathlib.Path) -> Iterator[None]:
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise ValueError(f"{path} has no video stream.")
-            yield container
+        yield
     except av.error.FFmpegError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _writing(path: str | pathlib.Path) -> Iterator[None]:
+    """Errors of FFmpeg become OSError with the path, so that no reader takes them."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raised = OSError(f"{path} cannot be written: {error.strerror}")
+        raised.errno = error.errno
+        raise raised from error
 
 
 def _main_stream(container) -> Any:
@@ -158,8 +177,9 @@ class Segment:
     """
 
     def __init__(self, path, like: av.VideoFrame, *, info: Info, codec: str, crf: int):
-        self._like, self._durations = like, {}
-        self._container = av.open(str(path), "w", format="nut")
+        self._path, self._like, self._durations = path, like, {}
+        with _writing(path):
+            self._container = av.open(str(path), "w", format="nut")
         # Without B-frames, segments can be joined at any frame.
         options = {"crf": str(crf), "b": "0"} if "vpx" in codec else {"crf": str(crf)}
         self._stream: Any = self._container.add_stream(
@@ -202,12 +222,14 @@ class Segment:
     def close(self) -> None:
         """Completes the file."""
         self._mux(self._stream.encode(None))
-        self._container.close()
+        with _writing(self._path):
+            self._container.close()
 
     def _mux(self, packets) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, 0)
-            self._container.mux(packet)
+            with _writing(self._path):
+                self._container.mux(packet)
 
 
 def check_codec(name: str, suffix: str) -> None:
@@ -246,42 +268,23 @@ def join(
       Kinds of streams that the container does not support.
 
     Raises:
-      ValueError: If a file cannot be read or the target cannot be written.
+      ValueError: If a file cannot be read, or frames are missing.
+      OSError: If the target cannot be written.
     """
     like = next(one.decoded for one in read(source) if one.decoded is not None)
     start, end = _find_start(source), _find_end(source)
     with (
         _open(source) as original,
         _open(segments[0]) as first,
+        _writing(target),
         _create(target, original.metadata) as output,
     ):
         output.metadata.update(original.metadata)
         output.set_chapters(original.chapters())
         main = _main_stream(original)
-        try:
-            video = output.add_stream_from_template(first.streams.video[0])
-        except ValueError:  # no encoder has the name of the decoder, such as libdav1d
-            video = output.add_stream_from_template(first.streams.video[0], opaque=True)
-        video.time_base = first.streams.video[0].time_base
-        video.metadata.update(main.metadata)
-        if like.rotation:
-            video.set_display_rotation(like.rotation)
-        if video.codec_context is not None:
-            video.codec_context.framerate = main.average_rate or main.guessed_rate
-            for name in _COLOUR_TAGS:  # some codecs do not store all of them
-                setattr(video.codec_context, name, getattr(like, name))
-        others, lost = {}, []
-        for stream in original.streams:
-            if stream is main:
-                continue
-            try:
-                if stream.type not in ("audio", "subtitle"):
-                    raise ValueError(stream.type)
-                others[stream] = output.add_stream_from_template(stream)
-                others[stream].metadata.update(stream.metadata)
-            except (ValueError, av.error.FFmpegError):
-                lost.append(stream.type)
-        kept = _packets(original, list(others)) if others else ()
+        video = _add_video(output, first.streams.video[0], main, like)
+        others, lost = _add_others(output, original, main)
+        kept = _packets(original, source, list(others)) if others else ()
         num_left = num_frames
         for packet in heapq.merge(_join_packets(segments), kept, key=_time):
             if packet.stream not in others:
@@ -294,6 +297,45 @@ def join(
     if num_left:
         raise ValueError(f"{target} lacks {num_left} of {num_frames} frames.")
     return lost
+
+
+def _add_video(output, segment, main, like: av.VideoFrame) -> Any:
+    """Adds a video stream.
+
+    Args:
+      segment: Stream of a segment, which was encoded in the same way.
+      main: Stream of the source, whose tags and rate are kept.
+      like: Frame of the source, whose rotation and colour tags are kept.
+    """
+    try:
+        video = output.add_stream_from_template(segment)
+    except ValueError:  # no encoder has the name of the decoder, such as libdav1d
+        video = output.add_stream_from_template(segment, opaque=True)
+    video.time_base = segment.time_base
+    video.metadata.update(main.metadata)
+    if like.rotation:
+        video.set_display_rotation(like.rotation)
+    if video.codec_context is not None:
+        video.codec_context.framerate = main.average_rate or main.guessed_rate
+        for name in _COLOUR_TAGS:  # some codecs do not store all of them
+            setattr(video.codec_context, name, getattr(like, name))
+    return video
+
+
+def _add_others(output, original, main) -> tuple[dict[Any, Any], list[str]]:
+    """Adds the other streams; returns them by that of the source, and kinds not kept."""
+    others, lost = {}, []
+    for stream in original.streams:
+        if stream is main:
+            continue
+        try:
+            if stream.type not in ("audio", "subtitle"):
+                raise ValueError(stream.type)
+            others[stream] = output.add_stream_from_template(stream)
+            others[stream].metadata.update(stream.metadata)
+        except (ValueError, av.error.FFmpegError):
+            lost.append(stream.type)
+    return others, lost
 
 
 def _create(target: pathlib.Path, tags: Mapping[str, str]) -> Any:
@@ -347,10 +389,11 @@ def _join_packets(segments: Sequence[pathlib.Path]) -> Iterator[Any]:
                     yield packet
 
 
-def _packets(container, streams) -> Iterator[Any]:
-    for packet in container.demux(streams):
-        if packet.size and packet.dts is not None:  # the last packet is empty
-            yield packet
+def _packets(container, path: str, streams) -> Iterator[Any]:
+    with _reading(path):
+        for packet in container.demux(streams):
+            if packet.size and packet.dts is not None:  # the last packet is empty
+                yield packet
 
 
 def _time(packet) -> fractions.Fraction:
