@@ -121,6 +121,7 @@ def _restore(
         processes.take_gpu()
         from ttl_jax.inference import derain_run, engines, output_log, rain_scores
 
+        derain_run.check_videos(args, jobs)
         if args.rain_score and not rain_scores.are_available():
             parser.error("--rain_score needs the package ttl_jax")
         engine = engines.choose(args.engine, args.checkpoint)

@@ -40,6 +40,14 @@ def list_options(args: argparse.Namespace, network, target: str) -> dict:
     return options
 
 
+def check_videos(args: argparse.Namespace, jobs: Sequence) -> None:
+    """Raises ValueError if the flags do not fit the videos among some jobs."""
+    targets = (job.target for job in jobs if video.is_video(job.source))
+    by_suffix = {os.path.splitext(target)[1].lower(): target for target in targets}
+    for target in by_suffix.values():
+        _video_settings(args).check(target)
+
+
 def _video_settings(args: argparse.Namespace) -> Any:
     from ttl_jax.inference.video import jobs  # needs the extra [video]
 

@@ -66,6 +66,25 @@ def test_mistakes_end_with_a_line(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--codec", "prores_ks"], ".mp4 cannot hold prores_ks"),
+        (["--codec", "mpeg4", "--crf", "20"], "mpeg4 has no constant rate factor"),
+    ],
+)
+def test_a_codec_is_checked_before_any_work(folder, flags, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["album", "-o", "out", *flags])
+    assert message in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_an_encoder_without_a_rate_factor_can_be_used(folder):
+    assert derain.main(["album", "-o", "out", "--codec", "mpeg4"]) == 0
+    assert len(list(files.read("out/clip.mp4"))) == 6
+
+
 def test_a_damaged_video_fails_by_name_and_the_rest_is_done(folder, capsys):
     (folder / "album" / "b.mp4").write_text("no video")
     assert derain.main(["album", "-o", "out"]) == 1

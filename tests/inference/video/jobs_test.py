@@ -353,7 +353,9 @@ def test_a_video_of_too_large_frames_is_refused_as_a_whole(tmp_path):
     [
         ("no_such_codec", "mp4", "no encoder 'no_such_codec'"),
         ("libopus", "mp4", "encodes audio"),
-        ("libx264", "webm", ".webm cannot hold libx264"),
+        ("libx264", "webm", ".webm cannot hold libx264.*such as libvpx-vp9"),
+        ("prores_ks", "mkv", "NUT.* cannot hold prores_ks.*such as libx264"),
+        ("qtrle", "mov", "NUT.* cannot hold qtrle"),
     ],
 )
 def test_a_codec_that_cannot_be_used_is_named(tmp_path, codec, suffix, message):

@@ -19,6 +19,7 @@ CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 1
 _FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
 }  # fmt: skip
+_SEGMENTS = "nut"  # keeps any time base and is readable up to where it was cut off
 # FFmpeg's names of containers whose clock may start at any hour: recordings and discs.
 _WITH_ANY_START = ("mpegts", "mpeg", "flv")
 _UNKNOWN = 2  # AVCOL_SPC_UNSPECIFIED
@@ -179,7 +180,7 @@ class Segment:
     def __init__(self, path, like: av.VideoFrame, *, info: Info, codec: str, crf: int):
         self._path, self._like, self._durations = path, like, {}
         with _writing(path):
-            self._container = av.open(str(path), "w", format="nut")
+            self._container = av.open(str(path), "w", format=_SEGMENTS)
         # Without B-frames, segments can be joined at any frame.
         options = {"crf": str(crf), "b": "0"} if "vpx" in codec else {"crf": str(crf)}
         self._stream: Any = self._container.add_stream(
@@ -232,19 +233,56 @@ class Segment:
                 self._container.mux(packet)
 
 
-def check_codec(name: str, suffix: str) -> None:
-    """Raises ValueError if a codec is not a video encoder, or does not fit the container."""
+def check_codec(name: str, suffix: str, crf: int | None = None) -> None:
+    """Checks that a codec can be used.
+
+    Args:
+      name: Name of FFmpeg's encoder.
+      suffix: Suffix of the target.
+      crf: Constant rate factor that the user named, if any.
+
+    Raises:
+      ValueError: If the codec is not a video encoder, does not fit the container of the
+        target or of segments, or has no constant rate factor and one was named.
+    """
     try:
         codec = av.codec.Codec(name, "w")
     except ValueError as error:
         raise ValueError(f"FFmpeg has no encoder {name!r}.") from error
     if codec.type != "video":
         raise ValueError(f"{name} encodes {codec.type}, not video.")
-    with av.open(io.BytesIO(), "w", format=_FORMATS[suffix.lower()]) as container:
-        try:
-            container.add_stream(name, 25)
-        except (ValueError, av.error.FFmpegError) as error:
-            raise ValueError(f"{suffix} cannot hold {name}.") from error
+    for container, holder in (
+        (_FORMATS[suffix.lower()], suffix),
+        (_SEGMENTS, "NUT, the container of unfinished videos,"),
+    ):
+        with av.open(io.BytesIO(), "w", format=container) as output:
+            try:
+                output.add_stream(name, 25)
+            except (ValueError, av.error.FFmpegError) as error:
+                raise ValueError(
+                    f"{holder} cannot hold {name}; choose another --codec, such as "
+                    f"{CODECS.get(suffix.lower(), 'libx264')}."
+                ) from error
+    if crf is not None and not _has_crf(codec):
+        raise ValueError(
+            f"{name} has no constant rate factor; leave out --crf {crf}, or choose another "
+            "--codec."
+        )
+
+
+def _has_crf(codec: av.codec.Codec) -> bool:
+    """Returns whether an encoder has the option crf; True if it cannot be opened here."""
+    context: Any = av.codec.CodecContext.create(codec, "w")
+    context.width = context.height = 64
+    known = codec.video_formats
+    context.pix_fmt = known[0].name if known else "yuv420p"
+    context.time_base = fractions.Fraction(1, 25)
+    context.options = {"crf": "20"}
+    try:
+        context.open()
+    except (ValueError, av.error.FFmpegError):
+        return True  # such as for lack of a graphics card; encoding reports why
+    return "crf" not in context.options  # those that no encoder took are left
 
 
 def join(

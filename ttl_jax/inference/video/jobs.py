@@ -52,6 +52,12 @@ class Settings:
         return Settings(self.temporal, codec, crf)
 
 
+    def check(self, target: str) -> None:
+        """Raises ValueError if the codec cannot write a target, or takes no rate factor."""
+        suffix = os.path.splitext(target)[1]
+        files.check_codec(self.complete(target).codec or "", suffix, self.crf)
+
+
 class Restored(NamedTuple):
     """A restored video.
 
@@ -115,8 +121,8 @@ def restore_video(
       OSError: If a file cannot be written.
     """
     target = pathlib.Path(job.target)
+    settings.check(job.target)
     settings = settings.complete(job.target)
-    files.check_codec(settings.codec or "", target.suffix)
     info = files.probe(job.source)
     check_pixels(info.num_pixels)
     work = target.with_name(f".{target.name}.segments")
