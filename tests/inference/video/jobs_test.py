@@ -310,12 +310,28 @@ def test_damage_in_a_file_is_found_and_no_frame_is_lost(tmp_path):
     assert found.broken
 
 
-def test_a_video_that_ends_early_is_restored_up_to_there(tmp_path):
-    clips.write(tmp_path / "in.mkv", [clips.picture(k) for k in range(12)])
-    data = (tmp_path / "in.mkv").read_bytes()
-    (tmp_path / "in.mkv").write_bytes(data[: len(data) * 2 // 3])
-    found = run(tmp_path / "in.mkv", tmp_path / "out.mkv")
-    assert found.num_frames == len(pixels(tmp_path / "out.mkv")) > 4
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_video_that_ends_early_is_restored_up_to_there_and_reported(tmp_path, suffix):
+    source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    whole = [clips.picture(k) for k in range(20)]
+    clips.write(source, whole, header_first=True)
+    assert not run(source, target).broken
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 17 // 20])
+    found = run(source, target)
+    assert 4 < found.num_frames == len(pixels(target)) < 20
+    assert found.broken[-1].endswith(
+        f"after {found.num_frames} frames; is the file cut off?"
+    )
+
+
+def test_alpha_that_is_not_kept_is_named(tmp_path):
+    clips.write(tmp_path / "in.mov", STILL[:3], codec="qtrle", fmt="argb")
+    assert run(tmp_path / "in.mov", tmp_path / "out.mov").lost == ["alpha"]
+    clips.write(tmp_path / "in.webm", STILL[:3], codec="libvpx-vp9", fmt="yuva420p")
+    assert run(tmp_path / "in.webm", tmp_path / "out.webm").lost == ["alpha"]
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert "alpha_mode" not in container.streams.video[0].metadata
 
 
 def test_a_frame_that_the_network_refuses_is_copied(tmp_path):

@@ -5,6 +5,7 @@ import fractions
 import heapq
 import io
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,12 +23,14 @@ _FORMATS = {
 _SEGMENTS = "nut"  # keeps any time base and is readable up to where it was cut off
 # FFmpeg's names of containers whose clock may start at any hour: recordings and discs.
 _WITH_ANY_START = ("mpegts", "mpeg", "flv")
+_DURATION = r"(\d+):(\d+):(\d+\.?\d*)"  # of a stream of Matroska
 _UNKNOWN = 2  # AVCOL_SPC_UNSPECIFIED
 _HD = 720  # rows; a video of this height or more is BT.709 if it has no colour tags
 _MATRICES = {
     1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
 }  # fmt: skip
+_ALPHA = "alpha_mode"  # tag of WebM
 _COLOUR_TAGS = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
@@ -102,12 +105,23 @@ class Info(NamedTuple):
       rate: Frames per second.
       aspect: Ratio of width to height of a pixel; None if unknown.
       num_pixels: Number of pixels of a frame.
+      end: End of the last frame by the header, in seconds; None if unknown.
+      time_base: Unit of times, in seconds.
     """
 
     num_frames: int | None
     rate: fractions.Fraction
     aspect: fractions.Fraction | None
     num_pixels: int
+    end: fractions.Fraction | None
+    time_base: fractions.Fraction
+
+    def count_missing_seconds(self, last: Picture) -> float:
+        """Returns how long before the header's end the video ends; 0 up to 1.5 frames."""
+        if self.end is None:
+            return 0.0
+        missing = self.end - (last.pts + last.duration) * self.time_base
+        return float(missing) if missing * self.rate > 1.5 else 0.0
 
 
 def probe(path: str) -> Info:
@@ -123,7 +137,31 @@ def probe(path: str) -> Info:
         if not number and container.duration:
             number = round(container.duration / av.time_base * rate)
         num_pixels = stream.width * stream.height
-        return Info(number, rate, stream.sample_aspect_ratio, num_pixels)
+        return Info(
+            number,
+            rate,
+            stream.sample_aspect_ratio,
+            num_pixels,
+            _read_end(container, stream),
+            stream.time_base,
+        )
+
+
+def _read_end(container, stream) -> fractions.Fraction | None:
+    """Returns the end of the last frame that the header names, in seconds.
+
+    It is unknown for containers whose duration FFmpeg estimates from what is there.
+    """
+    if container.format.name.startswith("mov"):
+        if stream.duration:
+            return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    elif container.format.name.startswith("matroska"):
+        if found := re.fullmatch(_DURATION, stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(fractions.Fraction, found.groups())
+            return 3600 * hours + 60 * minutes + seconds
+        if container.duration and len(container.streams) == 1:
+            return fractions.Fraction(container.duration, av.time_base)
+    return None
 
 
 def read(path: str) -> Iterator[Picture]:
@@ -303,7 +341,8 @@ def join(
       num_frames: Number of frames in all segments.
 
     Returns:
-      Kinds of streams that the container does not support.
+      Kinds of streams that the container does not support, and "alpha" if the source
+      has it.
 
     Raises:
       ValueError: If a file cannot be read, or frames are missing.
@@ -322,6 +361,7 @@ def join(
         main = _main_stream(original)
         video = _add_video(output, first.streams.video[0], main, like)
         others, lost = _add_others(output, original, main)
+        lost += ["alpha"] if _has_alpha(main, like) else []
         kept = _packets(original, source, list(others)) if others else ()
         num_left = num_frames
         for packet in heapq.merge(_join_packets(segments), kept, key=_time):
@@ -351,6 +391,7 @@ def _add_video(output, segment, main, like: av.VideoFrame) -> Any:
         video = output.add_stream_from_template(segment, opaque=True)
     video.time_base = segment.time_base
     video.metadata.update(main.metadata)
+    video.metadata.pop(_ALPHA, None)
     if like.rotation:
         video.set_display_rotation(like.rotation)
     if video.codec_context is not None:
@@ -358,6 +399,12 @@ def _add_video(output, segment, main, like: av.VideoFrame) -> Any:
         for name in _COLOUR_TAGS:  # some codecs do not store all of them
             setattr(video.codec_context, name, getattr(like, name))
     return video
+
+
+def _has_alpha(stream, frame: av.VideoFrame) -> bool:
+    """Returns whether a video has alpha; FFmpeg's own decoder of VP9 does not return it."""
+    in_frame = any(part.is_alpha for part in frame.format.components)
+    return in_frame or stream.metadata.get(_ALPHA) == "1"
 
 
 def _add_others(output, original, main) -> tuple[dict[Any, Any], list[str]]:

@@ -63,8 +63,8 @@ class Restored(NamedTuple):
 
     Attributes:
       num_frames: Number of frames.
-      broken: One line for each damaged frame.
-      lost: Kinds of streams that the new file does not keep.
+      broken: One line for each damaged frame, and for an end that is missing.
+      lost: Kinds of streams that the new file does not keep, and "alpha".
     """
 
     num_frames: int
@@ -134,7 +134,7 @@ def restore_video(
     left = info.num_frames and max(info.num_frames - num_done, 0)
     with progress.track(unit="frame", total=left, is_shown=shows_progress) as bar:
         frames = _restore_frames(
-            job.source, restore, num_done, num_ahead, must_stop, broken
+            job.source, info, restore, num_done, num_ahead, must_stop, broken
         )
         if settings.temporal:
             results = temporal.vote(frames)
@@ -225,6 +225,7 @@ def _list_segments(work: pathlib.Path) -> tuple[list[pathlib.Path], int]:
 
 def _restore_frames(
     source: str,
+    info: files.Info,
     restore: Callable[..., np.ndarray],
     num_done: int,
     num_ahead: int,
@@ -234,7 +235,8 @@ def _restore_frames(
     """Yields restored frames, beginning a few frames before `num_done`.
 
     The first one can be decoded, if there is any before, since frames that cannot be
-    decoded repeat it. Adds a line to `broken` for each damaged frame.
+    decoded repeat it. Adds a line to `broken` for each damaged frame, and for an end before
+    that of the header.
     """
 
     def check(done: int = 0, total: int = 0) -> None:
@@ -242,7 +244,7 @@ def _restore_frames(
             raise StopError
 
     def read() -> Iterator[tuple[int, files.Picture]]:
-        before = None
+        before = picture = None
         for index, picture in enumerate(files.read(source)):
             check()
             if picture.is_broken:
@@ -257,6 +259,11 @@ def _restore_frames(
                 yield before
                 before = None
             yield index, picture
+        if picture and (missing := info.count_missing_seconds(picture)):
+            broken.append(
+                f"{source} ends {missing:.2g} s before the end that its header names, "
+                f"after {index + 1} frames; is the file cut off?"
+            )
 
     def restore_one(read: tuple[int, files.Picture]) -> temporal.Frame:
         index, picture = read
