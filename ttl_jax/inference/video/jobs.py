@@ -141,15 +141,22 @@ def restore_video(
         else:
             results = ((frame.tag, frame.restored) for frame in frames)
         _write_segments(work, results, num_done, info, settings, bar)
+    num_frames, lost = _join(work, job)
+    return Restored(num_frames, broken, lost)
+
+
+def _join(work: pathlib.Path, job: Job) -> tuple[int, list[str]]:
+    """Writes the video of all segments; returns its number of frames, and what is lost."""
     segments, num_frames = _list_segments(work)
     if not segments:
         shutil.rmtree(work)
         raise ValueError(f"{job.source} has no frame that can be decoded.")
+    target = pathlib.Path(job.target)
     with _partial(work, target.suffix) as joined:
         lost = files.join(segments, job.source, joined, num_frames=num_frames)
         _publish(joined, target)
     shutil.rmtree(work, ignore_errors=True)
-    return Restored(num_frames, broken, lost)
+    return num_frames, lost
 
 
 def restore_videos(
