@@ -288,6 +288,20 @@ def test_a_full_queue_is_waited_for(page, size, inverter):
     page.faults.remove(f"{REFUSED}503 (Service Unavailable)")
 
 
+@pytest.mark.parametrize("size", ["desktop"])
+def test_a_removed_photograph_is_no_longer_waited_for(page, inverter):
+    page.goto(inverter)
+    held = []
+    hold_first = lambda route: route.continue_() if held else held.append(route)
+    page.route("**/api/derain", hold_first)
+    with page.expect_request("**/api/derain"):
+        pages.drop(page, one=pages.plain(), two=pages.plain())
+    with page.expect_event("requestfailed"):
+        page.get_by_role("button", name="Remove one.png").press("Enter")
+    pages.wait_for_results(page)
+    assert page.locator(".card h2").all_inner_texts() == ["two.png"]
+
+
 def test_a_wrong_file_gives_one_line_and_the_rest_goes_on(page, size, inverter):
     page.goto(inverter)
     pages.drop(page, text=b"no photograph", one=pages.plain())
