@@ -31,6 +31,14 @@ def check_range(image: np.ndarray) -> None:
             )
 
 
+def check_rgb8(image: np.ndarray) -> None:
+    """Raises ValueError if an image is not uint8 RGB [H, W, 3], or is empty."""
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or 0 in image.shape:
+        raise ValueError(
+            f"An image is uint8 RGB [H, W, 3], not {image.dtype} of shape {image.shape}."
+        )
+
+
 def to_unit_range(image: np.ndarray) -> np.ndarray:
     """Returns float32 in [0, 1] from uint8, uint16 or float in [0, 1]."""
     return image.astype(np.float32) / np.float32(_peak(image.dtype))
