@@ -315,6 +315,20 @@ def test_photographs_made_with_other_weights_or_options_are_restored_again(
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
 
 
+def test_a_photograph_that_changed_is_restored_again(loaded, capsys):
+    for name, level in (("a", 1), ("b", 2)):
+        photograph(f"in/{name}.png", level)
+        os.utime(f"in/{name}.png", (1, 1))
+    assert derain.main(["in", "--output", "out"]) == 0
+    photograph("in/a.png", 3)
+    for _ in range(2):
+        assert derain.main(["in", "--output", "out"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("made with another version of the source") == 1
+    assert "Skipping 1 of 2" in printed and "Skipping 2 of 2" in printed
+    assert levels("out") == {"a.png": 252, "b.png": 253}
+
+
 def test_another_quality_restores_lossy_photographs_again_and_no_others(loaded, capsys):
     photograph("in/b.png")
     encoding.write_image("in/a.jpg", pictures.noise(40, 40, 3))
@@ -621,6 +635,17 @@ def test_a_watch_waits_for_a_file_that_grows_under_an_old_time(watch):
 
     assert watch(lambda: write(content[:40]), lambda: write(content), idle, idle) == 0
     assert levels("out") == {"a.png": 254}
+
+
+def test_a_watch_restores_a_photograph_that_changes(watch):
+    complete("in/a.png", 1)
+
+    def change():
+        assert levels("out") == {"a.png": 254}
+        photograph("in/a.png", 2)
+
+    assert watch(idle, idle, change, idle, idle) == 0
+    assert levels("out") == {"a.png": 253}
 
 
 def test_a_full_disk_ends_a_watch(watch, monkeypatch, capsys):

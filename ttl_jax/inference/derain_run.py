@@ -169,7 +169,7 @@ class Run(NamedTuple):
         return 0
 
     def _list_unmade(self, jobs: Sequence) -> list:
-        """Returns jobs whose target is missing or was made with other options."""
+        """Returns jobs whose target is missing, or of other options or an older source."""
         missing = job_lists.list_missing(jobs)
         return [*missing, *self.log.find_differences(set(jobs) - set(missing))]
 
@@ -244,7 +244,7 @@ class Run(NamedTuple):
     def _hooks(self) -> dict[str, Any]:
         """Returns the functions by which jobs record results and learn when to stop."""
         return {
-            "record": self.log.add if self.log else lambda target: None,
+            "record": self.log.add if self.log else lambda job, status: None,
             "must_stop": lambda: self.request.signal != 0,
             "shows_progress": self.share.index == 0,
         }

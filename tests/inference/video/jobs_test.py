@@ -356,7 +356,7 @@ def test_a_video_of_too_large_frames_is_refused_as_a_whole(tmp_path):
 
     job = Job(str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4"))
     failures = jobs.restore_videos(
-        [job], darken, record=written.append, settings=jobs.Settings(),
+        [job], darken, record=lambda *one: written.append(one), settings=jobs.Settings(),
         options=lambda target: {}, check_pixels=check_pixels,
     )  # fmt: skip
     assert list(failures) == [f"{job.source}: too many pixels"]
@@ -387,8 +387,8 @@ def restore_all(folder, names, restore=darken):
     written = []
     failures = jobs.restore_videos(
         [Job(str(folder / f"{n}.mkv"), str(folder / f"{n}_.mkv")) for n in names],
-        restore, record=written.append, settings=jobs.Settings(), options=lambda target: {},
-        shows_progress=False,
+        restore, record=lambda job, status: written.append(job.target),
+        settings=jobs.Settings(), options=lambda target: {}, shows_progress=False,
     )  # fmt: skip
     return list(failures), written
 

@@ -164,6 +164,10 @@ def restore_videos(
 ) -> Iterator[str]:
     """Restores each video and prints a line about it; failures do not stop the rest.
 
+    Args:
+      record: Called with each job whose video was written, and with the status of its
+        source before it was read.
+
     Yields:
       One line for each failed video and each damaged frame.
 
@@ -175,6 +179,7 @@ def restore_videos(
         source, target = map(decoding.printable, job)
         began = time.monotonic()
         try:
+            status = os.stat(job.source)
             restored = restore_video(job, restore, **options)
         except StopError:
             raise StopError(f"stopped within {source}") from None
@@ -188,7 +193,7 @@ def restore_videos(
             reason = decoding.printable(reason)
             yield reason if source in reason else f"{source}: {reason}"
             continue
-        record(job.target)
+        record(job, status)
         yield from map(decoding.printable, restored.broken)
         rate = restored.num_frames / (time.monotonic() - began)
         lost = f" Not kept: {', '.join(restored.lost)}." if restored.lost else ""
