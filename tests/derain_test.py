@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import io
 import os
 import pathlib
 import re
@@ -406,6 +407,23 @@ def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
         "in/a.png -> out/a.png",
     ]
     assert not loaded and not pathlib.Path("out").exists()
+
+
+def test_names_that_are_not_utf_8_are_printed_where_output_is_strict(
+    loaded, monkeypatch
+):
+    name = os.fsdecode(b"\xe4.png")
+    photograph(f"in/{name}")
+    strict = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    output = os.fsdecode(b"out_\xe4")
+    assert derain.main(["in", "--output", output, "--dry_run"]) == 0
+    assert derain.main(["in", "--output", output]) == 0
+    assert derain.main(["in", "--output", output]) == 0
+    strict.flush()
+    printed = strict.buffer.getvalue().decode()
+    assert "in/\ufffd.png -> out_\ufffd/\ufffd.png" in printed
+    assert "Skipping 1 of 1 photographs that are in out_\ufffd" in printed
 
 
 def test_comparisons_show_both_sides(loaded):

@@ -113,8 +113,7 @@ def _restore(
         plan = functools.partial(_plan, args, share)
         jobs = plan()  # also before a watch, to find faults in the command
         if args.dry_run:
-            for job in jobs:
-                print(f"{job.source} -> {job.target}")
+            print(*jobs, sep="\n")
             return 0
         folder = args.output or os.path.dirname(jobs[0].target) or "."
         atomic_files.check_folder(folder)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ttl_jax import stopping
-from ttl_jax.data.files import encoding
+from ttl_jax.data.files import decoding, encoding
 from ttl_jax.inference import (
     before_after,
     file_jobs,
@@ -112,7 +112,7 @@ class Run(NamedTuple):
         """Returns the jobs that are not done; prints how many others are skipped."""
         if self.log is None:
             return jobs
-        output = self.args.output
+        output = decoding.printable(self.args.output)
         missing = set(job_lists.list_missing(jobs))
         differences = self.log.find_differences(
             job for job in jobs if job not in missing
@@ -192,7 +192,7 @@ class Run(NamedTuple):
             **self._hooks(),
         )
         target = args.output or os.path.basename(todo[0].target)
-        _report(outcome, self.share, target, started)
+        _report(outcome, self.share, decoding.printable(target), started)
         _report_changes(outcome.restored, self.network, scored)
         if outcome.failures:
             lines = "\n  ".join(outcome.failures)

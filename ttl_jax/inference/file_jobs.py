@@ -40,6 +40,10 @@ class Job(NamedTuple):
     source: str
     target: str
 
+    def __str__(self) -> str:
+        """Returns printable text, since names may be bytes that are not UTF-8."""
+        return " -> ".join(map(decoding.printable, self))
+
 
 class Restored(NamedTuple):
     """A restored photograph; times are seconds of `time.monotonic`.
