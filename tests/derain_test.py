@@ -444,6 +444,24 @@ def test_comparisons_show_both_sides(loaded):
     assert 'type="range"' in page
 
 
+def test_a_missing_comparison_is_work_to_do(loaded, capsys):
+    photograph("in/a.png", 30)
+    assert derain.main(["in", "--output", "out"]) == 0
+    for kind in ("jpg", "html"):
+        assert derain.main(["in", "--output", "out", "--compare", kind]) == 0
+        assert pathlib.Path(f"out/a.png.compare.{kind}").exists()
+        assert "Skipping" not in capsys.readouterr().out
+    assert derain.main(["in", "--output", "out", "--compare"]) == 0
+    assert "Skipping 1 of 1" in capsys.readouterr().out
+
+
+def test_a_comparison_of_standard_output_is_refused(loaded, capsys):
+    photograph("a.png", 30)
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["a.png", "-", "--compare"])
+    assert "name one instead of -" in capsys.readouterr().err
+
+
 def test_comparisons_of_one_stem_do_not_replace_each_other(loaded):
     photograph("in/z.jpg", 30)
     photograph("in/z.png", 60)
@@ -490,6 +508,19 @@ def test_the_summary_names_what_is_lost_and_where_little_changed(
     assert "Little rain found in 1 photograph, left nearly unchanged" in printed
     assert "Not kept: comment (1 photograph)." in printed
     assert list(levels("out")) == ["a.webp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "strength", "is_little"),
+    [(0, "0.5", True), (1, "0.5", False), (0, "0", False)],
+)
+def test_little_rain_is_said_of_the_network_and_not_of_the_strength(
+    loaded, replace_network, capsys, change, strength, is_little
+):
+    replace_network(lambda array: array + np.uint8([change, 0, 0]))  # 1/3 in the mean
+    photograph("a.png", 100)
+    derain.main(["a.png", "--output", "out", "--strength", strength])
+    assert ("Little rain" in capsys.readouterr().out) == is_little
 
 
 def test_pixels_that_the_format_cannot_hold_fail_before_the_network_runs(

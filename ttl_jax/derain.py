@@ -71,6 +71,8 @@ def _find_fault(args: argparse.Namespace) -> str | None:
         return "--watch takes neither --overwrite nor --dry_run"
     if args.output is not None and "-" in args.inputs:
         return "- stands for standard input only in IN OUT, without --output"
+    if args.output is None and args.compare and args.inputs[1] == "-":
+        return "--compare writes a file beside the result; name one instead of -"
     if os.sep in args.suffix:
         return f"--suffix {args.suffix} must not contain {os.sep}"
     return None

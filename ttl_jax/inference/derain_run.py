@@ -22,7 +22,8 @@ from ttl_jax.inference import (
     video,
 )
 
-_LITTLE = 0.5  # levels of 255; a smaller mean change is reported as little rain
+# Levels of 255; a smaller mean change at full strength is reported as little rain.
+_LITTLE = 0.5
 _WATCH_EVERY = 2.0  # seconds
 
 
@@ -113,7 +114,7 @@ class Run(NamedTuple):
         if self.log is None:
             return jobs
         output = decoding.printable(self.args.output)
-        missing = set(job_lists.list_missing(jobs))
+        missing = set(job_lists.list_missing(jobs, self.args.compare))
         differences = self.log.find_differences(
             job for job in jobs if job not in missing
         )
@@ -170,7 +171,7 @@ class Run(NamedTuple):
 
     def _list_unmade(self, jobs: Sequence) -> list:
         """Returns jobs whose target is missing, or of other options or an older source."""
-        missing = job_lists.list_missing(jobs)
+        missing = job_lists.list_missing(jobs, self.args.compare)
         return [*missing, *self.log.find_differences(set(jobs) - set(missing))]
 
     def _restore_photographs(self, todo: Sequence, started: float) -> int:
@@ -193,7 +194,7 @@ class Run(NamedTuple):
         )
         target = args.output or os.path.basename(todo[0].target)
         _report(outcome, self.share, decoding.printable(target), started)
-        _report_changes(outcome.restored, self.network, scored)
+        _report_changes(outcome.restored, self.network, scored, args.strength)
         if outcome.failures:
             lines = "\n  ".join(outcome.failures)
             print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
@@ -262,7 +263,7 @@ def _report(outcome, share, output: str, started: float) -> None:
     print(f"{text}.")
 
 
-def _report_changes(restored: Sequence, network, scored) -> None:
+def _report_changes(restored: Sequence, network, scored, strength: float) -> None:
     """Prints how much photographs changed, and what they lost."""
     large = [one for one in restored if not network.is_too_small(*one.size)]
     if num_small := len(restored) - len(large):
@@ -270,10 +271,12 @@ def _report_changes(restored: Sequence, network, scored) -> None:
     if large:
         mean = sum(one.change for one in large) / len(large)
         print(f"Mean change: {mean:.2f} of 255 levels.")
-    if num_little := sum(one.change < _LITTLE for one in large):
+    # A smaller strength changes less, however much rain there is.
+    little = _LITTLE * strength
+    if num_little := sum(one.change < little for one in large):
         print(
             f"Little rain found in {_photographs(num_little)}, left nearly unchanged "
-            f"(by less than {_LITTLE} levels)."
+            f"(by less than {little:.2g} levels)."
         )
     if len(scored):
         before, after = scored.means()

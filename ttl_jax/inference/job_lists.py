@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, encoding, image_folders
-from ttl_jax.inference import output_log, video
+from ttl_jax.inference import before_after, output_log, video
 from ttl_jax.inference.file_jobs import Job
 
 
@@ -150,11 +150,26 @@ def _rename(path: str, ending: str, suffix: str | None) -> str:
     return f"{stem}{ending}{suffix}"
 
 
-def list_missing(jobs: Iterable[Job]) -> list[Job]:
-    """Returns the jobs whose target does not exist; lists each folder once."""
+def list_missing(jobs: Iterable[Job], compare: str | None = None) -> list[Job]:
+    """Returns the jobs whose target does not exist; lists each folder once.
+
+    Args:
+      compare: Kind of the comparison that photographs need too, see `before_after.write`.
+    """
     list_once = functools.cache(_list_names)
-    split = ((job, *os.path.split(job.target)) for job in jobs)
-    return [job for job, folder, name in split if name not in list_once(folder)]
+
+    def exists(path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in list_once(folder)
+
+    def is_done(job: Job) -> bool:
+        needs_comparison = compare and not video.is_video(job.source)
+        return exists(job.target) and (
+            not needs_comparison
+            or exists(before_after.path_beside(job.target, compare or ""))
+        )
+
+    return [job for job in jobs if not is_done(job)]
 
 
 class _Place(NamedTuple):
@@ -367,7 +382,7 @@ def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
 def _list_results(folder: str) -> set[str]:
     """Returns the paths within a folder of the results that its record lists."""
     written = output_log.read(folder)
-    return {*written, *(f"{name}.compare.jpg" for name in written)}
+    return {*written, *(before_after.path_beside(name, "jpg") for name in written)}
 
 
 def _list_names(folder: str) -> frozenset[str]:
