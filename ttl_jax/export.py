@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.require_extra(parser, "export", ("onnx", "onnxruntime", "flatbuffers"))
     if (args.output is None) == (args.page is None):
         parser.error("name a file by --output FILE, or a folder by --page DIR")
-    if args.output and os.path.exists(args.output) and not args.overwrite:
-        parser.error(f"{args.output} exists already; --overwrite replaces it")
+    for name in _list_files(args.output):
+        if os.path.exists(name) and not args.overwrite:
+            parser.error(f"{name} exists already; --overwrite replaces it")
     if args.page and args.precision != "fp32":
         parser.error("--precision is for --output; the page computes in fp32")
     try:
@@ -52,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"from the network: {written.difference:.2g} of 1."
     )
     return 0
+
+
+def _list_files(output: str | None) -> list[str]:
+    """Returns the names of the files that are written to a given one."""
+    if output is None:
+        return []
+    return [output, f"{output}.json"] if output.endswith(".stablehlo") else [output]
 
 
 # Imports follow parsing, so that --help is quick.

@@ -147,6 +147,16 @@ def test_the_command_prints_the_difference_and_keeps_an_earlier_file(tmp_path, c
     assert "--overwrite replaces it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["net.stablehlo", "net.stablehlo.json"])
+def test_both_files_of_stablehlo_are_kept(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr(exporting, "make", None)  # must not be called
+    (tmp_path / name).write_text("earlier")
+    with pytest.raises(SystemExit, match="2"):
+        export.main(["--output", str(tmp_path / "net.stablehlo")])
+    assert f"{name} exists already; --overwrite" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "earlier"
+
+
 @pytest.mark.parametrize("flag", ["--output=file/net.onnx", "--page=file/site"])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     tmp_path, monkeypatch, capsys, flag
