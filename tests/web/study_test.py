@@ -234,6 +234,14 @@ def test_all_missing_results_are_named(folders, capsys):
     assert not (folders / "study.db").exists()
 
 
+def test_missing_folders_are_named(folders, capsys):
+    for more in ([f"--results=b={folders / 'nope'}"], [f"--output={folders}/nope/s.db"]):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(flags(folders, *more))
+        error = capsys.readouterr().err
+        assert "nope does not exist" in error and "permissions" not in error
+
+
 def test_another_study_is_rejected(open_study):
     open_study(1)
     with pytest.raises(ValueError, match="other methods: bright"):

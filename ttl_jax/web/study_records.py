@@ -51,14 +51,18 @@ def find_photographs(
     The key is the path of the photograph within the folder, without suffix.
 
     Raises:
-      ValueError: If there are no photographs, fewer than 2 or more than 26 methods, or a
-        result is missing, has no photograph, or has another size. The message names all of
-        these.
+      ValueError: If a folder is missing; there are no photographs, or fewer than 2 or more
+        than 26 methods; or a result is missing, has no photograph, or has another size. The
+        message names all of these.
     """
     if not 2 <= len(results) <= MOST_METHODS:
         raise ValueError(
             f"A study compares 2 to {MOST_METHODS} methods, not {len(results)}."
         )
+    for folder in (input_folder, *results.values()):
+        if not os.path.isdir(folder):
+            name = decoding.printable(folder)
+            raise ValueError(f"The folder {name} does not exist; name another one.")
     inputs = image_folders.find_images(input_folder)
     if not inputs:
         raise ValueError(f"{input_folder} holds no photographs.")
@@ -108,10 +112,16 @@ class Study:
         """Opens a study.
 
         Raises:
-          ValueError: If the file is missing, or is not a study.
+          ValueError: If the file or its folder is missing, or it is not a study.
         """
         if not create and not os.path.isfile(path):
             raise ValueError(f"{path} does not exist.")
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise ValueError(
+                f"{path} cannot be created: the folder {folder} does not exist; create it, "
+                "or name another file."
+            )
         self._lock = threading.Lock()
         try:
             self._file = sqlite3.connect(path, check_same_thread=False)
