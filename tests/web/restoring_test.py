@@ -264,9 +264,9 @@ def test_the_command_names_the_missing_extra(monkeypatch, capsys):
 def test_the_command_serves_its_checkpoint(replace_network, monkeypatch, capsys):
     loaded = replace_network(lambda array: 255 - array)
 
-    def post_once(app, host, port, announce):
+    def post_once(make_app, host, port, announce):
         announce(f"http://{host}:{port}")
-        with TestClient(app) as served:
+        with TestClient(make_app()) as served:
             answer = post(served, encoded(np.full((4, 4), 55, np.uint8)))
         assert (decoding.decode_rgb8(answer.content, "answer") == 200).all()
 
@@ -289,9 +289,11 @@ def test_a_signal_ends_the_server(number):
         assert run.wait(20) in (-number, 128 + number, 0)
 
 
-def test_a_port_in_use_is_named():
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(OSError, match="in use; choose another --host or --port"),
-    ):
-        serving.run(None, "127.0.0.1", listener.getsockname()[1], print)
+def test_a_port_in_use_is_named_before_weights_are_loaded(replace_network, capsys):
+    loaded = replace_network(lambda array: array)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        with pytest.raises(SystemExit, match="2"):
+            serve.main(["--port", port])
+    assert "in use; choose another --host or --port" in capsys.readouterr().err
+    assert not loaded
