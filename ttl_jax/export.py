@@ -30,7 +30,6 @@ from collections.abc import Sequence
 
 from ttl_jax import atomic_files, command_line
 
-
 _LEAST_WINDOW = 576  # pixels: three overlaps, as in `windows.plan`
 
 

@@ -381,9 +381,7 @@ def test_a_rater_ranks_by_keys_undoes_and_comes_back(page, size, study):
 
 
 @pytest.mark.parametrize("size", ["desktop"])
-def test_what_a_rater_does_while_a_ranking_is_saved_is_not_taken_for_saved(
-    page, study
-):
+def test_what_a_rater_does_while_a_ranking_is_saved_is_not_taken_for_saved(page, study):
     page.goto(study)
     handles = page.locator("#results .handle")
     handles.nth(0).press("1")

@@ -107,7 +107,12 @@ def test_the_strength_is_a_share_of_the_change():
         (bytes(20_001), {}, 413, "20,001 bytes"),
         (bytes(200_000), {}, 413, "The request has more than"),
         (encoded(np.zeros((4, 4), np.uint8)), {"strength": "nan"}, 400, "strength"),
-        (encoded(np.zeros((4, 4), np.uint8)), {"strength": "2"}, 400, "from 0 to 1, not '2'"),
+        (
+            encoded(np.zeros((4, 4), np.uint8)),
+            {"strength": "2"},
+            400,
+            "from 0 to 1, not '2'",
+        ),
     ],
 )
 def test_bad_input_is_rejected_in_one_line(data, fields, status, message):

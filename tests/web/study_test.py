@@ -235,7 +235,10 @@ def test_all_missing_results_are_named(folders, capsys):
 
 
 def test_missing_folders_are_named(folders, capsys):
-    for more in ([f"--results=b={folders / 'nope'}"], [f"--output={folders}/nope/s.db"]):
+    for more in (
+        [f"--results=b={folders / 'nope'}"],
+        [f"--output={folders}/nope/s.db"],
+    ):
         with pytest.raises(SystemExit, match="2"):
             command.main(flags(folders, *more))
         error = capsys.readouterr().err

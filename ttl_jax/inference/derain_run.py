@@ -221,7 +221,7 @@ class Run(NamedTuple):
                 check_pixels=self.network.check_pixels,
                 **self._hooks(),
             ):
-                failures.append(failure)
+                failures.append(decoding.printable(failure))
         except video_jobs.StopError as error:
             raise stopping.Stopped(
                 f"{error}; the same command resumes.", self.request.signal

@@ -178,7 +178,9 @@ class Study:
                 )
         self.methods = self.methods or list(methods)
         order = [0, *(1 + list(methods).index(name) for name in self.methods)]
-        ordered = {stem: [paths[i] for i in order] for stem, paths in photographs.items()}
+        ordered = {
+            stem: [paths[i] for i in order] for stem, paths in photographs.items()
+        }
         digests = _digest(ordered)
         self._check_unchanged(ordered, digests)
         with self._lock, self._file as file:

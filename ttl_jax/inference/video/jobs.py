@@ -51,7 +51,6 @@ class Settings:
         crf = files.CRF.get(codec, 18) if self.crf is None else self.crf
         return Settings(self.temporal, codec, crf)
 
-
     def check(self, target: str) -> None:
         """Raises ValueError if the codec cannot write a target, or takes no rate factor."""
         suffix = os.path.splitext(target)[1]
@@ -129,7 +128,10 @@ def restore_video(
     _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
     if num_done and shows_progress:
-        print(f"{decoding.printable(job.source)}: resuming after {num_done} frames.", flush=True)
+        print(
+            f"{decoding.printable(job.source)}: resuming after {num_done} frames.",
+            flush=True,
+        )
     broken: list[str] = []
     left = info.num_frames and max(info.num_frames - num_done, 0)
     with progress.track(unit="frame", total=left, is_shown=shows_progress) as bar:
@@ -190,11 +192,11 @@ def restore_videos(
                 raise EndError(f"{target} cannot be written: {reason}") from error
             _logger.debug("Restoring %s failed:", source, exc_info=True)
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            reason = decoding.printable(reason)
-            yield reason if source in reason else f"{source}: {reason}"
+            named = job.source in reason or source in reason
+            yield reason if named else f"{job.source}: {reason}"
             continue
         record(job, status)
-        yield from map(decoding.printable, restored.broken)
+        yield from restored.broken
         rate = restored.num_frames / (time.monotonic() - began)
         lost = f" Not kept: {', '.join(restored.lost)}." if restored.lost else ""
         print(
