@@ -658,9 +658,9 @@ def test_a_photograph_that_vanishes_does_not_end_a_watch(watch, monkeypatch):
     complete("in/b.png", 2)
     list_missing = job_lists.list_missing
 
-    def remove_and_list(jobs):
+    def remove_and_list(jobs, *more):
         pathlib.Path("in/a.png").unlink(missing_ok=True)
-        return list_missing(jobs)
+        return list_missing(jobs, *more)
 
     monkeypatch.setattr(job_lists, "list_missing", remove_and_list)
     assert watch(idle, idle) == 0
