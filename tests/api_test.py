@@ -69,6 +69,17 @@ def test_the_import_starts_neither_jax_nor_pandas():
     assert result.stdout.strip() == "set()"
 
 
+def test_score_without_images_names_its_own_arguments():
+    for options in ({}, {"results": [("one", "folder")], "target": "folder"}):
+        with pytest.raises(ValueError, match=r"by data=.*rainy=.* give methods=\(\)"):
+            ttl_jax.score("shipped", **options)
+
+
+def test_a_network_for_onnxruntime_is_loaded_elsewhere():
+    with pytest.raises(ValueError, match=r"net.onnx is for .* ttl_jax.lite.load"):
+        ttl_jax.load(pathlib.Path("net.onnx"))
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         ttl_jax.laod  # noqa: B018

@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import io
 import os
 import pathlib
 import re
@@ -315,6 +316,20 @@ def test_photographs_made_with_other_weights_or_options_are_restored_again(
     assert "Skipping 2 of 2 photographs" in capsys.readouterr().out
 
 
+def test_a_photograph_that_changed_is_restored_again(loaded, capsys):
+    for name, level in (("a", 1), ("b", 2)):
+        photograph(f"in/{name}.png", level)
+        os.utime(f"in/{name}.png", (1, 1))
+    assert derain.main(["in", "--output", "out"]) == 0
+    photograph("in/a.png", 3)
+    for _ in range(2):
+        assert derain.main(["in", "--output", "out"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("made with another version of the source") == 1
+    assert "Skipping 1 of 2" in printed and "Skipping 2 of 2" in printed
+    assert levels("out") == {"a.png": 252, "b.png": 253}
+
+
 def test_another_quality_restores_lossy_photographs_again_and_no_others(loaded, capsys):
     photograph("in/b.png")
     encoding.write_image("in/a.jpg", pictures.noise(40, 40, 3))
@@ -357,6 +372,23 @@ def test_results_beside_their_photographs_are_not_restored_again(
     assert len(levels("in")) == len(made) * 3 / 2
 
 
+@pytest.mark.parametrize("inputs", ["al", "al/**"])
+def test_results_of_a_run_into_another_folder_of_the_input_are_not_restored(
+    loaded, capsys, inputs
+):
+    photograph("al/b/a.png", 1)
+    photograph("al/v1/new.png", 2)  # lies there, but is no result
+    assert derain.main(["al/b", "--output", "al/v1", "--compare"]) == 0
+    assert derain.main([inputs, "--output", "al/v2"]) == 0
+    printed = capsys.readouterr().out
+    assert "Skipped 2 results of earlier runs, such as al/v1/a.png" in printed
+    assert levels("al/v2") == {"b/a.png": 254, "v1/new.png": 253}
+    assert derain.main([inputs, "--output", "elsewhere"]) == 0
+    assert levels("elsewhere") == {"b/a.png": 254, "v1/new.png": 253}
+    assert derain.main(["al/v1", "--output", "twice"]) == 0  # named, so restored
+    assert levels("twice")["a.png"] == 1
+
+
 def test_a_photograph_that_looks_like_a_result_is_kept(loaded, capsys):
     photograph("in/a.png", 1)
     photograph("in/a_dry.png", 2)
@@ -377,6 +409,23 @@ def test_a_dry_run_lists_and_writes_nothing(loaded, capsys):
     assert not loaded and not pathlib.Path("out").exists()
 
 
+def test_names_that_are_not_utf_8_are_printed_where_output_is_strict(
+    loaded, monkeypatch
+):
+    name = os.fsdecode(b"\xe4.png")
+    photograph(f"in/{name}")
+    strict = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    output = os.fsdecode(b"out_\xe4")
+    assert derain.main(["in", "--output", output, "--dry_run"]) == 0
+    assert derain.main(["in", "--output", output]) == 0
+    assert derain.main(["in", "--output", output]) == 0
+    strict.flush()
+    printed = strict.buffer.getvalue().decode()
+    assert "in/\ufffd.png -> out_\ufffd/\ufffd.png" in printed
+    assert "Skipping 1 of 1 photographs that are in out_\ufffd" in printed
+
+
 def test_comparisons_show_both_sides(loaded):
     photograph("in/a.png", 30)
     derain.main(["in", "--output", "out", "--compare"])
@@ -393,6 +442,24 @@ def test_comparisons_show_both_sides(loaded):
     ]
     assert levels_found == pytest.approx([30, 225], abs=2)
     assert 'type="range"' in page
+
+
+def test_a_missing_comparison_is_work_to_do(loaded, capsys):
+    photograph("in/a.png", 30)
+    assert derain.main(["in", "--output", "out"]) == 0
+    for kind in ("jpg", "html"):
+        assert derain.main(["in", "--output", "out", "--compare", kind]) == 0
+        assert pathlib.Path(f"out/a.png.compare.{kind}").exists()
+        assert "Skipping" not in capsys.readouterr().out
+    assert derain.main(["in", "--output", "out", "--compare"]) == 0
+    assert "Skipping 1 of 1" in capsys.readouterr().out
+
+
+def test_a_comparison_of_standard_output_is_refused(loaded, capsys):
+    photograph("a.png", 30)
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["a.png", "-", "--compare"])
+    assert "name one instead of -" in capsys.readouterr().err
 
 
 def test_comparisons_of_one_stem_do_not_replace_each_other(loaded):
@@ -441,6 +508,19 @@ def test_the_summary_names_what_is_lost_and_where_little_changed(
     assert "Little rain found in 1 photograph, left nearly unchanged" in printed
     assert "Not kept: comment (1 photograph)." in printed
     assert list(levels("out")) == ["a.webp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "strength", "is_little"),
+    [(0, "0.5", True), (1, "0.5", False), (0, "0", False)],
+)
+def test_little_rain_is_said_of_the_network_and_not_of_the_strength(
+    loaded, replace_network, capsys, change, strength, is_little
+):
+    replace_network(lambda array: array + np.uint8([change, 0, 0]))  # 1/3 in the mean
+    photograph("a.png", 100)
+    derain.main(["a.png", "--output", "out", "--strength", strength])
+    assert ("Little rain" in capsys.readouterr().out) == is_little
 
 
 def test_pixels_that_the_format_cannot_hold_fail_before_the_network_runs(
@@ -578,9 +658,9 @@ def test_a_photograph_that_vanishes_does_not_end_a_watch(watch, monkeypatch):
     complete("in/b.png", 2)
     list_missing = job_lists.list_missing
 
-    def remove_and_list(jobs):
+    def remove_and_list(jobs, *more):
         pathlib.Path("in/a.png").unlink(missing_ok=True)
-        return list_missing(jobs)
+        return list_missing(jobs, *more)
 
     monkeypatch.setattr(job_lists, "list_missing", remove_and_list)
     assert watch(idle, idle) == 0
@@ -604,6 +684,17 @@ def test_a_watch_waits_for_a_file_that_grows_under_an_old_time(watch):
 
     assert watch(lambda: write(content[:40]), lambda: write(content), idle, idle) == 0
     assert levels("out") == {"a.png": 254}
+
+
+def test_a_watch_restores_a_photograph_that_changes(watch):
+    complete("in/a.png", 1)
+
+    def change():
+        assert levels("out") == {"a.png": 254}
+        photograph("in/a.png", 2)
+
+    assert watch(idle, idle, change, idle, idle) == 0
+    assert levels("out") == {"a.png": 253}
 
 
 def test_a_full_disk_ends_a_watch(watch, monkeypatch, capsys):
@@ -645,6 +736,22 @@ def test_a_watch_reports_each_new_fault_once_and_goes_on(watch, capsys):
         lambda: pathlib.Path("in").mkdir(), lambda: complete("in/a.png", 1), idle, idle,
     ) == 0  # fmt: skip
     assert capsys.readouterr().err.count("in does not exist") == 1
+    assert levels("out") == {"a.png": 254}
+
+
+def test_an_error_of_the_disk_does_not_end_a_watch(watch, monkeypatch, capsys):
+    complete("in/a.png", 1)
+    plan, calls = job_lists.plan, []
+
+    def fail_once(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:  # the first is before the watch
+            raise OSError(errno.EIO, "Input/output error")
+        return plan(*arguments, **options)
+
+    monkeypatch.setattr(job_lists, "plan", fail_once)
+    assert watch(idle, idle, idle) == 0
+    assert "Input/output error" in capsys.readouterr().err
     assert levels("out") == {"a.png": 254}
 
 

@@ -101,7 +101,8 @@ ROOMS = {
     },
     # Frames and their files; the network is a function that it is given.
     "ttl_jax/inference/video": {
-        "numpy", "av", "cv2", "ttl_jax.inference.file_jobs", "ttl_jax.inference.video",
+        "numpy", "av", "cv2", "ttl_jax.data.files.decoding",
+        "ttl_jax.inference.file_jobs", "ttl_jax.inference.video",
     },
     "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
     "ttl_jax/inference/processes": set(),

@@ -137,6 +137,12 @@ def score(
     """
     from ttl_jax.reports.scores import evaluation
 
+    if not data and options.get("rainy") is None and methods:
+        raise ValueError(
+            "score needs rainy images: name them by data=..., such as data='sample/test', "
+            "or by rainy=... with target=...; to compare results=... with target=... "
+            "alone, give methods=()."
+        )
     if isinstance(data, Mapping):
         data = [f"{name}={source}" for name, source in data.items()]
     return evaluation.score(methods, data, **options)  # pyright: ignore[reportArgumentType]

@@ -71,6 +71,8 @@ def _find_fault(args: argparse.Namespace) -> str | None:
         return "--watch takes neither --overwrite nor --dry_run"
     if args.output is not None and "-" in args.inputs:
         return "- stands for standard input only in IN OUT, without --output"
+    if args.output is None and args.compare and args.inputs[1] == "-":
+        return "--compare writes a file beside the result; name one instead of -"
     if os.sep in args.suffix:
         return f"--suffix {args.suffix} must not contain {os.sep}"
     return None
@@ -113,14 +115,14 @@ def _restore(
         plan = functools.partial(_plan, args, share)
         jobs = plan()  # also before a watch, to find faults in the command
         if args.dry_run:
-            for job in jobs:
-                print(f"{job.source} -> {job.target}")
+            print(*jobs, sep="\n")
             return 0
         folder = args.output or os.path.dirname(jobs[0].target) or "."
         atomic_files.check_folder(folder)
         processes.take_gpu()
         from ttl_jax.inference import derain_run, engines, output_log, rain_scores
 
+        derain_run.check_videos(args, jobs)
         if args.rain_score and not rain_scores.are_available():
             parser.error("--rain_score needs the package ttl_jax")
         engine = engines.choose(args.engine, args.checkpoint)

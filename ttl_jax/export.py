@@ -9,9 +9,10 @@ Examples:
   python -m ttl_jax.export --page site
 
 Input and output are float32 [n, height, width, 3], RGB in [0, 1]; the output may leave that
-range. ONNX takes any multiples of the grid (64) as height and width, StableHLO one window.
-The file is compared to the network before it is written, and the largest difference is
-printed. Its metadata (of StableHLO: in FILE.json) describe how to restore larger images.
+range. ONNX takes any multiples of the grid (64) as height and width; its metadata describe how
+to restore images of any size in windows. StableHLO takes only images of one fixed size, that of
+the largest window; its metadata are in FILE.json. The file is compared to the network before it
+is written, and the largest difference is printed.
 
 --page writes a page that restores in the browser. Any web server can offer its files, such
 as python -m http.server -d site; photographs do not leave the browser. The page computes by
@@ -29,6 +30,8 @@ from collections.abc import Sequence
 
 from ttl_jax import atomic_files, command_line
 
+_LEAST_WINDOW = 576  # pixels: three overlaps, as in `windows.plan`
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the file that the flags describe; returns the exit status."""
@@ -37,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.require_extra(parser, "export", ("onnx", "onnxruntime", "flatbuffers"))
     if (args.output is None) == (args.page is None):
         parser.error("name a file by --output FILE, or a folder by --page DIR")
-    if args.output and os.path.exists(args.output) and not args.overwrite:
-        parser.error(f"{args.output} exists already; --overwrite replaces it")
+    for name in _list_files(args.output):
+        if os.path.exists(name) and not args.overwrite:
+            parser.error(f"{name} exists already; --overwrite replaces it")
     if args.page and args.precision != "fp32":
         parser.error("--precision is for --output; the page computes in fp32")
     try:
@@ -52,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"from the network: {written.difference:.2g} of 1."
     )
     return 0
+
+
+def _list_files(output: str | None) -> list[str]:
+    """Returns the names of the files that are written to a given one."""
+    if output is None:
+        return []
+    return [output, f"{output}.json"] if output.endswith(".stablehlo") else [output]
 
 
 # Imports follow parsing, so that --help is quick.
@@ -95,8 +106,14 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--runtime", type=command_line.path, metavar="DIR", help=text)
     text = "type of weights and features (default: %(default)s)"
     add("--precision", choices=("fp32", "fp16"), default="fp32", help=text)
-    text = "largest side of a window, in pixels (default: %(default)s)"
-    add("--window", type=command_line.count(1), default=960, metavar="N", help=text)
+    text = "largest side of a window, in pixels, from %s (default: %%(default)s)"
+    add(
+        "--window",
+        type=command_line.count(_LEAST_WINDOW),
+        default=960,
+        metavar="N",
+        help=text % _LEAST_WINDOW,
+    )
     add("--overwrite", action="store_true", help="replace an existing file")
     return parser
 

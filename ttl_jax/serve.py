@@ -34,11 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = restoring.Limits(
         args.max_megabytes * 10**6, args.max_megapixels * 10**6, args.queue
     )
-    try:
+
+    def make_app():
         compilation_cache.enable()
         network = restorer.Restorer.from_checkpoint(args.checkpoint)
-        app = restoring.make_app(network, limits, with_page=args.ui)
-        serving.run(app, args.host, args.port, _announce)
+        return restoring.make_app(network, limits, with_page=args.ui)
+
+    try:
+        serving.run(make_app, args.host, args.port, _announce)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:

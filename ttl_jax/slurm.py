@@ -24,13 +24,29 @@ def find_step() -> Step | None:
     """Returns the step, or None if srun did not start several tasks together.
 
     Without srun, a job is one process, even if several tasks are allocated.
+
+    Raises:
+      ValueError: If a variable is missing or is no number.
     """
-    num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if "SLURM_STEP_NUM_TASKS" not in os.environ:
+        return None
+    num_tasks = _read("SLURM_STEP_NUM_TASKS")
     if num_tasks == 1:
         return None
     return Step(
-        int(os.environ["SLURM_PROCID"]),
+        _read("SLURM_PROCID"),
         num_tasks,
-        int(os.environ["SLURM_LOCALID"]),
-        num_tasks == int(os.environ["SLURM_STEP_NUM_NODES"]),
+        _read("SLURM_LOCALID"),
+        num_tasks == _read("SLURM_STEP_NUM_NODES"),
     )
+
+
+def _read(name: str) -> int:
+    text = os.environ.get(name)
+    if text is None or not text.isdecimal():
+        found = "is not set" if text is None else f"is {text!r}, not a number"
+        raise ValueError(
+            f"The environment is not that of a task of Slurm: {name} {found}. Start it by "
+            "srun, or unset SLURM_STEP_NUM_TASKS."
+        )
+    return int(text)

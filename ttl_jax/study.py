@@ -17,6 +17,7 @@ server only with --host. SIGTERM or Ctrl-C ends it. Needs: pip install "ttl_jax[
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -54,7 +55,8 @@ def _serve(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         print(*links, "Each rater gets one link; Ctrl-C ends.", sep="\n", flush=True)
 
     try:
-        serving.run(studying.make_app(study), args.host, args.port, announce)
+        make_app = functools.partial(studying.make_app, study)
+        serving.run(make_app, args.host, args.port, announce)
     finally:
         study.close()
     return 0

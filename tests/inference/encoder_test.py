@@ -37,6 +37,19 @@ def test_features_are_the_mean_of_the_trained_encoder_over_the_central_square(ru
     assert "192 x 192" in network.description
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((20, 20), np.uint8), ((1, 20, 20, 3), np.uint8), ((20, 20, 4), np.uint8),
+        ((0, 20, 3), np.uint8), ((20, 20, 3), np.float32),
+    ],
+)  # fmt: skip
+def test_other_arrays_are_rejected(run, shape, dtype):
+    network = encoder.Encoder.from_checkpoint(run[0])
+    with pytest.raises(ValueError, match=r"uint8 RGB .H, W, 3., not \w+ of shape"):
+        network.embed(np.zeros(shape, dtype))
+
+
 def test_a_run_without_an_encoder_is_rejected(tmp_path):
     save_run(tmp_path / "run", {"decoder": MODULES["decoder"]})
     with pytest.raises(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.inference import restorer_test, tiny_networks
 from ttl_jax import export, models
-from ttl_jax.inference import exporting
+from ttl_jax.inference import exporting, windows
 from ttl_jax.web import site
 
 pytest.importorskip("onnx")
@@ -77,7 +77,8 @@ def test_half_precision_is_half_the_size_and_near(tmp_path):
 @pytest.mark.parametrize(
     "precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)]
 )
-def test_stablehlo_restores_any_number_of_windows(tmp_path, precision):
+def test_stablehlo_restores_any_number_of_windows(tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(windows, "OVERLAP", 16)  # allows for small windows
     networks = save_run(tmp_path / "run")
     path = tmp_path / "net.stablehlo"
     run = str(tmp_path / "run")
@@ -94,14 +95,19 @@ def test_stablehlo_restores_any_number_of_windows(tmp_path, precision):
     assert metadata["window"] == 64 and metadata["value_range"] == [0, 1]
 
 
-def test_metadata_describe_the_windows_and_the_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("side", "window"), [(600, 592), (100, 576)])
+def test_metadata_describe_the_windows_and_the_weights(
+    tmp_path, monkeypatch, side, window
+):
     monkeypatch.setattr(exporting, "_compare", lambda *_: 0.0)
     save_run(tmp_path / "run")
-    made = exporting.make(str(tmp_path / "run"), ".onnx", side=100)
+    made = exporting.make(str(tmp_path / "run"), ".onnx", side=side)
+    for rows, count in ((window, 1), (window + 16, 2)):
+        assert len(windows.plan(rows, window, grid=16, side=side)) == count
     session = onnxruntime.InferenceSession(made.content)
     texts = session.get_modelmeta().custom_metadata_map
     assert {key: json.loads(text) for key, text in texts.items()} == {
-        "window": 96, "margin": 192, "grid": 16, "value_range": [0, 1], "step": 3,
+        "window": window, "margin": 192, "grid": 16, "value_range": [0, 1], "step": 3,
         "precision": "fp32", "name": "run", "digest": made.metadata["digest"],
     }  # fmt: skip
 
@@ -138,13 +144,30 @@ def test_the_command_prints_the_difference_and_keeps_an_earlier_file(tmp_path, c
     save_run(tmp_path / "run")
     path = tmp_path / "new" / "net.onnx"
     command = ["--checkpoint", str(tmp_path / "run"), "--output", str(path)]
-    assert export.main([*command, "--window", "80"]) == 0
+    assert export.main([*command, "--window", "576"]) == 0
     assert "Largest difference from the network: " in capsys.readouterr().out
     content = path.read_bytes()
     with pytest.raises(SystemExit) as ended:
         export.main(command)
     assert ended.value.code == 2 and path.read_bytes() == content
     assert "--overwrite replaces it" in capsys.readouterr().err
+
+
+def test_a_window_below_three_overlaps_is_refused(capsys):
+    assert export._LEAST_WINDOW == 3 * windows.OVERLAP
+    with pytest.raises(SystemExit, match="2"):
+        export.main(["--output", "net.stablehlo", "--window", "64"])
+    assert "expected an integer from 576, not '64'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["net.stablehlo", "net.stablehlo.json"])
+def test_both_files_of_stablehlo_are_kept(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr(exporting, "make", None)  # must not be called
+    (tmp_path / name).write_text("earlier")
+    with pytest.raises(SystemExit, match="2"):
+        export.main(["--output", str(tmp_path / "net.stablehlo")])
+    assert f"{name} exists already; --overwrite" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "earlier"
 
 
 @pytest.mark.parametrize("flag", ["--output=file/net.onnx", "--page=file/site"])

@@ -70,6 +70,14 @@ def test_outputs_within_the_input_are_not_inputs_of_the_next_run(here):
     assert planned(["**/*.png"], "in/restored") == {"in/a.png": "in/restored/in/a.png"}
 
 
+def test_an_output_folder_linked_within_the_input_is_no_input(here):
+    photographs("in/a.png", "elsewhere/a.png", "elsewhere/b/c.png")
+    pathlib.Path("in/restored").symlink_to(here / "elsewhere")
+    for text in ("in", "in/**", "in/*"):
+        for output in ("in/restored", "elsewhere"):
+            assert planned([text], output) == {"in/a.png": f"{output}/a.png"}
+
+
 def test_inputs_within_the_output_are_inputs(here):
     photographs("all/rainy/a.png")
     assert planned(["all/rainy"], "all") == {"all/rainy/a.png": "all/a.png"}
@@ -217,6 +225,15 @@ def test_a_linked_album_is_followed_once_and_broken_links_are_named(here):
     jobs, skipped = job_lists.plan(["in"], "out")
     assert dict(jobs) == {"in/a.png": "out/a.png", "in/album/b.png": "out/album/b.png"}
     assert skipped.describe() == ["Skipped in/gone: a link to no file."]
+
+
+def test_a_link_to_itself_is_a_link_to_no_file(here):
+    photographs("in/a.png")
+    pathlib.Path("in/self.jpg").symlink_to("self.jpg")
+    for text in ("in", "in/*"):
+        jobs, skipped = job_lists.plan([text], "out")
+        assert dict(jobs) == {"in/a.png": "out/a.png"}
+        assert skipped.describe() == ["Skipped in/self.jpg: a link to no file."]
 
 
 def test_a_home_folder_is_expanded(here, monkeypatch):

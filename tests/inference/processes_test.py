@@ -33,6 +33,16 @@ def test_a_single_process_gets_everything(monkeypatch):
     assert processes.find_share(None, None) == (0, 1)
 
 
+def test_an_incomplete_environment_of_slurm_is_named(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_PROCID", "first")
+    with pytest.raises(ValueError, match="SLURM_PROCID is 'first', not a number"):
+        processes.find_share(None, None)
+    monkeypatch.delenv("SLURM_PROCID")
+    with pytest.raises(ValueError, match="SLURM_PROCID is not set.*by srun, or unset"):
+        processes.find_share(None, None)
+
+
 def test_flags_have_priority_over_slurm(slurm):
     slurm(num_tasks=8, num_nodes=2, task=5, local_task=1)
     assert processes.find_share(None, None) == (5, 8)

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import ttl_jax
+from tests import pictures
 from tests.inference import tiny_networks
 from tests.training import metadata
 from ttl_jax import models
@@ -264,12 +265,30 @@ def test_grey_stored_as_rgb_stays_grey(local):
     )
 
 
-@pytest.mark.parametrize("level", [1.5, -0.1, np.nan])
-def test_floats_outside_the_unit_range_are_rejected_with_their_range(local, level):
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        (1.5, r"go from 0.25 to 1.5;.*Divide by 255"),
+        (-0.5, r"go from -0.5 to 0.25;.*Divide by 255"),
+        (1 + 2e-7, r"go from 0.25 to 1.0000002.*Clip them by numpy.clip"),
+        (np.nan, "Pixels are NaN; replace them"),
+    ],
+)
+def test_floats_outside_the_unit_range_are_rejected_with_a_way_out(
+    local, level, message
+):
     image = np.full((8, 8, 3), 0.25, np.float32)
     image[3, 4, 1] = level
-    with pytest.raises(ValueError, match=r"go from .* to .*Divide by 255"):
+    with pytest.raises(ValueError, match=message):
         make_restorer(*local).restore(image)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_the_order_of_bytes_does_not_matter(local, channels):
+    image = pictures.noise(8, 8, channels, dtype=np.uint16)
+    restored = make_restorer(*local).restore(image.astype(">u2"))
+    assert restored.dtype == ">u2"
+    np.testing.assert_array_equal(restored, make_restorer(*local).restore(image))
 
 
 def test_windows_can_be_restored_without_blending(local):

@@ -16,12 +16,12 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """A restorer of each engine, with the same weights, in windows of 384 pixels."""
+    """A restorer of each engine, with the same weights, in the smallest windows."""
     folder = tmp_path_factory.mktemp("run")
     encoder, decoder = exporting_test.save_run(folder / "run")
-    made = exporting.make(str(folder / "run"), ".onnx", side=384)
+    made = exporting.make(str(folder / "run"), ".onnx", side=576)
     exporting.write(made, folder / "net.onnx")
-    with_jax = restorer.Restorer(encoder, decoder, name="run", side=384)
+    with_jax = restorer.Restorer(encoder, decoder, name="run", side=576)
     return with_jax, lite.load(folder / "net.onnx")
 
 

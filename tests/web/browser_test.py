@@ -288,6 +288,20 @@ def test_a_full_queue_is_waited_for(page, size, inverter):
     page.faults.remove(f"{REFUSED}503 (Service Unavailable)")
 
 
+@pytest.mark.parametrize("size", ["desktop"])
+def test_a_removed_photograph_is_no_longer_waited_for(page, inverter):
+    page.goto(inverter)
+    held = []
+    hold_first = lambda route: route.continue_() if held else held.append(route)
+    page.route("**/api/derain", hold_first)
+    with page.expect_request("**/api/derain"):
+        pages.drop(page, one=pages.plain(), two=pages.plain())
+    with page.expect_event("requestfailed"):
+        page.get_by_role("button", name="Remove one.png").press("Enter")
+    pages.wait_for_results(page)
+    assert page.locator(".card h2").all_inner_texts() == ["two.png"]
+
+
 def test_a_wrong_file_gives_one_line_and_the_rest_goes_on(page, size, inverter):
     page.goto(inverter)
     pages.drop(page, text=b"no photograph", one=pages.plain())
@@ -360,6 +374,39 @@ def test_a_rater_ranks_by_keys_undoes_and_comes_back(page, size, study):
     page.locator("#save").press("Enter")
     page.get_by_role("heading", name=re.compile("Thank you")).wait_for()
     pages.check(page, size, "study_end")
+    page.reload()  # Back still works
+    page.get_by_role("heading", name=re.compile("Photograph 2 of 2.*Thank")).wait_for()
+    page.locator("#back").press("Enter")
+    page.get_by_role("heading", name="Photograph 1 of 2", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("size", ["desktop"])
+def test_what_a_rater_does_while_a_ranking_is_saved_is_not_taken_for_saved(page, study):
+    page.goto(study)
+    handles = page.locator("#results .handle")
+    handles.nth(0).press("1")
+    handles.nth(1).press("2")
+    held = []
+    page.route("**/ranking", lambda route: held.append(route))
+
+    def save_during(act):
+        with page.expect_request("**/ranking"):
+            page.locator("#save").press("Enter")
+        act()
+        with page.expect_response("**/ranking"):
+            held.pop().continue_()
+
+    save_during(lambda: handles.nth(1).press("1"))
+    page.get_by_text("Saved without your last change").wait_for()
+    assert ranking(page) == ["B", "A"]
+    page.reload()
+    page.get_by_text("Photograph 2 of 2").wait_for()
+    handles.nth(0).press("1")
+    handles.nth(1).press("2")
+    save_during(lambda: page.locator("#back").press("Enter"))
+    page.get_by_text("Photograph 2 is saved.").wait_for()
+    assert page.locator("#title").inner_text() == "Photograph 1 of 2"
+    assert ranking(page) == ["A", "B"]
 
 
 def test_a_rater_ranks_by_dragging_and_tapping(page, study):

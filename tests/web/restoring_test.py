@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 import httpx
 import numpy as np
@@ -106,7 +107,12 @@ def test_the_strength_is_a_share_of_the_change():
         (bytes(20_001), {}, 413, "20,001 bytes"),
         (bytes(200_000), {}, 413, "The request has more than"),
         (encoded(np.zeros((4, 4), np.uint8)), {"strength": "nan"}, 400, "strength"),
-        (encoded(np.zeros((4, 4), np.uint8)), {"strength": "2"}, 400, "strength"),
+        (
+            encoded(np.zeros((4, 4), np.uint8)),
+            {"strength": "2"},
+            400,
+            "from 0 to 1, not '2'",
+        ),
     ],
 )
 def test_bad_input_is_rejected_in_one_line(data, fields, status, message):
@@ -170,6 +176,62 @@ def test_a_full_queue_answers_503():
     assert sorted(asyncio.run(ask_three())) == [200, 200, 503]
 
 
+def test_a_client_that_left_does_not_block_the_next():
+    """It leaves in the middle of a photograph that would take forever."""
+
+    class Slow(Inverter):
+        begun, stopped = threading.Event(), []
+
+        def restore(self, image, *, progress, **options):
+            while image.max() == 0:
+                self.begun.set()
+                time.sleep(0.01)
+                try:
+                    progress(0, 2)
+                except Exception as error:
+                    self.stopped.append(type(error).__name__)
+                    raise
+            return image
+
+    black, white = (encoded(np.full((4, 4), level, np.uint8)) for level in (0, 255))
+    form = httpx.Request("POST", "http://test" + POST, files={"image": black})
+    headers = [(name.lower(), value) for name, value in form.headers.raw]
+    scope = {
+        "type": "http", "method": "POST", "path": POST, "headers": headers,
+        "query_string": b"", "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+
+    async def leave_in_the_middle(app):
+        messages = [{"type": "http.request", "body": form.read()}]
+
+        async def receive():
+            if messages:
+                return messages.pop()
+            while not Slow.begun.is_set():
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            del message
+
+        await app(scope, receive, send)
+
+    async def ask_both():
+        app = restoring.make_app(Slow(), restoring.Limits(num_waiting=1))
+        starlette = app._app
+        transport = httpx.ASGITransport(app)
+        async with (
+            starlette.router.lifespan_context(starlette),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as served,
+        ):
+            await asyncio.wait_for(leave_in_the_middle(app), 20)
+            answer = served.post(POST, files={"image": white})
+            return (await asyncio.wait_for(answer, 20)).status_code
+
+    assert asyncio.run(ask_both()) == 200
+    assert Slow.stopped == ["_StopError"]
+
+
 def test_every_answer_has_security_headers_and_pages_use_only_own_files():
     with client() as served:
         page = served.get("/")
@@ -207,9 +269,9 @@ def test_the_command_names_the_missing_extra(monkeypatch, capsys):
 def test_the_command_serves_its_checkpoint(replace_network, monkeypatch, capsys):
     loaded = replace_network(lambda array: 255 - array)
 
-    def post_once(app, host, port, announce):
+    def post_once(make_app, host, port, announce):
         announce(f"http://{host}:{port}")
-        with TestClient(app) as served:
+        with TestClient(make_app()) as served:
             answer = post(served, encoded(np.full((4, 4), 55, np.uint8)))
         assert (decoding.decode_rgb8(answer.content, "answer") == 200).all()
 
@@ -232,9 +294,11 @@ def test_a_signal_ends_the_server(number):
         assert run.wait(20) in (-number, 128 + number, 0)
 
 
-def test_a_port_in_use_is_named():
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(OSError, match="in use; choose another --host or --port"),
-    ):
-        serving.run(None, "127.0.0.1", listener.getsockname()[1], print)
+def test_a_port_in_use_is_named_before_weights_are_loaded(replace_network, capsys):
+    loaded = replace_network(lambda array: array)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        with pytest.raises(SystemExit, match="2"):
+            serve.main(["--port", port])
+    assert "in use; choose another --host or --port" in capsys.readouterr().err
+    assert not loaded

@@ -24,7 +24,7 @@ def start_inverter():
     """A server of photographs whose network inverts; its first line is the address."""
     code = (
         "from tests.web import restoring_test as t; from ttl_jax.web import serving; "
-        "serving.run(t.restoring.make_app(t.Inverter()), '127.0.0.1', 0, "
+        "serving.run(lambda: t.restoring.make_app(t.Inverter()), '127.0.0.1', 0, "
         "lambda address: print(address, flush=True))"
     )
     return started("-c", code)

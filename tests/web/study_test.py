@@ -234,10 +234,62 @@ def test_all_missing_results_are_named(folders, capsys):
     assert not (folders / "study.db").exists()
 
 
+def test_missing_folders_are_named(folders, capsys):
+    for more in (
+        [f"--results=b={folders / 'nope'}"],
+        [f"--output={folders}/nope/s.db"],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(flags(folders, *more))
+        error = capsys.readouterr().err
+        assert "nope does not exist" in error and "permissions" not in error
+
+
 def test_another_study_is_rejected(open_study):
     open_study(1)
     with pytest.raises(ValueError, match="other methods: bright"):
         open_study(1, methods=("dark", "middle"))
+
+
+def test_a_study_whose_ranked_pictures_changed_is_refused(open_study, folders):
+    study = open_study(1)
+    (token,) = study.tokens()
+    (folders / "dark" / "street" / "0.png").write_bytes(
+        (folders / "bright" / "street" / "0.png").read_bytes()
+    )
+    study = open_study(1)  # nothing is ranked yet
+    place = next(
+        place
+        for place in range(NUM_PHOTOGRAPHS)
+        if study.picture(token, place).endswith("0.png")
+    )
+    study.rank(token, place, [0, 1, 2])
+    (folders / "dark" / "street" / "1.png").write_bytes(
+        (folders / "bright" / "street" / "1.png").read_bytes()
+    )
+    open_study(1)  # this one is not ranked
+    Image.new("RGB", (12, 9)).save(folders / "dark" / "street" / "0.png")
+    with pytest.raises(ValueError, match="ranked other pictures than .*dark/street/0"):
+        open_study(1)
+
+
+def test_methods_that_change_places_under_their_names_are_refused(open_study, folders):
+    study = open_study(1)
+    assert study.rank(study.tokens()[0], 0, [0, 1, 2])
+    (folders / "dark").rename(folders / "kept")
+    (folders / "bright").rename(folders / "dark")
+    (folders / "kept").rename(folders / "bright")
+    with pytest.raises(ValueError, match="ranked other pictures"):
+        open_study(1)
+
+
+def test_a_study_of_an_earlier_version_continues(open_study, folders):
+    study = open_study(1)
+    (token,) = study.tokens()
+    study.rank(token, 0, [0, 1, 2])
+    study._file.execute("ALTER TABLE photographs DROP COLUMN digests")
+    study.close()
+    assert open_study(2).rankings(token)[0] == [0, 1, 2]
 
 
 def test_a_report_needs_a_study_with_rankings(open_study, folders, capsys):

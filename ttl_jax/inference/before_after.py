@@ -27,11 +27,18 @@ aria-valuetext="50 % before"><span aria-hidden="true">Before</span>
 _FILES = importlib.resources.files("ttl_jax.inference")
 
 
+def path_beside(target: str, kind: str) -> str:
+    """Returns the path of the comparison of a restored photograph, NAME.compare.KIND.
+
+    NAME includes the suffix: z.jpg and z.png may be in one folder.
+    """
+    return f"{target}.compare.{kind}"
+
+
 def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None:
     """Writes a comparison beside a restored photograph, as NAME.compare.KIND.
 
-    NAME includes the suffix: z.jpg and z.png may be in one folder. What is too large for a
-    JPEG is made smaller.
+    What is too large for a JPEG is made smaller.
 
     Args:
       kind: "jpg" for both pictures side by side, or "html" for a page with both pictures
@@ -41,7 +48,7 @@ def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None
       after: Restored pixels, of the same shape and type.
     """
     sides = [decoding.as_rgb8(array) for array in (before, after)]
-    path = pathlib.Path(f"{target}.compare.{kind}")
+    path = pathlib.Path(path_beside(target, kind))
     if kind == "jpg":
         gap = np.full((before.shape[0], _GAP, 3), 255, np.uint8)
         content = _encode(np.concatenate([sides[0], gap, sides[1]], axis=1))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ttl_jax import stopping
-from ttl_jax.data.files import encoding
+from ttl_jax.data.files import decoding, encoding
 from ttl_jax.inference import (
     before_after,
     file_jobs,
@@ -22,7 +22,8 @@ from ttl_jax.inference import (
     video,
 )
 
-_LITTLE = 0.5  # levels of 255; a smaller mean change is reported as little rain
+# Levels of 255; a smaller mean change at full strength is reported as little rain.
+_LITTLE = 0.5
 _WATCH_EVERY = 2.0  # seconds
 
 
@@ -38,6 +39,14 @@ def list_options(args: argparse.Namespace, network, target: str) -> dict:
     elif args.quality and encoding.format_of(target) in encoding.LOSSY:
         options["quality"] = args.quality
     return options
+
+
+def check_videos(args: argparse.Namespace, jobs: Sequence) -> None:
+    """Raises ValueError if the flags do not fit the videos among some jobs."""
+    targets = (job.target for job in jobs if video.is_video(job.source))
+    by_suffix = {os.path.splitext(target)[1].lower(): target for target in targets}
+    for target in by_suffix.values():
+        _video_settings(args).check(target)
 
 
 def _video_settings(args: argparse.Namespace) -> Any:
@@ -104,8 +113,8 @@ class Run(NamedTuple):
         """Returns the jobs that are not done; prints how many others are skipped."""
         if self.log is None:
             return jobs
-        output = self.args.output
-        missing = set(job_lists.list_missing(jobs))
+        output = decoding.printable(self.args.output)
+        missing = set(job_lists.list_missing(jobs, self.args.compare))
         differences = self.log.find_differences(
             job for job in jobs if job not in missing
         )
@@ -139,7 +148,8 @@ class Run(NamedTuple):
 
         Args:
           plan: Function that lists the jobs of all photographs that are there. If it
-            raises ValueError, the message is printed once, and the watch goes on.
+            raises ValueError or OSError, the message is printed once, and the watch
+            goes on.
 
         Raises:
           stopping.Stopped, EndedError: As `restore`.
@@ -150,7 +160,7 @@ class Run(NamedTuple):
             last, fault = fault, ""
             try:
                 jobs = plan()
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 jobs, fault = [], str(error)
             if fault not in ("", last):
                 print(f"ttl_jax.derain: {fault}", file=sys.stderr)
@@ -160,8 +170,8 @@ class Run(NamedTuple):
         return 0
 
     def _list_unmade(self, jobs: Sequence) -> list:
-        """Returns jobs whose target is missing or was made with other options."""
-        missing = job_lists.list_missing(jobs)
+        """Returns jobs whose target is missing, or of other options or an older source."""
+        missing = job_lists.list_missing(jobs, self.args.compare)
         return [*missing, *self.log.find_differences(set(jobs) - set(missing))]
 
     def _restore_photographs(self, todo: Sequence, started: float) -> int:
@@ -183,8 +193,8 @@ class Run(NamedTuple):
             **self._hooks(),
         )
         target = args.output or os.path.basename(todo[0].target)
-        _report(outcome, self.share, target, started)
-        _report_changes(outcome.restored, self.network, scored)
+        _report(outcome, self.share, decoding.printable(target), started)
+        _report_changes(outcome.restored, self.network, scored, args.strength)
         if outcome.failures:
             lines = "\n  ".join(outcome.failures)
             print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
@@ -200,9 +210,9 @@ class Run(NamedTuple):
     def _restore_videos(self, todo: Sequence) -> int:
         from ttl_jax.inference.video import jobs as video_jobs
 
-        args = self.args
+        args, failures = self.args, []
         try:
-            failures = video_jobs.restore_videos(
+            for failure in video_jobs.restore_videos(
                 todo,
                 self._restore_pixels(),
                 settings=_video_settings(args),
@@ -210,13 +220,18 @@ class Run(NamedTuple):
                 num_ahead=self.network.batch_size,
                 check_pixels=self.network.check_pixels,
                 **self._hooks(),
-            )
+            ):
+                failures.append(decoding.printable(failure))
         except video_jobs.StopError as error:
             raise stopping.Stopped(
                 f"{error}; the same command resumes.", self.request.signal
             ) from None
-        if failures:
-            print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)
+        except video_jobs.EndError as error:
+            raise EndedError(f"{error}; the same command resumes.") from None
+        finally:
+            if failures:
+                lines = "\n  ".join(failures)
+                print(f"{len(failures)} failed:\n  {lines}", file=sys.stderr)
         return 1 if failures else 0
 
     def _restore_pixels(self) -> Callable:
@@ -230,7 +245,7 @@ class Run(NamedTuple):
     def _hooks(self) -> dict[str, Any]:
         """Returns the functions by which jobs record results and learn when to stop."""
         return {
-            "record": self.log.add if self.log else lambda target: None,
+            "record": self.log.add if self.log else lambda job, status: None,
             "must_stop": lambda: self.request.signal != 0,
             "shows_progress": self.share.index == 0,
         }
@@ -248,7 +263,7 @@ def _report(outcome, share, output: str, started: float) -> None:
     print(f"{text}.")
 
 
-def _report_changes(restored: Sequence, network, scored) -> None:
+def _report_changes(restored: Sequence, network, scored, strength: float) -> None:
     """Prints how much photographs changed, and what they lost."""
     large = [one for one in restored if not network.is_too_small(*one.size)]
     if num_small := len(restored) - len(large):
@@ -256,10 +271,12 @@ def _report_changes(restored: Sequence, network, scored) -> None:
     if large:
         mean = sum(one.change for one in large) / len(large)
         print(f"Mean change: {mean:.2f} of 255 levels.")
-    if num_little := sum(one.change < _LITTLE for one in large):
+    # A smaller strength changes less, however much rain there is.
+    little = _LITTLE * strength
+    if num_little := sum(one.change < little for one in large):
         print(
             f"Little rain found in {_photographs(num_little)}, left nearly unchanged "
-            f"(by less than {_LITTLE} levels)."
+            f"(by less than {little:.2g} levels)."
         )
     if len(scored):
         before, after = scored.means()

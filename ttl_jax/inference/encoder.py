@@ -40,8 +40,13 @@ class Encoder(network.TrainedNetwork):
         sizes.
 
         Args:
-          image: uint8 [H, W, 3]; smaller images are padded by reflection.
+          image: uint8 RGB [H, W, 3]; smaller images are padded by reflection.
+
+        Raises:
+          ValueError: If the type or shape is another.
         """
+        image = np.asarray(image)
+        pixels.check_rgb8(image)
         square = images.central_square(image, SIDE)
         batch = pixels.to_unit_range(square[None])
         return np.asarray(programs.embed(self._encoder, batch)[0])

@@ -51,8 +51,9 @@ def make(
     """Makes a file of the networks of a run, and compares it to them.
 
     `.onnx` runs in onnxruntime, with windows of any size. `.stablehlo` is read by
-    `jax.export.deserialize`, on CPU and CUDA, for windows of one size. Both have a free
-    number of windows.
+    `jax.export.deserialize`, on CPU and CUDA, for square images of one size, that of the
+    largest window. `windows.plan` makes windows of other sizes too, so it cannot restore
+    images of any size. Both have a free number of windows.
 
     Args:
       checkpoint: Weights as for `Restorer.from_checkpoint`.
@@ -112,7 +113,7 @@ def describe(
 
     Returns:
       `window`, `margin` and `grid`: the arguments `side`, `overlap` and `grid` of
-      `windows.plan`; `value_range`: least and largest value of the input; `digest`:
+      `windows.plan`, where `window` is the largest side of its windows; `value_range`: least and largest value of the input; `digest`:
       fingerprint of the weights.
 
     Raises:
@@ -125,7 +126,7 @@ def describe(
         )
     grid = math.lcm(encoder.grid, decoder.grid)
     return {
-        "window": max(side // grid, 1) * grid,
+        "window": windows.largest_side(grid, side, windows.OVERLAP),
         "margin": windows.OVERLAP,
         "grid": grid,
         "value_range": [0, 1],

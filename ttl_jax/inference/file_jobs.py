@@ -26,7 +26,7 @@ _MOST_PIXELS = 2**26
 _MOST_PENDING = 4096  # photographs submitted to threads, or not yet reported
 
 # Errors of writing that would occur for every later photograph too.
-_ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+ENDING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Job(NamedTuple):
@@ -39,6 +39,10 @@ class Job(NamedTuple):
 
     source: str
     target: str
+
+    def __str__(self) -> str:
+        """Returns printable text, since names may be bytes that are not UTF-8."""
+        return " -> ".join(map(decoding.printable, self))
 
 
 class Restored(NamedTuple):
@@ -99,7 +103,7 @@ def restore_files(
     reduce: bool = False,
     quality: int | None = None,
     compare: Callable[..., None] | None = None,
-    record: Callable[[str], None] = lambda target: None,
+    record: Callable[[Job, os.stat_result], None] = lambda job, status: None,
     check_pixels: Callable[[int], None] = lambda num_pixels: None,
     must_stop: Callable[[], bool] = lambda: False,
     shows_progress: bool = True,
@@ -117,7 +121,8 @@ def restore_files(
       quality: Quality of lossy formats, see `encoding.write_image`.
       compare: Function that writes a comparison, from the target's path and the pixels
         before and after; None writes none.
-      record: Called with each target that was written.
+      record: Called with each job whose target was written, and with the status of its
+        source before it was read.
       check_pixels: Function that raises if a photograph has too many pixels, such as
         `Restorer.check_pixels`; called before decoding.
       must_stop: Function that returns whether to stop; called before each photograph and
@@ -190,7 +195,7 @@ class _Worker:
     reduce: bool
     quality: int | None
     compare: Callable[..., None] | None
-    record: Callable[[str], None]
+    record: Callable[[Job, os.stat_result], None]
     check_pixels: Callable[[int], None]
     must_stop: Callable[[], bool]
     bar: _Bar
@@ -224,12 +229,13 @@ class _Worker:
         self.check_pixels(num_pixels)
         with self._hold(num_pixels):
             self._check_going_on()
+            status = _stat(job.source)
             read, info = decoding.read_image(job.source)
             # Before the network runs: the new file may be unable to hold the pixels.
             array = encoding.fit(job.target, read, reduce=self.reduce)
             restored = self.restore(array, progress=self._watch())
             computed = time.monotonic()
-            self._write(job.target, array, restored, info)
+            self._write(job, status, array, restored, info)
         lost = metadata.find_lost(encoding.format_of(job.target), info)
         if array.dtype != read.dtype:
             lost.append("16 bits")
@@ -271,8 +277,14 @@ class _Worker:
         return progress
 
     def _write(
-        self, target: str, array: np.ndarray, restored: np.ndarray, info: dict[str, Any]
+        self,
+        job: Job,
+        status: os.stat_result,
+        array: np.ndarray,
+        restored: np.ndarray,
+        info: dict[str, Any],
     ) -> None:
+        target = job.target
         try:
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
             try:
@@ -280,9 +292,9 @@ class _Worker:
                     self.compare(target, array, restored)
             finally:  # a failed comparison does not cost the photograph
                 encoding.write_image(target, restored, info, quality=self.quality)
-                self.record(target)
+                self.record(job, status)
         except OSError as error:
-            if error.errno not in _ENDING_ERRORS:
+            if error.errno not in ENDING_ERRORS:
                 raise
             name = decoding.printable(target)
             self.ended_by = f"{name} cannot be written: {error.strerror}"
@@ -291,6 +303,14 @@ class _Worker:
     def _check_going_on(self) -> None:
         if self.is_over():
             raise _LeftError
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        raise decoding.ImageError(path, reason) from error
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ttl_jax import user_paths
 from ttl_jax.data.files import decoding, encoding, image_folders
-from ttl_jax.inference import output_log, video
+from ttl_jax.inference import before_after, output_log, video
 from ttl_jax.inference.file_jobs import Job
 
 
@@ -22,10 +22,12 @@ class Skipped:
     Attributes:
       others: Files that are not photographs.
       broken: Links to files that do not exist.
+      results: Results of runs into other folders within the input.
     """
 
     others: set[str] = dataclasses.field(default_factory=set)
     broken: set[str] = dataclasses.field(default_factory=set)
+    results: set[str] = dataclasses.field(default_factory=set)
 
     def describe(self) -> list[str]:
         """Returns a line for each kind."""
@@ -33,6 +35,11 @@ class Skipped:
         if any(map(video.is_video, self.others)):
             lines.append(video.INSTALL)
         lines += [f"Skipped {name}: a link to no file." for name in sorted(self.broken)]
+        if self.results:
+            lines.append(
+                f"Skipped {len(self.results)} results of earlier runs, such as "
+                f"{min(self.results)}; name their folder to restore them again."
+            )
         return lines
 
 
@@ -49,8 +56,9 @@ def plan(
     A file is written under its own name, the photographs of a folder with their path
     within it, those of a pattern with their path below its fixed part. Linked folders are
     followed, each once. Hidden files and what systems leave are skipped; so are other
-    kinds of files in folders and patterns, the output folder inside an input folder, and
-    the results of earlier runs where both are the same folder.
+    kinds of files in folders and patterns, the output folder inside an input folder, the
+    results of earlier runs where both are the same folder, and the results in other folders
+    below the input.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
@@ -142,11 +150,26 @@ def _rename(path: str, ending: str, suffix: str | None) -> str:
     return f"{stem}{ending}{suffix}"
 
 
-def list_missing(jobs: Iterable[Job]) -> list[Job]:
-    """Returns the jobs whose target does not exist; lists each folder once."""
+def list_missing(jobs: Iterable[Job], compare: str | None = None) -> list[Job]:
+    """Returns the jobs whose target does not exist; lists each folder once.
+
+    Args:
+      compare: Kind of the comparison that photographs need too, see `before_after.write`.
+    """
     list_once = functools.cache(_list_names)
-    split = ((job, *os.path.split(job.target)) for job in jobs)
-    return [job for job, folder, name in split if name not in list_once(folder)]
+
+    def exists(path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in list_once(folder)
+
+    def is_done(job: Job) -> bool:
+        needs_comparison = compare and not video.is_video(job.source)
+        return exists(job.target) and (
+            not needs_comparison
+            or exists(before_after.path_beside(job.target, compare or ""))
+        )
+
+    return [job for job in jobs if not is_done(job)]
 
 
 class _Place(NamedTuple):
@@ -180,6 +203,8 @@ class _Finder:
         self.skipped = Skipped()
         self._output, self._may_find_none = output, may_find_none
         self._root, self._entered = "", set()  # of the current input
+        self._path = ""  # of the current input
+        self._recorded = functools.cache(_list_results)
 
     def find(self, text: str) -> Iterator[_Place]:
         """Yields the photographs of one input."""
@@ -203,7 +228,7 @@ class _Finder:
         else:
             raise ValueError(f"{text} does not exist.")
 
-        self._root = os.path.join(root.real, "")
+        self._root, self._path = os.path.join(root.real, ""), root.path
 
         # Otherwise the outputs of one run would be inputs of the next.
         is_output = self._find_outputs()
@@ -220,12 +245,34 @@ class _Finder:
         """Returns whether a file of the current input, a real path, is a result."""
         outputs = os.path.join(self._output, "")
         if outputs == self._root:  # with other names, as by --suffix
-            written = output_log.read(outputs)
-            written |= dict.fromkeys(f"{name}.compare.jpg" for name in written)
+            written = _list_results(outputs)
             return lambda path: path.removeprefix(outputs) in written
         if outputs.startswith(self._root):
             return lambda path: path.startswith(outputs)
         return lambda path: False
+
+    def _is_in_output(self, folder: str) -> bool:
+        """Returns whether a folder, a real path, is in the output folder or is it.
+
+        Nothing is if the current input itself is in the output folder.
+        """
+        outputs = os.path.join(self._output, "")
+        return not self._root.startswith(outputs) and os.path.join(
+            folder, ""
+        ).startswith(outputs)
+
+    def _is_result(self, file: _Place) -> bool:
+        """Returns whether the record of a folder below the current input lists a file.
+
+        A folder of results that is itself an input is meant to be restored.
+        """
+        folder, name = os.path.split(file.relative)
+        while folder:
+            if name in self._recorded(os.path.join(self._path, folder)):
+                return True
+            folder, parent = os.path.split(folder)
+            name = os.path.join(parent, name)
+        return False
 
     def _walk(self, folder: _Place) -> Iterator[_Place]:
         """Yields the photographs below a folder, in the order of their paths.
@@ -233,7 +280,8 @@ class _Finder:
         As far as possible, it uses the listing of the folder: on network disks, each
         further query of a file takes milliseconds.
         """
-        if folder.real in self._entered:  # through a link
+        # Through a link, a folder may be met again, or the output folder.
+        if folder.real in self._entered or self._is_in_output(folder.real):
             return
         self._entered.add(folder.real)
         try:
@@ -250,11 +298,12 @@ class _Finder:
             place = folder.join(entry.name)
             if entry.is_symlink():
                 place = place._replace(real=os.path.realpath(place.path))
-            if entry.is_dir():
+            kind = _kind(entry)
+            if kind == "folder":
                 # A link into the input would only list photographs twice.
                 if not (entry.is_symlink() and place.real.startswith(self._root)):
                     yield from self._walk(place)
-            elif not entry.is_file():
+            elif kind != "file":
                 self._skip(place)
             elif self._takes(place):
                 yield place
@@ -270,6 +319,8 @@ class _Finder:
             if any(map(image_folders.is_clutter, relative.split(os.sep))):
                 continue
             folder, name = os.path.split(path)
+            if self._is_in_output(real_path(folder)):
+                continue
             real = os.path.join(real_path(folder), name)
             if os.path.islink(path):
                 real = os.path.realpath(path)
@@ -282,18 +333,29 @@ class _Finder:
                 yield place
 
     def _takes(self, file: _Place) -> bool:
-        """Returns whether a file can be restored; records it as skipped if not."""
-        if _is_photograph(file.path) or (
+        """Returns whether a file is to be restored; records it as skipped if not."""
+        if not _is_photograph(file.path) and not (
             video.is_video(file.path) and video.is_installed()
         ):
+            self.skipped.others.add(decoding.printable(file.path))
+        elif self._is_result(file):
+            self.skipped.results.add(decoding.printable(file.path))
+        else:
             return True
-        self.skipped.others.add(decoding.printable(file.path))
         return False
 
     def _skip(self, place: _Place) -> None:
         """Records a broken link as skipped; pipes and devices are ignored."""
         if os.path.islink(place.path):
             self.skipped.broken.add(decoding.printable(place.path))
+
+
+def _kind(entry: os.DirEntry) -> str:
+    """Returns "folder", "file" or "other"."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:  # a link to itself, or into a folder that cannot be entered
+        return "other"
 
 
 def _root(path: pathlib.Path) -> _Place:
@@ -315,6 +377,12 @@ def _check_kept(sources: Container[str], targets: Iterable[str]) -> None:
                 f"{target} is one of the photographs to restore and would be "
                 "overwritten; choose another output folder."
             )
+
+
+def _list_results(folder: str) -> set[str]:
+    """Returns the paths within a folder of the results that its record lists."""
+    written = output_log.read(folder)
+    return {*written, *(before_after.path_beside(name, "jpg") for name in written)}
 
 
 def _list_names(folder: str) -> frozenset[str]:

@@ -37,6 +37,11 @@ class TrainedNetwork:
           ValueError: If there are no such weights, they are damaged, or the run is of
             another stage.
         """
+        if path is not None and os.fspath(path).endswith(".onnx"):
+            raise ValueError(
+                f"{path} is for onnxruntime; load it by ttl_jax.lite.load, or name the run "
+                "that it was exported from."
+            )
         path = shipped.find(path, recognizes=cls.recognizes)
         networks, metadata = trained.rebuild(path, cls.factories, purpose=cls.purpose)
         arguments = {**networks, "name": trained.find_name(path)}

@@ -1,4 +1,4 @@
-"""A record in the output folder of the weights and options of each file."""
+"""A record in the output folder of the weights, options and source of each file."""
 
 import json
 import logging
@@ -12,10 +12,11 @@ from ttl_jax.inference.file_jobs import Job
 _logger = logging.getLogger("ttl_jax")
 
 NAME = ".ttl_jax.jsonl"  # hidden, so that no command takes it for a photograph
+_SOURCE = "source"  # key of the size in bytes and the time of the source in nanoseconds
 
 
 def read(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    """Returns the options of each recorded file, by its path within the output folder."""
+    """Returns the entry of each recorded file, by its path within the output folder."""
     try:
         lines = pathlib.Path(folder, NAME).read_bytes().splitlines()
     except OSError:
@@ -55,24 +56,36 @@ class OutputLog:
     def find_differences(self, jobs: Iterable[Job]) -> dict[Job, str]:
         """Returns jobs whose target was made with other options, such as "strength 0.5".
 
-        Targets without a line in the record count as made with the same options.
+        They include those whose source has changed since. Targets without a line in the
+        record count as made with the same options from the same source.
         """
         differences = {}
         for job in jobs:
             options = self._options(job.target)
-            made = self._made.get(self._key(job.target), options)
-            if made != options:
-                names = sorted(made.keys() | options.keys())
-                differences[job] = ", ".join(
-                    f"{name} {made.get(name, 'unset')}"
-                    for name in names
-                    if made.get(name) != options.get(name)
-                )
+            made = dict(self._made.get(self._key(job.target), options))
+            source = made.pop(_SOURCE, None)  # None in records of earlier versions
+            names = sorted(made.keys() | options.keys())
+            found = [
+                f"{name} {made.get(name, 'unset')}"
+                for name in names
+                if made.get(name) != options.get(name)
+            ]
+            if source is not None and source != _read_state(job.source):
+                found.append("another version of the source")
+            if found:
+                differences[job] = ", ".join(found)
         return differences
 
-    def add(self, target: str) -> None:
-        """Records that a target has been written."""
-        line = json.dumps({"file": self._key(target), **self._options(target)}) + "\n"
+    def add(self, job: Job, status: os.stat_result) -> None:
+        """Records that a target has been written.
+
+        Args:
+          status: Status of the source before it was read.
+        """
+        key = self._key(job.target)
+        entry = {**self._options(job.target), _SOURCE: _state(status)}
+        self._made[key] = entry
+        line = json.dumps({"file": key, **entry}) + "\n"
         try:
             with open(self._folder / NAME, "ab", buffering=0) as file:
                 file.write(line.encode())
@@ -81,3 +94,14 @@ class OutputLog:
 
     def _key(self, target: str) -> str:
         return os.path.relpath(target, self._folder)
+
+
+def _state(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _read_state(path: str) -> list[int] | None:
+    try:
+        return _state(os.stat(path))
+    except OSError:  # reading it reports the reason
+        return None

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_ROUNDING = 0.1  # beyond [0, 1]; that much comes from resizing, not from another range
+
 
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Splits [H, W] or [H, W, C] into colour [H, W, 1 or 3] and alpha [H, W, 0 or 1].
@@ -22,13 +24,28 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def check_range(image: np.ndarray) -> None:
     """Raises ValueError if floating-point pixels are outside [0, 1]."""
-    if np.issubdtype(image.dtype, np.floating):
-        least, most = image.min(), image.max()
-        if not (least >= 0 and most <= 1):  # NaN neither
-            raise ValueError(
-                f"The pixels go from {least:g} to {most:g}; pixels of type {image.dtype} "
-                "must be within [0, 1]. Divide by 255, or convert to uint8."
-            )
+    if not np.issubdtype(image.dtype, np.floating):
+        return
+    least, most = image.min(), image.max()
+    if np.isnan(least):
+        raise ValueError("Pixels are NaN; replace them by numbers within [0, 1].")
+    if least < 0 or most > 1:
+        is_close = least > -_ROUNDING and most < 1 + _ROUNDING
+        way_out = "Divide by 255, or convert to uint8."
+        if is_close:
+            way_out = "Clip them by numpy.clip(image, 0, 1)."
+        raise ValueError(
+            f"The pixels go from {least:.9g} to {most:.9g}; pixels of type {image.dtype} "
+            f"must be within [0, 1]. {way_out}"
+        )
+
+
+def check_rgb8(image: np.ndarray) -> None:
+    """Raises ValueError if an image is not uint8 RGB [H, W, 3], or is empty."""
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or 0 in image.shape:
+        raise ValueError(
+            f"An image is uint8 RGB [H, W, 3], not {image.dtype} of shape {image.shape}."
+        )
 
 
 def to_unit_range(image: np.ndarray) -> np.ndarray:
@@ -53,6 +70,7 @@ def from_unit_range(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _peak(dtype: np.dtype) -> int:
+    dtype = dtype.newbyteorder("=")  # files may store the other one
     if dtype in (np.uint8, np.uint16):
         return np.iinfo(dtype).max
     if np.issubdtype(dtype, np.floating):

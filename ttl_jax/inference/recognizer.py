@@ -68,11 +68,8 @@ class Recognizer(network.TrainedNetwork):
 
     def score(self, image: np.ndarray) -> float:
         """Returns the rain score of an image, uint8 RGB [H, W, 3]; higher is rainier."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f"An image is uint8 RGB [H, W, 3], not {image.dtype} of shape "
-                f"{image.shape}."
-            )
+        image = np.asarray(image)
+        pixels.check_rgb8(image)
         plan = windows.plan(
             *image.shape[:2], grid=self._grid, side=self._side, overlap=self._overlap
         )

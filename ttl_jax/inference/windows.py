@@ -112,8 +112,13 @@ def plan(
     if grid is None:
         return Plan(Axis(height, (0,), (height,)), Axis(width, (0,), (width,)))
     shared = _ceil_divide(overlap, grid)
-    most = max(side // grid, 3 * shared)
+    most = largest_side(grid, side, overlap) // grid
     return Plan(_divide(height, grid, most, shared), _divide(width, grid, most, shared))
+
+
+def largest_side(grid: int, side: int, overlap: int) -> int:
+    """Returns the side of the largest windows that `plan` makes, in pixels."""
+    return max(side // grid, 3 * _ceil_divide(overlap, grid)) * grid
 
 
 def is_too_small(height: int, width: int, grid: int | None) -> bool:

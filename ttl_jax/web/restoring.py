@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _NAME = "The photograph"  # in error messages, instead of the name of the upload
 _FORM_BYTES = 2**16  # for the form without the photograph
 _UPLOAD_SECONDS = 120  # a slow upload occupies a place in the queue
+_LOOK_SECONDS = 0.5  # between looks whether a client has left
 # As on the command line, formats that cannot be written become PNG.
 _SUFFIXES = {kind: suffix for suffix, kind in reversed(encoding.FORMATS.items())}
 _SUFFIXES["MPO"] = _SUFFIXES["JPEG"]
@@ -76,8 +77,8 @@ def make_app(
     return serving.make_app(routes, queue.run)
 
 
-class _ShutdownError(Exception):
-    """The server ends; the photograph is not restored."""
+class _StopError(Exception):
+    """The server ends, or the client has left; the photograph is not restored."""
 
 
 class _Queue:
@@ -104,13 +105,21 @@ class _Queue:
             text = "The queue is full; try again in some seconds."
             raise HTTPException(503, text, {"retry-after": "3"})
         self._num_waiting += 1
+        has_left = threading.Event()
         try:
             data, strength = await self._read_form(request)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._restore, data, strength)
-        except _ShutdownError as error:
+            work = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._restore, data, strength, has_left
+            )
+            while not (await asyncio.wait([work], timeout=_LOOK_SECONDS))[0]:
+                if await request.is_disconnected():
+                    work.cancel()  # where it still waits
+                    raise HTTPException(408, "The client closed the connection.")
+            return await work
+        except _StopError as error:
             raise HTTPException(503, "The server ends.") from error
         finally:
+            has_left.set()
             self._num_waiting -= 1
 
     async def _read_form(self, request: Request) -> tuple[bytes, float]:
@@ -137,13 +146,16 @@ class _Queue:
             raise HTTPException(413, text)
         return data, _parse_strength(strength)
 
-    def _restore(self, data: bytes, strength: float) -> Response:
+    def _restore(
+        self, data: bytes, strength: float, has_left: threading.Event
+    ) -> Response:
         """Restores the bytes of a photograph, in the thread."""
 
         def check_going_on(*progress: int) -> None:
-            if self._ends.is_set():
-                raise _ShutdownError
+            if self._ends.is_set() or has_left.is_set():
+                raise _StopError
 
+        check_going_on()
         try:
             source_format, num_pixels = decoding.read_header(data, _NAME)
             if num_pixels > self._limits.num_pixels:
@@ -172,5 +184,6 @@ def _parse_strength(text: str | UploadFile) -> float:
     except ValueError:
         strength = math.nan
     if not 0 <= strength <= 1:  # NaN neither
-        raise HTTPException(400, "strength must be a number from 0 to 1.")
+        given = repr(text[:20]) if isinstance(text, str) else "a file"
+        raise HTTPException(400, f"strength must be a number from 0 to 1, not {given}.")
     return strength

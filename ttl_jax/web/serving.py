@@ -89,10 +89,17 @@ def limit_body(request: Request, num_bytes: int) -> Request:
     return Request(request.scope, receive)
 
 
-def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> None:
+def run(
+    make_app: Callable[[], ASGIApp],
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+) -> None:
     """Serves until SIGTERM or Ctrl-C, then finishes the open requests.
 
     Args:
+      make_app: Function that returns the application. It is called once the port is taken,
+        since loading weights takes long.
       port: TCP port; 0 chooses a free one.
       announce: Called with the address, such as "http://127.0.0.1:8000", when connections
         are accepted.
@@ -109,6 +116,7 @@ def run(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> 
             f"{host}, port {port}, cannot be used: {reason}; choose another --host or --port"
         ) from error
     with listener:
+        app = make_app()
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{listener.getsockname()[1]}")
         config = uvicorn.Config(

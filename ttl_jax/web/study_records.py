@@ -6,6 +6,7 @@ confirmed, so no confirmed ranking is lost if the process is killed.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -17,13 +18,18 @@ from typing import Any
 
 import pandas as pd
 
+from ttl_jax import threads
 from ttl_jax.data.files import decoding, image_folders, images
 
 MOST_METHODS = 26  # their results are called A to Z
 _LARGEST = 2**63 - 1  # largest integer of SQLite
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS photographs (id INTEGER PRIMARY KEY, stem TEXT UNIQUE, paths TEXT);
+-- paths: JSON of the photograph and of the result of each method; digests: JSON of the
+-- SHA-256 of these files, NULL in studies of earlier versions
+CREATE TABLE IF NOT EXISTS photographs (
+  id INTEGER PRIMARY KEY, stem TEXT UNIQUE, paths TEXT, digests TEXT
+);
 CREATE TABLE IF NOT EXISTS methods (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS raters (id INTEGER PRIMARY KEY, token TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS tasks (
@@ -45,14 +51,18 @@ def find_photographs(
     The key is the path of the photograph within the folder, without suffix.
 
     Raises:
-      ValueError: If there are no photographs, fewer than 2 or more than 26 methods, or a
-        result is missing, has no photograph, or has another size. The message names all of
-        these.
+      ValueError: If a folder is missing; there are no photographs, or fewer than 2 or more
+        than 26 methods; or a result is missing, has no photograph, or has another size. The
+        message names all of these.
     """
     if not 2 <= len(results) <= MOST_METHODS:
         raise ValueError(
             f"A study compares 2 to {MOST_METHODS} methods, not {len(results)}."
         )
+    for folder in (input_folder, *results.values()):
+        if not os.path.isdir(folder):
+            name = decoding.printable(folder)
+            raise ValueError(f"The folder {name} does not exist; name another one.")
     inputs = image_folders.find_images(input_folder)
     if not inputs:
         raise ValueError(f"{input_folder} holds no photographs.")
@@ -83,6 +93,18 @@ def find_photographs(
     }
 
 
+def _digest(paths: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Returns the SHA-256 of files, which are given in lists by name."""
+
+    def digest_one(path: str) -> str:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    every = [path for group in paths.values() for path in group]
+    digests = iter(list(threads.map_ahead(digest_one, every)))
+    return {stem: [next(digests) for _ in group] for stem, group in paths.items()}
+
+
 class Study:
     """A study on disk. Threads may share it."""
 
@@ -90,10 +112,16 @@ class Study:
         """Opens a study.
 
         Raises:
-          ValueError: If the file is missing, or is not a study.
+          ValueError: If the file or its folder is missing, or it is not a study.
         """
         if not create and not os.path.isfile(path):
             raise ValueError(f"{path} does not exist.")
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise ValueError(
+                f"{path} cannot be created: the folder {folder} does not exist; create it, "
+                "or name another file."
+            )
         self._lock = threading.Lock()
         try:
             self._file = sqlite3.connect(path, check_same_thread=False)
@@ -103,6 +131,11 @@ class Study:
                 self._file.execute("PRAGMA synchronous = FULL")
                 if create:
                     self._file.executescript(_TABLES)
+                    columns = self._all("PRAGMA table_info(photographs)")
+                    if "digests" not in [column[1] for column in columns]:
+                        self._file.execute(
+                            "ALTER TABLE photographs ADD COLUMN digests TEXT"
+                        )
                 names = self._all("SELECT name FROM methods ORDER BY id")
                 on_error.pop_all()
         except sqlite3.Error as error:
@@ -128,7 +161,9 @@ class Study:
             and means 20 for a new study.
 
         Raises:
-          ValueError: If the file is a study of other methods or photographs.
+          ValueError: If the file is a study of other methods or photographs, or pictures
+            are not those that were ranked.
+          OSError: If a picture cannot be read.
         """
         stored = [s for (s,) in self._all("SELECT stem FROM photographs ORDER BY id")]
         for kind, old, new in (
@@ -143,16 +178,22 @@ class Study:
                 )
         self.methods = self.methods or list(methods)
         order = [0, *(1 + list(methods).index(name) for name in self.methods)]
+        ordered = {
+            stem: [paths[i] for i in order] for stem, paths in photographs.items()
+        }
+        digests = _digest(ordered)
+        self._check_unchanged(ordered, digests)
         with self._lock, self._file as file:
             file.executemany(
                 "INSERT OR IGNORE INTO methods VALUES (?, ?)", enumerate(self.methods)
             )
             file.executemany(
-                "INSERT INTO photographs (stem, paths) VALUES (?, ?) "
-                "ON CONFLICT (stem) DO UPDATE SET paths = excluded.paths",
+                "INSERT INTO photographs (stem, paths, digests) VALUES (?, ?, ?) "
+                "ON CONFLICT (stem) DO UPDATE "
+                "SET paths = excluded.paths, digests = excluded.digests",
                 [
-                    (stem, json.dumps([paths[i] for i in order]))
-                    for stem, paths in photographs.items()
+                    (stem, json.dumps(paths), json.dumps(digests[stem]))
+                    for stem, paths in ordered.items()
                 ],
             )
             ids = [i for (i,) in file.execute("SELECT id FROM photographs")]
@@ -161,6 +202,26 @@ class Study:
                 num_raters = num_stored or 20
             for _ in range(num_raters - num_stored):
                 self._add_rater(ids)
+
+    def _check_unchanged(
+        self, paths: Mapping[str, list[str]], digests: Mapping[str, list[str]]
+    ) -> None:
+        """Raises ValueError if a picture of a ranked photograph has other bytes now."""
+        ranked = self._all(
+            "SELECT stem, digests FROM photographs WHERE digests IS NOT NULL AND "
+            "id IN (SELECT photograph FROM tasks WHERE ranking IS NOT NULL)"
+        )
+        changed = [
+            decoding.printable(path)
+            for stem, stored in ranked
+            for path, old, new in zip(paths[stem], json.loads(stored), digests[stem])
+            if old != new
+        ]
+        if changed:
+            raise ValueError(
+                f"Raters have ranked other pictures than {images.name_some(changed)}. Put "
+                "back the former files, or name another file with --output."
+            )
 
     def _add_rater(self, photographs: list[int]) -> None:
         draw, num_methods = random.SystemRandom(), len(self.methods)

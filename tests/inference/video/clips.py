@@ -17,11 +17,17 @@ def picture(seed=0, shape=SIZE):
 
 
 def write(
-    path, pictures, *, codec="libx264", steps=(20,), rotation=0, fmt="yuv420p", sound=""
-):
-    """Writes a clip with BT.709 tags and steps in turn between its frames, in ticks."""
+    path, pictures, *, codec="libx264", steps=(20,), rotation=0, fmt="yuv420p", sound="",
+    header_first=False,
+):  # fmt: skip
+    """Writes a clip with BT.709 tags and steps in turn between its frames, in ticks.
+
+    With `header_first`, a part of an MP4 from its start can be read.
+    """
     height, width = pictures[0].shape[:2]
-    with av.open(str(path), "w") as container:
+    is_mp4 = str(path).endswith(".mp4")
+    options = {"movflags": "faststart"} if header_first and is_mp4 else {}
+    with av.open(str(path), "w", options=options) as container:
         video = container.add_stream(codec, 30, options={"crf": "4"})
         video.width, video.height, video.pix_fmt = width, height, fmt
         video.codec_context.time_base = fractions.Fraction(1, TICKS)

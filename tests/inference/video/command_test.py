@@ -1,5 +1,9 @@
 """The command `derain` on videos, with a stand-in for the network."""
 
+import io
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -64,6 +68,38 @@ def test_mistakes_end_with_a_line(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         derain.main(arguments)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--codec", "prores_ks"], ".mp4 cannot hold prores_ks"),
+        (["--codec", "mpeg4", "--crf", "20"], "mpeg4 has no constant rate factor"),
+    ],
+)
+def test_a_codec_is_checked_before_any_work(folder, flags, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        derain.main(["album", "-o", "out", *flags])
+    assert message in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_an_encoder_without_a_rate_factor_can_be_used(folder):
+    assert derain.main(["album", "-o", "out", "--codec", "mpeg4"]) == 0
+    assert len(list(files.read("out/clip.mp4"))) == 6
+
+
+def test_names_that_are_not_utf_8_are_printed_where_output_is_strict(
+    folder, monkeypatch
+):
+    name = os.fsdecode(b"\xe4.mp4")
+    os.rename("album/clip.mp4", f"album/{name}")
+    strict = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    assert derain.main([f"album/{name}", "-o", "out"]) == 0
+    strict.flush()
+    printed = strict.buffer.getvalue().decode()
+    assert "Restored 6 frames of album/\ufffd.mp4 into out/\ufffd.mp4" in printed
 
 
 def test_a_damaged_video_fails_by_name_and_the_rest_is_done(folder, capsys):

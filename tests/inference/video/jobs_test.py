@@ -1,5 +1,7 @@
 """Videos from file to file, with a stand-in for the network."""
 
+import contextlib
+import os
 import pathlib
 import signal
 import subprocess
@@ -308,12 +310,28 @@ def test_damage_in_a_file_is_found_and_no_frame_is_lost(tmp_path):
     assert found.broken
 
 
-def test_a_video_that_ends_early_is_restored_up_to_there(tmp_path):
-    clips.write(tmp_path / "in.mkv", [clips.picture(k) for k in range(12)])
-    data = (tmp_path / "in.mkv").read_bytes()
-    (tmp_path / "in.mkv").write_bytes(data[: len(data) * 2 // 3])
-    found = run(tmp_path / "in.mkv", tmp_path / "out.mkv")
-    assert found.num_frames == len(pixels(tmp_path / "out.mkv")) > 4
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_video_that_ends_early_is_restored_up_to_there_and_reported(tmp_path, suffix):
+    source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    whole = [clips.picture(k) for k in range(20)]
+    clips.write(source, whole, header_first=True)
+    assert not run(source, target).broken
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 17 // 20])
+    found = run(source, target)
+    assert 4 < found.num_frames == len(pixels(target)) < 20
+    assert found.broken[-1].endswith(
+        f"after {found.num_frames} frames; is the file cut off?"
+    )
+
+
+def test_alpha_that_is_not_kept_is_named(tmp_path):
+    clips.write(tmp_path / "in.mov", STILL[:3], codec="qtrle", fmt="argb")
+    assert run(tmp_path / "in.mov", tmp_path / "out.mov").lost == ["alpha"]
+    clips.write(tmp_path / "in.webm", STILL[:3], codec="libvpx-vp9", fmt="yuva420p")
+    assert run(tmp_path / "in.webm", tmp_path / "out.webm").lost == ["alpha"]
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert "alpha_mode" not in container.streams.video[0].metadata
 
 
 def test_a_frame_that_the_network_refuses_is_copied(tmp_path):
@@ -338,10 +356,10 @@ def test_a_video_of_too_large_frames_is_refused_as_a_whole(tmp_path):
 
     job = Job(str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4"))
     failures = jobs.restore_videos(
-        [job], darken, record=written.append, settings=jobs.Settings(),
+        [job], darken, record=lambda *one: written.append(one), settings=jobs.Settings(),
         options=lambda target: {}, check_pixels=check_pixels,
     )  # fmt: skip
-    assert failures == [f"{job.source}: too many pixels"]
+    assert list(failures) == [f"{job.source}: too many pixels"]
     assert checked == [48 * 64] and not written
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
@@ -351,7 +369,9 @@ def test_a_video_of_too_large_frames_is_refused_as_a_whole(tmp_path):
     [
         ("no_such_codec", "mp4", "no encoder 'no_such_codec'"),
         ("libopus", "mp4", "encodes audio"),
-        ("libx264", "webm", ".webm cannot hold libx264"),
+        ("libx264", "webm", ".webm cannot hold libx264.*such as libvpx-vp9"),
+        ("prores_ks", "mkv", "NUT.* cannot hold prores_ks.*such as libx264"),
+        ("qtrle", "mov", "NUT.* cannot hold qtrle"),
     ],
 )
 def test_a_codec_that_cannot_be_used_is_named(tmp_path, codec, suffix, message):
@@ -362,14 +382,80 @@ def test_a_codec_that_cannot_be_used_is_named(tmp_path, codec, suffix, message):
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_failures_are_named_and_the_rest_goes_on(tmp_path):
-    clips.write(tmp_path / "in.mp4", STILL)
-    (tmp_path / "text.mp4").write_text("no video")
+def restore_all(folder, names, restore=darken):
+    """Restores videos of a folder; returns their failures, and the targets written."""
     written = []
     failures = jobs.restore_videos(
-        [Job(str(tmp_path / f"{n}.mp4"), str(tmp_path / f"{n}_.mp4")) for n in ("text", "in")],
-        darken, record=written.append, settings=jobs.Settings(), options=lambda target: {},
-        shows_progress=False,
+        [Job(str(folder / f"{n}.mkv"), str(folder / f"{n}_.mkv")) for n in names],
+        restore, record=lambda job, status: written.append(job.target),
+        settings=jobs.Settings(), options=lambda target: {}, shows_progress=False,
     )  # fmt: skip
-    assert len(failures) == 1 and "text.mp4 cannot be read" in failures[0]
-    assert written == [str(tmp_path / "in_.mp4")]
+    return list(failures), written
+
+
+def test_failures_are_named_and_the_rest_goes_on(tmp_path):
+    clips.write(tmp_path / "in.mkv", STILL)
+    clips.write(tmp_path / "large.mkv", [clips.picture(shape=(64, 64))] * 3)
+    (tmp_path / "text.mkv").write_text("no video")
+
+    def restore(image, progress):
+        if image.shape[0] == 64:
+            raise RuntimeError("out of memory\nwith many lines of detail")
+        return image
+
+    failures, written = restore_all(tmp_path, ("text", "large", "in"), restore)
+    assert len(failures) == 2 and "text.mkv cannot be read" in failures[0]
+    assert failures[1] == f"{tmp_path / 'large.mkv'}: out of memory"
+    assert written == [str(tmp_path / "in_.mkv")]
+
+
+@pytest.mark.parametrize("full", ["segment", "joined"])
+def test_a_full_disk_ends_the_videos_and_leaves_no_file_in_progress(
+    tmp_path, monkeypatch, full
+):
+    for name in ("a", "b"):
+        clips.write(tmp_path / f"{name}.mkv", STILL)
+    partial, begun = jobs._partial, []
+
+    @contextlib.contextmanager
+    def fill(work, suffix=""):
+        with partial(work, suffix) as path:
+            begun.append(suffix)
+            if bool(suffix) == (full == "joined"):
+                path.symlink_to("/dev/full")
+            yield path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "_partial", fill)
+        with pytest.raises(jobs.EndError, match=r"/a_.mkv cannot be written: No space"):
+            restore_all(tmp_path, "ab")
+    assert begun == ([""] if full == "segment" else ["", ".mkv"])
+    left = {path.name for path in (tmp_path / ".a_.mkv.segments").iterdir()}
+    segments = {"000000000-000000012.nut"} if full == "joined" else set()
+    assert left == {jobs._RECORD} | segments
+    assert restore_all(tmp_path, "ab")[0] == []
+    assert len(pixels(tmp_path / "a_.mkv")) == 12
+
+
+def test_an_error_of_writing_names_the_target_and_not_the_source(tmp_path):
+    clips.write(tmp_path / "in.mkv", STILL)
+    job = Job(str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv"))
+    run(job.source, tmp_path / "part.nut.mkv")
+    target = tmp_path / "full.mkv"
+    target.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="full.mkv cannot be written: No space"):
+        files.join([tmp_path / "part.nut.mkv"], job.source, target, num_frames=12)
+
+
+def test_files_that_killed_runs_left_are_removed_and_those_of_others_are_kept(tmp_path):
+    clips.write(tmp_path / "in.mp4", STILL)
+    stops = iter([False] * 6)
+    with pytest.raises(jobs.StopError):
+        run(tmp_path / "in.mp4", tmp_path / "out.mp4", must_stop=lambda: next(stops, 1))
+    work = tmp_path / ".out.mp4.segments"
+    for name in ("partial_old", "partial_new"):
+        (work / name).touch()
+    os.utime(work / "partial_old", (1, 1))
+    with pytest.raises(jobs.StopError):
+        run(tmp_path / "in.mp4", tmp_path / "out.mp4", must_stop=lambda: True)
+    assert [path.name for path in work.glob("partial_*")] == ["partial_new"]

@@ -5,6 +5,7 @@ import fractions
 import heapq
 import io
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,14 +20,17 @@ CRF = {"libvpx-vp9": 24, "libaom-av1": 20, "libsvtav1": 20}  # all others take 1
 _FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
 }  # fmt: skip
+_SEGMENTS = "nut"  # keeps any time base and is readable up to where it was cut off
 # FFmpeg's names of containers whose clock may start at any hour: recordings and discs.
 _WITH_ANY_START = ("mpegts", "mpeg", "flv")
+_DURATION = r"(\d+):(\d+):(\d+\.?\d*)"  # of a stream of Matroska
 _UNKNOWN = 2  # AVCOL_SPC_UNSPECIFIED
 _HD = 720  # rows; a video of this height or more is BT.709 if it has no colour tags
 _MATRICES = {
     1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
 }  # fmt: skip
+_ALPHA = "alpha_mode"  # tag of WebM
 _COLOUR_TAGS = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
@@ -60,13 +64,32 @@ class Picture(NamedTuple):
 @contextlib.contextmanager
 def _open(path: str | pathlib.Path) -> Iterator[Any]:
     """Opens a video; errors of FFmpeg become ValueError with the path."""
+    with (
+        _reading(path),
+        av.open(str(path), metadata_errors="replace") as container,
+    ):
+        if not container.streams.video:
+            raise ValueError(f"{path} has no video stream.")
+        yield container
+
+
+@contextlib.contextmanager
+def _reading(path: str | pathlib.Path) -> Iterator[None]:
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise ValueError(f"{path} has no video stream.")
-            yield container
+        yield
     except av.error.FFmpegError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _writing(path: str | pathlib.Path) -> Iterator[None]:
+    """Errors of FFmpeg become OSError with the path, so that no reader takes them."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raised = OSError(f"{path} cannot be written: {error.strerror}")
+        raised.errno = error.errno
+        raise raised from error
 
 
 def _main_stream(container) -> Any:
@@ -82,12 +105,23 @@ class Info(NamedTuple):
       rate: Frames per second.
       aspect: Ratio of width to height of a pixel; None if unknown.
       num_pixels: Number of pixels of a frame.
+      end: End of the last frame by the header, in seconds; None if unknown.
+      time_base: Unit of times, in seconds.
     """
 
     num_frames: int | None
     rate: fractions.Fraction
     aspect: fractions.Fraction | None
     num_pixels: int
+    end: fractions.Fraction | None
+    time_base: fractions.Fraction
+
+    def count_missing_seconds(self, last: Picture) -> float:
+        """Returns how long before the header's end the video ends; 0 up to 1.5 frames."""
+        if self.end is None:
+            return 0.0
+        missing = self.end - (last.pts + last.duration) * self.time_base
+        return float(missing) if missing * self.rate > 1.5 else 0.0
 
 
 def probe(path: str) -> Info:
@@ -103,7 +137,31 @@ def probe(path: str) -> Info:
         if not number and container.duration:
             number = round(container.duration / av.time_base * rate)
         num_pixels = stream.width * stream.height
-        return Info(number, rate, stream.sample_aspect_ratio, num_pixels)
+        return Info(
+            number,
+            rate,
+            stream.sample_aspect_ratio,
+            num_pixels,
+            _read_end(container, stream),
+            stream.time_base,
+        )
+
+
+def _read_end(container, stream) -> fractions.Fraction | None:
+    """Returns the end of the last frame that the header names, in seconds.
+
+    It is unknown for containers whose duration FFmpeg estimates from what is there.
+    """
+    if container.format.name.startswith("mov"):
+        if stream.duration:
+            return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    elif container.format.name.startswith("matroska"):
+        if found := re.fullmatch(_DURATION, stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(fractions.Fraction, found.groups())
+            return 3600 * hours + 60 * minutes + seconds
+        if container.duration and len(container.streams) == 1:
+            return fractions.Fraction(container.duration, av.time_base)
+    return None
 
 
 def read(path: str) -> Iterator[Picture]:
@@ -158,8 +216,9 @@ class Segment:
     """
 
     def __init__(self, path, like: av.VideoFrame, *, info: Info, codec: str, crf: int):
-        self._like, self._durations = like, {}
-        self._container = av.open(str(path), "w", format="nut")
+        self._path, self._like, self._durations = path, like, {}
+        with _writing(path):
+            self._container = av.open(str(path), "w", format=_SEGMENTS)
         # Without B-frames, segments can be joined at any frame.
         options = {"crf": str(crf), "b": "0"} if "vpx" in codec else {"crf": str(crf)}
         self._stream: Any = self._container.add_stream(
@@ -202,27 +261,66 @@ class Segment:
     def close(self) -> None:
         """Completes the file."""
         self._mux(self._stream.encode(None))
-        self._container.close()
+        with _writing(self._path):
+            self._container.close()
 
     def _mux(self, packets) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, 0)
-            self._container.mux(packet)
+            with _writing(self._path):
+                self._container.mux(packet)
 
 
-def check_codec(name: str, suffix: str) -> None:
-    """Raises ValueError if a codec is not a video encoder, or does not fit the container."""
+def check_codec(name: str, suffix: str, crf: int | None = None) -> None:
+    """Checks that a codec can be used.
+
+    Args:
+      name: Name of FFmpeg's encoder.
+      suffix: Suffix of the target.
+      crf: Constant rate factor that the user named, if any.
+
+    Raises:
+      ValueError: If the codec is not a video encoder, does not fit the container of the
+        target or of segments, or has no constant rate factor and one was named.
+    """
     try:
         codec = av.codec.Codec(name, "w")
     except ValueError as error:
         raise ValueError(f"FFmpeg has no encoder {name!r}.") from error
     if codec.type != "video":
         raise ValueError(f"{name} encodes {codec.type}, not video.")
-    with av.open(io.BytesIO(), "w", format=_FORMATS[suffix.lower()]) as container:
-        try:
-            container.add_stream(name, 25)
-        except (ValueError, av.error.FFmpegError) as error:
-            raise ValueError(f"{suffix} cannot hold {name}.") from error
+    for container, holder in (
+        (_FORMATS[suffix.lower()], suffix),
+        (_SEGMENTS, "NUT, the container of unfinished videos,"),
+    ):
+        with av.open(io.BytesIO(), "w", format=container) as output:
+            try:
+                output.add_stream(name, 25)
+            except (ValueError, av.error.FFmpegError) as error:
+                raise ValueError(
+                    f"{holder} cannot hold {name}; choose another --codec, such as "
+                    f"{CODECS.get(suffix.lower(), 'libx264')}."
+                ) from error
+    if crf is not None and not _has_crf(codec):
+        raise ValueError(
+            f"{name} has no constant rate factor; leave out --crf {crf}, or choose another "
+            "--codec."
+        )
+
+
+def _has_crf(codec: av.codec.Codec) -> bool:
+    """Returns whether an encoder has the option crf; True if it cannot be opened here."""
+    context: Any = av.codec.CodecContext.create(codec, "w")
+    context.width = context.height = 64
+    known = codec.video_formats
+    context.pix_fmt = known[0].name if known else "yuv420p"
+    context.time_base = fractions.Fraction(1, 25)
+    context.options = {"crf": "20"}
+    try:
+        context.open()
+    except (ValueError, av.error.FFmpegError):
+        return True  # such as for lack of a graphics card; encoding reports why
+    return "crf" not in context.options  # those that no encoder took are left
 
 
 def join(
@@ -243,45 +341,28 @@ def join(
       num_frames: Number of frames in all segments.
 
     Returns:
-      Kinds of streams that the container does not support.
+      Kinds of streams that the container does not support, and "alpha" if the source
+      has it.
 
     Raises:
-      ValueError: If a file cannot be read or the target cannot be written.
+      ValueError: If a file cannot be read, or frames are missing.
+      OSError: If the target cannot be written.
     """
     like = next(one.decoded for one in read(source) if one.decoded is not None)
     start, end = _find_start(source), _find_end(source)
     with (
         _open(source) as original,
         _open(segments[0]) as first,
+        _writing(target),
         _create(target, original.metadata) as output,
     ):
         output.metadata.update(original.metadata)
         output.set_chapters(original.chapters())
         main = _main_stream(original)
-        try:
-            video = output.add_stream_from_template(first.streams.video[0])
-        except ValueError:  # no encoder has the name of the decoder, such as libdav1d
-            video = output.add_stream_from_template(first.streams.video[0], opaque=True)
-        video.time_base = first.streams.video[0].time_base
-        video.metadata.update(main.metadata)
-        if like.rotation:
-            video.set_display_rotation(like.rotation)
-        if video.codec_context is not None:
-            video.codec_context.framerate = main.average_rate or main.guessed_rate
-            for name in _COLOUR_TAGS:  # some codecs do not store all of them
-                setattr(video.codec_context, name, getattr(like, name))
-        others, lost = {}, []
-        for stream in original.streams:
-            if stream is main:
-                continue
-            try:
-                if stream.type not in ("audio", "subtitle"):
-                    raise ValueError(stream.type)
-                others[stream] = output.add_stream_from_template(stream)
-                others[stream].metadata.update(stream.metadata)
-            except (ValueError, av.error.FFmpegError):
-                lost.append(stream.type)
-        kept = _packets(original, list(others)) if others else ()
+        video = _add_video(output, first.streams.video[0], main, like)
+        others, lost = _add_others(output, original, main)
+        lost += ["alpha"] if _has_alpha(main, like) else []
+        kept = _packets(original, source, list(others)) if others else ()
         num_left = num_frames
         for packet in heapq.merge(_join_packets(segments), kept, key=_time):
             if packet.stream not in others:
@@ -294,6 +375,52 @@ def join(
     if num_left:
         raise ValueError(f"{target} lacks {num_left} of {num_frames} frames.")
     return lost
+
+
+def _add_video(output, segment, main, like: av.VideoFrame) -> Any:
+    """Adds a video stream.
+
+    Args:
+      segment: Stream of a segment, which was encoded in the same way.
+      main: Stream of the source, whose tags and rate are kept.
+      like: Frame of the source, whose rotation and colour tags are kept.
+    """
+    try:
+        video = output.add_stream_from_template(segment)
+    except ValueError:  # no encoder has the name of the decoder, such as libdav1d
+        video = output.add_stream_from_template(segment, opaque=True)
+    video.time_base = segment.time_base
+    video.metadata.update(main.metadata)
+    video.metadata.pop(_ALPHA, None)
+    if like.rotation:
+        video.set_display_rotation(like.rotation)
+    if video.codec_context is not None:
+        video.codec_context.framerate = main.average_rate or main.guessed_rate
+        for name in _COLOUR_TAGS:  # some codecs do not store all of them
+            setattr(video.codec_context, name, getattr(like, name))
+    return video
+
+
+def _has_alpha(stream, frame: av.VideoFrame) -> bool:
+    """Returns whether a video has alpha; FFmpeg's own decoder of VP9 does not return it."""
+    in_frame = any(part.is_alpha for part in frame.format.components)
+    return in_frame or stream.metadata.get(_ALPHA) == "1"
+
+
+def _add_others(output, original, main) -> tuple[dict[Any, Any], list[str]]:
+    """Adds the other streams; returns them by that of the source, and kinds not kept."""
+    others, lost = {}, []
+    for stream in original.streams:
+        if stream is main:
+            continue
+        try:
+            if stream.type not in ("audio", "subtitle"):
+                raise ValueError(stream.type)
+            others[stream] = output.add_stream_from_template(stream)
+            others[stream].metadata.update(stream.metadata)
+        except (ValueError, av.error.FFmpegError):
+            lost.append(stream.type)
+    return others, lost
 
 
 def _create(target: pathlib.Path, tags: Mapping[str, str]) -> Any:
@@ -347,10 +474,11 @@ def _join_packets(segments: Sequence[pathlib.Path]) -> Iterator[Any]:
                     yield packet
 
 
-def _packets(container, streams) -> Iterator[Any]:
-    for packet in container.demux(streams):
-        if packet.size and packet.dts is not None:  # the last packet is empty
-            yield packet
+def _packets(container, path: str, streams) -> Iterator[Any]:
+    with _reading(path):
+        for packet in container.demux(streams):
+            if packet.size and packet.dts is not None:  # the last packet is empty
+                yield packet
 
 
 def _time(packet) -> fractions.Fraction:

@@ -1,8 +1,10 @@
 """Restores video files in segments, so that a stopped run can resume."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
+import logging
 import os
 import pathlib
 import shutil
@@ -10,18 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import av
-import av.error
 import numpy as np
 
 from ttl_jax import atomic_files, progress, threads
+from ttl_jax.data.files import decoding
+from ttl_jax.inference import file_jobs
 from ttl_jax.inference.file_jobs import Job
 from ttl_jax.inference.video import files, temporal
+
+_logger = logging.getLogger("ttl_jax")
 
 # Length of a segment in frames, or in seconds of work; a kill loses at most one segment.
 _SEGMENT_FRAMES = 48
 _SEGMENT_SECONDS = 60.0
 _RECORD = "record.json"
+_PARTIAL = "partial_"
+_ABANDONED_SECONDS = 3600.0  # without a change; then no process writes to a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +51,19 @@ class Settings:
         crf = files.CRF.get(codec, 18) if self.crf is None else self.crf
         return Settings(self.temporal, codec, crf)
 
+    def check(self, target: str) -> None:
+        """Raises ValueError if the codec cannot write a target, or takes no rate factor."""
+        suffix = os.path.splitext(target)[1]
+        files.check_codec(self.complete(target).codec or "", suffix, self.crf)
+
 
 class Restored(NamedTuple):
     """A restored video.
 
     Attributes:
       num_frames: Number of frames.
-      broken: One line for each damaged frame.
-      lost: Kinds of streams that the new file does not keep.
+      broken: One line for each damaged frame, and for an end that is missing.
+      lost: Kinds of streams that the new file does not keep, and "alpha".
     """
 
     num_frames: int
@@ -62,6 +73,10 @@ class Restored(NamedTuple):
 
 class StopError(Exception):
     """Work was stopped by `must_stop`; complete segments are kept."""
+
+
+class EndError(Exception):
+    """Writing became impossible, such as on a full disk; complete segments are kept."""
 
 
 class _Tag(NamedTuple):
@@ -101,73 +116,93 @@ def restore_video(
 
     Raises:
       StopError: If `must_stop` returned True.
-      ValueError: If a file cannot be read or written, or frames have too many pixels.
+      ValueError: If a file cannot be read, or frames have too many pixels.
+      OSError: If a file cannot be written.
     """
     target = pathlib.Path(job.target)
+    settings.check(job.target)
     settings = settings.complete(job.target)
-    files.check_codec(settings.codec or "", target.suffix)
     info = files.probe(job.source)
     check_pixels(info.num_pixels)
     work = target.with_name(f".{target.name}.segments")
     _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
     num_done = _list_segments(work)[1]
     if num_done and shows_progress:
-        print(f"{job.source}: resuming after {num_done} frames.", flush=True)
+        print(
+            f"{decoding.printable(job.source)}: resuming after {num_done} frames.",
+            flush=True,
+        )
     broken: list[str] = []
     left = info.num_frames and max(info.num_frames - num_done, 0)
     with progress.track(unit="frame", total=left, is_shown=shows_progress) as bar:
         frames = _restore_frames(
-            job.source, restore, num_done, num_ahead, must_stop, broken
+            job.source, info, restore, num_done, num_ahead, must_stop, broken
         )
         if settings.temporal:
             results = temporal.vote(frames)
         else:
             results = ((frame.tag, frame.restored) for frame in frames)
         _write_segments(work, results, num_done, info, settings, bar)
+    num_frames, lost = _join(work, job)
+    return Restored(num_frames, broken, lost)
+
+
+def _join(work: pathlib.Path, job: Job) -> tuple[int, list[str]]:
+    """Writes the video of all segments; returns its number of frames, and what is lost."""
     segments, num_frames = _list_segments(work)
     if not segments:
         shutil.rmtree(work)
         raise ValueError(f"{job.source} has no frame that can be decoded.")
-    joined = _new_partial(work, target.suffix)
-    lost = files.join(segments, job.source, joined, num_frames=num_frames)
-    _publish(joined, target)
+    target = pathlib.Path(job.target)
+    with _partial(work, target.suffix) as joined:
+        lost = files.join(segments, job.source, joined, num_frames=num_frames)
+        _publish(joined, target)
     shutil.rmtree(work, ignore_errors=True)
-    return Restored(num_frames, broken, lost)
+    return num_frames, lost
 
 
 def restore_videos(
     jobs: Sequence[Job], restore: Callable[..., np.ndarray], *, record, **options: Any
-) -> list[str]:
+) -> Iterator[str]:
     """Restores each video and prints a line about it; failures do not stop the rest.
 
-    Returns:
+    Args:
+      record: Called with each job whose video was written, and with the status of its
+        source before it was read.
+
+    Yields:
       One line for each failed video and each damaged frame.
 
     Raises:
       StopError: If `must_stop` returned True; the message names the video.
+      EndError: If no further video can be written; the message names the target.
     """
-    failures = []
     for job in jobs:
+        source, target = map(decoding.printable, job)
         began = time.monotonic()
         try:
+            status = os.stat(job.source)
             restored = restore_video(job, restore, **options)
         except StopError:
-            raise StopError(f"stopped within {job.source}") from None
-        except (ValueError, OSError, av.error.FFmpegError) as error:
+            raise StopError(f"stopped within {source}") from None
+        except Exception as error:
+            number = getattr(error, "errno", None)
+            if number in file_jobs.ENDING_ERRORS:
+                reason = os.strerror(number)
+                raise EndError(f"{target} cannot be written: {reason}") from error
+            _logger.debug("Restoring %s failed:", source, exc_info=True)
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            failures.append(
-                reason if job.source in reason else f"{job.source}: {reason}"
-            )
+            named = job.source in reason or source in reason
+            yield reason if named else f"{job.source}: {reason}"
             continue
-        record(job.target)
-        failures += restored.broken
+        record(job, status)
+        yield from restored.broken
         rate = restored.num_frames / (time.monotonic() - began)
         lost = f" Not kept: {', '.join(restored.lost)}." if restored.lost else ""
         print(
-            f"Restored {restored.num_frames} frames of {job.source} into {job.target}, "
+            f"Restored {restored.num_frames} frames of {source} into {target}, "
             f"{rate:.3g} frames/s.{lost}"
         )
-    return failures
 
 
 def _enter(work: pathlib.Path, source: str, options: Mapping[str, Any]) -> None:
@@ -178,6 +213,7 @@ def _enter(work: pathlib.Path, source: str, options: Mapping[str, Any]) -> None:
     record = {**options, "head": head, "size": status.st_size}
     try:
         if atomic_files.read_json(work / _RECORD) == record:
+            _remove_abandoned(work)
             return
     except ValueError:
         pass  # there is none, or it is incomplete
@@ -203,6 +239,7 @@ def _list_segments(work: pathlib.Path) -> tuple[list[pathlib.Path], int]:
 
 def _restore_frames(
     source: str,
+    info: files.Info,
     restore: Callable[..., np.ndarray],
     num_done: int,
     num_ahead: int,
@@ -212,7 +249,8 @@ def _restore_frames(
     """Yields restored frames, beginning a few frames before `num_done`.
 
     The first one can be decoded, if there is any before, since frames that cannot be
-    decoded repeat it. Adds a line to `broken` for each damaged frame.
+    decoded repeat it. Adds a line to `broken` for each damaged frame, and for an end before
+    that of the header.
     """
 
     def check(done: int = 0, total: int = 0) -> None:
@@ -220,7 +258,7 @@ def _restore_frames(
             raise StopError
 
     def read() -> Iterator[tuple[int, files.Picture]]:
-        before = None
+        before = picture = None
         for index, picture in enumerate(files.read(source)):
             check()
             if picture.is_broken:
@@ -235,6 +273,11 @@ def _restore_frames(
                 yield before
                 before = None
             yield index, picture
+        if picture and (missing := info.count_missing_seconds(picture)):
+            broken.append(
+                f"{source} ends {missing:.2g} s before the end that its header names, "
+                f"after {index + 1} frames; is the file cut off?"
+            )
 
     def restore_one(read: tuple[int, files.Picture]) -> temporal.Frame:
         index, picture = read
@@ -272,37 +315,53 @@ def _write_segments(
         if first[0].index < num_done:
             last = last if first[1] is None else first[1]
             continue
-        partial = _new_partial(work)
-        segment = files.Segment(
-            partial,
-            like,
-            info=info,
-            codec=settings.codec or "",
-            crf=settings.crf or 0,
-        )
-        began, num_frames, stopped = time.monotonic(), 0, None
-        try:
-            for tag, pixels in itertools.chain([first], results):
-                last = last if pixels is None else pixels
-                segment.add(last, tag.picture.pts, tag.picture.duration)
-                num_frames += 1
-                bar.update()
-                is_late = time.monotonic() - began > _SEGMENT_SECONDS
-                if num_frames == _SEGMENT_FRAMES or is_late:
-                    break
-        except StopError as error:
-            stopped = error
-        segment.close()
-        start = first[0].index
-        name = f"{start:09}-{start + num_frames:09}.nut"
-        _publish(partial, work / name)
+        with _partial(work) as partial:
+            segment = files.Segment(
+                partial,
+                like,
+                info=info,
+                codec=settings.codec or "",
+                crf=settings.crf or 0,
+            )
+            began, num_frames, stopped = time.monotonic(), 0, None
+            try:
+                for tag, pixels in itertools.chain([first], results):
+                    last = last if pixels is None else pixels
+                    segment.add(last, tag.picture.pts, tag.picture.duration)
+                    num_frames += 1
+                    bar.update()
+                    is_late = time.monotonic() - began > _SEGMENT_SECONDS
+                    if num_frames == _SEGMENT_FRAMES or is_late:
+                        break
+            except StopError as error:
+                stopped = error
+            segment.close()
+            start = first[0].index
+            name = f"{start:09}-{start + num_frames:09}.nut"
+            _publish(partial, work / name)
         if stopped:
             raise stopped
 
 
-def _new_partial(work: pathlib.Path, suffix: str = "") -> pathlib.Path:
-    """Returns a path of its own for a file in progress; another process may share `work`."""
-    return work / f"partial_{os.urandom(8).hex()}{suffix}"
+@contextlib.contextmanager
+def _partial(work: pathlib.Path, suffix: str = "") -> Iterator[pathlib.Path]:
+    """Yields a path of its own for a file in progress; another process may share `work`.
+
+    In the end the file is removed, unless it was renamed: it may have filled the disk.
+    """
+    path = work / f"{_PARTIAL}{os.urandom(8).hex()}{suffix}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(work: pathlib.Path) -> None:
+    """Removes the files in progress of runs that were killed."""
+    for path in work.glob(f"{_PARTIAL}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def _publish(partial: pathlib.Path, path: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds)
 class Photograph {
   constructor(file) {
     this.file = file;
+    this.leaving = new AbortController();
     this.name = file.name || "pasted";
     this.item = element("item").content.cloneNode(true).firstElementChild;
     for (const part of ["img", "a", "h2", "input", ".message", ".again", ".remove"])
@@ -35,6 +36,7 @@ class Photograph {
 
   discard() {
     photographs.delete(this);
+    this.leaving.abort(); // so that the server goes on with the next one
     for (const url of [this.img.src, this.a.href]) URL.revokeObjectURL(url);
     this.item.remove();
     element("files").focus();
@@ -51,7 +53,7 @@ class Photograph {
       if (!answer.ok) return this.say("error", (await answer.json()).error);
       await this.show(URL.createObjectURL(await answer.blob()), answer.headers);
     } catch {
-      this.say("failed", "The server does not answer.");
+      if (photographs.has(this)) this.say("failed", "The server does not answer.");
     }
   }
 
@@ -59,8 +61,9 @@ class Photograph {
     const form = new FormData();
     form.append("image", this.file);
     form.append("strength", share);
+    const { signal } = this.leaving;
     for (;;) {
-      const answer = await fetch("api/derain", { method: "POST", body: form });
+      const answer = await fetch("api/derain", { method: "POST", body: form, signal });
       if (answer.status !== 503) return answer;
       this.say("waiting", "The server is busy. This photograph is sent again in a moment.");
       await wait(Number(answer.headers.get("retry-after")) || 3);

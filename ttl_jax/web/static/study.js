@@ -103,17 +103,21 @@ function open(next) {
 }
 
 function thank() {
-  element("title").textContent = "Thank you! All photographs are ranked.";
-  say("You may close the page, or go back and change rankings.");
+  element("title").textContent = `${document.title}. Thank you! All photographs are ranked.`;
+  say("You may close the page, or change rankings.");
 }
 
 async function save() {
-  if (isSaving || ranking.length < numResults) return say("Rank every result first.");
+  if (isSaving) return;
+  if (ranking.length < numResults) return say("Rank every result first.");
+  const sent = ranking, at = place; // the rater may go on before the answer
   isSaving = true;
   try {
-    const answer = await fetch(`tasks/${place}/ranking`, { method: "PUT", body: JSON.stringify(ranking) });
+    const answer = await fetch(`tasks/${at}/ranking`, { method: "PUT", body: JSON.stringify(sent) });
     if (!answer.ok) return say((await answer.json()).error);
-    rankings[place] = ranking;
+    rankings[at] = sent;
+    if (place !== at) return say(`Photograph ${at + 1} is saved.`);
+    if (ranking !== sent) return say("Saved without your last change; save again.");
     const missing = rankings.findIndex((one) => !one);
     if (place + 1 < rankings.length) open(rankings[place + 1] && missing >= 0 ? missing : place + 1);
     else if (missing >= 0) open(missing);
@@ -242,6 +246,6 @@ fetch("rankings").then((answer) => answer.json()).then((state) => {
   if (state.error) return say(state.error);
   ({ rankings, num_results: numResults } = state);
   const missing = rankings.findIndex((one) => !one);
-  open(Math.max(0, missing));
+  open(missing < 0 ? rankings.length - 1 : missing);
   if (missing < 0) thank();
 }).catch(() => say("The server does not answer; load the page again."));
