@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from absl import logging
 
+from configs import pipeline as pipeline_config
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import metric_writer, run, run_log, runs
@@ -54,11 +55,44 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
     config = toy_stage.get_config(photographs, frozen_teacher=True)
     with pytest.raises(ValueError, match="starts from 'teacher'"):
         run.open_run(config, tmp_path)
-    later = run.open_run(config, tmp_path, earlier=[tmp_path / "teacher"])
+    teacher = toy_stage.get_config(photographs, run="teacher")
+    earlier = {tmp_path / "teacher": toy_stage.make_stage(teacher)}
+    later = run.open_run(config, tmp_path, earlier=earlier)
     assert not list(tmp_path.iterdir())
-    toy_stage.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    toy_stage.train(teacher, tmp_path)
     later.train()
     assert saved_runs.saved_steps(tmp_path / "toy")[-1] == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        (
+            {"decoder.local_kernel": 4},
+            r"^config.decoder: the module 'decoder' of stage 'derain' .* must be odd",
+        ),
+        (
+            {"distill.encoder.head_width": 5},
+            "^config.encoder: the module 'encoder' of stage 'distill' .* multiple of",
+        ),
+        (
+            {"recon.encoder.width": 32},
+            "encoder of run 'recon' .* than 'recon_encoder' .* width was 32, is 16",
+        ),
+        (
+            {"recog.decoder.pools": (2,)},
+            r"decoder of run 'recog' .* than 'recog_decoder' .* was \[2\], is \[4, 2\]",
+        ),
+    ],
+)
+def test_a_network_that_a_later_stage_cannot_use_is_named_before_anything_is_trained(
+    fields, fault, tmp_path
+):
+    config = pipeline_config.get_config("smoke")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=fault):
+        runs.train(config, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

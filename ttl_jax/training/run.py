@@ -6,7 +6,7 @@ import functools
 import os
 import pathlib
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -202,7 +202,7 @@ def open_run(
     config,
     workdir: str | os.PathLike[str],
     *,
-    earlier: Collection[pathlib.Path] = (),
+    earlier: Mapping[pathlib.Path, Stage] | None = None,
     fallback: bool = False,
 ) -> Run:
     """Checks a config, makes its stage and opens its images, before anything is written.
@@ -211,22 +211,23 @@ def open_run(
       config: A `ConfigDict` of one stage, from `configs/*.py`.
       workdir: Folder of all runs. The folder of the run in it is `config.run`, or the
         default name of the stage.
-      earlier: Folders of runs that will be trained before this one and from which it may
-        start.
+      earlier: Stages that will be trained before this one, by the folders of their runs;
+        it may start from them.
       fallback: Whether to set a damaged last checkpoint aside and resume from the one
         before it.
 
     Raises:
-      ValueError: If a config value is invalid, an earlier run is missing, images are
-        missing or changed, or another process trains the run.
+      ValueError: If a config value is invalid, an earlier run is missing or does not fit,
+        images are missing or changed, or another process trains the run.
     """
     sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
     config_check.check(config)
     config_check.check_batches(config, mesh)
-    config_check.check_memory(config, mesh)
-    stage = make_stage(config)
+    earlier, stage = earlier or {}, make_stage(config)
     config_check.check_start(config, stage)
+    config_check.check_modules(config, stage, earlier.values())
+    config_check.check_memory(config, mesh)
     directory = user_paths.expand(workdir) / (config.run or stage.run)
     if fallback:
         fall_back(directory)
