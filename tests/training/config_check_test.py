@@ -54,9 +54,13 @@ def test_a_batch_that_does_not_divide_over_the_devices_is_rejected(config):
         config_check.check_batches(config, mesh)
 
 
-def test_choosing_the_best_step_may_end_within_a_run_but_not_begin(config):
+def test_choosing_the_best_step_neither_begins_nor_ends_within_a_run(config):
     without = config_check.as_json(config)
-    config_check.check_unchanged(config, without | {"best_metric": "a/b"}, run="run")
+    fault = "best_metric was 'pairs/psnr', is ''"
+    with pytest.raises(ValueError, match=fault):  # it would remove the best step
+        config_check.check_unchanged(
+            config, without | {"best_metric": "pairs/psnr"}, run="run"
+        )
     config.best_metric = "pairs/psnr"
     with pytest.raises(ValueError, match="best_metric was '', is 'pairs/psnr'"):
         config_check.check_unchanged(config, without, run="run")
