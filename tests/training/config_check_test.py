@@ -67,6 +67,33 @@ def test_choosing_the_best_step_neither_begins_nor_ends_within_a_run(config):
 
 
 @pytest.mark.parametrize(
+    ("step", "num_steps", "fault"),
+    [
+        (4, 8, "ended at step 4 with start_share=0.5"),
+        (3, 3, "at step 3: with num_steps=3 no update is left.* num_steps above 3"),
+        (3, 2, "at step 3: with num_steps=2 no update is left"),
+        (4, 4, None),
+        (4, 2, None),
+        (3, 4, None),
+    ],
+)
+def test_the_mean_with_the_initial_weights_is_taken_exactly_once(
+    config, step, num_steps, fault
+):
+    config.start_share = 0.5
+    config.num_steps = 4
+    saved = config_check.as_json(config)
+    config.num_steps = num_steps
+    if fault is None:
+        config_check.check_start_share(config, step, saved, run="r")
+    else:
+        with pytest.raises(ValueError, match=fault):
+            config_check.check_start_share(config, step, saved, run="r")
+    config.start_share = 0.0
+    config_check.check_start_share(config, step, saved, run="r")
+
+
+@pytest.mark.parametrize(
     "field", ["eval_rainy", "eval_clean", "eval_pairs", "eval_batch_size", "num_eval"]
 )
 def test_what_is_evaluated_may_change_unless_it_chooses_the_best_step(config, field):

@@ -149,17 +149,30 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     _refuse(changes, run, "its config")
 
 
-def check_not_mixed(config, step: int, saved: Mapping[str, Any], *, run: str) -> None:
-    """Checks that a run whose last step was mixed with its start is not continued.
+def check_start_share(config, step: int, saved: Mapping[str, Any], *, run: str) -> None:
+    """Checks that the mean with the initial weights is taken once, after the last update.
+
+    Args:
+      step: Last saved step of the run.
+      saved: Config of that step.
 
     Raises:
-      ValueError: If `start_share` would be applied a second time.
+      ValueError: If `start_share` would be applied a second time, or never.
     """
-    if config.start_share and step == saved["num_steps"] < config.num_steps:
+    if not config.start_share:
+        return
+    is_mixed = step == saved["num_steps"]
+    if is_mixed and step < config.num_steps:
         raise ValueError(
             f"{run} ended at step {step} with start_share={config.start_share}: its "
             "weights are a mean with those from which it started, which cannot be trained "
             f"further to num_steps={config.num_steps}. Train another --config.run=NAME."
+        )
+    if not is_mixed and step >= config.num_steps:
+        raise ValueError(
+            f"{run} is at step {step}: with num_steps={config.num_steps} no update is left, "
+            f"after which start_share={config.start_share} takes a mean with the initial "
+            f"weights. Use num_steps above {step}, or train another --config.run=NAME."
         )
 
 

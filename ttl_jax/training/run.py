@@ -286,7 +286,7 @@ def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]
         return 0, {}
     saved = saved_runs.read_metadata(directory, step)
     config_check.check_unchanged(config, saved["config"], run=str(directory))
-    config_check.check_not_mixed(config, step, saved["config"], run=str(directory))
+    config_check.check_start_share(config, step, saved["config"], run=str(directory))
     return step, saved
 
 
