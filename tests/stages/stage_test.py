@@ -63,6 +63,53 @@ def test_the_next_command_trains_the_next_stage_or_restores(teachers):
     assert derain_command._make_parser().parse_args(flags).checkpoint == "a/run"
 
 
+def trained_by(command):
+    """Name of the run, and its stage, that the flags of a command train."""
+    flags = dict(flag.split("=", 1) for flag in shlex.split(command))
+    config = config_files.load(flags.pop("--config"))
+    for flag, value in flags.items():
+        field = flag.removeprefix("--config.")
+        config[field] = ast.literal_eval(value) if field == "teachers" else value
+    return config.run or make_stage(config).run, config.stage
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "stage"),
+    [
+        ("derain", {}, "distill"),
+        ("derain", {"student_run": "distill_both_seed1"}, "distill"),
+        ("derain", {"student_run": "mine", "teachers": ("recog",)}, "distill"),
+        ("distill", {"teachers": ("recog",)}, "recog"),
+        ("distill", {"teachers": ("recon",)}, "recon"),
+        (
+            "distill",
+            {"teacher_runs.recog": "my recog", "teachers": ("recog",)},
+            "recog",
+        ),
+        (
+            "distill",
+            {
+                "teacher_runs.recog": "degradations",
+                "teachers": ("recog",),
+                "num_classes": 13,
+            },
+            "degradations",
+        ),
+    ],
+)
+def test_the_command_for_a_missing_run_trains_that_run(name, changes, stage):
+    config = CONFIGS[name].get_config("smoke")
+    config.update_from_flattened_dict(changes)
+    for source in make_stage(config).init_from.values():
+        assert trained_by(source.command) == (source.run, stage)
+
+
+def test_no_command_is_known_for_a_run_that_is_a_path():
+    config = derain.get_config("smoke")
+    config.student_run = "elsewhere/distill"
+    assert make_stage(config).init_from["encoder"].command == ""
+
+
 def batch_for(config):
     size = config.crop_size + 2 * config.get("crop_margin", 0)
     image = np.random.default_rng(0).uniform(size=(4, size, size, 3)).astype("float32")

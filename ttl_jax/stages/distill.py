@@ -9,7 +9,12 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.stages import networks
 from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.stages.teachers import check_teachers, run_name, teachers_flag
+from ttl_jax.stages.teachers import (
+    check_teachers,
+    run_name,
+    teachers_flag,
+    train_command,
+)
 
 
 def make_stage(config) -> Stage:
@@ -71,10 +76,12 @@ def _make_modules(config, teachers):
     }
     modules, init_from = {"encoder": encoder}, {}
     for name in teachers:
-        command = f"--config=configs/{name}.py:{config.preset}"
+        run = config.teacher_runs[name]
+        is_finer = name == "recog" and config.num_classes > 1
+        task = "degradations" if is_finer else name
+        command = train_command(task, config.preset, run, task)
         for part, make in (("encoder", encoder), ("decoder", decoders[name])):
             modules[f"{name}_{part}"] = make
-            run = config.teacher_runs[name]
             init_from[f"{name}_{part}"] = Source(run, part, command)
         if config.projections:
             modules[f"{name}_projection"] = networks.projection(config)

@@ -8,7 +8,12 @@ from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
 from ttl_jax.stages.stage import RESTORE, Source, Stage, sources_at
-from ttl_jax.stages.teachers import check_teachers, run_name, teachers_flag
+from ttl_jax.stages.teachers import (
+    check_teachers,
+    run_name,
+    teachers_flag,
+    train_command,
+)
 
 
 def make_stage(config) -> Stage:
@@ -107,8 +112,10 @@ def _find_start(config) -> tuple[str, dict[str, Source]]:
     teachers = check_teachers(config.teachers)
     if not config.from_student:
         return "scratch", {}
-    command = f"--config=configs/distill.py:{config.preset}{teachers_flag(teachers)}"
-    student = config.student_run or run_name("distill", teachers)
+    default = run_name("distill", teachers)
+    student = config.student_run or default
+    command = train_command("distill", config.preset, student, default)
+    command += teachers_flag(teachers) if command else ""
     return run_name("derain", teachers), {
         "encoder": Source(student, "encoder", command)
     }
