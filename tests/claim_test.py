@@ -104,6 +104,24 @@ def test_rehearsal_mixes_the_transfer_task_into_the_pairs(lists):
     np.testing.assert_allclose(run.pairs_weights, (2 / 3, 1 / 3))
 
 
+@pytest.mark.parametrize(
+    ("stage", "field"),
+    [
+        ("", "rainy"),
+        ("", "eval_clean"),
+        ("", "pairs"),
+        ("derain", "pairs"),
+        ("scratch", "eval_pairs"),
+        ("derain", "pairs_weights"),
+    ],
+)
+def test_photographs_come_from_the_lists_and_from_no_flag(lists, stage, field):
+    value = {field: ("folder:mine",)}
+    where = f"config.{stage}.{field}".replace("..", ".")
+    with pytest.raises(ValueError, match=f"There is no field {where}"):
+        plan(lists, **({stage: value} if stage else value))
+
+
 @pytest.mark.parametrize("name", ["Restormer", "NAFNet"])
 def test_networks_of_others_learn_as_v2_from_the_same_batches(lists, name):
     _, planned = plan(lists)
