@@ -298,13 +298,14 @@ def run_name(variant: str, generator: str, num_scenes: int) -> str:
 
 
 def list_rows(config) -> list[dict[str, Any]]:
-    """Returns the entries of `ablation.json`."""
+    """Returns the entries of `ablation.json`; without V2, each row is its own reference."""
+    has_v2 = "V2" in config.variants
     return [
         {
             "name": run_name(name, generator, num_scenes),
             "description": VARIANTS[name].description,
             "tables": [],
-            "reference": run_name("V2", generator, num_scenes),
+            "reference": run_name("V2" if has_v2 else name, generator, num_scenes),
             "runs": {str(config.seed): run_name(name, generator, num_scenes)},
         }
         for generator, num_scenes in list_scenes(config)
