@@ -1,6 +1,7 @@
 """PyTorch checkpoints of Restormer and NAFNet are read without PyTorch."""
 
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -300,7 +301,40 @@ def test_checkpoints_of_other_networks_are_named(tmp_path):
     torch_archive.save(path, arrays)
     with pytest.raises(ValueError, match=r"'skip_conv.weight', which this network has"):
         published.read(path)
-    del arrays["skip_conv.weight"], arrays["encoder_level2.0.norm1.body.bias"]
-    torch_archive.save(path, arrays)
-    modules, _ = published.read(path)
-    assert "down_blocks.1.0.norm.bias" not in modules["encoder"]
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "message"),
+    [
+        # Restormer "BiasFree", whose norms have no bias.
+        (
+            "restormer",
+            r".*norm\d\.body\.bias",
+            r"than Restormer: of the encoder, down_.*norm.bias is missing.*; and 11 more",
+        ),
+        ("restormer", "output.weight", "of the decoder, to_image.kernel is missing"),
+        (
+            "restormer",
+            r"encoder_level1\.0\.ffn\.project_out\.weight",
+            "it lacks 'down_blocks.0.0.feed_forward.project.kernel'",
+        ),
+        (
+            "nafnet",
+            r".*sca.*",
+            "than NAFNet: of the encoder, down_blocks.0.0.channel_attention.bias is mis",
+        ),
+    ],
+)
+def test_incomplete_checkpoints_are_refused_and_not_packed(
+    name, gone, message, tmp_path
+):
+    path, output = tmp_path / "x.pth", tmp_path / "x.safetensors"
+    arrays = random_arrays(PEERS[name][0]())
+    kept = {n: a for n, a in arrays.items() if not re.fullmatch(gone, n)}
+    assert len(kept) < len(arrays)
+    torch_archive.save(path, kept)
+    with pytest.raises(ValueError, match=message):
+        published.read(path)
+    with pytest.raises(SystemExit):
+        pack.main([str(path), "--output", str(output)])
+    assert not output.exists()
