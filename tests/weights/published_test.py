@@ -267,6 +267,10 @@ def test_a_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path):
         (b"\x80\x02}q\x00", "cannot be read"),
         (b"\x80\x02K\x05.", "it holds a int, not a dictionary"),
         (pickle.dumps({"a": 1}, protocol=2), "it holds no tensors by name"),
+        (b"\x80\x02K\x01K\x01K\x01s.", "cannot be read: AttributeError"),
+        (b"\x80\x02})" + 10**6 * b"\x85" + b"K\x01s.", "keys that are no names"),
+        (b"\x80\x02)" + 10**6 * b"\x85" + b"Q.", "is no storage of numbers"),
+        (b"\x80\x02" + 10**6 * b")" + b"R.", "asks to call 'tuple'"),
     ],
 )
 def test_programs_beyond_a_state_dictionary_are_refused(program, message, tmp_path):
@@ -288,6 +292,44 @@ def test_damaged_archives_are_refused(tmp_path):
         torch_files.read(path)
     torch_archive.write(path, program, [])
     with pytest.raises(ValueError, match="cannot be read"):
+        torch_files.read(path)
+
+
+def patch(path, *, central, local, value):
+    """Sets a 16-bit field of every file in an archive, at its place in both headers."""
+    data = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\1\2", central), (b"PK\3\4", local)):
+        for match in re.finditer(signature, bytes(data)):
+            at = match.start() + place
+            data[at : at + 2] = value.to_bytes(2, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"central": 8, "local": 6, "value": 1}, "RuntimeError: .* is encrypted"),
+        ({"central": 10, "local": 8, "value": 97}, "NotImplementedError: That compres"),
+        ({"central": 10, "local": 8, "value": 8}, "error: Error -3 while decompress"),
+    ],
+)
+def test_archives_of_another_kind_are_refused(field, message, tmp_path):
+    path = tmp_path / "x.pth"
+    torch_archive.save(path, {"a": np.ones(9, np.float32)})
+    patch(path, **field)
+    with pytest.raises(ValueError, match=f"x.pth cannot be read: {message}"):
+        torch_files.read(path)
+
+
+def test_an_archive_that_inflates_to_far_more_than_its_size_is_not_read(tmp_path):
+    path = tmp_path / "x.pth"
+    torch_archive.save(path, {"a": np.ones(9, np.float32)})
+    with zipfile.ZipFile(path) as archive:
+        program = archive.read("archive/data.pkl")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/data/0", bytes(10**7))
+    with pytest.raises(ValueError, match="it claims 10,000,.* bytes, more than"):
         torch_files.read(path)
 
 

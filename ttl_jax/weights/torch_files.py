@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ttl_jax.weights import saved_runs
+
 _DTYPES = {
     "torch FloatStorage": "<f4",
     "torch DoubleStorage": "<f8",
@@ -29,6 +31,7 @@ _TENSOR, _PARAMETER = (
 )
 _DICT = "collections OrderedDict"
 _MAX_BYTES = 2**31  # of all arrays together
+_MAX_EXPANSION = 10  # of a compressed archive; torch.save does not compress
 _MAX_OPERATIONS = 2_000_000
 
 
@@ -65,28 +68,50 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         in dictionaries.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise ValueError("it has no data.pkl")
-            folder = names[0].removesuffix("data.pkl")
-            order = f"{folder}byteorder"
-            if order in archive.namelist() and archive.read(order) != b"little":
-                raise ValueError("its numbers are big-endian")
-            tensors = _select_tensors(_run(archive.read(names[0])))
-            total = sum(math.prod(tensor.shape) for tensor in tensors.values())
-            if 8 * total > _MAX_BYTES:
-                raise ValueError(f"it holds {total:,} numbers, more than expected")
-            return {
-                name: _load(archive, folder, tensor) for name, tensor in tensors.items()
-            }
+        with _open(path) as archive:
+            return _read_arrays(archive, _MAX_EXPANSION * path.stat().st_size)
+    except Exception as error:  # A forged archive raises nearly anything.
+        reason = saved_runs.reason_of(error)
+        raise ValueError(f"{path} cannot be read: {reason}.") from error
+
+
+def _open(path: pathlib.Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
     except zipfile.BadZipFile:
         raise ValueError(
-            f"{path} is no zip archive, as torch.save writes since PyTorch 1.6. Load it "
-            "in PyTorch, and save it again."
+            "it is no zip archive, as torch.save writes since PyTorch 1.6. Load it in "
+            "PyTorch, and save it again"
         ) from None
-    except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _read_arrays(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, np.ndarray]:
+    """Returns the arrays by dotted name.
+
+    Args:
+      max_bytes: Largest size of all files in the archive together.
+    """
+    claimed = sum(info.file_size for info in archive.infolist())
+    if claimed > max_bytes:
+        raise ValueError(f"it claims {claimed:,} bytes, more than {max_bytes:,}")
+    names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise ValueError("it has no data.pkl")
+    folder = names[0].removesuffix("data.pkl")
+    order = f"{folder}byteorder"
+    if order in archive.namelist() and _read_file(archive, order) != b"little":
+        raise ValueError("its numbers are big-endian")
+    tensors = _select_tensors(_run(_read_file(archive, names[0])))
+    total = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if 8 * total > _MAX_BYTES:
+        raise ValueError(f"it holds {total:,} numbers, more than expected")
+    return {name: _load(archive, folder, tensor) for name, tensor in tensors.items()}
+
+
+def _read_file(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Returns a file of the archive; it inflates to no more than the size it claims."""
+    with archive.open(name) as file:
+        return file.read(archive.getinfo(name).file_size)
 
 
 def _select_tensors(content: Any) -> dict[str, _Tensor]:
@@ -112,7 +137,9 @@ def _select_tensors(content: Any) -> dict[str, _Tensor]:
 
 def _load(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
     storage = tensor.storage
-    raw = np.frombuffer(archive.read(f"{folder}data/{storage.key}"), storage.dtype)
+    raw = np.frombuffer(
+        _read_file(archive, f"{folder}data/{storage.key}"), storage.dtype
+    )
     reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     if math.prod(tensor.shape) == 0 or tensor.offset + reach >= len(raw):
         raise ValueError(f"storage {storage.key} is smaller than its tensor")
@@ -203,6 +230,9 @@ class _Machine:
             values = self.stack[-count:]
             del self.stack[-count:]
         if name.startswith("SET"):
+            # Hashing nested tuples could take forever, or exhaust the stack.
+            if not all(isinstance(key, str | int) for key in values[::2]):
+                raise ValueError("a dictionary has keys that are no names")
             self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
         else:
             self.stack[-1].extend(values)
@@ -212,7 +242,7 @@ def _as_storage(identity: Any) -> _Storage:
     match identity:
         case ("storage", _Global(name), str(key), str(), int()) if name in _DTYPES:
             return _Storage(_DTYPES[name], key)
-    raise ValueError(f"it refers to {identity!r}, which is no storage of numbers")
+    raise ValueError("it refers to something that is no storage of numbers")
 
 
 def _call(function: Any, arguments: Sequence[Any]) -> Any:
@@ -227,12 +257,12 @@ def _call(function: Any, arguments: Sequence[Any]) -> Any:
             return _check_tensor(_Tensor(storage, offset, shape, strides))
         case _Global(name), (_Tensor() as tensor, *_) if name == _PARAMETER:
             return tensor
-    name = function.name if isinstance(function, _Global) else function
+    name = function.name if isinstance(function, _Global) else type(function).__name__
     raise ValueError(f"it asks to call {name!r}, which is refused")
 
 
 def _check_tensor(tensor: _Tensor) -> _Tensor:
     numbers = (tensor.offset, *tensor.shape, *tensor.strides)
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError(f"a tensor has the shape {tensor.shape}, {tensor.strides}")
+        raise ValueError("a tensor has a shape or strides that are no counts")
     return tensor
