@@ -72,6 +72,11 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
             r"^config.decoder: the module 'decoder' of stage 'derain' .* must be odd",
         ),
         (
+            {"encoder.num_blocks": 0},
+            "^config.encoder: .* num_blocks=0 must be at least",
+        ),
+        ({"encoder.stem_stride": 0}, "stem_stride=0 must be at least 1"),
+        (
             {"distill.encoder.head_width": 5},
             "^config.encoder: the module 'encoder' of stage 'distill' .* multiple of",
         ),
