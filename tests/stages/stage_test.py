@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import adapt, derain, distill, recog, recon
+from configs import adapt, degradations, derain, distill, recog, recon
 from ttl_jax import config_files, models
 from ttl_jax import derain as derain_command
 from ttl_jax.metrics import image_quality
@@ -22,6 +22,7 @@ CONFIGS = {
     "distill": distill,
     "derain": derain,
     "adapt": adapt,
+    "degradations": degradations,
 }
 NETWORK = functools.partial(models.make_projection, width=4)
 
@@ -178,6 +179,8 @@ def test_each_trained_module_needs_a_learning_rate_above_zero():
         make(learning_rates={})
     with pytest.raises(ValueError, match="'encoder' is 0.0; it must be greater"):
         make(learning_rates={"encoder": 0.0})
+    with pytest.raises(ValueError, match="'encoder' is inf; it must .* finite"):
+        make(learning_rates={"encoder": float("inf")})
 
 
 @pytest.mark.parametrize(
@@ -376,6 +379,28 @@ def test_learning_by_depth_needs_blocks():
     config = derain.get_config("smoke")
     config.update({"by_depth_steps": 5, "architecture": "nafnet"})
     with pytest.raises(ValueError, match="by_depth_steps=5 needs the blocks"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("recog", "masked_share", 1.5),
+        ("recon", "masked_share", -0.3),
+        ("recon", "gradient_weight", -1.0),
+        ("distill", "masked_share", 1.5),
+        ("distill", "teacher_dropout", 1.5),
+        ("derain", "gradient_weight", float("nan")),
+        ("derain", "by_depth_steps", -5),
+        ("adapt", "gradient_weight", -1.0),
+        ("adapt", "clean_weight", float("inf")),
+        ("degradations", "masked_share", 1.5),
+    ],
+)
+def test_a_number_out_of_range_is_named(name, field, value):
+    config = CONFIGS[name].get_config("smoke")
+    config[field] = value
+    with pytest.raises(ValueError, match=f"^config.{field}={value} "):
         make_stage(config)
 
 

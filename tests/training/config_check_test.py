@@ -1,5 +1,6 @@
 """Checks of a config, by itself and against a run that it resumes."""
 
+import math
 import re
 
 import jax
@@ -19,6 +20,12 @@ def config():
     [
         ("num_steps", 0, "num_steps=0 must be greater than zero"),
         ("learning_rate", -1.0, "learning_rate=-1.0 must be greater"),
+        ("learning_rate", math.inf, "learning_rate=inf must be greater than zero, and"),
+        ("learning_rate", math.nan, "learning_rate=nan must be greater"),
+        ("ema_decay", 1.5, "ema_decay=1.5 is out of range; use 0 to 1."),
+        ("final_fraction", -1.0, "final_fraction=-1.0 is out of range"),
+        ("final_fraction", 50.0, "final_fraction=50.0 is out of range"),
+        ("min_learning_rate", -1.0, "min_learning_rate=-1.0 must not be negative"),
         ("crop_size", -5, "crop_size=-5 must be greater"),
         ("compute_dtype", "float16", "choose one of ('float32', 'bfloat16')"),
         ("cache_gib", -1.0, "cache_gib=-1.0 must not be negative"),

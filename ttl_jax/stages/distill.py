@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.stages.stage import Source, Stage, check_shares
 from ttl_jax.stages.teachers import (
     check_teachers,
     run_name,
@@ -29,6 +29,7 @@ def make_stage(config) -> Stage:
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
+    check_shares(config, "masked_share", "teacher_dropout")
     if config.student_init not in ("", *teachers):
         raise ValueError(
             f"config.student_init={config.student_init!r}: leave it empty for random "

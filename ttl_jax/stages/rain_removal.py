@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Source, Stage, sources_at
+from ttl_jax.stages.stage import RESTORE, Source, Stage, check_weights, sources_at
 from ttl_jax.stages.teachers import (
     check_teachers,
     run_name,
@@ -27,6 +27,7 @@ def make_stage(config) -> Stage:
     of the encoder begin to learn first, and all learn after so many updates.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
+    check_weights(config, "gradient_weight", "by_depth_steps")
     if config.by_depth_steps and config.architecture != "aglf_vit":
         raise ValueError(
             f"config.by_depth_steps={config.by_depth_steps} needs the blocks of aglf_vit; "
