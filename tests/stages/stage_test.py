@@ -344,12 +344,27 @@ def test_training_weights_further_is_a_run_of_its_own():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"student_run": "distill"}, {"from_student": False}],
+    [{"student_run": "distill"}, {"from_student": False}, {"teachers": ("recog",)}],
 )
 def test_two_origins_of_the_same_weights_are_rejected(changes):
     config = derain.get_config("smoke")
     config.update({"start_from": "shipped"} | changes)
     with pytest.raises(ValueError, match="start_from='shipped' gives"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize("changes", [{"student_run": "mine"}, {"teachers": ("recon",)}])
+def test_random_weights_with_a_student_are_rejected(changes):
+    config = derain.get_config("smoke")
+    config.update({"from_student": False} | changes)
+    with pytest.raises(ValueError, match="from_student=False starts from random"):
+        make_stage(config)
+
+
+def test_a_single_teacher_cannot_be_left_out():
+    config = distill.get_config("smoke")
+    config.update({"teachers": ("recog",), "teacher_dropout": 0.25})
+    with pytest.raises(ValueError, match=r"teacher_dropout=0.25 .*\('recog',\); use 0"):
         make_stage(config)
 
 

@@ -30,6 +30,11 @@ def make_stage(config) -> Stage:
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
     check_shares(config, "masked_share", "teacher_dropout")
+    if config.teacher_dropout and len(teachers) == 1:
+        raise ValueError(
+            f"config.teacher_dropout={config.teacher_dropout} leaves out one of two "
+            f"teachers, but config.teachers={config.teachers!r}; use 0.0."
+        )
     if config.student_init not in ("", *teachers):
         raise ValueError(
             f"config.student_init={config.student_init!r}: leave it empty for random "
