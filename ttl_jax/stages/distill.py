@@ -26,6 +26,8 @@ def make_stage(config) -> Stage:
     Eq. 4 decodes the projected features. With `config.standardize`, Eq. 3 divides each
     channel by its standard deviation in the teacher's features. In each update, a teacher
     is left out with probability `config.teacher_dropout`, but never all of them.
+    Note: with micro-batches, teachers are left out of each micro-batch separately, and
+    Eq. 3 divides by the standard deviation within each micro-batch.
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
