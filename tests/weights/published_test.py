@@ -252,9 +252,7 @@ def test_a_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path):
     mark = tmp_path / "was_run"
     program = pickle.dumps({"a": Evil(mark)}, protocol=2)
     torch_archive.write(tmp_path / "x.pth", program, [])
-    with pytest.raises(
-        ValueError, match="asks to call 'posix system', which is refused"
-    ):
+    with pytest.raises(ValueError, match="calls 'posix system', which is not allowed"):
         torch_files.read(tmp_path / "x.pth")
     assert not mark.exists()
 
@@ -262,15 +260,18 @@ def test_a_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (pickle.dumps({"a": {1, 2}}, protocol=4), "which no state dictionary needs"),
-        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "asks for NEWOBJ"),
+        (
+            pickle.dumps({"a": {1, 2}}, protocol=4),
+            "has the unsupported operation MEMOIZE",
+        ),
+        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "operation NEWOBJ"),
         (b"\x80\x02}q\x00", "cannot be read"),
         (b"\x80\x02K\x05.", "it holds a int, not a dictionary"),
         (pickle.dumps({"a": 1}, protocol=2), "it holds no tensors by name"),
         (b"\x80\x02K\x01K\x01K\x01s.", "cannot be read: AttributeError"),
-        (b"\x80\x02})" + 10**6 * b"\x85" + b"K\x01s.", "keys that are no names"),
-        (b"\x80\x02)" + 10**6 * b"\x85" + b"Q.", "is no storage of numbers"),
-        (b"\x80\x02" + 10**6 * b")" + b"R.", "asks to call 'tuple'"),
+        (b"\x80\x02})" + 10**6 * b"\x85" + b"K\x01s.", "keys of a dictionary must be"),
+        (b"\x80\x02)" + 10**6 * b"\x85" + b"Q.", "unknown kind of storage"),
+        (b"\x80\x02" + 10**6 * b")" + b"R.", "calls 'tuple'"),
     ],
 )
 def test_programs_beyond_a_state_dictionary_are_refused(program, message, tmp_path):
@@ -282,7 +283,9 @@ def test_programs_beyond_a_state_dictionary_are_refused(program, message, tmp_pa
 def test_damaged_archives_are_refused(tmp_path):
     path = tmp_path / "x.pth"
     path.write_bytes(b"\x80\x02 an old file")
-    with pytest.raises(ValueError, match="no zip archive, as torch.save writes since"):
+    with pytest.raises(
+        ValueError, match="not a zip archive, as torch.save writes since"
+    ):
         torch_files.read(path)
     torch_archive.save(path, {"a": np.ones(9, np.float32)})
     with zipfile.ZipFile(path) as archive:
@@ -341,7 +344,9 @@ def test_checkpoints_of_other_networks_are_named(tmp_path):
     arrays = random_arrays(restormer_shapes())
     arrays["skip_conv.weight"] = np.ones((8, 4, 1, 1), np.float32)
     torch_archive.save(path, arrays)
-    with pytest.raises(ValueError, match=r"'skip_conv.weight', which this network has"):
+    with pytest.raises(
+        ValueError, match="than Restormer: unknown array 'skip_conv.weight'"
+    ):
         published.read(path)
 
 

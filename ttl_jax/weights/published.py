@@ -72,7 +72,7 @@ _Patterns = Mapping[str, Callable[..., str]]
 
 
 def is_published(path: pathlib.Path) -> bool:
-    """Whether a path names a file of PyTorch, by its suffix."""
+    """Returns whether a path is a file of PyTorch, by its suffix."""
     return path.suffix in SUFFIXES and path.is_file()
 
 
@@ -127,7 +127,7 @@ def _rename(
 
 
 def _translate(name: str, patterns: _Patterns, block: Mapping[str, str]) -> tuple:
-    """Our name of an array's layer, and "weight", "bias" or "" for its leaf."""
+    """Returns our name of an array's layer, and "weight", "bias" or "" for its leaf."""
     stem, _, leaf = name.rpartition(".")
     if leaf not in ("weight", "bias"):
         stem, leaf = name, ""
@@ -141,11 +141,11 @@ def _translate(name: str, patterns: _Patterns, block: Mapping[str, str]) -> tupl
                 return place, leaf
             if inner in block:
                 return f"{place}.{block[inner]}", leaf
-    raise ValueError(f"it has {name!r}, which this network has not")
+    raise ValueError(f"unknown array {name!r}")
 
 
 def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-    """Our name and layout of an array."""
+    """Returns an array with our name and our layout."""
     last = place.rpartition(".")[2]
     if not leaf:  # temperature [heads, 1, 1]; beta and gamma [1, C, 1, 1]
         return place, array if last == "temperature" else array.reshape(-1)
@@ -162,7 +162,7 @@ def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]
 
 
 def _count(params: Mapping[str, Any], group: str) -> int:
-    """Number of parts that names number after a group."""
+    """Returns the number of different indices that follow a group in names."""
     numbers = {
         int(name.removeprefix(f"{group}.").split(".")[0])
         for name in params
@@ -220,7 +220,7 @@ _NETWORKS = {
 
 
 def _make_metadata(modules: dict[str, Any]) -> dict[str, Any]:
-    """Metadata of weights that were not trained here: what they learnt from is unknown."""
+    """Returns metadata of weights that were not trained here, of unknown origin."""
     return {
         "step": 0,
         "config": {"num_steps": 0},

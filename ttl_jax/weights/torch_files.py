@@ -2,9 +2,8 @@
 
 A checkpoint of `torch.save` (since PyTorch 1.6) is a zip archive: `NAME/data.pkl`
 describes tensors, and `NAME/data/KEY` holds their raw storages. A pickle is a program for
-a stack machine. Only the few operations that nested dictionaries of tensors need are
-carried out here, and the only functions it may name are those that build tensors; anything
-else is refused.
+a stack machine. Here, only the operations of nested dictionaries of tensors are carried
+out, and it may name only the functions that build tensors. Anything else is an error.
 """
 
 import math
@@ -36,20 +35,20 @@ _MAX_OPERATIONS = 2_000_000
 
 
 class _Global(NamedTuple):
-    """A function or class that the pickle names."""
+    """Function or class that the pickle names."""
 
     name: str
 
 
 class _Storage(NamedTuple):
-    """A storage: the type of its elements and its key in the archive."""
+    """Storage: the type of its elements, and its key in the archive."""
 
     dtype: str
     key: str
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, in elements."""
+    """View of a storage, in elements."""
 
     storage: _Storage
     offset: int
@@ -60,11 +59,11 @@ class _Tensor(NamedTuple):
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a checkpoint by dotted name.
 
-    A dictionary under "params", "state_dict" or "params_ema" is taken for the weights, as
-    in BasicSR and Lightning; the rest of the checkpoint is left out.
+    The weights are the dictionary "params_ema", "params" or "state_dict", if there is one,
+    as in BasicSR and Lightning. The rest of the checkpoint is ignored.
 
     Raises:
-      ValueError: If the file is no such archive, is damaged, or asks for more than tensors
+      ValueError: If the file is not such an archive, is damaged, or has more than tensors
         in dictionaries.
     """
     try:
@@ -80,8 +79,8 @@ def _open(path: pathlib.Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile:
         raise ValueError(
-            "it is no zip archive, as torch.save writes since PyTorch 1.6. Load it in "
-            "PyTorch, and save it again"
+            "it is not a zip archive, as torch.save writes since PyTorch 1.6. Load it "
+            "in PyTorch, and save it again"
         ) from None
 
 
@@ -115,7 +114,7 @@ def _read_file(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _select_tensors(content: Any) -> dict[str, _Tensor]:
-    """The tensors by name."""
+    """Returns the tensors of a state dictionary by name."""
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise ValueError(f"it holds a {kind}, not a dictionary")  # noqa: TRY004
@@ -151,15 +150,15 @@ def _load(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
 
 
 def _run(program: bytes) -> Any:
-    """The object of a pickle."""
+    """Returns the object of a pickle."""
     machine = _Machine()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(program)):
         if count > _MAX_OPERATIONS:
-            raise ValueError("its description is too long")
+            raise ValueError(f"its pickle has more than {_MAX_OPERATIONS:,} operations")
         if opcode.name == "STOP":
             return machine.stack.pop()
         machine.step(opcode.name, argument)
-    raise ValueError("its description has no end")
+    raise ValueError("its pickle has no end")
 
 
 _CONSTANTS = {
@@ -174,7 +173,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _Machine:
-    """The stack machine of a pickle, with the operations of a state dictionary alone."""
+    """Stack machine of a pickle, with only the operations of a state dictionary."""
 
     def __init__(self):
         self.stack: list[Any] = []
@@ -213,7 +212,7 @@ class _Machine:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(self._memo[argument])
         else:
-            raise ValueError(f"it asks for {name}, which no state dictionary needs")
+            raise ValueError(f"its pickle has the unsupported operation {name}")
 
     def _pop_marked(self) -> list[Any]:
         start = self._marks.pop()
@@ -232,7 +231,7 @@ class _Machine:
         if name.startswith("SET"):
             # Hashing nested tuples could take forever, or exhaust the stack.
             if not all(isinstance(key, str | int) for key in values[::2]):
-                raise ValueError("a dictionary has keys that are no names")
+                raise ValueError("the keys of a dictionary must be text or integers")
             self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
         else:
             self.stack[-1].extend(values)
@@ -242,11 +241,11 @@ def _as_storage(identity: Any) -> _Storage:
     match identity:
         case ("storage", _Global(name), str(key), str(), int()) if name in _DTYPES:
             return _Storage(_DTYPES[name], key)
-    raise ValueError("it refers to something that is no storage of numbers")
+    raise ValueError("its pickle refers to an unknown kind of storage")
 
 
 def _call(function: Any, arguments: Sequence[Any]) -> Any:
-    """The results of the only functions that a pickle may name."""
+    """Returns the result of one of the functions that a pickle may name."""
     match function, arguments:
         case _Global(name), () if name == _DICT:
             return {}
@@ -258,11 +257,11 @@ def _call(function: Any, arguments: Sequence[Any]) -> Any:
         case _Global(name), (_Tensor() as tensor, *_) if name == _PARAMETER:
             return tensor
     name = function.name if isinstance(function, _Global) else type(function).__name__
-    raise ValueError(f"it asks to call {name!r}, which is refused")
+    raise ValueError(f"its pickle calls {name!r}, which is not allowed")
 
 
 def _check_tensor(tensor: _Tensor) -> _Tensor:
     numbers = (tensor.offset, *tensor.shape, *tensor.strides)
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError("a tensor has a shape or strides that are no counts")
+        raise ValueError("the shape and strides of a tensor must be integers >= 0")
     return tensor
