@@ -38,6 +38,7 @@ from configs import (
     scratch,
 )
 from ttl_jax import suggestions, user_paths
+from ttl_jax.config_fields import FIELDS
 
 GENERATORS = {
     "additive": "additive:list:{list}",
@@ -45,6 +46,12 @@ GENERATORS = {
 }
 _ALL = 0  # number of scenes
 _NETWORKS = {"restormer": restormer, "nafnet": nafnet}  # of others
+# Fields that follow from `lists` and the variant, and are not in the config.
+_DATA = tuple(
+    form.format(kind)
+    for kind in ("rainy", "clean", "pairs")
+    for form in ("{}", "{}_weights", "eval_{}")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +169,6 @@ def get_config(preset=None):
         config[name] = make.get_config(preset)
         config[name].run = ""
         own = ("stage", "run", "from_student", "encoder_learning_rate", "num_steps")
-        own += ("pairs", "eval_pairs")
         common.follow(config[name], config.derain, but=own)
     if preset != "smoke":
         for stage in ("recog", "recon", "distill"):
@@ -176,6 +182,9 @@ def get_config(preset=None):
         config[name].run = ""
         own = ("architecture", "encoder", "learning_rate", "encoder_learning_rate")
         common.follow(config[name], config.scratch, but=own)
+    for fields in (config, *(config[name] for name in config.stages)):
+        for field in _DATA:
+            del fields[field]
     return config
 
 
@@ -269,6 +278,8 @@ def _change(config, stage: str, fields):
     run = config[stage].copy_and_resolve_references()
     stages = [name for name in config.stages if name not in _NETWORKS]
     index = stages.index("scratch" if stage in _NETWORKS else stage)
+    with run.unlocked():
+        run.update({field: FIELDS[field].default for field in _DATA})
     run.update(seed=len(stages) * config.seed + index, **fields)
     for field in ("rainy", "clean"):
         run[field] = run[f"eval_{field}"] = (f"list:{config.lists}/{field}_train.txt",)
@@ -287,13 +298,14 @@ def run_name(variant: str, generator: str, num_scenes: int) -> str:
 
 
 def list_rows(config) -> list[dict[str, Any]]:
-    """Returns the entries of `ablation.json`."""
+    """Returns the entries of `ablation.json`; without V2, each row is its own reference."""
+    has_v2 = "V2" in config.variants
     return [
         {
             "name": run_name(name, generator, num_scenes),
             "description": VARIANTS[name].description,
             "tables": [],
-            "reference": run_name("V2", generator, num_scenes),
+            "reference": run_name("V2" if has_v2 else name, generator, num_scenes),
             "runs": {str(config.seed): run_name(name, generator, num_scenes)},
         }
         for generator, num_scenes in list_scenes(config)

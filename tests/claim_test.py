@@ -94,6 +94,17 @@ def test_a_generator_with_fewer_scenes_has_no_row_for_more(lists):
     assert "V2_Rain100H_50" not in planned
 
 
+@pytest.mark.parametrize("variants", [("smears-mean",), ("V2", "smears-mean")])
+def test_rows_are_compared_with_v2_if_it_is_trained(lists, variants):
+    from configs import claim
+
+    config, _ = plan(lists, variants=variants)
+    rows = {row["name"]: row for row in claim.list_rows(config)}
+    assert {row["reference"] for row in rows.values()} <= set(rows)
+    reference = rows["smears-mean_additive_10"]["reference"]
+    assert reference == f"{variants[0]}_additive_10"
+
+
 def test_rehearsal_mixes_the_transfer_task_into_the_pairs(lists):
     _, planned = plan(lists)
     run = planned["smears-rehearsal_additive_10"]
@@ -102,6 +113,24 @@ def test_rehearsal_mixes_the_transfer_task_into_the_pairs(lists):
         f"smears:list:{lists}/clean_train.txt",
     )
     np.testing.assert_allclose(run.pairs_weights, (2 / 3, 1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("stage", "field"),
+    [
+        ("", "rainy"),
+        ("", "eval_clean"),
+        ("", "pairs"),
+        ("derain", "pairs"),
+        ("scratch", "eval_pairs"),
+        ("derain", "pairs_weights"),
+    ],
+)
+def test_photographs_come_from_the_lists_and_from_no_flag(lists, stage, field):
+    value = {field: ("folder:mine",)}
+    where = f"config.{stage}.{field}".replace("..", ".")
+    with pytest.raises(ValueError, match=f"There is no field {where}"):
+        plan(lists, **({stage: value} if stage else value))
 
 
 @pytest.mark.parametrize("name", ["Restormer", "NAFNet"])

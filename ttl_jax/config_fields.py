@@ -9,6 +9,7 @@ check in the stage's file in `ttl_jax.stages`.
 This module imports no JAX, so that configs start quickly.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,7 +41,9 @@ def _one_of(*choices: str) -> Rule:
     return Rule(lambda value: value in choices, f"; choose one of {choices}.")
 
 
-POSITIVE = Rule(lambda value: value > 0, " must be greater than zero.")
+POSITIVE = Rule(
+    lambda value: 0 < value < math.inf, " must be greater than zero, and finite."
+)
 NOT_NEGATIVE = Rule(lambda value: value >= 0, " must not be negative.")
 SHARE = Rule(lambda value: 0 <= value <= 1, " is out of range; use 0 to 1.")
 SOURCES = Rule(
@@ -111,14 +114,16 @@ FIELDS = {
     "learning_rate": Field(1e-3, POSITIVE, shared=False),
     "schedule": Field("cosine", _one_of(*SCHEDULES)),
     "warmup_steps": Field(50, NOT_NEGATIVE, shared=False),  # cosine
-    "final_fraction": Field(0.01, shared=False),  # last rate / largest rate (cosine)
+    "final_fraction": Field(
+        0.01, SHARE, shared=False
+    ),  # last rate / largest rate (cosine)
     "patience": Field(5, POSITIVE, shared=False),  # windows (plateau)
     # Smallest window in updates; a window is an epoch if that is longer (plateau).
     "min_window": Field(1000, POSITIVE, shared=False),
-    "min_learning_rate": Field(1e-6, shared=False),  # plateau
+    "min_learning_rate": Field(1e-6, NOT_NEGATIVE, shared=False),  # plateau
     "clip_norm": Field(1.0, NOT_NEGATIVE),  # largest gradient norm; 0.0: no clipping
     "num_micro_batches": Field(1, POSITIVE),  # sequential parts of a batch: less memory
-    "ema_decay": Field(0.999, NOT_NEGATIVE),  # moving average of weights; 0.0: none
+    "ema_decay": Field(0.999, SHARE),  # moving average of weights; 0.0: none
     # Share of the initial weights in the final ones, for a run that fine-tunes.
     "start_share": Field(0.0, SHARE, shared=False),
     "compute_dtype": Field("float32", _one_of("float32", "bfloat16")),
@@ -131,7 +136,8 @@ FIELDS = {
     "checkpoint_every": Field(250, POSITIVE, SAFE),
     "keep_checkpoints": Field(2, POSITIVE, SAFE),
     # Metric such as pairs/psnr, or -photographs/loss if less is better: its best step is
-    # kept beside the last ones. Empty: off.
-    "best_metric": Field("", resume=EVALUATION, shared=False),
+    # kept beside the last ones. Empty: off. Fixed, since a run without it would remove the
+    # step that it chose before.
+    "best_metric": Field("", shared=False),
     "num_samples": Field(4, NOT_NEGATIVE, SAFE),  # images of an evaluation to show
 }

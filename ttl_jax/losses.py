@@ -71,6 +71,9 @@ def _check_shapes(a: jax.Array, b: jax.Array) -> None:
 def recognition(scores: jax.Array, labels: jax.Array, kind: str = "mse") -> jax.Array:
     """Returns the loss of the rain classifier, Eq. 1.
 
+    Note: the paper writes "0/1 standing for rainy/rain-free"; here 1 stands for rainy. Eq. 1
+    is symmetric in the two labels.
+
     Args:
       scores: Output of D_recog [N], unbounded.
       labels: 1 for rainy, 0 for rain-free [N].

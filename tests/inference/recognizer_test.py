@@ -17,7 +17,7 @@ NETWORK = {"width": 8, "num_blocks": 1, "head_width": 4}
 CLASSIFIER = {"width": 8, "pools": (4, 2)}
 
 
-def save_run(run_dir, factory="make_classifier", origins=None):
+def save_run(run_dir, factory="make_classifier", origins=None, seed=0):
     """Writes a run as training does; returns its encoder and its decoder."""
     described = {
         "encoder": {"factory": "make_encoder", **NETWORK},
@@ -28,7 +28,7 @@ def save_run(run_dir, factory="make_classifier", origins=None):
         "decoder": functools.partial(models.FACTORIES[factory], **CLASSIFIER),
     }
     modules = {
-        name: random_networks.make(make, seed=i)[0]
+        name: random_networks.make(make, seed=seed + i)[0]
         for i, (name, make) in enumerate(factories.items())
     }
     params = {n: flat_params.split_module(module)[1] for n, module in modules.items()}
@@ -116,14 +116,17 @@ def test_other_types_and_shapes_are_rejected(recog):
 
 
 def test_runs_trained_from_the_recognizer_are_detected(tmp_path):
+    def digest_of(encoder):
+        return fingerprints.digest(flat_params.split_module(encoder)[1])
+
     encoder, _ = save_run(tmp_path / "recog")
-    digest = fingerprints.digest(flat_params.split_module(encoder)[1])
     make_origin = functools.partial(dict, module="encoder", step=1)
-    taught = {"recog_encoder": make_origin(run="recog", digest=digest)}
-    save_run(tmp_path / "distill", origins=taught)
+    taught = {"recog_encoder": make_origin(run="recog", digest=digest_of(encoder))}
+    student, _ = save_run(tmp_path / "distill", origins=taught, seed=5)
     save_run(
         tmp_path / "derain",
-        origins={"encoder": make_origin(run="distill", digest="other")},
+        origins={"encoder": make_origin(run="distill", digest=digest_of(student))},
+        seed=10,
     )
     save_run(
         tmp_path / "earlier",  # by a step of the same run that had other weights

@@ -14,7 +14,7 @@ from tests import random_networks
 from tests.models import reference
 from tests.models.layers_test import noise
 from ttl_jax import models
-from ttl_jax.models import complexity
+from ttl_jax.models import aglf_vit, complexity
 from ttl_jax.stages import networks
 from ttl_jax.weights import flat_params
 
@@ -266,3 +266,22 @@ def test_networks_of_a_preset_are_those_of_its_config():
             for either in (partial(network.from_preset, "smoke"), make)
         )
         assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "fault"),
+    [
+        *((make_encoder, name, "be at least 1") for name in aglf_vit._SIZES),
+        (make_decoder, "stem_stride", "be at least 1"),
+        (make_decoder, "pool_width", "be at least 1"),
+        (make_decoder, "local_expansion", "be at least 1"),
+        (make_decoder, "skip_width", "not be negative"),
+        (partial(partial, models.make_classifier), "num_classes", "be at least 1"),
+        (partial(partial, models.make_restormer), "width", "be at least 1"),
+        (partial(partial, models.make_nafnet), "width", "be at least 1"),
+    ],
+)
+def test_a_size_that_no_network_can_have_is_named(make, field, fault):
+    value = -1 if field == "skip_width" else 0
+    with pytest.raises(ValueError, match=f"^{field}={value} must {fault}"):
+        flat_params.split_factory(make(**{field: value}))

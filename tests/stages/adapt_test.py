@@ -252,7 +252,7 @@ def test_evaluation_compares_the_weights_with_the_frozen_ones(config, batch, key
         ("streak_gain", (0.0, 1.0), "smallest and the largest"),
         ("streak_gain", (1.0,), "smallest and the largest"),
         ("streak_zoom", 0.5, "streak_zoom=0.5 must be at least 1"),
-        ("clean_weight", -1.0, "clean_weight=-1.0 must not be negative"),
+        ("clean_weight", -1.0, "clean_weight=-1.0 must be zero or more"),
     ],
 )
 def test_invalid_values_are_rejected(config, field, value, fault):

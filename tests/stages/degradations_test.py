@@ -22,14 +22,25 @@ def unit(image):
     return jnp.asarray(image[None], jnp.float32) / 255
 
 
+def encode(grey, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "jpeg", quality=quality)
+    return Image.open(buffer)
+
+
+def test_tables_of_jpeg_are_those_of_an_encoder():
+    qualities = np.arange(1, 101)
+    tables = image_degradations.luminance_tables(jnp.float32(qualities))
+    expected = [encode(GREY[..., 0], int(q)).quantization[0] for q in qualities]
+    np.testing.assert_array_equal(tables, np.reshape(expected, (-1, 8, 8)))
+
+
 @pytest.mark.parametrize("quality", [8, 30, 49, 50, 60])
 def test_jpeg_of_a_grey_image_is_that_of_an_encoder(key, quality):
     smooth = scipy.ndimage.gaussian_filter(GREY.astype(float), (3, 3, 0))
     smooth = np.clip(2 * (smooth - 128) + 128, 0, 255).astype(np.uint8)
     ours = np.asarray(image_degradations.jpeg(unit(smooth), key, quality, quality))[0]
-    buffer = io.BytesIO()
-    Image.fromarray(smooth[..., 0]).save(buffer, "jpeg", quality=quality)
-    reference = np.asarray(Image.open(buffer), float)
+    reference = np.asarray(encode(smooth[..., 0], quality), float)
     # The encoder computes cosines with integers, so a few waves are rounded otherwise.
     assert np.mean(np.abs(ours[..., 0] * 255 - reference) > 2) < 0.05
     assert np.abs(reference - smooth[..., 0]).max() > 3

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import adapt, derain, distill, recog, recon
+from configs import adapt, degradations, derain, distill, recog, recon
 from ttl_jax import config_files, models
 from ttl_jax import derain as derain_command
 from ttl_jax.metrics import image_quality
@@ -22,6 +22,7 @@ CONFIGS = {
     "distill": distill,
     "derain": derain,
     "adapt": adapt,
+    "degradations": degradations,
 }
 NETWORK = functools.partial(models.make_projection, width=4)
 
@@ -61,6 +62,53 @@ def test_the_next_command_trains_the_next_stage_or_restores(teachers):
     program, *flags = next_command(after)
     assert program == "derain"
     assert derain_command._make_parser().parse_args(flags).checkpoint == "a/run"
+
+
+def trained_by(command):
+    """Name of the run, and its stage, that the flags of a command train."""
+    flags = dict(flag.split("=", 1) for flag in shlex.split(command))
+    config = config_files.load(flags.pop("--config"))
+    for flag, value in flags.items():
+        field = flag.removeprefix("--config.")
+        config[field] = ast.literal_eval(value) if field == "teachers" else value
+    return config.run or make_stage(config).run, config.stage
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "stage"),
+    [
+        ("derain", {}, "distill"),
+        ("derain", {"student_run": "distill_both_seed1"}, "distill"),
+        ("derain", {"student_run": "mine", "teachers": ("recog",)}, "distill"),
+        ("distill", {"teachers": ("recog",)}, "recog"),
+        ("distill", {"teachers": ("recon",)}, "recon"),
+        (
+            "distill",
+            {"teacher_runs.recog": "my recog", "teachers": ("recog",)},
+            "recog",
+        ),
+        (
+            "distill",
+            {
+                "teacher_runs.recog": "degradations",
+                "teachers": ("recog",),
+                "num_classes": 13,
+            },
+            "degradations",
+        ),
+    ],
+)
+def test_the_command_for_a_missing_run_trains_that_run(name, changes, stage):
+    config = CONFIGS[name].get_config("smoke")
+    config.update_from_flattened_dict(changes)
+    for source in make_stage(config).init_from.values():
+        assert trained_by(source.command) == (source.run, stage)
+
+
+def test_no_command_is_known_for_a_run_that_is_a_path():
+    config = derain.get_config("smoke")
+    config.student_run = "elsewhere/distill"
+    assert make_stage(config).init_from["encoder"].command == ""
 
 
 def batch_for(config):
@@ -131,6 +179,8 @@ def test_each_trained_module_needs_a_learning_rate_above_zero():
         make(learning_rates={})
     with pytest.raises(ValueError, match="'encoder' is 0.0; it must be greater"):
         make(learning_rates={"encoder": 0.0})
+    with pytest.raises(ValueError, match="'encoder' is inf; it must .* finite"):
+        make(learning_rates={"encoder": float("inf")})
 
 
 @pytest.mark.parametrize(
@@ -294,12 +344,27 @@ def test_training_weights_further_is_a_run_of_its_own():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"student_run": "distill"}, {"from_student": False}],
+    [{"student_run": "distill"}, {"from_student": False}, {"teachers": ("recog",)}],
 )
 def test_two_origins_of_the_same_weights_are_rejected(changes):
     config = derain.get_config("smoke")
     config.update({"start_from": "shipped"} | changes)
     with pytest.raises(ValueError, match="start_from='shipped' gives"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize("changes", [{"student_run": "mine"}, {"teachers": ("recon",)}])
+def test_random_weights_with_a_student_are_rejected(changes):
+    config = derain.get_config("smoke")
+    config.update({"from_student": False} | changes)
+    with pytest.raises(ValueError, match="from_student=False starts from random"):
+        make_stage(config)
+
+
+def test_a_single_teacher_cannot_be_left_out():
+    config = distill.get_config("smoke")
+    config.update({"teachers": ("recog",), "teacher_dropout": 0.25})
+    with pytest.raises(ValueError, match=r"teacher_dropout=0.25 .*\('recog',\); use 0"):
         make_stage(config)
 
 
@@ -329,6 +394,28 @@ def test_learning_by_depth_needs_blocks():
     config = derain.get_config("smoke")
     config.update({"by_depth_steps": 5, "architecture": "nafnet"})
     with pytest.raises(ValueError, match="by_depth_steps=5 needs the blocks"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("recog", "masked_share", 1.5),
+        ("recon", "masked_share", -0.3),
+        ("recon", "gradient_weight", -1.0),
+        ("distill", "masked_share", 1.5),
+        ("distill", "teacher_dropout", 1.5),
+        ("derain", "gradient_weight", float("nan")),
+        ("derain", "by_depth_steps", -5),
+        ("adapt", "gradient_weight", -1.0),
+        ("adapt", "clean_weight", float("inf")),
+        ("degradations", "masked_share", 1.5),
+    ],
+)
+def test_a_number_out_of_range_is_named(name, field, value):
+    config = CONFIGS[name].get_config("smoke")
+    config[field] = value
+    with pytest.raises(ValueError, match=f"^config.{field}={value} "):
         make_stage(config)
 
 

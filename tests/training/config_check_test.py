@@ -1,5 +1,6 @@
 """Checks of a config, by itself and against a run that it resumes."""
 
+import math
 import re
 
 import jax
@@ -19,6 +20,12 @@ def config():
     [
         ("num_steps", 0, "num_steps=0 must be greater than zero"),
         ("learning_rate", -1.0, "learning_rate=-1.0 must be greater"),
+        ("learning_rate", math.inf, "learning_rate=inf must be greater than zero, and"),
+        ("learning_rate", math.nan, "learning_rate=nan must be greater"),
+        ("ema_decay", 1.5, "ema_decay=1.5 is out of range; use 0 to 1."),
+        ("final_fraction", -1.0, "final_fraction=-1.0 is out of range"),
+        ("final_fraction", 50.0, "final_fraction=50.0 is out of range"),
+        ("min_learning_rate", -1.0, "min_learning_rate=-1.0 must not be negative"),
         ("crop_size", -5, "crop_size=-5 must be greater"),
         ("compute_dtype", "float16", "choose one of ('float32', 'bfloat16')"),
         ("cache_gib", -1.0, "cache_gib=-1.0 must not be negative"),
@@ -54,12 +61,43 @@ def test_a_batch_that_does_not_divide_over_the_devices_is_rejected(config):
         config_check.check_batches(config, mesh)
 
 
-def test_choosing_the_best_step_may_end_within_a_run_but_not_begin(config):
+def test_choosing_the_best_step_neither_begins_nor_ends_within_a_run(config):
     without = config_check.as_json(config)
-    config_check.check_unchanged(config, without | {"best_metric": "a/b"}, run="run")
+    fault = "best_metric was 'pairs/psnr', is ''"
+    with pytest.raises(ValueError, match=fault):  # it would remove the best step
+        config_check.check_unchanged(
+            config, without | {"best_metric": "pairs/psnr"}, run="run"
+        )
     config.best_metric = "pairs/psnr"
     with pytest.raises(ValueError, match="best_metric was '', is 'pairs/psnr'"):
         config_check.check_unchanged(config, without, run="run")
+
+
+@pytest.mark.parametrize(
+    ("step", "num_steps", "fault"),
+    [
+        (4, 8, "ended at step 4 with start_share=0.5"),
+        (3, 3, "at step 3: with num_steps=3 no update is left.* num_steps above 3"),
+        (3, 2, "at step 3: with num_steps=2 no update is left"),
+        (4, 4, None),
+        (4, 2, None),
+        (3, 4, None),
+    ],
+)
+def test_the_mean_with_the_initial_weights_is_taken_exactly_once(
+    config, step, num_steps, fault
+):
+    config.start_share = 0.5
+    config.num_steps = 4
+    saved = config_check.as_json(config)
+    config.num_steps = num_steps
+    if fault is None:
+        config_check.check_start_share(config, step, saved, run="r")
+    else:
+        with pytest.raises(ValueError, match=fault):
+            config_check.check_start_share(config, step, saved, run="r")
+    config.start_share = 0.0
+    config_check.check_start_share(config, step, saved, run="r")
 
 
 @pytest.mark.parametrize(

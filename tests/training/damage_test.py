@@ -160,6 +160,23 @@ def test_if_the_only_step_is_damaged_the_message_says_to_train_again(run):
     assert saved_runs.saved_steps(run) == [2]
 
 
+def test_if_later_steps_are_sound_the_message_names_one_and_removes_nothing(run):
+    first = run / saved_runs.FOLDER / "1"
+    shutil.rmtree(first / "params")
+    with pytest.raises(saved_runs.CheckpointError) as caught:
+        trained.load(first)
+    assert f"A later step is {run / STEP}: name it instead." in str(caught.value)
+    assert "remove" not in str(caught.value)
+
+
+def test_if_all_steps_are_damaged_the_message_says_to_train_again(run):
+    for step in ("1", "2"):
+        shutil.rmtree(run / saved_runs.FOLDER / step / "params")
+    with pytest.raises(saved_runs.CheckpointError, match="remove .*run and train"):
+        saved_runs.set_aside_damaged(run)
+    assert saved_runs.saved_steps(run) == [1, 2]
+
+
 @pytest.mark.parametrize(
     "told",
     [

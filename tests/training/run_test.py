@@ -1,5 +1,6 @@
 """A run is prepared once, and returns the trained modules."""
 
+import dataclasses
 import json
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from absl import logging
 
+from configs import pipeline as pipeline_config
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import metric_writer, run, run_log, runs
@@ -54,11 +56,49 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
     config = toy_stage.get_config(photographs, frozen_teacher=True)
     with pytest.raises(ValueError, match="starts from 'teacher'"):
         run.open_run(config, tmp_path)
-    later = run.open_run(config, tmp_path, earlier=[tmp_path / "teacher"])
+    teacher = toy_stage.get_config(photographs, run="teacher")
+    earlier = {tmp_path / "teacher": toy_stage.make_stage(teacher)}
+    later = run.open_run(config, tmp_path, earlier=earlier)
     assert not list(tmp_path.iterdir())
-    toy_stage.train(toy_stage.get_config(photographs, run="teacher"), tmp_path)
+    toy_stage.train(teacher, tmp_path)
     later.train()
     assert saved_runs.saved_steps(tmp_path / "toy")[-1] == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        (
+            {"decoder.local_kernel": 4},
+            r"^config.decoder: the module 'decoder' of stage 'derain' .* must be odd",
+        ),
+        (
+            {"encoder.num_blocks": 0},
+            "^config.encoder: .* num_blocks=0 must be at least",
+        ),
+        ({"encoder.stem_stride": 0}, "stem_stride=0 must be at least 1"),
+        (
+            {"distill.encoder.head_width": 5},
+            "^config.encoder: the module 'encoder' of stage 'distill' .* multiple of",
+        ),
+        (
+            {"recon.encoder.width": 32},
+            "encoder of run 'recon' .* than 'recon_encoder' .* width was 32, is 16",
+        ),
+        (
+            {"recog.decoder.pools": (2,)},
+            r"decoder of run 'recog' .* than 'recog_decoder' .* was \[2\], is \[4, 2\]",
+        ),
+    ],
+)
+def test_a_network_that_a_later_stage_cannot_use_is_named_before_anything_is_trained(
+    fields, fault, tmp_path
+):
+    config = pipeline_config.get_config("smoke")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=fault):
+        runs.train(config, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -89,6 +129,38 @@ def test_more_steps_of_a_cosine_run_warn_once_of_the_jump_to_the_rates_that_foll
     )
     assert rates[7] > 2 * rates[6]
     np.testing.assert_allclose([*map(float, shown)], [rates[6], rates[7]], rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("warmup_steps", "begins_at", "shown"),
+    [
+        (
+            6,
+            0,
+            "config.warmup_steps=6 is not below config.num_steps=6, so the learning",
+        ),
+        (5, 6, "params begin to learn at step 6, and config.num_steps=6, so they keep"),
+        (5, 5, None),
+    ],
+)
+def test_what_would_begin_after_the_last_update_is_warned_of_once(
+    warmup_steps, begins_at, shown, photographs, tmp_path, log, monkeypatch
+):
+    config = toy_stage.get_config(
+        photographs, schedule="cosine", warmup_steps=warmup_steps
+    )
+    make_stage = run.make_stage
+
+    def make_late_stage(config):
+        return dataclasses.replace(
+            make_stage(config), first_step=lambda module, name: begins_at
+        )
+
+    monkeypatch.setattr(run, "make_stage", make_late_stage)
+    toy_stage.train(config, tmp_path)
+    warned = [r.message for r in log.records if r.levelname == "WARNING"]
+    assert len(warned) == (shown is not None)
+    assert shown is None or shown in warned[0]
 
 
 @pytest.fixture

@@ -102,8 +102,9 @@ def test_state_that_is_spread_over_the_devices_trains_as_a_whole_one(photographs
 
 def test_random_numbers_differ_from_step_to_step_and_between_micro_batches(stage):
     def loss_fn(modules, batch, key):
-        noise = jax.random.normal(key, (2,))
-        return jnp.sum(modules["encoder"](batch["image"])) * 0, {"noise": noise[0]}
+        noise = jax.random.normal(key)
+        scalars = {"noise": noise, "square": jnp.square(noise)}
+        return jnp.sum(modules["encoder"](batch["image"])) * 0, scalars
 
     noisy = dataclasses.replace(stage, loss_fn=loss_fn)
     current, run = make(noisy)
@@ -116,7 +117,11 @@ def test_random_numbers_differ_from_step_to_step_and_between_micro_batches(stage
         params_after(noisy, 1, num_micro_batches=parts) for parts in (1, 2)
     )
     assert float(again["noise"]) == seen[0]
-    assert float(split["noise"]) not in seen  # the mean of two others
+    # Two numbers have the mean m and the mean square m² + d², with d half their difference.
+    variance = float(split["square"]) - float(split["noise"]) ** 2
+    assert variance > 1e-3
+    two = split["noise"] + np.array([-1, 1]) * np.sqrt(variance)
+    assert np.abs(two[:, None] - np.array(seen)).min() > 1e-3
 
 
 def test_bfloat16_computes_in_it_and_keeps_params_in_float32(stage):

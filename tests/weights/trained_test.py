@@ -1,5 +1,7 @@
 """Trained weights: loading by path, ancestors, packing."""
 
+import shutil
+
 import jax.numpy as jnp
 import pytest
 
@@ -31,28 +33,43 @@ def save_descendant(run_dir, params, *origins, step=1, modules=None):
     saver.close()
 
 
+def make_params(value):
+    """Params of a module, and their digest."""
+    params = {"a.bias": jnp.full(3, value, float)}
+    return params, fingerprints.digest(params)
+
+
 def test_ancestors_are_found_through_all_earlier_runs(tmp_path, params):
-    modules = {"encoder": params}
-    save_descendant(tmp_path / "recog", modules)
-    save_descendant(tmp_path / "recon", modules, step=4)
-    teachers = ("recog", 1, "aa"), ("recog", 1, "ab"), ("recon", 4, "bb")
-    save_descendant(tmp_path / "distill", modules, *teachers, step=2)
-    save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    everyone = frozenset({"aa", "ab", "bb", "cc"})
+    (recog, aa), (recon, bb), (student, cc) = map(make_params, (1, 2, 3))
+    save_descendant(tmp_path / "recog", {"encoder": recog})
+    save_descendant(tmp_path / "recon", {"encoder": recon}, step=4)
+    teachers = ("recog", 1, aa), ("recon", 4, bb)
+    save_descendant(tmp_path / "distill", {"encoder": student}, *teachers, step=2)
+    save_descendant(tmp_path / "derain", {"encoder": params}, ("distill", 2, cc))
+    everyone = frozenset({aa, bb, cc})
     runs = {tmp_path / name for name in ("recog", "recon", "distill")}
     assert trained.find_ancestors(tmp_path / "derain") == (everyone, runs, True)
     step = tmp_path / "distill" / saved_runs.FOLDER / "2"
     teachers = runs - {tmp_path / "distill"}
-    assert trained.find_ancestors(step) == (everyone - {"cc"}, teachers, True)
+    assert trained.find_ancestors(step) == (everyone - {cc}, teachers, True)
     assert trained.find_ancestors(tmp_path / "recog") == (set(), set(), True)
 
 
-def test_ancestry_through_a_deleted_or_resumed_run_is_incomplete(tmp_path, params):
+def test_ancestry_through_a_deleted_resumed_or_replaced_run_is_incomplete(
+    tmp_path, params
+):
     modules, gone = {"encoder": params}, {tmp_path / "distill"}
-    save_descendant(tmp_path / "derain", modules, ("distill", 2, "cc"))
-    assert trained.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
-    save_descendant(tmp_path / "distill", modules, ("recog", 1, "aa"), step=5)
-    assert trained.find_ancestors(tmp_path / "derain") == ({"cc"}, gone, False)
+    (student, digest), (other, _) = map(make_params, (1, 2))
+    incomplete = {digest}, gone, False
+    save_descendant(tmp_path / "derain", modules, ("distill", 2, digest))
+    assert trained.find_ancestors(tmp_path / "derain") == incomplete
+    origin = ("recog", 1, "aa")
+    save_descendant(tmp_path / "distill", {"encoder": student}, origin, step=5)
+    assert trained.find_ancestors(tmp_path / "derain") == incomplete
+    # Another run of the same name and step says nothing of where this one came from.
+    shutil.rmtree(tmp_path / "distill")
+    save_descendant(tmp_path / "distill", {"encoder": other}, origin, step=2)
+    assert trained.find_ancestors(tmp_path / "derain") == incomplete
 
 
 def test_a_packed_run_is_read_as_the_run_itself(tmp_path, params):
@@ -87,13 +104,14 @@ def test_a_run_that_started_from_a_packed_one_comes_from_its_ancestors(
 ):
     modules, packed = {"encoder": params}, tmp_path / "mine.safetensors"
     described = {"encoder": {"factory": "make_encoder"}}
-    save_descendant(tmp_path / "recog", modules)
-    save_descendant(tmp_path / "derain", modules, ("recog", 1, "aa"), modules=described)
+    recog, aa = make_params(1)
+    save_descendant(tmp_path / "recog", {"encoder": recog})
+    save_descendant(tmp_path / "derain", modules, ("recog", 1, aa), modules=described)
     trained.pack(tmp_path / "derain", packed)
     digest = fingerprints.digest(params)
     save_descendant(tmp_path / "adapt", modules, ("mine.safetensors", 1, digest))
     found = trained.find_ancestors(tmp_path / "adapt")
-    assert found == ({"aa", digest}, {packed}, True)
+    assert found == ({aa, digest}, {packed}, True)
     # Another file in its place says nothing of where the run came from.
     other = {"encoder": {**params, "a.bias": jnp.ones(3)}}
     save_descendant(tmp_path / "other", other, modules=described)
@@ -103,11 +121,13 @@ def test_a_run_that_started_from_a_packed_one_comes_from_its_ancestors(
 
 
 def test_the_best_step_is_an_origin_as_the_run_is(tmp_path, params):
-    modules = {"encoder": params}
-    save_descendant(tmp_path / "derain", modules, ("gone", 1, "aa"), step=4)
-    save_descendant(tmp_path / "adapt", modules, ("derain/best", 4, "bb"))
+    restorer, digest = make_params(1)
+    save_descendant(
+        tmp_path / "derain", {"encoder": restorer}, ("gone", 1, "aa"), step=4
+    )
+    save_descendant(tmp_path / "adapt", {"encoder": params}, ("derain/best", 4, digest))
     found = trained.find_ancestors(tmp_path / "adapt")
-    assert found.digests == {"aa", "bb"}
+    assert found.digests == {"aa", digest}
     assert found.runs == {tmp_path / "derain", tmp_path / "gone"}
 
 

@@ -11,6 +11,12 @@ from flax import nnx
 from ttl_jax import presets
 from ttl_jax.models import attention, layers
 
+# Fields that must be positive.
+_SIZES = (
+    "width", "num_blocks", "stem_stride", "spatial_attention_kernel", "head_width",
+    "window", "dense_pool", "local_kernel", "local_expansion", "feed_forward_ratio",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -39,6 +45,9 @@ class EncoderConfig:
       beta_init: Initial beta, weight of the local branch.
       remat: Whether the backward pass recomputes each block. Only one tensor per block is
         then stored, for about a third more computation.
+
+    Raises:
+      ValueError: If a size is less than 1, or the sums of channel attention are invalid.
     """
 
     width: int = 48
@@ -61,6 +70,7 @@ class EncoderConfig:
     remat: bool = False
 
     def __post_init__(self):
+        layers.check_sizes(**{name: getattr(self, name) for name in _SIZES})
         cell, radius = self.attention_cell, self.attention_radius
         if cell % self.stem_stride or min(cell, radius) < 0:
             raise ValueError(

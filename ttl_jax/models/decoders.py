@@ -42,6 +42,15 @@ class ImageDecoder(nnx.Module):
         local_expansion: int = 2,
         rngs: nnx.Rngs,
     ):
+        layers.check_sizes(
+            width=width,
+            stem_stride=stem_stride,
+            pool_width=pool_width,
+            local_kernel=local_kernel,
+            local_expansion=local_expansion,
+        )
+        if skip_width < 0:
+            raise ValueError(f"skip_width={skip_width} must not be negative.")
         if width % stem_stride**2:
             raise ValueError(
                 f"PixelShuffle by {stem_stride} needs a width that is a multiple of "
@@ -124,6 +133,7 @@ class RainClassifier(nnx.Module):
         num_classes: int = 1,
         rngs: nnx.Rngs,
     ):
+        layers.check_sizes(width=width, pool_width=pool_width, num_classes=num_classes)
         self.spp = layers.SpatialPyramidPooling(
             width, pools=pools, branch_width=pool_width, rngs=rngs
         )

@@ -18,6 +18,17 @@ from jax import lax
 _STRIP_ROWS = 32
 
 
+def check_sizes(**sizes: int) -> None:
+    """Checks that sizes of a network are at least 1.
+
+    Raises:
+      ValueError: If one is not; the message names it.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size} must be at least 1.")
+
+
 @jax.custom_vjp
 def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution of each channel with its own kernel, zero-padded to equal size.

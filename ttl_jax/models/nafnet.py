@@ -38,6 +38,7 @@ class NAFNetConfig:
                 f"down_blocks={self.down_blocks} and up_blocks={self.up_blocks} must "
                 "have one entry for each scale."
             )
+        layers.check_sizes(width=self.width)
 
 
 class NAFBlock(nnx.Module):

@@ -40,6 +40,7 @@ class RestormerConfig:
                 f"num_blocks={self.num_blocks} and num_heads={self.num_heads} must have "
                 "one entry for each scale."
             )
+        layers.check_sizes(width=self.width, num_heads=min(self.num_heads, default=1))
 
 
 class GatedDepthwiseFeedForward(nnx.Module):

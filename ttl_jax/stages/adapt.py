@@ -10,7 +10,7 @@ from jax import lax
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Stage, sources_at
+from ttl_jax.stages.stage import RESTORE, Stage, check_weights, sources_at
 
 _TRAINED = ("encoder", "decoder")
 _SURE = 0.05  # opacity from which a wide streak counts fully
@@ -29,6 +29,7 @@ def make_stage(config) -> Stage:
     they mistake for rain, such as a lamp post.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
+    check_weights(config, "gradient_weight", "clean_weight")
     _check(config)
 
     def loss_fn(modules, batch, key):
@@ -209,7 +210,7 @@ def _windowed(extremum, images, size):
 
 
 def _check(config) -> None:
-    gain, zoom, weight = config.streak_gain, config.streak_zoom, config.clean_weight
+    gain, zoom = config.streak_gain, config.streak_zoom
     if len(gain) != 2 or not 0 < gain[0] <= gain[1]:
         raise ValueError(
             f"config.streak_gain={gain!r} must be the smallest and the largest factor "
@@ -220,5 +221,3 @@ def _check(config) -> None:
             f"config.streak_zoom={zoom} must be at least 1; it is the largest "
             "enlargement of streaks."
         )
-    if weight < 0:
-        raise ValueError(f"config.clean_weight={weight} must not be negative.")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import classification
 from ttl_jax.stages import image_degradations, networks
-from ttl_jax.stages.stage import Stage
+from ttl_jax.stages.stage import Stage, check_shares
 
 _REAL_RAIN, _CLEAR = 0, 1
 Degrade = Callable[[jax.Array, jax.Array, float, float], jax.Array]
@@ -60,6 +60,7 @@ def make_stage(config) -> Stage:
         raise ValueError(
             f"config.num_classes={config.num_classes}; this task has {NUM_CLASSES}."
         )
+    check_shares(config, "masked_share")
 
     def loss_fn(modules, batch, key):
         keys = jax.random.split(key)

@@ -8,8 +8,13 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage
-from ttl_jax.stages.teachers import check_teachers, run_name, teachers_flag
+from ttl_jax.stages.stage import Source, Stage, check_shares
+from ttl_jax.stages.teachers import (
+    check_teachers,
+    run_name,
+    teachers_flag,
+    train_command,
+)
 
 
 def make_stage(config) -> Stage:
@@ -21,9 +26,17 @@ def make_stage(config) -> Stage:
     Eq. 4 decodes the projected features. With `config.standardize`, Eq. 3 divides each
     channel by its standard deviation in the teacher's features. In each update, a teacher
     is left out with probability `config.teacher_dropout`, but never all of them.
+    Note: with micro-batches, teachers are left out of each micro-batch separately, and
+    Eq. 3 divides by the standard deviation within each micro-batch.
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
+    check_shares(config, "masked_share", "teacher_dropout")
+    if config.teacher_dropout and len(teachers) == 1:
+        raise ValueError(
+            f"config.teacher_dropout={config.teacher_dropout} leaves out one of two "
+            f"teachers, but config.teachers={config.teachers!r}; use 0.0."
+        )
     if config.student_init not in ("", *teachers):
         raise ValueError(
             f"config.student_init={config.student_init!r}: leave it empty for random "
@@ -71,10 +84,12 @@ def _make_modules(config, teachers):
     }
     modules, init_from = {"encoder": encoder}, {}
     for name in teachers:
-        command = f"--config=configs/{name}.py:{config.preset}"
+        run = config.teacher_runs[name]
+        is_finer = name == "recog" and config.num_classes > 1
+        task = "degradations" if is_finer else name
+        command = train_command(task, config.preset, run, task)
         for part, make in (("encoder", encoder), ("decoder", decoders[name])):
             modules[f"{name}_{part}"] = make
-            run = config.teacher_runs[name]
             init_from[f"{name}_{part}"] = Source(run, part, command)
         if config.projections:
             modules[f"{name}_projection"] = networks.projection(config)

@@ -91,9 +91,7 @@ def jpeg(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Arra
     A grey image becomes what an encoder of grey images makes of it. Colour is quantized as
     brightness is, so that its artefacts are finer than those of an encoder.
     """
-    quality = jnp.round(_draw(key, images, low, high))[..., 0]
-    scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)
-    table = jnp.clip(jnp.floor((_LUMINANCE[None] * scale + 50) / 100), 1, 255)
+    table = luminance_tables(jnp.round(_draw(key, images, low, high))[:, 0, 0, 0])
     height, width = images.shape[1:3]
     padded = jnp.pad(
         images, ((0, 0), (0, -height % _PATCH), (0, -width % _PATCH), (0, 0)), "edge"
@@ -107,6 +105,14 @@ def jpeg(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Arra
     blocks = jnp.einsum("ui,nyxuvc,vj->nyxijc", _COSINES, waves, _COSINES) + 128
     decoded = jnp.round(jnp.clip(blocks, 0, 255)).transpose(0, 1, 3, 2, 4, 5) / 255
     return decoded.reshape(padded.shape)[:, :height, :width].astype(images.dtype)
+
+
+def luminance_tables(quality: jax.Array) -> jax.Array:
+    """Returns the quantization of luminance in libjpeg, [N, 8, 8], by quality [N]."""
+    # libjpeg computes with integers.
+    scale = jnp.where(quality < 50, jnp.floor(5000 / quality), 200 - 2 * quality)
+    levels = jnp.floor((_LUMINANCE[None] * scale[:, None, None] + 50) / 100)
+    return jnp.clip(levels, 1, 255)
 
 
 def _draw(key, images, low, high):

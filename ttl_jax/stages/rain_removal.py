@@ -7,8 +7,14 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Source, Stage, sources_at
-from ttl_jax.stages.teachers import check_teachers, run_name, teachers_flag
+from ttl_jax.stages.stage import RESTORE, Source, Stage, check_weights, sources_at
+from ttl_jax.stages.teachers import (
+    TEACHERS,
+    check_teachers,
+    run_name,
+    teachers_flag,
+    train_command,
+)
 
 
 def make_stage(config) -> Stage:
@@ -22,6 +28,7 @@ def make_stage(config) -> Stage:
     of the encoder begin to learn first, and all learn after so many updates.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
+    check_weights(config, "gradient_weight", "by_depth_steps")
     if config.by_depth_steps and config.architecture != "aglf_vit":
         raise ValueError(
             f"config.by_depth_steps={config.by_depth_steps} needs the blocks of aglf_vit; "
@@ -96,19 +103,29 @@ def _show(modules, batch, key):
 
 def _find_start(config) -> tuple[str, dict[str, Source]]:
     """Returns the run's name, and the sources of the modules that do not start at random."""
+    teachers = check_teachers(config.teachers)
+    has_student = config.student_run or len(teachers) < len(TEACHERS)
     if config.start_from:
-        if config.student_run or not config.from_student:
+        if has_student or not config.from_student:
             raise ValueError(
                 f"config.start_from={config.start_from!r} gives the weights of encoder and "
-                "decoder: leave student_run empty and from_student true, or leave "
-                "start_from empty."
+                "decoder: leave student_run empty, from_student true and both teachers, or "
+                "leave start_from empty."
             )
         return "tuned", sources_at(config.start_from, ("encoder", "decoder"))
-    teachers = check_teachers(config.teachers)
     if not config.from_student:
+        if has_student:
+            raise ValueError(
+                "config.from_student=False starts from random weights, so "
+                f"student_run={config.student_run!r} and teachers={config.teachers!r} "
+                "have no effect: leave student_run empty and both teachers, or "
+                "from_student true."
+            )
         return "scratch", {}
-    command = f"--config=configs/distill.py:{config.preset}{teachers_flag(teachers)}"
-    student = config.student_run or run_name("distill", teachers)
+    default = run_name("distill", teachers)
+    student = config.student_run or default
+    command = train_command("distill", config.preset, student, default)
+    command += teachers_flag(teachers) if command else ""
     return run_name("derain", teachers), {
         "encoder": Source(student, "encoder", command)
     }

@@ -3,7 +3,7 @@
 from ttl_jax import losses
 from ttl_jax.metrics import classification
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Stage
+from ttl_jax.stages.stage import Stage, check_shares
 
 # In a couple, the rainy row is even and the clean row odd.
 _SUMMARIES = {
@@ -24,6 +24,7 @@ def make_stage(config) -> Stage:
     """
     if config.recognition_loss != "cross_entropy":
         losses.check_kind(config.recognition_loss, "config.recognition_loss")
+    check_shares(config, "masked_share")
     threshold = 0.0 if config.recognition_loss == "cross_entropy" else 0.5
 
     def loss_fn(modules, batch, key):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import image_degradations, networks
-from ttl_jax.stages.stage import Stage, sources_at
+from ttl_jax.stages.stage import Stage, check_shares, check_weights, sources_at
 
 
 def make_stage(config) -> Stage:
@@ -16,6 +16,8 @@ def make_stage(config) -> Stage:
     Crops come with `config.crop_margin` extra pixels on each side for the blur.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
+    check_weights(config, "gradient_weight")
+    check_shares(config, "masked_share")
     if not 0 < config.min_sigma <= config.max_sigma:
         raise ValueError(
             f"config.min_sigma={config.min_sigma} must be greater than zero and not above "

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,24 @@ def sources_at(path: str, modules: Sequence[str]) -> dict[str, Source]:
     return {module: Source(path, module, command="") for module in modules}
 
 
+def check_shares(config, *fields: str) -> None:
+    """Raises ValueError if a field of a config is outside [0, 1]; the message names it."""
+    for field in fields:
+        if not 0 <= config[field] <= 1:
+            raise ValueError(
+                f"config.{field}={config[field]} is out of range; use 0 to 1."
+            )
+
+
+def check_weights(config, *fields: str) -> None:
+    """Raises ValueError if a field of a config is negative or not finite."""
+    for field in fields:
+        if not 0 <= config[field] < math.inf:
+            raise ValueError(
+                f"config.{field}={config[field]} must be zero or more, and finite."
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One complete task.
@@ -68,7 +87,7 @@ class Stage:
 
     Raises:
       ValueError: If the names contradict each other, a frozen module has no source, a
-        learning rate is not positive, or a checkpoint cannot describe a factory.
+        learning rate is not positive and finite, or a checkpoint cannot describe a factory.
     """
 
     run: str
@@ -99,10 +118,10 @@ class Stage:
                 f"{sorted(self.learning_rates)}; give one for each."
             )
         for name, rate in self.learning_rates.items():
-            if not rate > 0:
+            if not 0 < rate < math.inf:
                 raise ValueError(
                     f"{where}: the learning rate of {name!r} is {rate}; it must be "
-                    "greater than zero."
+                    "greater than zero, and finite."
                 )
         # Otherwise a student would silently be distilled from random teachers.
         if orphans := sorted(set(self.frozen) - set(self.init_from)):

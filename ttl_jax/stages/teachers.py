@@ -1,5 +1,6 @@
 """The two teachers of the method, and the names of runs that use them."""
 
+import shlex
 from collections.abc import Sequence
 
 TEACHERS = ("recog", "recon")
@@ -28,3 +29,17 @@ def teachers_flag(teachers: Sequence[str]) -> str:
 def run_name(base: str, teachers: Sequence[str]) -> str:
     """Returns the name of a run; with a single teacher (Table 3) it ends with its name."""
     return base if len(teachers) > 1 else f"{base}_{teachers[0]}"
+
+
+def train_command(task: str, preset: str, run: str, default: str) -> str:
+    """Returns the flags of `ttl_jax.main` that train a run, under its name.
+
+    Args:
+      task: Name of the config.
+      run: Name of the run; for the path of other weights, no command is known: "".
+      default: Name that the run has without a flag.
+    """
+    if "/" in run:
+        return ""
+    name = "" if run == default else f" --config.run={shlex.quote(run)}"
+    return f"--config=configs/{task}.py:{preset}{name}"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from flax.traverse_util import flatten_dict
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ttl_jax import config_fields
 from ttl_jax.data.loading.crop_sizes import find_crop_sizes
 from ttl_jax.stages.stage import Stage
+from ttl_jax.weights import flat_params
 
 # Bytes of activations of a block, per channel and pixel of the features. This is half of
 # what was measured on a CPU with `small` and four crops of 192 pixels (3.9 GiB).
@@ -40,6 +41,42 @@ def check_start(config, stage: Stage) -> None:
             f"config.start_share={config.start_share} keeps a share of the initial "
             f"weights, but {random} of stage {stage.run!r} start at random; use 0.0."
         )
+
+
+def check_modules(config, stage: Stage, checked: Collection[Stage] = ()) -> None:
+    """Checks that all networks of a stage can be made; no arrays are allocated.
+
+    Args:
+      checked: Stages whose networks were made before; equal ones are not made again.
+
+    Raises:
+      ValueError: If a network cannot be made; the message names the field of its sizes.
+    """
+    made = [make for other in checked for make in other.modules.values()]
+    for name, make in stage.modules.items():
+        form = make.func, make.keywords
+        if any(form == (other.func, other.keywords) for other in made):
+            continue
+        try:
+            flat_params.split_factory(make)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise ValueError(
+                f"{_find_fields(config, make.keywords)}the module {name!r} of stage "
+                f"{stage.run!r} cannot be made: {error}"
+            ) from error
+        made.append(make)
+
+
+def _find_fields(config, arguments: Mapping[str, Any]) -> str:
+    """Returns the field that has most of the arguments, before a colon; or ""."""
+    shared = {
+        name: sum(arguments.get(key) == value for key, value in field.items())
+        for name, field in config.to_dict().items()
+        if isinstance(field, dict)
+    }
+    most = max(shared.values(), default=0)
+    fields = [f"config.{name}" for name, count in shared.items() if count == most > 0]
+    return f"{' or '.join(fields)}: " if fields else ""
 
 
 def check_batches(config, mesh: Mesh) -> None:
@@ -112,17 +149,30 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     _refuse(changes, run, "its config")
 
 
-def check_not_mixed(config, step: int, saved: Mapping[str, Any], *, run: str) -> None:
-    """Checks that a run whose last step was mixed with its start is not continued.
+def check_start_share(config, step: int, saved: Mapping[str, Any], *, run: str) -> None:
+    """Checks that the mean with the initial weights is taken once, after the last update.
+
+    Args:
+      step: Last saved step of the run.
+      saved: Config of that step.
 
     Raises:
-      ValueError: If `start_share` would be applied a second time.
+      ValueError: If `start_share` would be applied a second time, or never.
     """
-    if config.start_share and step == saved["num_steps"] < config.num_steps:
+    if not config.start_share:
+        return
+    is_mixed = step == saved["num_steps"]
+    if is_mixed and step < config.num_steps:
         raise ValueError(
             f"{run} ended at step {step} with start_share={config.start_share}: its "
             "weights are a mean with those from which it started, which cannot be trained "
             f"further to num_steps={config.num_steps}. Train another --config.run=NAME."
+        )
+    if not is_mixed and step >= config.num_steps:
+        raise ValueError(
+            f"{run} is at step {step}: with num_steps={config.num_steps} no update is left, "
+            f"after which start_share={config.start_share} takes a mean with the initial "
+            f"weights. Use num_steps above {step}, or train another --config.run=NAME."
         )
 
 

@@ -4,15 +4,22 @@ import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Mapping
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import tensorboardX
 from absl import logging
+from tensorboardX import record_writer, summary
+from tensorboardX.proto.event_pb2 import (
+    Event,  # pyright: ignore[reportAttributeAccessIssue]
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
 
 from ttl_jax import atomic_files
 
 FILE = "metrics.jsonl"
+TENSORBOARD = "tensorboard"  # folder of event files
 
 
 class MetricWriter:
@@ -40,14 +47,15 @@ class MetricWriter:
             lines = "".join(json.dumps(row) + "\n" for row in kept)
             atomic_files.write_bytes(self.path, lines.encode())
         self._file = self.path.open("a")
-        self._board = tensorboardX.SummaryWriter(
-            str(run_dir / "tensorboard"), purge_step=first_step + 1
-        )
+        self._events = _EventFile(run_dir / TENSORBOARD, first_step=first_step)
 
     def write(self, step: int, scalars: Mapping[str, float], note: str = "") -> None:
         """Writes scalars of one step; values that are not finite become null in JSON.
 
         The line in the log ends with the note.
+
+        Raises:
+          OSError: If a file cannot be written; the message names it.
         """
         if not self._enabled or not scalars:  # there may be no evaluation sets
             return
@@ -55,34 +63,70 @@ class MetricWriter:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logging.info("step %d: %s%s", step, shown, note)
         row = {n: v if math.isfinite(v) else None for n, v in values.items()}
-        with self._naming_file():
+        with _naming(self.path):
             self._file.write(json.dumps({"step": step, **row}) + "\n")
             self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._events.write(step, (summary.scalar(n, v) for n, v in values.items()))
 
     def write_images(self, step: int, images: Mapping[str, Any]) -> None:
         """Writes the images of one step to TensorBoard, uint8 [H, W, 3] by name."""
-        if not self._enabled:
-            return
-        for name, image in images.items():
-            self._board.add_image(name, image, step, dataformats="HWC")
+        if self._enabled and images:
+            self._events.write(
+                step,
+                (summary.image(n, x, dataformats="HWC") for n, x in images.items()),
+            )
 
     def close(self) -> None:
-        """Flushes and closes the files."""
-        if self._enabled:
-            with self._naming_file():
-                self._file.close()
-                self._board.close()
-
-    @contextlib.contextmanager
-    def _naming_file(self) -> Iterator[None]:
+        """Flushes and closes the files; raises as `write`."""
+        if not self._enabled:
+            return
         try:
-            yield
-        except (
-            OSError
-        ) as error:  # errors of an open file, as on a full disk, lack its name
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+            with _naming(self.path):
+                self._file.close()
+        finally:
+            self._events.close()
+
+
+class _EventFile:
+    """An event file of TensorBoard, written by the caller's thread.
+
+    The writers of tensorboardX have a thread and a queue. On a full disk that thread ends,
+    and the training would wait for ever until the queue has room.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, first_step: int):
+        """Opens a file that hides the events of earlier files after `first_step`."""
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        self._file = record_writer.RecordWriter(str(folder / name))
+        start = SessionLog(status=SessionLog.START)
+        self._write_event(0, file_version="brain.Event:2")
+        self._write_event(first_step + 1, session_log=start)
+
+    def write(self, step: int, summaries: Iterable[Any]) -> None:
+        """Writes summaries of a step to the disk."""
+        with _naming(self._folder):
+            for one in summaries:
+                self._write_event(step, summary=one)
+            self._file.flush()
+
+    def close(self) -> None:
+        with _naming(self._folder):
+            self._file.close()
+
+    def _write_event(self, step: int, **content: Any) -> None:
+        event = Event(step=step, wall_time=time.time(), **content)
+        self._file.write(event.SerializeToString())
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+    """Adds the path to errors of an open file, such as a full disk, which lack it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read(path: pathlib.Path) -> list[dict]:

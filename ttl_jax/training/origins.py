@@ -1,7 +1,7 @@
 """Loads and checks the modules of earlier runs from which a stage starts."""
 
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -36,7 +36,7 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
     Raises:
       ValueError: If a run is missing or lacks a module.
     """
-    check_present(stage, workdir)
+    check_present(stage, workdir, {})
     runs = {
         run: trained.load(trained.path_of(workdir, run))
         for run in sorted({source.run for source in stage.init_from.values()})
@@ -62,22 +62,24 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
 
 
 def check_present(
-    stage: Stage, workdir: pathlib.Path, earlier: Collection[pathlib.Path] = ()
+    stage: Stage, workdir: pathlib.Path, earlier: Mapping[pathlib.Path, Stage]
 ) -> None:
-    """Checks that the runs from which a stage starts are in `workdir`.
+    """Checks that the runs from which a stage starts are in `workdir`, or will be.
 
     Args:
-      earlier: Folders of runs that will be trained before the stage starts.
+      earlier: Stages that will be trained before this one, by the folders of their runs.
 
     Raises:
       ValueError: If runs are missing; the message names them and the commands that train
-        them.
+        them. Or if an earlier stage trains another network than this one starts from.
     """
     missing: dict[str, Source] = {}
-    for source in stage.init_from.values():
+    for name, source in stage.init_from.items():
         path = trained.path_of(workdir, source.run)
-        is_coming = any(path.is_relative_to(run_dir) for run_dir in earlier)
-        if not is_coming and not trained.has_weights(path):
+        coming = [of for run, of in earlier.items() if path.is_relative_to(run)]
+        if coming:
+            _check_network(coming[0].describe_module(source.module), stage, name)
+        elif not trained.has_weights(path):
             missing[source.run] = source
     if not missing:
         return
@@ -109,19 +111,33 @@ def check_fits(loaded: Loaded, stage: Stage, name: str, wanted: Params) -> None:
     """
     source = f"The {loaded.origin['module']} of run {loaded.origin['run']!r}"
     flat_params.verify_params(loaded.params, wanted, source=source, module=name)
-    saved, here = map(_used_fields, (loaded.network, stage.describe_module(name)))
+    if changes := _check_network(loaded.network, stage, name):
+        logging.warning("%s is trained further: %s.", source, changes)
+
+
+def _check_network(network: Mapping[str, Any], stage: Stage, name: str) -> str:
+    """Checks that a module of a stage has the description of the module it starts from.
+
+    Returns:
+      Changes of the sums of a module that is trained further, which are allowed.
+
+    Raises:
+      ValueError: If other fields differ; the message names them.
+    """
+    saved, here = map(_used_fields, (network, stage.describe_module(name)))
     fields = sorted(saved.keys() | here.keys())
     changed = [field for field in fields if saved.get(field) != here.get(field)]
     changes = "; ".join(
         f"{field} was {saved.get(field)!r}, is {here.get(field)!r}" for field in changed
     )
-    if changed and name in stage.trainable and set(changed) <= _SUMS:
-        logging.warning("%s is trained further: %s.", source, changes)
-    elif changed:
+    if changed and not (name in stage.trainable and set(changed) <= _SUMS):
+        source = stage.init_from[name]
         raise ValueError(
-            f"{source} is a different network than {name!r} here: {changes}. Use the "
-            "preset and the network's fields of that run, or train it again."
+            f"The {source.module} of run {source.run!r} is a different network than "
+            f"{name!r} of stage {stage.run!r}: {changes}. Use the preset and the network's "
+            "fields of that run, or train it again."
         )
+    return changes
 
 
 def _used_fields(network: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import functools
 import os
 import pathlib
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ from ttl_jax.training import (
     metric_writer,
     optimizer,
     origins,
+    run_lock,
     run_log,
     sharding,
 )
@@ -68,6 +69,7 @@ class Run:
       saved: Metadata of that step; empty for a new run.
       training: Training images; None if the run is finished.
       evaluation: Evaluation sets by name; empty if the run is finished.
+      lock: Lock of the run, if it has a folder and is not finished; on process 0.
     """
 
     config: Any
@@ -78,6 +80,7 @@ class Run:
     saved: Mapping[str, Any]
     training: pipeline.TrainingData | None
     evaluation: Mapping[str, pipeline.EvaluationData]
+    lock: run_lock.Lock | None
 
     def train(self, next_run: pathlib.Path | None = None) -> Trained:
         """Trains the run to its end, from its last saved step.
@@ -86,8 +89,8 @@ class Run:
           next_run: Folder of the run that is trained after this one, for the log.
 
         Raises:
-          ValueError: If an earlier run is missing, has changed or does not fit, or too
-            many images can no longer be read.
+          ValueError: If an earlier run is missing, has changed or does not fit, another
+            process trains this run, or too many images can no longer be read.
           FloatingPointError: If the loss or gradient is not finite in more steps of the
             whole run than `config.skip_bad_batches`. The last checkpoint is kept.
           stopping.Stopped: On SIGTERM or Ctrl-C, after the current step is saved.
@@ -108,8 +111,16 @@ class Run:
             self.config, self.stage, self.mesh, loaded, self.training.epoch_steps
         )
         # From here on there is a folder: the networks could be made.
-        with run_log.writing(self.directory, enabled=sharding.is_writer()):
+        lock = _hold_lock(self.directory, self.first_step)
+        with contextlib.ExitStack() as stack:
+            if lock:
+                stack.callback(lock.close)
+            stack.enter_context(
+                run_log.writing(self.directory, enabled=sharding.is_writer())
+            )
             self._log_start(self.training, state)
+            if sharding.is_writer():
+                self._warn_of_unreached_steps(computation.schedule, state)
             evaluation = self._fit(computation, state, loaded, self.training)
             self._log_end(evaluation, next_run)
         return Trained(self.directory, evaluation, self.stage)
@@ -169,6 +180,29 @@ class Run:
                 trainer = loop.Trainer(self, computation, loaded, checkpointer, writer)
                 return trainer.fit(state, batches, request)
 
+    def _warn_of_unreached_steps(
+        self, schedule: optimizer.Schedule, state: TrainState
+    ) -> None:
+        """Warns of what would begin after the last update."""
+        num_steps = self.config.num_steps
+        if schedule.kind == "cosine" and schedule.warmup_steps >= num_steps:
+            logging.warning(
+                "%s: config.warmup_steps=%d is not below config.num_steps=%d, so the "
+                "learning rates only rise.",
+                self.directory, schedule.warmup_steps, num_steps,
+            )  # fmt: skip
+        last = max(
+            self.stage.first_step(module, name) if self.stage.first_step else 0
+            for module, params in state.params.items()
+            for name in params
+        )
+        if last >= num_steps:
+            logging.warning(
+                "%s: some params begin to learn at step %d, and config.num_steps=%d, so "
+                "they keep their initial values.",
+                self.directory, last, num_steps,
+            )  # fmt: skip
+
     def _warn_of_jumps(self, schedule: optimizer.Schedule) -> None:
         """Warns if another `num_steps` than before makes the learning rates jump."""
         num_steps = self.saved["config"]["num_steps"]
@@ -193,7 +227,7 @@ def open_run(
     config,
     workdir: str | os.PathLike[str],
     *,
-    earlier: Collection[pathlib.Path] = (),
+    earlier: Mapping[pathlib.Path, Stage] | None = None,
     fallback: bool = False,
 ) -> Run:
     """Checks a config, makes its stage and opens its images, before anything is written.
@@ -202,44 +236,71 @@ def open_run(
       config: A `ConfigDict` of one stage, from `configs/*.py`.
       workdir: Folder of all runs. The folder of the run in it is `config.run`, or the
         default name of the stage.
-      earlier: Folders of runs that will be trained before this one and from which it may
-        start.
+      earlier: Stages that will be trained before this one, by the folders of their runs;
+        it may start from them.
       fallback: Whether to set a damaged last checkpoint aside and resume from the one
         before it.
 
     Raises:
-      ValueError: If a config value is invalid, an earlier run is missing, or images are
-        missing or changed.
+      ValueError: If a config value is invalid, an earlier run is missing or does not fit,
+        images are missing or changed, or another process trains the run.
     """
     sharding.check_same("The configs", str(config_check.as_json(config)))
     mesh = sharding.make_mesh()
     config_check.check(config)
     config_check.check_batches(config, mesh)
-    config_check.check_memory(config, mesh)
-    stage = make_stage(config)
+    earlier, stage = earlier or {}, make_stage(config)
     config_check.check_start(config, stage)
+    config_check.check_modules(config, stage, earlier.values())
+    config_check.check_memory(config, mesh)
     directory = user_paths.expand(workdir) / (config.run or stage.run)
     if fallback:
         fall_back(directory)
     first_step, saved = _read_progress(config, directory)
     origins.check_present(stage, directory.parent, earlier)
-    training, evaluation = None, {}
+    training, evaluation, lock = None, {}, None
     if first_step < config.num_steps:
+        if directory.is_dir():
+            lock = _hold_lock(directory, first_step)
         training = _open_training(config, directory, is_new=not saved)
         evaluation = _open_evaluation(config, stage)
-    return Run(config, stage, mesh, directory, first_step, saved, training, evaluation)
+    return Run(
+        config, stage, mesh, directory, first_step, saved, training, evaluation, lock
+    )
 
 
 def fall_back(directory: pathlib.Path) -> None:
     """Sets damaged last steps of a run aside, and logs them.
 
     Raises:
-      ValueError: If no step of the run can be read.
+      ValueError: If no step of the run can be read, or another process trains the run.
     """
-    if sharding.is_writer():
-        for line in saved_runs.set_aside_damaged(directory):
-            logging.warning("%s", line)
+    if sharding.is_writer() and directory.is_dir():
+        with contextlib.closing(run_lock.hold(directory)):
+            for line in saved_runs.set_aside_damaged(directory):
+                logging.warning("%s", line)
     sharding.wait_for_all("damaged steps are set aside")
+
+
+def _hold_lock(directory: pathlib.Path, first_step: int) -> run_lock.Lock | None:
+    """Returns the lock of a run, on process 0.
+
+    Args:
+      first_step: Last saved step, as it was read without the lock.
+
+    Raises:
+      ValueError: If another process trains the run, or has trained it since.
+    """
+    if not sharding.is_writer():
+        return None
+    lock = run_lock.hold(directory)
+    last = max(saved_runs.saved_steps(directory), default=0)
+    if last != first_step:
+        raise ValueError(
+            f"{directory} was at step {first_step} when this process read it, and is now "
+            f"at step {last}: another process has trained it. Start the command again."
+        )
+    return lock
 
 
 def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
@@ -250,7 +311,7 @@ def _read_progress(config, directory: pathlib.Path) -> tuple[int, dict[str, Any]
         return 0, {}
     saved = saved_runs.read_metadata(directory, step)
     config_check.check_unchanged(config, saved["config"], run=str(directory))
-    config_check.check_not_mixed(config, step, saved["config"], run=str(directory))
+    config_check.check_start_share(config, step, saved["config"], run=str(directory))
     return step, saved
 
 

@@ -34,7 +34,7 @@ def train(
     """
     opened = []
     for one in list_runs(config):
-        earlier = [other.directory for other in opened]
+        earlier = {other.directory: other.stage for other in opened}
         opened.append(run.open_run(one, workdir, earlier=earlier, fallback=fallback))
     _write_index(config, user_paths.expand(workdir))
     trained = []

@@ -67,6 +67,19 @@ def verify_params(
     Raises:
       ValueError: If any differ; the message names up to five.
     """
+    if faults := describe_differences(loaded, wanted):
+        raise ValueError(
+            f"{source} does not fit {module!r}: {faults}. Use the config (preset, encoder "
+            "and decoder fields) that the run was trained with, or train it again."
+        )
+
+
+def describe_differences(loaded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Returns up to five params that differ in name, shape or type; empty if none does.
+
+    Args:
+      wanted: Arrays or `jax.ShapeDtypeStruct` by dotted name.
+    """
 
     def form(leaf):
         return f"{tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
@@ -79,10 +92,5 @@ def verify_params(
             faults.append(f"{name} {form(loaded[name])} is not part of the network")
         elif (found := form(loaded[name])) != form(wanted[name]):
             faults.append(f"{name} is {found}, wanted {form(wanted[name])}")
-    if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise ValueError(
-            f"{source} does not fit {module!r}: {'; '.join(faults[:5])}{more}. Use the "
-            "config (preset, encoder and decoder fields) that the run was trained with, "
-            "or train it again."
-        )
+    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return "; ".join(faults[:5]) + more

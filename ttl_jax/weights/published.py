@@ -4,6 +4,7 @@ The authors' names are mapped to ours; sizes are read from the shapes. Convoluti
 PyTorch are [out, in, h, w], ours [h, w, in, out].
 """
 
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ttl_jax.weights import torch_files
+from ttl_jax import models
+from ttl_jax.weights import flat_params, torch_files
 
 SUFFIXES = (".pth", ".pt", ".ckpt")
 
@@ -70,7 +72,7 @@ _Patterns = Mapping[str, Callable[..., str]]
 
 
 def is_published(path: pathlib.Path) -> bool:
-    """Whether a path names a file of PyTorch, by its suffix."""
+    """Returns whether a path is a file of PyTorch, by its suffix."""
     return path.suffix in SUFFIXES and path.is_file()
 
 
@@ -78,25 +80,38 @@ def read(path: pathlib.Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]
     """Returns the params by module, and metadata as `trained.load` returns them.
 
     Raises:
-      ValueError: If the file cannot be read, or is of another network.
+      ValueError: If the file cannot be read, or its arrays are not those of the network.
     """
     arrays = torch_files.read(path)
     arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
-    for first, patterns, block, describe in (
-        ("patch_embed.proj.weight", _RESTORMER, _RESTORMER_BLOCK, _describe_restormer),
-        ("intro.weight", _NAFNET, _NAF_BLOCK, _describe_nafnet),
-    ):
+    for network, (first, patterns, block, describe) in _NETWORKS.items():
         if first in arrays:
             try:
                 modules = _rename(arrays, patterns, block)
                 described = describe(modules["encoder"])
+                _check_complete(modules, described)
             except (KeyError, ValueError, IndexError) as error:
-                raise ValueError(f"{path} is of another form: {error}") from error
+                lack = "it lacks " if isinstance(error, KeyError) else ""
+                raise ValueError(
+                    f"{path} is of another form than {network}: {lack}{error}"
+                ) from error
             return modules, _make_metadata(described)
     raise ValueError(
         f"{path} holds neither Restormer nor NAFNet: it lacks patch_embed.proj.weight "
         f"and intro.weight, and begins with {sorted(arrays)[:3]}."
     )
+
+
+def _check_complete(
+    modules: Mapping[str, Mapping[str, Any]], described: Mapping[str, Any]
+) -> None:
+    """Raises ValueError if arrays are missing, too many, or of other shapes."""
+    for name, description in described.items():
+        sizes = dict(description)
+        make = functools.partial(models.FACTORIES[sizes.pop("factory")], **sizes)
+        _, wanted = flat_params.split_factory(make)
+        if faults := flat_params.describe_differences(modules[name], wanted):
+            raise ValueError(f"of the {name}, {faults}")
 
 
 def _rename(
@@ -112,7 +127,7 @@ def _rename(
 
 
 def _translate(name: str, patterns: _Patterns, block: Mapping[str, str]) -> tuple:
-    """Our name of an array's layer, and "weight", "bias" or "" for its leaf."""
+    """Returns our name of an array's layer, and "weight", "bias" or "" for its leaf."""
     stem, _, leaf = name.rpartition(".")
     if leaf not in ("weight", "bias"):
         stem, leaf = name, ""
@@ -126,11 +141,11 @@ def _translate(name: str, patterns: _Patterns, block: Mapping[str, str]) -> tupl
                 return place, leaf
             if inner in block:
                 return f"{place}.{block[inner]}", leaf
-    raise ValueError(f"it has {name!r}, which this network has not")
+    raise ValueError(f"unknown array {name!r}")
 
 
 def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-    """Our name and layout of an array."""
+    """Returns an array with our name and our layout."""
     last = place.rpartition(".")[2]
     if not leaf:  # temperature [heads, 1, 1]; beta and gamma [1, C, 1, 1]
         return place, array if last == "temperature" else array.reshape(-1)
@@ -147,7 +162,7 @@ def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]
 
 
 def _count(params: Mapping[str, Any], group: str) -> int:
-    """Number of parts that names number after a group."""
+    """Returns the number of different indices that follow a group in names."""
     numbers = {
         int(name.removeprefix(f"{group}.").split(".")[0])
         for name in params
@@ -195,8 +210,17 @@ def _describe_nafnet(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# The first array of each network, its names, and its description from its arrays.
+_NETWORKS = {
+    "Restormer": (
+        "patch_embed.proj.weight", _RESTORMER, _RESTORMER_BLOCK, _describe_restormer
+    ),
+    "NAFNet": ("intro.weight", _NAFNET, _NAF_BLOCK, _describe_nafnet),
+}  # fmt: skip
+
+
 def _make_metadata(modules: dict[str, Any]) -> dict[str, Any]:
-    """Metadata of weights that were not trained here: what they learnt from is unknown."""
+    """Returns metadata of weights that were not trained here, of unknown origin."""
     return {
         "step": 0,
         "config": {"num_steps": 0},

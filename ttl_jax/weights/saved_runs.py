@@ -9,7 +9,7 @@ import itertools
 import math
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -35,18 +35,35 @@ class CheckpointError(ValueError):
 
     Attributes:
       fault: First part of the message: the step and the fault.
+      reason: The fault alone.
     """
 
-    def __init__(self, run_dir: pathlib.Path, step: int, reason: str):
-        earlier = [saved for saved in saved_steps(run_dir) if saved < step]
+    def __init__(
+        self,
+        run_dir: pathlib.Path,
+        step: int,
+        reason: str,
+        *,
+        damaged: Collection[int] = (),
+    ):
+        """Makes the message.
+
+        Args:
+          damaged: Steps that are known to be damaged too.
+        """
         folder = run_dir / FOLDER
-        way_out = (
-            f"The previous step is {folder / str(earlier[-1])}: name it instead, or resume "
-            "from it with the command of the run and --fallback."
-            if earlier
-            else f"There is no earlier step: remove {run_dir} and train it again."
-        )
+        others = [n for n in saved_steps(run_dir) if n != step and n not in damaged]
+        if earlier := [other for other in others if other < step]:
+            way_out = (
+                f"The previous step is {folder / str(earlier[-1])}: name it instead, or "
+                "resume from it with the command of the run and --fallback."
+            )
+        elif others:
+            way_out = f"A later step is {folder / str(others[-1])}: name it instead."
+        else:
+            way_out = f"No other step can be read: remove {run_dir} and train it again."
         self.fault = f"{folder / str(step)} cannot be read: {reason}"
+        self.reason = reason
         super().__init__(f"{self.fault}. {way_out}")
 
 
@@ -198,7 +215,8 @@ def set_aside_damaged(run_dir: pathlib.Path) -> list[str]:
             faults[step] = error
     else:
         if faults:
-            raise faults[min(faults)]
+            first = min(faults)
+            raise CheckpointError(run_dir, first, faults[first].reason, damaged=faults)
     lines = []
     for step, error in faults.items():
         folder = run_dir / FOLDER / str(step)

@@ -2,9 +2,8 @@
 
 A checkpoint of `torch.save` (since PyTorch 1.6) is a zip archive: `NAME/data.pkl`
 describes tensors, and `NAME/data/KEY` holds their raw storages. A pickle is a program for
-a stack machine. Only the few operations that nested dictionaries of tensors need are
-carried out here, and the only functions it may name are those that build tensors; anything
-else is refused.
+a stack machine. Here, only the operations of nested dictionaries of tensors are carried
+out, and it may name only the functions that build tensors. Anything else is an error.
 """
 
 import math
@@ -15,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ttl_jax.weights import saved_runs
 
 _DTYPES = {
     "torch FloatStorage": "<f4",
@@ -29,24 +30,25 @@ _TENSOR, _PARAMETER = (
 )
 _DICT = "collections OrderedDict"
 _MAX_BYTES = 2**31  # of all arrays together
+_MAX_EXPANSION = 10  # of a compressed archive; torch.save does not compress
 _MAX_OPERATIONS = 2_000_000
 
 
 class _Global(NamedTuple):
-    """A function or class that the pickle names."""
+    """Function or class that the pickle names."""
 
     name: str
 
 
 class _Storage(NamedTuple):
-    """A storage: the type of its elements and its key in the archive."""
+    """Storage: the type of its elements, and its key in the archive."""
 
     dtype: str
     key: str
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, in elements."""
+    """View of a storage, in elements."""
 
     storage: _Storage
     offset: int
@@ -57,40 +59,62 @@ class _Tensor(NamedTuple):
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a checkpoint by dotted name.
 
-    A dictionary under "params", "state_dict" or "params_ema" is taken for the weights, as
-    in BasicSR and Lightning; the rest of the checkpoint is left out.
+    The weights are the dictionary "params_ema", "params" or "state_dict", if there is one,
+    as in BasicSR and Lightning. The rest of the checkpoint is ignored.
 
     Raises:
-      ValueError: If the file is no such archive, is damaged, or asks for more than tensors
+      ValueError: If the file is not such an archive, is damaged, or has more than tensors
         in dictionaries.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise ValueError("it has no data.pkl")
-            folder = names[0].removesuffix("data.pkl")
-            order = f"{folder}byteorder"
-            if order in archive.namelist() and archive.read(order) != b"little":
-                raise ValueError("its numbers are big-endian")
-            tensors = _select_tensors(_run(archive.read(names[0])))
-            total = sum(math.prod(tensor.shape) for tensor in tensors.values())
-            if 8 * total > _MAX_BYTES:
-                raise ValueError(f"it holds {total:,} numbers, more than expected")
-            return {
-                name: _load(archive, folder, tensor) for name, tensor in tensors.items()
-            }
+        with _open(path) as archive:
+            return _read_arrays(archive, _MAX_EXPANSION * path.stat().st_size)
+    except Exception as error:  # A forged archive raises nearly anything.
+        reason = saved_runs.reason_of(error)
+        raise ValueError(f"{path} cannot be read: {reason}.") from error
+
+
+def _open(path: pathlib.Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
     except zipfile.BadZipFile:
         raise ValueError(
-            f"{path} is no zip archive, as torch.save writes since PyTorch 1.6. Load it "
-            "in PyTorch, and save it again."
+            "it is not a zip archive, as torch.save writes since PyTorch 1.6. Load it "
+            "in PyTorch, and save it again"
         ) from None
-    except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _read_arrays(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, np.ndarray]:
+    """Returns the arrays by dotted name.
+
+    Args:
+      max_bytes: Largest size of all files in the archive together.
+    """
+    claimed = sum(info.file_size for info in archive.infolist())
+    if claimed > max_bytes:
+        raise ValueError(f"it claims {claimed:,} bytes, more than {max_bytes:,}")
+    names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise ValueError("it has no data.pkl")
+    folder = names[0].removesuffix("data.pkl")
+    order = f"{folder}byteorder"
+    if order in archive.namelist() and _read_file(archive, order) != b"little":
+        raise ValueError("its numbers are big-endian")
+    tensors = _select_tensors(_run(_read_file(archive, names[0])))
+    total = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if 8 * total > _MAX_BYTES:
+        raise ValueError(f"it holds {total:,} numbers, more than expected")
+    return {name: _load(archive, folder, tensor) for name, tensor in tensors.items()}
+
+
+def _read_file(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Returns a file of the archive; it inflates to no more than the size it claims."""
+    with archive.open(name) as file:
+        return file.read(archive.getinfo(name).file_size)
 
 
 def _select_tensors(content: Any) -> dict[str, _Tensor]:
-    """The tensors by name."""
+    """Returns the tensors of a state dictionary by name."""
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise ValueError(f"it holds a {kind}, not a dictionary")  # noqa: TRY004
@@ -112,7 +136,9 @@ def _select_tensors(content: Any) -> dict[str, _Tensor]:
 
 def _load(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
     storage = tensor.storage
-    raw = np.frombuffer(archive.read(f"{folder}data/{storage.key}"), storage.dtype)
+    raw = np.frombuffer(
+        _read_file(archive, f"{folder}data/{storage.key}"), storage.dtype
+    )
     reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     if math.prod(tensor.shape) == 0 or tensor.offset + reach >= len(raw):
         raise ValueError(f"storage {storage.key} is smaller than its tensor")
@@ -124,15 +150,15 @@ def _load(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
 
 
 def _run(program: bytes) -> Any:
-    """The object of a pickle."""
+    """Returns the object of a pickle."""
     machine = _Machine()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(program)):
         if count > _MAX_OPERATIONS:
-            raise ValueError("its description is too long")
+            raise ValueError(f"its pickle has more than {_MAX_OPERATIONS:,} operations")
         if opcode.name == "STOP":
             return machine.stack.pop()
         machine.step(opcode.name, argument)
-    raise ValueError("its description has no end")
+    raise ValueError("its pickle has no end")
 
 
 _CONSTANTS = {
@@ -147,7 +173,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _Machine:
-    """The stack machine of a pickle, with the operations of a state dictionary alone."""
+    """Stack machine of a pickle, with only the operations of a state dictionary."""
 
     def __init__(self):
         self.stack: list[Any] = []
@@ -186,7 +212,7 @@ class _Machine:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(self._memo[argument])
         else:
-            raise ValueError(f"it asks for {name}, which no state dictionary needs")
+            raise ValueError(f"its pickle has the unsupported operation {name}")
 
     def _pop_marked(self) -> list[Any]:
         start = self._marks.pop()
@@ -203,6 +229,9 @@ class _Machine:
             values = self.stack[-count:]
             del self.stack[-count:]
         if name.startswith("SET"):
+            # Hashing nested tuples could take forever, or exhaust the stack.
+            if not all(isinstance(key, str | int) for key in values[::2]):
+                raise ValueError("the keys of a dictionary must be text or integers")
             self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
         else:
             self.stack[-1].extend(values)
@@ -212,11 +241,11 @@ def _as_storage(identity: Any) -> _Storage:
     match identity:
         case ("storage", _Global(name), str(key), str(), int()) if name in _DTYPES:
             return _Storage(_DTYPES[name], key)
-    raise ValueError(f"it refers to {identity!r}, which is no storage of numbers")
+    raise ValueError("its pickle refers to an unknown kind of storage")
 
 
 def _call(function: Any, arguments: Sequence[Any]) -> Any:
-    """The results of the only functions that a pickle may name."""
+    """Returns the result of one of the functions that a pickle may name."""
     match function, arguments:
         case _Global(name), () if name == _DICT:
             return {}
@@ -227,12 +256,12 @@ def _call(function: Any, arguments: Sequence[Any]) -> Any:
             return _check_tensor(_Tensor(storage, offset, shape, strides))
         case _Global(name), (_Tensor() as tensor, *_) if name == _PARAMETER:
             return tensor
-    name = function.name if isinstance(function, _Global) else function
-    raise ValueError(f"it asks to call {name!r}, which is refused")
+    name = function.name if isinstance(function, _Global) else type(function).__name__
+    raise ValueError(f"its pickle calls {name!r}, which is not allowed")
 
 
 def _check_tensor(tensor: _Tensor) -> _Tensor:
     numbers = (tensor.offset, *tensor.shape, *tensor.strides)
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError(f"a tensor has the shape {tensor.shape}, {tensor.strides}")
+        raise ValueError("the shape and strides of a tensor must be integers >= 0")
     return tensor

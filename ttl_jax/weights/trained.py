@@ -16,7 +16,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ttl_jax import models, user_paths
-from ttl_jax.weights import flat_params, packed_files, published, saved_runs, shipped
+from ttl_jax.weights import (
+    fingerprints,
+    flat_params,
+    packed_files,
+    published,
+    saved_runs,
+    shipped,
+)
 from ttl_jax.weights.flat_params import Params
 
 _ANCESTORS = "ancestors"  # metadata entry of packed files
@@ -28,7 +35,8 @@ class Ancestors(NamedTuple):
     Attributes:
       digests: Digests of the modules that later runs started from.
       runs: Resolved folders of the earlier runs; unknown for a packed run.
-      are_all: Whether the list is complete, because every earlier step still exists.
+      are_all: Whether the list is complete, because every earlier step still exists, with
+        the weights from which the later run started.
     """
 
     digests: frozenset[str]
@@ -261,8 +269,17 @@ def _find_origin(path: pathlib.Path, origin: dict[str, Any]) -> pathlib.Path | N
     if _is_file(run):
         digest = packed_files.read_digests(run).get(origin["module"])
         return run if digest == origin["digest"] else None
-    is_there = origin["step"] in saved_runs.saved_steps(run)
-    return run / saved_runs.FOLDER / str(origin["step"]) if is_there else None
+    step = run / saved_runs.FOLDER / str(origin["step"])
+    return step if _digests(step).get(origin["module"]) == origin["digest"] else None
+
+
+def _digests(step: pathlib.Path) -> dict[str, str]:
+    """Returns the digest of each module of a saved step; empty if it cannot be read."""
+    try:
+        modules, _ = saved_runs.read(step)
+    except ValueError:
+        return {}
+    return {name: fingerprints.digest(params) for name, params in modules.items()}
 
 
 def _is_file(path: pathlib.Path) -> bool:
