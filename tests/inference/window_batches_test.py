@@ -47,17 +47,21 @@ def test_results_come_in_order_and_are_each_array_s_own(network):
 
 def test_threads_share_batches_of_one_shape(network):
     batches = Batches(network, 3)
+    sides = (5, 7, 7, 5, 7, 7)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        futures = [
-            pool.submit(
-                lambda array: list(batches.map([array])), np.full((side,), side)
-            )
-            for side in (5, 7, 7, 5, 7, 7)
-        ]
-        while len(batches._waiting) < 5:  # the first one is with the network
+
+        def submit(side):
+            array = np.full((side,), side)
+            return pool.submit(lambda: list(batches.map([array])))
+
+        futures = [submit(sides[0])]
+        while not network.shapes:  # the first one must reach the network alone
+            assert not concurrent.futures.wait(futures, 0.01).done
+        futures += map(submit, sides[1:])
+        while len(batches._waiting) < 5:
             assert not concurrent.futures.wait(futures, 0.01).done
         network.go.set()
-        for side, future in zip((5, 7, 7, 5, 7, 7), futures):
+        for side, future in zip(sides, futures):
             (result,) = future.result()
             np.testing.assert_array_equal(result, np.full((side,), 2 * side))
     # A single array is computed at once; full batches follow, and others are filled.

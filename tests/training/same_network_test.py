@@ -17,6 +17,8 @@ SAVED = {
 def check(saved, wanted, *, is_trained=True):
     stage = types.SimpleNamespace(
         describe_module=lambda name: wanted,
+        init_from={"encoder": origins.Source("x", "encoder", "")},
+        run="y",
         trainable=("encoder",) if is_trained else (),
     )
     loaded = origins.Loaded({}, saved, {"run": "x", "module": "encoder"})
