@@ -33,8 +33,9 @@ def format_tables(scores: Frame, real: Frame, runs: Frame) -> str:
         rows = pd.concat([scores[untrained], chosen])
         title = f"Trained on `{generator}` with {count or 'all'} scenes"
         parts = [f"## {title}", _psnr_table(rows), _difference_table(rows)]
-        for other in (real, runs):
-            parts += _means_table(other, generator, count)
+        parts += _means_table(_choose(real, generator, count))
+        parts += _removal_table(_choose(real, generator, count))
+        parts += _means_table(_choose(runs, generator, count))
         sections.append("\n\n".join(parts))
     note = (
         "Intervals are over scenes, as in `ttl_jax.metrics.intervals`, and too narrow. With "
@@ -80,7 +81,10 @@ def _difference_table(rows: Frame) -> str:
     for variant in _ordered(rows):
         if variant in ("input", REFERENCE):
             continue
-        cells = [_difference(rows, variant, role) for role in ("unseen", "real")]
+        cells = [
+            _difference(rows[rows["role"] == role], variant, "psnr", ".2f")
+            for role in ("unseen", "real")
+        ]
         if any(cells):
             lines.append([f"`{variant}`", _paired_seeds(rows, variant), *cells])
     if not lines:
@@ -97,10 +101,28 @@ def _paired_seeds(rows: Frame, variant: str) -> str:
     return ", ".join(map(str, sorted(set.intersection(*seeds))))
 
 
-def _difference(rows: Frame, variant: str, role: str) -> str:
-    """The mean over sets, each the mean over its scenes."""
+def _removal_table(rows: Frame) -> Iterator[str]:
+    """Differences of the rain score to V2: below 0, a variant removes more."""
+    rows = rows[rows["rain_score"].notna()]
+    cells = {
+        variant: _difference(rows, variant, "rain_score", ".3f")
+        for variant in _ordered(rows)
+        if variant not in ("input", REFERENCE)
+    }
+    lines = [
+        [f"`{name}`", _paired_seeds(rows, name), cell]
+        for name, cell in cells.items()
+        if cell
+    ]
+    if lines:
+        title = f"rain score over `{REFERENCE}` [95 %] (each seed)"
+        yield markdown.table(pd.DataFrame(lines, columns=[title, "seeds", "real rain"]))
+
+
+def _difference(rows: Frame, variant: str, column: str, form: str) -> str:
+    """The mean over sets, each the mean over its scenes; empty without common scenes."""
     keys = ["seed", "set", "scene"]
-    values = rows[rows["role"] == role].set_index(["variant", *keys])["psnr"]
+    values = rows.set_index(["variant", *keys])[column]
     if not {variant, REFERENCE} <= set(values.index.get_level_values("variant")):
         return ""
     both = pd.concat([values[variant], values[REFERENCE]], axis=1, join="inner")
@@ -112,17 +134,22 @@ def _difference(rows: Frame, variant: str, role: str) -> str:
     interval = intervals.bootstrap_mean(
         by_scene, index.get_level_values("scene"), sets=index.get_level_values("set")
     )
-    text = markdown.with_interval(interval.to_dict())
+    text = markdown.with_interval(interval.to_dict(), f"+{form}")
     by_seed = differences.groupby(["seed", "set"]).mean().groupby("seed").mean()
-    return f"{text} ({', '.join(f'{value:+.2f}' for value in by_seed)})"
+    return f"{text} ({', '.join(f'{value:+{form}}' for value in by_seed)})"
 
 
-def _means_table(frame: Frame, generator: str, count: int) -> Iterator[str]:
+def _choose(frame: Frame, generator: str, count: int) -> Frame:
+    """Returns the rows of trained variants, and those of the input if there are any."""
+    of_generator = frame[frame["generator"].eq(generator)]
+    is_input = of_generator["variant"].eq("input")
+    is_trained = of_generator["num_scenes"].eq(count) & ~is_input
+    return of_generator[is_trained | (is_input & is_trained.any())]
+
+
+def _means_table(rows: Frame) -> Iterator[str]:
     """Other numbers: mean over scenes, then mean ± deviation over seeds."""
-    chosen = frame["generator"].eq(generator) & (
-        frame["num_scenes"].eq(count) | frame["variant"].eq("input")
-    )
-    rows, lines = frame[chosen], []
+    lines = []
     names = [name for name in _NUMBERS if name in rows and rows[name].notna().any()]
     for variant in _ordered(rows):
         of_variant = rows[rows["variant"] == variant]

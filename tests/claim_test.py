@@ -232,6 +232,38 @@ def test_few_scenes_have_no_interval():
     assert cells[3] == "+2.00 (+1.90, +2.00, +2.10)" and "nan" not in text
 
 
+def make_real(seeds):
+    """Rain scores of six scenes: 0.5 of V2, 0.1 less of V1; the input has one row per scene."""
+    scores = {"V2": 0.5, "V1": 0.4, "input": 0.7}
+    rows = []
+    for variant, score in scores.items():
+        for seed in seeds if variant != "input" else [0]:
+            run = {"variant": variant, "generator": "additive", "seed": seed}
+            run |= {"num_scenes": 10 if seed else 0, "updates": 2500 if seed else 0}
+            for scene in range(6):
+                at = {"commit": "c", "set": "rainy", "scene": str(scene)}
+                rows.append({**run, **at, "rain_score": score + 0.01 * seed})
+    return pd.DataFrame(rows).reindex(columns=claim_script.COLUMNS["claim_real.csv"])
+
+
+def test_rain_scores_are_compared_on_the_same_scenes():
+    scores = make_scores({("unseen", "a"): 1.0})
+    real = make_real(seeds=(2, 3))
+    text = claim_tables.format_tables(scores, real, empty("claim_runs.csv"))
+    cells = tables.row(text[text.index("rain score over") :], "`V1`")
+    assert cells[1:] == ["2, 3", "-0.100 [-0.100, -0.100] (-0.100, -0.100)"]
+    means = text[text.index("rain score |") : text.index("rain score over")]
+    assert tables.row(means, "`input`")[1] == "+0.700"
+    assert tables.row(means, "`V1`")[1] == "+0.425 ± 0.007"
+
+
+def test_scores_of_the_input_alone_make_no_table():
+    scores = make_scores({("unseen", "a"): 1.0})
+    real = make_real(seeds=())
+    text = claim_tables.format_tables(scores, real, empty("claim_runs.csv"))
+    assert "rain score" not in text
+
+
 @pytest.mark.parametrize("lacking", [{"set": "b"}, {"set": "a", "scene": "a7"}])
 def test_a_variant_without_all_scenes_has_no_mean_of_the_unseen_sets(lacking):
     scores = make_scores({("unseen", "a"): 1.0, ("unseen", "b"): 3.0})
