@@ -9,7 +9,7 @@ seed: distillation and fine-tuning, or `scratch` for V2. All rows of a seed see 
 pairs in the same order for the same number of updates, unless their description says
 otherwise. The file `ablation.json` in the workdir lists them. Started again with other
 rows or seeds, the command adds those. --config.rows="('both','projections')" chooses
-rows of `make_rows`. A field of one stage is set as in the pipeline
+rows of `make_rows`. A field of one stage is set as in `four_stages`
 (--config.derain.num_steps=500). A field of `scratch` has the value of the same field of
 `derain`, unless it is set.
 
@@ -29,7 +29,7 @@ the two teachers; each network is compiled once, not once per run.
 import dataclasses
 from typing import Any
 
-from configs import common, pipeline, scratch
+from configs import common, four_stages, scratch
 from ttl_jax import suggestions
 
 TEACHERS = ("recog", "recon")
@@ -60,7 +60,7 @@ class Row:
 
 
 def get_config(preset=None):
-    config = pipeline.get_config(preset)
+    config = four_stages.get_config(preset)
     del config.teachers
     config.planner = "configs.ablation"  # the module with list_runs and list_rows
     config.stages = (*config.stages, "scratch")

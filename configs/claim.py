@@ -31,9 +31,9 @@ from ml_collections import FieldReference
 from configs import (
     common,
     degradations,
+    four_stages,
     inpaint,
     nafnet,
-    pipeline,
     restormer,
     scratch,
 )
@@ -154,7 +154,7 @@ DROPPED = {
 
 
 def get_config(preset=None):
-    config = pipeline.get_config(preset)
+    config = four_stages.get_config(preset)
     del config.teachers
     config.planner = "configs.claim"
     config.stages = (*config.stages, "inpaint", "scratch", *_NETWORKS)

@@ -13,14 +13,14 @@ Expect: not trained yet.
 Time: as derain.
 """
 
-from configs import common, derain, pipeline, scratch
+from configs import common, derain, four_stages, scratch
 
 _FREE = "list:runs/lists/clean_free_train.txt"
 _SHARES = {"rain": 0.35, "kinds": 0.2, "additive": 0.15, "holes": 0.12, "identity": 0.1}
 
 
 def get_config(preset=None):
-    config = pipeline.get_config(preset)
+    config = four_stages.get_config(preset)
     for stage in config.stages:
         del config[stage]
     del config.teachers

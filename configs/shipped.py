@@ -1,4 +1,4 @@
-"""Recipe of the shipped weights: `configs/pipeline.py` on lists of photographs.
+"""Recipe of the shipped weights: `configs/four_stages.py` on lists of photographs.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/shipped.py --workdir=runs/shipped_0.1 \\
@@ -18,11 +18,11 @@ H200 (15 to 30 ms a step, with --config.derain.num_workers=7) or more than a day
 cores; for tuned half an hour on one core.
 """
 
-from configs import common, derain, pipeline
+from configs import common, derain, four_stages
 
 
 def get_config(preset=None):
-    config = pipeline.get_config(preset)
+    config = four_stages.get_config(preset)
     rainy, clean, pairs = common.use_lists(config)
     config.rainy, config.clean = (rainy,), (clean,)
     more = (f"streaks:{pairs} on {clean}", f"rain:{clean}", f"identity:{clean}")

@@ -12,7 +12,7 @@ make_environment
 
 # Four blocks instead of nine compile and train in half the time. The first three stages get
 # few updates, so that most of the time is left for rain removal.
-python -m ttl_jax.main --config=configs/pipeline.py:tiny --workdir=runs/quickstart \
+python -m ttl_jax.main --config=configs/four_stages.py:tiny --workdir=runs/quickstart \
   --config.recog.num_steps=60 \
   --config.recon.num_steps=60 \
   --config.distill.num_steps=60 \

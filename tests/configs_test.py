@@ -63,3 +63,34 @@ def test_a_config_says_which_command_reads_it_and_what_to_expect(name):
     assert f"python -m ttl_jax.main --config=configs/{name}.py" in docstring
     for heading in ("Paper:", "Expect:", "Time:"):
         assert f"\n{heading}" in docstring, heading
+
+
+def test_the_pipeline_of_the_paper_has_the_stages_of_the_paper():
+    paper = importlib.import_module("configs.pipeline").get_config("paper")
+    assert [run.stage for run in runs.list_runs(paper)] == [
+        "recog",
+        "recon",
+        "distill",
+        "derain",
+    ]
+
+
+@pytest.mark.usefixtures("lists")
+def test_the_pipeline_is_the_variant_smears_mean_of_the_claim():
+    claim = importlib.import_module("configs.claim").get_config("tiny")
+    claim.update(variants=("smears-mean",), generators=("Rain100H",), num_scenes=(0,))
+    tested = runs.list_runs(claim)
+    recommended = runs.list_runs(
+        importlib.import_module("configs.pipeline").get_config("tiny")
+    )
+    # The test has its own photographs, numbers of updates, seeds and names of runs.
+    own = {"seed", "run", "start_from", "num_steps", "num_eval", "eval_every"}
+    own |= {name for name in tested[0] if name.endswith(("pairs", "rainy", "clean"))}
+    for ours, its in zip(recommended, tested, strict=True):
+        assert {k: ours[k] for k in ours if k not in own} == {
+            k: its[k] for k in its if k not in own
+        }
+    assert [run.start_from for run in tested] == ["", "inpaint_smears"]
+    assert [run.start_from for run in recommended] == ["", "inpaint"]
+    assert recommended[0].pairs[0].startswith("smears:")
+    assert tested[0].pairs[0].startswith("smears:")

@@ -20,14 +20,14 @@ from ttl_jax.weights import fingerprints, saved_runs, trained
 
 @pytest.fixture(scope="module")
 def chain(photographs, tmp_path_factory):
-    """All four stages, trained for two steps each by the pipeline command."""
+    """All four stages, trained for two steps each by one command."""
     workdir = tmp_path_factory.mktemp("runs")
-    config = "--config=configs/pipeline.py:smoke"
+    config = "--config=configs/four_stages.py:smoke"
     assert not train(config, f"--workdir={workdir}", *data_flags(photographs))
     return workdir
 
 
-def test_pipeline_trains_the_four_stages_from_each_others_weights(chain):
+def test_the_four_stages_train_from_each_others_weights(chain):
     for stage in ("recog", "recon", "distill", "derain"):
         _, metadata = trained.load(chain / stage)
         assert metadata["step"] == 2
@@ -180,10 +180,10 @@ MISTAKES = [
     ("recog", "--config.stage=rceog", "names no module"),
     ("recon", "--config.max_sigma=2.0", "set crop_margin to it"),
     ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),
-    ("pipeline", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
-    ("pipeline", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),
+    ("four_stages", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
+    ("four_stages", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),
     ("recog", "--config=configs/recog.py:smal", "Unknown preset 'smal'"),
-    ("pipeline", "--config.recog.run=other", "keep their names"),
+    ("four_stages", "--config.recog.run=other", "keep their names"),
     ("recog", "--config.encoder.local_kernel=4", "must be odd; got (4, 4)"),
     ("scratch", "--config.crop_size=10", "needs at least 11 pixels"),
     ("recog", "--config=configs/nope.py", "There is no config file 'configs/nope.py'"),
@@ -191,9 +191,9 @@ MISTAKES = [
     ("recog", "--config.lr=1", "did you mean --config.learning_rate?"),
     ("recog", "--config.recog.lr=1", "did you mean --config.learning_rate?"),
     ("recog", "--config.seed.x=1", "There is no field --config.seed.x."),
-    ("pipeline", "--config.derian.lr=1", "mean --config.derain.learning_rate?"),
+    ("four_stages", "--config.derian.lr=1", "mean --config.derain.learning_rate?"),
     (
-        "pipeline",
+        "four_stages",
         "--config.num_steps=5",
         "mean --config.derain.num_steps, --config.dis",
     ),
@@ -250,7 +250,7 @@ def test_every_preset_trains_all_stages(preset, photographs, tmp_path):
     stages = ("recog", "recon", "distill", "derain")
     run(
         "main",
-        f"--config=configs/pipeline.py:{preset}",
+        f"--config=configs/four_stages.py:{preset}",
         f"--workdir={tmp_path}",
         "--config.crop_size=32",
         "--config.batch_size=4",

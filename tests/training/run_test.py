@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from configs import pipeline as pipeline_config
+from configs import four_stages
 from tests.training import toy_stage
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import metric_writer, run, run_log, runs
@@ -94,7 +94,7 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
 def test_a_network_that_a_later_stage_cannot_use_is_named_before_anything_is_trained(
     fields, fault, tmp_path
 ):
-    config = pipeline_config.get_config("smoke")
+    config = four_stages.get_config("smoke")
     config.update_from_flattened_dict(fields)
     with pytest.raises(ValueError, match=fault):
         runs.train(config, tmp_path)

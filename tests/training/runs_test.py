@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from configs import ablation, recog
-from configs import pipeline as pipeline_config
+from configs import ablation, four_stages, recog
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import config_check, runs
 
@@ -200,7 +199,7 @@ def test_only_the_teachers_that_rows_learn_from_are_trained(config):
 def test_one_stage_and_a_pipeline_are_listed_as_they_are():
     config = recog.get_config("smoke")
     assert runs.list_runs(config) == [config]
-    config = pipeline_config.get_config("smoke")
+    config = four_stages.get_config("smoke")
     config.teachers = ("recog",)
     listed = runs.list_runs(config)
     assert [run.stage for run in listed] == ["recog", "recon", "distill", "derain"]
@@ -258,5 +257,5 @@ def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
 
 
 def test_other_configs_have_no_index(tmp_path):
-    runs._write_index(pipeline_config.get_config("smoke"), tmp_path)
+    runs._write_index(four_stages.get_config("smoke"), tmp_path)
     assert not list(tmp_path.iterdir())
