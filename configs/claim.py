@@ -92,6 +92,13 @@ VARIANTS = {
     "V1": Variant("task transfer as in the paper"),
     "V2": Variant("random weights, for the updates of all stages of V1", "random"),
     "V2-short": Variant("random weights", "random", is_long=False),
+    "V3": Variant(
+        "the stages of `pipeline`: as smears, and the mean of the weights before and after",
+        "inpaint",
+        task="smears",
+        one_rate=True,
+        derain={"start_share": 0.5},
+    ),
     "shared": Variant(
         "E_recon starts from E_recog, and the student from E_recon",
         recon={"encoder_run": "recog"},
@@ -119,13 +126,6 @@ VARIANTS = {
         task="smears",
         one_rate=True,
     ),
-    "smears-mean": Variant(
-        "as smears; the mean of the weights before and after the pairs",
-        "inpaint",
-        task="smears",
-        one_rate=True,
-        derain={"start_share": 0.5},
-    ),
     "smears-rehearsal": Variant(
         "as smears, which stay a third of the batches",
         "inpaint",
@@ -149,7 +149,7 @@ DROPPED = {
     "grey-smears": "starts from inpaint with fewer smears, which also darken",
     "soft-smears": "as smears, with faint rain between the smears",
     "soft-smears-mean": "as soft-smears; the mean of the weights before and after the pairs",
-    "mixed-smears-mean": "as smears-mean, half of the photographs with soft smears",
+    "mixed-smears-mean": "as V3, half of the photographs with soft smears",
 }
 
 
@@ -158,7 +158,7 @@ def get_config(preset=None):
     del config.teachers
     config.planner = "configs.claim"
     config.stages = (*config.stages, "inpaint", "scratch", *_NETWORKS)
-    config.variants = ("V1", "V2", "V2-short", "smears-mean")
+    config.variants = ("V1", "V2", "V2-short", "V3")
     config.generators = tuple(GENERATORS)
     config.num_scenes = (10, 50, _ALL)
     config.seed = 1

@@ -6,7 +6,7 @@
 
 The run `inpaint` is `configs/inpaint.py`. The run `derain` continues with its encoder and its
 decoder on the pairs. A network forgets other rain while it learns from pairs, so the result is
-the mean of the weights before and after them. This is the variant `smears-mean` of
+the mean of the weights before and after them. This is the variant `V3` of
 `configs/claim.py`. The preset `paper` has the stages of the paper, `configs/four_stages.py`.
 
 Paper: none; its Introduction names the reconstruction of occluded objects as a task.

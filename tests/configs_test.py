@@ -76,9 +76,9 @@ def test_the_pipeline_of_the_paper_has_the_stages_of_the_paper():
 
 
 @pytest.mark.usefixtures("lists")
-def test_the_pipeline_is_the_variant_smears_mean_of_the_claim():
+def test_the_pipeline_is_the_variant_v3_of_the_claim():
     claim = importlib.import_module("configs.claim").get_config("tiny")
-    claim.update(variants=("smears-mean",), generators=("Rain100H",), num_scenes=(0,))
+    claim.update(variants=("V3",), generators=("Rain100H",), num_scenes=(0,))
     tested = runs.list_runs(claim)
     recommended = runs.list_runs(
         importlib.import_module("configs.pipeline").get_config("tiny")
