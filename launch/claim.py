@@ -21,8 +21,8 @@ number of scenes (0: all), updates of all stages together, and the commit that s
   ttl_jax.benchmark peers` compares networks.
 
 A file has one number of updates for each variant, one preset, one set of fields and one set
-of test images: give others another --output. The PSNR of the input is compared with the rows
-that are there. Without --output, the preset is `tiny` and nothing follows `--`.
+of test images: give others another --output. `claim_settings.json` has the preset and the flags
+after `--`. The PSNR of the input is compared with the rows that are there.
 `claim.md` has the tables. `--tables` makes them anew from the files, without training.
 """
 
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     if not args.tables:
         try:
+            _check_settings(args)
             _check_sets(args)
             for seed in args.seeds:
                 _train_and_score(args, seed)
@@ -83,7 +84,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--lists", type=command_line.path, default="runs/lists")
     add("--workdir", type=command_line.path, default="runs/claim")
     text = "folder of the results (default: configs)"
-    add("--output", type=command_line.path, help=text)
+    add("--output", type=command_line.path, default="configs", help=text)
     add("--preset", default="tiny", help="size of the network (default: tiny)")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--variants", nargs="+", choices=list(claim.VARIANTS))
@@ -104,13 +105,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     args.flags = list(arguments[len(own) + 1 :])
     if args.photographs is None and not args.tables:
         parser.error("name the folder of the photographs")
-    if args.output is None:
-        if args.preset != "tiny" or args.flags:
-            parser.error(
-                "the rows of configs/ are of --preset tiny, without flags after --; name "
-                "another folder with --output"
-            )
-        args.output = "configs"
     return args
 
 
@@ -204,6 +198,25 @@ def _score(args: argparse.Namespace, run: dict) -> None:
     if not _has(args.output / "claim_runs.csv", about):
         frame = pd.DataFrame([{"method": run["variant"], **_read_log(folder)}])
         _append(args.output / "claim_runs.csv", about, frame)
+
+
+def _check_settings(args: argparse.Namespace) -> None:
+    """Raises ValueError if the rows that are there have another preset or other flags."""
+    path = args.output / "claim_settings.json"
+    settings = {"preset": args.preset, "flags": sorted(args.flags)}
+    if not path.exists():
+        atomic_files.write_json(path, settings)
+    elif (known := atomic_files.read_json(path)) != settings:
+        raise ValueError(
+            f"{path}: the rows there have {_describe(known)}, and this command has "
+            f"{_describe(settings)}. Name another --output."
+        )
+
+
+def _describe(settings: dict) -> str:
+    return f"--preset {settings['preset']} -- {' '.join(settings['flags'])}".rstrip(
+        " -"
+    )
 
 
 def _check_sets(args: argparse.Namespace) -> None:

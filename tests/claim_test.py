@@ -331,25 +331,40 @@ def test_rows_of_other_test_images_are_refused(tmp_path):
         claim_script._check_input(path, found.assign(psnr=[20.0, 29.98]))
 
 
+def test_a_command_without_photographs_is_rejected(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        claim_script._parse([])
+    assert "name the folder of the photographs" in capsys.readouterr().err
+    assert claim_script._parse(["--tables"]).output == "configs"
+
+
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "difference"),
     [
-        ("", "name the folder of the photographs"),
-        ("photos --preset small", "of --preset tiny, without flags after --; name"),
-        (
-            "photos -- --config.scratch.learning_rate=1",
-            "name another folder with --out",
-        ),
+        ("--preset small", "have --preset tiny, and this command has --preset small."),
+        ("-- --config.seed=4", "this command has --preset tiny -- --config.seed=4."),
     ],
 )
-def test_what_the_committed_rows_do_not_have_needs_another_output(
-    flags, message, capsys
+def test_rows_of_another_preset_or_with_other_flags_need_another_output(
+    flags, difference, tmp_path
 ):
-    with pytest.raises(SystemExit, match="2"):
-        claim_script._parse(flags.split())
-    assert message in capsys.readouterr().err
-    args = claim_script._parse(["photos", "--output", "out", *flags.split()[1:]])
-    assert args.output == "out"
+    def check(*flags):
+        args = claim_script._parse(["photos", *flags])
+        args.output = tmp_path
+        claim_script._check_settings(args)
+
+    check()
+    check("--preset", "tiny", "--seeds", "4", "--")
+    with pytest.raises(ValueError, match="Name another --output") as caught:
+        check(*flags.split())
+    assert difference in str(caught.value)
+
+
+def test_the_committed_rows_are_of_the_default_preset_without_flags():
+    args = claim_script._parse(["photos"])
+    args.output = pathlib.Path(claim_script.__file__).parents[1] / "configs"
+    assert (args.output / "claim_settings.json").is_file()
+    claim_script._check_settings(args)
 
 
 @pytest.fixture

@@ -240,14 +240,14 @@ def _check_measurable(sets: Mapping[str, Sequence[Subject]], niqe: bool) -> None
         if niqe and all(min(subject.size) < smallest for subject in subjects):
             raise ValueError(
                 f"{name} has no image of {smallest} x {smallest} pixels or more, which "
-                "NIQE needs; add --recog, --agreement, --masks, or clean images."
+                "NIQE needs; select recog, agreement or masks as well, or add clean images."
             )
         if not niqe:
             raise ValueError(
                 f"{name} has no clean images to compare with, and no other score is "
                 "selected. If it should hold pairs, their folders must be called rainy "
                 "and clean, input and target, or lq and gt, and --input needs --target. "
-                "Otherwise add --niqe, --recog, --flicker, --agreement or --masks."
+                "Otherwise select niqe, recog, flicker, agreement or masks."
             )
 
 
