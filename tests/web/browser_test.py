@@ -149,6 +149,28 @@ def test_a_page_without_a_server_restores_in_the_browser(page, size, tmp_path, r
     assert note.startswith("Engine: WebAssembly")
 
 
+@pytest.mark.slow  # loads 33 MB
+@pytest.mark.parametrize("size", ["desktop"])
+def test_a_page_without_a_server_stops_computing_what_is_removed(
+    page, tmp_path, runtime
+):
+    metadata = dict(ttl_jax.lite.load().metadata, window=192, margin=16)
+    site.write(tmp_path / "site", onnx_restorer.PACKED.read_bytes(), metadata, runtime)
+    with static_server(tmp_path / "site") as host:
+        page.goto(f"http://{host}/?engine=wasm")
+        page.evaluate(
+            "(self.answers = []) && worker.addEventListener("
+            "'message', ({ data }) => data.number && answers.push(data.error ?? 'done'))"
+        )
+        large = pages.plain(1600, 1600)  # 81 windows
+        pages.drop(page, one=large, two=pages.plain(64, 64))
+        page.locator("[data-state=working]").wait_for()
+        page.get_by_role("button", name="Remove one.png").press("Enter")
+        pages.wait_for_results(page)
+    assert page.locator(".card h2").all_inner_texts() == ["two.png"]
+    assert page.evaluate("answers") == ["Cancelled.", "done"]
+
+
 @pytest.mark.slow  # loads 33 MB, and emulates a graphics card
 @pytest.mark.parametrize("size", ["desktop"])
 def test_a_page_without_a_server_restores_by_webgpu(page, size, tmp_path, runtime):

@@ -22,14 +22,16 @@ worker.onerror = () => {
   waiting.clear();
 };
 
-const restore = (form) => new Promise((answer) => {
+const restore = ({ body, signal }) => new Promise((answer) => {
   if (isStopped) return answer(fail(STOPPED));
-  waiting.set(++number, answer);
-  worker.postMessage({ number, file: form.get("image"), strength: Number(form.get("strength")) });
+  const own = ++number;
+  waiting.set(own, answer);
+  signal.onabort = () => worker.postMessage({ cancelled: own });
+  worker.postMessage({ number: own, file: body.get("image"), strength: Number(body.get("strength")) });
 });
 const load = window.fetch.bind(window);
 window.fetch = (name, options) =>
-  name === "api/derain" ? restore(options.body) : load(name, options);
+  name === "api/derain" ? restore(options) : load(name, options);
 
 const text = document.querySelector("header p"), engine = document.createElement("p");
 text.textContent = "They do not leave this device.";

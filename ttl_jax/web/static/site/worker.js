@@ -18,9 +18,17 @@ const engine = Promise.all([settings, load("derain.onnx").then((answer) => answe
   ));
 engine.catch((error) =>
   self.postMessage({ note: `Engine: none works (${error.message ?? error}).` }));
+const cancelled = new Set();
 let last = Promise.resolve();
 
-async function derain({ file, strength }) {
+/** Computes a window, unless the photograph was cancelled before it. */
+async function computeNext(number, ...window) {
+  await new Promise((done) => setTimeout(done)); // so that messages are read between windows
+  if (cancelled.has(number)) throw new Error("Cancelled.");
+  return (await engine)(...window);
+}
+
+async function derain({ number, file, strength }) {
   let bitmap;
   try {
     // Other colour spaces, such as Display P3, become the canvas's sRGB.
@@ -37,7 +45,8 @@ async function derain({ file, strength }) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const pixels = context.getImageData(0, 0, width, height);
-  await restore(pixels, strength, await settings, await engine);
+  await engine;
+  await restore(pixels, strength, await settings, (...window) => computeNext(number, ...window));
   context.putImageData(pixels, 0, 0);
   const isJpeg = file.type === "image/jpeg";
   const type = isJpeg ? "image/jpeg" : "image/png";
@@ -46,6 +55,7 @@ async function derain({ file, strength }) {
 }
 
 self.onmessage = ({ data }) => {
+  if (data.cancelled) return void cancelled.add(data.cancelled);
   last = last.then(async () => {
     const answer = await derain(data).catch((error) => ({ error: String(error.message ?? error) }));
     self.postMessage({ number: data.number, ...answer });
