@@ -46,12 +46,6 @@ GENERATORS = {
 }
 _ALL = 0  # number of scenes
 _NETWORKS = {"restormer": restormer, "nafnet": nafnet}  # of others
-# Fields that follow from `lists` and the variant, and are not in the config.
-_DATA = tuple(
-    form.format(kind)
-    for kind in ("rainy", "clean", "pairs")
-    for form in ("{}", "{}_weights", "eval_{}")
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +177,7 @@ def get_config(preset=None):
         own = ("architecture", "encoder", "learning_rate", "encoder_learning_rate")
         common.follow(config[name], config.scratch, but=own)
     for fields in (config, *(config[name] for name in config.stages)):
-        for field in _DATA:
+        for field in common.DATA_FIELDS:  # they follow from `lists` and the variant
             del fields[field]
     return config
 
@@ -279,7 +273,7 @@ def _change(config, stage: str, fields):
     stages = [name for name in config.stages if name not in _NETWORKS]
     index = stages.index("scratch" if stage in _NETWORKS else stage)
     with run.unlocked():
-        run.update({field: FIELDS[field].default for field in _DATA})
+        run.update({field: FIELDS[field].default for field in common.DATA_FIELDS})
     run.update(seed=len(stages) * config.seed + index, **fields)
     for field in ("rainy", "clean"):
         run[field] = run[f"eval_{field}"] = (f"list:{config.lists}/{field}_train.txt",)

@@ -14,6 +14,13 @@ from ml_collections import ConfigDict
 from ttl_jax.config_fields import FIELDS
 from ttl_jax.presets import DEFAULT_PRESET, PRESETS
 
+# Fields that name photographs, their shares and their evaluation sets.
+DATA_FIELDS = tuple(
+    form.format(kind)
+    for kind in ("rainy", "clean", "pairs")
+    for form in ("{}", "{}_weights", "eval_{}")
+)
+
 _CHANGES = {
     # Section Training details; where it leaves something open, a `Note:` in the code says
     # what we chose.

@@ -1,10 +1,9 @@
 """The recommended stages: first smears on clean photographs, then rain, from pairs.
 
     python -m ttl_jax.main --config=configs/pipeline.py:small --workdir=runs/mine \\
-        --config.inpaint.pairs=smears:folder:/photos/clean \\
-        --config.pairs=folder:/photos/pairs
+        --config.clean=folder:/photos/clean --config.pairs=folder:/photos/pairs
 
-The run `inpaint` is `configs/inpaint.py`. The run `derain` continues with its encoder and its
+The run `inpaint` is `configs/inpaint.py`, with smears on the photographs of `clean`. The run `derain` continues with its encoder and its
 decoder on the pairs. A network forgets other rain while it learns from pairs, so the result is
 the mean of the weights before and after them. This is the variant `V3` of
 `configs/claim.py`. The preset `paper` has the stages of the paper, `configs/four_stages.py`.
@@ -16,23 +15,45 @@ Time: as derain, for the updates of both runs.
 """
 
 from configs import common, derain, four_stages, inpaint
-
-_PAIRS = ("pairs", "pairs_weights", "eval_pairs", "num_pairs")  # of derain alone
+from ttl_jax.config_fields import FIELDS
 
 
 def get_config(preset=None):
     config = four_stages.get_config(preset)
     if config.preset == "paper":
         return config
-    unused = [name for name in config if name.endswith(("rainy", "clean"))]
-    for name in (*config.stages, *unused, "rainy_weights", "clean_weights", "teachers"):
+    rainy = ("rainy", "rainy_weights", "eval_rainy")
+    for name in (*config.stages, *rainy, "teachers"):
         del config[name]
+    config.planner = "configs.pipeline"  # the module with list_runs
     config.stages = ("inpaint", "derain")
-    for name, make, own in (("inpaint", inpaint, _PAIRS), ("derain", derain, ())):
+    for name, make, own in (
+        ("inpaint", inpaint, (*common.DATA_FIELDS, "num_pairs")),
+        ("derain", derain, ()),
+    ):
         config[name] = make.get_config(preset)
         common.follow(config[name], config, but=("preset", *own))
         config[name].run = name
+    for field in common.DATA_FIELDS:  # they follow from `clean`
+        del config.inpaint[field]
     config.derain.start_from = "inpaint"
     config.derain.start_share = 0.5
     config.derain.encoder_learning_rate = config.derain.get_oneway_ref("learning_rate")
     return config
+
+
+def list_runs(config) -> list:
+    """Returns the configs of both runs; `inpaint` has the photographs of `clean`."""
+    first = config.inpaint.copy_and_resolve_references()
+    with first.unlocked():
+        first.update({field: FIELDS[field].default for field in common.DATA_FIELDS})
+    first.update(
+        pairs=_smear(config.clean),
+        pairs_weights=config.clean_weights,
+        eval_pairs=_smear(config.eval_clean),
+    )
+    return [first, config.derain]
+
+
+def _smear(sources: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"smears:{source}" for source in sources)

@@ -7,6 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from configs import ablation, four_stages, recog
+from configs import pipeline as pipeline_config
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import config_check, runs
 
@@ -206,6 +207,20 @@ def test_one_stage_and_a_pipeline_are_listed_as_they_are():
     assert {run.teachers for run in listed[2:]} == {("recog",)}
 
 
+def test_the_pipeline_smears_its_clean_photographs_and_derains_its_pairs():
+    config = pipeline_config.get_config("smoke")
+    config.update(clean=("folder:/a", "list:b"), clean_weights=(0.3, 0.7))
+    config.update(eval_clean=("folder:/c",), pairs=("folder:/d",), num_pairs=5, seed=7)
+    inpaint, derain = runs.list_runs(config.lock())
+    assert inpaint.pairs == ("smears:folder:/a", "smears:list:b")
+    assert inpaint.pairs_weights == (0.3, 0.7)
+    assert inpaint.eval_pairs == ("smears:folder:/c",)
+    assert (derain.pairs, derain.pairs_weights) == (("folder:/d",), ())
+    assert (inpaint.num_pairs, derain.num_pairs) == (0, 5)
+    assert (inpaint.seed, derain.seed) == (7, 7)
+    assert derain.start_from == inpaint.run
+
+
 @pytest.mark.parametrize(
     ("field", "value", "fault"),
     [
@@ -257,5 +272,9 @@ def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
 
 
 def test_other_configs_have_no_index(tmp_path):
-    runs._write_index(four_stages.get_config("smoke"), tmp_path)
+    for config in (
+        four_stages.get_config("smoke"),
+        pipeline_config.get_config("smoke"),
+    ):
+        runs._write_index(config, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,8 +1,8 @@
 """Trains all runs of a config: one, a pipeline's stages, or a planner's list.
 
 The config of a pipeline lists the fields with the configs of its runs in `stages`. A config
-with a `planner` names a module with two functions: `list_runs(config)` returns the configs
-to train, and `list_rows(config)` describes them for tables. Before training starts, the
+with a `planner` names a module whose `list_runs(config)` returns the configs to train. If the
+module has `list_rows(config)`, this describes them for tables. Before training starts, the
 rows, {"name", "description", "tables", "reference", "runs": {seed: folder}}, are added to
 `ablation.json` in the working directory.
 """
@@ -68,11 +68,14 @@ def _write_index(config, workdir: pathlib.Path) -> None:
     """Adds the rows of a planner to the index; rows of earlier commands are kept."""
     if "planner" not in config or not sharding.is_writer():
         return
+    planner = importlib.import_module(config.planner)
+    if not hasattr(planner, "list_rows"):
+        return
     path = workdir / saved_runs.INDEX
     try:
         known = atomic_files.read_json(path)["rows"] if path.exists() else []
         rows = {row["name"]: row for row in known}
-        for row in importlib.import_module(config.planner).list_rows(config):
+        for row in planner.list_rows(config):
             runs = rows.get(row["name"], {}).get("runs", {}) | row["runs"]
             rows[row["name"]] = row | {"runs": runs}
     except (LookupError, TypeError, AttributeError) as error:
