@@ -7,8 +7,6 @@ from typing import Any
 from ttl_jax import allocator
 from ttl_jax.lite import onnx_restorer
 
-ENGINES = ("auto", "jax", "onnx")
-
 _JAX = "ttl_jax.inference.restorer"  # missing in the package without JAX
 
 
@@ -16,7 +14,7 @@ def choose(engine: str, checkpoint: str | None) -> str:
     """Returns "jax" or "onnx".
 
     Args:
-      engine: One of `ENGINES`. "auto" takes ONNX for files of ONNX, and on a CPU for
+      engine: "auto", "jax" or "onnx". "auto" takes ONNX for files of ONNX, and on a CPU for
         the shipped weights: it starts sooner and takes no longer.
       checkpoint: Weights as for `load`.
 
