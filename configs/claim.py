@@ -127,13 +127,6 @@ VARIANTS = {
         rehearsal=1 / 3,
         one_rate=True,
     ),
-    "by-depth": Variant(
-        "as smears; the last blocks begin to learn first",
-        "inpaint",
-        task="smears",
-        one_rate=True,
-        derain={"by_depth_steps": 500},
-    ),
     "Restormer": Variant("Restormer, trained like V2", "random", config="restormer"),
     "NAFNet": Variant("NAFNet, trained like V2", "random", config="nafnet"),
 }
@@ -143,6 +136,7 @@ DROPPED = {
     "grey-smears": "starts from inpaint with fewer smears, which also darken",
     "soft-smears": "as smears, with faint rain between the smears",
     "soft-smears-mean": "as soft-smears; the mean of the weights before and after the pairs",
+    "by-depth": "as smears; the last blocks begin to learn first",
     "mixed-smears-mean": "as V3, half of the photographs with soft smears",
 }
 

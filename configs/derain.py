@@ -28,8 +28,6 @@ def get_config(preset=None):
     # Weights that already remove rain, to train further: shipped, a run, or a file
     # written by ttl_jax.pack. The run is then named tuned. Empty: start from the student.
     config.start_from = ""
-    # Updates until the whole encoder learns, its last blocks first; 0: all at once.
-    config.by_depth_steps = 0
     config.image_loss = "charbonnier"  # Eq. 2's distance: mse, l2, l1 or charbonnier
     config.gradient_weight = 1.0
     config.learning_rate = 1e-3  # of the decoder

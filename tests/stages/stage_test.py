@@ -368,35 +368,6 @@ def test_a_single_teacher_cannot_be_left_out():
         make_stage(config)
 
 
-def test_the_last_blocks_begin_to_learn_first():
-    config = derain.get_config("smoke")
-    config.by_depth_steps = 90
-    stage = make_stage(config)
-    steps = {}
-    for module in stage.modules:
-        _, params = flat_params.split_factory(stage.modules[module])
-        for param in params:
-            part = param.split(".")[0]
-            part = ".".join(param.split(".")[:2]) if part == "blocks" else part
-            steps.setdefault((module, part), set()).add(stage.first_step(module, param))
-    assert all(len(values) == 1 for values in steps.values())
-    first = {name: values.pop() for name, values in steps.items()}
-    num_blocks = config.encoder.num_blocks
-    blocks = [first.pop(("encoder", f"blocks.{i}")) for i in range(num_blocks)]
-    assert blocks == sorted(blocks, reverse=True)
-    assert len(set(blocks)) == num_blocks
-    for (module, part), step in first.items():
-        begins_last = module == "encoder" and part != "final_norm"
-        assert step == (90 if begins_last else 0), (module, part)
-
-
-def test_learning_by_depth_needs_blocks():
-    config = derain.get_config("smoke")
-    config.update({"by_depth_steps": 5, "architecture": "nafnet"})
-    with pytest.raises(ValueError, match="by_depth_steps=5 needs the blocks"):
-        make_stage(config)
-
-
 @pytest.mark.parametrize(
     ("name", "field", "value"),
     [
@@ -406,7 +377,6 @@ def test_learning_by_depth_needs_blocks():
         ("distill", "masked_share", 1.5),
         ("distill", "teacher_dropout", 1.5),
         ("derain", "gradient_weight", float("nan")),
-        ("derain", "by_depth_steps", -5),
         ("adapt", "gradient_weight", -1.0),
         ("adapt", "clean_weight", float("inf")),
         ("degradations", "masked_share", 1.5),

@@ -105,25 +105,6 @@ def test_clipping_bounds_the_global_norm():
     assert norm == pytest.approx(0.1 * (1 - 0.9), rel=1e-5)
 
 
-def test_a_param_waits_for_its_first_step_and_then_moves_as_adam_does():
-    def first_step(module, param):
-        return 3 if (module, param) == ("encoder", "w") else 0
-
-    schedule = make_schedule("constant")
-    tx = optimizer.make_optimizer(RATES, schedule, clip_norm=0, first_step=first_step)
-    adam = optax.adam(RATES["encoder"])
-    state, alone = tx.init(PARAMS), adam.init(PARAMS["encoder"])
-    for step in range(5):
-        grads = jax.tree.map(lambda leaf, s=step: leaf * (s + 1), GRADS)
-        updates, state = tx.update(grads, state, PARAMS, value=jnp.float32(0))
-        expected, alone = adam.update(grads["encoder"], alone)
-        waits = 0 if step < 3 else 1
-        np.testing.assert_allclose(
-            updates["encoder"]["w"], waits * expected["w"], rtol=1e-6
-        )
-        assert np.all(updates["decoder"]["w"] != 0)
-
-
 def test_unknown_schedule_names_the_choices():
     with pytest.raises(ValueError, match="plateau"):
         make_schedule("step")

@@ -1,7 +1,5 @@
 """Stage 4, `derain`: remove rain, fine-tuned on a few synthetic pairs (Eq. 2)."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 
 from ttl_jax import losses
@@ -24,16 +22,10 @@ def make_stage(config) -> Stage:
     `config.learning_rate`. With `config.from_student` false, both start from random
     weights: variant V2 of Table 4. With `config.start_from`, both start from weights that
     already remove rain. `config.architecture` is the paper's, or one to compare with,
-    whose fields `config.encoder` then holds. With `config.by_depth_steps`, the last blocks
-    of the encoder begin to learn first, and all learn after so many updates.
+    whose fields `config.encoder` then holds.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
-    check_weights(config, "gradient_weight", "by_depth_steps")
-    if config.by_depth_steps and config.architecture != "aglf_vit":
-        raise ValueError(
-            f"config.by_depth_steps={config.by_depth_steps} needs the blocks of aglf_vit; "
-            f"use 0 with config.architecture={config.architecture!r}."
-        )
+    check_weights(config, "gradient_weight")
     if config.crop_size < image_quality.SSIM_WINDOW:
         raise ValueError(
             f"config.crop_size={config.crop_size}: the SSIM of a crop needs at least "
@@ -55,31 +47,11 @@ def make_stage(config) -> Stage:
             "decoder": config.learning_rate,
         },
         init_from=init_from,
-        first_step=_by_depth(config) if config.by_depth_steps else None,
         loss_fn=loss_fn,
         eval_fn=_evaluate,
         images_fn=_show,
         next_command=RESTORE,
     )
-
-
-def _by_depth(config) -> Callable[[str, str], int]:
-    """Returns the first step of a param: the decoder, then blocks from last to first.
-
-    Howard and Ruder (ACL 2018) unfreeze a trained network in this order.
-    """
-
-    def first_step(module: str, param: str) -> int:
-        if module != "encoder":
-            return 0
-        part, _, rest = param.partition(".")
-        if part == "final_norm":
-            return 0
-        index = int(rest.partition(".")[0]) + 1 if part == "blocks" else 0
-        depth = config.encoder.num_blocks - index
-        return config.by_depth_steps * depth // config.encoder.num_blocks
-
-    return first_step
 
 
 def _evaluate(modules, batch, key):

@@ -77,8 +77,6 @@ class Stage:
       init_from: Sources of the initial values, by module name.
       summaries: Metrics of a whole evaluation set by name, each a function of the
         per-image metrics; empty: the mean of each metric.
-      first_step: `(module, param) -> updates` before a param begins to learn, by the name
-        of its module and its own; None: all learn from the start.
       images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], to be shown
         side by side in this order, for the batch and key that `eval_fn` gets; or None.
       next_command: Command of `ttl-jax` that uses the result, for the end of the log.
@@ -100,7 +98,6 @@ class Stage:
     summaries: Mapping[str, Callable[[Mapping[str, np.ndarray]], float]] = (
         dataclasses.field(default_factory=dict)
     )
-    first_step: Callable[[str, str], int] | None = None
     images_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]] | None = None
     next_command: str = ""
 

@@ -55,7 +55,6 @@ def make_computation(
         stage.learning_rates,
         schedule,
         clip_norm=config.clip_norm,
-        first_step=stage.first_step,
     )
     networks, state = create(config, stage, tx, loaded, mesh)
     train_step = make_train_step(config, stage, networks, tx, mesh, state.placement)

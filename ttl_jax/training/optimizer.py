@@ -2,11 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from ttl_jax.config_fields import SCHEDULES
@@ -103,7 +101,6 @@ def make_optimizer(
     schedule: Schedule,
     *,
     clip_norm: float,
-    first_step: Callable[[str, str], int] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Returns Adam for params whose top level is the name of the module.
 
@@ -111,8 +108,6 @@ def make_optimizer(
 
     Args:
       clip_norm: Largest global norm of the gradient; 0 does not clip.
-      first_step: Number of updates before a param begins to learn, by its module and its
-        name; None: all learn from the start.
     """
 
     def module_of_each(params):
@@ -123,31 +118,7 @@ def make_optimizer(
     }
     adam = optax.partition(adams, module_of_each)
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-    parts = [clip, adam, *([_wait_for(first_step)] if first_step else [])]
-    return optax.with_extra_args_support(optax.chain(*parts))
-
-
-def _wait_for(first_step: Callable[[str, str], int]) -> optax.GradientTransformation:
-    """Returns updates that are zero until the first step of a param.
-
-    It follows Adam, whose moments are then right when the param begins to learn.
-    """
-
-    def init(params):
-        del params
-        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
-
-    def update(updates, state, params=None):
-        del params
-
-        def wait(path, leaf):
-            module, name = (key.key for key in path)
-            return jnp.where(state.count >= first_step(module, name), leaf, 0)
-
-        waited = jax.tree_util.tree_map_with_path(wait, updates)
-        return waited, optax.ScaleByScheduleState(count=state.count + 1)
-
-    return optax.GradientTransformation(init, update)
+    return optax.with_extra_args_support(optax.chain(clip, adam))
 
 
 def current_learning_rates(

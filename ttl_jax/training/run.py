@@ -120,7 +120,7 @@ class Run:
             )
             self._log_start(self.training, state)
             if sharding.is_writer():
-                self._warn_of_unreached_steps(computation.schedule, state)
+                self._warn_of_long_warmup(computation.schedule)
             evaluation = self._fit(computation, state, loaded, self.training)
             self._log_end(evaluation, next_run)
         return Trained(self.directory, evaluation, self.stage)
@@ -180,27 +180,13 @@ class Run:
                 trainer = loop.Trainer(self, computation, loaded, checkpointer, writer)
                 return trainer.fit(state, batches, request)
 
-    def _warn_of_unreached_steps(
-        self, schedule: optimizer.Schedule, state: TrainState
-    ) -> None:
-        """Warns of what would begin after the last update."""
+    def _warn_of_long_warmup(self, schedule: optimizer.Schedule) -> None:
         num_steps = self.config.num_steps
         if schedule.kind == "cosine" and schedule.warmup_steps >= num_steps:
             logging.warning(
                 "%s: config.warmup_steps=%d is not below config.num_steps=%d, so the "
                 "learning rates only rise.",
                 self.directory, schedule.warmup_steps, num_steps,
-            )  # fmt: skip
-        last = max(
-            self.stage.first_step(module, name) if self.stage.first_step else 0
-            for module, params in state.params.items()
-            for name in params
-        )
-        if last >= num_steps:
-            logging.warning(
-                "%s: some params begin to learn at step %d, and config.num_steps=%d, so "
-                "they keep their initial values.",
-                self.directory, last, num_steps,
             )  # fmt: skip
 
     def _warn_of_jumps(self, schedule: optimizer.Schedule) -> None:
