@@ -3,10 +3,11 @@
     python -m ttl_jax.main --config=configs/pipeline.py:small --workdir=runs/mine \\
         --config.clean=folder:/photos/clean --config.pairs=folder:/photos/pairs
 
-The run `inpaint` is `configs/inpaint.py`, with smears on the photographs of `clean`. The run `derain` continues with its encoder and its
-decoder on the pairs. A network forgets other rain while it learns from pairs, so the result is
-the mean of the weights before and after them. This is the variant `V3` of
-`configs/claim.py`. The preset `paper` has the stages of the paper, `configs/four_stages.py`.
+The run `inpaint` is `configs/inpaint.py`, with smears on the photographs of `clean`. The run
+`derain` continues with its encoder and its decoder on the pairs. A network forgets other rain
+while it learns from pairs, so the result is the mean of the weights before and after them. This
+is the variant `V3` of `configs/claim.py`. The preset `paper` has the stages of the paper,
+`configs/four_stages.py`.
 
 Paper: none; its Introduction names the reconstruction of occluded objects as a task.
 Expect: configs/README.md, "The paper's test": a gain over the same network from random weights
