@@ -204,19 +204,20 @@ def _check_settings(args: argparse.Namespace) -> None:
     """Raises ValueError if the rows that are there have another preset or other flags."""
     path = args.output / "claim_settings.json"
     settings = {"preset": args.preset, "flags": sorted(args.flags)}
-    if not path.exists():
-        atomic_files.write_json(path, settings)
-    elif (known := atomic_files.read_json(path)) != settings:
+    known = atomic_files.read_json(path) if path.exists() else None
+    if known == settings:
+        return
+    if known and not _read(args.output / "claim.csv").empty:
         raise ValueError(
             f"{path}: the rows there have {_describe(known)}, and this command has "
             f"{_describe(settings)}. Name another --output."
         )
+    atomic_files.write_json(path, settings)
 
 
 def _describe(settings: dict) -> str:
-    return f"--preset {settings['preset']} -- {' '.join(settings['flags'])}".rstrip(
-        " -"
-    )
+    flags = ["--", *settings["flags"]] if settings["flags"] else []
+    return " ".join([f"--preset {settings['preset']}", *flags])
 
 
 def _check_sets(args: argparse.Namespace) -> None:

@@ -353,7 +353,9 @@ def test_rows_of_another_preset_or_with_other_flags_need_another_output(
         args.output = tmp_path
         claim_script._check_settings(args)
 
+    check("--preset", "base")  # without rows, nothing can be mixed
     check()
+    (tmp_path / "claim.csv").write_text("variant,seed\nV2,1\n")
     check("--preset", "tiny", "--seeds", "4", "--")
     with pytest.raises(ValueError, match="Name another --output") as caught:
         check(*flags.split())

@@ -16,7 +16,7 @@ from absl import flags
 import ttl_jax.main  # whose flags these are
 from tests.inference import restorer_test
 from tests.training.killing import wait_for_steps
-from ttl_jax import derain
+from ttl_jax import config_files, derain
 from ttl_jax.training import sharding
 from ttl_jax.weights import trained
 
@@ -178,7 +178,13 @@ def test_kubernetes_file_uses_flags_that_exist(monkeypatch):
     given = dict(argument.split("=", 1) for argument in container["args"])
     known = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(ttl_jax.main)}
     assert {name.removeprefix("--").split(".")[0] for name in given} <= known
-    assert (ROOT / given["--config"].split(":")[0]).is_file()
+    fields = {
+        name.removeprefix("--config."): value
+        for name, value in given.items()
+        if name.startswith("--config.")
+    }
+    assert fields
+    config_files.load(str(ROOT / given["--config"]), fields)  # rejects unknown fields
     count = int(given["--num_processes"])
     assert job["completions"] == job["parallelism"] == count
     assert job["completionMode"] == "Indexed" and workers["replicas"] == 1
