@@ -1,5 +1,7 @@
 """Commands of the package: as processes, and `ttl_jax.main` in this process."""
 
+import contextlib
+import io
 import os
 import pathlib
 import subprocess
@@ -35,6 +37,16 @@ def run(module, *arguments, status=0):
     printed = result.stdout + result.stderr
     assert result.returncode == status, printed
     return printed
+
+
+def call(script, *arguments):
+    """Calls the main function of a module in this process; returns what it printed."""
+    argv = [script.__name__, *map(str, arguments)]
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(sys, "argv", argv)
+        script.main()
+    return printed.getvalue()
 
 
 def train(*arguments):

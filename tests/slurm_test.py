@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from tests.launch_cluster_test import start_local
+from tests.launch.cluster_test import start_local
 from tests.training.kill_test import assert_same_run
 from ttl_jax.training import metric_writer
 from ttl_jax.weights import saved_runs

@@ -1,34 +1,18 @@
-"""The scripts of launch/."""
+"""launch/lists_by_scene.py: lists of training, validation and test scenes."""
 
-import contextlib
 import csv
 import hashlib
-import io
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from launch import lists_by_scene, rain_sheet
+from launch import lists_by_scene
+from tests import commands
 from ttl_jax.data.sources import source_names
-from ttl_jax.weights import packed_files
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-def run(script, *arguments):
-    """Calls the main function of a script; returns what it printed."""
-    argv = [script.__name__, *map(str, arguments)]
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(sys, "argv", argv)
-        script.main()
-    return printed.getvalue()
 
 
 @pytest.fixture
@@ -58,7 +42,7 @@ def collection(tmp_path):
 
 
 def make_lists(collection, output):
-    printed = run(lists_by_scene, collection, "--output", output)
+    printed = commands.call(lists_by_scene, collection, "--output", output)
     lists = {
         path.stem: [line.split("\t") for line in path.read_text().splitlines()]
         for path in output.iterdir()
@@ -304,7 +288,7 @@ def test_an_output_that_is_a_file_is_found_before_anything_is_read(
     monkeypatch.setattr(lists_by_scene, "read_manifest", None)
     (tmp_path / "lists").touch()
     with pytest.raises(SystemExit, match="2"):
-        run(lists_by_scene, collection, "--output", tmp_path / "lists")
+        commands.call(lists_by_scene, collection, "--output", tmp_path / "lists")
     assert "lists cannot hold the output" in capsys.readouterr().err
 
 
@@ -398,320 +382,3 @@ def test_lists_are_sources(collection, tmp_path):
     for pair in pairs:
         rainy, clean = pair.load()
         np.testing.assert_array_equal(rainy, clean)  # the same scene's number
-
-
-def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
-    clean, rainy, sheet = tmp_path / "clean", tmp_path / "rainy", tmp_path / "s.png"
-    for folder, size, level in ((clean, 90, 100), (rainy, 20, 200)):
-        folder.mkdir()
-        for i in range(3):
-            level += 5
-            picture = np.full((size, size, 3), level, np.uint8)
-            Image.fromarray(picture).save(folder / f"{i}.png")
-    flags = ("--clean", f"folder:{clean}", "--rainy", f"folder:{rainy}", "--rows", "2")
-    size = ("--width", "40", "--height", "30")
-    run(rain_sheet, *flags, *size, "--output", sheet)
-    pixels = np.asarray(Image.open(sheet))
-    # Six panels with gaps of 4; the labels above are as high as a font of 10 needs.
-    assert pixels.shape == (15 + 30 + 4 + 30, 6 * 44 - 4, 3)
-    panels = [pixels[15:45, 44 * i : 44 * i + 40] for i in range(6)]
-    assert np.ptp(panels[0]) == 0 and 100 < panels[0][0, 0, 0] < 120
-    for i, rendered in enumerate(panels[1:5], 1):
-        assert np.any(rendered != panels[0]), i
-    rainy_panel = panels[5]
-    assert np.all(rainy_panel[0] == 255) and 200 < rainy_panel[15, 20, 0] < 220
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--clean folder:nowhere --output s.png", "there is no folder nowhere"),
-        ("--clean folder:nowhere --output s.xyz", "s.xyz: a sheet's suffix must be"),
-        ("--rows 0 --output s.png", "2"),
-    ],
-)
-def test_a_rain_sheet_of_nothing_is_rejected_in_one_line(flags, message):
-    with pytest.raises(SystemExit, match=message):
-        run(rain_sheet, *flags.split())
-
-
-# Stands for Python, pip and uv in launch/environment.sh: it records its arguments.
-FAKE_PYTHON = """#!/bin/sh
-echo "$*" >>calls.txt
-if [ "$2" = venv ]; then
-  mkdir -p .venv/bin
-  cp "$0" .venv/bin/python && cp "$0" .venv/bin/uv && touch .venv/bin/activate
-fi
-case "$*" in *--editable*) [ ! -e full ];; esac
-"""
-
-
-@pytest.fixture
-def install(tmp_path):
-    """Returns a function that makes the environment, and returns what is installed."""
-    (tmp_path / "pyproject.toml").touch()
-    python = tmp_path / "python"
-    python.write_text(FAKE_PYTHON)
-    python.chmod(0o755)
-    script = (
-        f"set -euo pipefail; source {ROOT}/launch/environment.sh; make_environment "
-    )
-
-    def make(mode, extra="", status=0):
-        (tmp_path / "calls.txt").write_text("")
-        result = subprocess.run(
-            ["bash", "-c", script + extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHON": str(python), "DEPENDENCIES": mode},
-            capture_output=True,
-            check=False,
-        )
-        assert result.returncode == status, result.stderr
-        calls = (tmp_path / "calls.txt").read_text().splitlines()
-        return [call for call in calls if "--editable" in call]
-
-    return make
-
-
-def test_another_mode_installs_all_packages_again(install):
-    eager = "--upgrade --upgrade-strategy eager --editable"
-    (call,) = install("highest", "test")
-    assert call.endswith(f"{eager} .[test]")
-    assert install("highest") == install("highest", "test") == []
-    (call,) = install("lowest")  # also those of the extra
-    assert call.endswith("--resolution lowest-direct --upgrade --editable .[test]")
-    assert install("lowest", "test") == []
-    (call,) = install("highest", "serve")
-    assert call.endswith(f"{eager} .[test,serve]")
-
-
-def test_an_environment_is_installed_again_after_a_failure_or_a_change(
-    install, tmp_path
-):
-    assert len(install("highest")) == 1
-    (tmp_path / "full").touch()
-    assert len(install("lowest", status=1)) == 1
-    (tmp_path / "full").unlink()
-    assert len(install("highest")) == 1 and not install("highest")
-    (tmp_path / "pyproject.toml").write_text("# another version")
-    assert len(install("highest")) == 1
-
-
-def run_timed_training(*arguments, python=sys.executable):
-    script = ROOT / "launch" / "timed_training.sh"
-    return subprocess.run(
-        ["bash", script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHON": str(python), "PYTHONPATH": str(ROOT)},
-    )
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("5s", "a.safetensors", "w", "--config=derain"),
-        ("5", "a.pth", "w", "--config=derain"),
-        ("5", "a.safetensors", "w", "--config.seed=1", "--config=derain"),
-    ],
-)
-def test_timed_training_names_its_usage(arguments):
-    result = run_timed_training(*arguments)
-    assert result.returncode == 2 and "usage: bash" in result.stderr
-
-
-def test_a_loan_that_fails_leaves_the_weights_as_they_were(tmp_path):
-    packed = tmp_path / "mine.safetensors"
-    packed.write_bytes(b"weights")
-    flags = ("--config=derain:smoke", "--config.num_steps=1")
-    result = run_timed_training(60, packed, tmp_path / "runs", *flags)
-    assert result.returncode != 0 and "stays as it was" in result.stderr
-    assert packed.read_bytes() == b"weights"
-
-
-# Stands for the interpreter of launch/timed_training.sh: training logs its seed and steps as
-# the config has them, and packing writes as many bytes as there were trainings.
-FAKE_TRAINING = """#!{python}
-import pathlib, sys
-
-log = pathlib.Path("{log}")
-if sys.argv[2] == "ttl_jax.main":
-    from ttl_jax import main
-
-    main._parse_flags(sys.argv[2:])
-    config = main._CONFIG.value
-    log.open("a").write(f"{{config.seed}} {{config.num_steps}}\\n")
-else:
-    path = pathlib.Path(sys.argv[-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(log.read_text().splitlines()) * b"w")
-"""
-
-
-def test_weights_that_cannot_be_written_are_reported_before_training(tmp_path):
-    (tmp_path / "file").touch()
-    packed, log = tmp_path / "file" / "mine.safetensors", tmp_path / "log.txt"
-    python = tmp_path / "python"
-    python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
-    python.chmod(0o755)
-    flags = ("--config=derain:smoke",)
-    result = run_timed_training(60, packed, tmp_path, *flags, python=python)
-    assert result.returncode == 1 and "File exists" in result.stderr
-    assert not log.exists()
-
-
-def test_each_loan_has_a_seed_of_its_own_and_steps_until_its_time_is_over(tmp_path):
-    log, python = tmp_path / "log.txt", tmp_path / "python"
-    python.write_text(FAKE_TRAINING.format(python=sys.executable, log=log))
-    python.chmod(0o755)
-
-    def loan(folder, *flags):
-        """Returns seed and steps of a loan in an empty folder, as on a new machine."""
-        packed = tmp_path / "new" / "mine.safetensors"
-        flags = ("--config=derain:smoke", *flags)
-        result = run_timed_training(
-            60, packed, tmp_path / folder, *flags, python=python
-        )
-        assert result.returncode == 0, result.stderr
-        return [int(value) for value in log.read_text().split()[-2:]]
-
-    loans = [loan(f"loan{i}") for i in range(4)]
-    assert len({seed for seed, _ in loans}) == 4
-    # At a millisecond per step, a day has 86.4 million.
-    assert all(steps > 86_400_000 for _, steps in loans)
-    assert loan("last", "--config.seed=7", "--config.num_steps=5") == [7, 5]
-
-
-@pytest.mark.slow
-def test_a_second_loan_continues_from_the_weights_of_the_first(tmp_path):
-    packed = tmp_path / "mine.safetensors"
-    flags = ("--config=derain:smoke", "--config.num_steps=2")
-    digests = []
-    for _ in range(2):
-        result = run_timed_training(500, packed, tmp_path / "runs", *flags)
-        assert result.returncode == 0, result.stderr
-        digests.append(packed_files.read_digests(packed)["encoder"])
-    _, metadata = packed_files.read(packed)
-    assert metadata["origins"]["encoder"]["digest"] == digests[0] != digests[1]
-
-
-# Stands for the interpreter of launch/gpu_benchmark.sh: benchmarks write one row, but those
-# of the input take long, and a batch of 64 does not fit.
-FAKE_BENCHMARK = """#!{python}
-import json, os, pathlib, sys, time
-
-if sys.argv[1] == "-":
-    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-kind, flags = sys.argv[3], sys.argv[4:]
-if kind == "input":
-    time.sleep({seconds})
-if "--batch_size" in flags and flags[flags.index("--batch_size") + 1] == "64":
-    sys.exit("--profile" not in flags)
-folder = pathlib.Path(flags[flags.index("--output") + 1])
-folder.mkdir()
-(folder / "x.json").write_text(json.dumps({{"updates": [{{"ms": 3, "kind": kind}}]}}))
-"""
-
-
-def run_gpu_benchmark(*arguments, python=sys.executable):
-    result = subprocess.run(
-        ["bash", ROOT / "launch" / "gpu_benchmark.sh", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHON": str(python)},
-    )
-    results = pathlib.Path(arguments[1]) / "results.csv"
-    text = results.read_text() if results.exists() else ""
-    lines = list(csv.DictReader(text.splitlines()))
-    statuses = {
-        line["measurement"]: int(line["value"])
-        for line in lines
-        if (line["table"], line["column"]) == ("run", "exit_status")
-    }
-    return result, lines, statuses
-
-
-@pytest.fixture
-def fake_benchmark(tmp_path):
-    def make(seconds):
-        path = tmp_path / "python"
-        path.write_text(FAKE_BENCHMARK.format(python=sys.executable, seconds=seconds))
-        path.chmod(0o755)
-        return path
-
-    return make
-
-
-def test_larger_batches_are_measured_until_one_fails(fake_benchmark, tmp_path):
-    output = tmp_path / "gpu"
-    result, lines, statuses = run_gpu_benchmark(300, output, python=fake_benchmark(0))
-    assert result.returncode == 0, result.stderr
-    batches = {name: s for name, s in statuses.items() if name.startswith("batch-")}
-    assert batches == {
-        f"batch-{preset}-{dtype}-{size}": size == 64
-        for dtype in ("bfloat16", "float32")
-        for preset in ("small", "base")
-        for size in (32, 64)
-    }
-    others = set(statuses) - set(batches)
-    steps = {"step-small", "step-base", "step-paper", "input-float32", "input-bfloat16"}
-    assert others == steps | {"restore", "profile"}
-    assert {
-        "measurement": "step-paper", "table": "updates", "row": "0", "column": "ms",
-        "value": "3",
-    } in lines  # fmt: skip
-
-
-def test_results_before_the_time_is_over_are_kept(fake_benchmark, tmp_path):
-    output = tmp_path / "gpu"
-    result, _, statuses = run_gpu_benchmark(10, output, python=fake_benchmark(100))
-    assert statuses["step-small"] == 0
-    assert statuses["input-float32"] == 124 and "restore" not in statuses
-    assert "no time left for restore" in result.stderr
-
-
-def test_results_of_an_earlier_run_are_not_mixed_with_these(fake_benchmark, tmp_path):
-    (tmp_path / "gpu" / "step-small").mkdir(parents=True)
-    (tmp_path / "gpu" / "step-small" / "x.json").write_text('{"updates": [{"ms": 3}]}')
-    arguments = (300, tmp_path / "gpu")
-    result, lines, _ = run_gpu_benchmark(*arguments, python=fake_benchmark(0))
-    assert result.returncode == 1 and "files of an earlier run" in result.stderr
-    assert not lines
-
-
-def test_a_missing_interpreter_and_failures_alone_end_with_status_1(tmp_path):
-    result, _, statuses = run_gpu_benchmark(9, tmp_path / "a", python="no-python")
-    assert result.returncode == 1 and "no interpreter no-python" in result.stderr
-    assert not statuses
-    broken = tmp_path / "python"
-    broken.write_text(
-        f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\nexit 3\n'
-    )
-    broken.chmod(0o755)
-    result, _, statuses = run_gpu_benchmark(99, tmp_path / "b", python=broken)
-    assert result.returncode == 1 and "all measurements failed" in result.stderr
-    assert set(statuses.values()) == {3}
-
-
-@pytest.mark.parametrize("arguments", [("5s", "o"), ("5", "o", "--smok"), ("0", "o")])
-def test_gpu_benchmark_names_its_usage(arguments):
-    result, _, _ = run_gpu_benchmark(*arguments)
-    assert result.returncode == 2 and "usage: bash" in result.stderr
-
-
-@pytest.mark.slow
-def test_gpu_benchmark_runs_on_a_cpu_with_tiny_sizes(tmp_path):
-    result, lines, statuses = run_gpu_benchmark(1800, tmp_path / "gpu", "--smoke")
-    assert set(statuses.values()) == {0}, result.stderr
-    assert set(statuses) == {
-        "step-smoke", "input-float32", "input-bfloat16", "restore", "profile",
-        "batch-smoke-bfloat16-8", "batch-smoke-float32-8",
-    }  # fmt: skip
-    tables = {(line["measurement"], line["table"], line["column"]) for line in lines}
-    assert {
-        ("step-smoke", "updates", "share_of_floor"), ("input-float32", "steps", "ratio"),
-        ("restore", "batches", "megapixels_per_s"), ("profile", "profile", "share"),
-    } <= tables  # fmt: skip

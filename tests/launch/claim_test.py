@@ -456,7 +456,7 @@ def test_the_sets_of_complete_lists_can_be_scored(photographs, tmp_path, monkeyp
 def test_one_command_trains_scores_and_tabulates_and_then_has_nothing_to_do(
     photographs, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(pathlib.Path(__file__).parents[1])
+    monkeypatch.chdir(pathlib.Path(__file__).parents[2])
     lists = tmp_path / "lists"
     script = [sys.executable, "launch/lists_by_scene.py", photographs]
     subprocess.run([*script, "--output", lists], check=True)

@@ -20,7 +20,7 @@ from ttl_jax import config_files, derain
 from ttl_jax.training import sharding
 from ttl_jax.weights import trained
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def start(script, *arguments, path, **variables):
