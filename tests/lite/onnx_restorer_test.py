@@ -1,5 +1,9 @@
 """Restoring by onnxruntime, against restoring by JAX."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -72,3 +76,21 @@ def test_without_onnxruntime_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(onnx_restorer, "is_installed", lambda: False)
     with pytest.raises(ValueError, match="pip install onnxruntime"):
         lite.load()
+
+
+@pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2,
+    reason="This process may use one CPU only.",
+)
+def test_all_threads_stay_on_the_cpus_of_the_process():
+    program = """
+import os, pathlib
+from ttl_jax import lite
+cpu = min(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {cpu})
+restorer = lite.load()
+for status in pathlib.Path("/proc/self/task").glob("*/status"):
+    (line,) = [x for x in status.read_text().splitlines() if "Cpus_allowed_list" in x]
+    assert line.split()[1] == str(cpu), line
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from ttl_jax import suggestions
+from ttl_jax import suggestions, threads
 from ttl_jax.benchmarks import restore, timing, torch_peers, updates, worker_processes
 from ttl_jax.inference.restorer import Restorer
 from ttl_jax.stages.stage import make_stage
@@ -72,11 +72,9 @@ def run(
             row[f"{kind}_ratio"] = seconds[name, kind] / seconds[first, kind]
             row[f"{kind}_mib"] = facts[name, kind]["mib"]
         rows.append(row)
-    sets_cores = hasattr(os, "sched_getaffinity")
-    num_cores = len(os.sched_getaffinity(0)) if sets_cores else os.cpu_count()
     title = (
         f"An update of {batch_size} crops of {crop_size} pixels, and restoring one image "
-        f"of {side}, on {num_cores} CPU cores, float32, {rounds} turns; "
+        f"of {side}, on {threads.count_cpus()} CPUs, float32, {rounds} turns; "
         f"GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', '')}"
     )
     return timing.report({"peers": timing.Table(title, rows)}, output, TABLES)

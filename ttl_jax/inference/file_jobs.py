@@ -19,7 +19,7 @@ from ttl_jax.data.files import decoding, encoding, metadata
 _logger = logging.getLogger("ttl_jax")
 
 # Reading and writing a photograph take one core each; some threads wait for the network.
-_NUM_THREADS = min(os.cpu_count() or 1, 16) + 2
+_NUM_THREADS = min(threads.count_cpus(), 16) + 2
 # Pixels in memory at once. While a photograph is decoded or encoded, a pixel takes up to
 # 20 bytes, or 54 with 16 bits and alpha.
 _MOST_PIXELS = 2**26

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ttl_jax import user_paths
+from ttl_jax import threads, user_paths
 from ttl_jax.inference import windowed
 
 SUFFIX = ".onnx"
@@ -71,6 +71,10 @@ class OnnxRestorer(windowed.WindowedRestorer):
         options.enable_mem_pattern = (
             False  # would take twice the memory, in no less time
         )
+        if (num_cpus := threads.count_cpus()) < (os.cpu_count() or 1):
+            # By default there is a thread for each core of the machine, also for those
+            # that this process may not use.
+            options.intra_op_num_threads = num_cpus
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(

@@ -82,7 +82,7 @@ def test_variants_share_a_clean_photograph_and_a_scene():
 def test_the_order_of_threads_does_not_matter(monkeypatch):
     prepare(variants=5)
     expected = rainy_images()
-    monkeypatch.setattr(record_writer.os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(record_writer.threads, "count_cpus", lambda: 7)
     prepare(variants=5, overwrite=True)
     records._open_split.cache_clear()
     np.testing.assert_equal(rainy_images(), expected)

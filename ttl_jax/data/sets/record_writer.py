@@ -155,7 +155,7 @@ def write(
             # Few in advance, to bound the memory. Processes would not help: reading waits
             # for the disk, and rendering releases the GIL for 90 % of its time.
             made = threads.map_ahead(
-                lambda part: part.make(), parts, num_ahead=os.cpu_count() or 1
+                lambda part: part.make(), parts, num_ahead=threads.count_cpus()
             )
             for row, encoded in itertools.chain.from_iterable(made):
                 images = dict(zip(contents.image_names, encoded, strict=True))
