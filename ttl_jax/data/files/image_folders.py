@@ -95,8 +95,8 @@ def by_stem(
       paths: Paths of the files.
 
     Returns:
-      The paths by stem, and the reasons by path why files are left out. Of several
-      files with the same stem, all but the first are left out.
+      The paths by stem, and the reasons by path why files are left out. If several
+      files have the same stem, all but the first are left out.
     """
     found: dict[str, str] = {}
     faults: dict[str, str] = {}
