@@ -4,14 +4,15 @@
         --config.rainy=folder:/photos/rain --config.clean=folder:/photos/clean \\
         --config.pairs=folder:/photos/pairs
 
-trains both teachers once, then every row of `rows` with every seed of `seeds`, seed by
-seed: distillation and fine-tuning, or `scratch` for V2. All rows of a seed see the same
-pairs in the same order for the same number of updates, unless their description says
-otherwise. The file `ablation.json` in the workdir lists them. Started again with other
-rows or seeds, the command adds those. --config.rows="('both','projections')" chooses
-rows of `make_rows`. A field of one stage is set as in `four_stages`
-(--config.derain.num_steps=500). A field of `scratch` has the value of the same field of
-`derain`, unless it is set.
+The command trains each teacher that the rows need, once. Then it trains every row of
+`rows` with the first seed of `seeds`, then with the next seed, and so on. A row is a
+distillation and a fine-tuning, or a training from random weights (V2). All rows of a
+seed see the same pairs in the same order for the same number of updates, unless their
+description says otherwise. The file `ablation.json` in the workdir lists the rows. If
+you run the command again with other rows or seeds, it adds them.
+--config.rows="('both','projections')" chooses rows of `make_rows`. A field of one stage
+is set as in `four_stages` (--config.derain.num_steps=500). A field of `scratch` has the
+value of the same field of `derain`, unless it is set.
 
 Transfer should help most with few pairs. The rows `both_10`, `scratch_10`, `both_50` and
 `scratch_50` train on 10 or 50 pairs, drawn anew for each seed.
@@ -44,10 +45,10 @@ class Row:
       tables: Tables of the paper that have this row.
       distill: Fields of the distillation that differ from the config.
       derain: Fields of the fine-tuning that differ.
-      student: Row whose distillation it starts from; empty: its own.
+      student: Row whose distilled student is fine-tuned; empty: this row's own.
       scratch: Fields of the training from random weights that differ; None: the row
         fine-tunes a student.
-      reference: Row that tables compare it with.
+      reference: Row with which tables compare this row.
     """
 
     description: str

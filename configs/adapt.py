@@ -4,10 +4,10 @@
         --config.rainy=/photos/rain --config.clean=/photos/clean
     python -m ttl_jax.derain /photos/rain --checkpoint runs/mine/adapt --output restored
 
-The weights extract streaks from the rainy photographs, at full and at half size. These
+The network extracts streaks from the rainy photographs, at full and at half size. These
 streaks are added to the clean photographs, which gives pairs with your rain on your
 scenes. In the log, `opacity` is the mean opacity of the streaks found. If it is near zero,
-the weights detect no rain and only learn to leave photographs unchanged.
+the network detects no rain and only learns to leave photographs unchanged.
 
 Paper: none; ttl_jax/stages/adapt.py explains the method.
 Expect: configs/README.md, "Adapt to your own photographs".
@@ -21,8 +21,8 @@ def get_config(preset=None):
     config = common.get_config(preset)
     config.stage = "adapt"
     config.dataset = "unpaired"
-    # shipped; a run that removes rain, in --workdir or by its path; or a file written by
-    # ttl_jax.pack. The preset must be that of the weights.
+    # "shipped", or a run that removes rain (its name in --workdir, or its path), or a
+    # file written by ttl_jax.pack. The preset must be that of the weights.
     config.start_from = "shipped"
     config.eval_rainy = config.get_oneway_ref("rainy")
     config.eval_clean = config.get_oneway_ref("clean")

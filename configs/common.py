@@ -1,10 +1,10 @@
 """Fields that all stages share, and the presets `:smoke :tiny :small :base :paper`.
 
 A preset is the argument after the colon of --config=configs/STAGE.py:PRESET. `paper`
-follows the paper; the others are networks for use, by size. The default is `small`.
-`ttl_jax/config_fields.py` lists all fields with their defaults. A stage's config starts
-from `get_config(preset)` and changes fields; --config.FIELD=VALUE changes any field after
-that.
+follows the paper, and `smoke` is for tests. `tiny`, `small` and `base` are for use, the
+smallest network first. The default is `small`. `ttl_jax/config_fields.py` lists all
+fields with their defaults. A stage's config starts from `get_config(preset)` and
+changes fields. After that, --config.FIELD=VALUE changes any field.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ DATA_FIELDS = tuple(
 )
 
 _CHANGES = {
-    # Section Training details; where it leaves something open, a `Note:` in the code says
-    # what we chose.
+    # Values of the paper's section Training details. Where the paper leaves something
+    # open, a `Note:` in the code says what we chose.
     "paper": {
         "crop_size": 256,
         "mirror": False,

@@ -1,10 +1,10 @@
-"""A further transfer task: recognize kind and level of what spoils a photograph.
+"""A further transfer task: classify the kind and the level of a degradation.
 
     python -m ttl_jax.main --config=configs/degradations.py:small \\
         --config.rainy=folder:/photos/rain --config.clean=folder:/photos/clean
 
-It can take the place of `recog`: the variant `degradations` of `configs/claim.py` does so.
-The classes are real rain, clear, and eleven bins of rendered rain, blur, noise, JPEG
+It can replace `recog`, as in the variant `degradations` of `configs/claim.py`. The
+classes are real rain, clear, and eleven bins of rendered rain, blur, noise, JPEG
 artefacts and veil (`ttl_jax/stages/degradations.py`).
 
 Paper: none; Eq. 1 has two classes.

@@ -1,12 +1,12 @@
-"""Weights from photographs that are free for any use, with rendered rain alone.
+"""Trains only on photographs that are free for any use, with rendered rain.
 
     python launch/lists_by_scene.py PHOTOGRAPHS --output runs/lists
     python -m ttl_jax.main --config=configs/free.py --workdir=runs/free
 
-Published pairs are made from photographs for research only. Here all photographs are of
-`clean_free_train.txt`, whose licences allow any use. The run `scratch` learns to fill holes in
-the shape of rain; the run `tuned` continues with rendered rain and fewer holes.
-Evaluation uses all validation pairs.
+Published pairs are made from photographs for research only. Here all training
+photographs are in the list `clean_free_train.txt`; their licences allow any use. The
+run `scratch` learns to fill holes in the shape of rain. The run `tuned` continues with
+rendered rain and fewer holes. Evaluation uses all validation pairs.
 
 Paper: none.
 Expect: not trained yet.

@@ -1,13 +1,14 @@
-"""Trains the weights of 0.1 further, on the rain-free regions that they harm most.
+"""Trains the weights of 0.1 further, on rain-free regions that a network harms most.
 
     python launch/hard_negatives.py --checkpoint runs/shipped/local_sums \\
         --clean list:runs/lists/clean_train.txt --output runs/hard
     python -m ttl_jax.main --config=configs/hard_negatives.py --workdir=runs/shipped
 
-The first command finds these regions, which are squares. The second trains on them more
-often than on other rain-free photographs, with and without streaks. Training starts again
-from the weights of 0.1, at a third of the learning rate of `configs/local_sums.py`; with a
-higher rate the network removes less rain.
+The first command finds the squares that the network of `configs/local_sums.py` harms
+most. The second trains on them more often than on other rain-free photographs, with and
+without streaks. Training starts again from the weights of 0.1, at a third of the
+learning rate of `configs/local_sums.py`; with a higher rate the network removes less
+rain.
 
 Paper: none; it does not mention the effect on photographs without rain.
 Expect: ttl_jax/weights/MODEL_CARD.md, "Training that was not kept".

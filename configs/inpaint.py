@@ -3,9 +3,9 @@
     python -m ttl_jax.main --config=configs/inpaint.py:small \\
         --config.pairs=smears:folder:/photos/clean
 
-As in `recon`, the labels are the photographs themselves. `configs/pipeline.py` continues with
-the encoder and the decoder of this run on pairs. `holes:` instead of `smears:` hides pixels
-completely.
+As in `recon`, the targets are the photographs themselves. `configs/pipeline.py` trains
+the encoder and the decoder of this run further on pairs. `holes:` instead of `smears:`
+hides pixels completely.
 
 Paper: the Introduction names the reconstruction of occluded objects as a task.
 Expect: configs/README.md, "The paper's test".

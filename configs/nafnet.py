@@ -3,7 +3,7 @@
     python -m ttl_jax.main --config=configs/nafnet.py:small \\
         --config.pairs=folder:/photos/pairs
 
-A network for comparison in Table 1, like `restormer`. The presets have about as many
+A network to compare with, like `restormer`. The presets have about as many
 multiply-adds as ours; `paper` is the published size with width 32.
 
 Paper: not among its methods.

@@ -1,17 +1,18 @@
-"""The recommended stages: first smears on clean photographs, then rain, from pairs.
+"""The recommended stages: remove smears from clean photographs, then rain from pairs.
 
     python -m ttl_jax.main --config=configs/pipeline.py:small --workdir=runs/mine \\
         --config.clean=folder:/photos/clean --config.pairs=folder:/photos/pairs
 
-The run `inpaint` is `configs/inpaint.py`, with smears on the photographs of `clean`. The run
-`derain` continues with its encoder and its decoder on the pairs. A network forgets other rain
-while it learns from pairs, so the result is the mean of the weights before and after them. This
-is the variant `V3` of `configs/claim.py`. The preset `paper` has the stages of the paper,
+The run `inpaint` is `configs/inpaint.py`, with smears on the photographs of `clean`.
+The run `derain` trains its encoder and its decoder further on the pairs. A network
+forgets other rain while it learns from pairs. The result is therefore the mean of the
+weights before and after the run `derain`. This is the variant `V3` of
+`configs/claim.py`. The preset `paper` has the stages of the paper,
 `configs/four_stages.py`.
 
 Paper: none; its Introduction names the reconstruction of occluded objects as a task.
-Expect: configs/README.md, "The paper's test": a gain over the same network from random weights
-on other kinds of rain and on real pairs, and a loss on the rain of the pairs.
+Expect: configs/README.md, "The paper's test": a gain over the same network from random
+weights on other kinds of rain and on real pairs, and a loss on the rain of the pairs.
 Time: as derain, for the updates of both runs.
 """
 
@@ -35,7 +36,7 @@ def get_config(preset=None):
         config[name] = make.get_config(preset)
         common.follow(config[name], config, but=("preset", *own))
         config[name].run = name
-    for field in common.DATA_FIELDS:  # they follow from `clean`
+    for field in common.DATA_FIELDS:  # `list_runs` sets them from `clean`
         del config.inpaint[field]
     config.derain.start_from = "inpaint"
     config.derain.start_share = 0.5

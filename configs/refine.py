@@ -1,12 +1,12 @@
-"""Trains weights further on real rain: their best restorations so far are targets.
+"""Trains weights further on real rain; the targets are the best restorations so far.
 
     python launch/best_restorations.py --rainy list:runs/lists/rainy_train.txt \\
         --checkpoint shipped --output runs/pool
     python -m ttl_jax.main --config=configs/refine.py --workdir=runs/refined1
 
-Batches are half synthetic pairs and half real photographs with their best restoration. In
-the next round, a restoration is replaced only by a better one. Each round has a --workdir of
-its own, since a finished run does not train again:
+Half of the pairs are synthetic, the other half real photographs with their best
+restorations. In the next round, only a better restoration replaces an earlier one. Each
+round needs its own --workdir, since a finished run does not train again:
 
     python launch/best_restorations.py --rainy list:runs/lists/rainy_train.txt \\
         --checkpoint runs/refined1/refine --output runs/pool

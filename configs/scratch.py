@@ -3,9 +3,9 @@
     python -m ttl_jax.main --config=configs/scratch.py:small \\
         --config.pairs=folder:/photos/pairs
 
-All params learn at the decoder's rate: the rate for fine-tuning an encoder is too low for
-random weights. Compare it with `derain` after as many steps, and after as many steps as
-all four stages have together.
+All parameters learn at the decoder's rate: the rate for fine-tuning an encoder is too
+low for random weights. Compare V2 with `derain` twice: after the same number of steps,
+and after as many steps as all four stages take together.
 
 Paper: section Ablation Study, "Effectiveness of transfer tasks".
 Expect: configs/README.md, "The paper's claim, tested".

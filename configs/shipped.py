@@ -6,10 +6,9 @@
     python -m ttl_jax.pack runs/shipped_0.1/tuned --sums 64,2 --output derain.safetensors
 
 A fifth run, `tuned`, trains `derain` further; half of its images are scaled and
-compressed. Its crops are no larger than the box of the local sums, which the last command
-adds.
-ttl_jax/weights/MODEL_CARD.md describes other choices that were tried. Training uses
-training scenes only; choices were made on validation scenes.
+compressed. The last command adds local sums; the crops of `tuned` are no larger than
+their box. ttl_jax/weights/MODEL_CARD.md describes other choices that were tried.
+Training uses training scenes only; choices were made on validation scenes.
 
 Paper: Fig. 3; section Training details has its own recipe (`:paper`).
 Expect: ttl_jax/weights/MODEL_CARD.md, "Figures of 0.1".

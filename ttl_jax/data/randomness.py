@@ -9,8 +9,8 @@ import numpy as np
 def rng_of(name: str, *numbers: int) -> np.random.Generator:
     """Returns a random generator that depends only on a name and numbers.
 
-    NumPy fills entropy with zeros. The count of the numbers belongs to it, since otherwise
-    trailing zeros would have no effect.
+    NumPy pads entropy with zeros, so trailing zeros would have no effect. The count of
+    the numbers is therefore a part of it.
     """
     return np.random.default_rng((zlib.crc32(name.encode()), len(numbers), *numbers))
 

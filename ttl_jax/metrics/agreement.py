@@ -22,10 +22,10 @@ class Agreement(NamedTuple):
     """Agreement of restored crops with the same areas of the restored whole.
 
     Attributes:
-      disagreement: Mean absolute difference of the two restorations over the mean of
-        their changes to the input; 0 if they are equal.
-      change_ratio: Mean change within the whole over the mean change of the crops; below
-        1 if the whole changes less.
+      disagreement: Mean absolute difference of the two restorations, divided by the
+        mean of their changes to the input; 0 if they are equal.
+      change_ratio: Mean change within the whole, divided by the mean change of the
+        crops; below 1 if the whole changes less.
     """
 
     disagreement: float
@@ -92,8 +92,8 @@ def measure_seams(
 ) -> Seams | None:
     """Returns the steps of brightness in the middle of the overlaps of windows.
 
-    A step is the absolute difference of two windows at one place along their border. It is
-    averaged over the channels and over 16 pixels across the border.
+    At each place along a border, the difference of the two windows is averaged over the
+    channels and over 16 pixels across the border. A step is its absolute value.
 
     Args:
       windows: Top, left, height and width of each window, in pixels of the image, and

@@ -13,9 +13,9 @@ def flicker(
 ) -> float:
     """Returns the ratio of the changes between restored frames to those of the input.
 
-    A change is the mean absolute difference of a frame and the next frame, warped onto it,
-    over all frames: pairs of frames that hardly change count little. 0 means no flicker; 1
-    means that the result flickers as much as the input.
+    A change is the absolute difference of a frame and the next frame, warped onto it,
+    summed over all frames. Frames that hardly change therefore count little. 0 means no
+    flicker; 1 means that the result flickers as much as the input.
 
     Args:
       restored: Restored frames [T, H, W, C], T > 1.
@@ -61,8 +61,8 @@ def change(
 ) -> float:
     """Returns the absolute difference of each frame to the next one, warped onto it.
 
-    The result is a sum over the included pixels of all frames, of the mean over channels.
-    It can be added up over the parts of a video.
+    The difference is averaged over the channels and summed over the included pixels of
+    all frames. Results for the parts of a video can be added.
 
     Args:
       frames: Frames [T, H, W, C], T > 1.

@@ -6,9 +6,9 @@ records where each is defined, who reports it and its pitfalls.
 
 All functions take images [N, H, W, 3], RGB, either uint8 or floating point in [0, 1],
 and return one score per image, [N]. Every protocol compares 8-bit images: floating
-point is first rounded to the 256 levels of a file. The functions run on numpy arrays, in
-float64, and on jax arrays, in jax's default precision and inside `jax.jit`, through the
-array's own namespace. An image that contains NaN scores NaN.
+point is first rounded to the 256 levels of a file. The functions use the namespace of
+their arrays: numpy computes in float64, and jax in its default precision, also inside
+`jax.jit`. An image that contains NaN scores NaN.
 
 Use numpy for photographs from files: on a CPU, `jax.jit` takes twice the time and
 compiles for every size. Use jax for images that are on the device, as in training.

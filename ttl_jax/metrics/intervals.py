@@ -75,8 +75,8 @@ def bootstrap_mean(
     Args:
       values: Scores, one per image [N].
       groups: Scene of each image [N], as names or numbers.
-      sets: Test set of each image [N]. The mean is then that of the means of the sets, in
-        each resample as well; resamples in which a set has no scene are left out.
+      sets: Test set of each image [N]. The result is then the mean of the means of the
+        sets, also in each resample. Resamples in which a set has no scene are left out.
       num_resamples: Number of resamples; with 2000 a bound is uncertain by about 2 % of
         the interval's width.
       seed: Seed of the draws. The order of the images does not matter.

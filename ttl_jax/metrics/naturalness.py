@@ -1,10 +1,10 @@
 """NIQE: how far an image's statistics are from those of natural photographs.
 
 An image is cut into blocks of 96 x 96 pixels with 36 features each. The features are
-parameters of two distributions, at full and at half size: of locally normalised luma, and
-of products of neighbouring values of it. The score is the distance between the Gaussian of
-the image's blocks and that of blocks of pristine photographs: 0 or more, lower is more
-natural. No reference image is needed.
+the parameters of two fitted distributions, at full and at half size: one of the locally
+normalised luma, the other of products of its neighbouring values. The score is the
+distance between the Gaussian of the image's blocks and that of blocks of pristine
+photographs: 0 or more, lower is more natural. No reference image is needed.
 
 The pristine model and the procedure are those of the authors' release, including the
 rounding of luma and the treatment of blocks without texture. MATLAB's own `niqe` uses

@@ -47,7 +47,8 @@ class EncoderConfig:
         then stored, for about a third more computation.
 
     Raises:
-      ValueError: If a size is less than 1, or the sums of channel attention are invalid.
+      ValueError: If a size is less than 1, or `attention_cell` or `attention_radius` is
+        invalid.
     """
 
     width: int = 48
@@ -120,8 +121,9 @@ class AGLFViTBlock(nnx.Module):
     initial value; the default is one scalar each, initially 1.
 
     Attributes:
-      grid: Grid on which a window of an image must start so that the block treats it as
-        part of the image, in pixels of the features; None if it needs the whole image.
+      grid: Step, in pixels of the features, of the grid on which a window of an image
+        must start. Its cells and attention windows are then those of the whole image.
+        None if the block needs the whole image.
     """
 
     def __init__(self, config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs):
@@ -161,11 +163,11 @@ class AGLFEncoder(nnx.Module):
     Attributes:
       width: Channels of the features.
       stem_stride: s.
-      grid: Grid on which a window of an image must start, in pixels, so that its cells and
-        attention windows are those of the whole image; None if the encoder uses
-        statistics of the whole image.
-      num_features_held: Arrays of the features' size that are alive at the peak of a
-        restoration on a CPU, measured.
+      grid: Step, in pixels, of the grid on which a window of an image must start. Its
+        cells and attention windows are then those of the whole image. None if the
+        encoder uses statistics of the whole image.
+      num_features_held: Measured number of arrays of the size of the features that are
+        in memory at the peak of a restoration on a CPU.
     """
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):

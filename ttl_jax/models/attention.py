@@ -26,8 +26,8 @@ _EPSILON = 1e-6
 class ChannelAttention(nnx.Module):
     """Attention of channels over channels ("transposed", Zamir et al., Restormer, 2022).
 
-    The map of a head is d x d, computed from products of its channels, summed over all
-    pixels.
+    Each head has a d x d map. It is computed from products of the head's channels,
+    summed over all pixels.
     """
 
     def __init__(

@@ -209,7 +209,7 @@ class LocalBranch(nnx.Module):
     """The CNN block of Fig. 4: depthwise conv, norm, 1x1 expand, GELU, 1x1.
 
     Note: the paper says "inspired by (Liu et al. 2022)". This is the block of ConvNeXt
-    without its layer scale, whose role β of Fig. 4 has.
+    without its layer scale; β of Fig. 4 has this role.
     """
 
     def __init__(
@@ -241,8 +241,8 @@ class SpatialPyramidPooling(nnx.Module):
     """Adds context of several scales, [N, H, W, C] to the same shape ("SPP").
 
     Average pools of fixed windows, a 3x3 conv to a few channels each, ReLU, nearest
-    upsampling, concatenation with the input, 3x3 conv. With fixed windows, unlike a fixed
-    number of bins, results do not depend on the size of the image.
+    upsampling, concatenation with the input, 3x3 conv. Since the windows are fixed, and
+    not the number of bins, results do not depend on the size of the image.
     Note: the paper does not define SPP; this follows the first author's earlier public
     network.
 

@@ -101,7 +101,7 @@ def find_streaks(
     thickness: int = 11,
     noise: float = 3 / 255,
 ) -> jax.Array:
-    """Returns the opacity of streaks in rainy images: how much each hides of the scene.
+    """Returns the opacity of streaks in rainy images: how much of the scene they hide.
 
     They are found in the change that `restore` makes, at full and at half size. A network
     that was trained on thin streaks does not remove wide ones, but at half size these are
@@ -160,9 +160,9 @@ def vary(
     """Returns streaks [N, H, W, 1] to add, drawn from those found in N images.
 
     Images are drawn with replacement, in proportion to the streaks found in them. Many
-    photographs of a rainy day show rain in one part only, and without streaks the network
-    would learn to leave rain unchanged. Small batches, such as micro-batches, offer little
-    choice.
+    photographs of a rainy day show rain in one part only. From crops without streaks,
+    the network would learn to leave rain unchanged. Small batches, such as
+    micro-batches, offer little choice.
 
     Args:
       opacity: Streaks found [N, H, W, 1].

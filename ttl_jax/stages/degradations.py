@@ -1,8 +1,9 @@
-"""A further transfer task: recognize kind and level of what spoils a photograph.
+"""A further transfer task: classify the kind and the level of a degradation.
 
 Instead of rain or no rain, the classes are real rain, rendered rain, blur, noise, JPEG
-artefacts and veil, each in bins, and clear photographs. All labels are free. MaskDCPT
-(arXiv 2510.13282) reports that accuracy in such a task and restored PSNR rise together.
+artefacts and veil, each in bins, and clear photographs. No image is labelled by hand.
+MaskDCPT (arXiv 2510.13282) reports that the accuracy in such a task and the PSNR of
+restored images rise together.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ NUM_CLASSES = 2 + len(BINS)
 def degrade(
     images: jax.Array, is_rainy: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Spoils the rain-free images at random.
+    """Degrades the rain-free images at random.
 
     Args:
       images: Float [N, H, W, 3] in [0, 1].

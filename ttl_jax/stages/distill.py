@@ -22,10 +22,10 @@ def make_stage(config) -> Stage:
 
     `config.teachers` names the teachers; a single one gives a row of Table 3. The student
     starts from random weights, or from the encoder of the teacher `config.student_init`.
-    With `config.projections`, it is compared through a 1x1 projection per teacher, and
-    Eq. 4 decodes the projected features. With `config.standardize`, Eq. 3 divides each
-    channel by its standard deviation in the teacher's features. In each update, a teacher
-    is left out with probability `config.teacher_dropout`, but never all of them.
+    With `config.projections`, a 1x1 projection per teacher maps the student's features
+    before Eqs. 3 and 4. With `config.standardize`, Eq. 3 divides each channel by its
+    standard deviation in the teacher's features. In each update, a teacher is left out
+    with probability `config.teacher_dropout`; if all would be left out, none is.
     Note: with micro-batches, teachers are left out of each micro-batch separately, and
     Eq. 3 divides by the standard deviation within each micro-batch.
     """
@@ -133,7 +133,7 @@ def _standardize(student, teachers):
 
 
 def _keep_teachers(teachers, dropout: float, key) -> dict[str, Any]:
-    """Returns the weight of each teacher: 0 if left out, otherwise 1; never all 0."""
+    """Returns the weight of each teacher: 0 if left out, else 1; never 0 for all."""
     if not dropout:
         return dict.fromkeys(teachers, 1.0)
     kept = jax.random.bernoulli(key, 1 - dropout, (len(teachers),))

@@ -1,7 +1,7 @@
 """Degradations of images, drawn at random inside a train step.
 
-Images are float [N, H, W, 3] in [0, 1]. The two numbers at the end of each function are the
-bounds from which its strength is drawn, uniformly for each image.
+Images are float [N, H, W, 3] in [0, 1]. The last two arguments of each degradation
+are bounds. The strength is drawn between them, uniformly for each image.
 """
 
 import math
@@ -38,12 +38,12 @@ _COSINES = _cosines(_PATCH)
 
 
 def streaks(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Array:
-    """Returns images with straight slanted streaks that cover a share of them.
+    """Returns images with straight slanted streaks.
 
     Args:
       images: Float [N, H, W, 3] in [0, 1].
-      low: Smallest share of starting points among the pixels.
-      high: Largest share; drawn per image.
+      low: Smallest share of pixels at which a streak starts; drawn per image.
+      high: Largest share.
     """
     count, height, width, _ = images.shape
     keys = jax.random.split(key, 4)
@@ -62,7 +62,7 @@ def streaks(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.A
 
 
 def blur(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Array:
-    """Returns images blurred by Gaussians of `low` to `high` pixels."""
+    """Returns images blurred by Gaussians with deviations of `low` to `high` pixels."""
     margin = blur_margin(high)
     padded = jnp.pad(
         images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="edge"
@@ -71,7 +71,7 @@ def blur(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Arra
 
 
 def noise(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Array:
-    """Returns images with normal noise of a deviation of `low` to `high`, white at 1."""
+    """Returns images with Gaussian noise with deviations of `low` to `high`."""
     keys = jax.random.split(key)
     deviation = _draw(keys[0], images, low, high)
     noisy = images + deviation * jax.random.normal(keys[1], images.shape)
@@ -79,7 +79,7 @@ def noise(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Arr
 
 
 def veil(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Array:
-    """Returns images of which a share of `low` to `high` is replaced by pale grey."""
+    """Returns images blended with pale grey, whose share is `low` to `high`."""
     keys = jax.random.split(key)
     share, grey = _draw(keys[0], images, low, high), _draw(keys[1], images, 0.7, 0.95)
     return images + share * (grey - images)
@@ -88,8 +88,8 @@ def veil(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Arra
 def jpeg(images: jax.Array, key: jax.Array, low: float, high: float) -> jax.Array:
     """Returns images with the artefacts of JPEG qualities `low` to `high`, per channel.
 
-    A grey image becomes what an encoder of grey images makes of it. Colour is quantized as
-    brightness is, so that its artefacts are finer than those of an encoder.
+    A grey image becomes what an encoder of grey images makes of it. Each colour channel
+    is quantized like luminance, so its artefacts are finer than those of an encoder.
     """
     table = luminance_tables(jnp.round(_draw(key, images, low, high))[:, 0, 0, 0])
     height, width = images.shape[1:3]

@@ -83,7 +83,7 @@ def restore(modules: Mapping[str, Any], image: jax.Array, prefix="") -> jax.Arra
 def mask_patches(images: jax.Array, share: float, key: jax.Array) -> jax.Array:
     """Returns images in which a share of the patches of 16 x 16 pixels is grey (0.5).
 
-    As in MaskDCPT (arXiv 2510.13282), the network must then also complete its input.
+    As in MaskDCPT (arXiv 2510.13282), the network must then also fill in these patches.
 
     Args:
       images: Array [N, H, W, C].

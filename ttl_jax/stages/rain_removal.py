@@ -21,8 +21,8 @@ def make_stage(config) -> Stage:
     The encoder learns at `config.encoder_learning_rate`, the decoder at
     `config.learning_rate`. With `config.from_student` false, both start from random
     weights: variant V2 of Table 4. With `config.start_from`, both start from weights that
-    already remove rain. `config.architecture` is the paper's, or one to compare with,
-    whose fields `config.encoder` then holds.
+    already remove rain. `config.architecture` names the paper's network, or one to
+    compare with; `config.encoder` has the fields of this network.
     """
     losses.check_kind(config.image_loss, "config.image_loss")
     check_weights(config, "gradient_weight")

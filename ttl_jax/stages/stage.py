@@ -77,8 +77,9 @@ class Stage:
       init_from: Sources of the initial values, by module name.
       summaries: Metrics of a whole evaluation set by name, each a function of the
         per-image metrics; empty: the mean of each metric.
-      images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}` in [0, 1], to be shown
-        side by side in this order, for the batch and key that `eval_fn` gets; or None.
+      images_fn: `(modules, batch, key) -> {name: [N, H, W, 3]}`; or None. It gets the
+        batch and key of `eval_fn`. Its images are clipped to [0, 1] and shown side by
+        side in this order.
       next_command: Command of `ttl-jax` that uses the result, for the end of the log.
         {run} stands for the run's folder, {workdir} for the folder of all runs. Empty: no
         command is known.

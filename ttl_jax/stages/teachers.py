@@ -36,7 +36,8 @@ def train_command(task: str, preset: str, run: str, default: str) -> str:
 
     Args:
       task: Name of the config.
-      run: Name of the run; for the path of other weights, no command is known: "".
+      run: Name of the run. If it is a path of other weights, the result is "", since no
+        command is known.
       default: Name that the run has without a flag.
     """
     if "/" in run:

@@ -9,11 +9,11 @@ applied to the pixels and reset. They may be read-only.
 
 The codecs are those of Pillow, which limits images to 179 million pixels. Pillow has no
 mode for 16-bit colour, so such files are decoded twice (`_decode_16_bit_colour`). Colour of
-more than 8 bits in JPEG 2000, AVIF and HEIC becomes 8 bits, which `metadata` reports.
+more than 8 bits in JPEG 2000, AVIF and HEIC becomes 8 bits; `metadata` reports it.
 
-The size of a file limits the memory: an image is rejected if its header claims more than
-179 million pixels, or more than 17 million and more than 256 per byte of the file. No
-photograph is compressed that much.
+The memory is bounded: an image is rejected if its header claims more than 179 million
+pixels. Above 17 million pixels, it is also rejected if it claims more than 256 pixels
+per byte of the file. No photograph is compressed that much.
 """
 
 import contextlib
@@ -102,8 +102,8 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     """Reads the photograph in a file, upright, with its depth and its metadata.
 
     Raises:
-      ImageError: If the file cannot be read, is empty, damaged or animated, or has
-        several pages or other pixels than those above.
+      ImageError: If the file cannot be read, is empty, damaged or animated, has several
+        pages, or has an unsupported type of pixels.
     """
     return _read(path, with_info=True)
 
@@ -197,7 +197,7 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def warn_once(line: str) -> None:
-    """Logs a warning at its first call; training opens files again and again."""
+    """Logs each text only once, since training opens files again and again."""
     _logger.warning("%s", line)
 
 
@@ -244,7 +244,7 @@ def _opened(
 
 
 def _check_claim(image: Image.Image, num_bytes: int) -> None:
-    """Rejects more pixels, also in tiles of a TIFF, than a file of this size can have."""
+    """Rejects an image, or a tile of a TIFF, that is too large for its file."""
     tags = getattr(image, "tag_v2", {})
     tile = [int(np.max(tags.get(t, 0))) for t in (tiff.TILEWIDTH, tiff.TILELENGTH)]
     num_pixels = max(image.width * image.height, math.prod(tile))
@@ -291,7 +291,7 @@ def _pixels_without_end(data: bytes) -> np.ndarray | None:
     """Returns the pixels of a JPEG if only its end marker is missing, else None.
 
     Pillow reports the same error if pixels are missing. But then the decoded pixels depend
-    on the bytes that are appended, which is tested here.
+    on appended bytes, so this function appends different bytes and compares the pixels.
     """
     data = data.rstrip(b"\xff")  # half a marker
     decoded = []
@@ -315,7 +315,7 @@ def _rawmode(image: ImageFile.ImageFile) -> str:
 
 
 def _pixels(data: bytes, image: Image.Image, rawmode: str) -> np.ndarray:
-    """Returns the pixels of an image before rotation; those of a TIFF are rotated."""
+    """Returns pixels, not upright yet; Pillow itself rotates those of a TIFF."""
     tags = getattr(image, "tag_v2", {})
     is_planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2
     if is_planar and 16 in tags.get(tiff.BITSPERSAMPLE, ()):

@@ -1,8 +1,8 @@
 """Writes photographs: PNG, JPEG, WebP, TIFF, BMP, JPEG 2000 and AVIF, by suffix.
 
 Arrays and metadata are those of `decoding.Picture`. PNG, TIFF, WebP, BMP and JPEG 2000 are
-lossless. A JPEG keeps the quality tables and the subsampling of the JPEG from which it was
-read. Pillow has no mode for 16-bit colour, so it is encoded here.
+lossless. A JPEG keeps the quantization tables and the subsampling of the JPEG from
+which it was read. Pillow has no mode for 16-bit colour, so it is encoded here.
 """
 
 import io
@@ -104,8 +104,9 @@ def write_image(
       path: Path of the file; an existing file is replaced.
       array: Pixels as for `fit`.
       info: Metadata as `Picture.info`; `metadata.find_lost` names those not written.
-      quality: Quality of a JPEG, WebP or AVIF, 1 to 100. None means the quality of the
-        source for a JPEG from a JPEG, otherwise 95 for JPEG and AVIF, and lossless WebP.
+      quality: Quality of a JPEG, WebP or AVIF, 1 to 100. If None, a JPEG that was read
+        from a JPEG keeps its quality, other JPEG and AVIF files have 95, and WebP is
+        lossless.
 
     Raises:
       ValueError: As `fit`.
@@ -123,7 +124,7 @@ def encode(
     *,
     quality: int | None = None,
 ) -> bytes:
-    """Returns the bytes that `write_image` writes; of the path only the suffix is used."""
+    """Returns the bytes that `write_image` writes; only the path's suffix matters."""
     array = np.ascontiguousarray(fit(path, array))
     image_format, info = format_of(path), info or {}
     encoded = io.BytesIO()
@@ -187,7 +188,7 @@ def _encode_png_16_bit(
 
 
 def _encode_tiff(stream: BinaryIO, array: np.ndarray, info: dict[str, Any]) -> None:
-    """Writes a deflated TIFF of any picture (TIFF 6.0 with Adobe's supplement).
+    """Writes any picture as a TIFF with deflate (TIFF 6.0 with Adobe's supplement).
 
     Pillow's encoder does not support 16-bit colour, and does not compress files with EXIF
     data. Its directory of tags is used here.

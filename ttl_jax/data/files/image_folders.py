@@ -12,7 +12,7 @@ from ttl_jax.data.files import decoding
 # Subfolders of rainy and clean images; the last are BasicSR's.
 PAIR_LAYOUTS = (("rainy", "clean"), ("input", "target"), ("lq", "gt"))
 
-# Files and folders that systems leave beside photographs: thumbnails, bins.
+# Files and folders that operating systems add to photographs: thumbnails, recycle bins.
 _CLUTTER = (
     "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "@recycle",
     "#recycle", "$recycle.bin", "system volume information", "lost+found",
@@ -20,14 +20,14 @@ _CLUTTER = (
 
 
 def is_clutter(name: str) -> bool:
-    """Returns whether a file or folder is hidden, or was made by a system, not a user."""
+    """Returns whether a file or folder is hidden, or comes from an operating system."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
 def walk(root: str | os.PathLike[str]) -> list[str]:
     """Returns the paths of all files below a folder, in the order of their relative paths.
 
-    Links are followed; hidden files and folders and `is_clutter` are skipped.
+    Links are followed. Files and folders with `is_clutter` true are skipped.
 
     Raises:
       ValueError: If a folder cannot be read.
@@ -87,15 +87,16 @@ def by_stem(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Returns files by their path within a folder, without the suffix.
 
-    These names are printable and composed, since macOS decomposes letters with accents.
+    The stems are printable and in the Unicode form NFC, since macOS decomposes letters
+    with accents.
 
     Args:
       folder: Folder of the files.
       paths: Paths of the files.
 
     Returns:
-      The paths by stem; and by path the reason why a file is left out, for all but the
-      first of several files with the same stem.
+      The paths by stem, and the reasons by path why files are left out. If several
+      files have the same stem, all but the first are left out.
     """
     found: dict[str, str] = {}
     faults: dict[str, str] = {}
@@ -121,8 +122,8 @@ def match_stems(
       other: The other folder and the paths of its files.
 
     Returns:
-      The two paths of each pair by stem, in the order of `one`; and by path the reason why
-      a file has no partner.
+      The two paths of each pair by stem, in the order of `one`, and the reasons by path
+      why files are in no pair.
     """
     (ones, faults), (others, more) = by_stem(*one), by_stem(*other)
     faults |= more
@@ -139,10 +140,10 @@ def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
     Their names may be in capitals.
 
     Raises:
-      ValueError: If it has more than one such pair of subfolders, or cannot be read.
+      ValueError: If `root` has more than one such pair of subfolders, or is unreadable.
     """
     try:
-        names = sorted(os.listdir(root))  # small letters are last and count
+        names = sorted(os.listdir(root))  # lowercase names come last and win
     except OSError as error:
         _raise_unreadable(error)
     own = {n.lower(): n for n in names if os.path.isdir(os.path.join(root, n))}

@@ -9,7 +9,7 @@ Keys of the dictionary, each present only if the file has it:
   comment      bytes
   dpi          (x, y)
   png_chunks   colour and text chunks of a PNG, [(name, bytes), ...]
-  jpeg         quality tables, subsampling and progression, as arguments of Pillow's `save`
+  jpeg         arguments of Pillow's `save`: quantization, subsampling, progression
   dropped      names of metadata that no format keeps, [text, ...]
 
 Pixels are turned upright when they are read, so every orientation in metadata is reset.
@@ -241,7 +241,7 @@ def _iptc(image: Image.Image) -> bytes:
 
 
 def _tiff_iptc(image: tiff.TiffImageFile) -> bytes:
-    """Returns Photoshop's image resources, which also hold the IPTC data of its own tag."""
+    """Returns Photoshop's image resources, with the data of the TIFF's IPTC tag."""
     # Many programs store IPTC data as integers. Pillow reads only the first one, but keeps
     # the bytes.
     tags = image.tag.tagdata
@@ -307,7 +307,7 @@ def _jpeg_options(image: Image.Image) -> dict[str, Any]:
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Returns the colour and text chunks, except those that `png_chunks` makes."""
+    """Returns the colour and text chunks, except those with EXIF data or XMP."""
     return [
         (name, content)
         for name, content in _all_png_chunks(data)

@@ -27,7 +27,7 @@ def _find_nearest(hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The exact Euclidean distance, along one axis after the other (Felzenszwalb and
     Huttenlocher, Distance Transforms of Sampled Functions, 2012). All rows with a hidden
-    pixel are treated at once. SciPy has the same; this needs NumPy alone.
+    pixel are treated at once. SciPy has such a function; this one needs only NumPy.
     """
     y, x = np.nonzero(hidden)
     nearest_row = _find_nearest_in_column(hidden)
@@ -53,8 +53,8 @@ def _find_lowest_parabola(heights: np.ndarray) -> np.ndarray:
     """Returns the column q of the least (x - q)² + heights[q] for each x, by row.
 
     Args:
-      heights: Array [R, W]; infinite where a column has no parabola, but not in a whole
-        row.
+      heights: Array [R, W]; infinite where a column has no parabola. Each row has at
+        least one.
     """
     num_rows, width = heights.shape
     each = np.arange(num_rows)

@@ -32,7 +32,7 @@ class Share(NamedTuple):
     process_count: int
 
     def take(self, elements: grain.MapDataset) -> grain.MapDataset:
-        """Returns this process's rows of each batch of elements; element i is batch i."""
+        """Returns this process's rows of each batch; item i is from batch i."""
         return elements.batch(
             self.batch_elements // self.process_count,
             drop_remainder=True,  # no remainder exists: Grain rounds endless lengths
@@ -44,13 +44,13 @@ class TrainingData:
     """An infinite sequence of shuffled, augmented batches.
 
     In addition to the fields that `datasets` lists, batches have "replaced", float32 [B]: 1
-    for the rows of an element that replaces an unreadable one. The replacement is a pure
-    function of (seed, index) too, so a missing file does not end a run.
+    for the rows of an element that replaces an unreadable one. So a missing file does
+    not end a run. The replacement, too, is a pure function of (seed, index).
 
     Attributes:
-      epoch_steps: Updates that draw as many elements as there are photographs (in the
-        longer one of two lists), at least 1. With weights, an epoch draws some
-        photographs several times and others not.
+      epoch_steps: Updates of an epoch, at least 1. An epoch draws as many elements as
+        there are photographs (in the longer of two lists). With weights, it draws some
+        photographs several times and others not at all.
       counts: Number of photographs or pairs, by field of the config.
       listing: Lines that identify the training data; the line of a file is "<field>
         <name> <bytes, or embedded, or rendered>".
@@ -78,7 +78,7 @@ class TrainingData:
             line for listing in listings.values() for line in listing.describe()
         ]
         self.faults: dict[str, object] = {}
-        # Evaluation needs no cache, since it rarely reads a few images.
+        # Evaluation needs no cache: it is rare and reads few images.
         cache = ImageCache(int(config.cache_gib * 2**30))
         cached = {
             field: listing.adapt(lambda items: [cache.attach(item) for item in items])
@@ -228,7 +228,10 @@ def _prepare_workers() -> None:
 
 
 def _start_worker(worker_index: int, num_workers: int) -> None:
-    """Keeps a worker reading while the main process, signalled with it, saves."""
+    """Makes a worker ignore the first SIGINT and the first SIGTERM.
+
+    The main process gets the same signal. The worker goes on reading while it saves.
+    """
     del worker_index, num_workers
     # Warnings look like those of the main process.
     flags.FLAGS.mark_as_parsed()

@@ -6,7 +6,8 @@ An element is a dictionary of arrays with one or two rows of a batch:
   clean     image uint8 [1, S, S, 3]: a rain-free photograph
   rainy     image uint8 [1, S, S, 3]: a rainy photograph
   pairs     rainy and clean, uint8 [1, S, S, 3] each: the same scene
-  unpaired  rainy and clean, uint8 [1, S, S, 3] each: different scenes, as in their files
+  unpaired  rainy and clean, uint8 [1, S, S, 3] each: different scenes, neither
+            scaled nor re-encoded
 
 The orders in which elements are drawn are infinite: element i is a pure function of
 (seed, i, the photographs), and each epoch has its own order.
@@ -160,10 +161,11 @@ def _draw_by_weight(
 ):
     """Returns an item of an infinite order of several sources, drawn by weight.
 
-    Elements are drawn in rounds, each in random order. In a round, the number of elements
-    of a source is its share of the weights, rounded; over the rounds, each source continues
-    in its own order. Grain's `mix` alternates in a fixed rhythm, so that in two listings
-    drawn together, as for couples, the same sources would always be combined.
+    Elements are drawn in rounds of 10,000, each in random order. In a round, the number
+    of elements of a source is proportional to its weight, rounded. In the next round,
+    each source continues in its own order. Grain's `mix` alternates the sources in a
+    fixed pattern. For couples, which draw from two listings, it would always combine
+    the same sources.
 
     Args:
       draws: Functions from an index to an item, one per source.

@@ -63,6 +63,6 @@ def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -
 def _scene(photograph: Photograph) -> str:
     """Returns the scene of a record, or the path of a file without links.
 
-    Other scenes of files are unknown here.
+    The scene that a file shows is unknown here.
     """
     return photograph.scene or os.path.realpath(photograph.name)

@@ -139,7 +139,7 @@ def read_excluded(files: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
 
 
 def check_limit(field: str, names: Sequence[str], count: int) -> None:
-    """Checks that `Listing.draw` may limit sources; rain has new pairs without end."""
+    """Checks that `Listing.draw` can limit all sources: live rain has endless pairs."""
     if count and (live := [n for n in names if source_names.parse(n).is_live]):
         raise ValueError(
             f"config.num_{field}={count} cannot limit {', '.join(live)}, which renders new "

@@ -13,8 +13,8 @@ or `pairs`, their weights such as `rainy_weights`, and `num_pairs`. Evaluation a
 `crop_size` pixels.
 
 Functions raise ValueError if the config is invalid, before any image is read, or as
-`source_names` does. Only `num_pairs` is compared with the number of pairs when they are
-open.
+`source_names` does. Only `exclude` and `num_pairs` are compared with the photographs
+after these are opened.
 """
 
 from collections.abc import Sequence

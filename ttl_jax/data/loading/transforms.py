@@ -28,8 +28,9 @@ class View:
         of their sides, in (0, 1].
       jpeg_quality: JPEG quality of couples.
       zoom: Factor by which images of pairs are scaled.
-      is_whole: Whether crops of pairs show a square as wide as the shorter side, scaled
-        down to the size of the crop; `zoom` is then ignored.
+      is_whole: Whether crops of pairs show the largest square of the image, scaled down
+        to the size of the crop, instead of a square scaled by `zoom`. It has no effect
+        if the shorter side of the image is not larger than the crop.
       resave_quality: JPEG quality of pairs; None does not re-encode them.
       rain_seed: Seed of rendered rain; None gives the same rain each time.
     """
@@ -48,7 +49,7 @@ class View:
     rain_seed: int | None = None
 
     def reach(self, size: int, height: int, width: int) -> int:
-        """Returns the side of the square of a pair that becomes a crop; all in pixels."""
+        """Returns the side of the square that a crop of a pair shows, in pixels."""
         shorter = min(height, width)
         if self.is_whole and shorter > size:
             return shorter
@@ -204,6 +205,6 @@ def _start(length: int, size: int, place: float) -> int:
 
 
 def _padding(start: int, length: int, size: int) -> tuple[int, int]:
-    """Returns the numbers of pixels of a window before and after a side."""
+    """Returns how many pixels of a window are before and after the image."""
     before = max(-start, 0)
     return before, max(size - length - before, 0)

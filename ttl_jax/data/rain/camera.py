@@ -45,8 +45,8 @@ class Camera:
     def scene_light(self, photograph: np.ndarray) -> np.ndarray:
         """Returns the light of a photographed scene, float32 [H, W, 3] in [0, 1].
 
-        The tone curve is inverted, so that a tone curve does not change a photograph
-        without rain.
+        The tone curve is inverted here and applied in `photograph`, so it does not
+        change a photograph without rain.
         """
         return self.untone(_LINEAR_OF_SRGB).astype(np.float32)[photograph]
 

@@ -81,7 +81,7 @@ class Holes(Rain):
 
 
 class Smears(Rain):
-    """Translucent smears in the shape of streaks and drops, of a grey that only brightens."""
+    """Translucent grey smears in the shape of streaks and drops; they only brighten."""
 
     def render(self, clean, surroundings, longer_side, rng):
         return renderer.smear(clean, _draw_parameters(rng, longer_side), rng)

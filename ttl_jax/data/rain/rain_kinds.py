@@ -1,7 +1,7 @@
 """Kinds of rain that published pairs lack, as ranges of the renderer's parameters.
 
-Networks trained on published pairs leave these kinds. All ranges were chosen by comparing
-pictures with real photographs (`launch/rain_sheet.py --kinds`).
+Networks trained on published pairs do not remove these kinds. All ranges were chosen by
+comparing pictures with real photographs (`launch/rain_sheet.py --kinds`).
 """
 
 import dataclasses

@@ -12,8 +12,8 @@ drop of diameter D at depth z is D f / z wide and falls v t f / z far in the exp
 t. Near drops are drawn one by one. Farther drops are drawn in layers, as random fields with
 the same mean, variance, streak and blur. Rain beyond these is a uniform veil.
 
-Photographs are uint8 RGB [H, W, 3]; light is linear, with white at 1. A crop is rendered in
-the same way anywhere in a photograph; only its ambient light may be given.
+Photographs are uint8 RGB [H, W, 3]; light is linear, with white at 1. The place
+of a crop in its photograph does not matter; only its ambient light may be given.
 
 References:
   Garg and Nayar, Vision and rain, IJCV 75, 2007: geometry and light of streaks.
@@ -197,10 +197,11 @@ def render(
 def add(
     clean: np.ndarray, parameters: RainParameters, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the photograph with added rain, as in Rain100 and Rain1200: the control.
+    """Returns the photograph with additive rain, as a control.
 
-    The streaks of the same rain, `255 brightness cover(...)`, are added to the pixel values
-    and clipped, without veil and camera. Arguments and errors are those of `render`.
+    As in Rain100 and Rain1200, the streaks, `255 brightness cover(...)`, are added to
+    the pixel values, and the sum is clipped. There is no veil and no camera. Arguments
+    and errors are those of `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
@@ -228,10 +229,11 @@ def smear(
 ) -> np.ndarray:
     """Returns the photograph behind translucent smears in the shape of rain, of one grey.
 
-    As `occlude`, for 2 to 50 % of the pixels, with soft edges and an opacity of at most 1.
-    Pixels with less than half as much rain as an edge stay as they are. A smear only
-    brightens, since a drop shows light from the sky and is brighter than nearly all that it
-    hides (Garg and Nayar, 2007). Arguments and errors are those of `render`.
+    As `occlude`, for 2 to 50 % of the pixels, with soft edges. If t is the threshold of
+    `occlude`, opacity rises from 0 at t / 2 to its maximum, 0.05 to 1, at 3 t / 2. A
+    smear only brightens, since a drop shows light from the sky and is brighter than
+    nearly all that it hides (Garg and Nayar, 2007). Arguments and errors are those of
+    `render`.
     """
     _check(clean)
     alpha = cover(*clean.shape[:2], parameters=parameters, rng=rng)
@@ -271,8 +273,9 @@ def composite(
 def _glow(light: np.ndarray, share: float) -> np.ndarray:
     """Returns the light that falls on drops, relative to the largest, float32 [H, W, 1].
 
-    A share is that of lamps: the light of the scene, blurred over a tenth of its shorter
-    side. In a crop, only lamps within the crop are known.
+    A `share` of it comes from lamps. This part is the scene's light, blurred by a
+    Gaussian with a standard deviation of a tenth of the shorter side. In a crop, only
+    lamps within the crop are known.
     """
     height, width = light.shape[:2]
     factor = max(1, min(height, width) // 100)  # the blur needs no fine grid
@@ -313,7 +316,7 @@ def cover(
     """
     if parameters.rain_rate == 0:
         return np.zeros((height, width), np.float32)
-    # Blurs by spectra wrap around, so a frame is added and cut off again.
+    # Blurs in the Fourier domain wrap around, so a frame is added and cut off again.
     frame = math.ceil(3 * _widest_blur(parameters))
     canvas: Any = tuple(
         scipy.fft.next_fast_len(side + 2 * frame, real=True) for side in (height, width)

@@ -11,8 +11,9 @@ from PIL import Image
 def take_layer(rainy: np.ndarray, clean: np.ndarray) -> np.ndarray:
     """Returns the layer of a pair: rainy minus clean, and 0 where that is negative.
 
-    Darker pixels are ignored. Streaks make pixels brighter, while haze, compression and
-    motion of the camera between the photographs make them darker equally often.
+    Darker pixels are ignored. Streaks make pixels brighter. Haze, compression and
+    motion of the camera between the photographs make pixels darker as often as
+    brighter.
     """
     return np.maximum(_unit(rainy) - _unit(clean), 0)
 

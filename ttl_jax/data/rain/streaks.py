@@ -26,8 +26,8 @@ class Streaks:
       right: Columns from one end to the other.
       area: Blocked share of light, summed over the pixels.
       blur: Standard deviation of the profile, at least `LENS_BLUR`.
-      dashes: Number of times that a streak swells and fades along its length; 0: it is
-        even. One dash is brightest in the middle of the streak.
+      dashes: Number of times that a streak swells and fades along its length; 0 for a
+        uniform streak. One dash is brightest in the middle of the streak.
     """
 
     y: np.ndarray
@@ -136,8 +136,8 @@ def _splat(canvas: tuple[int, int], streaks: Streaks, step: int) -> np.ndarray:
     """Returns streaks as lines of points, `step` rows or columns apart, float32 [H, W].
 
     Each point is spread over four pixels; parts outside the canvas are lost. Steps are
-    nearly integers, so all points of a streak are spread in nearly the same way, without
-    beats with the grid.
+    nearly integers, so all points of a streak are spread in nearly the same way, and no
+    moiré appears.
     """
     lengths = np.maximum(np.abs(streaks.down), np.abs(streaks.right))
     counts = np.maximum(1, np.rint(lengths / step)).astype(int)

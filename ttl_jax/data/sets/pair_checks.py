@@ -66,8 +66,8 @@ class Checked(NamedTuple):
 def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
     """Decodes every example in `root` once; lists unusable ones with the reason.
 
-    Names of records are printable. If two examples have the same one, the second is left
-    out.
+    Names of records are printable. If two examples of a split have the same printable
+    name, the second is left out.
     """
     raws = [(split, raw) for split, of in found.splits.items() for raw in of]
     splits: dict[str, list[CheckedExample]] = {split: [] for split in found.splits}
@@ -96,7 +96,7 @@ def check(raw_set: RawSet, root: pathlib.Path, found: Found) -> Checked:
 def refuse_exchanged_sides(
     raw_set: RawSet, checked: Checked, root: pathlib.Path
 ) -> None:
-    """Raises ValueError if the pixels of pairs contradict which side is rainy."""
+    """Raises ValueError if the sides of a pair seem exchanged, judged by pixels."""
     exchanged = [f"{root / file}" for file in checked.exchanged()]
     if not exchanged:
         return

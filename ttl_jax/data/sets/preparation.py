@@ -83,7 +83,7 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
 
     Raises:
       ValueError: If nothing can be used, a set with this name was made from other data, or
-        the disk is too small.
+        the disk has too little space.
       OSError: If the records cannot be written.
     """
     folder = records.folder_of(data_dir, plan.name)

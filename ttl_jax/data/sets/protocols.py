@@ -210,8 +210,8 @@ def draw_distinct(opened: Opened, avoided: Sequence[Photograph], seed: int) -> D
 def draw_stratified(opened: Opened, avoided: Sequence[Photograph], seed: int) -> Drawn:
     """Draws `NUM_PAIRS` pairs, equally many of each density, of many backgrounds.
 
-    A background is drawn again only if no less used one has a pair of a density that still
-    lacks pairs.
+    A background is drawn again only if no background that was drawn less often has a
+    pair of a density that still lacks pairs.
     """
     pairs = _all(opened)
     backgrounds = _backgrounds([pair.clean for pair in pairs], avoided)
@@ -300,7 +300,7 @@ def _all(opened: Opened) -> list[Any]:
 def _backgrounds(
     photographs: Iterable[Photograph], avoided: Iterable[Photograph]
 ) -> dict[str, str]:
-    """Returns for each name the first name of the same picture, without avoided pictures."""
+    """Returns, for each name, the first name with the same picture, if not avoided."""
     kept = {item.name: item for item in sorted(photographs, key=lambda item: item.name)}
     names = list(kept)
     shown = [*kept.values(), *sorted(avoided, key=lambda item: item.name)]

@@ -226,7 +226,7 @@ OWN = {
         terms="",
         tree="""\
   rainy/a.png ...         or input/, or lq/
-  clean/a.png ...         or target/, or gt/; partners have the same path but for the suffix
+  clean/a.png ...         or target/, or gt/; partners: same path, any suffix
 or these within train/, val/, validation/, test/""",
     ),
     "photos": RawSet(

@@ -51,7 +51,7 @@ def make_plan(
 
     Args:
       root: Folder of the set as distributed.
-      trust_sides: Whether to accept pairs whose pixels contradict which side is rainy.
+      trust_sides: Whether to accept pairs whose sides seem exchanged, judged by pixels.
         Otherwise the plan's check raises ValueError for them.
     """
     found = raw_set.find(root)

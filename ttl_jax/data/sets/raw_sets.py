@@ -58,7 +58,7 @@ class Pattern(NamedTuple):
       rainy: Regular expression for the path without its suffix, below any folder; that
         folder becomes the group `at`.
       clean: Possible paths of the clean image without its suffix, as templates with the
-        groups, in letters of any case; empty for files with both halves.
+        groups. Case is ignored. Empty for files with both halves.
       name: Name of the example, as a template with the groups.
       scene: Name of the scene, as a template with the groups.
       split: Split; None if folder names decide.
@@ -116,7 +116,7 @@ class RawSet:
 
         Raises:
           ValueError: If there is no such folder, it has no example, or it has the user's
-            pairs twice.
+            pairs in two layouts.
         """
         if not root.is_dir():
             raise ValueError(
@@ -193,7 +193,7 @@ class RawSet:
     def _find_own(
         self, root: pathlib.Path, paths: Sequence[str]
     ) -> tuple[Splits, dict[str, str]]:
-        """Returns the same for the user's folder, or its subfolders named after splits."""
+        """As `_match`, for the user's folder, or its subfolders named after splits."""
         is_pairs = self.kind == "pairs"
         folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
         if not folders or (is_pairs and image_folders.find_pair_layout(root)):

@@ -122,7 +122,7 @@ def check(pairs: Sequence[Pair]) -> None:
 
 
 def find_unrelated(pairs: Sequence[Pair]) -> list[str]:
-    """Returns the first names of the pairs, in the same sample, that show two scenes."""
+    """Returns the names of the pairs in the sample of `check` that show two scenes."""
     return [p.rainy.name for p in _sample(pairs) if show_two_scenes(*p.load())]
 
 

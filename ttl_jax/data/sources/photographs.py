@@ -65,8 +65,8 @@ class Photograph(Item):
       num_bytes: Size of the file; None for embedded and rendered images.
       load: Returns uint8 RGB [height, width, 3], which may be read-only. Raises
         `decoding.ImageError` if the image is missing or damaged.
-      scene: Scene of a record, "SET/SPLIT/SCENE", which all records of the split that show
-        it share; None if the photograph is not a record.
+      scene: Scene of a record, "SET/SPLIT/SCENE". All records of the split that show
+        this scene have the same value. None if the photograph is not a record.
     """
 
     name: str
@@ -116,7 +116,7 @@ class DrawnPhotograph(Photograph):
 
     @classmethod
     def on(cls, base: Photograph, name: str, draw: Callable) -> "DrawnPhotograph":
-        """Returns a photograph with a drawing on it, which depends on `_fixed_rng`."""
+        """Returns a photograph with a drawing from the generator `_fixed_rng`."""
         load = functools.partial(_load_drawn, base, name, draw)
         return cls(name, base.width, base.height, None, load, base, draw)
 
@@ -239,11 +239,12 @@ def _load_in_rain(clean: Photograph, name: str, rain: live_rain.Rain) -> np.ndar
 
 
 def _fixed_rng(base: Photograph, name: str) -> np.random.Generator:
-    """Returns the generator of a drawing, or of rain, that is always the same.
+    """Returns the random generator of a drawing, or of rain, the same at each load.
 
-    On a file it depends only on the name and the size of the file and on the number of the
-    drawing. The same files then give the same test set in any folder. Names of records and
-    of embedded photographs contain no folder, so the whole name counts.
+    For a file, it depends only on the name and the size of the file and on the number
+    of the drawing. The same files then give the same test set in any folder. For
+    records and embedded photographs, it depends on the whole name, which contains no
+    folder.
 
     Args:
       base: Photograph below the drawing or the rain.

@@ -3,9 +3,10 @@
 The file has sections. A section begins with a line `[SOURCE]`. The lines below it name
 photographs of that source, or pairs: the names of the rainy and the clean side, separated by
 a TAB. Photographs of folder: and list: are named by their path relative to the folder, or to
-the folder of the list; on these, structures:CLEAN has names such as structures:a.png#1, and
-rain:CLEAN has rain:a.png. Lines that begin with "# " are comments. Invalid lines, missing
-names, and pairs whose sides are named otherwise raise ValueError. For example
+the folder of the list. Sources made from these add a prefix: structures:CLEAN has names
+such as structures:a.png#1, and rain:CLEAN such as rain:a.png. Lines that begin with
+"# " are comments. Invalid lines, missing names, and pairs whose sides have other names
+raise ValueError. For example
 
   # Protocol test1, seed 0
   [tfds:rain1200/test]

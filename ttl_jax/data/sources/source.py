@@ -23,7 +23,7 @@ class Source(abc.ABC):
       root: Folder, ending in "/", below which the files are; "" if the names of
         photographs contain no folder.
       parts: Sources from which this one is made.
-      is_live: Whether rain is rendered anew for each crop, in pairs without end.
+      is_live: Whether rain is rendered anew for each crop, which gives endless pairs.
       set_name: Name of the prepared set; None if the source is not one.
       split: Split of the prepared set; "" for all of them.
     """

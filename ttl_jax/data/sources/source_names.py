@@ -89,7 +89,7 @@ def open_each(sources: str | Sequence[str], field: str) -> dict[str, list[Any]]:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """Splits `NAME=SOURCE` into name and source; the name of a mere `SOURCE` is None.
+    """Splits `NAME=SOURCE` into name and source; a `SOURCE` alone has the name None.
 
     Raises:
       ValueError: If the name or the source is empty.

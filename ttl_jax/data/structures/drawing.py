@@ -1,7 +1,7 @@
 """Hard negatives: thin structures that look like streaks of rain, drawn on photographs.
 
-A network that removes rain may also remove wires, twigs and hairs. It learns to keep them
-from photographs that show many of them and must stay unchanged. Most lines are nearly
+A network that removes rain may also remove wires, twigs and hairs. Photographs that
+show many of them, and must stay unchanged, teach it to keep them. Most lines are nearly
 vertical, like streaks.
 """
 

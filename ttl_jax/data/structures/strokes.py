@@ -32,7 +32,7 @@ def _strokes(
       colors: Colour of each curve, [N, 3].
       light: Brightening of the right side, from -1 (darker) to 1.
     """
-    if light:  # each curve is followed by its light, so that nearer curves cover both
+    if light:  # the lit side of a curve follows it, so nearer curves cover both
         beside = points + np.stack([0.25 * widths, 0 * widths], axis=-1)
         points = _alternate(points, beside)
         widths = _alternate(widths, 0.4 * widths)
