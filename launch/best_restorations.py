@@ -7,15 +7,16 @@
 Every checkpoint restores each photograph, its mirrored copy, and the mean of both. The best
 of these restorations has the lowest cost: the rain score of a recognition network, plus
 --fidelity times the mean change outside the rain, in levels of 255. Rain is where most
-restorations darken the photograph more than elsewhere. A photograph gives no pair if it costs
-less than its restorations.
+restorations darken the photograph more than elsewhere. A photograph gives no pair if
+none of its restorations costs less than the photograph itself.
 
 The list pairs.txt then names the pairs: rainy/NAME.png and clean/NAME.png. The file report.csv
-has one row for each photograph: file, photograph, checkpoint, view (plain, mirrored or mean), cost
-before and after, the rain scores, and the settings of the cost. A second run, with later
-checkpoints and the same settings, replaces a restoration only if it finds a better one. The
-cost of the earlier one is computed anew for this, since the later checkpoints may disagree on
-where the rain is. After an interruption, the same command continues.
+has one row for each photograph: file, photograph, checkpoint, view (plain, mirrored or
+mean), cost before and after, the rain scores, and the settings of the cost. A second
+run, with later checkpoints and the same settings, replaces a restoration only if it
+finds a better one. It computes the cost of the earlier one anew, since the later
+checkpoints may disagree on where the rain is. After an interruption, the same command
+continues.
 
 The choice among snapshots and mirrored copies follows RGSUD (CVPR 2026).
 """
@@ -124,7 +125,7 @@ def find_best(
     judge: Judge,
     earlier: Iterable[tuple[str, str, np.ndarray]] = (),
 ) -> tuple[Entry, np.ndarray, np.ndarray]:
-    """Returns the best restoration as an entry, the photograph and the restored image.
+    """Returns the entry of the best restoration, the photograph and the restored image.
 
     Args:
       photograph: Rainy photograph.
@@ -230,8 +231,8 @@ def parse_arguments() -> argparse.Namespace:
         help="run or packed file that removes rain; may be given several times")
     add("--output", type=command_line.path, required=True, help="folder to write")
     add("--recog", default="shipped",
-        help="recognition network that judges, best one from which no checkpoint was "
-        "trained; default: %(default)s")
+        help="recognition network that scores, preferably one from which no checkpoint "
+        "was trained; default: %(default)s")
     add("--fidelity", type=float, default=0.05,
         help="cost of a change of one level outside the rain; default: %(default)s")
     # fmt: on

@@ -1,7 +1,8 @@
 # The other scripts source this file. It creates the virtual environment .venv once and
 # activates it. PYTHON names the interpreter, 3.11 or newer. With DEPENDENCIES=lowest, uv
 # installs the lowest versions that pyproject.toml allows; otherwise pip installs the highest.
-# If this changes, all packages are installed again, also those of earlier extras.
+# If one of these or pyproject.toml changes, all packages are installed again, also
+# those of earlier extras.
 
 make_environment() { # make_environment [EXTRA]: installs the project, with this extra
   local python=${PYTHON:-python3} mode=${DEPENDENCIES:-highest} stamp=.venv/installed

@@ -8,7 +8,8 @@
 # one starts. The order is by importance:
 #
 # 1. updates in float32 and bfloat16, with the share of the memory-bound floor;
-# 2. updates fed by the input pipeline, over updates with a batch on the device (goal: 1.05);
+# 2. updates fed by the input pipeline, relative to those with a batch on the device
+#    (goal: 1.05);
 # 3. megapixels per second when restoring, by the number of windows in a batch;
 # 4. the operations that take the most time in updates;
 # 5. updates with larger and larger batches, until one fails.

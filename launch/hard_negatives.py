@@ -5,10 +5,11 @@
 
 Each rain-free photograph is restored, and the square that changes most is found. The worst
 squares are written to the folder as PNG files. The file report.csv has one row for each
-photograph, the worst first: file (empty if not written), photograph, top and left of the
-square in pixels, and the PSNR of the square and of the whole photograph in dB. Train on the
-folder with the source identity:folder:runs/hard, beside other pairs. Use only training
-photographs: the scene of a square is no longer known. A second run replaces the folder.
+photograph, the worst first. Its columns are file (empty if not written), photograph,
+top and left of the square in pixels, and the PSNR of square and whole photograph in dB.
+Train on the folder with the source identity:folder:runs/hard, beside other pairs. Use
+only training photographs: the scene of a square is no longer known. A second run
+replaces the folder.
 """
 
 import argparse

@@ -79,7 +79,8 @@ def order_of(scene: str) -> tuple[int, int]:
     """Returns the sort key of a scene, random but the same on every machine.
 
     Scenes whose key begins with 0 were test scenes while the networks of this project
-    were designed. They come first, so they are used for validation and never for tests.
+    were designed. They come first: they are for validation or training, never for
+    tests.
     """
     digest = int(hashlib.sha256(scene.encode()).hexdigest(), 16)
     return digest % 4, digest

@@ -8,10 +8,11 @@
 
 The encoder of a recognition network maps the rainy side of each pair, and each real rainy
 photograph, to the mean features of its central square of 192 pixels. Features are divided by
-their standard deviation over the real photographs. Each real photograph chooses its
-nearest pair that is not chosen yet, the closest couple first, then each chooses a second, and
-so on, until a share of the pairs is chosen. A frequent kind of rain does not displace the
-others in this way. No real photograph is left out if the chosen pairs are at least as many.
+their standard deviation over the real photographs. In each round, every real photograph
+chooses the nearest pair that is not chosen yet. The photograph with the smallest
+distance chooses first. Rounds follow until a share of the pairs is chosen. In this way,
+a frequent kind of rain does not displace the others. Every real photograph chooses a
+pair if the share has at least as many pairs as there are real photographs.
 
 The output is a text file for the source selection:FILE. Its comments say how many pairs
 come from which source, with their distances. Pairs of live rain (rain:, kinds:) differ each

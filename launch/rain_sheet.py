@@ -4,10 +4,10 @@
     python launch/rain_sheet.py --clean folder:CLEAN --rainy folder:RAINY --output sheet.png
     python launch/rain_sheet.py --kinds --clean folder:CLEAN --output kinds.png
 
-Each row shows one clean photograph: unchanged, in light, medium and heavy rain, and with
-the streaks of the heavy rain added to its pixel values. With --kinds, it shows the
-photograph in the kinds of rain that published pairs lack instead. With --rainy, a photograph of real
-rain in another scene follows. Each panel shows the middle of an image, unscaled.
+Each row shows one clean photograph: unchanged, in light, medium and heavy rain, and
+with the streaks of the heavy rain added to its pixel values. With --kinds, it shows the
+kinds of rain that published pairs lack instead. With --rainy, a photograph of real rain
+in another scene follows. Each panel shows the middle of an image, unscaled.
 A source is `sample`, `folder:PATH` or `list:FILE`, as for all commands.
 """
 

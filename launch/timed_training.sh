@@ -7,10 +7,11 @@
 #     --config.pairs=list:runs/lists/pairs_train.txt --config.schedule=constant
 #
 # PACKED: a file of weights that remove rain. Without it, training starts from random weights.
-# It is replaced once the new weights are complete, and is at most 16 MiB large, so that it
-# can travel. CONFIG is of the stage derain. Only the weights travel, not the optimizer's
-# state: use a constant rate, and lower it for the last loans. Each loan has a folder of its
-# own in WORKDIR, with its log.
+# It is replaced once the new weights are complete. It is at most 16 MiB large, so that
+# it can be copied between machines. CONFIG is of the stage derain. A loan continues
+# with the weights of the last one, without the optimizer's state: use a constant rate,
+# and lower it for the last loans. Each loan has a folder of its own in WORKDIR, with
+# its log.
 #
 # Unless FLAGS set them, a loan has as many steps as its time allows, and a seed of its own,
 # made from the weights, so that it does not repeat the crops and the rain of the last one.

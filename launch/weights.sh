@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains the shipped weights: ttl_jax/weights/derain.safetensors, which remove rain, and
-# recog.safetensors, which score it and take no part in training the former.
+# Trains the shipped weights in ttl_jax/weights: derain.safetensors, which remove rain,
+# and recog.safetensors, which score rain. The latter take no part in training the
+# former.
 #
 #   bash launch/weights.sh PHOTOGRAPHS WORKDIR
 #

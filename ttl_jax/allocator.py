@@ -1,8 +1,9 @@
 """Huge pages for the memory of compiled programs on a CPU.
 
 For each call of a program, XLA allocates one buffer of temporary values, and glibc returns
-it to the system afterwards. This causes hundreds of thousands of page faults per update;
-with pages of 2 MiB there are hundreds. benchmarks/NOTES.md has the measurements.
+it to the system afterwards. This causes hundreds of thousands of page faults per
+update. Pages of 2 MiB reduce them to hundreds. benchmarks/NOTES.md has the
+measurements.
 """
 
 import contextlib
@@ -23,9 +24,10 @@ _KERNEL_SETTING = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 def use_huge_pages() -> None:
     """Restarts this command with huge pages, if JAX will run on a CPU under Linux.
 
-    A restart is needed because glibc reads its settings only when a process starts. Does
-    nothing if the environment already has the setting or disables it (`SWITCH`), or with
-    another C library. Call this before JAX is imported.
+    A restart is needed because glibc reads its settings only when a process starts.
+    Does nothing if the environment already has the setting or disables it (`SWITCH`),
+    if glibc is missing or too old, or if the kernel gives no huge pages. Call this
+    before JAX is imported.
     """
     changed = _changed_environment(os.environ)
     if changed is None:

@@ -89,7 +89,7 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SOURCE",
-        help="rain-free photographs, with which unpaired real ones are compared",
+        help="rain-free photographs to compare unpaired real ones with",
     )
     add(
         "--images",
@@ -103,7 +103,7 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
         "--scenes",
         metavar="CSV",
         help="file with the columns path and scene; images of one scene, such as the "
-        "frames of a video, count as one in intervals and draws, as near-duplicates do",
+        "frames of a video, count as one in intervals and draws, like near-duplicates",
     )
 
 

@@ -24,8 +24,8 @@ PSNR and flicker of video, with and without the vote of neighbouring frames:
 
   python -m ttl_jax.benchmark video --photographs folder:/photos/clean
 
-Our networks beside others in PyTorch, from files of their authors, each with its own process
-(`taskset -c 0` gives all of them one core):
+Our networks beside PyTorch networks from files of their authors. Each has its own
+process (`taskset -c 0` gives all of them one core):
 
   python -m ttl_jax.benchmark peers --networks small base restormer:paper \\
       --peer restormer_torch=Restormer/basicsr/models/archs/restormer_arch.py:Restormer \\
@@ -107,14 +107,14 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser, "--stages", _STAGES, _STAGES)
     _add_choices(parser, "--dtypes", _DTYPES, _DTYPES[:1])
     _add_batch(parser, "crops of a batch")
-    text = "folder for a profile, of which the longest operations are listed"
+    text = "folder for a profile; its longest operations are listed"
     parser.add_argument("--profile", metavar="DIR", help=text)
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_presets(parser)
     _add_count(parser, "--sides", [256, 512], "PIXELS", "sides of the square images")
-    text = "also restore many images at once, with so many windows in a batch"
+    text = "also restore many images at once, with N windows in a batch"
     _add_count(parser, "--batch_sizes", [], "N", text)
 
 

@@ -1,7 +1,8 @@
 """Common parts of the commands' command lines.
 
-Each command has a function `main(arguments)`, by default those of the process, which returns
-the exit status. Invalid flags and unusable files end the process with status 2 and one line.
+Each command has a function `main(arguments)`, which returns the exit status. The
+default arguments are those of the process. Invalid flags and unusable files end the
+process with status 2 and one line.
 """
 
 import argparse

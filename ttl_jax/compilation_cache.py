@@ -21,10 +21,11 @@ def enable() -> None:
     JAX identifies a program by its code and options, JAX's version and the device,
     including a CPU's instruction set. Machines may therefore share the folder.
 
-    Does nothing if JAX_COMPILATION_CACHE_DIR names a folder. If the default folder cannot
-    be written, a line is printed and everything is compiled. Processes that train together
-    keep nothing: only process 0 writes to the cache. Without a shared folder, it would skip
-    compilation at the next start while the others compile and wait for it.
+    Does nothing if JAX_COMPILATION_CACHE_DIR names a folder. If the default folder
+    cannot be written, a line is printed and everything is compiled. Processes that
+    train together do not use the cache, since JAX writes it only in process 0. Without
+    a shared folder, process 0 would skip compilation at the next start. The others
+    would compile and wait for process 0.
     """
     named = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if named or jax.distributed.is_initialized():

@@ -136,8 +136,8 @@ FIELDS = {
     "checkpoint_every": Field(250, POSITIVE, SAFE),
     "keep_checkpoints": Field(2, POSITIVE, SAFE),
     # Metric such as pairs/psnr, or -photographs/loss if less is better: its best step is
-    # kept beside the last ones. Empty: off. Fixed, since a run without it would remove the
-    # step that it chose before.
+    # kept beside the last ones. Empty: off. Fixed, since a run that resumes without it
+    # would remove the best step.
     "best_metric": Field("", shared=False),
     "num_samples": Field(4, NOT_NEGATIVE, SAFE),  # images of an evaluation to show
 }

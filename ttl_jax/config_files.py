@@ -6,8 +6,8 @@ a preset may follow a colon: `configs/derain.py:small`, `derain:small`, `derain`
 The project's own files are in the checkout that contains the current folder or, outside a
 checkout, in the installed package. Config files import each other from the package
 `configs`. This package is the folder of the loaded file if that folder has a `common.py`,
-and the project's own folder otherwise. Neither a `configs/` of another project nor the way
-in which Python was started has an influence.
+and the project's own folder otherwise. A `configs/` of another project has no effect,
+nor has the way in which Python was started.
 """
 
 import importlib.machinery
@@ -138,9 +138,10 @@ def _names(config) -> list[str]:
 
 
 def _explain_missing(config, field: str, prefix: str) -> str:
-    """Returns a message about an unknown field, with those that may be meant.
+    """Returns a message about an unknown field, with the fields that may be meant.
 
-    The own name counts first, as a field may lie in another place, such as one stage.
+    The last part of the name is matched first, since the field may be in another place,
+    such as a stage.
     """
     known = [name.rpartition(".")[::2] for name in _names(config)]
     parent, _, own = field.rpartition(".")

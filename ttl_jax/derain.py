@@ -9,11 +9,11 @@ Examples, the last on two GPUs:
   python -m ttl_jax.derain - - --format png < holiday.jpg > dry.png
   bash launch/local.sh 2 derain photographs --output restored
 
-A photograph keeps its name, format, depth and metadata, a folder its tree. The same command
-resumes a run that stopped. SIGTERM or Ctrl-C ends the run after the current window;
-unfinished photographs are not written. A second signal ends it at once. The output folder
-records the weights and options of each photograph (.ttl_jax.jsonl); photographs made with
-other weights or options are restored again.
+A photograph keeps its name, format, depth and metadata. A folder keeps its tree. The
+same command resumes a run that stopped. SIGTERM or Ctrl-C ends the run after the
+current window; unfinished photographs are not written. A second signal ends it at once.
+The output folder records the weights and options of each photograph (.ttl_jax.jsonl);
+photographs made with other weights or options are restored again.
 
 Videos keep frame rate, timestamps, rotation, colour tags and sound; they need
 pip install "ttl_jax[video]". A video that was stopped resumes after its last complete

@@ -116,14 +116,14 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         dest="rainy",
         type=command_line.path,
         metavar="DIR",
-        help="folder of rainy images, or a video; --results with --target need none, and "
-        "there are no gains then",
+        help="folder of rainy images, or a video; --results with --target do not need "
+        "it, but then have no gains",
     )
     add(
         "--target",
         metavar="DIR",
-        help="folder of the clean images, or a video; partners have the same path, except for the "
-        "suffix and for common parts of names such as _derained",
+        help="folder of the clean images, or a video; partners have the same path, "
+        "except for the suffix and for common parts of names such as _derained",
     )
     add(
         "--masks",
@@ -191,7 +191,7 @@ def _add_scores(group: argparse._ArgumentGroup) -> None:
     add(
         "--flicker",
         action="store_true",
-        help="take the images of a folder for frames of a video, in the order of their "
+        help="treat the images of a folder as frames of a video, in the order of their "
         "names, and add how much they flicker",
     )
     add(

@@ -9,10 +9,10 @@ Examples:
   python -m ttl_jax.export --page site
 
 Input and output are float32 [n, height, width, 3], RGB in [0, 1]; the output may leave that
-range. ONNX takes any multiples of the grid (64) as height and width; its metadata describe how
-to restore images of any size in windows. StableHLO takes only images of one fixed size, that of
-the largest window; its metadata are in FILE.json. The file is compared to the network before it
-is written, and the largest difference is printed.
+range. ONNX takes any multiples of the grid (64) as height and width. Its metadata
+describe how to restore images of any size in windows. StableHLO takes only images of
+one fixed size, that of the largest window. Its metadata are in FILE.json. The file is
+compared to the network before it is written, and the largest difference is printed.
 
 --page writes a page that restores in the browser. Any web server can offer its files, such
 as python -m http.server -d site; photographs do not leave the browser. The page computes by

@@ -63,7 +63,7 @@ def distance(a: jax.Array, b: jax.Array, kind: str = "mse") -> jax.Array:
 
 
 def _check_shapes(a: jax.Array, b: jax.Array) -> None:
-    # Without this check, one of them could be broadcast silently.
+    # Without this check, one array could be broadcast silently.
     if a.shape != b.shape:
         raise ValueError(f"got shapes {a.shape} and {b.shape}; they must be equal.")
 

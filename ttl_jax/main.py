@@ -7,7 +7,8 @@ Example:
   python -m ttl_jax.main --config=configs/ablation.py --workdir=runs/ablation
 
 The same command resumes a run that stopped. On SIGTERM or Ctrl-C the run is saved after
-the current step; a second signal ends it at once, as does the first one before a step.
+the current step. A second signal ends it at once. So does a signal before the first
+step.
 
 Exit status: 0 if everything is trained; 1 after an error, which the last line explains; 143
 after SIGTERM; 130 after Ctrl-C.

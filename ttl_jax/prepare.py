@@ -204,8 +204,8 @@ def _make_audit_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="photographs, or pairs")
     add("--against", nargs="+", default=[], metavar="SOURCE",
-        help="sources that are tested on; photographs that show one of their pictures "
-        "are listed in exclude.txt")
+        help="test sources; photographs that show one of their pictures are listed in "
+        "exclude.txt")
     add("--output", default="audit", type=command_line.path, metavar="DIR",
         help="folder for the report (default: %(default)s)")
     # fmt: on

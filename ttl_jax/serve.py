@@ -64,7 +64,7 @@ def _make_parser() -> argparse.ArgumentParser:
     for flag, default, text in (
         ("--max_megabytes", 64, "largest file, in megabytes"),
         ("--max_megapixels", 64, "largest photograph, in megapixels"),
-        ("--queue", 8, "number of photographs that may wait; others get status 503"),
+        ("--queue", 8, "requests in work or waiting; others get status 503"),
     ):
         add(
             flag,

@@ -27,11 +27,11 @@ class Stopped(Exception):
 
 
 class EndAtOnce:
-    """Context in which a signal ends the process at once, for when nothing must be saved.
+    """Context in which a signal ends the process at once, since nothing must be saved.
 
-    KeyboardInterrupt would not do: libraries swallow it while they start. Python's own
-    handlers would not do either: they wait for the end of a call, and XLA compiles for
-    many seconds. So a thread ends the process.
+    KeyboardInterrupt does not suffice, since libraries swallow it while they start.
+    Python's own handlers do not suffice either: they wait for the end of a call, and
+    XLA compiles for many seconds. So a thread ends the process.
 
     Attributes:
       before: Called with the exit status before the process ends.
@@ -84,7 +84,7 @@ class StopRequest:
 
     Args:
       notice: First words of the line printed on the first signal.
-      starts: Whether it records from the beginning, and not only from `start` on.
+      starts: Whether to record from the beginning. Otherwise `start` begins it.
 
     Attributes:
       signal: Number of the signal; 0 until there is one.

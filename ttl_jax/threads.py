@@ -33,8 +33,8 @@ def map_ahead(
       function: Function of one item; several threads call it.
       items: Items, which are read as results are needed.
       num_threads: Number of calls at the same time; by default the number of CPUs.
-      num_ahead: Number of calls in advance, which bounds the memory; by default eight
-        times the number of threads.
+      num_ahead: Number of calls in advance, which bounds the memory. The default is
+        eight times the number of threads.
     """
     num_threads = num_threads or count_cpus()
     num_ahead = 8 * num_threads if num_ahead is None else num_ahead

@@ -1,15 +1,16 @@
 """Speed of the input pipeline, and how long training steps wait for it.
 
-Crops per second are measured from opened sources to finished batches, in one process, and
-compared with a plain Pillow loop on the same files: open, decode, crop, mirror, one
-photograph after another. The variants alternate. A pair counts as one crop. The readers are
-`LOOP`; `FILES`, which decodes for every crop; `CACHE`; and `RAIN`, which renders rain on
-crops of cached photographs instead of reading pairs.
+Crops per second are measured from opened sources to finished batches, in one process.
+They are compared with a plain Pillow loop on the same files: open, decode, crop,
+mirror, one photograph after another. The variants alternate. A pair counts as one crop.
+The readers are `LOOP`; `FILES`, which decodes for every crop; `CACHE`; and `RAIN`,
+which renders rain on crops of cached photographs instead of reading pairs.
 
 Updates are measured in milliseconds: `resident`, with one batch that is already on the
 device; `fed`, in the training loop with batches from the cache; `host`, the CPU time of the
-loop's thread. A ratio of `fed` to `resident` of 1 means that loop and input cost nothing. As
-long as `host` is less than `resident`, an accelerator does not wait for it.
+loop's thread. A ratio of `fed` to `resident` of 1 means that loop and input cost
+nothing. As long as `host` is less than `resident`, an accelerator does not wait for
+this thread.
 """
 
 import functools

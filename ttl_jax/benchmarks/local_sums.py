@@ -1,9 +1,12 @@
 """Time of channel attention with local sums, compared with sums over the whole image.
 
-Columns: cell in pixels of the image (0: sums over the whole image), radius in cells;
-milliseconds to restore one window, and of an update, each as the median of the measurements
-and with its ratio to the first kind of sums. Networks have random weights, since values do
-not affect the time.
+The columns are
+- cell in pixels of the image (0: sums over the whole image); radius in cells;
+- milliseconds to restore one window, median of the measurements; their ratio to those
+  of the first kind of sums;
+- the same for an update.
+
+Networks have random weights, since values do not affect the time.
 """
 
 import functools

@@ -1,9 +1,10 @@
 """Updates and restorations of our networks beside those of others, in one run on a CPU.
 
-Each program has its own process, and the measurements of all alternate. All processes have
-the settings of memory of this command (`ttl_jax.allocator`), also those of PyTorch. Networks
-have random weights and images are noise, since values do not affect the time. An update is
-that of the config, or L1 loss and AdamW in PyTorch; both have float32.
+Each program has its own process, and the measurements of all alternate. All processes,
+also those of PyTorch, have the memory settings of this command (`ttl_jax.allocator`).
+Networks have random weights and images are noise, since values do not affect the time.
+An update of our networks is that of the config. One in PyTorch has L1 loss and AdamW.
+Both use float32.
 
 The columns are
 

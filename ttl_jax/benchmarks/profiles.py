@@ -17,7 +17,7 @@ def largest(folder: str | os.PathLike[str], count: int = 10) -> list[dict]:
     Numbers at the ends of names are dropped, so that equal layers count together.
 
     Args:
-      folder: Folder of the profile; its newest one counts.
+      folder: Folder of profiles; the newest one is read.
 
     Returns:
       Rows with name, number of calls, milliseconds, and share of the time of all operations.

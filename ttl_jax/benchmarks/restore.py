@@ -16,9 +16,9 @@ The columns are
   array; and its share of the time.
 
 A second table has the exponent of the growth: time grows as the number of pixels to this
-power. A third one has many images restored at once by several threads, as `derain` restores a
-folder: images per second by the number of windows in a batch, and their ratio to the first
-number.
+power. A third table is for many images that several threads restore at once, as
+`derain` restores a folder. It has images per second by the number of windows in a
+batch, and their ratio to those of the first number.
 """
 
 import collections

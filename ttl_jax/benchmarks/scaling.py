@@ -5,10 +5,11 @@ are compared with one device and its share of the batch. Virtual devices of a CP
 cores; they are compared with one device and the whole batch, which shows the overhead of
 dividing the work.
 
-Columns: number of devices; fsdp, whether weights and optimizer state are spread over them;
-images of the whole batch; milliseconds of an update, median of the measurements; images per
-second; efficiency, the milliseconds of one device divided by these; bytes of the results of
-all collectives of an update, per device.
+The columns are
+- number of devices; fsdp, whether weights and optimizer state are spread over them;
+- images of the whole batch; milliseconds of an update, median of the measurements;
+- images per second; efficiency, the milliseconds of one device divided by these;
+- MiB of the results of all collectives of an update, per device.
 """
 
 import contextlib
@@ -121,8 +122,8 @@ def _list_cases(
     Args:
       counts: Numbers of devices, from 1.
       batch_size: Images on each device.
-      is_virtual: Whether devices share the cores of a CPU; one device then has the whole
-        batch, and otherwise its share.
+      is_virtual: Whether devices share the cores of a CPU. Then one device has the
+        whole batch; otherwise it has its share.
     """
     cases = [(1, False), *itertools.product(counts[1:], (False, True))]
     return {

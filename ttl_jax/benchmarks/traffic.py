@@ -7,9 +7,9 @@ results), paddings and rearrangements belong to the pass that reads them. The gr
 pass reads its inputs and the gradient of its result once, and writes the gradient of its
 inputs.
 
-Only attention over channels is supported, which all presets have. Weights (but see
-`WEIGHT_ACCESSES`), maps per cell or per image, the image to which a residual is added, and
-losses are not counted.
+Only channel attention is supported, which all presets have. These bytes are not
+counted: weights (but see `WEIGHT_ACCESSES`), maps per cell or per image, the image to
+which a residual is added, and losses.
 """
 
 from collections.abc import Callable, Mapping, Sequence

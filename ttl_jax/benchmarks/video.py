@@ -1,10 +1,12 @@
 """Temporal consistency of video, with and without the vote of neighbouring frames.
 
 Clips are made by moving a camera over photographs, and rain is rendered anew on each frame.
-Only the scores use the clean frames and the motion. Columns: PSNR of the rainy, restored and
-voted frames in dB; least_gain, the smallest gain of a frame by the vote; flicker of the clean
-frames (the error of interpolation), of the restored and of the voted frames, relative to the
-rainy frames; ratio of the last two; vote_s, seconds per frame.
+Only the scores use the clean frames and the motion. The columns are
+- PSNR of the rainy, restored and voted frames, in dB;
+- least_gain, the smallest gain of a frame by the vote;
+- flicker of the clean (the error of interpolation), restored and voted frames, each
+  relative to the rainy frames; ratio of the last two;
+- vote_s, seconds per frame.
 """
 
 import dataclasses

@@ -1,10 +1,11 @@
 """Seams, time and memory for windows of several sizes and overlaps, on photographs.
 
-Columns: largest side and overlap of windows in pixels; number of windows; arithmetic, the
-ratio of the pixels of all windows to those of the photographs; seam, the step of brightness
-between windows in levels of 255, mean along all borders; seam_high, its 95 % quantile in the
-photograph where that is largest; seconds per megapixel; memory of the largest window,
-reported by the compiler.
+The columns are
+- largest side and overlap of windows, in pixels; number of windows;
+- arithmetic, the ratio of the pixels of all windows to those of the photographs;
+- seam, the step of brightness between windows in levels of 255, mean along all borders;
+- seam_high, its 95 % quantile in the photograph where that is largest;
+- seconds per megapixel; memory of the largest window, reported by the compiler.
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ def path_beside(target: str, kind: str) -> str:
 def write(kind: str, target: str, before: np.ndarray, after: np.ndarray) -> None:
     """Writes a comparison beside a restored photograph, as NAME.compare.KIND.
 
-    What is too large for a JPEG is made smaller.
+    Pictures that are too large for JPEG are scaled down.
 
     Args:
       kind: "jpg" for both pictures side by side, or "html" for a page with both pictures

@@ -66,8 +66,9 @@ class EndedError(stopping.Stopped):
 class Arrivals:
     """Tells which photographs of a watched folder are complete and not yet tried.
 
-    A file is complete once size and time stay as they were at the last look. The clock does
-    not count, since a copy may keep any time.
+    A file is complete once its size and modification time are the same at two
+    successive looks. The time is not compared with the clock, since a copy may keep an
+    old time.
     """
 
     def __init__(self):
@@ -170,7 +171,7 @@ class Run(NamedTuple):
         return 0
 
     def _list_unmade(self, jobs: Sequence) -> list:
-        """Returns jobs whose target is missing, or of other options or an older source."""
+        """Returns jobs without a target, and those that `find_differences` finds."""
         missing = job_lists.list_missing(jobs, self.args.compare)
         return [*missing, *self.log.find_differences(set(jobs) - set(missing))]
 

@@ -43,7 +43,7 @@ class Encoder(network.TrainedNetwork):
           image: uint8 RGB [H, W, 3]; smaller images are padded by reflection.
 
         Raises:
-          ValueError: If the type or shape is another.
+          ValueError: If the image has another type or shape.
         """
         image = np.asarray(image)
         pixels.check_rgb8(image)

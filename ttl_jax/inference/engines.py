@@ -14,12 +14,13 @@ def choose(engine: str, checkpoint: str | None) -> str:
     """Returns "jax" or "onnx".
 
     Args:
-      engine: "auto", "jax" or "onnx". "auto" takes ONNX for files of ONNX, and on a CPU for
-        the shipped weights: it starts sooner and takes no longer.
+      engine: "auto", "jax" or "onnx". "auto" takes ONNX for .onnx files, and for the
+        shipped weights on a CPU if onnxruntime is installed: it starts sooner and takes
+        no longer. The package without JAX always takes ONNX for the shipped weights.
       checkpoint: Weights as for `load`.
 
     Raises:
-      ValueError: If the engine cannot read the weights, or is not installed.
+      ValueError: If the engine cannot read the weights, or JAX is needed and missing.
     """
     is_file = checkpoint is not None and checkpoint.endswith(onnx_restorer.SUFFIX)
     is_shipped = checkpoint in (None, "shipped")
@@ -51,7 +52,8 @@ def load(engine: str, checkpoint: str | None) -> Any:
         shipped weights.
 
     Raises:
-      ValueError: If there are no such weights, or they cannot be read.
+      ValueError: If there are no such weights, they cannot be read, or onnxruntime is
+        needed and missing.
     """
     if engine == "onnx":
         path = checkpoint if checkpoint != "shipped" else None

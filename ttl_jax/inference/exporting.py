@@ -51,9 +51,10 @@ def make(
     """Makes a file of the networks of a run, and compares it to them.
 
     `.onnx` runs in onnxruntime, with windows of any size. `.stablehlo` is read by
-    `jax.export.deserialize`, on CPU and CUDA, for square images of one size, that of the
-    largest window. `windows.plan` makes windows of other sizes too, so it cannot restore
-    images of any size. Both have a free number of windows.
+    `jax.export.deserialize` and runs on CPU and CUDA. It takes only square images of
+    the size of the largest window. It cannot restore images of any size, since
+    `windows.plan` makes windows of other sizes too. Both take any number of windows at
+    once.
 
     Args:
       checkpoint: Weights as for `Restorer.from_checkpoint`.
@@ -113,8 +114,8 @@ def describe(
 
     Returns:
       `window`, `margin` and `grid`: the arguments `side`, `overlap` and `grid` of
-      `windows.plan`, where `window` is the largest side of its windows; `value_range`: least and largest value of the input; `digest`:
-      fingerprint of the weights.
+      `windows.plan`, where `window` is the largest side of its windows; `value_range`:
+      least and largest value of the input; `digest`: fingerprint of the weights.
 
     Raises:
       ValueError: If the network needs the whole image at once.
@@ -184,8 +185,9 @@ def _make_stablehlo(
     return content, lambda images: np.asarray(call(images))
 
 
-# How each format is made, and the sizes of windows that it is compared in. For ONNX they
-# have fewer and more cells than the attention's sums include.
+# How each format is made, and the sizes of the windows in which it is compared to the
+# network. For ONNX, the first window has fewer cells than the attention's sums include.
+# The second has more cells if the radius of the sums is 1.
 _FORMATS: dict[str, tuple[Callable, Callable]] = {
     ".onnx": (
         _make_onnx,

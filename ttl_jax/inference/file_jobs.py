@@ -110,8 +110,8 @@ def restore_files(
 ) -> Outcome:
     """Restores each photograph; failures do not stop the rest.
 
-    Each thread reads, restores and writes one photograph at a time, so that some are read
-    and written while the network restores windows of others.
+    Each thread reads, restores and writes one photograph at a time. So some photographs
+    are read and written while the network restores windows of others.
 
     Args:
       jobs: Photographs to restore; existing targets are replaced.

@@ -53,12 +53,14 @@ def plan(
 ) -> tuple[list[Job], Skipped]:
     """Lists the photographs and videos to restore and their targets, in a fixed order.
 
-    A file is written under its own name, the photographs of a folder with their path
-    within it, those of a pattern with their path below its fixed part. Linked folders are
-    followed, each once. Hidden files and what systems leave are skipped; so are other
-    kinds of files in folders and patterns, the output folder inside an input folder, the
-    results of earlier runs where both are the same folder, and the results in other folders
-    below the input.
+    A file keeps its name. A photograph of a folder keeps its path within the folder. A
+    photograph of a pattern keeps its path below the fixed part of the pattern. Linked
+    folders are followed, each once. These are skipped:
+    - hidden files, and files that systems make, such as Thumbs.db;
+    - other kinds of files in folders and patterns;
+    - the output folder inside an input folder;
+    - results of earlier runs, if the output folder is the input folder;
+    - results in other folders below the input.
 
     Args:
       inputs: Files, folders and glob patterns (`**` for any depth).
@@ -70,9 +72,10 @@ def plan(
         two photographs with the same target, the second is left out with a warning.
 
     Raises:
-      ValueError: If an input does not exist, is not a photograph, or holds none; a folder
-        cannot be read; two photographs have the same target; a target is an input; or the
-        output is a file, or has the suffix of a photograph and does not exist.
+      ValueError: If an input does not exist, is not a photograph, or holds none. If a
+        folder cannot be read, two photographs have the same target, or a target is an
+        input. If the output is a file, or does not exist and has the suffix of a
+        photograph.
     """
     output = str(pathlib.Path(output))
     if os.path.exists(output) and not os.path.isdir(output):
@@ -242,7 +245,7 @@ class _Finder:
             raise ValueError(f"{text} holds no photographs; {_supported()}. {found}")
 
     def _find_outputs(self) -> Callable[[str], bool]:
-        """Returns whether a file of the current input, a real path, is a result."""
+        """Returns a function from the real path of a file to whether it is a result."""
         outputs = os.path.join(self._output, "")
         if outputs == self._root:  # with other names, as by --suffix
             written = _list_results(outputs)
@@ -252,9 +255,9 @@ class _Finder:
         return lambda path: False
 
     def _is_in_output(self, folder: str) -> bool:
-        """Returns whether a folder, a real path, is in the output folder or is it.
+        """Returns whether a folder, a real path, is the output folder or inside it.
 
-        Nothing is if the current input itself is in the output folder.
+        It is always False if the current input is the output folder or inside it.
         """
         outputs = os.path.join(self._output, "")
         return not self._root.startswith(outputs) and os.path.join(
@@ -264,7 +267,8 @@ class _Finder:
     def _is_result(self, file: _Place) -> bool:
         """Returns whether the record of a folder below the current input lists a file.
 
-        A folder of results that is itself an input is meant to be restored.
+        The record of the input itself does not count: whoever names a folder of results
+        wants to restore them.
         """
         folder, name = os.path.split(file.relative)
         while folder:
@@ -280,7 +284,7 @@ class _Finder:
         As far as possible, it uses the listing of the folder: on network disks, each
         further query of a file takes milliseconds.
         """
-        # Through a link, a folder may be met again, or the output folder.
+        # A link may lead to a folder that was already read, or to the output folder.
         if folder.real in self._entered or self._is_in_output(folder.real):
             return
         self._entered.add(folder.real)

@@ -9,7 +9,7 @@ from ttl_jax.weights import shipped, trained
 
 
 class TrainedNetwork:
-    """The networks of a run. The arguments of subclasses have the names of the modules.
+    """The networks of a run. Subclasses take the modules as arguments, by their names.
 
     Attributes:
       name: Name of the run, for tables and messages.

@@ -36,8 +36,8 @@ def make(
 ) -> onnx.ModelProto:
     """Returns the graph of an encoder and an image decoder.
 
-    Its input and output are float32 [N, H, W, 3], RGB in [0, 1], the output not clipped. H
-    and W must be multiples of the networks' grid.
+    Its input and output are float32 [N, H, W, 3], RGB in [0, 1]. The output is not
+    clipped. H and W must be multiples of the networks' grid.
 
     Args:
       encoder: Encoder with local sums.
@@ -95,7 +95,7 @@ class _Graph:
         return np.asarray(param[...], self.dtype)
 
     def cast(self, x: str, dtype: Any) -> str:
-        """Returns a tensor of the graph's type or of float32 in the other of the two."""
+        """Converts a tensor between float32 and the graph's type, if they differ."""
         if self.dtype == np.float32:
             return x
         return self.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

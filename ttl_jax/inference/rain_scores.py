@@ -9,14 +9,15 @@ from PIL import Image
 
 from ttl_jax.data.files import decoding
 
-# Photographs from this size on are scored by default. On a CPU, the two scores take 5 s,
-# and restoring takes 19 to 26 s per megapixel: they add 7 % here, and 2 % to 12 megapixels.
+# Photographs from this size on are scored by default. On a CPU, restoring takes 19 to
+# 26 s per megapixel, and the two scores take 5 s. Scoring adds 7 % at this size,
+# and 2 % at 12 megapixels.
 MANY_PIXELS = 4_000_000
 _SIDE = 512  # pixels, longer side of the copy that is scored
 
 
 def are_available() -> bool:
-    """Whether this package has the recognition network; the one without JAX has not."""
+    """Whether this package has the recognition network. That without JAX lacks it."""
     return importlib.util.find_spec("ttl_jax.inference.recognizer") is not None
 
 

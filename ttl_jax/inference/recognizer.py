@@ -19,10 +19,10 @@ class Recognizer(network.TrainedNetwork):
     rainy and near 0 for rain-free photographs; trained with cross-entropy it is a logit.
     It is not a probability in either case.
 
-    An image is scored in the windows of `windows.plan`. The mean over pixels in the
-    classifier is over all windows, with the weights of blending; pixels beyond the image
-    have weight 0.
-    Note: networks with sums over the whole image use the sums of each window.
+    An image is scored in the windows of `windows.plan`. The classifier takes the mean
+    over the pixels of all windows, with the weights of blending. Pixels beyond the
+    image have weight 0.
+    Note: networks with sums over the whole image sum over each window instead.
 
     Attributes:
       digest: Digest of the encoder's weights, see `fingerprints.digest`.
@@ -94,8 +94,8 @@ class Recognizer(network.TrainedNetwork):
         """Returns whether a run was trained from this network, directly or indirectly.
 
         Another step of this network's run counts too, unless one of the two is packed.
-        Common training photographs do not count, nor photographs that were chosen by its
-        scores or features.
+        Shared training photographs do not count. Nor does it count if this network's
+        scores or features chose the training photographs.
 
         Args:
           path: Weights of any run, as for `trained.load`.

@@ -14,7 +14,7 @@ from ttl_jax.weights import fingerprints, flat_params
 
 # Windows per batch, by `jax.default_backend()`; `ttl_jax.benchmark restore --batch_sizes`
 # compares them (benchmarks/NOTES.md, "Batches when restoring"). On a CPU, larger batches take
-# more memory but not less time. Those of accelerators were not measured yet.
+# more memory but not less time. The values for accelerators are not measured yet.
 BATCH_SIZES = {"cpu": 1, "gpu": 8, "tpu": 8}
 
 # Memory limit for networks that need the whole image at once, in bytes.
@@ -96,8 +96,8 @@ def digest(encoder: nnx.Module, decoder: nnx.Module) -> str:
 def _count_fitting_pixels(encoder: models.RestoringEncoder) -> int:
     """Returns the number of pixels of an image whose restoration needs `MEMORY_LIMIT`.
 
-    Features grow with the number of pixels. Dense attention also needs a map of all pairs
-    of positions for each head, which grows with its square.
+    The features grow with the number of pixels. Dense attention also needs a map of all
+    pairs of positions for each head, which grows with the square of this number.
     """
     stride = encoder.stem_stride
     features = 4 * encoder.num_features_held * encoder.width / stride**2

@@ -32,9 +32,9 @@ class WindowedRestorer:
         """Takes the network as a function.
 
         Args:
-          compute: Function from images [N, H, W, 3] in [0, 1] to restored ones, which may
-            leave [0, 1]; float32.
-          grid: Step between pixels where a window may start, see `windows.plan`.
+          compute: Function from images [N, H, W, 3] in [0, 1] to restored ones, which
+            may leave [0, 1]; float32.
+          grid: Windows start at multiples of this number of pixels, see `windows.plan`.
           side: Largest side of a window, in pixels, see `windows.plan`.
           overlap: Pixels that neighbouring windows share, see `windows.plan`.
           batch_size: Number of windows computed together. Results do not depend on it.
@@ -43,8 +43,8 @@ class WindowedRestorer:
         self._grid, self._side, self._overlap = grid, side, overlap
         self.batch_size = batch_size
         self._batches = window_batches.Batches(compute, batch_size)
-        # Images in work at once: enough to fill each batch even with one window per
-        # image, and no more, since each image takes a band of memory.
+        # Images that are restored at once: enough to fill each batch even with one
+        # window per image. More images would need more memory, a band of rows each.
         self._places = threading.BoundedSemaphore(2 * batch_size)
 
     def restore(

@@ -5,8 +5,8 @@ same cells and pools in the window as in the whole image. Restoring is therefore
 windows, and gives the same result on every machine:
 
 1. An image with a side under half of the grid is left as it is: its window would be
-   mostly reflection, whose repetition resembles rain. Others are continued by reflection,
-   at the bottom and on the right, to multiples of the grid.
+   mostly reflection, whose repetition resembles rain. Other images are padded to
+   multiples of the grid by reflection, at the bottom and on the right.
 2. Each axis is covered by the fewest windows of at most `side` pixels that share
    `overlap` pixels with their neighbours. Their sides are equal; where they do not
    divide evenly, the first ones are one step of the grid larger.
@@ -14,10 +14,10 @@ windows, and gives the same result on every machine:
 4. Across shared pixels, weights go linearly from one window to the next.
 
 An axis of P padded pixels is read as fewer than P * side / (side - overlap) pixels: 1.25 P
-with 960 and 192. So the windows of an image have less than 1.57 times its padded pixels;
-for common cameras, 1.38 to 1.5 times its own. In one window, padding costs at most 1.35
-times for sides of 390 pixels or more (grid 64), and up to 4 times for 32 pixels, where the
-time is small.
+with 960 and 192. So the windows of an image have less than 1.57 times its padded
+pixels, and 1.38 to 1.5 times its own pixels for common cameras. In an image of one
+window, padding multiplies the pixels by at most 1.35 if the sides have 390 pixels or
+more (grid 64). With sides of 32 pixels the factor is up to 4, but the time is small.
 """
 
 import dataclasses
@@ -178,7 +178,7 @@ def blend(
 
 
 def _reflect(start: int, count: int, length: int) -> np.ndarray:
-    """Returns indices from `start` on, reflected at the ends without repeating them."""
+    """Returns indices from `start` on, reflected at the ends; no end is repeated."""
     period = max(2 * (length - 1), 1)
     indices = np.arange(start, start + count) % period
     return np.minimum(indices, period - indices)

@@ -4,8 +4,8 @@
 
     restored = ttl_jax.lite.load().restore(image)
 
-The package `ttl_jax_lite`, built by launch/build_lite.py, consists of this room and of the
-files that it needs: `ttl_jax_lite.load()` is the same function.
+launch/build_lite.py builds the package `ttl_jax_lite` from this package and the files
+that it needs. `ttl_jax_lite.load()` is the same function.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def load(path: str | os.PathLike | None = None) -> OnnxRestorer:
       path: File that `ttl-jax export` wrote; None means the packed weights.
 
     Raises:
-      ValueError: If it cannot be read or is another program's, or onnxruntime is missing.
+      ValueError: If `ttl-jax export` did not write the file, it cannot be read, or
+        onnxruntime is missing.
     """
     from ttl_jax.lite.onnx_restorer import OnnxRestorer
 

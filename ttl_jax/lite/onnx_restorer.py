@@ -32,7 +32,7 @@ class OnnxRestorer(windowed.WindowedRestorer):
     """
 
     def __init__(self, session: Any, *, batch_size: int = 1):
-        """Takes a session of onnxruntime; raises ValueError if it is another program's."""
+        """Takes a session of onnxruntime; raises ValueError if it has no metadata."""
         self.metadata = _read_metadata(session)
         (name,) = (tensor.name for tensor in session.get_inputs())
         digest, precision = self.metadata["digest"], self.metadata["precision"]
@@ -54,19 +54,19 @@ class OnnxRestorer(windowed.WindowedRestorer):
           path: FILE.onnx; None means the packed weights.
 
         Raises:
-          ValueError: If it cannot be read or is another program's, or onnxruntime is
-            missing.
+          ValueError: If `ttl-jax export` did not write the file, it cannot be read, or
+            onnxruntime is missing.
         """
         if not is_installed():
             raise ValueError(
                 "the ONNX engine needs onnxruntime; install: pip install onnxruntime"
             )
-        import onnxruntime  # half the time of a short command's start
+        import onnxruntime  # takes half of the start of a short command
 
         path = PACKED if path is None else user_paths.expand(path)
         on_gpu = _GPU in onnxruntime.get_available_providers()
         options = onnxruntime.SessionOptions()
-        # Threads that spin while they wait take half of the CPU time again.
+        # Threads that spin while they wait take 50 % more CPU time.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_mem_pattern = (
             False  # would take twice the memory, in no less time

@@ -75,7 +75,11 @@ def make_report(audit: Audit, groups: Sequence[Sequence[int]]) -> str:
 
 
 def _order_groups(audit: Audit) -> list[Sequence[int]]:
-    """Returns groups with pictures of a test source first, then the least certain ones."""
+    """Returns the groups, those with pictures of a test source first.
+
+    The groups of each kind begin with the least certain, which have the most distant
+    pictures.
+    """
     largest: dict[int, int] = {}
     for match in audit.matches:
         largest[match.first] = max(largest.get(match.first, 0), match.distance)

@@ -118,7 +118,7 @@ class Examples:
         return len(self._subjects)
 
     def pick(self, names: Sequence[str]) -> "Examples":
-        """Returns the examples with these names, in their order.
+        """Returns the examples with these names, in the order of the names.
 
         Raises:
           ValueError: If a name is unknown or given twice.
@@ -209,14 +209,14 @@ def open_folders(
       results: Names of methods and the folders of their results.
 
     Returns:
-      Images, named as the targets, or as the rainy ones if there are none; files of each
-      method's results; and lines about files whose names differ from their partner's,
-      and about results that show another scene.
+      Images, named as the targets, or as the rainy ones if there are none. Files of the
+      results by method. Lines about files whose names differ from their partner's, and
+      about results that show another scene.
 
     Raises:
-      ValueError: If a folder is missing or holds no images, a partner is missing, an
-        image has no partner or is damaged, sizes differ, rainy and clean images are no
-        pairs (see `pair_cues`), or as `check_names`. All of this is checked before
+      ValueError: As `check_names`. If a folder is missing or holds no images. If an
+        image lacks a partner, is damaged, or differs from its partner in size. If rainy
+        and clean images are no pairs (see `pair_cues`). All of this is checked before
         anything is scored.
     """
     check_names([name for name, _ in results])
@@ -255,9 +255,9 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
 
     Args:
       subjects: Photographs.
-      folder: Folder of masks, also in subfolders. A mask has the last part of the name of
-        its photograph, and its size, and is bright where the rain is. Subjects may have
-        no mask.
+      folder: Folder of masks, which may be in subfolders. A mask has the size of its
+        photograph and the last part of its name, and is bright where the rain is. A
+        subject may lack a mask.
 
     Raises:
       ValueError: If the folder has no images, no mask belongs to a subject, a subject has

@@ -68,7 +68,7 @@ def check_modules(config, stage: Stage, checked: Collection[Stage] = ()) -> None
 
 
 def _find_fields(config, arguments: Mapping[str, Any]) -> str:
-    """Returns the field that has most of the arguments, before a colon; or ""."""
+    """Returns "config.FIELD: " for the field with most of the arguments, or ""."""
     shared = {
         name: sum(arguments.get(key) == value for key, value in field.items())
         for name, field in config.to_dict().items()
@@ -132,8 +132,9 @@ def as_json(config) -> dict[str, Any]:
 def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
     """Checks that a run resumes with the config with which it was started.
 
-    Fields that do not change an update may differ, as `config_fields` marks them. A field
-    that only one of them has counts as unchanged if it is off there: zero, empty or False.
+    Fields that do not change an update may differ, as `config_fields` marks them. If
+    only one of the configs has a field, it counts as unchanged if it is zero, empty or
+    False.
 
     Raises:
       ValueError: If a field changed that must not change; the message names all of them.

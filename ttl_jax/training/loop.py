@@ -88,8 +88,8 @@ def updates(
 class Trainer:
     """Trains an opened `run.Run`.
 
-    The origins of `loaded`, the modules of earlier runs from which it starts, are saved
-    with each step.
+    `loaded` has the modules of earlier runs from which it starts. Their origins are
+    saved with each step.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class Trainer:
     def _keep_start(self, state: TrainState) -> TrainState:
         """Returns the state with a share of the initial weights in those to evaluate.
 
-        A network that is fine-tuned on few data forgets what it learned before; the mean
-        of both weights keeps most of either (Wortsman et al., Robust fine-tuning of
-        zero-shot models, CVPR 2022, Eq. 1).
+        A network that is fine-tuned on little data forgets what it learned before. The
+        mean of the initial and the new weights keeps most of both (Wortsman et al.,
+        Robust fine-tuning of zero-shot models, CVPR 2022, Eq. 1).
         """
         share = self._config.start_share
         start = {name: self._loaded[name].params for name in state.weights}

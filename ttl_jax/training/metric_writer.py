@@ -90,8 +90,8 @@ class MetricWriter:
 class _EventFile:
     """An event file of TensorBoard, written by the caller's thread.
 
-    The writers of tensorboardX have a thread and a queue. On a full disk that thread ends,
-    and the training would wait for ever until the queue has room.
+    The writers of tensorboardX have a thread and a queue. On a full disk that thread
+    ends, and training would wait forever for room in the queue.
     """
 
     def __init__(self, folder: pathlib.Path, *, first_step: int):
@@ -122,7 +122,7 @@ class _EventFile:
 
 @contextlib.contextmanager
 def _naming(path: pathlib.Path) -> Iterator[None]:
-    """Adds the path to errors of an open file, such as a full disk, which lack it."""
+    """Adds the path to errors of an open file (such as a full disk), which lack it."""
     try:
         yield
     except OSError as error:

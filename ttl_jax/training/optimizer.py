@@ -65,15 +65,15 @@ class Schedule:
     def jump(
         self, rate: float, step: int, num_steps: int
     ) -> tuple[float, float] | None:
-        """Returns how the rate jumps when a run resumes that had another `num_steps`.
+        """Returns how the rate jumps when a run resumes with another `num_steps`.
 
         Args:
           step: Number of updates done.
           num_steps: Number of updates that the run had until then.
 
         Returns:
-          The rate of the last update and that of the next one; None if the next one is
-          what it would have been.
+          The rate of the last update and that of the next one; None if the rate of the
+          next one does not change.
         """
         before = dataclasses.replace(self, num_steps=num_steps)
         after = self.at(rate, step)

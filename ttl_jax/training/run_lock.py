@@ -27,7 +27,7 @@ _held: weakref.WeakValueDictionary[pathlib.Path, Lock] = weakref.WeakValueDictio
 def hold(run_dir: pathlib.Path) -> Lock:
     """Returns the lock of a run, which this process may already hold.
 
-    Where the file system has no locks, as some network file systems, nothing is locked.
+    If the file system has no locks, like some network file systems, nothing is locked.
 
     Raises:
       ValueError: If another process holds the lock; the message names it.

@@ -46,7 +46,7 @@ def writing(run_dir: pathlib.Path, *, enabled: bool) -> Iterator[None]:
 def is_shown(record: logging.LogRecord) -> bool:
     """Returns whether a record is from this project, or a warning from another one.
 
-    Errors of others arrive as exceptions too, for which we print one line.
+    Errors of other projects also arrive as exceptions, for which one line is printed.
     """
     others = ("orbax", "optax", "asyncio", "xla_bridge")
     is_others = any(name in record.pathname for name in others)

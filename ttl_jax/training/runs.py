@@ -1,10 +1,10 @@
 """Trains all runs of a config: one, a pipeline's stages, or a planner's list.
 
-The config of a pipeline lists the fields with the configs of its runs in `stages`. A config
-with a `planner` names a module whose `list_runs(config)` returns the configs to train. If the
-module has `list_rows(config)`, this describes them for tables. Before training starts, the
-rows, {"name", "description", "tables", "reference", "runs": {seed: folder}}, are added to
-`ablation.json` in the working directory.
+The field `stages` of a pipeline's config lists the fields with the configs of its runs.
+The field `planner` names a module whose `list_runs(config)` returns the configs to
+train. If the module has `list_rows(config)`, this describes them for tables. Before
+training starts, the rows are added to `ablation.json` in the working directory. A row
+is {"name", "description", "tables", "reference", "runs": {seed: folder}}.
 """
 
 import importlib

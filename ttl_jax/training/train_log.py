@@ -15,9 +15,9 @@ class TrainLog:
     """Collects the scalars of updates, which stay on the device until the next summary.
 
     Attributes:
-      replaced_share: Number of replaced images up to the last summary, divided by the
-        number of all images up to then, or of an epoch if that is larger: otherwise the
-        first few images would count too much.
+      replaced_share: Share of replaced images in all images up to the last summary. The
+        divisor is at least the number of images of an epoch; otherwise the first few
+        images would count too much.
     """
 
     def __init__(self, first_step: int, batch_size: int, epoch_steps: int):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NAME = "The photograph"  # in error messages, instead of the name of the upload
 _FORM_BYTES = 2**16  # for the form without the photograph
 _UPLOAD_SECONDS = 120  # a slow upload occupies a place in the queue
-_LOOK_SECONDS = 0.5  # between looks whether a client has left
+_LOOK_SECONDS = 0.5  # between checks of whether the client has left
 # As on the command line, formats that cannot be written become PNG.
 _SUFFIXES = {kind: suffix for suffix, kind in reversed(encoding.FORMATS.items())}
 _SUFFIXES["MPO"] = _SUFFIXES["JPEG"]
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
     Attributes:
       num_bytes: Largest file, in bytes.
       num_pixels: Largest number of pixels of a photograph.
-      num_waiting: Largest number of requests that are read, wait or are computed.
+      num_waiting: Largest number of requests that are read, waiting or in work.
     """
 
     num_bytes: int = 64_000_000

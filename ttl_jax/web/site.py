@@ -14,8 +14,9 @@ from typing import Any
 
 from ttl_jax import atomic_files
 
-# onnxruntime-web as npm publishes it, and its checksum as npm states it. The first three
-# files are WebAssembly alone; the others, which browsers load only with WebGPU, have both.
+# onnxruntime-web as npm publishes it, and its checksum as npm states it. The first
+# three files have WebAssembly alone. The others have WebAssembly and WebGPU, and only
+# browsers with WebGPU load them.
 VERSION = "1.30.0"
 _URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
 _SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="

@@ -51,9 +51,9 @@ def find_photographs(
     The key is the path of the photograph within the folder, without suffix.
 
     Raises:
-      ValueError: If a folder is missing; there are no photographs, or fewer than 2 or more
-        than 26 methods; or a result is missing, has no photograph, or has another size. The
-        message names all of these.
+      ValueError: If a folder is missing, or there are no photographs, fewer than 2 or
+        more than 26 methods. Or if results are missing, have no photograph, or have
+        another size; the message names all of them.
     """
     if not 2 <= len(results) <= MOST_METHODS:
         raise ValueError(
@@ -94,7 +94,7 @@ def find_photographs(
 
 
 def _digest(paths: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Returns the SHA-256 of files, which are given in lists by name."""
+    """Returns the SHA-256 of the files in lists, by the names of the lists."""
 
     def digest_one(path: str) -> str:
         with open(path, "rb") as file:

@@ -18,7 +18,7 @@ from ttl_jax.web import serving
 from ttl_jax.web.study_records import Study
 
 _RANKING_BYTES = 2**10
-_CACHED_BYTES = 2**28  # of pictures; a large photograph takes some 2**26
+_CACHED_BYTES = 2**28  # of pictures; a large photograph takes about 2**26
 
 
 def make_app(study: Study) -> ASGIApp:
@@ -43,7 +43,7 @@ def make_app(study: Study) -> ASGIApp:
         try:
             ranking = json.loads(body)
         except (ValueError, RecursionError):
-            ranking = None  # rejected as any other that is no list
+            ranking = None  # rejected like every value that is not a list
         try:
             exists = await run_in_threadpool(
                 study.rank, **request.path_params, ranking=ranking
@@ -69,7 +69,7 @@ def make_app(study: Study) -> ASGIApp:
 
 
 class _BlindedPictures:
-    """PNGs of pictures. Those used last are kept; equal requests at once decode once.
+    """PNGs of pictures. Those used last are kept; simultaneous requests decode once.
 
     Args:
       most_bytes: Bytes to keep; the last picture is kept in any case.

@@ -70,7 +70,7 @@ class CheckpointError(ValueError):
 def saved_steps(run_dir: pathlib.Path) -> list[int]:
     """Returns the complete steps of a run in ascending order; empty if there are none.
 
-    Incomplete steps of a killed process have other names.
+    The incomplete steps that a killed process leaves have other names.
     """
     folder = run_dir / FOLDER
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []

@@ -1,9 +1,10 @@
 """Reads the arrays of a PyTorch checkpoint without PyTorch, and without running its code.
 
 A checkpoint of `torch.save` (since PyTorch 1.6) is a zip archive: `NAME/data.pkl`
-describes tensors, and `NAME/data/KEY` holds their raw storages. A pickle is a program for
-a stack machine. Here, only the operations of nested dictionaries of tensors are carried
-out, and it may name only the functions that build tensors. Anything else is an error.
+describes tensors, and `NAME/data/KEY` holds their raw storages. A pickle is a program
+for a stack machine. This module carries out only the operations that build nested
+dictionaries of tensors. The pickle may call only the functions that build these.
+Anything else is an error.
 """
 
 import math
@@ -63,8 +64,8 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     as in BasicSR and Lightning. The rest of the checkpoint is ignored.
 
     Raises:
-      ValueError: If the file is not such an archive, is damaged, or has more than tensors
-        in dictionaries.
+      ValueError: If the file is not such an archive, is damaged, has no tensors, or its
+        pickle has other operations.
     """
     try:
         with _open(path) as archive:

@@ -143,7 +143,7 @@ def _count_parts(field: str, value: Any) -> int:
 
 
 def find_run(path: str | os.PathLike) -> pathlib.Path:
-    """Returns the resolved folder of the run, or the resolved packed file, of a path.
+    """Returns the resolved path of the run's folder, or of the packed file.
 
     Raises:
       ValueError: If there are no weights.

@@ -83,7 +83,7 @@ def _reading(path: str | pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writing(path: str | pathlib.Path) -> Iterator[None]:
-    """Errors of FFmpeg become OSError with the path, so that no reader takes them."""
+    """Errors of FFmpeg become OSError with the path, which `_reading` lets pass."""
     try:
         yield
     except av.error.FFmpegError as error:
@@ -117,7 +117,10 @@ class Info(NamedTuple):
     time_base: fractions.Fraction
 
     def count_missing_seconds(self, last: Picture) -> float:
-        """Returns how long before the header's end the video ends; 0 up to 1.5 frames."""
+        """Returns how much earlier the video ends than its header says, in seconds.
+
+        Up to 1.5 frames count as 0.
+        """
         if self.end is None:
             return 0.0
         missing = self.end - (last.pts + last.duration) * self.time_base
@@ -150,7 +153,8 @@ def probe(path: str) -> Info:
 def _read_end(container, stream) -> fractions.Fraction | None:
     """Returns the end of the last frame that the header names, in seconds.
 
-    It is unknown for containers whose duration FFmpeg estimates from what is there.
+    It is unknown for containers whose duration FFmpeg estimates from the file's
+    content.
     """
     if container.format.name.startswith("mov"):
         if stream.duration:
@@ -408,7 +412,7 @@ def _has_alpha(stream, frame: av.VideoFrame) -> bool:
 
 
 def _add_others(output, original, main) -> tuple[dict[Any, Any], list[str]]:
-    """Adds the other streams; returns them by that of the source, and kinds not kept."""
+    """Adds the other streams; returns them by their source, and the kinds not kept."""
     others, lost = {}, []
     for stream in original.streams:
         if stream is main:

@@ -27,7 +27,7 @@ _SEGMENT_FRAMES = 48
 _SEGMENT_SECONDS = 60.0
 _RECORD = "record.json"
 _PARTIAL = "partial_"
-_ABANDONED_SECONDS = 3600.0  # without a change; then no process writes to a file
+_ABANDONED_SECONDS = 3600.0  # no process writes to a file that is unchanged for so long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,9 +248,9 @@ def _restore_frames(
 ) -> Iterator[temporal.Frame]:
     """Yields restored frames, beginning a few frames before `num_done`.
 
-    The first one can be decoded, if there is any before, since frames that cannot be
-    decoded repeat it. Adds a line to `broken` for each damaged frame, and for an end before
-    that of the header.
+    A frame that cannot be decoded repeats the one before it. So the last earlier frame
+    that can be decoded is yielded first, if there is any. Adds a line to `broken` for
+    each damaged frame, and if the video ends before its header says.
     """
 
     def check(done: int = 0, total: int = 0) -> None:
@@ -305,7 +305,8 @@ def _write_segments(
 ) -> None:
     """Writes results to segments; a stopped segment is completed with fewer frames.
 
-    Results before `num_done` are only repeated in place of frames that cannot be decoded.
+    Results before `num_done` are not written. They only replace frames that cannot be
+    decoded.
     """
     results = iter(results)
     like: Any = None
@@ -345,9 +346,9 @@ def _write_segments(
 
 @contextlib.contextmanager
 def _partial(work: pathlib.Path, suffix: str = "") -> Iterator[pathlib.Path]:
-    """Yields a path of its own for a file in progress; another process may share `work`.
+    """Yields a unique path for an unfinished file, since processes may share `work`.
 
-    In the end the file is removed, unless it was renamed: it may have filled the disk.
+    In the end, the file is removed unless it was renamed: it may have filled the disk.
     """
     path = work / f"{_PARTIAL}{os.urandom(8).hex()}{suffix}"
     try:
@@ -357,7 +358,7 @@ def _partial(work: pathlib.Path, suffix: str = "") -> Iterator[pathlib.Path]:
 
 
 def _remove_abandoned(work: pathlib.Path) -> None:
-    """Removes the files in progress of runs that were killed."""
+    """Removes the unfinished files of runs that were killed."""
     for path in work.glob(f"{_PARTIAL}*"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:

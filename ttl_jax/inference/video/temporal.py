@@ -84,8 +84,8 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Returns:
       Position (x, y) in `source` of each pixel of `target`, float32 [H, W, 2]; and
-      whether it is reliable, bool [H, W]: the flow there and back ends at the same pixel,
-      within the frame, and the surroundings look the same.
+      whether it is reliable, bool [H, W]. A reliable position is within the frame, the
+      flow there and back ends at the same pixel, and the surroundings look the same.
     """
     height, width = target.shape[:2]
     columns, rows = np.meshgrid(
@@ -117,10 +117,11 @@ def align(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _follow_camera(
     place: np.ndarray, flow: np.ndarray, target: np.ndarray, source: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replaces flow by the camera's motion, a homography, where it explains as much.
+    """Replaces flow by the camera's motion where that explains the frames as well.
 
-    Rain disturbs the flow of single pixels. What is near or moves by itself keeps its own
-    flow. Also returns the difference that remains, in levels, [H, W].
+    The camera's motion is a homography. Rain disturbs the flow of single pixels.
+    Objects that are near or move by themselves keep their own flow. Also returns the
+    difference that remains, in levels, [H, W].
     """
     difference = _difference(target, source, place + flow)
     some = place[4::8, 4::8].reshape(-1, 2), (place + flow)[4::8, 4::8].reshape(-1, 2)

@@ -107,8 +107,8 @@ def score(
       niqe: Whether to compute NIQE.
       recog: Run folder of a recognition network for the rain score, or "shipped".
       agreement: Whether to compare restored crops with the restored whole image.
-      flicker: Whether the images of each folder are frames of a video, in the order of
-        their names, whose flicker is measured.
+      flicker: Whether to take the images of each folder as frames of a video, in the
+        order of their names, and to measure its flicker.
       masks: Folder of rain masks.
       scenes: CSV file with the columns path and scene. Without it, images of one target
         are one scene, and so are the frames of a video.
@@ -159,7 +159,7 @@ def score(
 
 
 def _check_inputs(data, rainy: Path | None, users: Sequence[Any]) -> None:
-    """Raises ValueError if there are no rainy images for what uses them."""
+    """Raises ValueError if rainy images are missing and one of `users` needs them."""
     if not data and rainy is None and any(users):
         raise ValueError(
             "Without the rainy images (--input), --results are compared with --target; "
@@ -277,9 +277,9 @@ def _make_folder(path: Path) -> pathlib.Path:
 def _describe_recognizer(
     recognizer: Any, networks: Sequence[tuple], results: Sequence[tuple[str, Path]]
 ) -> list[str]:
-    """Returns a note on whether the judge's weights took part in training the methods.
+    """Returns a note on whether the recognizer's weights took part in training.
 
-    Note: no file shows whether its scores chose what they were trained on.
+    Note: no file shows whether its scores chose their training images.
     """
     if recognizer is None:
         return []

@@ -172,8 +172,8 @@ def score_sets(
       sets: Examples by name of the set.
       protocols: Names in `image_quality.PROTOCOLS`.
       unreferenced: Further metrics.
-      with_flicker: Whether images are frames of videos whose flicker is measured. All
-        frames of a folder have the value of the folder.
+      with_flicker: Whether to take the images of a folder as frames of a video and to
+        measure its flicker. All frames of a folder have the value of the folder.
       num_sheets: Number of examples of each set, spread evenly over it, for which to
         write a sheet of all methods, with scores under the first protocol.
       sheet_folder: Folder of the sheets; created if missing. Sheets of an earlier call are
@@ -284,8 +284,9 @@ def summarize(scores: pd.DataFrame) -> dict:
       the order of the scores. Each method except the input also has, for the metrics of
       `COMPARED_TO_INPUT`, metric + "_to_input": {"mean", "low", "high"}. These are the
       mean difference to the input and its 95 % interval over scenes, which is None for
-      fewer than `intervals.MIN_SCENES`. With clean images, each method except the input and the best (by mean
-      PSNR) also has "psnr_to_best" with the same entries and "method", the best method.
+      fewer than `intervals.MIN_SCENES`. With clean images, each method except the input
+      and the best (by mean PSNR) also has "psnr_to_best", with the same entries and
+      "method", the best method.
     """
     summary: dict = {}
     groups: Any = scores.groupby(["set", "protocol"], sort=False)

@@ -45,8 +45,8 @@ def _format_protocol(summary: Mapping, protocol: str) -> str:
     sets = {name: by[protocol] for name, by in summary.items() if protocol in by}
     methods = dict.fromkeys(m for by_method in sets.values() for m in by_method)
     columns = [column for name, by in sets.items() for column in _columns(name, by)]
-    # Sets repeat titles, so a dictionary of columns would not do. No image may have a
-    # score: images of nearly one colour have no NIQE.
+    # Sets repeat titles, so the columns cannot be a dictionary. There may be no column:
+    # images of nearly one colour have no NIQE.
     cells = [pd.Series(cells, name=title) for title, cells in columns]
     frame = pd.concat(cells, axis=1) if cells else pd.DataFrame()
     frame = frame.reindex(list(methods)).fillna("-").rename_axis("method").reset_index()
@@ -88,7 +88,7 @@ def _mark_best(by_method: Mapping, metric: str) -> dict[str, str]:
     """Returns the means of a metric, the best in bold and the second best underlined."""
     form = METRICS[metric].form
     texts = {method: format(means[metric], form) for method, means in by_method.items()}
-    if len(texts.keys() - {INPUT}) < 2:  # nothing to compare: the input does not count
+    if len(texts.keys() - {INPUT}) < 2:  # nothing to compare; the input does not count
         return texts
     # Ranks are of the printed numbers, so methods that look equal are marked alike.
     best = sorted({float(texts[m]) for m in texts if m != INPUT}, reverse=True)

@@ -18,7 +18,7 @@ Path = str | os.PathLike[str]
 
 
 def is_video(path: Any) -> bool:
-    """Returns whether a path is that of a video file, and no folder or None."""
+    """Returns whether a path is that of a video file; False for a folder or None."""
     return bool(path) and video.is_video(path) and os.path.isfile(path)
 
 
@@ -59,9 +59,10 @@ def _extract(path: Path, folder: pathlib.Path) -> pathlib.Path:
 def measure_changes(before: Example, after: Example) -> dict[str, float]:
     """Returns the change of each method between two frames, see `metrics.flicker.change`.
 
-    The input's frames are aligned by optical flow. What cannot be aligned, as it moves by
-    itself or is hidden, does not count. All methods include the same pixels, so that their
-    changes can be divided. The result is empty for frames of different folders or sizes.
+    The input's frames are aligned by optical flow. Pixels that cannot be aligned do not
+    count: they move by themselves, or are hidden. All methods include the same pixels,
+    so that their changes can be divided. The result is empty for frames of different
+    folders or sizes.
     """
     from ttl_jax.inference.video import temporal
 
@@ -81,10 +82,10 @@ def measure_changes(before: Example, after: Example) -> dict[str, float]:
 
 
 def add_flicker(rows: Sequence[dict[str, Any]]) -> None:
-    """Sets the flicker of each row of a set: that of all frames of its folder.
+    """Sets the flicker of each row of a set to that of its folder.
 
     Changes are summed over the folder before they are divided, as in
-    `metrics.flicker.flicker`. Without a change of the input there is no value.
+    `metrics.flicker.flicker`. If the input does not change, there is no value.
 
     Args:
       rows: Rows with the keys "image" and "method", and "change_to_next" if the change to
