@@ -25,7 +25,8 @@ else
 fi
 
 IFS=, read -ra gpus <<< "${CUDA_VISIBLE_DEVICES-$(seq -s , 0 $((num_processes - 1)))}"
-if ((num_processes > ${#gpus[@]})); then
+# CUDA_VISIBLE_DEVICES="" hides all GPUs: the processes then run on the CPU.
+if ((${#gpus[@]} > 0 && num_processes > ${#gpus[@]})); then
   echo "$num_processes processes need as many GPUs; CUDA_VISIBLE_DEVICES names ${#gpus[@]}." >&2
   exit 2
 fi
@@ -40,7 +41,7 @@ fi
 set -m # a process group for each process, so that Ctrl-C reaches it only through the trap
 processes=()
 for ((i = 0; i < num_processes; i++)); do
-  CUDA_VISIBLE_DEVICES=${gpus[i]} python -m "ttl_jax.$command" "$@" \
+  CUDA_VISIBLE_DEVICES=${gpus[i]:-} python -m "ttl_jax.$command" "$@" \
     "${coordinator[@]}" --num_processes="$num_processes" --process_id="$i" &
   processes+=($!)
 done

@@ -2,8 +2,8 @@
 
 `PRESETS[name]["encoder"]` has all arguments of `ttl_jax.models.AGLFEncoder`, and
 `PRESETS[name]["decoder"]` has those of `ttl_jax.models.ImageDecoder` that do not follow
-from the encoder. `paper` follows the paper; the others are networks for use, by size.
-configs/README.md, "Presets and sizes of networks", lists their sizes.
+from the encoder. `paper` follows the paper, `smoke` is for tests, and the others are
+networks for use, by size. configs/README.md, "Presets and sizes of networks", lists their sizes.
 
 This module imports nothing, so that configs start quickly.
 """

@@ -103,6 +103,26 @@ def test_local_processes_restore_what_one_restores(photographs, tmp_path, monkey
         assert together.read_bytes() == alone.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("gpus", "status", "expected"),
+    [
+        ("4,7", 0, {"GPU 4", "GPU 7"}),
+        ("", 0, {"GPU "}),  # hides all GPUs
+        ("4", 2, {"2 processes need as many GPUs; CUDA_VISIBLE_DEVICES names 1."}),
+    ],
+)
+def test_each_local_process_sees_one_gpu_of_those_given(
+    tmp_path, gpus, status, expected
+):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "GPU $CUDA_VISIBLE_DEVICES"\n')
+    python.chmod(0o755)
+    process = start("local.sh", 2, "derain", path=tmp_path, CUDA_VISIBLE_DEVICES=gpus)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert set(printed.splitlines()) == expected
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """A folder with commands of Slurm's names: one task, which ends with 143 on SIGTERM."""

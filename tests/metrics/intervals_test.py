@@ -147,7 +147,9 @@ def test_sets_that_no_resample_has_together_have_no_interval():
     ("values", "reference", "groups", "options", "message"),
     [
         ([1, 2], [1], "ab", {}, r"\(2,\) cannot be paired .* \(1,\)"),
-        ([1, 2], [1, 1], "a", {}, r"not shapes \(2,\) and \(1,\)"),
+        ([1, 2], [1, 1], "a", {}, r"not shapes \(2,\), \(1,\) and \(2,\)"),
+        ([1, 2], [1, 1], "ab", {"sets": ["x"]}, r"\(2,\), \(2,\) and \(1,\)"),
+        ([1, 2], [1, 1], "ab", {"sets": list("xyz")}, r"and \(3,\)"),
         ([], [], "", {}, r"not shapes \(0,\)"),
         ([1, np.nan], [1, 1], "ab", {}, "but 1 of 2 are not"),
         ([1, 2], [1, 1], "ab", {"num_resamples": 0}, "not 0 and 0.95"),

@@ -173,7 +173,9 @@ class Run(NamedTuple):
     def _list_unmade(self, jobs: Sequence) -> list:
         """Returns jobs without a target, and those that `find_differences` finds."""
         missing = job_lists.list_missing(jobs, self.args.compare)
-        return [*missing, *self.log.find_differences(set(jobs) - set(missing))]
+        known = set(missing)
+        others = [job for job in jobs if job not in known]
+        return [*missing, *self.log.find_differences(others)]
 
     def _restore_photographs(self, todo: Sequence, started: float) -> int:
         args = self.args

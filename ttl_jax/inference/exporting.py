@@ -82,7 +82,7 @@ def make(
     make_content, sizes = _FORMATS[suffix]
     content, restore = make_content(encoder, decoder, metadata)
     difference = max(
-        _compare(restore, encoder, decoder, shape) for shape in sizes(metadata)
+        _compare(restore, encoder, decoder, shape) for shape in sizes(encoder, metadata)
     )
     if not difference <= _TOLERANCES[precision]:  # NaN neither
         raise ValueError(
@@ -185,18 +185,26 @@ def _make_stablehlo(
     return content, lambda images: np.asarray(call(images))
 
 
+def _onnx_sizes(encoder, metadata: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """Returns the sizes of windows in which an ONNX file is compared to the network.
+
+    The first has fewer cells than the sums of the attention include, and the second more.
+    """
+    box = 1 + 2 * max(block.global_branch.radius for block in encoder.blocks)
+    return [
+        tuple(min(count * metadata["grid"], metadata["window"]) for count in counts)
+        for counts in ((1, 2), (box + 2, box + 1))
+    ]
+
+
 # How each format is made, and the sizes of the windows in which it is compared to the
-# network. For ONNX, the first window has fewer cells than the attention's sums include.
-# The second has more cells if the radius of the sums is 1.
+# network.
 _FORMATS: dict[str, tuple[Callable, Callable]] = {
-    ".onnx": (
-        _make_onnx,
-        lambda metadata: [
-            tuple(min(count * metadata["grid"], metadata["window"]) for count in counts)
-            for counts in ((1, 2), (5, 4))
-        ],
+    ".onnx": (_make_onnx, _onnx_sizes),
+    ".stablehlo": (
+        _make_stablehlo,
+        lambda encoder, metadata: [(metadata["window"],) * 2],
     ),
-    ".stablehlo": (_make_stablehlo, lambda metadata: [(metadata["window"],) * 2]),
 }
 
 

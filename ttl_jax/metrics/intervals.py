@@ -94,11 +94,10 @@ def bootstrap_mean(
       Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 8 and 13.
     """
     values, groups = np.asarray(values, float), np.asarray(groups)
-    _check(values, groups, num_resamples, level)
+    sets = np.zeros(values.shape) if sets is None else np.asarray(sets)
+    _check(values, groups, sets, num_resamples, level)
     scenes, scene_of_image = np.unique(groups, return_inverse=True)
-    names, set_of_image = np.unique(
-        np.zeros(len(values)) if sets is None else np.asarray(sets), return_inverse=True
-    )
+    names, set_of_image = np.unique(sets, return_inverse=True)
     sums, sizes = np.zeros((2, len(scenes), len(names)))
     np.add.at(sums, (scene_of_image, set_of_image), values)
     np.add.at(sizes, (scene_of_image, set_of_image), 1)
@@ -120,13 +119,18 @@ def bootstrap_mean(
 
 
 def _check(
-    values: np.ndarray, groups: np.ndarray, num_resamples: int, level: float
+    values: np.ndarray,
+    groups: np.ndarray,
+    sets: np.ndarray,
+    num_resamples: int,
+    level: float,
 ) -> None:
     """Raises ValueError as `bootstrap_mean`."""
-    if values.ndim != 1 or not len(values) or values.shape != groups.shape:
+    is_one_per_image = values.shape == groups.shape == sets.shape
+    if values.ndim != 1 or not len(values) or not is_one_per_image:
         raise ValueError(
-            f"Expected a score and a scene for each image, [N] and [N], not shapes "
-            f"{values.shape} and {groups.shape}."
+            f"Expected a score, a scene and a set for each image, [N], not shapes "
+            f"{values.shape}, {groups.shape} and {sets.shape}."
         )
     if not np.isfinite(values).all():
         raise ValueError(

@@ -229,7 +229,7 @@ def _read_list(
     examples = {}
     for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
         # Lines begin with ./ or /; both mean the folder of the list.
-        columns = [path.lstrip("./") for path in line.split()]
+        columns = [path.removeprefix(".").lstrip("/") for path in line.split()]
         if len(columns) == 2:
             rainy, clean = (os.path.normpath(f"{folder}/{path}") for path in columns)
             name = os.path.splitext(columns[0])[0]
