@@ -11,7 +11,7 @@ from tests.inference.video import clips
 from ttl_jax import derain, inference
 from ttl_jax.data.files import decoding, encoding
 from ttl_jax.inference import job_lists, video
-from ttl_jax.inference.video import files
+from ttl_jax.inference.video import reading
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_a_folder_with_photographs_and_videos_is_restored(folder, capsys):
     command = ["album", "-o", "out", "--format", "webp", "--no-temporal"]
     assert derain.main(command) == 0
     assert decoding.read_image("out/a.webp").array.max() == 155
-    (first, *_) = files.read("out/clip.mp4")
+    (first, *_) = reading.read("out/clip.mp4")
     expected = 255 - clips.picture().astype(float)
     assert np.abs(first.pixels() - expected).mean() < 5
     assert "Restored 6 frames of album/clip.mp4" in capsys.readouterr().out
@@ -54,7 +54,7 @@ def test_a_video_may_get_a_name_of_its_own(folder):
     assert (
         derain.main(["album/clip.mp4", "dry.mkv", "--no-temporal", "--crf", "9"]) == 0
     )
-    assert len(list(files.read("dry.mkv"))) == 6
+    assert len(list(reading.read("dry.mkv"))) == 6
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_codec_is_checked_before_any_work(folder, flags, message, capsys):
 
 def test_an_encoder_without_a_rate_factor_can_be_used(folder):
     assert derain.main(["album", "-o", "out", "--codec", "mpeg4"]) == 0
-    assert len(list(files.read("out/clip.mp4"))) == 6
+    assert len(list(reading.read("out/clip.mp4"))) == 6
 
 
 def test_names_that_are_not_utf_8_are_printed_where_output_is_strict(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.inference.video import clips
 from ttl_jax.inference.file_jobs import Job
-from ttl_jax.inference.video import files, jobs
+from ttl_jax.inference.video import jobs, joining, reading, writing
 
 ROOT = pathlib.Path(__file__).parents[3]
 STILL = [clips.picture()] * 12
@@ -49,7 +49,7 @@ jobs_test.run(sys.argv[1], sys.argv[2], restore, settings=settings)
 
 
 def pixels(path):
-    return [one.pixels() for one in files.read(str(path))]
+    return [one.pixels() for one in reading.read(str(path))]
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_a_video_killed_goes_on_and_equals_one_never_killed(tmp_path):
 
 def test_two_runs_at_one_video_write_into_files_of_their_own(tmp_path, monkeypatch):
     clips.write(tmp_path / "in.mp4", STILL)
-    opened, segment = [], files.Segment
+    opened, segment = [], writing.Segment
     monkeypatch.setattr(
-        files, "Segment", lambda p, *a, **k: opened.append(p) or segment(p, *a, **k)
+        writing, "Segment", lambda p, *a, **k: opened.append(p) or segment(p, *a, **k)
     )
 
     def die(image, progress):
@@ -253,9 +253,9 @@ def test_segments_of_other_weights_are_not_used(tmp_path):
 
 def test_a_frame_that_cannot_be_decoded_is_named_and_repeated(tmp_path, monkeypatch):
     clips.write(tmp_path / "in.mp4", STILL)
-    good = list(files.read(str(tmp_path / "in.mp4")))
+    good = list(reading.read(str(tmp_path / "in.mp4")))
     good[4] = good[4]._replace(decoded=None, is_broken=True)
-    monkeypatch.setattr(files, "read", lambda path: iter(good))
+    monkeypatch.setattr(reading, "read", lambda path: iter(good))
     found = run(tmp_path / "in.mp4", tmp_path / "out.mp4", temporal=True)
     monkeypatch.undo()
     assert len(found.broken) == 1 and "frame 4 cannot be decoded" in found.broken[0]
@@ -269,14 +269,14 @@ def test_a_video_goes_on_at_a_frame_that_cannot_be_decoded(
     tmp_path, monkeypatch, lost, temporal
 ):
     clips.write(tmp_path / "in.mp4", [clips.picture(k) for k in range(16)])
-    good = list(files.read(str(tmp_path / "in.mp4")))
+    good = list(reading.read(str(tmp_path / "in.mp4")))
     made = [
         one._replace(decoded=None, is_broken=True) if k in lost else one
         for k, one in enumerate(good)
     ]
-    read = files.read
+    read = reading.read
     monkeypatch.setattr(
-        files, "read", lambda p: iter(made) if p.endswith("in.mp4") else read(p)
+        reading, "read", lambda p: iter(made) if p.endswith("in.mp4") else read(p)
     )
     monkeypatch.setattr(jobs, "_SEGMENT_FRAMES", 10)
     lossless = {"settings": jobs.Settings(temporal, crf=0)}
@@ -444,7 +444,7 @@ def test_an_error_of_writing_names_the_target_and_not_the_source(tmp_path):
     target = tmp_path / "full.mkv"
     target.symlink_to("/dev/full")
     with pytest.raises(OSError, match="full.mkv cannot be written: No space"):
-        files.join([tmp_path / "part.nut.mkv"], job.source, target, num_frames=12)
+        joining.join([tmp_path / "part.nut.mkv"], job.source, target, num_frames=12)
 
 
 def test_files_that_killed_runs_left_are_removed_and_those_of_others_are_kept(tmp_path):

@@ -18,7 +18,7 @@ from ttl_jax import atomic_files, progress, threads
 from ttl_jax.data.files import decoding
 from ttl_jax.inference import file_jobs
 from ttl_jax.inference.file_jobs import Job
-from ttl_jax.inference.video import files, temporal
+from ttl_jax.inference.video import codecs, joining, reading, temporal, writing
 
 _logger = logging.getLogger("ttl_jax")
 
@@ -47,14 +47,14 @@ class Settings:
     def complete(self, target: str) -> "Settings":
         """Returns the settings with the default codec and rate factor for a target."""
         suffix = os.path.splitext(target)[1].lower()
-        codec = self.codec or files.CODECS.get(suffix, "libx264")
-        crf = files.CRF.get(codec, 18) if self.crf is None else self.crf
+        codec = self.codec or codecs.CODECS.get(suffix, "libx264")
+        crf = codecs.CRF.get(codec, 18) if self.crf is None else self.crf
         return Settings(self.temporal, codec, crf)
 
     def check(self, target: str) -> None:
         """Raises ValueError if the codec cannot write a target, or takes no rate factor."""
         suffix = os.path.splitext(target)[1]
-        files.check_codec(self.complete(target).codec or "", suffix, self.crf)
+        codecs.check_codec(self.complete(target).codec or "", suffix, self.crf)
 
 
 class Restored(NamedTuple):
@@ -83,7 +83,7 @@ class _Tag(NamedTuple):
     """Data that a frame keeps through the vote."""
 
     index: int
-    picture: files.Picture
+    picture: reading.Picture
 
 
 def restore_video(
@@ -122,7 +122,7 @@ def restore_video(
     target = pathlib.Path(job.target)
     settings.check(job.target)
     settings = settings.complete(job.target)
-    info = files.probe(job.source)
+    info = reading.probe(job.source)
     check_pixels(info.num_pixels)
     work = target.with_name(f".{target.name}.segments")
     _enter(work, job.source, {**options(job.target), **dataclasses.asdict(settings)})
@@ -155,7 +155,7 @@ def _join(work: pathlib.Path, job: Job) -> tuple[int, list[str]]:
         raise ValueError(f"{job.source} has no frame that can be decoded.")
     target = pathlib.Path(job.target)
     with _partial(work, target.suffix) as joined:
-        lost = files.join(segments, job.source, joined, num_frames=num_frames)
+        lost = joining.join(segments, job.source, joined, num_frames=num_frames)
         _publish(joined, target)
     shutil.rmtree(work, ignore_errors=True)
     return num_frames, lost
@@ -239,7 +239,7 @@ def _list_segments(work: pathlib.Path) -> tuple[list[pathlib.Path], int]:
 
 def _restore_frames(
     source: str,
-    info: files.Info,
+    info: reading.Info,
     restore: Callable[..., np.ndarray],
     num_done: int,
     num_ahead: int,
@@ -257,9 +257,9 @@ def _restore_frames(
         if must_stop():
             raise StopError
 
-    def read() -> Iterator[tuple[int, files.Picture]]:
+    def read() -> Iterator[tuple[int, reading.Picture]]:
         before = picture = None
-        for index, picture in enumerate(files.read(source)):
+        for index, picture in enumerate(reading.read(source)):
             check()
             if picture.is_broken:
                 what = "is damaged; it was copied"
@@ -279,7 +279,7 @@ def _restore_frames(
                 f"after {index + 1} frames; is the file cut off?"
             )
 
-    def restore_one(read: tuple[int, files.Picture]) -> temporal.Frame:
+    def restore_one(read: tuple[int, reading.Picture]) -> temporal.Frame:
         index, picture = read
         rainy, tag = picture.pixels(), _Tag(index, picture)
         if picture.is_broken:
@@ -299,7 +299,7 @@ def _write_segments(
     work: pathlib.Path,
     results,
     num_done: int,
-    info: files.Info,
+    info: reading.Info,
     settings: Settings,
     bar,
 ) -> None:
@@ -317,7 +317,7 @@ def _write_segments(
             last = last if first[1] is None else first[1]
             continue
         with _partial(work) as partial:
-            segment = files.Segment(
+            segment = writing.Segment(
                 partial,
                 like,
                 info=info,

@@ -44,11 +44,11 @@ def extracted(paths: Sequence[Any]) -> Iterator[list[Any]]:
 def _extract(path: Path, folder: pathlib.Path) -> pathlib.Path:
     video.check_packages()
     from ttl_jax.data.files import encoding
-    from ttl_jax.inference.video import files
+    from ttl_jax.inference.video import reading
 
     folder.mkdir(parents=True)
     pixels = None
-    for number, picture in enumerate(files.read(os.fspath(path))):
+    for number, picture in enumerate(reading.read(os.fspath(path))):
         found = picture.pixels()
         pixels = pixels if found is None else found  # damaged: the one before is shown
         if pixels is not None:
