@@ -31,7 +31,6 @@ import dataclasses
 from typing import Any
 
 from configs import common, four_stages, scratch
-from ttl_jax import suggestions
 
 TEACHERS = ("recog", "recon")
 
@@ -186,20 +185,7 @@ def list_rows(config) -> list[dict[str, Any]]:
 
 
 def _check(config) -> None:
-    for field in ("rows", "seeds"):
-        values = config[field]
-        if not isinstance(values, tuple) or not values:
-            raise ValueError(
-                f"config.{field}={values!r} must be a tuple that is not empty."
-            )
-        if len(set(values)) < len(values):
-            raise ValueError(f"config.{field}={values!r} has the same value twice.")
+    common.check_choices(config, "seeds")
     if not all(isinstance(seed, int) and seed >= 0 for seed in config.seeds):
         raise ValueError(f"config.seeds={config.seeds!r} must be integers >= 0.")
-    rows = make_rows(config)
-    for name in config.rows:
-        if name not in rows:
-            known = suggestions.known_and_hint(name, rows)
-            raise ValueError(
-                f"config.rows={config.rows!r}: {name!r} is unknown; choose from {known}"
-            )
+    common.check_choices(config, "rows", make_rows(config))

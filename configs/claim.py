@@ -37,8 +37,7 @@ from configs import (
     restormer,
     scratch,
 )
-from ttl_jax import suggestions, user_paths
-from ttl_jax.config_fields import FIELDS
+from ttl_jax import user_paths
 
 GENERATORS = {
     "additive": "additive:list:{list}",
@@ -266,8 +265,7 @@ def _change(config, stage: str, fields):
     run = config[stage].copy_and_resolve_references()
     stages = [name for name in config.stages if name not in _NETWORKS]
     index = stages.index("scratch" if stage in _NETWORKS else stage)
-    with run.unlocked():
-        run.update({field: FIELDS[field].default for field in common.DATA_FIELDS})
+    common.without_data(run)
     run.update(seed=len(stages) * config.seed + index, **fields)
     for field in ("rainy", "clean"):
         run[field] = run[f"eval_{field}"] = (f"list:{config.lists}/{field}_train.txt",)
@@ -316,20 +314,6 @@ def _check_lists(config) -> None:
 
 
 def _check_names(config) -> None:
-    known = {"variants": VARIANTS, "generators": GENERATORS}
-    for field in ("variants", "generators", "num_scenes"):
-        values = config[field]
-        if (
-            not isinstance(values, tuple)
-            or not values
-            or len(set(values)) < len(values)
-        ):
-            raise ValueError(
-                f"config.{field}={values!r} must be a tuple of different values, not empty."
-            )
-        for value in values if field in known else ():
-            if value not in known[field]:
-                hint = suggestions.known_and_hint(value, known[field])
-                raise ValueError(
-                    f"config.{field}={values!r}: {value!r} is unknown; choose from {hint}"
-                )
+    common.check_choices(config, "variants", VARIANTS)
+    common.check_choices(config, "generators", GENERATORS)
+    common.check_choices(config, "num_scenes")

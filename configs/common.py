@@ -7,10 +7,12 @@ fields with their defaults. A stage's config starts from `get_config(preset)` an
 changes fields. After that, --config.FIELD=VALUE changes any field.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ttl_jax import suggestions
 from ttl_jax.config_fields import FIELDS
 from ttl_jax.presets import DEFAULT_PRESET, PRESETS
 
@@ -78,6 +80,31 @@ def use_lists(config) -> list[str]:
     for kind in kinds:
         config[f"eval_{kind}"] = (f"list:runs/lists/{kind}_validation.txt",)
     return [f"list:runs/lists/{kind}_train.txt" for kind in kinds]
+
+
+def check_choices(config, field: str, known: Collection[str] | None = None) -> None:
+    """Raises ValueError unless a field is a tuple of different values, not empty.
+
+    Args:
+      known: Possible values; None allows all.
+    """
+    values = config[field]
+    if not isinstance(values, tuple) or not values or len(set(values)) < len(values):
+        raise ValueError(
+            f"config.{field}={values!r} must be a tuple of different values, not empty."
+        )
+    for value in () if known is None else values:
+        if value not in known:
+            hint = suggestions.known_and_hint(value, known)
+            raise ValueError(
+                f"config.{field}={values!r}: {value!r} is unknown; choose from {hint}"
+            )
+
+
+def without_data(run) -> None:
+    """Sets the fields of a config that name data to their defaults, adding missing ones."""
+    with run.unlocked():
+        run.update({field: FIELDS[field].default for field in DATA_FIELDS})
 
 
 def follow(config, other, but: tuple[str, ...] = ()) -> None:

@@ -17,7 +17,6 @@ Time: as derain, for the updates of both runs.
 """
 
 from configs import common, derain, four_stages, inpaint
-from ttl_jax.config_fields import FIELDS
 
 
 def get_config(preset=None):
@@ -47,8 +46,7 @@ def get_config(preset=None):
 def list_runs(config) -> list:
     """Returns the configs of both runs; `inpaint` has the photographs of `clean`."""
     first = config.inpaint.copy_and_resolve_references()
-    with first.unlocked():
-        first.update({field: FIELDS[field].default for field in common.DATA_FIELDS})
+    common.without_data(first)
     first.update(
         pairs=_smear(config.clean),
         pairs_weights=config.clean_weights,

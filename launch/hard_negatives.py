@@ -121,6 +121,11 @@ def write(
 ) -> None:
     """Writes `count` squares and the report of all, and replaces the folder at once."""
     report = pd.DataFrame(squares)
+    if (repeated := report[report["file"].duplicated()]).size:
+        raise ValueError(
+            f"{repeated['photograph'].iloc[0]} and another photograph have the same name "
+            "and folders; rename one."
+        )
     report.loc[count:, "file"] = ""
     with atomic_files.atomic_folder(folder) as made:
         report.to_csv(made / REPORT, index=False, float_format="%.2f")

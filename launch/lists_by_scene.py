@@ -33,12 +33,13 @@ import collections
 import csv
 import hashlib
 import itertools
+import os
 import pathlib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from ttl_jax import atomic_files, command_line
+from ttl_jax import atomic_files, command_line, suggestions
 from ttl_jax.data.files import decoding, images
 
 # Few scenes, or published test sets to which results are compared: never trained on.
@@ -303,7 +304,7 @@ def check_earlier_lists(
     if differences := sorted(earlier.keys() - lists.keys()) + sorted(moved):
         sys.exit(
             f"{folder} contains lists of another split, "
-            f"{images.name_some(differences, '; ')}. Networks trained on these lists may "
+            f"{suggestions.name_some(differences, '; ')}. Networks trained on these lists may "
             "know scenes of the new tests. Name another --output, or remove the lists if "
             "nothing was trained on them."
         )
@@ -334,7 +335,8 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     for name, lines in lists.items():
         path = args.output / f"{name}.txt"
-        path.write_text("\n".join(map("\t".join, lines)) + "\n")
+        text = "\n".join(map("\t".join, lines)) + "\n"
+        atomic_files.write_bytes(path, os.fsencode(text))
         print(f"{path}: {len(lines)}")
 
 

@@ -439,4 +439,4 @@ def test_an_output_that_cannot_be_written_is_rejected_before_scoring(
     monkeypatch.setattr(evaluate.image_quality, "psnr", lambda *args: 1 / 0)
     with pytest.raises(SystemExit):
         evaluate.main([*FOLDERS.split(), "--output", output])
-    assert f"error: {output} cannot be written to" in capsys.readouterr().err
+    assert f"error: {output} cannot hold the output" in capsys.readouterr().err

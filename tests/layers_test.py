@@ -104,7 +104,9 @@ ROOMS = {
         "numpy", "av", "cv2", "ttl_jax.data.files.decoding",
         "ttl_jax.inference.file_jobs", "ttl_jax.inference.video",
     },
-    "ttl_jax/inference/baselines": {"numpy", "scipy", "skimage"},
+    "ttl_jax/inference/baselines": {
+        "numpy", "scipy", "skimage", "ttl_jax.inference.pixels",
+    },
     "ttl_jax/inference/processes": set(),
     "ttl_jax/reports": {
         "numpy", "pandas", "scipy", "sklearn", "PIL", "matplotlib", "tqdm", 

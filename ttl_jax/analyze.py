@@ -15,11 +15,10 @@ figures as PNG.
 """
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line
+from ttl_jax import atomic_files, command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compilation_cache.enable()
             network = encoder.Encoder.from_checkpoint(args.checkpoint)
             embed, features = network.embed, network.description
+        atomic_files.check_folder(args.output)
         names = ("num_images", "side", "quality", "seed", "scenes")
         chosen = {name: getattr(args, name) for name in names}
         settings = analyzer.Settings(features=features, **chosen)
@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             num_images=args.num_images,
             seed=args.seed,
         )
-        pathlib.Path(args.output).mkdir(parents=True, exist_ok=True)
         analysis = analyzer.analyze(sets, settings, embed)
         print(analyzer.write_report(args.output, analysis))
     except (ValueError, OSError) as error:

@@ -41,12 +41,12 @@ def atomic_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         made, earlier = pathlib.Path(work, "made"), pathlib.Path(work, "earlier")
         made.mkdir()
         yield made
-        if path.exists():
-            path.rename(earlier)
         try:
+            if path.exists():
+                path.rename(earlier)
             made.rename(path)
-        except OSError:
-            if earlier.exists():
+        except BaseException:  # Ctrl-C too: `earlier` would be removed with `work`
+            if earlier.exists() and not path.exists():
                 earlier.rename(path)
             raise
 

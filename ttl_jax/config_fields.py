@@ -44,7 +44,9 @@ def _one_of(*choices: str) -> Rule:
 POSITIVE = Rule(
     lambda value: 0 < value < math.inf, " must be greater than zero, and finite."
 )
-NOT_NEGATIVE = Rule(lambda value: value >= 0, " must not be negative.")
+NOT_NEGATIVE = Rule(
+    lambda value: 0 <= value < math.inf, " must be at least 0, and finite."
+)
 SHARE = Rule(lambda value: 0 <= value <= 1, " is out of range; use 0 to 1.")
 SOURCES = Rule(
     _is_names,

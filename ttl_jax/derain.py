@@ -35,6 +35,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -157,8 +158,7 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
         suffix=suffix,
         arriving=args.watch,
     )
-    # Divide all jobs, not the missing ones, which depend on when a process starts.
-    num_all, jobs = len(jobs), jobs[share.index :: share.count]
+    num_all, jobs = len(jobs), _take_share(jobs, share, arriving=args.watch)
     if share.index == 0 and not args.watch:
         for line in skipped.describe():
             print(line)
@@ -168,6 +168,18 @@ def _plan(args: argparse.Namespace, share) -> Sequence:
             "photographs."
         )
     return jobs
+
+
+def _take_share(jobs: Sequence, share, *, arriving: bool) -> Sequence:
+    """Returns the jobs of one process; those of all processes are disjoint.
+
+    All jobs are divided, not only the missing ones, which depend on when a process starts.
+    If photographs arrive, positions change: names then decide.
+    """
+    if not arriving:
+        return jobs[share.index :: share.count]
+    keys = [zlib.crc32(os.fsencode(job.target)) for job in jobs]
+    return [job for job, key in zip(jobs, keys) if key % share.count == share.index]
 
 
 def _fraction(text: str) -> float:

@@ -31,7 +31,8 @@ class EndAtOnce:
 
     KeyboardInterrupt does not suffice, since libraries swallow it while they start.
     Python's own handlers do not suffice either: they wait for the end of a call, and
-    XLA compiles for many seconds. So a thread ends the process.
+    XLA compiles for many seconds. So a thread ends the process, or the handler if it is
+    first.
 
     Attributes:
       before: Called with the exit status before the process ends.
@@ -39,6 +40,7 @@ class EndAtOnce:
 
     def __init__(self):
         self.before: Callable[[int], None] = lambda status: None
+        self._lock, self._ends = threading.RLock(), False
 
     def __enter__(self) -> Self:
         self._handlers = {}
@@ -46,30 +48,35 @@ class EndAtOnce:
             return self
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                self._handlers[number] = signal.signal(number, self._leave_to_thread)
+                self._handlers[number] = signal.signal(number, self._handle)
         receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._sender.fileno())
         threading.Thread(target=self._watch, args=(receiver,), daemon=True).start()
         return self
 
-    def _leave_to_thread(self, number: int, frame) -> None:
-        pass
+    def _handle(self, number: int, frame) -> None:
+        self._end(number)
 
     def _watch(self, receiver: socket.socket) -> None:
         with receiver:
             while numbers := receiver.recv(1):  # empty once the context ends
                 # Within the context, a StopRequest may have taken over.
-                if signal.getsignal(numbers[0]) == self._leave_to_thread:
+                if signal.getsignal(numbers[0]) == self._handle:
                     self._end(numbers[0])
 
     def _end(self, number: int) -> None:
-        with contextlib.suppress(Exception):
-            for child in multiprocessing.active_children():
-                child.kill()
-            self.before(128 + number)
-            sys.stdout.flush()
-        os._exit(128 + number)
+        """Ends the process. The main thread waits if the other thread already does."""
+        with self._lock:
+            if self._ends:  # a second signal in this thread
+                return
+            self._ends = True
+            with contextlib.suppress(Exception):
+                for child in multiprocessing.active_children():
+                    child.kill()
+                self.before(128 + number)
+                sys.stdout.flush()
+            os._exit(128 + number)
 
     def __exit__(self, kind, error, trace) -> None:
         for number, handler in self._handlers.items():

@@ -1,7 +1,7 @@
-"""Suggestions for error messages about unknown names: "did you mean ...?"."""
+"""Names in error messages: "did you mean ...?", and long lists cut short."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
@@ -29,3 +29,10 @@ def known_and_hint(name: object, known: Iterable[str]) -> str:
     """Returns all known names, separated by commas, and then `hint`."""
     known = list(known)
     return f"{', '.join(known)}{hint(name, known)}"
+
+
+def name_some(names: Sequence[str], separator: str = ", ", *, most: int = 10) -> str:
+    """Returns the first `most` names, and the number of the others, as text."""
+    named = separator.join(names[:most])
+    beyond = len(names) - most
+    return named if beyond <= 0 else f"{named}{separator}and {beyond} more"

@@ -143,5 +143,5 @@ def test_the_guided_filter_keeps_strong_edges_and_smooths_weak_ones():
     [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), "u1")],
 )
 def test_other_types_and_shapes_are_rejected(name, image):
-    with pytest.raises(ValueError, match=rf"{name} restores uint8 RGB.*{image.dtype}"):
+    with pytest.raises(ValueError, match=rf"uint8 RGB .* not {image.dtype}"):
         baselines.make_baseline(name).restore(image)

@@ -15,6 +15,7 @@ import scipy.ndimage
 import skimage.restoration
 
 from ttl_jax import suggestions
+from ttl_jax.inference import pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +39,8 @@ class Baseline:
         Raises:
           ValueError: If the shape or type is invalid.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-            raise ValueError(
-                f"{self.name} restores uint8 RGB [H, W, 3], not {image.dtype} of shape "
-                f"{image.shape}."
-            )
-        restored = self.filter(image / 255)
-        return np.round(np.clip(restored, 0, 1) * 255).astype(np.uint8)
+        pixels.check_rgb8(image)
+        return pixels.from_unit_range(self.filter(image / 255), image.dtype)
 
 
 # The filters map images, float64 [H, W, 3] in [0, 1], to the same without rain.

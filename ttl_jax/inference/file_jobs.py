@@ -219,7 +219,7 @@ class _Worker:
             return None
         except Exception as error:
             _logger.debug("Restoring %s failed:", job.source, exc_info=True)
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = decoding.describe(error)
             name = decoding.printable(job.source)
             return reason if name in reason else f"{name}: {reason}"
 

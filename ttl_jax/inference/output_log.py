@@ -87,7 +87,11 @@ class OutputLog:
         self._made[key] = entry
         line = json.dumps({"file": key, **entry}) + "\n"
         try:
-            with open(self._folder / NAME, "ab", buffering=0) as file:
+            with open(self._folder / NAME, "ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    # A line that a kill or a full disk cut off must not swallow this one.
+                    line = line if file.read(1) == b"\n" else f"\n{line}"
                 file.write(line.encode())
         except OSError as error:  # the photograph is there nevertheless
             _logger.warning("%s cannot be written: %s", self._folder / NAME, error)

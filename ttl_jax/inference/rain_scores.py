@@ -1,6 +1,7 @@
 """Rain scores of photographs before and after they are restored; needs JAX."""
 
 import importlib.util
+import logging
 import threading
 from collections.abc import Callable
 
@@ -8,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from ttl_jax.data.files import decoding
+
+_logger = logging.getLogger("ttl_jax")
 
 # Photographs from this size on are scored by default. On a CPU, restoring takes 19 to
 # 26 s per megapixel, and the two scores take 5 s. Scoring adds 7 % at this size,
@@ -37,8 +40,15 @@ class RainScores:
         """Restores an image, see `Restorer.restore`."""
         restored = self._restore(image, **options)
         if image.shape[0] * image.shape[1] >= self._min_pixels:
-            self._scores.append((self._score(image), self._score(restored)))
+            self._add(image, restored)
         return restored
+
+    def _add(self, image: np.ndarray, restored: np.ndarray) -> None:
+        try:
+            self._scores.append((self._score(image), self._score(restored)))
+        except Exception as error:  # must not cost the restored photograph
+            _logger.debug("Scoring the rain failed:", exc_info=True)
+            decoding.warn_once(f"No rain score: {decoding.describe(error)}")
 
     def __len__(self) -> int:
         return len(self._scores)

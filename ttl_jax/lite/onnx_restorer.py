@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ttl_jax import threads, user_paths
+from ttl_jax.data.files import decoding
 from ttl_jax.inference import windowed
 
 SUFFIX = ".onnx"
@@ -84,7 +85,7 @@ class OnnxRestorer(windowed.WindowedRestorer):
             )
             return cls(session, batch_size=_GPU_BATCH_SIZE if on_gpu else 1)
         except Exception as error:  # onnxruntime's errors have no common type
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            reason = getattr(error, "strerror", None) or decoding.describe(error)
             raise ValueError(f"{path} cannot be read: {reason}") from error
 
 

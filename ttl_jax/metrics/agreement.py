@@ -127,8 +127,8 @@ def _measure_border(one, other, size: tuple[int, int]) -> np.ndarray:
     across = int(is_shifted.argmax())
     low, high = starts[1].copy(), np.minimum(ends.min(axis=0), size)
     middle = (starts[1, across] + ends[0, across]) // 2
-    low[across] = middle - _ACROSS // 2
-    high[across] = min(middle + _ACROSS // 2, size[across])
+    low[across] = max(low[across], middle - _ACROSS // 2)
+    high[across] = min(high[across], middle + _ACROSS // 2)
     first, second = (
         values[tuple(map(slice, low - start, high - start))]
         for (_, values), start in zip((one, other), starts)

@@ -35,10 +35,10 @@ class RestormerConfig:
     expansion: float = 2.66
 
     def __post_init__(self):
-        if len(self.num_blocks) != len(self.num_heads):
+        if not 2 <= len(self.num_blocks) == len(self.num_heads):
             raise ValueError(
                 f"num_blocks={self.num_blocks} and num_heads={self.num_heads} must have "
-                "one entry for each scale."
+                "one entry for each scale, and at least two scales."
             )
         layers.check_sizes(width=self.width, num_heads=min(self.num_heads, default=1))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ttl_jax import suggestions
-from ttl_jax.data.files import decoding, image_folders, images
+from ttl_jax.data.files import decoding, image_folders
 from ttl_jax.data.sources import file_sources, pair_cues, source_names
 from ttl_jax.data.sources.photographs import NoPairsError, Pair, Photograph
 from ttl_jax.metrics import image_quality
@@ -110,7 +110,7 @@ class Examples:
             names = [f"{s.name} ({_format_size(s.size)})" for s in small]
             raise ValueError(
                 f"SSIM needs at least {smallest} x {smallest} pixels; too small (height "
-                f"x width): {images.name_some(names)}."
+                f"x width): {suggestions.name_some(names)}."
             )
         self._subjects, self._methods = subjects, methods
 
@@ -235,7 +235,7 @@ def open_folders(
         elif unrelated := pair_cues.find_unrelated(pairs):
             notes.append(
                 f"Warning: {method} shows another scene than the partner in "
-                f"{images.name_some(unrelated)}."
+                f"{suggestions.name_some(unrelated)}."
             )
     paths = found.pop(INPUT, first)
     subjects = [
@@ -275,12 +275,12 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
         )
     if repeated := [stem for stem in candidates if stems.count(stem) > 1]:
         raise ValueError(
-            f"Several images to score are named {images.name_some(repeated)}, so their "
+            f"Several images to score are named {suggestions.name_some(repeated)}, so their "
             f"masks in {folder} are ambiguous; score them separately."
         )
     if several := [names for names in candidates.values() if len(names) > 1]:
         raise ValueError(
-            f"Several masks belong to one image: {images.name_some(several[0])}. Name the "
+            f"Several masks belong to one image: {suggestions.name_some(several[0])}. Name the "
             "subfolder of the right ones, or remove the others."
         )
     found = {stem: path for stem, (path,) in candidates.items()}
@@ -293,7 +293,7 @@ def attach_masks(subjects: Sequence[Subject], folder: Path) -> list[Subject]:
     ]:
         raise ValueError(
             "Masks must have the size of their partner (height x width): "
-            f"{images.name_some(faults, '; ')}."
+            f"{suggestions.name_some(faults, '; ')}."
         )
     masks = {stem: functools.partial(_read_mask, mask) for stem, mask in files.items()}
     return [
@@ -316,7 +316,7 @@ def attach_scenes(subjects: Iterable[Subject], file: Path) -> list[Subject]:
     if missing := [subject.name for subject in attached if subject.scene is None]:
         raise ValueError(
             f"{file} has no scene for {len(missing)} of {len(attached)} images: "
-            f"{images.name_some(missing)}. Its paths must be these names or the ends of "
+            f"{suggestions.name_some(missing)}. Its paths must be these names or the ends of "
             "them."
         )
     return attached
@@ -350,10 +350,12 @@ def _match_folders(
                 f"common parts of their names, such as {other} for {name}"
             )
         if missing := [name for name in first if name not in matched]:
-            faults.append(f"{method} lacks {images.name_some(missing)}")
+            faults.append(f"{method} lacks {suggestions.name_some(missing)}")
         used = set(matched.values())
         if extra := [name for name in paths if name not in used]:
-            faults.append(f"{method} has {images.name_some(extra)} without a partner")
+            faults.append(
+                f"{method} has {suggestions.name_some(extra)} without a partner"
+            )
     if faults:
         raise ValueError(
             "Images are matched by their path without the suffix and common parts of "

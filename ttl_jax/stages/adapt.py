@@ -94,11 +94,14 @@ def _find_streaks(modules, rainy, prefix):
     )
 
 
+# Pixels, at full and at half size; see `opacity_between`.
+_THICKNESS = 11
+
+
 def find_streaks(
     rainy: jax.Array,
     restore: Callable[[jax.Array], jax.Array],
     *,
-    thickness: int = 11,
     noise: float = 3 / 255,
 ) -> jax.Array:
     """Returns the opacity of streaks in rainy images: how much of the scene they hide.
@@ -110,24 +113,22 @@ def find_streaks(
     Args:
       rainy: Images [N, H, W, 3] in [0, 1].
       restore: Removes rain from images of any size; its output is in [0, 1].
-      thickness: Side in pixels, at either size. An object that is at least this large in
-        both directions is not a streak.
       noise: Differences at or below this value are ignored, in [0, 1].
 
     Returns:
       Opacities [N, H, W, 1] in [0, 1].
     """
     height, width = rainy.shape[1:3]
-    thin = opacity_between(rainy, restore(rainy), thickness=thickness, noise=noise)
+    thin = opacity_between(rainy, restore(rainy), thickness=_THICKNESS, noise=noise)
     small = _resize(rainy, height // 2, width // 2)
     restored = restore(small)
-    wide = opacity_between(small, restored, thickness=thickness, noise=noise)
+    wide = opacity_between(small, restored, thickness=_THICKNESS, noise=noise)
     # Enlarged again, these streaks are blurred. The difference between the image and the
     # enlarged scene is sharp, but also contains detail of the scene, so it counts only
     # near a streak.
     near = _resize(_windowed(lax.max, wide, 3), height, width) / _SURE
     scene = _resize(restored, height, width)
-    wide = opacity_between(rainy, scene, thickness=2 * thickness - 1, noise=noise)
+    wide = opacity_between(rainy, scene, thickness=2 * _THICKNESS - 1, noise=noise)
     return jnp.maximum(thin, jnp.minimum(near, 1) * wide)
 
 
@@ -143,7 +144,8 @@ def opacity_between(
     Args:
       rainy: Images [N, H, W, 3] in [0, 1].
       restored: The same images without rain.
-      thickness: Side from which an object is not a streak, in pixels; see `find_streaks`.
+      thickness: Side in pixels. An object that is at least this large in both directions
+        is not a streak.
       noise: Differences at or below this value are ignored, in [0, 1].
     """
     taken = jnp.maximum((rainy - restored).min(axis=-1, keepdims=True), 0)

@@ -122,7 +122,7 @@ def _draw(key, images, low, high):
 
 def blur_margin(sigma: float) -> int:
     """Returns the radius in pixels of a Gaussian kernel of 2 * ceil(3 sigma) + 1 taps."""
-    return int(-(-3 * sigma // 1))
+    return math.ceil(3 * sigma)
 
 
 def random_blur(

@@ -175,7 +175,8 @@ def make_stage(config) -> Stage:
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if error.name is None or not path.startswith(error.name):
+        # A module that the stage imports may be missing, too.
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise
         raise ValueError(
             f"config.stage={config.stage!r} names no module {path!r}. Give the name of "

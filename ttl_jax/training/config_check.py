@@ -8,7 +8,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
-from ttl_jax import config_fields
+from ttl_jax import config_fields, suggestions
 from ttl_jax.data.loading.crop_sizes import find_crop_sizes
 from ttl_jax.stages.stage import Stage
 from ttl_jax.weights import flat_params
@@ -218,9 +218,8 @@ def check_same_origins(
 def _refuse(changes: list[str], run: str, what: str) -> None:
     if not changes:
         return
-    shown = "; ".join(changes[:5])
-    more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+    shown = suggestions.name_some(changes, "; ", most=5)
     raise ValueError(
-        f"{run} cannot resume: {what} changed since it was started ({shown}{more}). "
+        f"{run} cannot resume: {what} changed since it was started ({shown}). "
         "Undo the change, or train in another --workdir."
     )

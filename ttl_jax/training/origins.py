@@ -1,7 +1,7 @@
 """Loads and checks the modules of earlier runs from which a stage starts."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -44,21 +44,28 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
     for run, (_, metadata) in runs.items():
         step, num_steps = metadata["step"], metadata["config"]["num_steps"]
         if step < num_steps:
-            message = "Run %r stopped at step %d of %d and is used unfinished."
-            logging.warning(message, run, step, num_steps)
+            message = "Weights of step %d of %d of the run %r are used."
+            logging.warning(message, step, num_steps, run)
     loaded = {}
     for name, source in stage.init_from.items():
         modules, metadata = runs[source.run]
-        if source.module not in modules:
-            raise ValueError(
-                f"The run {source.run!r} holds {sorted(modules)}, but {name!r} of stage "
-                f"{stage.run!r} starts from its {source.module!r}."
-            )
+        _check_holds(source, modules, stage, name)
         params = modules[source.module]
         origin = {"run": source.run, "module": source.module, "step": metadata["step"]}
         origin["digest"] = fingerprints.digest(params)
         loaded[name] = Loaded(params, metadata["modules"][source.module], origin)
     return loaded
+
+
+def _check_holds(
+    source: Source, modules: Collection[str], stage: Stage, name: str
+) -> None:
+    """Raises ValueError if a run lacks the module from which a stage starts."""
+    if source.module not in modules:
+        raise ValueError(
+            f"The run {source.run!r} holds {sorted(modules)}, but {name!r} of stage "
+            f"{stage.run!r} starts from its {source.module!r}."
+        )
 
 
 def check_present(
@@ -78,6 +85,7 @@ def check_present(
         path = trained.path_of(workdir, source.run)
         coming = [of for run, of in earlier.items() if path.is_relative_to(run)]
         if coming:
+            _check_holds(source, coming[0].trainable, stage, name)
             _check_network(coming[0].describe_module(source.module), stage, name)
         elif not trained.has_weights(path):
             missing[source.run] = source

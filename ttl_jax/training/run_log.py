@@ -43,13 +43,17 @@ def writing(run_dir: pathlib.Path, *, enabled: bool) -> Iterator[None]:
             file.close()
 
 
+_OTHERS = {"orbax", "optax", "asyncio", "xla_bridge"}  # packages and modules
+
+
 def is_shown(record: logging.LogRecord) -> bool:
     """Returns whether a record is from this project, or a warning from another one.
 
     Errors of other projects also arrive as exceptions, for which one line is printed.
     """
-    others = ("orbax", "optax", "asyncio", "xla_bridge")
-    is_others = any(name in record.pathname for name in others)
+    is_others = not _OTHERS.isdisjoint(
+        pathlib.PurePath(record.pathname).with_suffix("").parts
+    )
     return not is_others or record.levelno == logging.WARNING
 
 

@@ -188,12 +188,12 @@ def place_ahead(
 class LargestOfAll:
     """Computes the largest number over all processes; all get it in the same call.
 
-    With several processes the result is `num_behind` calls old, so that no process waits
-    for the devices.
+    With several processes the result is two calls old, so that no process waits for the
+    devices.
     """
 
-    def __init__(self, mesh: Mesh, num_behind: int = 2):
-        self._mesh, self._num_behind = mesh, num_behind
+    def __init__(self, mesh: Mesh):
+        self._mesh = mesh
         self._largest = jax.jit(jnp.max, out_shardings=replicated(mesh))
         self._pending = collections.deque()
 
@@ -204,7 +204,7 @@ class LargestOfAll:
         rows = np.full(jax.local_device_count(), number, np.int32)
         placed = jax.make_array_from_process_local_data(over_batch(self._mesh), rows)
         self._pending.append(self._largest(placed))
-        if len(self._pending) <= self._num_behind:
+        if len(self._pending) <= 2:
             return 0
         return int(self._pending.popleft())
 

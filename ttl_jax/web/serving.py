@@ -102,7 +102,8 @@ def run(
         since loading weights takes long.
       port: TCP port; 0 chooses a free one.
       announce: Called with the address, such as "http://127.0.0.1:8000", when connections
-        are accepted.
+        are accepted. If the server takes connections on all addresses, this is the name
+        of the computer.
 
     Raises:
       OSError: If the address cannot be used.
@@ -117,7 +118,9 @@ def run(
         ) from error
     with listener:
         app = make_app()
-        shown = f"[{host}]" if ":" in host else host
+        # Other computers cannot open the address that stands for all addresses.
+        shown = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+        shown = f"[{shown}]" if ":" in shown else shown
         announce(f"http://{shown}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             app,

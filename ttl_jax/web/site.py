@@ -2,12 +2,12 @@
 
 import base64
 import hashlib
+import http.client
 import importlib.resources
 import io
 import json
 import pathlib
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
@@ -125,7 +125,7 @@ def _fetch_runtime() -> dict[str, bytes]:
     try:
         with urllib.request.urlopen(_URL, timeout=60) as answer:
             package = answer.read()
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ValueError(
             f"{_URL} cannot be loaded: {error}; load it by hand, unpack it, and name its "
             "folder dist by --runtime"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttl_jax import threads
+from ttl_jax import suggestions, threads
 from ttl_jax.data.files import decoding, image_folders, images
 
 MOST_METHODS = 26  # their results are called A to Z
@@ -171,7 +171,7 @@ class Study:
             ("photographs", stored, list(photographs)),
         ):
             if old and sorted(old) != sorted(new):
-                differing = images.name_some(sorted(set(old) ^ set(new)))
+                differing = suggestions.name_some(sorted(set(old) ^ set(new)))
                 raise ValueError(
                     f"The study was made with other {kind}: {differing}. Use the same "
                     "ones, or name another file with --output."
@@ -219,7 +219,7 @@ class Study:
         ]
         if changed:
             raise ValueError(
-                f"Raters have ranked other pictures than {images.name_some(changed)}. Put "
+                f"Raters have ranked other pictures than {suggestions.name_some(changed)}. Put "
                 "back the former files, or name another file with --output."
             )
 

@@ -8,7 +8,7 @@ import threading
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -39,7 +39,10 @@ def make_app(study: Study) -> ASGIApp:
 
     async def rank(request: Request) -> Response:
         """Stores a ranking, which the study checks."""
-        body = await serving.limit_body(request, _RANKING_BYTES).body()
+        try:
+            body = await serving.limit_body(request, _RANKING_BYTES).body()
+        except ClientDisconnect as error:
+            raise HTTPException(408, "The upload was interrupted.") from error
         try:
             ranking = json.loads(body)
         except (ValueError, RecursionError):

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from flax import nnx
 
+from ttl_jax import suggestions
+
 Params = dict[str, jax.Array]
 
 
@@ -92,5 +94,4 @@ def describe_differences(loaded: Mapping[str, Any], wanted: Mapping[str, Any]) -
             faults.append(f"{name} {form(loaded[name])} is not part of the network")
         elif (found := form(loaded[name])) != form(wanted[name]):
             faults.append(f"{name} is {found}, wanted {form(wanted[name])}")
-    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-    return "; ".join(faults[:5]) + more
+    return suggestions.name_some(faults, "; ", most=5)

@@ -195,6 +195,11 @@ def printable(path: str | os.PathLike[str]) -> str:
     )
 
 
+def describe(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its type if it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 @functools.lru_cache(maxsize=1024)
 def warn_once(line: str) -> None:
     """Logs each text only once, since training opens files again and again."""

@@ -13,13 +13,12 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from ttl_jax import atomic_files, threads, user_paths
+from ttl_jax import atomic_files, suggestions, threads, user_paths
 from ttl_jax.data.files import decoding
 
 _logger = logging.getLogger("ttl_jax")
 
 MIN_SIDE = 8  # pixels
-MAX_NAMED = 10  # names in one error message
 
 # Increase the number when `load` changes, so that files are checked again.
 _CHECKED_BY = f"3, Pillow {PIL.__version__}"
@@ -97,17 +96,10 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
     if faults:
         raise ValueError(
             f"{len(faults)} of {len(distinct)} image files cannot be used: "
-            f"{name_some(faults, '; ')}. Repair or remove them, or name the "
+            f"{suggestions.name_some(faults, '; ')}. Repair or remove them, or name the "
             "others in a list:FILE."
         )
     return [good[path] for path in paths]
-
-
-def name_some(names: Sequence[str], separator: str = ", ") -> str:
-    """Returns the first `MAX_NAMED` names, and the number of the others, as text."""
-    named = separator.join(names[:MAX_NAMED])
-    beyond = len(names) - MAX_NAMED
-    return named if beyond <= 0 else f"{named}{separator}and {beyond} more"
 
 
 def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:

@@ -15,7 +15,6 @@ Keys of the dictionary, each present only if the file has it:
 Pixels are turned upright when they are read, so every orientation in metadata is reset.
 """
 
-import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -215,9 +214,12 @@ def _upright_exif(image: Image.Image) -> bytes:
     return upright.tobytes() if upright else b""
 
 
+_MOST_DPI = 65535  # of JFIF; a larger value is no resolution, and other formats fail
+
+
 def _upright_dpi(image: Image.Image) -> tuple[float, ...]:
     dpi = tuple(float(value) for value in image.info.get("dpi", ()))
-    if not all(math.isfinite(value) and value > 0 for value in dpi):
+    if not all(0 < value <= _MOST_DPI for value in dpi):
         return ()
     return dpi[::-1] if is_on_its_side(image) else dpi
 

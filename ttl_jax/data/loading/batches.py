@@ -12,7 +12,7 @@ import grain
 import numpy as np
 from absl import flags, logging
 
-from ttl_jax.data.files import images
+from ttl_jax import suggestions
 from ttl_jax.data.files.decoding import ImageError
 from ttl_jax.data.loading import crop_sizes, datasets, transforms
 from ttl_jax.data.loading.image_cache import ImageCache
@@ -171,7 +171,7 @@ class EvaluationData:
             return {**rows, "mask": mask}
         raise ValueError(
             f"None of the {len(self)} images or pairs of the evaluation can be read any "
-            f"longer: {images.name_some(faults, ' ')} Restore the files and start again."
+            f"longer: {suggestions.name_some(faults, ' ')} Restore the files and start again."
         )
 
 

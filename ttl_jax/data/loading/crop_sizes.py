@@ -1,6 +1,7 @@
 """Sizes of crops by step, from a config; raises ValueError if they are invalid."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -39,7 +40,9 @@ class CropSizes:
 def find_crop_sizes(config) -> CropSizes:
     """Returns the sizes given by `crop_size`, `crop_sizes`, `crop_mix`, `crop_margin`."""
     mix, phases = config.crop_mix, config.crop_sizes or ((0, config.crop_size),)
-    if not _are_pairs(mix, lambda side, share: isinstance(side, int) and share > 0):
+    if not _are_pairs(
+        mix, lambda side, share: isinstance(side, int) and 0 < share < math.inf
+    ):
         raise ValueError(
             f"config.crop_mix={mix} must be pairs of a size in pixels and a positive "
             "share of the steps, for example ((96, 0.7), (192, 0.3))."

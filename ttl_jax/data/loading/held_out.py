@@ -8,7 +8,7 @@ A check that fails raises ValueError.
 import os
 from collections.abc import Iterable, Sequence
 
-from ttl_jax.data.files import images
+from ttl_jax import suggestions
 from ttl_jax.data.loading.listings import Listing
 from ttl_jax.data.sets.published_sets import SETS
 from ttl_jax.data.sources import source_names
@@ -55,7 +55,7 @@ def check_deciding(training: Sequence[Listing], evaluation: Sequence[Listing]) -
             raise ValueError(
                 f"{field}: {len(shared)} photographs are also used for training, or other "
                 "records of their scenes are, so they must not choose the best step "
-                f"(config.best_metric): {images.name_some(list(shared))}. Hold their "
+                f"(config.best_metric): {suggestions.name_some(list(shared))}. Hold their "
                 "scenes out."
             )
 

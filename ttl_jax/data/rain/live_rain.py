@@ -111,9 +111,12 @@ class Streaks(Rain):
         return Streaks(function(self.pairs))
 
 
-def coarse(image: np.ndarray, num_pixels: int = 10_000) -> np.ndarray:
-    """Returns about `num_pixels` evenly spaced pixels of an image, or all if fewer."""
-    stride = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / num_pixels)))
+_COARSE = 10_000  # pixels
+
+
+def coarse(image: np.ndarray) -> np.ndarray:
+    """Returns about `_COARSE` evenly spaced pixels of an image, or all if fewer."""
+    stride = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / _COARSE)))
     return image[::stride, ::stride]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ttl_jax import progress, threads
+from ttl_jax import progress, suggestions, threads
 from ttl_jax.data.files import decoding, images
 from ttl_jax.data.sets.raw_sets import Found, RawExample, RawSet
 from ttl_jax.data.sources import pair_cues
@@ -111,7 +111,7 @@ def refuse_exchanged_sides(
     raise ValueError(
         f"{len(exchanged)} of {sum(votes.values())} pairs seem to have their sides "
         f"exchanged: {taken}, but it is darker and has less vertical structure in "
-        f"{images.name_some(exchanged, '; ')}. {votes[1]} pairs are as expected. If the "
+        f"{suggestions.name_some(exchanged, '; ')}. {votes[1]} pairs are as expected. If the "
         f"sides are wrong, {remedy}; if they are right, --trust_sides accepts them."
     )
 

@@ -82,7 +82,7 @@ def _check(
         if not examples:
             raise ValueError(
                 f"{root} has nothing usable for the split {split}: "
-                f"{images.name_some(_left_out(checked), '; ')}."
+                f"{suggestions.name_some(_left_out(checked), '; ')}."
             )
     if not trust_sides:
         pair_checks.refuse_exchanged_sides(raw_set, checked, root)
@@ -149,7 +149,7 @@ def _summarize(raw_set: RawSet, checked: Checked) -> Iterator[str]:
     if raw_set.kind != "photos":
         yield _describe_sides(checked)
     if named := _left_out(checked):
-        yield f"Left out, {len(named)} in all: {images.name_some(named, '; ')}."
+        yield f"Left out, {len(named)} in all: {suggestions.name_some(named, '; ')}."
 
 
 def _left_out(checked: Checked) -> list[str]:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ttl_jax.data.files import image_folders, images
+from ttl_jax import suggestions
+from ttl_jax.data.files import image_folders
 
 # Splits of the user's own folders, by the name of the subfolder.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
@@ -148,7 +149,7 @@ class RawSet:
         unused += [(line, why) for line, why in faults.items() if line not in used]
         if not splits:
             named = [f"{path} {why}" for path, why in unused] + others
-            shown = images.name_some(named, "\n  ") or "no files"
+            shown = suggestions.name_some(named, "\n  ") or "no files"
             raise ValueError(
                 f"{root} lacks the folders of {self.name}. Expected:\n{self.tree}\n"
                 f"Found:\n  {shown}"

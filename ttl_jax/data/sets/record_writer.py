@@ -187,7 +187,7 @@ def publish(written: pathlib.Path, data_dir: pathlib.Path) -> None:
     """Moves a written set to its final folder, and an existing set away from there."""
     target = data_dir / written.parent.name
     if target.exists():
-        os.rename(target, written.parent.with_name("replaced"))
+        os.rename(target, written.parent.with_name(".replaced"))  # no name of a set
     os.rename(written.parent, target)
 
 

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from ttl_jax import user_paths
+from ttl_jax import suggestions, user_paths
 from ttl_jax.data.files import decoding, image_folders, images
 from ttl_jax.data.sources import pair_cues
 from ttl_jax.data.sources.photographs import ROLES, NoPairsError, Pair, Photograph
@@ -42,7 +42,7 @@ class Folder(Source):
         if faults:
             named = [f"{path} {reason}" for path, reason in sorted(faults.items())]
             raise ValueError(
-                f"{self.name!r}: {images.name_some(named, '; ')}. Partners have the same "
+                f"{self.name!r}: {suggestions.name_some(named, '; ')}. Partners have the same "
                 "path without the suffix; add them, or remove files without a partner."
             )
         return _open_file_pairs(list(pairs.values()))
@@ -150,5 +150,5 @@ def check_sizes(pairs: Sequence[Pair]) -> None:
     if unequal:
         raise ValueError(
             f"The sides of {len(unequal)} of {len(pairs)} pairs differ in size: "
-            f"{images.name_some(unequal, '; ')}. Crop the larger side, or remove them."
+            f"{suggestions.name_some(unequal, '; ')}. Crop the larger side, or remove them."
         )

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ttl_jax.data.files import images
+from ttl_jax import suggestions
 from ttl_jax.data.sources.photographs import Pair
 
 MIN_SIMILARITY = 0.12
@@ -110,14 +110,14 @@ def check(pairs: Sequence[Pair]) -> None:
             exchanged.append(f"{pair.rainy.name} ({sides})")
     if unrelated:
         raise ValueError(
-            f"These pairs do not show the same scene: {images.name_some(unrelated, '; ')}. "
+            f"These pairs do not show the same scene: {suggestions.name_some(unrelated, '; ')}. "
             "Match the files by name, and rotate both sides in the same way."
         )
     if len(exchanged) > num_right:
         raise ValueError(
             "The sides seem exchanged: the first of each pair should be rainy, but it is "
             "darker and has less vertical structure in "
-            f"{images.name_some(exchanged, '; ')}. Exchange the folders or columns."
+            f"{suggestions.name_some(exchanged, '; ')}. Exchange the folders or columns."
         )
 
 

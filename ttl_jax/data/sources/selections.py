@@ -18,8 +18,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ttl_jax import user_paths
-from ttl_jax.data.files import images
+from ttl_jax import suggestions, user_paths
 from ttl_jax.data.sources.photographs import Item, NoPairsError
 from ttl_jax.data.sources.source import Source
 
@@ -82,7 +81,7 @@ class Selection(Source):
                 raise ValueError(
                     f"{len(missing)} of {len(wanted)} names are not among the "
                     f"{len(items)} photographs of {source.name!r}: "
-                    f"{images.name_some(missing)}. Was the selection made from another "
+                    f"{suggestions.name_some(missing)}. Was the selection made from another "
                     "version, or in another folder?"
                 )
             for names in section.lines:

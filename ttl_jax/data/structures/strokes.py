@@ -117,10 +117,13 @@ def twigs(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     return _strokes((height, width), points, widths, colors, rng.uniform(-0.4, 0.8))
 
 
-def _grow(root, angle, thick, length, rng, most: int = 130):
+_MOST_BRANCHES = 130  # of a tree
+
+
+def _grow(root, angle, thick, length, rng):
     """Returns the branches of a tree as (points [8, 2], widths [8]), the thickest first."""
     waiting, branches = [(root, angle, thick, length)], []
-    while waiting and len(branches) < most:
+    while waiting and len(branches) < _MOST_BRANCHES:
         start, angle, thick, length = waiting.pop(0)
         turns = angle + np.cumsum(rng.normal(0, 0.16, 7))
         steps = np.stack([np.cos(turns), np.sin(turns)], axis=-1) * (length / 7)

@@ -70,13 +70,12 @@ def _has_crf(codec: av.codec.Codec) -> bool:
 
 def choose_format(like: av.VideoFrame, codec: str) -> str:
     """Returns the pixel format of the frame if the encoder has it, otherwise a similar one."""
-    try:
-        known = [one.name for one in av.codec.Codec(codec, "w").video_formats or ()]
-    except ValueError as error:
-        raise ValueError(f"Codec {codec!r} is unknown to FFmpeg's encoders.") from error
+    known = [one.name for one in av.codec.Codec(codec, "w").video_formats or ()]
     if like.format.name in known:
         return like.format.name
     halves = "420" if like.width % 2 == like.height % 2 == 0 else "444"
     deep = max(part.bits for part in like.format.components) > 8
     wanted = [f"yuv{halves}p10le"] * deep + [f"yuv{halves}p", "yuv420p"]
+    if not known:  # the encoder does not say what it takes
+        return wanted[0]
     return next((name for name in wanted if name in known), known[0])

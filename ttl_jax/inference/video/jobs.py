@@ -162,7 +162,7 @@ def _join(work: pathlib.Path, job: Job) -> tuple[int, list[str]]:
 
 
 def restore_videos(
-    jobs: Sequence[Job], restore: Callable[..., np.ndarray], *, record, **options: Any
+    jobs: Sequence[Job], restore: Callable[..., np.ndarray], *, record, **arguments: Any
 ) -> Iterator[str]:
     """Restores each video and prints a line about it; failures do not stop the rest.
 
@@ -182,7 +182,7 @@ def restore_videos(
         began = time.monotonic()
         try:
             status = os.stat(job.source)
-            restored = restore_video(job, restore, **options)
+            restored = restore_video(job, restore, **arguments)
         except StopError:
             raise StopError(f"stopped within {source}") from None
         except Exception as error:
@@ -191,7 +191,7 @@ def restore_videos(
                 reason = os.strerror(number)
                 raise EndError(f"{target} cannot be written: {reason}") from error
             _logger.debug("Restoring %s failed:", source, exc_info=True)
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = decoding.describe(error)
             named = job.source in reason or source in reason
             yield reason if named else f"{job.source}: {reason}"
             continue
@@ -316,6 +316,10 @@ def _write_segments(
         if first[0].index < num_done:
             last = last if first[1] is None else first[1]
             continue
+        if (
+            like is None
+        ):  # frames that are lost at the start repeat the first decoded one
+            return
         with _partial(work) as partial:
             segment = writing.Segment(
                 partial,

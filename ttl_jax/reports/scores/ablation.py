@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ttl_jax import atomic_files
-from ttl_jax.data.files import images
+from ttl_jax import atomic_files, suggestions
 from ttl_jax.reports import markdown
 from ttl_jax.reports.examples import INPUT
 from ttl_jax.reports.scores import scores, tables
@@ -91,7 +90,7 @@ def read_finished(workdir: str | os.PathLike[str]) -> list[Row]:
     if unfinished:
         raise ValueError(
             f"{len(unfinished)} of {len(runs)} runs are not finished: "
-            f"{images.name_some(unfinished)}. Resume them with the command that started "
+            f"{suggestions.name_some(unfinished)}. Resume them with the command that started "
             "them. To score without them, remove them from "
             f"{pathlib.Path(workdir, saved_runs.INDEX)}."
         )

@@ -3,12 +3,12 @@
 import dataclasses
 import os
 import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from ttl_jax import atomic_files
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference import baselines as baselines_lib
 from ttl_jax.inference import recognizer as recognizers
@@ -118,7 +118,17 @@ def score(
     Raises:
       ValueError: If an input is missing, unreadable or does not fit the others.
     """
+    if output is not None:
+        atomic_files.check_folder(output)
     _check_inputs(data, rainy, [methods, baselines, ablation, masks, flicker])
+    if data and (results or rainy is not None or target is not None):
+        raise ValueError(
+            "data has its own sides; leave out rainy, target and results, or data."
+        )
+    if num_sheets and output is None:
+        raise ValueError(
+            f"num_sheets={num_sheets} needs output, a folder to draw them in."
+        )
     rows = ablations.read_finished(ablation) if ablation else []
     runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
     networks = _open_networks([*_as_pairs(methods), *runs])
@@ -142,7 +152,7 @@ def score(
             _check_measurable(subjects, niqe)
         every = from_folders | dict(restorers)
         sets = {name: Examples(of, every) for name, of in subjects.items()}
-        sheet_folder = None if output is None else _make_folder(output) / "sheets"
+        sheet_folder = None if output is None else pathlib.Path(output, "sheets")
         per_image = scores_lib.score_sets(
             sets,
             protocols,
@@ -259,19 +269,6 @@ def _check_frames(sets: Mapping[str, Sequence[Subject]]) -> None:
             raise ValueError(
                 f"--flicker needs successive frames; no folder of {name} has two images."
             )
-
-
-def _make_folder(path: Path) -> pathlib.Path:
-    """Creates the output folder and checks that it is writable, since scoring takes long."""
-    folder = pathlib.Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ValueError(
-            f"{folder} cannot be written to: {error.strerror}. Name another --output."
-        ) from error
 
 
 def _describe_recognizer(
