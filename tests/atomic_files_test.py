@@ -1,3 +1,5 @@
+import pathlib
+
 import pytest
 
 from ttl_jax import atomic_files
@@ -39,3 +41,23 @@ def test_a_folder_is_checked_without_a_trace(tmp_path):
         with pytest.raises(ValueError, match="cannot hold the output"):
             atomic_files.check_folder(tmp_path / name)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "gone"}
+
+
+@pytest.mark.parametrize("number", [0, 1])  # of the two renames
+def test_a_folder_survives_ctrl_c_while_it_is_replaced(tmp_path, monkeypatch, number):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "earlier").touch()
+    rename, calls = pathlib.Path.rename, []
+
+    def interrupt(path, target):
+        calls.append(path)
+        if len(calls) == number + 1:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt), atomic_files.atomic_folder(folder) as made:
+        (made / "later").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert [path.name for path in folder.iterdir()] == ["earlier"]

@@ -198,3 +198,23 @@ def test_ignored_signal_stays_ignored():
             assert request.signal == 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_at_the_end_of_the_work_always_has_its_exit_status():
+    """`StopRequest` passes the signal on when it ends; a thread then ends the process."""
+    program = """
+import os, signal, sys
+from ttl_jax import stopping
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        with stopping.EndAtOnce(), stopping.StopRequest():
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                pass
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["143"] * 20

@@ -102,3 +102,13 @@ def test_large_photographs_are_scored_before_and_after(
     assert len(shapes) == 2 * scored
     expected = f"of {scored} photograph{'s'[: scored != 1]}: 1.00 before, 1.55 after."
     assert (expected in printed) == bool(scored)
+
+
+def test_a_rain_score_that_fails_does_not_cost_the_photograph(
+    loaded, monkeypatch, capsys, caplog
+):
+    monkeypatch.setattr(recognizer, "Recognizer", None)
+    photographs.write("a.png", 1)
+    assert derain.main(["a.png", "--output", "out", "--rain_score"]) == 0
+    assert photographs.levels("out") == {"a.png": 254}
+    assert any(line.startswith("No rain score: ") for line in caplog.messages)

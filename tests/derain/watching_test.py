@@ -176,3 +176,26 @@ def test_an_error_of_the_disk_does_not_end_a_watch(watch, monkeypatch, capsys):
     assert watch(idle, idle, idle) == 0
     assert "Input/output error" in capsys.readouterr().err
     assert photographs.levels("out") == {"a.png": 254}
+
+
+def test_processes_that_watch_share_what_arrives(watch):
+    """Each photograph belongs to one process, whatever has arrived before it."""
+    names = [f"{level}.png" for level in range(9)]
+    made = []
+    for number in "01":
+        for name in names:
+            pathlib.Path("in", name).unlink(missing_ok=True)
+        arrivals = [
+            lambda name=name: photographs.write(f"in/{name}", 1)
+            for name in (names if number == "0" else reversed(names))
+        ]
+        settle = lambda: [
+            os.utime(path, (1, 1)) for path in pathlib.Path("in").glob("*")
+        ]
+        share = ["--num_processes=2", f"--process_id={number}"]
+        steps = [step for arrival in arrivals for step in (arrival, settle, idle)]
+        assert watch(*steps, idle, flags=share) == 0
+        made.append(set(photographs.levels("out")))
+        os.rename("out", f"out{number}")
+    assert made[0].isdisjoint(made[1]) and made[0] | made[1] == set(names)
+    assert made[0] and made[1]

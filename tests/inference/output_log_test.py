@@ -39,6 +39,9 @@ def test_the_record_survives_a_kill(folder, jobs):
     log = output_log.OutputLog(folder, lambda target: Y)
     different = log.find_differences(jobs)
     assert different == {jobs[0]: "weights x", jobs[1]: "weights x"}
+    add(log, jobs[2])  # not on the line that was cut short
+    log = output_log.OutputLog(folder, lambda target: X)
+    assert log.find_differences(jobs) == {jobs[2]: "weights y"}
 
 
 def test_a_source_that_changed_is_a_difference(folder, jobs):

@@ -72,6 +72,12 @@ def test_seams_are_the_steps_between_windows():
     assert seams.high == pytest.approx(5)
 
 
+def test_windows_that_overlap_little_have_the_same_seam():
+    base = np.full((64, 64, 3), 0.5)
+    windows = [((0, 0, 64, 64), base), ((0, 60, 64, 64), base + 2 / 255)]
+    assert agreement.measure_seams(windows, (64, 124)).mean == pytest.approx(2)
+
+
 def test_pixels_of_windows_beyond_the_image_do_not_count():
     """Two windows that differ in their last 24 rows, of which the image has none."""
     base = np.full((64, 64, 3), 0.5)

@@ -108,6 +108,7 @@ def test_an_unknown_architecture_is_named():
     ("make", "fault"),
     [
         (models.RestormerConfig, {"num_heads": (1, 2)}),
+        (models.RestormerConfig, {"num_heads": (1,), "num_blocks": (1,)}),
         (models.NAFNetConfig, {"up_blocks": (1,)}),
     ],
 )

@@ -263,6 +263,16 @@ def test_a_frame_that_cannot_be_decoded_is_named_and_repeated(tmp_path, monkeypa
     assert after["times"] == before["times"]
 
 
+def test_a_video_without_a_frame_that_can_be_decoded_is_named(tmp_path, monkeypatch):
+    clips.write(tmp_path / "in.mp4", STILL)
+    frames = list(reading.read(str(tmp_path / "in.mp4")))
+    lost = [one._replace(decoded=None, is_broken=True) for one in frames]
+    monkeypatch.setattr(reading, "read", lambda path: iter(lost))
+    with pytest.raises(ValueError, match="in.mp4 has no frame that can be decoded"):
+        run(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
 @pytest.mark.parametrize("lost", [{10}, set(range(3, 12))])
 @pytest.mark.parametrize("temporal", [False, True])
 def test_a_video_goes_on_at_a_frame_that_cannot_be_decoded(
