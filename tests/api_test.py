@@ -75,6 +75,18 @@ def test_score_without_images_names_its_own_arguments():
             ttl_jax.score("shipped", **options)
 
 
+def test_score_refuses_arguments_that_it_would_ignore():
+    for options, fault in (
+        (
+            {"results": [("one", "folder")], "target": "folder"},
+            "data has its own sides",
+        ),
+        ({"num_sheets": 2}, "num_sheets=2 needs output"),
+    ):
+        with pytest.raises(ValueError, match=fault):
+            ttl_jax.score("shipped", "sample/test", **options)
+
+
 def test_a_network_for_onnxruntime_is_loaded_elsewhere():
     with pytest.raises(ValueError, match=r"net.onnx is for .* ttl_jax.lite.load"):
         ttl_jax.load(pathlib.Path("net.onnx"))

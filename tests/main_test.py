@@ -178,6 +178,11 @@ MISTAKES = [
     ("recog", "--config.encoder.head_width=5", "not a multiple of head_width=5"),
     ("recog", "--config.decoder.pools=(4,0)", "must be at least 1 pixel each"),
     ("recog", "--config.stage=rceog", "names no module"),
+    (
+        "four_stages",
+        "--config.derain.start_from=distill",
+        "'distill' holds ['encoder'], but 'decoder' of stage",
+    ),
     ("recon", "--config.max_sigma=2.0", "set crop_margin to it"),
     ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),
     ("four_stages", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),

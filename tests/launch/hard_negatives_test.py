@@ -156,3 +156,15 @@ def test_flags_out_of_range_and_unknown_sources_are_rejected(run, tmp_path, caps
     with pytest.raises(SystemExit):
         run(*flags, "--share", 0.2, "--below", 30)
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_squares_of_photographs_with_one_name_do_not_replace_each_other(run, tmp_path):
+    names = [str(tmp_path / top / "x/rainy/1.png") for top in "ab"]
+    for i, name in enumerate(names):
+        pathlib.Path(name).parent.mkdir(parents=True)
+        pictures.write(pathlib.Path(name), pictures.texture(i, 40, 40))
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    flags = "--clean", f"list:{tmp_path / 'list.txt'}", "--output", tmp_path / "hard"
+    with pytest.raises(SystemExit, match="1.png and another photograph have the same"):
+        run(*flags, "--share", "1")
+    assert not (tmp_path / "hard").exists()

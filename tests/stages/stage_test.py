@@ -461,3 +461,16 @@ def test_distillation_weights_its_terms_and_reports_them_beside_their_floor(key)
     np.testing.assert_allclose(scalars["loss"].mean(), loss, rtol=1e-4)
     direct = scalars["direct_recog"] + scalars["direct_recon"]
     assert np.all(direct >= scalars["direct_floor"])
+
+
+def test_a_dependency_that_a_stage_lacks_is_not_taken_for_the_stage(
+    tmp_path, monkeypatch
+):
+    """The name of the stage's package begins with that of the missing module."""
+    (tmp_path / "torchlab").mkdir()
+    (tmp_path / "torchlab" / "own.py").write_text("import torchla")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = recog.get_config("smoke")
+    config.stage = "torchlab.own"
+    with pytest.raises(ModuleNotFoundError, match="'torchla'"):
+        make_stage(config)

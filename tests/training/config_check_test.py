@@ -29,6 +29,7 @@ def config():
         ("crop_size", -5, "crop_size=-5 must be greater"),
         ("compute_dtype", "float16", "choose one of ('float32', 'bfloat16')"),
         ("cache_gib", -1.0, "cache_gib=-1.0 must be at least 0"),
+        ("cache_gib", math.inf, "cache_gib=inf must be at least 0, and finite"),
         ("num_workers", -1, "num_workers=-1 must be at least 0"),
         ("exclude", (5,), "exclude=(5,) must be paths of text files"),
         ("schedule", "step", "choose one of ('plateau', 'cosine', 'constant')"),

@@ -1,6 +1,7 @@
 """A run is prepared once, and returns the trained modules."""
 
 import json
+import logging as std_logging
 import re
 
 import jax
@@ -196,3 +197,16 @@ def test_more_steps_of_a_constant_rate_are_no_jump_and_the_saved_config_has_them
         assert saved == trained.load(tmp_path / "toy")[1]["config"]
         assert saved["num_steps"] == num_steps
     assert "jump" not in log.text
+
+
+@pytest.mark.parametrize(
+    ("path", "is_shown"),
+    [
+        ("/home/optax-study/ttl_jax/training/run.py", True),
+        ("/lib/site-packages/optax/_src/base.py", False),
+        ("/lib/site-packages/jax/_src/xla_bridge.py", False),
+    ],
+)
+def test_the_log_has_records_of_this_project_whatever_its_folder(path, is_shown):
+    record = std_logging.LogRecord("absl", std_logging.INFO, path, 1, "text", (), None)
+    assert run_log.is_shown(record) == is_shown

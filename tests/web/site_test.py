@@ -1,6 +1,7 @@
 """The page that needs no server: its files, and its scripts in Node."""
 
 import contextlib
+import http.client
 import io
 import json
 import pathlib
@@ -176,3 +177,13 @@ def test_a_runtime_that_is_missing_or_changed_is_refused(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         export.main(["--page", page])
     assert "is not the file that was published" in capsys.readouterr().err
+
+
+def test_a_download_that_is_cut_short_says_how_to_load_it_by_hand(monkeypatch):
+    class Answer(io.BytesIO):
+        def read(self):
+            raise http.client.IncompleteRead(b"cut")
+
+    monkeypatch.setattr(site.urllib.request, "urlopen", lambda *_, **__: Answer())
+    with pytest.raises(ValueError, match="load it by hand"):
+        site.load_runtime(None)

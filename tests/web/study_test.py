@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import io
 import re
+import socket
 import time
 
 import httpx
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from tests.web import servers
 from ttl_jax import study as command
 from ttl_jax.data.files import decoding
-from ttl_jax.web import study_records, study_report, studying
+from ttl_jax.web import serving, study_records, study_report, studying
 
 METHODS = {"dark": 40, "bright": 200, "middle": 120}  # levels of their results
 NUM_PHOTOGRAPHS = 4
@@ -353,3 +354,32 @@ def test_raters_at_once_lose_nothing_at_kill_9(folders):
         asyncio.run(rank_at_once(again, lambda: None))
     assert len(confirmed) == 120
     assert stored() == confirmed
+
+
+def test_a_rater_who_leaves_during_a_ranking_gets_no_traceback(open_study):
+    app = studying.make_app(open_study(1))
+    scope = {
+        "type": "http", "method": "PUT", "path": "/r/x/tasks/0/ranking", "headers": [],
+        "query_string": b"", "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_address_for_others_is_the_name_of_the_computer(host, monkeypatch):
+    if host == "::" and not socket.has_ipv6:
+        pytest.skip("This computer has no IPv6.")
+    monkeypatch.setattr(serving.uvicorn.Server, "run", lambda self, sockets: None)
+    announced = []
+    serving.run(lambda: None, host, 0, announced.append)
+    name = re.escape(socket.gethostname())
+    assert re.fullmatch(rf"http://{name}:[0-9]+", announced[0])

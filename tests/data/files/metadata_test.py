@@ -230,3 +230,17 @@ def test_metadata_too_large_for_a_jpeg_are_reported_and_the_photograph_is_writte
     info = {key: b"x" * 70_000}
     encoding.write_image(tmp_path / "image.jpg", noise(8, 9, 3), info)
     assert len(metadata.find_lost("JPEG", info)) == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_a_resolution_that_cannot_be_is_left_out(tmp_path, suffix):
+    exif = Image.Exif()
+    for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution):
+        exif[tag] = 4294967295.0
+    exif[ExifTags.Base.ResolutionUnit] = 2
+    Image.new("RGB", (9, 8)).save(tmp_path / "in.jpg", exif=exif)
+    _, info = decoding.read_image(tmp_path / "in.jpg")
+    encoding.write_image(tmp_path / f"out{suffix}", noise(8, 9, 3), info)
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert image.size == (9, 8)
+        assert image.info.get("jfif_density", (1, 1)) == (1, 1)

@@ -341,6 +341,7 @@ def test_sets_without_sources_are_absent(make_config):
         ({"crop_mix": ((4, 1.0),)}, "Crops of 4 pixels are too small"),
         ({"crop_mix": ((64.5, 1.0),)}, "crop_mix=.* must be pairs of a size in pixels"),
         ({"crop_mix": ((64, 0.0),)}, "a positive share"),
+        ({"crop_mix": ((64, float("inf")),)}, "a positive share"),
         ({"crop_mix": ((64, 1, 2),)}, "must be pairs of a size"),
         ({"crop_mix": (64, 96)}, "must be pairs of a size"),
         (

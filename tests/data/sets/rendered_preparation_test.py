@@ -137,3 +137,10 @@ def test_two_kinds_of_rain_on_a_photograph_are_an_error(here):
     (here / "picked.txt").write_text("\n".join(sections))
     with pytest.raises(ValueError, match="several kinds of rain on the same"):
         prepare("selection:picked.txt")
+
+
+def test_a_set_of_any_name_can_be_overwritten():
+    plan = rendered_preparation.make_plan("replaced", "rain:folder:clean", 1, 0)
+    for overwrite in (False, True):
+        preparation.prepare(plan, records.default_data_dir(), overwrite=overwrite)
+    assert len(source_names.open_pairs("tfds:replaced/train")) == 3
