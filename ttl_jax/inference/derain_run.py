@@ -198,9 +198,7 @@ class Run(NamedTuple):
         target = args.output or os.path.basename(todo[0].target)
         _report(outcome, self.share, decoding.printable(target), started)
         _report_changes(outcome.restored, self.network, scored, args.strength)
-        if outcome.failures:
-            lines = "\n  ".join(outcome.failures)
-            print(f"{len(outcome.failures)} failed:\n  {lines}", file=sys.stderr)
+        _print_failures(outcome.failures)
         num_left = len(todo) - len(outcome.restored) - len(outcome.failures)
         left = f"{_photographs(num_left)} left; the same command resumes"
         left += ", without --overwrite." if args.overwrite else "."
@@ -232,9 +230,7 @@ class Run(NamedTuple):
         except video_jobs.EndError as error:
             raise EndedError(f"{error}; the same command resumes.") from None
         finally:
-            if failures:
-                lines = "\n  ".join(failures)
-                print(f"{len(failures)} failed:\n  {lines}", file=sys.stderr)
+            _print_failures(failures)
         return 1 if failures else 0
 
     def _restore_pixels(self) -> Callable:
@@ -291,6 +287,12 @@ def _report_changes(restored: Sequence, network, scored, strength: float) -> Non
     if lost:
         kinds = ", ".join(f"{name} ({_photographs(n)})" for name, n in lost.items())
         print(f"Not kept: {kinds}.")
+
+
+def _print_failures(failures: Sequence[str]) -> None:
+    if failures:
+        lines = "\n  ".join(failures)
+        print(f"{len(failures)} failed:\n  {lines}", file=sys.stderr)
 
 
 def _photographs(number: int) -> str:

@@ -52,6 +52,13 @@ def find_images(root: str | os.PathLike[str]) -> list[str]:
     return [path for path in walk(root) if is_image(path)]
 
 
+def split(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Returns the paths of images, and the others."""
+    paths = list(paths)
+    found = [path for path in paths if is_image(path)]
+    return found, [path for path in paths if not is_image(path)]
+
+
 def describe_others(paths: Iterable[str]) -> list[str]:
     """Returns lines about files that are not images: their number by suffix."""
     suffixes = collections.Counter(

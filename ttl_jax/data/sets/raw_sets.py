@@ -128,8 +128,7 @@ class RawSet:
             pathlib.Path(path).relative_to(root).as_posix()
             for path in image_folders.walk(root)
         ]
-        paths = [path for path in files if image_folders.is_image(path)]
-        others = [path for path in files if not image_folders.is_image(path)]
+        paths, others = image_folders.split(files)
         splits, faults = (
             self._match(paths) if self.patterns else self._find_own(root, paths)
         )

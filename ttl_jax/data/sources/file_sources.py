@@ -56,9 +56,7 @@ class Folder(Source):
         return image_folders.find_pair_layout(self._folder)
 
     def _find(self, folder: str) -> list[str]:
-        files = image_folders.walk(folder)
-        found = [path for path in files if image_folders.is_image(path)]
-        others = [path for path in files if not image_folders.is_image(path)]
+        found, others = image_folders.split(image_folders.walk(folder))
         if not found:
             raise ValueError(
                 f"{self.name!r}: {folder.removesuffix('/')} holds no images; their names "
