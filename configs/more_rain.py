@@ -19,8 +19,8 @@ Some crops exceed the box of the local sums by two cells: smaller crops have the
 all their cells.
 
 Paper: none.
-Expect: not trained yet.
-Time: 4 s a step on one CPU core (small).
+Expect: ttl_jax/weights/MODEL_CARD.md, "Training that was not kept", after 480 updates.
+Time: 8 s a step on one CPU core (small), after compiling five crop sizes for 10 minutes.
 """
 
 from configs import common, hard_negatives
