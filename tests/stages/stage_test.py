@@ -13,7 +13,7 @@ from ttl_jax import config_files, models
 from ttl_jax import derain as derain_command
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import distill as distill_stage
-from ttl_jax.stages.stage import Source, Stage, make_stage
+from ttl_jax.stages.stage import Origin, Stage, make_stage
 from ttl_jax.weights import flat_params
 
 CONFIGS = {
@@ -35,7 +35,7 @@ def make(**changes):
         "learning_rates": {"encoder": 1e-3},
         "loss_fn": lambda modules, batch, key: (0.0, {}),
         "eval_fn": lambda modules, batch, key: {},
-        "init_from": {"teacher": Source("recog", "encoder", "command")},
+        "init_from": {"teacher": Origin("recog", "encoder", "command")},
     }
     return Stage(**{**fields, **changes})
 
@@ -168,7 +168,7 @@ def test_unknown_module_name_is_an_error(field):
     wrong = {
         "trainable": ("encoder", "encodr"),
         "learning_rates": {"encodr": 1e-3},
-        "init_from": {"encodr": Source("recog", "encoder", "command")},
+        "init_from": {"encodr": Origin("recog", "encoder", "command")},
     }
     with pytest.raises(ValueError, match="encodr"):
         make(**{field: wrong[field]})
@@ -338,7 +338,7 @@ def test_training_weights_further_is_a_run_of_its_own():
     stage = make_stage(config)
     assert stage.run == "tuned"
     assert stage.init_from == {
-        name: Source("shipped", name, "") for name in ("encoder", "decoder")
+        name: Origin("shipped", name, "") for name in ("encoder", "decoder")
     }
 
 

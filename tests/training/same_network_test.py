@@ -17,7 +17,7 @@ SAVED = {
 def check(saved, wanted, *, is_trained=True):
     stage = types.SimpleNamespace(
         describe_module=lambda name: wanted,
-        init_from={"encoder": origins.Source("x", "encoder", "")},
+        init_from={"encoder": origins.Origin("x", "encoder", "")},
         run="y",
         trainable=("encoder",) if is_trained else (),
     )

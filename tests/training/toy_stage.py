@@ -13,7 +13,7 @@ from flax import nnx
 from configs import common
 from ttl_jax import losses
 from ttl_jax.models import layers
-from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.stages.stage import Origin, Stage
 from ttl_jax.training import run
 
 
@@ -33,7 +33,7 @@ class Dimmer(nnx.Module):
         return self.linear(x)
 
 
-SOURCE = Source("teacher", "encoder", "--config=teacher.py")
+SOURCE = Origin("teacher", "encoder", "--config=teacher.py")
 
 
 def get_config(photographs, **changes):
@@ -89,7 +89,7 @@ def make_stage(config) -> Stage:
     teachers = {"teacher": network} if config.frozen_teacher else {}
     init_from = dict.fromkeys(teachers, SOURCE)
     if config.start_from:
-        init_from["encoder"] = Source(config.start_from, "encoder", "")
+        init_from["encoder"] = Origin(config.start_from, "encoder", "")
     return Stage(
         run="toy",
         modules={"encoder": network, **teachers},

@@ -10,7 +10,7 @@ from jax import lax
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Stage, check_weights, sources_at
+from ttl_jax.stages.stage import RESTORE, Stage, check_weights, origins_at
 
 _TRAINED = ("encoder", "decoder")
 _SURE = 0.05  # opacity from which a wide streak counts fully
@@ -50,7 +50,7 @@ def make_stage(config) -> Stage:
         "encoder": networks.encoder(config),
         "decoder": networks.image_decoder(config, config.decoder),
     }
-    sources = sources_at(config.start_from, _TRAINED)
+    sources = origins_at(config.start_from, _TRAINED)
     return Stage(
         run="adapt",
         modules=made | {f"frozen_{name}": make for name, make in made.items()},

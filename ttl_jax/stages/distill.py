@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Source, Stage, check_shares
+from ttl_jax.stages.stage import Origin, Stage, check_shares
 from ttl_jax.stages.teachers import (
     check_teachers,
     run_name,
@@ -90,7 +90,7 @@ def _make_modules(config, teachers):
         command = train_command(task, config.preset, run, task)
         for part, make in (("encoder", encoder), ("decoder", decoders[name])):
             modules[f"{name}_{part}"] = make
-            init_from[f"{name}_{part}"] = Source(run, part, command)
+            init_from[f"{name}_{part}"] = Origin(run, part, command)
         if config.projections:
             modules[f"{name}_projection"] = networks.projection(config)
     return modules, init_from

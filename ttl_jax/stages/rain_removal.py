@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Source, Stage, check_weights, sources_at
+from ttl_jax.stages.stage import RESTORE, Origin, Stage, check_weights, origins_at
 from ttl_jax.stages.teachers import (
     TEACHERS,
     check_teachers,
@@ -73,7 +73,7 @@ def _show(modules, batch, key):
     return {"rainy": batch["rainy"], "restored": restored, "clean": batch["clean"]}
 
 
-def _find_start(config) -> tuple[str, dict[str, Source]]:
+def _find_start(config) -> tuple[str, dict[str, Origin]]:
     """Returns the run's name, and the sources of the modules that do not start at random."""
     teachers = check_teachers(config.teachers)
     has_student = config.student_run or len(teachers) < len(TEACHERS)
@@ -84,7 +84,7 @@ def _find_start(config) -> tuple[str, dict[str, Source]]:
                 "decoder: leave student_run empty, from_student true and both teachers, or "
                 "leave start_from empty."
             )
-        return "tuned", sources_at(config.start_from, ("encoder", "decoder"))
+        return "tuned", origins_at(config.start_from, ("encoder", "decoder"))
     if not config.from_student:
         if has_student:
             raise ValueError(
@@ -99,5 +99,5 @@ def _find_start(config) -> tuple[str, dict[str, Source]]:
     command = train_command("distill", config.preset, student, default)
     command += teachers_flag(teachers) if command else ""
     return run_name("derain", teachers), {
-        "encoder": Source(student, "encoder", command)
+        "encoder": Origin(student, "encoder", command)
     }

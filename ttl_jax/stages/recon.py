@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import image_degradations, networks
-from ttl_jax.stages.stage import Stage, check_shares, check_weights, sources_at
+from ttl_jax.stages.stage import Stage, check_shares, check_weights, origins_at
 
 
 def make_stage(config) -> Stage:
@@ -58,7 +58,7 @@ def make_stage(config) -> Stage:
         },
         trainable=("encoder", "decoder"),
         learning_rates=dict.fromkeys(("encoder", "decoder"), config.learning_rate),
-        init_from=sources_at(config.encoder_run, ("encoder",))
+        init_from=origins_at(config.encoder_run, ("encoder",))
         if config.encoder_run
         else {},
         loss_fn=loss_fn,

@@ -21,7 +21,7 @@ Batch = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Origin:
     """Origin of a module's initial values.
 
     Attributes:
@@ -37,9 +37,9 @@ class Source:
     command: str = dataclasses.field(compare=False)
 
 
-def sources_at(path: str, modules: Sequence[str]) -> dict[str, Source]:
+def origins_at(path: str, modules: Sequence[str]) -> dict[str, Origin]:
     """Returns sources for modules that start from the weights at a path."""
-    return {module: Source(path, module, command="") for module in modules}
+    return {module: Origin(path, module, command="") for module in modules}
 
 
 def check_shares(config, *fields: str) -> None:
@@ -95,7 +95,7 @@ class Stage:
     learning_rates: Mapping[str, float]
     loss_fn: Callable[[Modules, Batch, jax.Array], tuple[jax.Array, dict]]
     eval_fn: Callable[[Modules, Batch, jax.Array], dict[str, jax.Array]]
-    init_from: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    init_from: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
     summaries: Mapping[str, Callable[[Mapping[str, np.ndarray]], float]] = (
         dataclasses.field(default_factory=dict)
     )

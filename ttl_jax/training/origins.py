@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from ttl_jax.stages.stage import Source, Stage
+from ttl_jax.stages.stage import Origin, Stage
 from ttl_jax.weights import fingerprints, flat_params, trained
 from ttl_jax.weights.flat_params import Params
 
@@ -58,7 +58,7 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
 
 
 def _check_holds(
-    source: Source, modules: Collection[str], stage: Stage, name: str
+    source: Origin, modules: Collection[str], stage: Stage, name: str
 ) -> None:
     """Raises ValueError if a run lacks the module from which a stage starts."""
     if source.module not in modules:
@@ -80,7 +80,7 @@ def check_present(
       ValueError: If runs are missing; the message names them and the commands that train
         them. Or if an earlier stage trains another network than this one starts from.
     """
-    missing: dict[str, Source] = {}
+    missing: dict[str, Origin] = {}
     for name, source in stage.init_from.items():
         path = trained.path_of(workdir, source.run)
         coming = [of for run, of in earlier.items() if path.is_relative_to(run)]

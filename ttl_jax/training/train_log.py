@@ -23,7 +23,7 @@ class TrainLog:
     def __init__(self, first_step: int, batch_size: int, epoch_steps: int):
         self.replaced_share = 0.0
         self._first_step = first_step
-        self._num_steps, self._replaced_steps = 0, 0.0
+        self._num_steps, self._replaced_shares = 0, 0.0
         self._batch_size, self._epoch_steps = batch_size, epoch_steps
         self._scalars: list[dict[str, jax.Array]] = []
         self._start = self._first_start = 0.0
@@ -61,9 +61,9 @@ class TrainLog:
         num_skipped = len(values) - len(trained)
         self._first_step += len(values)
         self._num_steps += len(values)
-        self._replaced_steps += sum(scalars["replaced_images"] for scalars in values)
+        self._replaced_shares += sum(scalars["replaced_images"] for scalars in values)
         counted = max(self._num_steps, self._epoch_steps)
-        self.replaced_share = self._replaced_steps / counted
+        self.replaced_share = self._replaced_shares / counted
         images = (len(values) - 1) * self._batch_size
         seconds = time.monotonic() - self._start
         self._scalars = []

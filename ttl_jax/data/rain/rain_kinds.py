@@ -50,7 +50,7 @@ def _drops(rng: np.random.Generator) -> Draws:
         "distance": rng.uniform(3, 6),
         "brightness": randomness.log_uniform(rng, 3, 8),
         "aperture": randomness.log_uniform(rng, 1, 4),
-        **_upright(rng),
+        **_calm(rng),
     }
 
 
@@ -61,11 +61,11 @@ def _dashes(rng: np.random.Generator) -> Draws:
         "exposure": randomness.log_uniform(rng, 1 / 125, 1 / 40),
         "lamp_rate": randomness.log_uniform(rng, 100, 300),
         "brightness": randomness.log_uniform(rng, 3, 8),
-        **_upright(rng),
+        **_calm(rng),
     }
 
 
-def _upright(rng: np.random.Generator) -> Draws:
+def _calm(rng: np.random.Generator) -> Draws:
     return {
         "wind": rng.normal(0, 0.3),
         "gust": rng.uniform(0, 0.15),
