@@ -93,7 +93,9 @@ def check_choices(config, field: str, known: Collection[str] | None = None) -> N
         raise ValueError(
             f"config.{field}={values!r} must be a tuple of different values, not empty."
         )
-    for value in () if known is None else values:
+    if known is None:
+        return
+    for value in values:
         if value not in known:
             hint = suggestions.known_and_hint(value, known)
             raise ValueError(

@@ -121,10 +121,10 @@ def write(
 ) -> None:
     """Writes `count` squares and the report of all, and replaces the folder at once."""
     report = pd.DataFrame(squares)
-    if (repeated := report[report["file"].duplicated()]).size:
+    if (repeated := report["file"].duplicated()).any():
         raise ValueError(
-            f"{repeated['photograph'].iloc[0]} and another photograph have the same name "
-            "and folders; rename one."
+            f"{squares[int(repeated.argmax())].photograph} and another photograph have "
+            "the same name and folders; rename one."
         )
     report.loc[count:, "file"] = ""
     with atomic_files.atomic_folder(folder) as made:
