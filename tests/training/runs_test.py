@@ -225,12 +225,12 @@ def test_the_pipeline_smears_its_clean_photographs_and_derains_its_pairs():
     ("field", "value", "fault"),
     [
         ("rows", ("both", "scrach"), "'scrach' is unknown.*mean 'scratch'"),
-        ("rows", (), "must be a tuple that is not empty"),
-        ("rows", "both", "must be a tuple that is not empty"),
-        ("rows", ("both", "both"), "has the same value twice"),
-        ("seeds", 3, "must be a tuple that is not empty"),
+        ("rows", (), "must be a tuple of different values, not empty"),
+        ("rows", "both", "must be a tuple of different values, not empty"),
+        ("rows", ("both", "both"), "must be a tuple of different values, not empty"),
+        ("seeds", 3, "must be a tuple of different values, not empty"),
         ("seeds", (-1,), "must be integers >= 0"),
-        ("seeds", (1, 1), "has the same value twice"),
+        ("seeds", (1, 1), "must be a tuple of different values, not empty"),
     ],
 )
 def test_invalid_rows_and_seeds_are_named(config, field, value, fault):

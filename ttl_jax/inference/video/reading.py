@@ -38,6 +38,7 @@ def open_video(path: str | pathlib.Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def read_errors(path: str | pathlib.Path) -> Iterator[None]:
+    """Turns errors of FFmpeg into ValueError with the path."""
     try:
         yield
     except av.error.FFmpegError as error:
@@ -45,6 +46,7 @@ def read_errors(path: str | pathlib.Path) -> Iterator[None]:
 
 
 def main_stream(container) -> Any:
+    """Returns the video stream that players show."""
     return container.streams.best("video")
 
 

@@ -15,7 +15,7 @@ from ttl_jax.inference.video import codecs, reading
 
 @contextlib.contextmanager
 def write_errors(path: str | pathlib.Path) -> Iterator[None]:
-    """Errors of FFmpeg become OSError with the path, which `reading.read_errors` lets pass."""
+    """Turns errors of FFmpeg into OSError with the path; `reading.read_errors` ignores it."""
     try:
         yield
     except av.error.FFmpegError as error:
