@@ -121,13 +121,14 @@ class Run(NamedTuple):
         )
         for made, count in collections.Counter(differences.values()).items():
             print(
-                f"Restoring {_photographs(count)} again; those in {output} were made with "
+                f"Restoring {count} {_noun(jobs, count)} again; those in {output} were made with "
                 f"{made}."
             )
         todo = [job for job in jobs if job in missing or job in differences]
         if len(todo) < len(jobs):
             print(
-                f"Skipping {len(jobs) - len(todo)} of {len(jobs)} photographs that are in "
+                f"Skipping {len(jobs) - len(todo)} of {len(jobs)} "
+                f"{_noun(jobs, 2)} that are in "
                 f"{output} already (--overwrite restores them again)."
             )
         return todo
@@ -293,6 +294,13 @@ def _print_failures(failures: Sequence[str]) -> None:
     if failures:
         lines = "\n  ".join(failures)
         print(f"{len(failures)} failed:\n  {lines}", file=sys.stderr)
+
+
+def _noun(jobs: Sequence, number: int) -> str:
+    """Returns "photograph" or "video", or "file" if there are both; -s for several."""
+    kinds = {video.is_video(job.source) for job in jobs}
+    word = "file" if len(kinds) > 1 else "video" if True in kinds else "photograph"
+    return word + "s"[: number != 1]
 
 
 def _photographs(number: int) -> str:

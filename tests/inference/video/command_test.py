@@ -44,7 +44,7 @@ def test_other_options_of_videos_restore_videos_again_and_no_photographs(capsys)
     capsys.readouterr()
     assert derain.main([*command, "--crf", "30"]) == 0
     printed = capsys.readouterr().out
-    assert "with crf 18" in printed and "Skipping 1 of 2" in printed
+    assert "with crf 18" in printed and "Skipping 1 of 2 files" in printed
     assert "Restored 6 frames" in printed
     assert derain.main([*command, "--crf", "30", "--codec", "libx264"]) == 0
     assert "Skipping 2 of 2" in capsys.readouterr().out
