@@ -121,15 +121,14 @@ class Run(NamedTuple):
         )
         for made, count in collections.Counter(differences.values()).items():
             print(
-                f"Restoring {count} {_noun(jobs, count)} again; those in {output} were made with "
-                f"{made}."
+                f"Restoring {count} {_noun(jobs, count)} again; those in {output} were "
+                f"made with {made}."
             )
         todo = [job for job in jobs if job in missing or job in differences]
         if len(todo) < len(jobs):
             print(
-                f"Skipping {len(jobs) - len(todo)} of {len(jobs)} "
-                f"{_noun(jobs, 2)} that are in "
-                f"{output} already (--overwrite restores them again)."
+                f"Skipping {len(jobs) - len(todo)} of {len(jobs)} {_noun(jobs, 2)} that "
+                f"are in {output} already (--overwrite restores them again)."
             )
         return todo
 
