@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PATIENCE = 5  # seconds
 
 
 class Stopped(Exception):
@@ -67,16 +68,18 @@ class EndAtOnce:
 
     def _end(self, number: int) -> None:
         """Ends the process. The main thread waits if the other thread already does."""
-        with self._lock:
-            if self._ends:  # a second signal in this thread
-                return
-            self._ends = True
-            with contextlib.suppress(Exception):
-                for child in multiprocessing.active_children():
-                    child.kill()
-                self.before(128 + number)
-                sys.stdout.flush()
+        # The other thread may need a lock that this one holds, such as that of the log.
+        if not self._lock.acquire(timeout=_PATIENCE):
             os._exit(128 + number)
+        if self._ends:  # a second signal in this thread
+            return
+        self._ends = True
+        with contextlib.suppress(Exception):
+            for child in multiprocessing.active_children():
+                child.kill()
+            self.before(128 + number)
+            sys.stdout.flush()
+        os._exit(128 + number)
 
     def __exit__(self, kind, error, trace) -> None:
         for number, handler in self._handlers.items():
