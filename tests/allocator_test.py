@@ -58,6 +58,9 @@ def test_an_installed_accelerator_is_detected_without_starting_jax(monkeypatch):
         allocator.importlib.metadata, "entry_points", lambda group: ["cuda"]
     )
     assert not allocator.will_use_cpu({})
+    monkeypatch.setattr(allocator.importlib.metadata, "entry_points", lambda group: [])
+    monkeypatch.setattr(allocator.importlib.util, "find_spec", lambda name: None)
+    assert allocator.will_use_cpu({})
 
 
 @pytest.mark.parametrize("version", ["glibc 2.34", "musl 1.2.4", ""])
@@ -71,7 +74,8 @@ def test_a_command_restarts_once(monkeypatch):
     monkeypatch.undo()
     if not (allocator._is_known_to_libc() and allocator._is_allowed()):
         pytest.skip("this machine has no huge pages for programs")
-    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    of_user = {"GLIBC_TUNABLES", allocator.SWITCH}
+    environment = {k: v for k, v in os.environ.items() if k not in of_user}
     lines = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={**environment, "JAX_PLATFORMS": "cpu"},

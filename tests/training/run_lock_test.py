@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -50,8 +51,8 @@ def test_a_run_of_another_process_is_refused_unchanged_until_that_process_is_kil
     unfinished = tmp_path / "toy" / saved_runs.FOLDER / "3.orbax-checkpoint-tmp"
     unfinished.mkdir(parents=True)  # as the other process is saving a step
     fault = (
-        f"{tmp_path / 'toy'} is being trained by another process "
-        rf"\(pid {other.pid} on {socket.gethostname()}\): wait for it, or name another"
+        f"{re.escape(str(tmp_path / 'toy'))} is being trained by another process "
+        rf"\(pid {other.pid} on {re.escape(socket.gethostname())}\): wait for it, or name another"
     )
     with pytest.raises(ValueError, match=fault):
         run.open_run(config, tmp_path)

@@ -284,6 +284,62 @@ def test_the_command_serves_its_checkpoint(replace_network, monkeypatch, capsys)
     assert "holds no checkpoint" in capsys.readouterr().err
 
 
+def test_the_command_has_limits_and_can_leave_out_the_page(
+    replace_network, monkeypatch
+):
+    replace_network(lambda array: array)
+    statuses = []
+
+    def post_all(make_app, host, port, announce):
+        with TestClient(make_app()) as served:
+            statuses.append(served.get("/").status_code)
+            for image in (
+                np.zeros((1000, 1001), np.uint8),
+                pictures.noise(700, 700, 3),
+            ):
+                statuses.append(post(served, encoded(image)).status_code)
+            statuses.append(post(served, encoded(pictures.noise(50, 50))).status_code)
+
+    monkeypatch.setattr(serving, "run", post_all)
+    limits = ["--max_megapixels", "1", "--max_megabytes", "1"]
+    assert serve.main(["--checkpoint", "run", "--no-ui", *limits]) == 0
+    assert statuses == [404, 413, 413, 200]
+
+
+def test_an_upload_that_takes_too_long_is_ended(monkeypatch):
+    monkeypatch.setattr(restoring, "_UPLOAD_SECONDS", 0.01)
+    app = restoring.make_app(Inverter())
+    scope = {
+        "type": "http", "method": "POST", "path": POST, "query_string": b"",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+        "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    async def ask():
+        async with app._app.router.lifespan_context(app._app):
+            await asyncio.wait_for(app(scope, receive, send), 20)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
+
+
+def test_what_is_not_kept_is_named_in_a_header():
+    stream = io.BytesIO()
+    Image.fromarray(pictures.noise(9, 9, 3)).convert("CMYK").save(stream, "JPEG")
+    with client() as served:
+        answer = post(served, stream.getvalue())
+        kept = post(served, encoded(pictures.noise(9, 9, 3)))
+    assert "CMYK" in answer.headers["x-not-kept"]
+    assert "x-not-kept" not in kept.headers
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_server(number):
     with servers.start_inverter() as run:

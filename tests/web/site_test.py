@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -140,11 +141,14 @@ def test_webgpu_is_used_only_where_it_works(tmp_path, wanted, adapter, fake, not
     assert all(part in note for part, note in zip(notes, found))
 
 
-def test_every_file_that_a_file_names_is_there(tmp_path):
+def test_every_file_that_the_page_names_is_there_and_every_file_is_named(tmp_path):
     folder = tmp_path / "new" / "site"
     site.write(folder, b"network", METADATA, RUNTIME)
     names = {path.name for path in folder.iterdir()}
     assert set(site.RUNTIME) < names and "derain.onnx" in names
+    page = (folder / "index.html").read_text()
+    named = set(re.findall(r'(?:src|href)="(?:\./)?([^":#]+)"', page))
+    assert "style.css" in named and named <= names
     texts = [
         path.read_text() for path in folder.iterdir() if path.name != "derain.onnx"
     ]

@@ -118,11 +118,11 @@ def test_niqe_is_kept_only_where_every_method_has_it():
     )
     restored = {"input": image, "ours": image, "blank": image * 0}
     example = Example("a", "a", restored)
-    for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
-        assert not metrics_of(found)
+    found = scores.score(example, "real", (), Unreferenced(with_niqe=True))
+    assert [metrics_of(row) for row in found] == [{}] * 3
     del restored["blank"]
-    for found in scores.score(example, "real", (), Unreferenced(with_niqe=True)):
-        assert metrics_of(found) == {"niqe": naturalness.niqe(image)}
+    found = scores.score(example, "real", (), Unreferenced(with_niqe=True))
+    assert [metrics_of(row) for row in found] == [{"niqe": naturalness.niqe(image)}] * 2
 
 
 def test_a_score_that_is_not_finite_is_an_error_at_that_image():
