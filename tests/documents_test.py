@@ -49,11 +49,24 @@ def without_prefix(words):
     return words
 
 
+def words_after_launcher(words):
+    """The words that launch/local.sh and launch/slurm.sbatch pass on."""
+    if words[:2] == ["bash", "launch/local.sh"]:
+        return words[3:]
+    if words[:1] == ["sbatch"] and "launch/slurm.sbatch" in words:
+        return words[words.index("launch/slurm.sbatch") + 1 :]
+    return []
+
+
 def commands(document):
     """The project's commands in a document, each as a list of words."""
     for words in map(without_prefix, shell_lines(document)):
-        if words[:1] == ["ttl-jax"]:
-            yield words[1:]
+        if "ttl-jax" in words[:4]:  # behind pipx or uvx, too
+            yield words[words.index("ttl-jax") + 1 :]
+        elif words[:1] == ["ttl-jax-lite"]:
+            yield ["derain", *words[1:]]
+        elif after := words_after_launcher(words):
+            yield after if after[0] == "derain" else ["main", *after]
         elif words[:2] == ["python", "-m"] and words[2].startswith("ttl_jax."):
             yield [words[2].removeprefix("ttl_jax."), *words[3:]]
         elif words[:2] == ["python", "-m"] and words[2].startswith("launch."):
@@ -65,10 +78,15 @@ def commands(document):
 def test_commands_are_found_behind_their_prefixes(tmp_path):
     document = tmp_path / "a.md"
     lines = (
-        "A=1 taskset -c 0 python -m ttl_jax.benchmark peers\npython -m launch.claim P"
+        "A=1 taskset -c 0 python -m ttl_jax.benchmark peers\npython -m launch.claim P\n"
+        "uvx --from x.whl ttl-jax pack A\nttl-jax-lite a b\n"
+        "bash launch/local.sh 2 derain a\nsbatch -n 2 launch/slurm.sbatch --config=c"
     )
     document.write_text(f"```bash\n{lines}\n```")
-    assert [*commands(document)] == [["benchmark", "peers"], ["launch.claim", "P"]]
+    assert [" ".join(words) for words in commands(document)] == [
+        "benchmark peers", "launch.claim P", "pack A", "derain a b", "derain a",
+        "main --config=c",
+    ]  # fmt: skip
 
 
 def all_commands():
