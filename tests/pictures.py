@@ -33,3 +33,8 @@ def write(path, array, **options):
     if path.suffix == ".webp":
         options["lossless"] = True
     Image.fromarray(array).save(path, **options)
+
+
+def uniform(*shape):
+    """Float32 noise in [0, 1)."""
+    return np.random.default_rng(1).uniform(size=shape).astype(np.float32)

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.test_util import check_grads
 
 from configs import common
-from tests import random_networks
+from tests import pictures, random_networks
 from tests.models import reference
 from tests.models.layers_test import noise
 from ttl_jax import models
@@ -38,10 +38,6 @@ def make_decoder(**fields):
     return partial(models.make_image_decoder, **small | fields)
 
 
-def image_of(*shape):
-    return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
-
-
 # The practical presets' form and the paper's: fields of the encoder and the decoder.
 FORMS = [
     (
@@ -58,7 +54,7 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS)
 def test_encoder_matches_numpy(form):
     encoder, params = random_networks.make(make_encoder(**form[0]))
-    image = image_of(2, 7, 5, 3)
+    image = pictures.uniform(2, 7, 5, 3)
     expected = reference.encoder(np.float64(image), params, num_blocks=2, **form[0])
     np.testing.assert_allclose(jax.jit(encoder)(image), expected, rtol=1e-3, atol=1e-3)
 
@@ -66,7 +62,7 @@ def test_encoder_matches_numpy(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_image_decoder_matches_numpy(form):
     decoder, params = random_networks.make(make_decoder(**form[1]))
-    image, stride = image_of(2, 7, 5, 3), form[1]["stem_stride"]
+    image, stride = pictures.uniform(2, 7, 5, 3), form[1]["stem_stride"]
     features = noise(2, -(-7 // stride), -(-5 // stride), 16)
     expected = reference.image_decoder(
         np.float64(features),
@@ -100,7 +96,7 @@ def test_gradients_of_a_whole_network_match_finite_differences():
             return decoder(features, image), classifier(features)
 
         arguments = jax.tree.map(
-            jnp.asarray, (params, np.float64(image_of(1, 6, 5, 3)))
+            jnp.asarray, (params, np.float64(pictures.uniform(1, 6, 5, 3)))
         )
         check_grads(apply, arguments, order=1, modes=["rev"], rtol=1e-4, atol=1e-4)
 
@@ -139,7 +135,7 @@ def test_a_branch_of_weight_zero_leaves_exactly_the_other(without, left):
     ],
 )
 def test_any_size_is_restored_to_its_own_size(global_branch, size, stem_stride):
-    image, stride = image_of(1, *size, 3), {"stem_stride": stem_stride}
+    image, stride = pictures.uniform(1, *size, 3), {"stem_stride": stem_stride}
     fields = {"num_blocks": 1, "global_branch": global_branch}
     encoder, _ = random_networks.make(make_encoder(**stride, **fields))
     make = make_decoder(**stride, pools=(32, 16, 8, 4), residual=False)
@@ -151,12 +147,12 @@ def test_any_size_is_restored_to_its_own_size(global_branch, size, stem_stride):
 
 def test_residual_decoder_starts_as_the_identity():
     decoder = make_decoder()(rngs=nnx.Rngs(0))
-    image = image_of(1, 9, 12, 3)
+    image = pictures.uniform(1, 9, 12, 3)
     np.testing.assert_array_equal(jax.jit(decoder)(noise(1, 5, 6, 16), image), image)
 
 
 def test_rematerialisation_changes_neither_values_nor_gradients():
-    image = image_of(1, 16, 16, 3)
+    image = pictures.uniform(1, 16, 16, 3)
 
     def gradients(remat):
         encoder, _ = random_networks.make(make_encoder(num_blocks=1, remat=remat))

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from configs import nafnet, restormer
-from tests import random_networks
+from tests import pictures, random_networks
 from tests.models import reference
 from ttl_jax import models
 from ttl_jax.models import complexity
@@ -25,14 +25,10 @@ SMALL = {
 }
 
 
-def image_of(*shape):
-    return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_features_match_numpy(name):
     network, params = random_networks.make(SMALL[name])
-    image = image_of(2, 10, 7, 3)  # is padded
+    image = pictures.uniform(2, 10, 7, 3)  # is padded
     form = {"restormer": RESTORMER, "nafnet": NAFNET}[name]
     expected = getattr(reference, name)(image, params, **form)
     features = jax.jit(network)(image)
@@ -44,7 +40,7 @@ def test_output_decoder_adds_a_convolution_of_the_features_to_the_image():
     decoder, params = random_networks.make(
         functools.partial(models.make_output_decoder, width=4)
     )
-    features, image = image_of(2, 8, 8, 4), image_of(2, 7, 6, 3)
+    features, image = pictures.uniform(2, 8, 8, 4), pictures.uniform(2, 7, 6, 3)
     change = reference.conv(
         features, params["to_image.kernel"], params["to_image.bias"]
     )

@@ -3,18 +3,12 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from ttl_jax import models
 from ttl_jax.weights import flat_params
-
-
-@pytest.fixture
-def params():
-    return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
 
 
 def test_split_and_merge_are_inverse():

@@ -14,11 +14,6 @@ from ttl_jax.training import sharding
 from ttl_jax.weights import checkpoint, fingerprints, saved_runs, trained
 
 
-@pytest.fixture
-def params():
-    return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
-
-
 def save(run_dir, params, *, step=1, ema=None, best=None):
     items = {"params": params} | ({"ema": ema} if ema else {})
     saver = checkpoint.Checkpointer(run_dir, keep=3)

@@ -15,11 +15,6 @@ from ttl_jax.weights import (
 )
 
 
-@pytest.fixture
-def params():
-    return {"a.kernel": jnp.ones((2, 3)), "a.bias": jnp.zeros(3)}
-
-
 def save_descendant(run_dir, params, *origins, step=1, modules=None):
     """Saves a run with origins: run, step and digest."""
     saver = checkpoint.Checkpointer(run_dir, keep=3)
