@@ -386,3 +386,9 @@ def test_the_address_for_others_is_the_name_of_the_computer(host, monkeypatch):
     serving.run(lambda: None, host, 0, announced.append)
     name = re.escape(socket.gethostname())
     assert re.fullmatch(rf"http://{name}:[0-9]+", announced[0])
+
+
+def test_a_number_of_thousands_of_digits_is_no_picture(open_study):
+    with TestClient(studying.make_app(open_study(1))) as served:
+        for path in (f"{'9' * 5000}/input.png", f"0/{'9' * 5000}.png"):
+            assert served.get(f"/r/x/tasks/{path}").status_code == 404

@@ -7,6 +7,7 @@ import threading
 
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +20,13 @@ from ttl_jax.web.study_records import Study
 
 _RANKING_BYTES = 2**10
 _CACHED_BYTES = 2**28  # of pictures; a large photograph takes about 2**26
+
+
+class _Number(IntegerConvertor):
+    regex = "[0-9]{1,9}"  # Python does not convert thousands of digits
+
+
+register_url_convertor("number", _Number())
 
 
 def make_app(study: Study) -> ASGIApp:
@@ -57,7 +65,7 @@ def make_app(study: Study) -> ASGIApp:
             raise HTTPException(404, "There is no such task.")
         return Response(status_code=204)
 
-    task = "/r/{token}/tasks/{place:int}"
+    task = "/r/{token}/tasks/{place:number}"
     return serving.make_app(
         [
             serving.file_route("/style.css", "static/style.css"),
@@ -65,7 +73,7 @@ def make_app(study: Study) -> ASGIApp:
             serving.file_route("/r/{token}/", "static/study.html"),
             Route("/r/{token}/rankings", rankings),
             Route(f"{task}/input.png", picture),
-            Route(f"{task}/{{shown:int}}.png", picture),
+            Route(f"{task}/{{shown:number}}.png", picture),
             Route(f"{task}/ranking", rank, methods=["PUT"]),
         ]
     )
