@@ -93,4 +93,7 @@ for status in pathlib.Path("/proc/self/task").glob("*/status"):
     (line,) = [x for x in status.read_text().splitlines() if "Cpus_allowed_list" in x]
     assert line.split()[1] == str(cpu), line
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

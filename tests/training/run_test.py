@@ -202,7 +202,7 @@ def test_more_steps_of_a_constant_rate_are_no_jump_and_the_saved_config_has_them
 @pytest.mark.parametrize(
     ("path", "is_shown"),
     [
-        ("/home/optax-study/ttl_jax/training/run.py", True),
+        ("/src/optax-study/ttl_jax/training/run.py", True),
         ("/lib/site-packages/optax/_src/base.py", False),
         ("/lib/site-packages/jax/_src/xla_bridge.py", False),
     ],
