@@ -35,6 +35,14 @@ def make_attention(cell, radius, **kwargs):
     return random_networks.make(make, **kwargs)
 
 
+@pytest.fixture(params=["of CPUs", "of GPUs"])
+def form(request, monkeypatch):
+    """Both forms of the computation, on the CPU."""
+    if request.param == "of GPUs":
+        monkeypatch.setattr(attention, "_with_cpu_form", lambda function, _: function)
+
+
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize(("size", "cell", "radius"), CASES)
 def test_local_attention_matches_the_reference(size, cell, radius):
     module, params = make_attention(cell, radius)
@@ -78,6 +86,7 @@ def test_output_does_not_step_where_cells_meet():
         assert np.abs(np.diff(out, axis=axis)).max() <= largest + 1e-5
 
 
+@pytest.mark.usefixtures("form")
 def test_gradients_match_finite_differences():
     module, _ = make_attention(3, 1)
     graph, state = nnx.split(module)

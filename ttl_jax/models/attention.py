@@ -10,6 +10,8 @@ around each cell (`LocalChannelAttention`). With boxes, the sums in a photograph
 resemble those in training.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import einops
@@ -17,10 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 
 from ttl_jax.models import layers
 
 _EPSILON = 1e-6
+
+# Rows of pixels per strip of local sums on CPUs.
+_STRIP_ROWS = 8
 
 
 class ChannelAttention(nnx.Module):
@@ -109,34 +115,103 @@ class LocalChannelAttention(ChannelAttention):
         if max(value.shape[1:3]) <= (2 * self.radius + 1) * self.cell:
             return super()._attend(query, key, value)  # every box is the whole image
         maps = self._maps(*self._sums(query, key))
-        rows = jnp.einsum(
-            "iy,nyxhde->nixhde",
-            _weights_of_rows(value.shape[1], self.cell),
-            maps,
-            precision="highest",
-        )
-        return _apply_maps(rows.astype(value.dtype), value, self.cell)
+        return _interpolate_maps(maps, value, self.cell)
 
     def _sums(self, query, key) -> tuple[jax.Array, ...]:
         """Arguments of `_maps` for each cell, [N, rows, columns, heads, ...]."""
+        query, key = (
+            layers.pad_to_multiple(part, self.cell, "constant") for part in (query, key)
+        )
+        sums = _sum_over_cells(query, key, self.cell, self.head_width)
+        boxes = [_box_matrix(count, self.radius) for count in sums[0].shape[1:3]]
+        return tuple(
+            # Full precision costs little here; by default a GPU would round the factors.
+            jnp.einsum("Yy,Xx,nyx...->nYX...", *boxes, part, precision="highest")
+            for part in sums
+        )
+
+
+def _sum_over_cells(query, key, cell: int, head_width: int) -> tuple[jax.Array, ...]:
+    """Returns the arguments of `_maps` for each cell; the sides are multiples of `cell`."""
+
+    def sums(query, key, rows=cell):
+        """Sums over `rows` x `cell` pixels."""
         pattern = "n (y p) (x q) (heads d) -> n y x (p q) heads d"
         query, key = (
-            einops.rearrange(
-                layers.pad_to_multiple(part, self.cell, "constant"),
-                pattern, p=self.cell, q=self.cell, d=self.head_width,
-            )
+            einops.rearrange(part, pattern, p=rows, q=cell, d=head_width)
             for part in (query, key)
-        )  # fmt: skip
+        )
         products = _sum_of_products("nyxlhd,nyxlhe->nyxhde", query, key)
         squares = (
             jnp.square(part.astype(products.dtype)).sum(axis=3) for part in (query, key)
         )
-        boxes = [_box_matrix(count, self.radius) for count in products.shape[1:3]]
-        return tuple(
-            # Full precision costs little here; by default a GPU would round the factors.
-            jnp.einsum("Yy,Xx,nyx...->nYX...", *boxes, sums, precision="highest")
-            for sums in (products, *squares)
+        return products, *squares
+
+    def sums_by_strips(query, key):
+        rows = math.gcd(cell, _STRIP_ROWS)
+        num_strips = query.shape[1] // rows
+        strips = lax.map(
+            lambda i: sums(_strip(query, i, rows), _strip(key, i, rows), rows),
+            jnp.arange(num_strips),
         )
+        pattern = "(y p) n 1 x ... -> n y x ..."
+        return tuple(
+            einops.reduce(part, pattern, "sum", p=cell // rows) for part in strips
+        )
+
+    return _with_cpu_form(sums, sums_by_strips)(query, key)
+
+
+def _interpolate_maps(maps: jax.Array, value: jax.Array, cell: int) -> jax.Array:
+    """Applies the maps of the four nearest cells to each pixel, with bilinear weights.
+
+    Args:
+      maps: Maps of each cell, [N, rows, columns, heads, d, d], float32.
+      value: [N, H, W, heads * d].
+      cell: Side of a cell, in pixels.
+    """
+    height = value.shape[1]
+    weights = _weights_of_rows(height, cell)
+
+    def apply(maps, value, weights: Any = weights):
+        pattern = "iy,nyxhde->nixhde"
+        rows = jnp.einsum(pattern, weights, maps, precision="highest")
+        return _apply_maps(rows.astype(value.dtype), value, cell)
+
+    def apply_by_strips(maps, value):
+        more = (0, -height % _STRIP_ROWS)
+        padded_weights = jnp.pad(weights, (more, (0, 0)))
+
+        def replace_strip(i, x):
+            strip = apply(maps, _strip(x, i), _strip(padded_weights, i, axis=0))
+            return lax.dynamic_update_slice_in_dim(x, strip, i * _STRIP_ROWS, axis=1)
+
+        x = jnp.pad(value, ((0, 0), more, (0, 0), (0, 0)))
+        x = lax.fori_loop(0, x.shape[1] // _STRIP_ROWS, replace_strip, x)
+        return x[:, :height]
+
+    return _with_cpu_form(apply, apply_by_strips)(maps, value)
+
+
+def _strip(x, index, rows=_STRIP_ROWS, axis=1):
+    return lax.dynamic_slice_in_dim(x, index * rows, rows, axis=axis)
+
+
+def _with_cpu_form(function: Callable, cpu_form: Callable) -> Callable:
+    """Returns a function whose forward pass has another form on CPUs.
+
+    Strips of pixels stay in the cache of a core. Gradients are those of `function`.
+    """
+
+    @jax.custom_vjp
+    def call(*arrays):
+        return lax.platform_dependent(*arrays, cpu=cpu_form, default=function)
+
+    call.defvjp(
+        lambda *arrays: (call(*arrays), arrays),
+        lambda arrays, grads: jax.vjp(function, *arrays)[1](grads),
+    )
+    return call
 
 
 def _box_matrix(num_cells: int, radius: int) -> np.ndarray:
