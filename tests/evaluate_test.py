@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import pictures
 from tests.inference.video import clips
 from ttl_jax import evaluate
 from ttl_jax.data.files import encoding
@@ -351,6 +352,23 @@ def test_flicker_of_frames_that_change_unequally_is_that_of_the_whole_video(here
     assert expected == pytest.approx(3 / 16)
     found = methods["no_reference"]["ours"]["flicker"]
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_still_clip_has_no_flicker_and_the_report_says_so(here):
+    scene = pictures.texture(0, 40, 60)
+    for name, is_still in (("still", True), ("live", False)):
+        for k in range(3):
+            frame = scene if is_still else np.maximum(scene, 20 * k)
+            path = pathlib.Path(f"{name}/rainy/{k}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            encoding.write_image(path, frame)
+    command = "--baseline median --data still=folder:still/rainy live=folder:live/rainy"
+    assert evaluate.main([*command.split(), "--flicker", "--output", "out"]) == 0
+    found = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert "flicker" in found["live"]["no_reference"]["median"]
+    assert "flicker" not in found["still"]["no_reference"]["median"]
+    text = pathlib.Path("out/table.md").read_text()
+    assert "No flicker of still: the input does not change" in text
 
 
 @pytest.mark.usefixtures("recognizer")

@@ -162,6 +162,7 @@ def score(
             sheet_folder=sheet_folder,
         )
     notes += _describe_recognizer(recognizer, networks, results)
+    notes += _name_still(per_image) if flicker else []
     report = Report(per_image, scores_lib.summarize(per_image), notes, rows)
     if output is not None:
         report.write(output)
@@ -269,6 +270,17 @@ def _check_frames(sets: Mapping[str, Sequence[Subject]]) -> None:
             raise ValueError(
                 f"--flicker needs successive frames; no folder of {name} has two images."
             )
+
+
+def _name_still(per_image: pd.DataFrame) -> list[str]:
+    """Returns a note on the sets without flicker."""
+    frame: Any = per_image.reindex(columns=["set", "flicker"])
+    counts = frame.groupby("set", sort=False)["flicker"].count()
+    if not (names := list(counts.index[counts == 0])):
+        return []
+    return [
+        f"No flicker of {', '.join(names)}: the input does not change where aligned."
+    ]
 
 
 def _describe_recognizer(
