@@ -133,6 +133,16 @@ def test_an_invalid_output_is_reported_before_anything_is_measured(
     assert "out" in capsys.readouterr().err
 
 
+def test_folders_whose_names_are_not_utf8_are_analyzed(here, capsys):
+    folder = os.fsdecode(b"caf\xe9")
+    pathlib.Path("rainy").rename(folder)
+    command = ["--real", folder, *COMMAND.split()[2:-1], f"{folder}/out"]
+    assert analyze.main(command) == 0
+    report = pathlib.Path(folder, "out/analysis.md").read_text()
+    assert "caf\ufffd" in report
+    assert "See caf\ufffd/out" in capsys.readouterr().out
+
+
 @pytest.mark.slow  # `analyzer_test` checks the sign of the damage on small images
 @pytest.mark.skipif("TTL_DATA" not in os.environ, reason="needs photographs: TTL_DATA")
 def test_heavy_rain_damages_photographs_more_than_light_rain(tmp_path):

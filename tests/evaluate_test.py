@@ -1,6 +1,7 @@
 """The command that scores, with a stand-in for the network."""
 
 import json
+import os
 import pathlib
 import types
 
@@ -369,6 +370,20 @@ def test_a_still_clip_has_no_flicker_and_the_report_says_so(here):
     assert "flicker" not in found["still"]["no_reference"]["median"]
     text = pathlib.Path("out/table.md").read_text()
     assert "No flicker of still: the input does not change" in text
+
+
+@pytest.mark.parametrize(
+    "images", ["--data folder:{}", "--input {0}/rainy --target {0}/clean/{0}"]
+)
+def test_a_folder_whose_name_is_not_utf8_is_scored(images, here):
+    folder = os.fsdecode(b"caf\xe9")
+    write_images(f"{folder}/rainy", a=40)
+    write_images(f"{folder}/clean" + (f"/{folder}" if "target" in images else ""), a=20)
+    command = f"--baseline median {images.format(folder)} --output out"
+    assert evaluate.main(command.split()) == 0
+    (name,) = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert name.removeprefix("folder:") == "caf\ufffd"
+    assert name in pathlib.Path("out/table.md").read_text()
 
 
 @pytest.mark.usefixtures("recognizer")

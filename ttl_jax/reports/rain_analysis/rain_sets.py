@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ttl_jax import progress, threads
+from ttl_jax.data.files import decoding
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import source_names
@@ -38,7 +39,7 @@ class ImageSet:
     Attributes:
       name: Unique name.
       kind: `REAL`, `SYNTHETIC` or `CLEAN`.
-      source: Name of the source, as for `data.sources`.
+      source: Name of the source, printable.
       sides: Photographs by side: "rainy", "clean", or for pairs both in this order.
       num_found: Number of images in the source; the set may have fewer.
     """
@@ -230,7 +231,7 @@ def _split_name(text: str) -> tuple[str, str]:
     name = name or pathlib.PurePath(text.rpartition(":")[2]).stem
     if not name:
         raise ValueError(f"Expected SOURCE or NAME=SOURCE, not {text!r}.")
-    return name, source
+    return decoding.printable(name), source
 
 
 def _open_rainy(source: str) -> dict[str, list[Photograph]]:
@@ -260,7 +261,7 @@ def _draw(
         rng = np.random.default_rng(seed)
         drawn = np.sort(rng.choice(num_found, num_images, replace=False))
         sides = {side: [of_side[i] for i in drawn] for side, of_side in sides.items()}
-    return ImageSet(name, kind, source, sides, num_found)
+    return ImageSet(name, kind, decoding.printable(source), sides, num_found)
 
 
 def _measure(

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ttl_jax import atomic_files
+from ttl_jax.data.files import decoding
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference import baselines as baselines_lib
 from ttl_jax.inference import recognizer as recognizers
@@ -210,20 +211,21 @@ def _open_images(
     subjects, methods, notes = examples.open_folders(rainy, target, results)
     if rainy is None:
         notes.append("The rainy images were not given: there are no gains over them.")
-    name = pathlib.Path(target or rainy or "").resolve().name
+    name = decoding.printable(pathlib.Path(target or rainy or "").resolve().name)
     return {name: subjects}, methods, notes
 
 
 def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
     """Returns the images of each source, by its name, or by the source if it has none."""
     named = [source_names.split_name(text) for text in data]
-    names = [name or source for name, source in named]
+    names = [decoding.printable(name or source) for name, source in named]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"Each set needs its own name, but {', '.join(repeated)} is used twice; use "
             "NAME=SOURCE."
         )
-    return {name or source: examples.open_source(source) for name, source in named}
+    opened = (examples.open_source(source) for _, source in named)
+    return dict(zip(names, opened, strict=True))
 
 
 def _join(frames: Sequence[Subject], set_name: str) -> list[Subject]:
