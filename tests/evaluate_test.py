@@ -372,6 +372,16 @@ def test_a_still_clip_has_no_flicker_and_the_report_says_so(here):
     assert "No flicker of still: the input does not change" in text
 
 
+def test_a_protocol_that_is_named_twice_counts_once(here):
+    write_images("pairs/input", a=200, b=100)
+    write_images("pairs/target", a=0, b=0)
+    command = "--baseline median --data folder:pairs --protocol rgb y_uint8 rgb"
+    assert evaluate.main([*command.split(), "--output", "out"]) == 0
+    (by_protocol,) = json.loads(pathlib.Path("out/scores.json").read_text()).values()
+    counts = {name: found["median"]["count"] for name, found in by_protocol.items()}
+    assert counts == {"rgb": 2, "y_uint8": 2}
+
+
 @pytest.mark.parametrize(
     "images", ["--data folder:{}", "--input {0}/rainy --target {0}/clean/{0}"]
 )

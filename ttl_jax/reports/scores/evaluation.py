@@ -104,7 +104,7 @@ def score(
         are compared with `target` alone.
       target: Folder of their clean images, or a video, or None.
       ablation: Workdir of an ablation, whose runs are all scored.
-      protocols: Names in `metrics.image_quality.PROTOCOLS`.
+      protocols: Names in `metrics.image_quality.PROTOCOLS`; each counts once.
       niqe: Whether to compute NIQE.
       recog: Run folder of a recognition network for the rain score, or "shipped".
       agreement: Whether to compare restored crops with the restored whole image.
@@ -156,7 +156,7 @@ def score(
         sheet_folder = None if output is None else pathlib.Path(output, "sheets")
         per_image = scores_lib.score_sets(
             sets,
-            protocols,
+            list(dict.fromkeys(protocols)),
             unreferenced,
             with_flicker=flicker,
             num_sheets=num_sheets,
