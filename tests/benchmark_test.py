@@ -180,7 +180,9 @@ def test_ratios_are_relative_to_the_first_kind_of_sums(tmp_path, capsys):
     assert "| cell | radius |" in capsys.readouterr().out
 
 
-def test_wider_overlaps_need_more_computation(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def windows_command(tmp_path, monkeypatch):
+    """The command on a photograph of 300 x 90 pixels, with a network in windows."""
     (tmp_path / "rain").mkdir()
     encoding.write_image(
         tmp_path / "rain" / "a.png", np.full((90, 300, 3), 80, np.uint8)
@@ -188,9 +190,31 @@ def test_wider_overlaps_need_more_computation(tmp_path, capsys, monkeypatch):
     encoder, decoder = tiny_networks.make(attention_cell=8)
     modules = {"encoder": encoder, "decoder": decoder}
     monkeypatch.setattr(window_sizes.trained, "rebuild", lambda *_, **__: (modules, {}))
-    command = ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
-    command += ["--sides", "96", "--overlaps", "16", "32", "--output", str(tmp_path)]
-    assert benchmark.main(command) == 0
+    return ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
+
+
+def test_a_window_larger_than_all_photographs_is_named_before_any_is_measured(
+    windows_command, capsys, monkeypatch
+):
+    monkeypatch.setattr(window_sizes, "_measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(SystemExit):
+        benchmark.main([*windows_command, "--sides", "96", "320", "--overlaps", "16"])
+    assert "has two windows of 320 pixels that share 16" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(restore, "run", lambda **_: pytest.fail("measured"))
+    with pytest.raises(SystemExit):
+        benchmark.main(["restore", "--output", str(tmp_path / "file")])
+    assert f"{tmp_path / 'file'} cannot hold the output" in capsys.readouterr().err
+
+
+def test_wider_overlaps_need_more_computation(windows_command, tmp_path, capsys):
+    command = [*windows_command, "--sides", "96", "--overlaps", "16", "32"]
+    assert benchmark.main([*command, "--output", str(tmp_path)]) == 0
     narrow, wide = json.loads((tmp_path / window_sizes.TABLES).read_text())["windows"]
     assert 1 < narrow["arithmetic"] < wide["arithmetic"]
     assert narrow["seam_high"] >= narrow["seam"] > 0

@@ -43,7 +43,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line, presets
+from ttl_jax import atomic_files, command_line, presets
 
 _STAGES = ["recog", "recon", "distill", "derain"]
 _DTYPES = ["float32", "bfloat16"]
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported after parsing, so that --help is quick.
     benchmark = importlib.import_module(f"ttl_jax.benchmarks.{flags.pop('module')}")
     try:
+        if flags["output"]:
+            atomic_files.check_folder(flags["output"])
         print(benchmark.run(**flags))
     except (ValueError, OSError, MemoryError) as error:
         parser.error(str(error))
