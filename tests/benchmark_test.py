@@ -292,6 +292,10 @@ def test_more_devices_than_available_is_an_error():
         (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),
         (["inputs"], "invalid choice: 'inputs'"),
         (["input", "--rounds=0"], "expected an integer from 1, not '0'"),
+        (["input", "--seconds=0"], "expected seconds above 0, not '0'"),
+        (["input", "--seconds=-1"], "expected seconds above 0, not '-1'"),
+        (["input", "--seconds=nan"], "expected seconds above 0, not 'nan'"),
+        (["input", "--seconds=inf"], "expected seconds above 0, not 'inf'"),
         (["input", "--clean=sample"], "both --clean and --pairs, or neither"),
     ],
 )

@@ -40,6 +40,7 @@ Run nothing else on the machine at the same time.
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 
@@ -101,7 +102,14 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser, "--dtype", _DTYPES, _DTYPES[0])
     _add_batch(parser, "crops of an update")
     text = "duration of one measurement, in seconds (default: %(default)s)"
-    add("--seconds", type=float, default=1.0, metavar="S", help=text)
+    add("--seconds", type=_duration, default=1.0, metavar="S", help=text)
+
+
+def _duration(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, not {text!r}")
+    return value
 
 
 def _add_step(parser: argparse.ArgumentParser) -> None:
