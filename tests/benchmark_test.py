@@ -67,6 +67,14 @@ def test_measurements_alternate_and_the_median_is_returned():
     assert medians == {("a",): 5.0, ("b",): 2.0}
 
 
+def test_figures_that_are_not_finite_are_null_in_json(tmp_path):
+    rows = [{"name": "a", "ms": float("nan"), "ratio": np.inf, "count": 3, "s": 0.5}]
+    text = timing.report({"t": timing.Table("T", rows)}, tmp_path, "t.json")
+    assert "| a | nan | inf | 3 | 0.5 |" in text
+    (row,) = json.loads((tmp_path / "t.json").read_text())["t"]
+    assert row == {"name": "a", "ms": None, "ratio": None, "count": 3, "s": 0.5}
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -141,6 +149,21 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
         assert row["images_per_s"] == pytest.approx(8 / seconds)
         assert row["megapixels_per_s"] == pytest.approx(8 * side**2 / 1e6 / seconds)
         assert row["ratio"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("sides", "count"), [((64, 64), 0), ((64, 64, 128), 1)])
+def test_one_side_that_is_named_twice_has_no_growth(
+    sides, count, monkeypatch, tmp_path
+):
+    rows = [{"preset": "smoke", "side": s, "ms": float(s**2)} for s in set(sides)]
+    monkeypatch.setattr(restore, "_measure", lambda *_: rows)
+    presets = ["smoke", "smoke"]
+    restore.run(
+        presets=presets, sides=sides, batch_sizes=[], rounds=1, output=str(tmp_path)
+    )
+    figures = json.loads((tmp_path / restore.TABLES).read_text())
+    growth = [row["exponent"] for row in figures.get("growth", ())]
+    assert growth == pytest.approx([1.0] * count)
 
 
 @pytest.mark.slow
