@@ -142,8 +142,11 @@ def measure_all(
         its blocks.
 
     Raises:
-      ValueError: If an image is missing or damaged.
+      ValueError: If an image is missing or damaged, or a set has no image with sides of
+        `side` pixels; this is found before anything is measured.
     """
+    for image_set in sets:
+        _check_sizes(image_set, side)
     photographs = {
         photograph.name: photograph
         for image_set in sets
@@ -156,6 +159,16 @@ def measure_all(
         measured, what="Measuring", total=len(photographs), unit="image"
     )
     return dict(zip(photographs, shown, strict=True))
+
+
+def _check_sizes(image_set: ImageSet, side: int) -> None:
+    first, *_ = photographs = next(iter(image_set.sides.values()))
+    if all(min(each.height, each.width) < side for each in photographs):
+        raise ValueError(
+            f"No image of {image_set.name} can be measured: {first.name} is "
+            f"{first.width}x{first.height}; each side needs at least {side} pixels. Use "
+            "larger photographs, or a smaller --side."
+        )
 
 
 def find_scenes(
