@@ -162,7 +162,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--side", type=int, default=320,
         help="side of the squares, in pixels; default: %(default)s")
     add = parser.add_mutually_exclusive_group().add_argument
-    add("--share", type=float, default=0.15,
+    add("--share", type=command_line.share, default="0.15",
         help="share of photographs whose squares are written; default: %(default)s")
     add("--below", type=float,
         help="write all squares with a PSNR below this, in dB")
@@ -170,8 +170,6 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.side < 8:
         parser.error(f"--side is {args.side}; expected 8 or more.")
-    if not 0 < args.share <= 1:
-        parser.error(f"--share is {args.share}; expected more than 0, at most 1.")
     return args
 
 
@@ -185,8 +183,7 @@ def main() -> None:
         restore = ttl_jax.load(args.checkpoint).restore
         squares = [find_square(p, restore, args.side) for p in tqdm.tqdm(photographs)]
         squares.sort(key=lambda square: (square.psnr_square, square.photograph))
-        # The share is a decimal fraction: 0.07 * 100 is a little more than 7.
-        count = math.ceil(args.share * len(squares) - 1e-9)
+        count = math.ceil(args.share * len(squares))
         if args.below is not None:
             count = sum(square.psnr_square < args.below for square in squares)
         by_name = {photograph.name: photograph for photograph in photographs}
