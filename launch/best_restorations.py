@@ -16,7 +16,7 @@ mean), cost before and after, the rain scores, and the settings of the cost. A s
 run, with later checkpoints and the same settings, replaces a restoration only if it
 finds a better one. It computes the cost of the earlier one anew, since the later
 checkpoints may disagree on where the rain is. After an interruption, the same command
-continues.
+restores all photographs again, and keeps what is written unless it finds a better one.
 
 The choice among snapshots and mirrored copies follows RGSUD (CVPR 2026).
 """

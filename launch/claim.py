@@ -22,7 +22,7 @@ number of scenes (0: all), updates of all stages together, and the commit that s
 
 A file has one number of updates for each variant, one preset, one set of fields and one set
 of test images: give others another --output. `claim_settings.json` has the preset and the flags
-after `--`. The PSNR of the input is compared with the rows that are there.
+after `--`. The scenes and the PSNR of the input are compared with the rows that are there.
 `claim.md` has the tables. `--tables` makes them anew from the files, without training.
 """
 
@@ -39,7 +39,7 @@ import pandas as pd
 import ttl_jax
 from configs import claim
 from launch import claim_tables
-from ttl_jax import atomic_files, command_line
+from ttl_jax import atomic_files, command_line, suggestions
 from ttl_jax.reports import examples
 from ttl_jax.reports.examples import INPUT
 
@@ -237,13 +237,25 @@ def _check_sets(args: argparse.Namespace) -> None:
 
 
 def _check_input(path: pathlib.Path, found: pd.DataFrame) -> None:
-    """Raises ValueError if a file has another PSNR of the input for a scene.
+    """Raises ValueError if a file has other scenes, or another PSNR of the input for one.
 
     The rows do not name the test images, and the rain of `additive` depends on the code.
     """
     known = _read(path)
     known = known[known["variant"] == INPUT]
-    both = known.merge(found, on=["set", "scene"], suffixes=("_known", "_found"))
+    keys = ["set", "scene"]
+    for _, rows in known.groupby("generator"):
+        joined = rows.merge(found, how="outer", on=keys, indicator="side")
+        others = joined.loc[joined["side"] != "both", keys]
+        if len(others):
+            names = [
+                f"{scene} of {name}" for name, scene in others.itertuples(index=False)
+            ]
+            raise ValueError(
+                f"{path} has {len(rows)} test scenes, and the lists have {len(found)}; only "
+                f"in one of them: {suggestions.name_some(names)}. Name another --output."
+            )
+    both = known.merge(found, on=keys, suffixes=("_known", "_found"))
     changed = (both["psnr_known"] - both["psnr_found"]).abs() > _SAME_PSNR
     if changed.any():
         row = both[changed].iloc[0]

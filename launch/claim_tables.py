@@ -51,16 +51,14 @@ def format_tables(scores: Frame, real: Frame, runs: Frame) -> str:
 def _psnr_table(rows: Frame) -> str:
     """PSNR of each set: mean over scenes, then mean ± deviation over seeds.
 
-    A variant without all scenes of the table has no mean of the unseen sets.
+    A variant without all scenes of a set has no mean of the set, and none of the unseen sets.
     """
-    by_seed = rows.groupby(["variant", "seed", "role", "set"])["psnr"].mean()
-    means = by_seed.unstack(["role", "set"])
-    means[("mean", "unseen")] = means["unseen"].mean(axis=1)
-    unseen = rows[rows["role"] == "unseen"]
-    by_scene = unseen.pivot_table("psnr", ["variant", "seed"], ["set", "scene"])
-    is_complete = by_scene.notna().all(axis=1).groupby("variant").all()
-    incomplete = [name for name in _ordered(rows) if not is_complete.get(name, False)]
-    means.loc[incomplete, ("mean", "unseen")] = np.nan
+    by_scene = rows.pivot_table("psnr", ["variant", "seed"], ["role", "set", "scene"])
+    by_set = by_scene.T.groupby(["role", "set"])
+    is_complete = by_scene.notna().T.groupby(["role", "set"]).all().T
+    means = by_set.mean().T.where(is_complete.groupby("variant").transform("all"))
+    if "unseen" in means:
+        means[("mean", "unseen")] = means["unseen"].mean(axis=1, skipna=False)
     roles = ["trained", "unseen", "mean", "real"]
     means = means[sorted(means.columns, key=lambda c: (roles.index(c[0]), c[1]))]
     lines = []
@@ -78,20 +76,20 @@ def _psnr_table(rows: Frame) -> str:
 def _difference_table(rows: Frame) -> str:
     """Differences to V2, with intervals over scenes and the spread over seeds."""
     lines = []
+    roles = [role for role in ("unseen", "real") if rows["role"].eq(role).any()]
     for variant in _ordered(rows):
         if variant in ("input", REFERENCE):
             continue
         cells = [
             _difference(rows[rows["role"] == role], variant, "psnr", ".2f")
-            for role in ("unseen", "real")
+            for role in roles
         ]
         if any(cells):
             lines.append([f"`{variant}`", _paired_seeds(rows, variant), *cells])
     if not lines:
         return f"No variant has the seeds of `{REFERENCE}`."
     title = f"PSNR over `{REFERENCE}`, dB [95 %] (each seed)"
-    columns = [title, "seeds", "unseen", "real"]
-    return markdown.table(pd.DataFrame(lines, columns=columns))
+    return markdown.table(pd.DataFrame(lines, columns=[title, "seeds", *roles]))
 
 
 def _paired_seeds(rows: Frame, variant: str) -> str:

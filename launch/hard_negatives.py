@@ -19,7 +19,7 @@ import pathlib
 import re
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,14 +89,35 @@ def find_square(
     errors = np.square(restore(image).astype(np.int32) - image).sum(-1)
     top, left = find_worst(errors, side)
     psnr = psnr_of(errors[top : top + side, left : left + side])
+    file, name = name_file(photograph), photograph.name
+    return Square(file, name, top, left, psnr, psnr_of(errors))
+
+
+def name_file(photograph: Photograph) -> str:
+    """Returns the name of the file of a photograph's square."""
     path = pathlib.PurePath(photograph.name)
     stem = re.sub(r"\W+", "_", path.name)[-60:]
-    file = f"{stem}-{zlib.crc32('/'.join(path.parts[-3:]).encode()):08x}.png"
-    return Square(file, photograph.name, top, left, psnr, psnr_of(errors))
+    return f"{stem}-{zlib.crc32('/'.join(path.parts[-3:]).encode()):08x}.png"
+
+
+def check_names(photographs: Sequence[Photograph]) -> None:
+    """Raises ValueError if the squares of two photographs have one file."""
+    by_file: dict[str, str] = {}
+    for photograph in photographs:
+        if other := by_file.get(file := name_file(photograph)):
+            raise ValueError(
+                f"{photograph.name} and {other} have the same name and folders; rename "
+                "one."
+            )
+        by_file[file] = photograph.name
 
 
 def check_replaceable(folder: pathlib.Path) -> None:
-    """Raises ValueError unless a folder is absent, empty, or written by this script."""
+    """Raises ValueError unless a folder is absent, empty, or written by this script.
+
+    It must be possible to replace it.
+    """
+    atomic_files.check_folder(folder.parent)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -121,11 +142,6 @@ def write(
 ) -> None:
     """Writes `count` squares and the report of all, and replaces the folder at once."""
     report = pd.DataFrame(squares)
-    if (repeated := report["file"].duplicated()).any():
-        raise ValueError(
-            f"{squares[int(repeated.argmax())].photograph} and another photograph have "
-            "the same name and folders; rename one."
-        )
     report.loc[count:, "file"] = ""
     with atomic_files.atomic_folder(folder) as made:
         report.to_csv(made / REPORT, index=False, float_format="%.2f")
@@ -146,7 +162,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--side", type=int, default=320,
         help="side of the squares, in pixels; default: %(default)s")
     add = parser.add_mutually_exclusive_group().add_argument
-    add("--share", type=float, default=0.15,
+    add("--share", type=command_line.share, default="0.15",
         help="share of photographs whose squares are written; default: %(default)s")
     add("--below", type=float,
         help="write all squares with a PSNR below this, in dB")
@@ -154,8 +170,6 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.side < 8:
         parser.error(f"--side is {args.side}; expected 8 or more.")
-    if not 0 < args.share <= 1:
-        parser.error(f"--share is {args.share}; expected more than 0, at most 1.")
     return args
 
 
@@ -165,11 +179,11 @@ def main() -> None:
     try:
         check_replaceable(args.output)
         photographs = source_names.open_photographs(args.clean, "clean")
+        check_names(photographs)
         restore = ttl_jax.load(args.checkpoint).restore
         squares = [find_square(p, restore, args.side) for p in tqdm.tqdm(photographs)]
         squares.sort(key=lambda square: (square.psnr_square, square.photograph))
-        # The share is a decimal fraction: 0.07 * 100 is a little more than 7.
-        count = math.ceil(args.share * len(squares) - 1e-9)
+        count = math.ceil(args.share * len(squares))
         if args.below is not None:
             count = sum(square.psnr_square < args.below for square in squares)
         by_name = {photograph.name: photograph for photograph in photographs}

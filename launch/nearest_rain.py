@@ -72,12 +72,6 @@ def choose(distances: np.ndarray, count: int) -> list[Chosen]:
     return chosen
 
 
-def count_share(share: float, num_pairs: int) -> int:
-    """Returns the number of pairs in a share of them, rounded up."""
-    # The share is a decimal fraction: 0.07 * 100 is a little more than 7.
-    return math.ceil(share * num_pairs - 1e-9)
-
-
 def open_fixed_pairs(source: str) -> list[Any]:
     """Returns the pairs of a source whose images are the same each time they are read.
 
@@ -133,7 +127,7 @@ def select(args: argparse.Namespace) -> str:
     distances = distance.cdist(
         rain_features.standardise(features, goal), rain_features.standardise(goal, goal)
     )
-    chosen = choose(distances, count_share(args.share, len(pairs)))
+    chosen = choose(distances, math.ceil(args.share * len(pairs)))
     comments = [f"nearest to {args.rainy}, by the {network.description}"]
     sections, first = [], 0
     for name, group in sources.items():
@@ -156,14 +150,12 @@ def parse_arguments() -> argparse.Namespace:
         help="real rainy photographs, of training only")
     add("--output", type=pathlib.Path, required=True, metavar="FILE",
         help="text file to write")
-    add("--share", type=float, default=0.1,
+    add("--share", type=command_line.share, default="0.1",
         help="share of the pairs to choose; default: %(default)s")
     add("--recog", default=shipped.SHIPPED,
         help="recognition network whose encoder gives the features; default: %(default)s")
     # fmt: on
     args = parser.parse_args()
-    if not 0 < args.share <= 1:
-        parser.error(f"--share is {args.share}; expected more than 0, at most 1.")
     if args.output.is_dir():
         parser.error(f"--output {args.output} is a folder; name a text file.")
     return args

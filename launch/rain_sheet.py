@@ -90,7 +90,7 @@ def main() -> None:
     # fmt: on
     args = parser.parse_args()
     try:
-        sheets.check_suffix(args.output)
+        sheets.check_path(args.output)
         rows = list(draw_rows(args))
         sheets.write_sheet(args.output, rows)
     except (ValueError, OSError) as error:

@@ -29,7 +29,7 @@ import pandas as pd
 import ttl_jax
 from ttl_jax import atomic_files, command_line
 from ttl_jax.data.sources import source_names
-from ttl_jax.reports import markdown
+from ttl_jax.reports import examples, markdown
 from ttl_jax.reports.scores import evaluation
 
 # Column, metric, statistic over the images and format.
@@ -73,6 +73,11 @@ def make_cells(scores: pd.DataFrame, method: str, columns) -> dict[str, str]:
 
 def make_table(checkpoints, args: argparse.Namespace) -> pd.DataFrame:
     """Scores the sets and returns the table, with one row for each of the weights."""
+
+    # Each set takes long, and a fault in the last one must not come after all others.
+    atomic_files.check_folder(args.output)
+    for source in (*args.pairs, f"identity:{args.clean}", args.rainy):
+        examples.open_source(source_names.split_name(source)[1])
 
     def score(name, sets, **options):
         return evaluation.score(checkpoints, sets, output=args.output / name, **options)

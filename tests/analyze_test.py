@@ -117,10 +117,15 @@ def test_invalid_commands_end_with_one_line_and_status_2(
     assert not pathlib.Path("out").exists()
 
 
-def test_photographs_that_are_all_too_small_are_an_error_too(here, capsys):
+def test_a_set_of_small_photographs_is_named_before_anything_is_measured(
+    here, capsys, monkeypatch
+):
+    pictures.write(pathlib.Path("rainy/0.png"), pictures.texture(0, 260, 260))
+    monkeypatch.setattr(rain_sets, "_measure", lambda *_, **__: pytest.fail("measured"))
     with pytest.raises(SystemExit):
         analyze.main(f"{COMMAND} --side 250".split())
-    assert "0.png is 200x200" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert "No image of noise can be measured" in line and "0.png is 200x200" in line
 
 
 def test_an_invalid_output_is_reported_before_anything_is_measured(
@@ -131,6 +136,16 @@ def test_an_invalid_output_is_reported_before_anything_is_measured(
     with pytest.raises(SystemExit):
         analyze.main(COMMAND.split())
     assert "out" in capsys.readouterr().err
+
+
+def test_folders_whose_names_are_not_utf8_are_analyzed(here, capsys):
+    folder = os.fsdecode(b"caf\xe9")
+    pathlib.Path("rainy").rename(folder)
+    command = ["--real", folder, *COMMAND.split()[2:-1], f"{folder}/out"]
+    assert analyze.main(command) == 0
+    report = pathlib.Path(folder, "out/analysis.md").read_text()
+    assert "caf\ufffd" in report
+    assert "See caf\ufffd/out" in capsys.readouterr().out
 
 
 @pytest.mark.slow  # `analyzer_test` checks the sign of the damage on small images

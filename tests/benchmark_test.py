@@ -67,6 +67,14 @@ def test_measurements_alternate_and_the_median_is_returned():
     assert medians == {("a",): 5.0, ("b",): 2.0}
 
 
+def test_figures_that_are_not_finite_are_null_in_json(tmp_path):
+    rows = [{"name": "a", "ms": float("nan"), "ratio": np.inf, "count": 3, "s": 0.5}]
+    text = timing.report({"t": timing.Table("T", rows)}, tmp_path, "t.json")
+    assert "| a | nan | inf | 3 | 0.5 |" in text
+    (row,) = json.loads((tmp_path / "t.json").read_text())["t"]
+    assert row == {"name": "a", "ms": None, "ratio": None, "count": 3, "s": 0.5}
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -143,6 +151,21 @@ def test_restoring_is_measured_at_every_size(tmp_path, capsys, monkeypatch):
         assert row["ratio"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("sides", "count"), [((64, 64), 0), ((64, 64, 128), 1)])
+def test_one_side_that_is_named_twice_has_no_growth(
+    sides, count, monkeypatch, tmp_path
+):
+    rows = [{"preset": "smoke", "side": s, "ms": float(s**2)} for s in set(sides)]
+    monkeypatch.setattr(restore, "_measure", lambda *_: rows)
+    presets = ["smoke", "smoke"]
+    restore.run(
+        presets=presets, sides=sides, batch_sizes=[], rounds=1, output=str(tmp_path)
+    )
+    figures = json.loads((tmp_path / restore.TABLES).read_text())
+    growth = [row["exponent"] for row in figures.get("growth", ())]
+    assert growth == pytest.approx([1.0] * count)
+
+
 @pytest.mark.slow
 def test_updates_of_every_stage_are_measured(tmp_path, capsys):
     command = "step --presets smoke --crop_size 32 --batch_size 4 --rounds 1 --profile"
@@ -180,7 +203,9 @@ def test_ratios_are_relative_to_the_first_kind_of_sums(tmp_path, capsys):
     assert "| cell | radius |" in capsys.readouterr().out
 
 
-def test_wider_overlaps_need_more_computation(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def windows_command(tmp_path, monkeypatch):
+    """The command on a photograph of 300 x 90 pixels, with a network in windows."""
     (tmp_path / "rain").mkdir()
     encoding.write_image(
         tmp_path / "rain" / "a.png", np.full((90, 300, 3), 80, np.uint8)
@@ -188,9 +213,31 @@ def test_wider_overlaps_need_more_computation(tmp_path, capsys, monkeypatch):
     encoder, decoder = tiny_networks.make(attention_cell=8)
     modules = {"encoder": encoder, "decoder": decoder}
     monkeypatch.setattr(window_sizes.trained, "rebuild", lambda *_, **__: (modules, {}))
-    command = ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
-    command += ["--sides", "96", "--overlaps", "16", "32", "--output", str(tmp_path)]
-    assert benchmark.main(command) == 0
+    return ["windows", "--photographs", f"folder:{tmp_path / 'rain'}"]
+
+
+def test_a_window_larger_than_all_photographs_is_named_before_any_is_measured(
+    windows_command, capsys, monkeypatch
+):
+    monkeypatch.setattr(window_sizes, "_measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(SystemExit):
+        benchmark.main([*windows_command, "--sides", "96", "320", "--overlaps", "16"])
+    assert "has two windows of 320 pixels that share 16" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(restore, "run", lambda **_: pytest.fail("measured"))
+    with pytest.raises(SystemExit):
+        benchmark.main(["restore", "--output", str(tmp_path / "file")])
+    assert f"{tmp_path / 'file'} cannot hold the output" in capsys.readouterr().err
+
+
+def test_wider_overlaps_need_more_computation(windows_command, tmp_path, capsys):
+    command = [*windows_command, "--sides", "96", "--overlaps", "16", "32"]
+    assert benchmark.main([*command, "--output", str(tmp_path)]) == 0
     narrow, wide = json.loads((tmp_path / window_sizes.TABLES).read_text())["windows"]
     assert 1 < narrow["arithmetic"] < wide["arithmetic"]
     assert narrow["seam_high"] >= narrow["seam"] > 0
@@ -268,6 +315,10 @@ def test_more_devices_than_available_is_an_error():
         (["step", "--batch_size", "3"], "config.batch_size=3 does not divide"),
         (["inputs"], "invalid choice: 'inputs'"),
         (["input", "--rounds=0"], "expected an integer from 1, not '0'"),
+        (["input", "--seconds=0"], "expected seconds above 0, not '0'"),
+        (["input", "--seconds=-1"], "expected seconds above 0, not '-1'"),
+        (["input", "--seconds=nan"], "expected seconds above 0, not 'nan'"),
+        (["input", "--seconds=inf"], "expected seconds above 0, not 'inf'"),
         (["input", "--clean=sample"], "both --clean and --pairs, or neither"),
     ],
 )

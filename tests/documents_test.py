@@ -19,6 +19,7 @@ from ttl_jax.data.sources import source_names
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = ("configs", "launch", "ttl_jax")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md"))])  # fmt: skip
+SCRIPTS = [ROOT / "launch" / name for name in ("quickstart.sh", "weights.sh")]
 MAIN_FLAGS = {"workdir", "fallback", "coordinator", "num_processes", "process_id"}
 
 
@@ -27,8 +28,9 @@ def blocks(document, language):
 
 
 def shell_lines(document):
-    """The words of each command line in a document; quoted text may span lines."""
-    for block in blocks(document, "bash"):
+    """The words of each command line in a document or script; quotes may span lines."""
+    is_script = document.suffix == ".sh"
+    for block in [document.read_text()] if is_script else blocks(document, "bash"):
         text = ""
         for line in block.replace("\\\n", " ").splitlines():
             text += line + "\n"
@@ -42,6 +44,8 @@ def shell_lines(document):
 
 def without_prefix(words):
     """A command without variables of the environment, and the cores it may use."""
+    if words[:1] == ["$python"]:  # of a script
+        return ["python", *words[1:]]
     if words and "=" in words[0]:
         return without_prefix(words[1:])
     if words[:2] == ["taskset", "-c"]:
@@ -89,10 +93,16 @@ def test_commands_are_found_behind_their_prefixes(tmp_path):
     ]  # fmt: skip
 
 
+def test_the_commands_of_scripts_are_found():
+    found = [[words[0] for words in commands(script)] for script in SCRIPTS]
+    training = ["launch/lists_by_scene.py", "main", "main", "pack", "pack", "pack"]
+    assert found == [["main", "evaluate"], training]
+
+
 def all_commands():
     return [
         pytest.param(words, id=f"{document.name}: {' '.join(words)[:60]}")
-        for document in DOCUMENTS
+        for document in [*DOCUMENTS, *SCRIPTS]
         for words in commands(document)
     ]
 

@@ -1,6 +1,7 @@
 """The command that scores, with a stand-in for the network."""
 
 import json
+import os
 import pathlib
 import types
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import pictures
 from tests.inference.video import clips
 from ttl_jax import evaluate
 from ttl_jax.data.files import encoding
@@ -351,6 +353,47 @@ def test_flicker_of_frames_that_change_unequally_is_that_of_the_whole_video(here
     assert expected == pytest.approx(3 / 16)
     found = methods["no_reference"]["ours"]["flicker"]
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_still_clip_has_no_flicker_and_the_report_says_so(here):
+    scene = pictures.texture(0, 40, 60)
+    for name, is_still in (("still", True), ("live", False)):
+        for k in range(3):
+            frame = scene if is_still else np.maximum(scene, 20 * k)
+            path = pathlib.Path(f"{name}/rainy/{k}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            encoding.write_image(path, frame)
+    command = "--baseline median --data still=folder:still/rainy live=folder:live/rainy"
+    assert evaluate.main([*command.split(), "--flicker", "--output", "out"]) == 0
+    found = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert "flicker" in found["live"]["no_reference"]["median"]
+    assert "flicker" not in found["still"]["no_reference"]["median"]
+    text = pathlib.Path("out/table.md").read_text()
+    assert "No flicker of still: the input does not change" in text
+
+
+def test_a_protocol_that_is_named_twice_counts_once(here):
+    write_images("pairs/input", a=200, b=100)
+    write_images("pairs/target", a=0, b=0)
+    command = "--baseline median --data folder:pairs --protocol rgb y_uint8 rgb"
+    assert evaluate.main([*command.split(), "--output", "out"]) == 0
+    (by_protocol,) = json.loads(pathlib.Path("out/scores.json").read_text()).values()
+    counts = {name: found["median"]["count"] for name, found in by_protocol.items()}
+    assert counts == {"rgb": 2, "y_uint8": 2}
+
+
+@pytest.mark.parametrize(
+    "images", ["--data folder:{}", "--input {0}/rainy --target {0}/clean/{0}"]
+)
+def test_a_folder_whose_name_is_not_utf8_is_scored(images, here):
+    folder = os.fsdecode(b"caf\xe9")
+    write_images(f"{folder}/rainy", a=40)
+    write_images(f"{folder}/clean" + (f"/{folder}" if "target" in images else ""), a=20)
+    command = f"--baseline median {images.format(folder)} --output out"
+    assert evaluate.main(command.split()) == 0
+    (name,) = json.loads(pathlib.Path("out/scores.json").read_text())
+    assert name.removeprefix("folder:") == "caf\ufffd"
+    assert name in pathlib.Path("out/table.md").read_text()
 
 
 @pytest.mark.usefixtures("recognizer")

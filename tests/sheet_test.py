@@ -85,12 +85,28 @@ def test_the_suffix_says_the_format_and_the_width_the_scale(here):
     assert 3 * 40 < read("s.png").shape[1] < 3 * 50
 
 
+def test_a_missing_folder_is_created(here):
+    assert run(f"{FOLDERS} --images a --output new/deep/s.png") == 0
+    assert read("new/deep/s.png").shape[1] > 3 * 80
+
+
+@pytest.mark.parametrize("output", ["folder.png", "input/a.png/s.png"])
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_drawn(
+    output, here, capsys, monkeypatch
+):
+    (here / "folder.png").mkdir()
+    monkeypatch.setattr(comparisons, "make_rows", lambda *_, **__: pytest.fail("drawn"))
+    with pytest.raises(SystemExit):
+        run(f"{FOLDERS} --images a --output {output}")
+    line = capsys.readouterr().err
+    assert output.removesuffix("/s.png") in line and "partial" not in line
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         (f"{FOLDERS} --images a --output s.jpg", ".png or .pdf"),
         (f"{FOLDERS} --images aa --output s.png", "no image 'aa'"),
-        (f"{FOLDERS} --images a --output there/s.png", "there"),
         ("--results ours --input input --images a --output s.png", "NAME=DIR"),
         ("--results ours=none --input input --images a --output s.png", "none"),
         (f"{FOLDERS} --images a --close_up 1,2,3 --output s.png", "not '1,2,3'"),

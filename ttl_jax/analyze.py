@@ -54,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(analyzer.write_report(args.output, analysis))
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"See {args.output}/{analyzer.REPORT}.")
     return 0
 
 

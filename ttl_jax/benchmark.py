@@ -40,10 +40,11 @@ Run nothing else on the machine at the same time.
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 
-from ttl_jax import command_line, presets
+from ttl_jax import atomic_files, command_line, presets
 
 _STAGES = ["recog", "recon", "distill", "derain"]
 _DTYPES = ["float32", "bfloat16"]
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported after parsing, so that --help is quick.
     benchmark = importlib.import_module(f"ttl_jax.benchmarks.{flags.pop('module')}")
     try:
+        if flags["output"]:
+            atomic_files.check_folder(flags["output"])
         print(benchmark.run(**flags))
     except (ValueError, OSError, MemoryError) as error:
         parser.error(str(error))
@@ -99,7 +102,14 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser, "--dtype", _DTYPES, _DTYPES[0])
     _add_batch(parser, "crops of an update")
     text = "duration of one measurement, in seconds (default: %(default)s)"
-    add("--seconds", type=float, default=1.0, metavar="S", help=text)
+    add("--seconds", type=_duration, default=1.0, metavar="S", help=text)
+
+
+def _duration(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, not {text!r}")
+    return value
 
 
 def _add_step(parser: argparse.ArgumentParser) -> None:

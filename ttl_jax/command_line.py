@@ -6,6 +6,7 @@ process with status 2 and one line.
 """
 
 import argparse
+import fractions
 import importlib.util
 import logging
 from collections.abc import Callable, Iterable
@@ -91,6 +92,19 @@ def count(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def share(text: str) -> fractions.Fraction:
+    """Parses a share, more than 0 and at most 1; exact: 0.07 of 100 is 7, not more."""
+    try:
+        value = fractions.Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = fractions.Fraction(0)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"expected more than 0, at most 1, not {text!r}"
+        )
+    return value
 
 
 def local_sums(text: str) -> tuple[int, int]:

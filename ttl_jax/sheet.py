@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, box in args.close_up:
         placed.setdefault(name, []).append(box)
     try:
-        sheets.check_suffix(args.output)
+        sheets.check_path(args.output)
         subjects, methods, notes = examples.open_folders(
             args.input, args.target, args.results
         )

@@ -1,6 +1,8 @@
 """The rain score of a recognition network's checkpoint."""
 
 import functools
+import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from tests import pictures, random_networks
 from tests.training import metadata
 from ttl_jax import models
 from ttl_jax.inference.recognizer import Recognizer
-from ttl_jax.weights import checkpoint, fingerprints, flat_params
+from ttl_jax.weights import checkpoint, fingerprints, flat_params, shipped
 
 NETWORK = {"width": 8, "num_blocks": 1, "head_width": 4}
 CLASSIFIER = {"width": 8, "pools": (4, 2)}
@@ -55,6 +57,13 @@ def test_the_score_of_one_full_window_is_the_network_s_output(recog):
         image = pictures.noise(height, width, 3)
         expected = score(image[None] / np.float32(255))
         np.testing.assert_allclose(recognizer.score(image), expected[0], atol=1e-5)
+
+
+def test_the_name_of_packed_weights_is_printable(tmp_path):
+    packed = shipped.find(shipped.SHIPPED, recognizes=True)
+    copy = tmp_path / (os.fsdecode(b"caf\xe9") + packed.suffix)
+    shutil.copy(packed, copy)
+    assert Recognizer.from_checkpoint(copy).name == "caf\ufffd"
 
 
 def test_the_score_of_an_image_is_that_of_the_weighted_mean_over_its_windows(recog):

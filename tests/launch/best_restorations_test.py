@@ -149,7 +149,7 @@ def test_costs_of_other_settings_are_refused(run, tmp_path, changed):
 
 
 @pytest.mark.parametrize("num_written", range(16))
-def test_a_run_that_is_killed_leaves_complete_pairs_and_continues(
+def test_a_run_that_is_killed_leaves_complete_pairs_and_can_be_repeated(
     run, tmp_path, monkeypatch, num_written
 ):
     files, written = script.report_files.atomic_files, []

@@ -108,19 +108,32 @@ def test_scores_of_the_input_alone_make_no_table():
 
 
 @pytest.mark.parametrize("lacking", [{"set": "b"}, {"set": "a", "scene": "a7"}])
-def test_a_variant_without_all_scenes_has_no_mean_of_the_unseen_sets(lacking):
-    scores = make_scores({("unseen", "a"): 1.0, ("unseen", "b"): 3.0})
+def test_a_variant_without_all_scenes_has_no_mean_of_their_set_and_of_the_unseen(
+    lacking,
+):
+    differences = {("unseen", "a"): 1.0, ("unseen", "b"): 3.0, ("real", "r"): 0.0}
+    scores = make_scores(differences)
     matches = (scores[list(lacking)] == list(lacking.values())).all(axis=1)
     is_gone = matches & scores["variant"].eq("V1") & scores["seed"].eq(2)
     text = claim_tables.format_tables(
         scores[~is_gone], empty("claim_real.csv"), empty("claim_runs.csv")
     )
     head = tables.cells(text)[0]
-    means = {
-        name: dict(zip(head, tables.row(text, f"`{name}`")))["mean of unseen"]
-        for name in ("V1", "V2")
-    }
-    assert means == {"V1": "", "V2": "22.00 ± 0.00"}
+    full = dict(zip(head, tables.row(text, "`V2`")))
+    assert full["mean of unseen"] == "22.00 ± 0.00" and "" not in full.values()
+    part = dict(zip(head, tables.row(text, "`V1`")))
+    blank = {f"{lacking['set']} (unseen)", "mean of unseen"}
+    assert {name for name, cell in part.items() if not cell} == blank
+
+
+def test_rows_without_an_unseen_set_make_tables_without_its_columns():
+    scores = make_scores({("trained", "a"): 1.0, ("real", "b"): 3.0})
+    text = claim_tables.format_tables(
+        scores, empty("claim_real.csv"), empty("claim_runs.csv")
+    )
+    head = ["PSNR, dB", "updates", "seeds", "a (trained)", "b (real)"]
+    assert tables.cells(text)[0] == head
+    assert tables.row(text[text.index("PSNR over") :], "`V1`")[2].startswith("+3.00")
 
 
 def test_the_committed_tables_are_those_of_the_committed_rows():

@@ -58,10 +58,36 @@ def test_rows_of_other_test_images_are_refused(tmp_path):
     claim_script._append(path, about, found.assign(role="unseen", ssim=0.5))
     claim_script._check_input(path, found)
     claim_script._check_input(path, found.assign(psnr=found["psnr"] + 0.009))
-    claim_script._check_input(path, found.assign(set="b", psnr=1.0))  # another set
     message = "30.00 dB for scene t of a, and now 29.98 dB. Name another --output"
     with pytest.raises(ValueError, match=message):
         claim_script._check_input(path, found.assign(psnr=[20.0, 29.98]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,s a,t b,u", "has 2 test scenes, and the lists have 3; .*: u of b. Name an"),
+        (
+            "a,s",
+            "has 2 test scenes, and the lists have 1; .*: t of a. Name another --o",
+        ),
+    ],
+)
+@pytest.mark.parametrize("generator", ["additive", "Rain100H"])
+def test_rows_of_more_or_fewer_scenes_are_refused(lines, message, generator, tmp_path):
+    path = tmp_path / "claim.csv"
+    about = {"variant": "V1", "seed": 1, "num_scenes": 10, "updates": 2, "commit": "c"}
+
+    def rows(lines):
+        keys = [line.split(",") for line in lines.split()]
+        return pd.DataFrame(keys, columns=["set", "scene"]).assign(
+            method="input", psnr=20.0, ssim=0.5, role="unseen"
+        )
+
+    claim_script._append(path, {**about, "generator": generator}, rows("a,s a,t"))
+    claim_script._check_input(path, rows("a,t a,s"))
+    with pytest.raises(ValueError, match=message):
+        claim_script._check_input(path, rows(lines))
 
 
 def test_a_command_without_photographs_is_rejected(capsys):

@@ -1,5 +1,6 @@
 """launch/nearest_rain.py, with features that are known: the mean colour."""
 
+import math
 import sys
 import types
 
@@ -8,6 +9,7 @@ import pytest
 
 from launch import nearest_rain as script
 from tests import pictures
+from ttl_jax import command_line
 from ttl_jax.data.sources import source_names
 
 _SIDE = 16
@@ -80,7 +82,7 @@ def test_choosing_matches_a_sorted_list_of_all_couples(shape):
     [(0.07, 100, 7), (0.55, 20, 11), (0.1, 11, 2), (0.001, 8, 1), (1, 8, 8)],
 )
 def test_a_share_is_rounded_up_once(share, num_pairs, count):
-    assert script.count_share(share, num_pairs) == count
+    assert math.ceil(command_line.share(str(share)) * num_pairs) == count
 
 
 def test_each_real_photograph_chooses_once_before_any_chooses_twice():
@@ -141,14 +143,15 @@ def test_a_selection_is_refused_since_none_can_select_from_it(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("share", ["0", "-1", "1.5", "nan"])
+@pytest.mark.parametrize("share", ["0", "-1", "1.5", "nan", "1/0", "half"])
 def test_an_invalid_share_is_refused(run, pairs, rainy, tmp_path, share, capsys):
     with pytest.raises(SystemExit):
         run(
             *("--pairs", pairs[0], "--rainy", rainy),
             *("--share", share, "--output", tmp_path / "x.txt"),
         )
-    assert f"--share is {float(share)}" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert f"--share: expected more than 0, at most 1, not '{share}'" in line
 
 
 def test_the_shipped_recognition_network_selects(pairs, rainy, tmp_path, monkeypatch):

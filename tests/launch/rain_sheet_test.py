@@ -35,6 +35,7 @@ def test_a_rain_sheet_shows_each_rain_beside_the_clean_photograph(tmp_path):
     [
         ("--clean folder:nowhere --output s.png", "there is no folder nowhere"),
         ("--clean folder:nowhere --output s.xyz", "s.xyz: a sheet's suffix must be"),
+        (f"--clean folder:nowhere --output {__file__}/s.png", "_test.py cannot hold"),
         ("--rows 0 --output s.png", "2"),
     ],
 )

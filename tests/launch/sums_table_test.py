@@ -34,10 +34,20 @@ COMMAND = (
 )
 
 
-def test_invalid_input_ends_with_one_line(folders, monkeypatch):
-    command = COMMAND.replace("folder:clean", "folder:nowhere")
-    monkeypatch.setattr("sys.argv", command.split())
-    with pytest.raises(SystemExit, match="there is no folder nowhere"):
+@pytest.mark.parametrize(
+    ("source", "invalid", "message"),
+    [
+        ("folder:clean", "folder:nowhere", "there is no folder nowhere"),
+        ("folder:rain", "folder:nowhere", "there is no folder nowhere"),
+        ("output out", "output clean/a.png", "clean/a.png cannot hold the output"),
+    ],
+)
+def test_invalid_input_is_named_before_anything_is_scored(
+    folders, monkeypatch, source, invalid, message
+):
+    monkeypatch.setattr("sys.argv", COMMAND.replace(source, invalid).split())
+    monkeypatch.setattr(sums_table.evaluation, "score", lambda *_, **__: 1 / 0)
+    with pytest.raises(SystemExit, match=message):
         sums_table.main()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttl_jax.metrics.flicker import change, flicker
+from ttl_jax.metrics.flicker import change, flicker, warp
 
 
 @pytest.fixture
@@ -41,6 +41,17 @@ def test_motion_of_the_camera_is_not_flicker():
     alignment = {"positions": np.stack([positions] * 3), "still": still}
     assert flicker(moved, noisy, **alignment) < 1e-6
     assert flicker(moved, noisy) > 0.1
+
+
+def test_the_rounding_of_splines_is_no_change(video):
+    still = np.repeat(video[:1], 4, axis=0)
+    grid = np.dstack(np.meshgrid(np.arange(16.0), np.arange(12.0)))
+    positions = np.stack([grid + 1e-12] * 3)
+    warped = warp(still[1:].astype(np.float64), positions)
+    assert 0 < np.abs(warped - still[1:]).max() < 1e-3
+    assert change(still, positions=positions) == 0
+    with pytest.raises(ValueError, match="does not change"):
+        flicker(video, still, positions=positions)
 
 
 def test_moving_objects_are_excluded(video):

@@ -64,6 +64,20 @@ def test_pairs_of_a_source_have_targets_and_photographs_none(folder):
     assert example.target is None and example.rain_mask is None
 
 
+def test_photographs_too_large_for_a_network_are_named_before_any_is_restored():
+    def check_pixels(num_pixels):
+        if num_pixels > 400:
+            raise ValueError(f"{num_pixels} pixels are more than 400")
+
+    network = types.SimpleNamespace(
+        check_pixels=check_pixels, restore=lambda array: pytest.fail("restored")
+    )
+    subjects = [subject(name, height=h) for name, h in zip("abc", (12, 40, 50))]
+    with pytest.raises(ValueError, match="^b, c: 700 pixels are more than 400.$"):
+        Examples(subjects, {"halving": HALVING, "whole": network})
+    Examples(subjects[:1], {"whole": network})
+
+
 def test_images_of_one_clean_picture_are_one_scene_and_others_their_own():
     subjects = [subject(name, target=t) for name, t in zip("abc", (5, 5, 6))]
     first, second, third = (example.scene for example in Examples(subjects, {}))

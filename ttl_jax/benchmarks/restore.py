@@ -64,8 +64,11 @@ def run(
     device = jax.devices()[0].device_kind
     title = f"Restoring one image on one {device}, float32, {rounds} turns each"
     tables = {"latencies": timing.Table(title, latencies)}
-    if len(sides) > 1:
-        growths = [{"preset": p, "exponent": _exponent(latencies, p)} for p in presets]
+    if len(set(sides)) > 1:
+        growths = [
+            {"preset": preset, "exponent": _exponent(latencies, preset)}
+            for preset in dict.fromkeys(presets)
+        ]
         title = "Exponents of the time over the number of pixels"
         tables["growth"] = timing.Table(title, growths)
     if batch_sizes:

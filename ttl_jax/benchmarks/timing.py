@@ -1,6 +1,7 @@
 """Common parts of all benchmarks: alternating measurements; results as tables and JSON."""
 
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -54,7 +55,7 @@ def take_turns(
 def report(
     tables: Mapping[str, Table], output: str | os.PathLike[str] | None, file: str
 ) -> str:
-    """Returns Markdown tables, and writes their rows as JSON.
+    """Returns Markdown tables, and writes their rows as JSON; null if not finite.
 
     Args:
       tables: Tables by their name in the JSON file.
@@ -66,12 +67,20 @@ def report(
     if output is not None:
         folder = pathlib.Path(output)
         folder.mkdir(parents=True, exist_ok=True)
-        figures = {name: table.rows for name, table in tables.items()}
-        text = f"{json.dumps(figures, indent=2)}\n"
+        figures = {
+            name: [{key: _or_null(value) for key, value in row.items()} for row in rows]
+            for name, (_, rows) in tables.items()
+        }
+        text = f"{json.dumps(figures, indent=2, allow_nan=False)}\n"
         atomic_files.write_bytes(folder / file, text.encode())
     return "\n\n".join(
         f"{table.title}:\n\n{_tabulate(table.rows)}" for table in tables.values()
     )
+
+
+def _or_null(value):
+    is_number = not isinstance(value, float) or math.isfinite(value)
+    return value if is_number else None
 
 
 def _tabulate(rows: Sequence[Mapping[str, Any]]) -> str:

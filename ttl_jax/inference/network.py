@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
+from ttl_jax.data.files import decoding
 from ttl_jax.weights import shipped, trained
 
 
@@ -12,7 +13,7 @@ class TrainedNetwork:
     """The networks of a run. Subclasses take the modules as arguments, by their names.
 
     Attributes:
-      name: Name of the run, for tables and messages.
+      name: Name of the run, printable, for tables and messages.
       step: Number of updates of the run; 0 if there is no run.
       path: Resolved folder of the run, or packed file; None if there is no run.
     """
@@ -44,7 +45,7 @@ class TrainedNetwork:
             )
         path = shipped.find(path, recognizes=cls.recognizes)
         networks, metadata = trained.rebuild(path, cls.factories, purpose=cls.purpose)
-        arguments = {**networks, "name": trained.find_name(path)}
+        arguments = {**networks, "name": decoding.printable(trained.find_name(path))}
         network = cls(**arguments)
         network.step, network.path = metadata["step"], trained.find_run(path)
         return network

@@ -3,6 +3,8 @@
 import numpy as np
 import scipy.ndimage
 
+_ROUNDING = 1e-3  # levels; splines change frames that are equal by up to 1e-13
+
 
 def flicker(
     restored: np.ndarray,
@@ -18,7 +20,7 @@ def flicker(
     flicker; 1 means that the result flickers as much as the input.
 
     Args:
-      restored: Restored frames [T, H, W, C], T > 1.
+      restored: Restored frames [T, H, W, C], T > 1, in levels of 255 or 65535.
       rainy: Frames of the input, of the same shape.
       positions: Position (x, y) in frame t + 1 of each pixel of frame t,
         [T - 1, H, W, 2]; None for a camera that does not move.
@@ -62,17 +64,19 @@ def change(
     """Returns the absolute difference of each frame to the next one, warped onto it.
 
     The difference is averaged over the channels and summed over the included pixels of
-    all frames. Results for the parts of a video can be added.
+    all frames. Results for the parts of a video can be added. Differences below 1e-3 are
+    the rounding of splines, and ignored.
 
     Args:
-      frames: Frames [T, H, W, C], T > 1.
+      frames: Frames [T, H, W, C], T > 1, in levels of 255 or 65535.
       positions: As for `flicker`.
       still: As for `flicker`; the result is 0 if no pixel is included.
     """
     frames = frames.astype(np.float32)
     following = frames[1:] if positions is None else warp(frames[1:], positions)
     difference = np.abs(following - frames[:-1]).mean(axis=-1)
-    where = True if still is None else still
+    is_change = difference >= _ROUNDING
+    where = is_change if still is None else is_change & still
     return float(difference.sum(dtype=np.float64, where=where))
 
 

@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -99,7 +100,8 @@ class Examples:
         mapping from the names of subjects to the files of its results.
 
     Raises:
-      ValueError: If there are no subjects, or one is smaller than the window of SSIM.
+      ValueError: If there are no subjects, one is smaller than the window of SSIM, or one
+        is too large for a method that has `check_pixels(num_pixels)`.
     """
 
     def __init__(self, subjects: Sequence[Subject], methods: Mapping[str, Method]):
@@ -112,6 +114,9 @@ class Examples:
                 f"SSIM needs at least {smallest} x {smallest} pixels; too small (height "
                 f"x width): {suggestions.name_some(names)}."
             )
+        for method in methods.values():
+            if check := getattr(method, "check_pixels", None):
+                _check_pixels(subjects, check)
         self._subjects, self._methods = subjects, methods
 
     def __len__(self) -> int:
@@ -144,6 +149,19 @@ class Examples:
                 target,
                 subject.rain_mask and subject.rain_mask(),
             )
+
+
+def _check_pixels(subjects: Sequence[Subject], check: Callable[[int], None]) -> None:
+    """Raises ValueError with the subjects that are too large, before any is restored."""
+    large, reason = [], None
+    for subject in subjects:
+        try:
+            check(math.prod(subject.size))
+        except ValueError as error:
+            large.append(subject.name)
+            reason = error
+    if large:
+        raise ValueError(f"{suggestions.name_some(large)}: {reason}.") from reason
 
 
 def _restore(method: Method, subject: Subject, rainy: np.ndarray | None) -> np.ndarray:

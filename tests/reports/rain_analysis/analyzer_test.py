@@ -24,8 +24,8 @@ SETTINGS = analyzer.Settings(side=192, quality=90)
 
 def photographs(prefix, arrays):
     return [
-        Photograph(f"{prefix}/{i}.png", 0, 0, None, lambda array=array: array)
-        for i, array in enumerate(arrays)
+        Photograph(f"{prefix}/{i}.png", a.shape[1], a.shape[0], None, lambda a=a: a)
+        for i, a in enumerate(arrays)
     ]
 
 

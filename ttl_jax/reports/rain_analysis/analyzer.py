@@ -18,11 +18,13 @@ fewer than `metrics.intervals.MIN_SCENES` scenes.
 import dataclasses
 import itertools
 import os
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ttl_jax.data.files import decoding
 from ttl_jax.metrics import intervals, naturalness
 from ttl_jax.reports import report_files, scene_names
 from ttl_jax.reports.rain_analysis import (
@@ -285,11 +287,12 @@ def write_report(folder: str | os.PathLike[str], analysis: Mapping[str, Any]) ->
     """Writes `analysis.md`, `analysis.json` and the figures; raises as `report_files.write`.
 
     Returns:
-      A summary of a few lines.
+      A summary of a few lines, and the path of the report.
     """
     contents = {DATA: analysis, REPORT: rain_report.make_report(analysis)}
     report_files.write(folder, rain_figures.draw_all(analysis) | contents)
-    return "\n".join(_summary_lines(analysis))
+    path = decoding.printable(pathlib.Path(folder, REPORT))
+    return "\n".join([*_summary_lines(analysis), f"See {path}."])
 
 
 def _summary_lines(analysis: Mapping[str, Any]) -> Iterator[str]:

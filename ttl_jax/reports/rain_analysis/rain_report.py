@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ttl_jax.data.files import decoding
 from ttl_jax.reports import markdown
 from ttl_jax.reports.rain_analysis import rain_figures, rain_sets
 
@@ -98,7 +99,7 @@ def make_report(analysis: Mapping[str, Any]) -> str:
     """Returns the report on a result of `analyzer.analyze`, with links to its figures."""
     settings = analysis["settings"]
     table = pd.DataFrame(list(settings.items()), columns=["setting", "value"])
-    scenes = settings["scenes"]
+    scenes = decoding.printable(settings["scenes"] or "")
     return _REPORT.format(
         settings=settings,
         listed=f" or listed as one scene in {scenes}" if scenes else "",

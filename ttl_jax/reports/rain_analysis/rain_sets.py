@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ttl_jax import progress, threads
+from ttl_jax.data.files import decoding
 from ttl_jax.data.loading import transforms
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import source_names
@@ -38,7 +39,7 @@ class ImageSet:
     Attributes:
       name: Unique name.
       kind: `REAL`, `SYNTHETIC` or `CLEAN`.
-      source: Name of the source, as for `data.sources`.
+      source: Name of the source, printable.
       sides: Photographs by side: "rainy", "clean", or for pairs both in this order.
       num_found: Number of images in the source; the set may have fewer.
     """
@@ -141,8 +142,11 @@ def measure_all(
         its blocks.
 
     Raises:
-      ValueError: If an image is missing or damaged.
+      ValueError: If an image is missing or damaged, or a set has no image with sides of
+        `side` pixels; this is found before anything is measured.
     """
+    for image_set in sets:
+        _check_sizes(image_set, side)
     photographs = {
         photograph.name: photograph
         for image_set in sets
@@ -155,6 +159,16 @@ def measure_all(
         measured, what="Measuring", total=len(photographs), unit="image"
     )
     return dict(zip(photographs, shown, strict=True))
+
+
+def _check_sizes(image_set: ImageSet, side: int) -> None:
+    first, *_ = photographs = next(iter(image_set.sides.values()))
+    if all(min(each.height, each.width) < side for each in photographs):
+        raise ValueError(
+            f"No image of {image_set.name} can be measured: {first.name} is "
+            f"{first.width}x{first.height}; each side needs at least {side} pixels. Use "
+            "larger photographs, or a smaller --side."
+        )
 
 
 def find_scenes(
@@ -230,7 +244,7 @@ def _split_name(text: str) -> tuple[str, str]:
     name = name or pathlib.PurePath(text.rpartition(":")[2]).stem
     if not name:
         raise ValueError(f"Expected SOURCE or NAME=SOURCE, not {text!r}.")
-    return name, source
+    return decoding.printable(name), source
 
 
 def _open_rainy(source: str) -> dict[str, list[Photograph]]:
@@ -260,7 +274,7 @@ def _draw(
         rng = np.random.default_rng(seed)
         drawn = np.sort(rng.choice(num_found, num_images, replace=False))
         sides = {side: [of_side[i] for i in drawn] for side, of_side in sides.items()}
-    return ImageSet(name, kind, source, sides, num_found)
+    return ImageSet(name, kind, decoding.printable(source), sides, num_found)
 
 
 def _measure(

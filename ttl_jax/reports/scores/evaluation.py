@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ttl_jax import atomic_files
+from ttl_jax.data.files import decoding
 from ttl_jax.data.sources import source_names
 from ttl_jax.inference import baselines as baselines_lib
 from ttl_jax.inference import recognizer as recognizers
@@ -103,7 +104,7 @@ def score(
         are compared with `target` alone.
       target: Folder of their clean images, or a video, or None.
       ablation: Workdir of an ablation, whose runs are all scored.
-      protocols: Names in `metrics.image_quality.PROTOCOLS`.
+      protocols: Names in `metrics.image_quality.PROTOCOLS`; each counts once.
       niqe: Whether to compute NIQE.
       recog: Run folder of a recognition network for the rain score, or "shipped".
       agreement: Whether to compare restored crops with the restored whole image.
@@ -155,13 +156,14 @@ def score(
         sheet_folder = None if output is None else pathlib.Path(output, "sheets")
         per_image = scores_lib.score_sets(
             sets,
-            protocols,
+            list(dict.fromkeys(protocols)),
             unreferenced,
             with_flicker=flicker,
             num_sheets=num_sheets,
             sheet_folder=sheet_folder,
         )
     notes += _describe_recognizer(recognizer, networks, results)
+    notes += _name_still(per_image) if flicker else []
     report = Report(per_image, scores_lib.summarize(per_image), notes, rows)
     if output is not None:
         report.write(output)
@@ -209,20 +211,21 @@ def _open_images(
     subjects, methods, notes = examples.open_folders(rainy, target, results)
     if rainy is None:
         notes.append("The rainy images were not given: there are no gains over them.")
-    name = pathlib.Path(target or rainy or "").resolve().name
+    name = decoding.printable(pathlib.Path(target or rainy or "").resolve().name)
     return {name: subjects}, methods, notes
 
 
 def _open_sources(data: Sequence[str]) -> dict[str, list[Subject]]:
     """Returns the images of each source, by its name, or by the source if it has none."""
     named = [source_names.split_name(text) for text in data]
-    names = [name or source for name, source in named]
+    names = [decoding.printable(name or source) for name, source in named]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"Each set needs its own name, but {', '.join(repeated)} is used twice; use "
             "NAME=SOURCE."
         )
-    return {name or source: examples.open_source(source) for name, source in named}
+    opened = (examples.open_source(source) for _, source in named)
+    return dict(zip(names, opened, strict=True))
 
 
 def _join(frames: Sequence[Subject], set_name: str) -> list[Subject]:
@@ -269,6 +272,17 @@ def _check_frames(sets: Mapping[str, Sequence[Subject]]) -> None:
             raise ValueError(
                 f"--flicker needs successive frames; no folder of {name} has two images."
             )
+
+
+def _name_still(per_image: pd.DataFrame) -> list[str]:
+    """Returns a note on the sets without flicker."""
+    frame: Any = per_image.reindex(columns=["set", "flicker"])
+    counts = frame.groupby("set", sort=False)["flicker"].count()
+    if not (names := list(counts.index[counts == 0])):
+        return []
+    return [
+        f"No flicker of {', '.join(names)}: the input does not change where aligned."
+    ]
 
 
 def _describe_recognizer(

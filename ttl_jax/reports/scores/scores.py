@@ -202,10 +202,8 @@ def score_sets(
             if sheet_folder is not None and index in shown:
                 # The numbers distinguish names with the same last part.
                 name = f"{number}-{_end(set_name)}-{index:04d}-{_end(example.name)}.png"
-                path = pathlib.Path(sheet_folder, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
                 sheet_rows = comparisons.make_rows([example], protocol=protocols[0])
-                sheets.write_sheet(path, sheet_rows)
+                sheets.write_sheet(pathlib.Path(sheet_folder, name), sheet_rows)
         if with_flicker:
             video_frames.add_flicker(rows_of_set)
         rows += rows_of_set

@@ -126,14 +126,17 @@ def write_sheet(
 ) -> None:
     """Writes the sheet as PNG or PDF, by suffix; the same rows give the same bytes.
 
-    An existing file is replaced. Arguments are as for `make_sheet`.
+    An existing file is replaced, and a missing folder created. Arguments are as for
+    `make_sheet`.
 
     Raises:
-      ValueError: If the suffix is unknown, or as for `make_sheet`.
+      ValueError: As for `check_path` and `make_sheet`.
       OSError: If the file cannot be written.
     """
-    check_suffix(path)
-    if pathlib.Path(path).suffix.lower() == ".png":
+    check_path(path)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".png":
         encoding.write_image(path, make_sheet(rows, panel_width=panel_width))
         return
     # Publishers require TrueType fonts; pictures are embedded one by one, unscaled.
@@ -143,14 +146,19 @@ def write_sheet(
         page.savefig(stream, format="pdf", metadata={"CreationDate": None})
 
 
-def check_suffix(path: str | os.PathLike[str]) -> None:
+def check_path(path: str | os.PathLike[str]) -> None:
     """Checks that a sheet can be written to a path.
 
     Raises:
-      ValueError: If the suffix is not in `SUFFIXES`.
+      ValueError: If the suffix is not in `SUFFIXES`, the path is a folder, or its folder
+        can be neither written nor created.
     """
-    if pathlib.Path(path).suffix.lower() not in SUFFIXES:
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: a sheet's suffix must be {' or '.join(SUFFIXES)}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file for the sheet.")
+    atomic_files.check_folder(path.parent)
 
 
 def _common_labels(rows: Sequence[SheetRow]) -> list[str]:
