@@ -213,6 +213,15 @@ def test_own_photographs_are_named_by_their_path(touch):
     assert [path for path, _ in found.unused] == ["a.png"]
 
 
+@pytest.mark.parametrize("folder", ["", "train/", "a/b/"])
+def test_pairs_are_no_photographs(touch, folder):
+    root = touch(f"{folder}Input/x/a.png", f"{folder}target/x/a.png", "one/rainy/b.png")
+    with pytest.raises(ValueError, match="mixes rainy and clean .* name one side") as e:
+        OWN["photos"].find(root)
+    assert f"pairs in {root / folder}. " in str(e.value)
+    assert list(named(OWN["photos"].find(root / "one"))) == [("train", "rainy/b.png")]
+
+
 def test_pairs_twice_in_one_folder_are_rejected(touch):
     root = touch("rainy/a.png", "clean/a.png", "input/a.png", "target/a.png")
     with pytest.raises(ValueError, match=re.escape("rainy+clean and input+target")):

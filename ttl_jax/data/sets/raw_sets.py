@@ -116,8 +116,8 @@ class RawSet:
         """Finds the examples in a folder.
 
         Raises:
-          ValueError: If there is no such folder, it has no example, or it has the user's
-            pairs in two layouts.
+          ValueError: If there is no such folder, it has no example, it has the user's
+            pairs in two layouts, or photographs are expected and it has pairs.
         """
         if not root.is_dir():
             raise ValueError(
@@ -195,6 +195,12 @@ class RawSet:
     ) -> tuple[Splits, dict[str, str]]:
         """As `_match`, for the user's folder, or its subfolders named after splits."""
         is_pairs = self.kind == "pairs"
+        if not is_pairs and (mixed := image_folders.find_pair_folders(paths)):
+            named = suggestions.name_some([str(root / folder) for folder in mixed])
+            raise ValueError(
+                f"{root} mixes rainy and clean images, since there are pairs in {named}. "
+                "Prepare the set pairs, or name one side, such as the clean one."
+            )
         folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
         if not folders or (is_pairs and image_folders.find_pair_layout(root)):
             folders = {"train": ""}
