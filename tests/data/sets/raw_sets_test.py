@@ -213,6 +213,17 @@ def test_own_photographs_are_named_by_their_path(touch):
     assert [path for path, _ in found.unused] == ["a.png"]
 
 
+def test_the_folders_of_splits_may_be_in_capitals(touch):
+    root = touch("a/Train/1.png", "a/TEST/2.png", "b/Test/lq/1.png", "b/Test/gt/1.png")
+    assert named(OWN["photos"].find(root / "a")) == {
+        ("train", "1.png"): ("Train/1.png",),
+        ("test", "2.png"): ("TEST/2.png",),
+    }
+    assert named(OWN["pairs"].find(root / "b")) == {
+        ("test", "1"): ("Test/lq/1.png", "Test/gt/1.png")
+    }
+
+
 @pytest.mark.parametrize("folder", ["", "train/", "a/b/"])
 def test_pairs_are_no_photographs(touch, folder):
     root = touch(f"{folder}Input/x/a.png", f"{folder}target/x/a.png", "one/rainy/b.png")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ttl_jax import suggestions
 from ttl_jax.data.files import image_folders
 
-# Splits of the user's own folders, by the name of the subfolder.
+# Splits of the user's own folders, by the name of the subfolder, in any case.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 _NO_PART = "is not part of the expected folders"
 
@@ -201,7 +201,11 @@ class RawSet:
                 f"{root} mixes rainy and clean images, since there are pairs in {named}. "
                 "Prepare the set pairs, or name one side, such as the clean one."
             )
-        folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
+        # Sorted, so that a name in lowercase comes last and wins.
+        own = {
+            p.name.lower(): f"{p.name}/" for p in sorted(root.iterdir()) if p.is_dir()
+        }
+        folders = {split: own[split] for split in SPLIT_FOLDERS if split in own}
         if not folders or (is_pairs and image_folders.find_pair_layout(root)):
             folders = {"train": ""}
         splits: Splits = {}
