@@ -17,6 +17,7 @@ from ttl_jax.data.files import image_folders
 
 # Splits of the user's own folders, by the name of the subfolder, in any case.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
+_SPLIT_WORDS = "train|test|(?<![a-z])val"
 _NO_PART = "is not part of the expected folders"
 
 Splits = dict[str, list["RawExample"]]
@@ -176,19 +177,30 @@ class RawSet:
                 )
                 example = RawExample(name, scene, (path, *clean))
                 split = pattern.split or self._split_of(path)
-                if splits[split].setdefault(name, example) != example:
+                if split not in splits:
+                    faults[path] = (
+                        f"is in a folder of the split {split}, which this set lacks"
+                    )
+                elif splits[split].setdefault(name, example) != example:
                     faults[path] = f"is a second file for {name}"
                 break
         return {s: list(named.values()) for s, named in splits.items() if named}, faults
 
     def _split_of(self, path: str) -> str:
-        """Returns the split of the last folder named train, test or val, or the last split."""
+        """Returns the split that the innermost folder with a word for a split names.
+
+        This set may lack it. Without such a folder, or if no split of this set is named by
+        such a word, it is the last split.
+        """
+        *_, last = self.counts
+        if not any(re.match(_SPLIT_WORDS, split) for split in self.counts):
+            return last
         for folder in reversed(path.split("/")[:-1]):
-            if match := re.search("train|test|(?<![a-z])val", folder, re.IGNORECASE):
-                for split in self.counts:
-                    if split.startswith(match[0].lower()):
-                        return split
-        return list(self.counts)[-1]
+            if match := re.search(_SPLIT_WORDS, folder, re.IGNORECASE):
+                word = match[0].lower()
+                named = [split for split in self.counts if split.startswith(word)]
+                return named[0] if named else {"val": "test"}.get(word, word)
+        return last
 
     def _find_own(
         self, root: pathlib.Path, paths: Sequence[str]
