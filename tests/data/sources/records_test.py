@@ -288,6 +288,6 @@ def test_faults_of_the_source_are_named(tmp_path, prepare, data_dir):
     check("tfds:mine/tset", "has the splits test; did you mean 'test'?")
     check("tfds:mine/test", "holds photographs, no pairs")
     content = json.loads((folder / "index.json").read_text())
-    del content["views"]
-    (folder / "index.json").write_text(json.dumps(content))
-    check("tfds:mine/test", f"{folder}/index.json cannot be read")
+    for invalid in ({"views": None}, {"source": {"description": ""}}):
+        (folder / "index.json").write_text(json.dumps(content | invalid))
+        check("tfds:mine/test", f"{folder}/index.json cannot be read")

@@ -26,18 +26,24 @@ class Plan(NamedTuple):
       facts: JSON value that changes with everything on which the examples depend.
       check: Checks the files, which may take long, and returns the contents to write.
         Raises ValueError if nothing can be used.
+      bases: Names of the sources on whose photographs rain is rendered.
     """
 
     name: str
     description: str
     facts: Any
     check: Callable[[], Contents]
+    bases: Sequence[str] = ()
 
     @property
-    def source(self) -> dict[str, str]:
+    def source(self) -> dict[str, Any]:
         """Origin, in the form of `records.Index`."""
         digest = hashlib.sha256(json.dumps(self.facts).encode()).hexdigest()
-        return {"description": self.description, "digest": digest}
+        return {
+            "description": self.description,
+            "digest": digest,
+            "bases": list(self.bases),
+        }
 
 
 class Prepared(NamedTuple):

@@ -36,9 +36,18 @@ class Records(Source):
     set_name: str
 
     def __init__(self, name, path, parse):
-        del parse
         super().__init__(name)
         self.set_name, _, self.split = path.partition("/")
+        self._parse = parse
+
+    def bases(self) -> list[Source]:
+        """Returns this source, and those on whose photographs its rain was rendered."""
+        index = records.read_index(
+            records.folder_of(records.default_data_dir(), self.set_name)
+        )
+        # Sets made by earlier versions do not name them.
+        named = index.source.get("bases", ()) if index else ()
+        return [self, *map(self._parse, named)]
 
     def photographs(self, role: str) -> list[Photograph]:
         prepared, selected = self._open()

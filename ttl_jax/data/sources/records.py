@@ -110,6 +110,10 @@ def _check(index: Index) -> None:
     """Raises an error if a value is invalid."""
     if not isinstance(index.name, str):
         raise TypeError(f"invalid name {index.name!r}")
+    source = index.source
+    named = source["description"], source["digest"], *source.get("bases", ())
+    if not all(isinstance(text, str) for text in named):
+        raise TypeError(f"invalid source {source}")
     if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
         raise ValueError(f"invalid image names {index.image_names}")
     for row in (row for rows in index.splits.values() for row in rows):
