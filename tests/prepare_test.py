@@ -380,6 +380,43 @@ def test_after_a_kill_the_same_command_completes_the_set(
         np.testing.assert_array_equal(pair.load(), make_pair(i))
 
 
+STOPPED = """
+import os, signal, sys
+from ttl_jax import prepare
+signal_, *command = sys.argv[1:]
+rename = os.rename
+def stop(source, target):
+    if str(target) == os.path.join("data", "mine") and "incomplete" in str(source):
+        os.kill(os.getpid(), int(signal_))
+    rename(source, target)
+os.rename = stop
+prepare.main(command)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_stop_while_a_set_is_replaced_loses_no_set(my_pairs, stop, capsys):
+    run(my_pairs)
+    shutil.copytree("raw", "others")
+    pathlib.Path("others/rainy/0.png").unlink()
+    replace = "pairs --name mine --source others --overwrite"
+    stopped = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(int(stop)), *replace.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert stopped.returncode == (130 if stop == signal.SIGINT else -stop)
+    if stop == signal.SIGINT:
+        assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    assert run(my_pairs) == 0
+    assert "already prepared" in capsys.readouterr().out
+    assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    assert len(source_names.open_pairs("tfds:mine/train")) == 4
+    assert run(replace) == 0
+    assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    assert len(source_names.open_pairs("tfds:mine/train")) == 3
+
+
 def test_records_that_cannot_be_written_are_reported_in_one_line(my_pairs):
     code = (
         "import resource, sys; from ttl_jax import prepare\n"
