@@ -137,6 +137,21 @@ def test_other_rain_is_an_error_unless_overwritten(
     assert prepare.main([*arguments, "--overwrite"]) == 0
 
 
+def test_a_changed_list_of_pairs_is_an_error_unless_overwritten(here, capsys):
+    write_tree(here / "raw", "spa")
+    for i in range(2):
+        for side, image in zip(("rain", "gt"), make_pair(i), strict=True):
+            save(here / f"raw/real_test_1000/{side}/{i}.png", image)
+    names = here / "raw/real_test_1000.txt"
+    names.write_text("real_test_1000/rain/0.png real_test_1000/gt/0.png\n")
+    run("spa --source raw")
+    names.write_text("real_test_1000/rain/1.png real_test_1000/gt/1.png\n")
+    assert "--overwrite replaces it" in error_of("spa --source raw", capsys)
+    run("spa --source raw --overwrite")
+    (pair,) = source_names.open_pairs("tfds:spa/test")
+    np.testing.assert_array_equal(pair.load(), make_pair(1))
+
+
 def test_records_of_another_version_are_an_error(my_pairs, capsys):
     run(my_pairs)
     os.rename("data/mine/1.0.0", "data/mine/0.9.0")
