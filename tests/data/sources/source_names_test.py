@@ -397,6 +397,13 @@ def test_the_sources_of_live_rain_are_those_that_render_rain():
     assert ", ".join(itertools.compress(forms, live)) == data.sources.LIVE_RAIN
 
 
+@pytest.mark.parametrize("form", ["{}", "folder:{}", "rain:{}", "list:{}", "tfds:{}"])
+def test_a_name_too_long_for_a_file_is_an_error_of_one_line(form):
+    name = form.format("x" * 300)
+    with pytest.raises(ValueError, match=r"\A[^\n]*x{300}[^\n]*\Z"):
+        source_names.open_pairs(name)
+
+
 def test_no_source_and_no_such_role_are_rejected():
     with pytest.raises(ValueError, match="No source is named; name one of sample"):
         source_names.open_photographs((), "clean")

@@ -55,7 +55,7 @@ class Folder(Source):
         return _open_file_pairs(list(pairs.values()))
 
     def _find_layout(self) -> tuple[str, str] | None:
-        if not self._folder.is_dir():
+        if not os.path.isdir(self._folder):  # False, too, if a name is too long
             raise ValueError(
                 f"{self.name!r}: there is no folder {self._folder}; check the path, "
                 f"which is relative to {pathlib.Path.cwd()}."
