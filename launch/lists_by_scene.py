@@ -4,9 +4,10 @@
 
 PHOTOGRAPHS contains a MANIFEST.csv with the columns path, dataset, role (rainy,
 rainy_unpaired, clean) and scene; paths are relative to it. Rows with the role rain_mask are
-ignored. The clean partner of FOLDER/rainy/NAME.* is FOLDER/clean/NAME.*. Images in paired/
-are in lists of pairs only. Invalid rows end the program before any image is read. Invalid
-image files are left out, and their names are printed.
+ignored, and so are spaces around cells. The clean partner of FOLDER/rainy/NAME.* is
+FOLDER/clean/NAME.*. Images in paired/ are in lists of pairs only. Invalid rows end the
+program before any image is read. Invalid image files are left out, and their names are
+printed.
 
 All images of a scene belong to the same part, even in different collections; otherwise a
 network would be tested on scenes it was trained on. A collection is a dataset, or all of
@@ -54,8 +55,8 @@ FREE = re.compile(
     re.IGNORECASE,
 )
 DOUBTFUL = re.compile(
-    r"unsplash photos|not ver|not listed|said to be|"
-    r"non[- ]?commercial|\bNC\b|no[- ]?deriv|\bND\b",
+    r"unsplash photos|said to be|\b(?:not|only|except|code|academic|research)\b|educat|"
+    r"rights reserved|non[-_ ]?commercial|no[-_ ]?deriv|(?<![a-z])N[CD](?![a-z])",
     re.IGNORECASE,
 )
 COLUMNS = {"path", "dataset", "role", "scene"}
@@ -131,17 +132,17 @@ def is_free(licence: str) -> bool:
     return bool(FREE.search(licence)) and not DOUBTFUL.search(licence)
 
 
-def find_partners(rows: Sequence[dict]) -> dict[str, str | None]:
-    """Returns the clean path, or None, by the path of each rainy image of a pair."""
-    clean: dict[pathlib.PurePosixPath, str] = {}
+def find_partners(rows: Sequence[dict]) -> dict[str, list[str]]:
+    """Returns the possible clean paths by the path of each rainy image of a pair."""
+    clean: dict[pathlib.PurePosixPath, list[str]] = {}
     rainy: dict[str, pathlib.PurePosixPath] = {}
     for row in rows:
         path = pathlib.PurePosixPath(row["path"])
         if row["role"] == "clean":
-            clean[path.parent / path.stem] = row["path"]
+            clean.setdefault(path.parent / path.stem, []).append(row["path"])
         elif row["role"] == "rainy":
             rainy[row["path"]] = path.parent.parent / "clean" / path.stem
-    return {path: clean.get(partner) for path, partner in rainy.items()}
+    return {path: clean.get(partner, []) for path, partner in rainy.items()}
 
 
 def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
@@ -155,13 +156,14 @@ def make_lists(rows: list[dict]) -> dict[str, list[tuple[str, ...]]]:
     for row in sorted(rows, key=lambda row: row["path"]):
         path, role, part = row["path"], row["role"], parts[row["scene"]]
         if role == "rainy":
-            if (clean := partners[path]) is None:
+            if not partners[path]:
                 folder = pathlib.PurePosixPath(path).parent.parent / "clean"
                 print(f"left out: {path} has no usable clean partner in {folder}.")
                 continue
-            lists[f"pairs_{part}"].append((path, clean))
+            pair = path, partners[path][0]
+            lists[f"pairs_{part}"].append(pair)
             if part != "train":
-                lists[f"pairs_{part}_{row['dataset']}"].append((path, clean))
+                lists[f"pairs_{part}_{row['dataset']}"].append(pair)
         elif role == "rainy_unpaired":
             lists[f"rainy_{part}"].append((path,))
         elif role == "clean" and not path.startswith("paired/"):
@@ -223,7 +225,7 @@ def read_manifest(photographs: pathlib.Path) -> list[dict]:
             if missing := COLUMNS - set(reader.fieldnames or ()):
                 names = ", ".join(sorted(missing))
                 sys.exit(f"{manifest} lacks the columns {names}; see --help.")
-            rows = [(reader.line_num, row) for row in reader]
+            rows = [(reader.line_num, normalize(row)) for row in reader]
     except (UnicodeError, csv.Error) as error:
         sys.exit(f"{manifest} is not a CSV file in UTF-8 ({error}); save it as one.")
     check_rows(manifest, rows)
@@ -234,6 +236,14 @@ def read_manifest(photographs: pathlib.Path) -> list[dict]:
     ]
 
 
+def normalize(row: dict) -> dict:
+    """Returns a row without spaces around its cells, and `a.png` for `./a.png`."""
+    row = {name: cell.strip() for name, cell in row.items() if isinstance(cell, str)}
+    if row.get("path"):
+        row["path"] = str(pathlib.PurePosixPath(row["path"]))
+    return row
+
+
 def check_rows(manifest: pathlib.Path, rows: Sequence[tuple[int, dict]]) -> None:
     """Ends the program at an invalid row.
 
@@ -241,29 +251,41 @@ def check_rows(manifest: pathlib.Path, rows: Sequence[tuple[int, dict]]) -> None
       manifest: Path of the manifest, for messages.
       rows: Numbers of the lines, and their rows.
     """
-    lines: dict[pathlib.PurePosixPath, int] = {}
+    lines: dict[str, int] = {}
     for line, row in rows:
         where = f"{manifest}, line {line}"
-        if empty := sorted(name for name in COLUMNS if not row[name]):
+        if empty := sorted(name for name in COLUMNS if not row.get(name)):
             sys.exit(f"{where} lacks {', '.join(empty)}; fill in {sorted(COLUMNS)}.")
         if row["role"] not in (*ROLES, IGNORED_ROLE):
             sys.exit(
                 f"{where}: unknown role {row['role']!r}; use {', '.join(sorted(ROLES))}, "
                 f"or {IGNORED_ROLE} for a file to ignore."
             )
-        path = pathlib.PurePosixPath(row["path"])
-        if (first := lines.setdefault(path, line)) != line:
-            sys.exit(f"{where}: {path} is in line {first} too; remove one of them.")
-    check_scenes(manifest, rows)
+        if (first := lines.setdefault(row["path"], line)) != line:
+            sys.exit(
+                f"{where}: {row['path']} is in line {first} too; remove one of them."
+            )
+    check_pairs(manifest, rows)
 
 
-def check_scenes(manifest: pathlib.Path, rows: Sequence[tuple[int, dict]]) -> None:
-    """Ends the program at a pair whose sides have two scenes; arguments as `check_rows`."""
+def check_pairs(manifest: pathlib.Path, rows: Sequence[tuple[int, dict]]) -> None:
+    """Ends the program at a pair of two scenes, or with two clean files.
+
+    The arguments are those of `check_rows`.
+    """
     numbered = {row["path"]: (line, row["scene"]) for line, row in rows}
-    for rainy, clean in find_partners([row for _, row in rows]).items():
+    for rainy, partners in find_partners([row for _, row in rows]).items():
         line, scene = numbered[rainy]
-        if clean is not None and numbered[clean][1] != scene:
+        if len(partners) > 1:
+            named = " and ".join(f"{p} in line {numbered[p][0]}" for p in partners)
+            sys.exit(
+                f"{manifest}, line {line}: {rainy} has several clean partners, {named}; "
+                "keep one of them."
+            )
+        for clean in partners:
             other_line, other = numbered[clean]
+            if other == scene:
+                continue
             sys.exit(
                 f"{manifest}, line {line}: {rainy} has the scene {scene!r}, but its clean "
                 f"partner {clean} in line {other_line} has {other!r}. Give both one scene, "
@@ -281,20 +303,29 @@ def find_parts(lists: Mapping[str, Iterable[Sequence[str]]]) -> dict[str, str]:
     }
 
 
+def read_lists(folder: pathlib.Path) -> dict[str, list[list[str]]]:
+    """Returns the lines of each list in a folder, in any encoding, as lists of paths."""
+    texts = {path.stem: os.fsdecode(path.read_bytes()) for path in folder.glob("*.txt")}
+    return {
+        name: [line.split("\t") for line in text.split("\n") if line]
+        for name, text in texts.items()
+    }
+
+
 def check_earlier_lists(
-    folder: pathlib.Path, lists: Mapping[str, list], scenes: Mapping[str, str]
+    folder: pathlib.Path,
+    earlier: Mapping[str, list],
+    lists: Mapping[str, list],
+    scenes: Mapping[str, str],
 ) -> None:
     """Ends the program if the lists in a folder are of another split.
 
     Args:
       folder: Folder to write to.
+      earlier: Lines of each list in the folder.
       lists: Lines of each new list.
       scenes: Scene of each photograph, by its path.
     """
-    earlier = {
-        path.stem: [line.split("\t") for line in path.read_text().split("\n") if line]
-        for path in folder.glob("*.txt")
-    }
     parts = find_parts(lists)
     moved = {
         f"{scenes.get(path, path)} was in {part}, now in {parts.get(path, 'none')}"
@@ -318,7 +349,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         atomic_files.check_folder(args.output)
-    except ValueError as error:
+        earlier = read_lists(args.output)
+    except (ValueError, OSError) as error:
         parser.error(f"--output {error}")
     root = args.photographs.resolve()
     rows = read_manifest(args.photographs)
@@ -331,7 +363,7 @@ def main() -> None:
         for name, lines in sorted(lists.items())
     }
     scenes = {str(root / row["path"]): row["scene"] for row in rows}
-    check_earlier_lists(args.output, lists, scenes)
+    check_earlier_lists(args.output, earlier, lists, scenes)
     args.output.mkdir(parents=True, exist_ok=True)
     for name, lines in lists.items():
         path = args.output / f"{name}.txt"

@@ -80,10 +80,12 @@ def test_a_set_is_prepared_once(fixture, num_pairs, reported, request, capsys):
     assert visible() == ["mine"]
 
 
-def test_the_variable_for_another_data_folder_is_printed(my_pairs, capsys):
+def test_the_variable_for_another_data_folder_holds_in_any_folder(
+    my_pairs, here, capsys
+):
     run(f"{my_pairs} --data_dir elsewhere")
     assert visible("elsewhere") == ["mine"]
-    assert "TTL_JAX_DATA_DIR=elsewhere" in capsys.readouterr().out
+    assert f"TTL_JAX_DATA_DIR={here}/elsewhere\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,21 @@ def test_other_rain_is_an_error_unless_overwritten(
     error = capsys.readouterr().err
     assert message in error and "--overwrite replaces it" in error
     assert prepare.main([*arguments, "--overwrite"]) == 0
+
+
+def test_a_changed_list_of_pairs_is_an_error_unless_overwritten(here, capsys):
+    write_tree(here / "raw", "spa")
+    for i in range(2):
+        for side, image in zip(("rain", "gt"), make_pair(i), strict=True):
+            save(here / f"raw/real_test_1000/{side}/{i}.png", image)
+    names = here / "raw/real_test_1000.txt"
+    names.write_text("real_test_1000/rain/0.png real_test_1000/gt/0.png\n")
+    run("spa --source raw")
+    names.write_text("real_test_1000/rain/1.png real_test_1000/gt/1.png\n")
+    assert "--overwrite replaces it" in error_of("spa --source raw", capsys)
+    run("spa --source raw --overwrite")
+    (pair,) = source_names.open_pairs("tfds:spa/test")
+    np.testing.assert_array_equal(pair.load(), make_pair(1))
 
 
 def test_records_of_another_version_are_an_error(my_pairs, capsys):
@@ -196,9 +213,11 @@ def test_names_in_other_encodings_stay_readable(here, capsys):
     np.testing.assert_array_equal(photograph.load(), make_pair()[1])
 
 
-@pytest.mark.parametrize("what", ["photos", "pairs"])
+@pytest.mark.parametrize(
+    ("what", "source"), [("photos", "raw/clean"), ("pairs", "raw")]
+)
 def test_the_second_of_two_files_with_one_printable_name_is_left_out(
-    here, capsys, what
+    here, capsys, what, source
 ):
     for side in ("rainy", "clean"):
         for i, name in enumerate((b"\xfe.png", b"\xff.png")):
@@ -207,11 +226,10 @@ def test_the_second_of_two_files_with_one_printable_name_is_left_out(
             os.rename(
                 f"raw/{side}/a.png", os.fsdecode(b"raw/%s/%s" % (side.encode(), name))
             )
-    assert run(f"{what} --name mine --source raw") == 0
+    assert run(f"{what} --name mine --source {source}") == 0
     assert "has the same printable name as " in capsys.readouterr().out
-    photographs = source_names.open_photographs("tfds:mine", "clean")
-    assert len(photographs) == (1 if what == "pairs" else 2)
-    np.testing.assert_array_equal(photographs[0].load(), make_pair(0)[1])
+    (photograph,) = source_names.open_photographs("tfds:mine", "clean")
+    np.testing.assert_array_equal(photograph.load(), make_pair(0)[1])
     with pytest.raises(ValueError, match="or rename files whose printable names are"):
         source_names.open_photographs("folder:raw/clean", "clean")
 
@@ -377,6 +395,43 @@ def test_after_a_kill_the_same_command_completes_the_set(
     assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
     for i, pair in enumerate(source_names.open_pairs("tfds:mine/train")):
         np.testing.assert_array_equal(pair.load(), make_pair(i))
+
+
+STOPPED = """
+import os, signal, sys
+from ttl_jax import prepare
+signal_, *command = sys.argv[1:]
+rename = os.rename
+def stop(source, target):
+    if str(target) == os.path.join("data", "mine") and "incomplete" in str(source):
+        os.kill(os.getpid(), int(signal_))
+    rename(source, target)
+os.rename = stop
+prepare.main(command)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_stop_while_a_set_is_replaced_loses_no_set(my_pairs, stop, capsys):
+    run(my_pairs)
+    shutil.copytree("raw", "others")
+    pathlib.Path("others/rainy/0.png").unlink()
+    replace = "pairs --name mine --source others --overwrite"
+    stopped = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(int(stop)), *replace.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert stopped.returncode == (130 if stop == signal.SIGINT else -stop)
+    if stop == signal.SIGINT:
+        assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    assert run(my_pairs) == 0
+    assert "already prepared" in capsys.readouterr().out
+    assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    assert len(source_names.open_pairs("tfds:mine/train")) == 4
+    assert run(replace) == 0
+    assert sorted(os.listdir("data")) == [".mine.lock", "mine"]
+    assert len(source_names.open_pairs("tfds:mine/train")) == 3
 
 
 def test_records_that_cannot_be_written_are_reported_in_one_line(my_pairs):

@@ -169,7 +169,8 @@ def _prepare(args: argparse.Namespace) -> None:
         print(f"{plan.name} is already prepared in {prepared.folder}.")
     print(f"Its sources: {', '.join(prepared.sources)}")
     if data_dir != records.default_data_dir():
-        print(f"They are found with TTL_JAX_DATA_DIR={data_dir}")
+        absolute = user_paths.expand(data_dir).absolute()
+        print(f"They are found with TTL_JAX_DATA_DIR={absolute}")
 
 
 def _draw(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ def track(
     what: str | None = None,
     total: int | None = None,
     is_shown: bool = True,
+    delay: float = 0,
 ) -> tqdm.tqdm:
     """Returns tqdm's iterator or counter: a bar in a terminal, and otherwise lines.
 
@@ -26,8 +27,14 @@ def track(
       what: Name of the work, at the beginning of a line.
       total: Number of items, if `items` has no length.
       is_shown: Whether to show anything.
+      delay: Time before anything is shown, in seconds.
     """
-    options: dict[str, Any] = {"unit": unit, "desc": what, "total": total}
+    options: dict[str, Any] = {
+        "unit": unit,
+        "desc": what,
+        "total": total,
+        "delay": delay,
+    }
     options["disable"] = not is_shown
     if sys.stderr.isatty():
         return tqdm.tqdm(items, **options)

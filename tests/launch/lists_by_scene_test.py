@@ -134,6 +134,16 @@ def test_what_is_for_testing_only_is_in_no_other_list(collection, tmp_path):
         ("GPL-2+", False),
         ("none stated", False),
         ("", False),
+        ("not in the public domain", False),
+        ("not CC BY; all rights reserved", False),
+        ("CC BY; some rights reserved", False),
+        ("unrestricted for research use only", False),
+        ("CC BY 4.0, academic use", False),
+        ("public domain (for education)", False),
+        ("cc-by-nc4.0", False),
+        ("CC BY-NC_SA", False),
+        ("CC BY, non_commercial", False),
+        ("CC0 (code); photographs by N. N.", False),
     ],
 )
 def test_only_a_clear_statement_makes_a_photograph_free(licence, is_free):
@@ -215,6 +225,19 @@ def test_a_manifest_may_come_from_a_spreadsheet(collection, tmp_path):
     assert make_lists(collection, tmp_path / "again")[0] == lists
 
 
+def test_spaces_around_cells_and_the_spelling_of_a_path_change_nothing(
+    collection, tmp_path
+):
+    before, _ = make_lists(collection, tmp_path / "lists")
+    manifest = collection / "MANIFEST.csv"
+    header, *rows = manifest.read_text().splitlines()
+    rows[::2] = [
+        f" ./{row.replace(',', ' ,').replace('/', '//')} " for row in rows[::2]
+    ]
+    manifest.write_text("\n".join([header, *rows]))
+    assert make_lists(collection, tmp_path / "again")[0] == before
+
+
 def test_a_manifest_without_a_column_is_rejected(collection, tmp_path):
     manifest = collection / "MANIFEST.csv"
     manifest.write_text(manifest.read_text().replace("scene", "place", 1))
@@ -239,6 +262,10 @@ MANIFEST_FAULTS = {
     ),
     "path named twice": (
         "real/1.png,Snow", "./real/2.png,Snow", r"real/2\.png is in line \d+ too"
+    ),
+    "two clean files": (
+        "clean/bsds/1.png,Snow,", "paired/Rain/clean/1.jpg,Snow,",
+        r"rainy/1\.png has .*clean/1\.jpg in line \d+ and .*clean/1\.png in line \d+;",
     ),
     "pair of two scenes": (
         "paired/Rain/clean/1.png,Snow,clean,scene 1",
@@ -329,6 +356,27 @@ def test_lists_of_another_split_are_not_mixed_with_these(collection, tmp_path):
     with pytest.raises(SystemExit, match="another split, pairs_test_Hail"):
         make_lists(collection, output)
     assert [path.name for path in output.iterdir()] == ["pairs_test_Hail.txt"]
+
+
+def test_a_text_file_in_any_encoding_is_found_before_anything_is_read(
+    collection, tmp_path, monkeypatch, capsys
+):
+    output = tmp_path / "lists"
+    output.mkdir()
+    (output / "notes.txt").write_bytes("caf\xe9\n".encode("latin1"))
+    with pytest.raises(SystemExit, match="another split, notes"):
+        make_lists(collection, output)
+    monkeypatch.setattr(lists_by_scene, "read_manifest", None)
+    (output / "folder.txt").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        make_lists(collection, output)
+    assert "folder.txt" in capsys.readouterr().err
+
+
+def test_a_path_that_is_no_utf_8_is_that_of_the_earlier_list(collection, tmp_path):
+    root = collection.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    for _ in range(2):
+        commands.call(lists_by_scene, root, "--output", tmp_path / "lists")
 
 
 def add_collection(collection, scenes):

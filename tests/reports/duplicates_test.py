@@ -50,6 +50,19 @@ def test_without_tests_nothing_is_excluded(tmp_path, found):
     assert not (tmp_path / "exclude.txt").exists()
 
 
+def test_nothing_of_an_earlier_report_stays_beside_a_new_one(tmp_path, found):
+    duplicates.write_report(tmp_path, found)
+    (tmp_path / "pictures/mine.png").touch()
+    new = found._replace(test_sources=(), matches=found.matches[1:], groups=[[1, 2]])
+    duplicates.write_report(tmp_path, new)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "audit.json", "duplicates.md", "matches.csv", "pictures"
+    ]  # fmt: skip
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
+        "1.png", "mine.png"
+    ]  # fmt: skip
+
+
 def test_names_to_exclude_are_lines_among_comments(found):
     lines = duplicates.list_exclusions(found).splitlines()
     names = [line for line in lines if not line.startswith("#")]

@@ -3,7 +3,8 @@
 import collections
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 from PIL import Image
@@ -46,7 +47,16 @@ def write_report(folder: str | os.PathLike[str], audit: Audit) -> str:
     if audit.test_sources:
         contents[EXCLUDED] = list_exclusions(audit)
     report_files.write(folder, contents)
+    _remove_earlier(pathlib.Path(folder), contents)
     return "\n".join(_summary_lines(audit))
+
+
+def _remove_earlier(folder: pathlib.Path, contents: Iterable[str]) -> None:
+    """Removes pictures and exclusions of an earlier report that are not in this one."""
+    kept = {folder / path for path in contents}
+    pictures = (p for p in folder.glob(f"{PICTURES}/*.png") if p.stem.isdecimal())
+    for path in {folder / EXCLUDED, *pictures} - kept:
+        path.unlink(missing_ok=True)
 
 
 def list_exclusions(audit: Audit) -> str:

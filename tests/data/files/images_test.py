@@ -1,10 +1,12 @@
 import json
 import os
+import time
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from ttl_jax import progress
 from ttl_jax.data.files import decoding, images
 
 
@@ -102,6 +104,45 @@ def test_a_second_check_decodes_only_what_changed(tmp_path, rgb, decoded):
     write(paths[1], np.ascontiguousarray(rgb[:10]))
     assert images.check(paths)[1].height == 10
     assert decoded == [paths[1]]
+
+
+def test_an_interrupted_check_resumes(tmp_path, rgb, decoded, monkeypatch):
+    paths = [write(tmp_path / f"{i}.png", rgb) for i in range(3)]
+    load = images.load
+
+    def interrupt(path):
+        if path == paths[2]:
+            raise KeyboardInterrupt
+        return load(path)
+
+    monkeypatch.setattr(images, "load", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        images.check(paths)
+    monkeypatch.setattr(images, "load", load)
+    decoded.clear()
+    images.check(paths)
+    assert decoded == paths[2:]
+
+
+def test_a_long_check_is_saved_and_shown_meanwhile(
+    tmp_path, rgb, memory, monkeypatch, capsys
+):
+    paths = [write(tmp_path / f"{i}.png", rgb) for i in range(3)]
+    load, deadline = images.load, time.monotonic() + 30
+
+    def wait(path):
+        """Returns the last image when the first is saved, as if that took a minute."""
+        while path == paths[2] and not memory.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return load(path)
+
+    monkeypatch.setattr(images, "load", wait)
+    monkeypatch.setattr(images, "_SAVE_EVERY", 0)
+    monkeypatch.setattr(images, "_SILENT", 0)
+    monkeypatch.setattr(progress, "_EVERY", 0)
+    images.check(paths)
+    assert "checking: 1 of 3 images" in capsys.readouterr().err
 
 
 def test_checks_of_several_folders_are_remembered_together(tmp_path, rgb, decoded):

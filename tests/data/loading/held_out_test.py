@@ -3,8 +3,11 @@
 import pytest
 
 from tests import pictures
+from tests.data.raw_trees import write_tree
 from ttl_jax.data.loading import held_out, listings
 from ttl_jax.data.loading.listings import Listing
+from ttl_jax.data.sets import preparation, raw_preparation, rendered_preparation
+from ttl_jax.data.sets.published_sets import SETS
 from ttl_jax.data.sources import records
 
 
@@ -121,7 +124,8 @@ def test_records_of_one_scene_must_not_be_on_both_sides(tmp_path, monkeypatch):
         for scene in ("0", "1")
     ]
     splits = {"train": rows, "validation": rows[:1]}
-    index = records.Index("mine", ("rainy", "clean"), splits, {}, {}, ())
+    source = {"description": "", "digest": ""}  # without bases, as earlier versions
+    index = records.Index("mine", ("rainy", "clean"), splits, {}, source, ())
     folder = records.folder_of(tmp_path, "mine")
     folder.mkdir(parents=True)
     records.write_index(folder, index)
@@ -139,6 +143,27 @@ def test_records_of_one_scene_must_not_be_on_both_sides(tmp_path, monkeypatch):
     held_out.check_deciding([training], [select("light/1")])
     # Splits count their scenes independently.
     held_out.check_deciding([training], [select("heavy/0", split="validation")])
+
+
+def test_rain_rendered_on_a_held_out_set_is_rejected_as_the_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("TTL_JAX_DATA_DIR", str(tmp_path / "data"))
+
+    def prepare(plan):
+        preparation.prepare(plan, tmp_path / "data", overwrite=True)
+
+    write_tree(tmp_path / "raw", "spa")
+    prepare(raw_preparation.make_plan(SETS["spa"], tmp_path / "raw"))
+    make_plan = rendered_preparation.make_plan
+    prepare(make_plan("wet", "rain:tfds:spa/test", 1, 0))
+    prepare(make_plan("wet", "rain:tfds:wet/train", 1, 0))  # on its own clean sides
+    source = "tfds:wet/train"
+    with pytest.raises(ValueError, match=f"'{source}' includes tfds:spa/test"):
+        held_out.check_trained_on("pairs", (source,))
+    evaluation = listings.open_listing("pairs", (source,))
+    with pytest.raises(
+        ValueError, match="test images .* tfds:spa/test.* must not choose"
+    ):
+        held_out.check_deciding([], [evaluation])
 
 
 def test_distinct_photographs_are_accepted(root):

@@ -310,6 +310,14 @@ def test_folders_named_for_densities_may_make_up_a_set(tmp_path, monkeypatch):
     assert [len(section.lines) for section in sections] == [2, 2, 2]
 
 
+def test_a_folder_in_two_spellings_is_not_drawn_twice(folder, monkeypatch):
+    path = folder.removeprefix("folder:")
+    monkeypatch.chdir(path)
+    given = {"realrain": ["folder:rainy", f"{path}/rainy"]}
+    with pytest.raises(ValueError, match=f"in 'folder:rainy' and again in '{path}/r"):
+        protocols.select("realrain_test", given=given)
+
+
 def test_a_missing_set_is_named_with_the_command_that_makes_it():
     with pytest.raises(ValueError, match="prepare spa --source DIR") as error:
         protocols.select("test3", given={"spa/test": ["folder:not_there"]})

@@ -100,6 +100,29 @@ def test_usual_variants_of_folders_are_found(touch):
     }
 
 
+def test_the_innermost_folder_of_a_split_decides(touch):
+    root = touch("a/train_val/val/1.jpg", "a/test/train/2.jpg")
+    assert named(published_sets.SETS["rain800"].find(root / "a")) == {
+        ("train", "2"): ("test/train/2.jpg",),
+        ("test", "1"): ("train_val/val/1.jpg",),
+    }
+    touch("c/train/rainy image/3_1.jpg", "c/train/ground truth/3.jpg")
+    assert list(named(published_sets.SETS["rain14000"].find(root / "c"))) == [
+        ("whole", "3/1")  # its only split, whose name is not that of a folder
+    ]
+
+
+def test_files_of_a_split_that_the_set_lacks_are_reported(touch):
+    sides = [
+        f"{split}/{side}/1.png" for split in ("train", "val") for side in ("rain", "gt")
+    ]
+    found = published_sets.SETS["mpid_rain_streak"].find(touch(*sides))
+    assert named(found) == {("test", "1"): ("val/rain/1.png", "val/gt/1.png")}
+    assert dict(found.unused)["train/rain/1.png"] == (
+        "is in a folder of the split train, which this set lacks"
+    )
+
+
 def test_files_without_a_clean_image_or_a_place_are_reported(touch):
     root = touch(
         "train/in/im_0001_s80_a04.png",
@@ -211,6 +234,26 @@ def test_own_photographs_are_named_by_their_path(touch):
         ("val", "a.png"): ("val/a.png",),
     }
     assert [path for path, _ in found.unused] == ["a.png"]
+
+
+def test_the_folders_of_splits_may_be_in_capitals(touch):
+    root = touch("a/Train/1.png", "a/TEST/2.png", "b/Test/lq/1.png", "b/Test/gt/1.png")
+    assert named(OWN["photos"].find(root / "a")) == {
+        ("train", "1.png"): ("Train/1.png",),
+        ("test", "2.png"): ("TEST/2.png",),
+    }
+    assert named(OWN["pairs"].find(root / "b")) == {
+        ("test", "1"): ("Test/lq/1.png", "Test/gt/1.png")
+    }
+
+
+@pytest.mark.parametrize("folder", ["", "train/", "a/b/"])
+def test_pairs_are_no_photographs(touch, folder):
+    root = touch(f"{folder}Input/x/a.png", f"{folder}target/x/a.png", "one/rainy/b.png")
+    with pytest.raises(ValueError, match="mixes rainy and clean .* name one side") as e:
+        OWN["photos"].find(root)
+    assert f"pairs in {root / folder}. " in str(e.value)
+    assert list(named(OWN["photos"].find(root / "one"))) == [("train", "rainy/b.png")]
 
 
 def test_pairs_twice_in_one_folder_are_rejected(touch):

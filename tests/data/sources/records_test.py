@@ -33,12 +33,16 @@ def data_dir(tmp_path, monkeypatch):
 def prepare(tmp_path, data_dir):
     """Prepares a set from the folder `raw`; returns the folder of its records."""
 
-    def run(what, name=None):
+    def run(what, name=None, **flags):
         raw_set = raw_preparation.find_set(what, name, None)
         plan = raw_preparation.make_plan(raw_set, tmp_path / "raw")
-        return preparation.prepare(plan, data_dir)
+        return preparation.prepare(plan, data_dir, **flags)
 
     return run
+
+
+def read_image(folder, *where):
+    return records.read_image(folder, records.stamp_of(folder), *where)
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -55,8 +59,7 @@ def test_records_of_a_set_hold_the_pixels_and_bytes_of_its_files(
         for position, row in enumerate(rows):
             files = [tmp_path / "raw" / file for file in TREES[name][split, row.name]]
             rainy, clean = (
-                records.read_image(folder, split, position, side)
-                for side in ("rainy", "clean")
+                read_image(folder, split, position, side) for side in ("rainy", "clean")
             )
             assert row.num_bytes == [len(rainy), len(clean)]
             if len(files) == 2:
@@ -89,7 +92,7 @@ def test_records_keep_their_order_over_several_files(tmp_path, prepare, monkeypa
     folder = prepare("photos", "mine").folder
     assert len(list(folder.glob("*.array_record*"))) > 2
     for i in range(12):
-        content = records.read_image(folder, "train", i, "image")
+        content = read_image(folder, "train", i, "image")
         assert content == (tmp_path / f"raw/{i:02}.png").read_bytes()
 
 
@@ -110,7 +113,7 @@ def test_images_that_tfds_cannot_decode_are_kept_and_read(tmp_path, prepare):
     for position, photograph in enumerate(photographs):
         file = root / photograph.name.removeprefix("mine/train/")
         np.testing.assert_array_equal(photograph.load(), images.load(file))
-        content = records.read_image(folder, "train", position, "image")
+        content = read_image(folder, "train", position, "image")
         assert content == file.read_bytes()
         assert photograph.load().shape == (photograph.height, photograph.width, 3)
 
@@ -191,7 +194,7 @@ def test_training_batches_from_records_are_those_from_the_folder(
 ):
     for i in range(7):
         for side, image in zip(("input", "target"), make_pair(i, 32 + i), strict=True):
-            folder = "raw/" if kind == "pairs" else f"raw/{i % 3}/"
+            folder = "raw/" if kind == "pairs" else f"raw/{i % 3}-"
             save(tmp_path / f"{folder}{side}/{i}.png", image)
     prepare("pairs" if kind == "pairs" else "photos", "mine")
 
@@ -253,6 +256,26 @@ def test_a_missing_record_is_rejected_like_a_missing_file(
         photographs[3].load()
 
 
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_a_set_replaced_after_it_was_listed_is_read_by_a_new_listing_only(
+    tmp_path, prepare, is_read_before
+):
+    for i in range(3):
+        save(tmp_path / f"raw/{i}.png", make_pair(i)[1])
+    prepare("photos", "mine")
+    listed = source_names.open_photographs("tfds:mine", "clean")
+    if is_read_before:
+        listed[0].load()
+    (tmp_path / "raw/0.png").unlink()
+    prepare("photos", "mine", overwrite=True)
+    for photograph in listed:
+        with pytest.raises(decoding.ImageError, match="replaced after it was listed"):
+            photograph.load()
+    for photograph in source_names.open_photographs("tfds:mine", "clean"):
+        file = tmp_path / "raw" / photograph.name.removeprefix("mine/train/")
+        np.testing.assert_array_equal(photograph.load(), images.load(file))
+
+
 def test_faults_of_the_source_are_named(tmp_path, prepare, data_dir):
     save(tmp_path / "raw/test/a.png", make_pair()[0])
     folder = prepare("photos", "mine").folder
@@ -265,6 +288,6 @@ def test_faults_of_the_source_are_named(tmp_path, prepare, data_dir):
     check("tfds:mine/tset", "has the splits test; did you mean 'test'?")
     check("tfds:mine/test", "holds photographs, no pairs")
     content = json.loads((folder / "index.json").read_text())
-    del content["views"]
-    (folder / "index.json").write_text(json.dumps(content))
-    check("tfds:mine/test", f"{folder}/index.json cannot be read")
+    for invalid in ({"views": None}, {"source": {"description": ""}}):
+        (folder / "index.json").write_text(json.dumps(content | invalid))
+        check("tfds:mine/test", f"{folder}/index.json cannot be read")

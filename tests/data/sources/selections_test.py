@@ -50,6 +50,16 @@ def test_a_malformed_selection_is_an_error(tmp_path, text, message):
         source_names.open_photographs(write(tmp_path, text), "clean")
 
 
+@pytest.mark.parametrize(
+    "names", [("# a.png",), ("#",), (" a.png",), ("a.png", "b.png "), ("[a.png]",)]
+)
+def test_a_name_that_would_be_lost_is_not_written(names):
+    with pytest.raises(ValueError, match=r"^'.*(#|a.png).* Rename the file\.$"):
+        selections.to_text([], [Section("folder:a", [names])])
+    kept = ("#a.png", "# b.png")  # no comment
+    assert "#a.png\t# b.png" in selections.to_text([], [Section("folder:a", [kept])])
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(ValueError, match="none.txt, which cannot be read"):
         source_names.open_pairs("selection:none.txt")

@@ -171,6 +171,17 @@ def test_other_files_of_a_folder_are_counted_once(make, caplog):
     ]
 
 
+def test_photographs_are_not_mixed_with_the_rainy_sides_of_pairs(make):
+    root = make("train/Rainy/x/a.png", "train/clean/x/a.png", "test/lq/b.png")
+    with pytest.raises(ValueError, match=r"\A.*mixes rainy and clean[^\n]*\Z") as e:
+        source_names.open_photographs(f"folder:{root}", "clean")
+    assert f"pairs in {root}/train. Name one of these, such as" in str(e.value)
+    found = source_names.open_photographs(f"folder:{root}/train", "clean")
+    assert relative(found, root) == ["train/clean/x/a.png"]
+    make("album/rainy/a.png", "album/x/clean/a.png")  # no two sides in one folder
+    assert len(source_names.open_photographs(f"folder:{root}/album", "clean")) == 2
+
+
 # list
 
 
@@ -384,6 +395,13 @@ def test_the_sources_of_live_rain_are_those_that_render_rain():
     examples = [re.sub("CLEAN|PAIRS", "sample", form) for form in forms]
     live = [source_names.parse(example).is_live for example in examples]
     assert ", ".join(itertools.compress(forms, live)) == data.sources.LIVE_RAIN
+
+
+@pytest.mark.parametrize("form", ["{}", "folder:{}", "rain:{}", "list:{}", "tfds:{}"])
+def test_a_name_too_long_for_a_file_is_an_error_of_one_line(form):
+    name = form.format("x" * 300)
+    with pytest.raises(ValueError, match=r"\A[^\n]*x{300}[^\n]*\Z"):
+        source_names.open_pairs(name)
 
 
 def test_no_source_and_no_such_role_are_rejected():

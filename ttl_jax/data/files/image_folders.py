@@ -168,6 +168,23 @@ def find_pair_layout(root: str | os.PathLike[str]) -> tuple[str, str] | None:
     return layouts[0] if layouts else None
 
 
+def find_pair_folders(paths: Iterable[str]) -> list[str]:
+    """Returns the folders, at any depth, that have both sides of a pair layout.
+
+    Args:
+      paths: Paths of images.
+    """
+    subfolders = collections.defaultdict(set)
+    for folder in {os.path.dirname(path) for path in paths}:
+        for side in (pathlib.PurePath(folder), *pathlib.PurePath(folder).parents):
+            subfolders[str(side.parent)].add(side.name.lower())
+    return in_order(
+        folder
+        for folder, names in subfolders.items()
+        if any(names.issuperset(layout) for layout in PAIR_LAYOUTS)
+    )
+
+
 def _raise_unreadable(error: OSError) -> NoReturn:
     raise ValueError(
         f"The folder {error.filename} cannot be read: {error.strerror}. Change its "

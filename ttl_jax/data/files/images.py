@@ -6,19 +6,23 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import PIL
 from PIL import Image
 
-from ttl_jax import atomic_files, suggestions, threads, user_paths
+from ttl_jax import atomic_files, progress, suggestions, threads, user_paths
 from ttl_jax.data.files import decoding
 
 _logger = logging.getLogger("ttl_jax")
 
 MIN_SIDE = 8  # pixels
+
+_SAVE_EVERY = 60  # seconds
+_SILENT = 2  # seconds
 
 # Increase the number when `load` changes, so that files are checked again.
 _CHECKED_BY = f"3, Pillow {PIL.__version__}"
@@ -70,7 +74,7 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
     """Decodes each image file fully, and returns facts about it.
 
     A file in the user's cache records valid images. They are not decoded again while their
-    size and modification time stay the same.
+    size and modification time stay the same. An interrupted check resumes there.
 
     Raises:
       ValueError: If files cannot be used; the message names them with their faults.
@@ -78,28 +82,31 @@ def check(paths: Sequence[str]) -> list[FileFacts]:
     distinct = list(dict.fromkeys(paths))
     memory = _read_memory()
     checked = threads.map_ahead(functools.partial(_check_one, memory), distinct)
-    results = dict(zip(distinct, checked))
+    shown = progress.track(
+        checked, what="checking", unit="image", total=len(distinct), delay=_SILENT
+    )
+    results: dict[str, FileFacts | decoding.ImageError] = {}
+    saved = time.monotonic()
+    try:
+        for result, path in zip(shown, distinct):
+            results[path] = result
+            if time.monotonic() - saved >= _SAVE_EVERY:
+                _remember(memory, results)
+                saved = time.monotonic()
+    finally:
+        _remember(memory, results)
     faults = [
         f"{decoding.printable(path)} {result.reason}"
         for path, result in results.items()
         if isinstance(result, decoding.ImageError)
     ]
-    good = {
-        path: result
-        for path, result in results.items()
-        if isinstance(result, FileFacts)
-    }
-    found = {os.path.realpath(path): list(facts) for path, facts in good.items()}
-    if any(memory.get(path) != facts for path, facts in found.items()):
-        # Read again, since another run may have added files in the meantime.
-        _write_memory({**_read_memory(), **found})
     if faults:
         raise ValueError(
             f"{len(faults)} of {len(distinct)} image files cannot be used: "
             f"{suggestions.name_some(faults, '; ')}. Repair or remove them, or name the "
             "others in a list:FILE."
         )
-    return [good[path] for path in paths]
+    return [result for path in paths if isinstance(result := results[path], FileFacts)]
 
 
 def _check_one(memory: dict, path: str) -> FileFacts | decoding.ImageError:
@@ -142,6 +149,20 @@ def _read_memory() -> dict:
     except (OSError, ValueError, TypeError, KeyError) as error:
         _logger.warning("Checking images anew: %s: %r", _memory_path(), error)
     return {}
+
+
+def _remember(
+    memory: Mapping, results: Mapping[str, FileFacts | decoding.ImageError]
+) -> None:
+    """Adds the facts about valid images to the file in the user's cache."""
+    found = {
+        os.path.realpath(path): list(result)
+        for path, result in results.items()
+        if isinstance(result, FileFacts)
+    }
+    if any(memory.get(path) != facts for path, facts in found.items()):
+        # Read again, since another run may have added files in the meantime.
+        _write_memory({**_read_memory(), **found})
 
 
 def _write_memory(files: dict) -> None:

@@ -26,18 +26,24 @@ class Plan(NamedTuple):
       facts: JSON value that changes with everything on which the examples depend.
       check: Checks the files, which may take long, and returns the contents to write.
         Raises ValueError if nothing can be used.
+      bases: Names of the sources on whose photographs rain is rendered.
     """
 
     name: str
     description: str
     facts: Any
     check: Callable[[], Contents]
+    bases: Sequence[str] = ()
 
     @property
-    def source(self) -> dict[str, str]:
+    def source(self) -> dict[str, Any]:
         """Origin, in the form of `records.Index`."""
         digest = hashlib.sha256(json.dumps(self.facts).encode()).hexdigest()
-        return {"description": self.description, "digest": digest}
+        return {
+            "description": self.description,
+            "digest": digest,
+            "bases": list(self.bases),
+        }
 
 
 class Prepared(NamedTuple):
@@ -78,8 +84,8 @@ def require_own_name(name: str | None, what: str) -> str:
 def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> Prepared:
     """Writes the records of a set, unless they exist already.
 
-    The set appears when everything is written. A killed process leaves only a hidden
-    folder, which the next call removes.
+    The set appears when everything is written. A killed process leaves only hidden
+    folders, which the next call removes. It first puts back a set that was being replaced.
 
     Raises:
       ValueError: If nothing can be used, a set with this name was made from other data, or
@@ -87,20 +93,12 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
       OSError: If the records cannot be written.
     """
     folder = records.folder_of(data_dir, plan.name)
-    is_new, summary = overwrite or not folder.parent.exists(), ""
-    if is_new:
+    is_new, summary = False, ""
+    if overwrite or not folder.parent.exists():
         with record_writer.staging(data_dir, plan.name) as staging:
-            contents = plan.check()
-            needed = sum(part.num_bytes for part in contents.parts)
-            if (free := shutil.disk_usage(data_dir).free) < needed:
-                sizes = [tqdm.tqdm.format_sizeof(n, "B") for n in (needed, free)]
-                raise ValueError(
-                    f"{plan.name} needs about {sizes[0]} in {data_dir}, which has "
-                    f"{sizes[1]} left; free some space or name another --data_dir."
-                )
-            written = record_writer.write(plan.name, contents, plan.source, staging)
-            record_writer.publish(written, data_dir)
-        summary = contents.summary
+            # The folder exists now if the set was put back.
+            if is_new := overwrite or not folder.parent.exists():
+                summary = _write(plan, data_dir, staging)
     index = records.read_index(folder)
     if index is None:
         raise ValueError(
@@ -115,3 +113,18 @@ def prepare(plan: Plan, data_dir: pathlib.Path, *, overwrite: bool = False) -> P
         )
     splits = [*index.splits, *index.views]
     return Prepared(folder, is_new, [f"tfds:{index.name}/{s}" for s in splits], summary)
+
+
+def _write(plan: Plan, data_dir: pathlib.Path, staging: pathlib.Path) -> str:
+    """Writes a set, and returns its summary; raises as `prepare`."""
+    contents = plan.check()
+    needed = sum(part.num_bytes for part in contents.parts)
+    if (free := shutil.disk_usage(data_dir).free) < needed:
+        sizes = [tqdm.tqdm.format_sizeof(n, "B") for n in (needed, free)]
+        raise ValueError(
+            f"{plan.name} needs about {sizes[0]} in {data_dir}, which has {sizes[1]} left; "
+            "free some space or name another --data_dir."
+        )
+    written = record_writer.write(plan.name, contents, plan.source, staging)
+    record_writer.publish(written, data_dir)
+    return contents.summary

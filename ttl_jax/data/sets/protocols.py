@@ -22,7 +22,7 @@ from ttl_jax import suggestions
 from ttl_jax.data.sets import audit
 from ttl_jax.data.sources import selections, source_names
 from ttl_jax.data.sources.photographs import Item, Photograph
-from ttl_jax.data.sources.source import Source
+from ttl_jax.data.sources.source import Source, check_distinct
 
 NUM_PER_SET = 100  # pairs of each set of Test-I
 NUM_CLEAR = 10_000  # photographs of RealClear
@@ -143,7 +143,7 @@ def select(
 
 
 def _open(name: str, key: str, sources: Sequence[str]) -> list[_Part]:
-    """Opens the sources that make up a set of a protocol."""
+    """Opens the sources that make up a set of a protocol; none may occur twice."""
     protocol, parts = PROTOCOLS[name], []
     for i, text in enumerate(sources):
         try:
@@ -163,6 +163,7 @@ def _open(name: str, key: str, sources: Sequence[str]) -> list[_Part]:
         ):  # several folders, perhaps named after densities
             prefix += f"{i}-{pathlib.PurePath(source.root).name}/"
         parts.append(_Part(source, prefix, items))
+    check_distinct([(part.source.name, part.items) for part in parts])
     return parts
 
 

@@ -57,10 +57,13 @@ def make_plan(
     found = raw_set.find(root)
     files = [f for split in found.splits.values() for raw in split for f in raw.files]
     stated = {_state(root, file) for file in [*files, *(f for f, _ in found.unused)]}
+    facts = [raw_set.kind, raw_set.rainy_half, sorted(stated, key=str)]
+    if raw_set.lists:  # the same files may be in other pairs
+        facts.append(found.splits)
     return Plan(
         raw_set.name,
         f"{len(stated)} files of {decoding.printable(root.resolve())}",
-        [raw_set.kind, raw_set.rainy_half, sorted(stated, key=str)],
+        facts,
         functools.partial(_check, raw_set, root, found, trust_sides),
     )
 

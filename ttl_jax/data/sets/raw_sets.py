@@ -15,8 +15,9 @@ from typing import NamedTuple
 from ttl_jax import suggestions
 from ttl_jax.data.files import image_folders
 
-# Splits of the user's own folders, by the name of the subfolder.
+# Splits of the user's own folders, by the name of the subfolder, in any case.
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
+_SPLIT_WORDS = "train|test|(?<![a-z])val"
 _NO_PART = "is not part of the expected folders"
 
 Splits = dict[str, list["RawExample"]]
@@ -116,8 +117,8 @@ class RawSet:
         """Finds the examples in a folder.
 
         Raises:
-          ValueError: If there is no such folder, it has no example, or it has the user's
-            pairs in two layouts.
+          ValueError: If there is no such folder, it has no example, it has the user's
+            pairs in two layouts, or photographs are expected and it has pairs.
         """
         if not root.is_dir():
             raise ValueError(
@@ -176,26 +177,47 @@ class RawSet:
                 )
                 example = RawExample(name, scene, (path, *clean))
                 split = pattern.split or self._split_of(path)
-                if splits[split].setdefault(name, example) != example:
+                if split not in splits:
+                    faults[path] = (
+                        f"is in a folder of the split {split}, which this set lacks"
+                    )
+                elif splits[split].setdefault(name, example) != example:
                     faults[path] = f"is a second file for {name}"
                 break
         return {s: list(named.values()) for s, named in splits.items() if named}, faults
 
     def _split_of(self, path: str) -> str:
-        """Returns the split of the last folder named train, test or val, or the last split."""
+        """Returns the split that the innermost folder with a word for a split names.
+
+        This set may lack it. Without such a folder, or if no split of this set is named by
+        such a word, it is the last split.
+        """
+        *_, last = self.counts
+        if not any(re.match(_SPLIT_WORDS, split) for split in self.counts):
+            return last
         for folder in reversed(path.split("/")[:-1]):
-            if match := re.search("train|test|(?<![a-z])val", folder, re.IGNORECASE):
-                for split in self.counts:
-                    if split.startswith(match[0].lower()):
-                        return split
-        return list(self.counts)[-1]
+            if match := re.search(_SPLIT_WORDS, folder, re.IGNORECASE):
+                word = match[0].lower()
+                named = [split for split in self.counts if split.startswith(word)]
+                return named[0] if named else {"val": "test"}.get(word, word)
+        return last
 
     def _find_own(
         self, root: pathlib.Path, paths: Sequence[str]
     ) -> tuple[Splits, dict[str, str]]:
         """As `_match`, for the user's folder, or its subfolders named after splits."""
         is_pairs = self.kind == "pairs"
-        folders = {name: f"{name}/" for name in SPLIT_FOLDERS if (root / name).is_dir()}
+        if not is_pairs and (mixed := image_folders.find_pair_folders(paths)):
+            named = suggestions.name_some([str(root / folder) for folder in mixed])
+            raise ValueError(
+                f"{root} mixes rainy and clean images, since there are pairs in {named}. "
+                "Prepare the set pairs, or name one side, such as the clean one."
+            )
+        # Sorted, so that a name in lowercase comes last and wins.
+        own = {
+            p.name.lower(): f"{p.name}/" for p in sorted(root.iterdir()) if p.is_dir()
+        }
+        folders = {split: own[split] for split in SPLIT_FOLDERS if split in own}
         if not folders or (is_pairs and image_folders.find_pair_layout(root)):
             folders = {"train": ""}
         splits: Splits = {}

@@ -109,7 +109,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
     """Yields an empty folder beside the prepared sets, which is removed at the end.
 
-    Leftovers of a killed process are removed first.
+    Leftovers of a killed process are removed first. A set that it was replacing is put
+    back.
 
     Raises:
       ValueError: If another process is preparing a set with this name.
@@ -122,6 +123,7 @@ def staging(data_dir: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
             raise ValueError(
                 f"{name} is being prepared in {data_dir} by another process; wait for it."
             ) from error
+        _finish_replacement(data_dir / name)
         folder = data_dir / f".{name}.incomplete"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -184,11 +186,27 @@ def write(
 
 
 def publish(written: pathlib.Path, data_dir: pathlib.Path) -> None:
-    """Moves a written set to its final folder, and an existing set away from there."""
+    """Moves a written set to its final folder; if that fails, an existing set stays."""
     target = data_dir / written.parent.name
+    try:
+        if target.exists():
+            os.rename(target, _earlier(target))
+        os.rename(written.parent, target)
+    finally:
+        _finish_replacement(target)
+
+
+def _earlier(target: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of a set while another one replaces it."""
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _finish_replacement(target: pathlib.Path) -> None:
+    """Removes the earlier set, or puts it back if no set has replaced it."""
     if target.exists():
-        os.rename(target, written.parent.with_name(".replaced"))  # no name of a set
-    os.rename(written.parent, target)
+        shutil.rmtree(_earlier(target), ignore_errors=True)
+    elif _earlier(target).exists():
+        os.rename(_earlier(target), target)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -50,6 +50,7 @@ def make_plan(name: str | None, source: str, num_variants: int, seed: int) -> Pl
         description,
         [files + [f"streaks {line}" for line in streaks], num_variants, seed],
         functools.partial(_make_contents, name, description, pairs, num_variants, seed),
+        [base.absolute for base in source_names.parse(source).bases()],
     )
 
 

@@ -25,7 +25,14 @@ class Folder(Source):
     def photographs(self, role: str) -> list[Photograph]:
         layout = self._find_layout()
         side = layout[ROLES.index(role)] if layout else ""
-        return open_files(self._find(os.path.join(self._folder, side)))
+        found = self._find(os.path.join(self._folder, side))
+        if not layout and (mixed := image_folders.find_pair_folders(found)):
+            raise ValueError(
+                f"{self.name!r} mixes rainy and clean images, since there are pairs in "
+                f"{suggestions.name_some(mixed)}. Name one of these, such as "
+                f"folder:{mixed[0]}, or name the images in a list:FILE."
+            )
+        return open_files(found)
 
     def pairs(self) -> list[Pair]:
         """Opens the pairs of the subfolders; partners have the same relative path."""
@@ -48,7 +55,7 @@ class Folder(Source):
         return _open_file_pairs(list(pairs.values()))
 
     def _find_layout(self) -> tuple[str, str] | None:
-        if not self._folder.is_dir():
+        if not os.path.isdir(self._folder):  # False, too, if a name is too long
             raise ValueError(
                 f"{self.name!r}: there is no folder {self._folder}; check the path, "
                 f"which is relative to {pathlib.Path.cwd()}."

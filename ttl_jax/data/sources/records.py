@@ -16,6 +16,8 @@ from ttl_jax import user_paths
 
 VERSION = "1.0.0"  # of the records and the index
 
+Stamp = tuple[int, int] | None  # result of `stamp_of`
+
 _INDEX = "index.json"
 _FEATURES = "tensorflow_datasets.core.features"
 _CLASSES = {
@@ -108,6 +110,10 @@ def _check(index: Index) -> None:
     """Raises an error if a value is invalid."""
     if not isinstance(index.name, str):
         raise TypeError(f"invalid name {index.name!r}")
+    source = index.source
+    named = source["description"], source["digest"], *source.get("bases", ())
+    if not all(isinstance(text, str) for text in named):
+        raise TypeError(f"invalid source {source}")
     if sorted(index.image_names) not in (["image"], ["clean", "rainy"]):
         raise ValueError(f"invalid image names {index.image_names}")
     for row in (row for rows in index.splits.values() for row in rows):
@@ -128,14 +134,38 @@ def write_index(folder: pathlib.Path, index: Index) -> None:
     (folder / _INDEX).write_text(json.dumps(index._asdict()))
 
 
-def read_image(folder: pathlib.Path, split: str, position: int, image: str) -> bytes:
-    """Returns the encoded bytes of one image; safe in any thread and process."""
-    # A forked process must not use the open files that it inherits.
-    return _open_split(folder, split, os.getpid())[position][image]
+def stamp_of(folder: pathlib.Path) -> Stamp:
+    """Returns a value that changes when the set is replaced; None if there is no index."""
+    try:
+        status = (folder / _INDEX).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def read_image(
+    folder: pathlib.Path, stamp: Stamp, split: str, position: int, image: str
+) -> bytes:
+    """Returns the encoded bytes of one image; safe in any thread and process.
+
+    Args:
+      stamp: Result of `stamp_of` before the index was read.
+
+    Raises:
+      ValueError: If the set has another stamp now, so that the index is outdated.
+    """
+    try:
+        # A forked process must not use the open files that it inherits.
+        return _open_split(folder, stamp, split, os.getpid())[position][image]
+    finally:
+        if stamp_of(folder) != stamp:
+            raise ValueError("the set was replaced after it was listed; start again")
 
 
 @functools.cache
-def _open_split(folder: pathlib.Path, split: str, process_id: int) -> Sequence[dict]:
+def _open_split(
+    folder: pathlib.Path, stamp: Stamp, split: str, process_id: int
+) -> Sequence[dict]:
     import tensorflow_datasets as tfds  # takes half a second
 
     # TFDS imports the module of any class that the file names.

@@ -136,9 +136,26 @@ def read(file: str | os.PathLike[str]) -> list[Section]:
 
 
 def to_text(comments: Iterable[str], sections: Iterable[Section]) -> str:
-    """Returns the text file of some sections; those without lines are left out."""
+    """Returns the text file of some sections; those without lines are left out.
+
+    Raises:
+      ValueError: If `read` would not find a name again.
+    """
     lines = [f"# {comment}" for comment in comments]
     for section in sections:
         if section.lines:
-            lines += [f"[{section.source}]", *map("\t".join, section.lines)]
+            lines += [f"[{section.source}]", *map(_to_line, section.lines)]
     return "\n".join(lines) + "\n"
+
+
+def _to_line(names: tuple[str, ...]) -> str:
+    line = "\t".join(names)
+    is_syntax = (
+        f"{line} ".startswith("# ") or line.startswith("[") and line.endswith("]")
+    )
+    if is_syntax or any(name != name.strip() for name in names):
+        raise ValueError(
+            f"{line!r} cannot be in a selection: names must not begin with '# ', have "
+            "spaces at an end, or be in brackets. Rename the file."
+        )
+    return line

@@ -11,6 +11,7 @@ NoPairsError, which is a ValueError, if pairs are expected but there are none.
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -116,7 +117,7 @@ def parse(name: str) -> Source:
     for form, make in KINDS.items():
         if name == form or (path and form.startswith(f"{kind}:")):
             return make(name, path, parse)
-    if user_paths.expand(name).is_dir():
+    if os.path.isdir(user_paths.expand(name)):  # False, too, if a name is too long
         return Folder(name, name, parse)
     hint = f"; did you mean {near!r}?" if (near := _nearest(name)) else "."
     raise ValueError(
@@ -127,7 +128,7 @@ def parse(name: str) -> Source:
 def _nearest(name: str) -> str | None:
     """Returns the source that was probably meant, or None."""
     kind, colon, path = name.partition(":")
-    if user_paths.expand(name).is_file():
+    if os.path.isfile(user_paths.expand(name)):
         return f"list:{name}"
     kinds = [form.partition(":")[0] for form in KINDS if ":" in form]
     if near := suggestions.nearest(kind, kinds):
