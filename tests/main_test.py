@@ -230,7 +230,7 @@ def test_an_invalid_command_prints_only_its_error(tmp_path):
     assert "Traceback" not in printed
 
 
-def test_teacher_of_another_width_names_both_shapes(chain, photographs):
+def test_teacher_of_another_width_names_both_widths(chain, photographs):
     message = train(
         "--config=configs/distill.py:smoke",
         f"--workdir={chain}",
@@ -238,7 +238,7 @@ def test_teacher_of_another_width_names_both_shapes(chain, photographs):
         "--config.encoder.width=32",
         *data_flags(photographs),
     )
-    assert "(16,) float32, wanted (32,) float32" in message
+    assert "width was 16, is 32" in message
 
 
 def test_help_shows_an_example(capsys):

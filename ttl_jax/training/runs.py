@@ -10,11 +10,12 @@ is {"name", "description", "tables", "reference", "runs": {seed: folder}}.
 import importlib
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from ttl_jax import atomic_files, user_paths
 from ttl_jax.training import run, sharding
-from ttl_jax.weights import saved_runs
+from ttl_jax.weights import saved_runs, trained
 
 
 def train(
@@ -32,16 +33,16 @@ def train(
       ValueError, FloatingPointError, stopping.Stopped: As `run.open_run` and
         `run.Run.train`.
     """
-    opened = []
+    opened: list[run.Run] = []
     for one in list_runs(config):
-        earlier = {other.directory: other.stage for other in opened}
-        opened.append(run.open_run(one, workdir, earlier=earlier, fallback=fallback))
+        opened.append(run.open_run(one, workdir, earlier=opened, fallback=fallback))
+    _check_origins_stay(opened)
     _write_index(config, user_paths.expand(workdir))
-    trained = []
+    finished = []
     while opened:  # so that a finished run's images leave the memory
         next_run = opened[1].directory if len(opened) > 1 else None
-        trained.append(opened.pop(0).train(next_run))
-    return trained
+        finished.append(opened.pop(0).train(next_run))
+    return finished
 
 
 def list_runs(config) -> list[Any]:
@@ -62,6 +63,26 @@ def list_runs(config) -> list[Any]:
     if "planner" in config:
         return importlib.import_module(config.planner).list_runs(config)
     return [config[name] for name in config.stages]
+
+
+def _check_origins_stay(opened: Sequence[run.Run]) -> None:
+    """Raises ValueError if a saved run started from one that would be trained further."""
+    for one in opened:
+        names = {origin["run"] for origin in one.saved.get("origins", {}).values()}
+        paths = [
+            trained.path_of(one.directory.parent, name).resolve() for name in names
+        ]
+        for other in opened:
+            folder, step = other.directory, other.first_step
+            uses = any(path.is_relative_to(folder.resolve()) for path in paths)
+            if not uses or other.training is None:
+                continue
+            way_out = f"keep its num_steps={step}" if step else "leave out this stage"
+            raise ValueError(
+                f"{one.directory} started from {folder}, which this command would train "
+                f"from step {step} to {other.config.num_steps}. Use another --workdir, or "
+                f"{way_out}."
+            )
 
 
 def _write_index(config, workdir: pathlib.Path) -> None:
