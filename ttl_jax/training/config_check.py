@@ -33,8 +33,15 @@ def check_start(config, stage: Stage) -> None:
     """Checks that a stage which keeps a share of its initial weights has such weights.
 
     Raises:
-      ValueError: If a module that learns starts from random values.
+      ValueError: If a module that learns starts from random values, or if the best step
+        would be chosen, since only the last step has the mean with the initial weights.
     """
+    if config.start_share and config.best_metric:
+        raise ValueError(
+            f"config.start_share={config.start_share} changes the last step only, so "
+            f"config.best_metric={config.best_metric!r} would compare it with steps "
+            "without the mean; set best_metric='' or start_share=0.0."
+        )
     random = sorted(set(stage.trainable) - set(stage.init_from))
     if config.start_share and random:
         raise ValueError(
