@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import common, derain
-from tests import random_networks
+from tests import commands, random_networks
 from tests.commands import ROOT, data_flags, run, train
 from ttl_jax import derain as derain_command
 from ttl_jax import evaluate, models
+from ttl_jax.training import runs
 from ttl_jax.weights import fingerprints, saved_runs, trained
 
 
@@ -214,6 +216,23 @@ def test_an_invalid_command_gives_one_line_and_writes_nothing(
     assert message.startswith("ttl_jax.main: ") and fault in message
     assert "\n" not in message
     assert not (tmp_path / "runs").exists()
+
+
+def test_too_little_device_memory_gives_one_line_with_the_remedies(
+    tmp_path, monkeypatch
+):
+    def train(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError(message)
+
+    monkeypatch.setattr(runs, "train", train)
+    arguments = "--config=configs/recog.py:smoke", f"--workdir={tmp_path}"
+    message = "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nallocations"
+    printed = commands.train(*arguments)
+    assert printed.startswith(f"ttl_jax.main: {message.splitlines()[0]} Use a smaller")
+    assert "config.encoder.remat=True" in printed and "\n" not in printed
+    message = "INTERNAL: a fault"
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        commands.train(*arguments)
 
 
 def test_an_invalid_command_prints_only_its_error(tmp_path):

@@ -88,12 +88,23 @@ def _train(ending: stopping.EndAtOnce) -> int:
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Ends the program with one line for a user's mistake."""
+    """Ends the program with one line for a user's mistake or too little device memory."""
+    import jax
+
     try:
         yield
     except (ValueError, FloatingPointError, OSError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        logging.debug("Where it happened:", exc_info=True)
+        sys.exit(
+            f"ttl_jax.main: {str(error).splitlines()[0]} Use a smaller config.crop_size or "
+            "config.batch_size, more config.num_micro_batches, or "
+            "config.encoder.remat=True, which may also change when a run resumes."
+        )
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

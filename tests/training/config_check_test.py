@@ -123,6 +123,7 @@ def test_only_safe_fields_may_change_when_a_run_goes_on(config):
     config.num_steps += 1
     config.log_every = 7
     config.cache_gib, config.num_workers, config.max_replaced = 0.5, 2, 0.1
+    config.encoder.remat = True
     config_check.check_unchanged(config, saved, run="runs/derain")
     config.learning_rate = 0.5
     config.encoder.width = 32

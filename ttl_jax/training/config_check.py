@@ -152,7 +152,7 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
         was, is_now = old.get(name), new.get(name)
         in_both = name in old and name in new
         has_changed = was != is_now if in_both else was or is_now
-        if has_changed and not _may_change(name.split(".")[0], config):
+        if has_changed and not _may_change(name, config):
             changes.append(f"{name} was {was!r}, is {is_now!r}")
     _refuse(changes, run, "its config")
 
@@ -185,7 +185,9 @@ def check_start_share(config, step: int, saved: Mapping[str, Any], *, run: str) 
 
 
 def _may_change(name: str, config) -> bool:
-    field = config_fields.FIELDS.get(name)
+    if name == "encoder.remat":  # recomputes the same values
+        return True
+    field = config_fields.FIELDS.get(name.split(".")[0])
     resume = field.resume if field else config_fields.FIXED
     if resume == config_fields.EVALUATION:
         return not config.best_metric
