@@ -246,6 +246,33 @@ def test_a_run_name_of_the_users_own_is_rejected(config):
         runs.list_runs(config)
 
 
+@pytest.mark.parametrize(
+    ("stages", "fault"),
+    [
+        (("recog", "recno"), "'recno' is no stage; .* did you mean 'recon'"),
+        (("recog", "encoder"), "'encoder' is no stage"),
+        (("recog", "recog"), "must name stages, each once"),
+        ((), "must name stages, each once"),
+    ],
+)
+def test_invalid_stages_are_named(stages, fault):
+    config = four_stages.get_config("smoke")
+    config.stages = stages
+    with pytest.raises(ValueError, match=f"config.stages=.*{fault}"):
+        runs.list_runs(config)
+
+
+@pytest.mark.parametrize("stages", [("derain",), ("inpaint",)])
+def test_stages_that_a_planner_would_ignore_are_refused(stages):
+    config = pipeline_config.get_config("smoke")
+    config.stages = stages
+    with pytest.raises(ValueError, match=r"need all of \['derain', 'inpaint'\]"):
+        runs.list_runs(config)
+    paper = pipeline_config.get_config("paper")
+    paper.stages = ("derain",)
+    assert runs.list_runs(paper) == [paper.derain]
+
+
 def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
     config.rows, config.seeds = ("both",), (1,)
     runs._write_index(config, tmp_path / "new")

@@ -13,7 +13,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from ttl_jax import atomic_files, user_paths
+from ml_collections import ConfigDict
+
+from ttl_jax import atomic_files, suggestions, user_paths
 from ttl_jax.training import run, sharding
 from ttl_jax.weights import saved_runs, trained
 
@@ -49,11 +51,13 @@ def list_runs(config) -> list[Any]:
     """Returns the configs to train, one stage each, in order.
 
     Raises:
-      ValueError: If `run` is set for one of several runs, since later runs look for it
-        under its default name; or if the planner rejects the config.
+      ValueError: If `stages` is invalid; if `run` is set for one of several runs, since
+        later runs look for it under its default name; or if the planner rejects the
+        config.
     """
     if "stages" not in config:
         return [config]
+    _check_stages(config)
     for name in config.stages:
         if config[name].run not in ("", name):
             raise ValueError(
@@ -63,6 +67,28 @@ def list_runs(config) -> list[Any]:
     if "planner" in config:
         return importlib.import_module(config.planner).list_runs(config)
     return [config[name] for name in config.stages]
+
+
+def _check_stages(config) -> None:
+    """Raises ValueError unless `stages` names fields with configs, each once."""
+    stages = config.stages
+    known = [
+        name for name, field in config.items()
+        if isinstance(field, ConfigDict) and "stage" in field
+    ]  # fmt: skip
+    for name in stages:
+        if name not in known:
+            hint = suggestions.known_and_hint(name, known)
+            raise ValueError(
+                f"config.stages={stages!r}: {name!r} is no stage; choose from {hint}"
+            )
+    if not stages or len(set(stages)) < len(stages):
+        raise ValueError(f"config.stages={stages!r} must name stages, each once.")
+    if "planner" in config and set(stages) != set(known):
+        raise ValueError(
+            f"config.stages={stages!r}: the runs of this config need all of "
+            f"{known}. Leave the field as it is, or train one stage by its own config."
+        )
 
 
 def _check_origins_stay(opened: Sequence[run.Run]) -> None:
