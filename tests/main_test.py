@@ -186,6 +186,8 @@ MISTAKES = [
         "'distill' holds ['encoder'], but 'decoder' of stage",
     ),
     ("recon", "--config.max_sigma=2.0", "set crop_margin to it"),
+    ("recon", "--config.max_sigma=inf", "max_sigma=inf, which must be finite"),
+    ("recog", "--config.rainy[0]=x", "set as a whole: --config.rainy=\"('a','b')\""),
     ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),
     ("four_stages", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
     ("four_stages", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),

@@ -117,6 +117,11 @@ def _parse_flags(arguments: list[str]) -> list[str]:
             message = config_files.explain_unknown_field(arguments)
             if message is None:
                 raise
+        except IndexError:
+            flag = next(one for one in arguments if "[" in one).partition("[")[0]
+            message = (
+                f"{flag} is a tuple, which is set as a whole: {flag}=\"('a','b')\""
+            )
     except (ValueError, OSError) as error:
         message = " ".join(str(error).split())  # ml_collections needs several lines
     except flags.Error as error:

@@ -273,6 +273,17 @@ def test_stages_that_a_planner_would_ignore_are_refused(stages):
     assert runs.list_runs(paper) == [paper.derain]
 
 
+@pytest.mark.parametrize(
+    ("planner", "fault"),
+    [("nope", "names no module 'nope'"), ("json", "has no function list_runs")],
+)
+def test_an_invalid_planner_is_named(planner, fault):
+    config = pipeline_config.get_config("smoke")
+    config.planner = planner
+    with pytest.raises(ValueError, match=f"config.planner='{planner}'.* {fault}"):
+        runs.list_runs(config)
+
+
 def test_index_names_the_deraining_run_of_each_seed_and_grows(config, tmp_path):
     config.rows, config.seeds = ("both",), (1,)
     runs._write_index(config, tmp_path / "new")

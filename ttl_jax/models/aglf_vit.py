@@ -72,6 +72,9 @@ class EncoderConfig:
 
     def __post_init__(self):
         layers.check_sizes(**{name: getattr(self, name) for name in _SIZES})
+        for name in ("alpha_init", "beta_init"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)} must be finite.")
         cell, radius = self.attention_cell, self.attention_radius
         if cell % self.stem_stride or min(cell, radius) < 0:
             raise ValueError(

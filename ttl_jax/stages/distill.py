@@ -1,6 +1,7 @@
 """Stage 3: one student encoder learns the features of both teachers (Eqs. 3-5)."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Origin, Stage, check_shares
+from ttl_jax.stages.stage import Origin, Stage, check_dataset, check_shares
 from ttl_jax.stages.teachers import (
     check_teachers,
     run_name,
@@ -31,7 +32,9 @@ def make_stage(config) -> Stage:
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
+    check_dataset(config, "rainy", "clean")
     check_shares(config, "masked_share", "teacher_dropout")
+    _check_term_weights(config, teachers)
     if config.teacher_dropout and len(teachers) == 1:
         raise ValueError(
             f"config.teacher_dropout={config.teacher_dropout} leaves out one of two "
@@ -73,6 +76,17 @@ def make_stage(config) -> Stage:
         next_command=f"main --config=derain:{config.preset} --workdir={{workdir}}"
         f"{teachers_flag(teachers)}{student}",
     )
+
+
+def _check_term_weights(config, teachers) -> None:
+    names = [f"{kind}_{name}" for kind in ("direct", "indirect") for name in teachers]
+    weights = {name: config.term_weights[name] for name in names}
+    values = weights.values()
+    if not all(0 <= value < math.inf for value in values) or not any(values):
+        raise ValueError(
+            f"config.term_weights: {weights} must be zero or more, finite, and not all "
+            "zero."
+        )
 
 
 def _make_modules(config, teachers):

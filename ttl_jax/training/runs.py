@@ -16,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ttl_jax import atomic_files, suggestions, user_paths
+from ttl_jax.stages.stage import find_function
 from ttl_jax.training import run, sharding
 from ttl_jax.weights import saved_runs, trained
 
@@ -65,7 +66,8 @@ def list_runs(config) -> list[Any]:
                 "keep their names. Use another --workdir, or train the stage alone."
             )
     if "planner" in config:
-        return importlib.import_module(config.planner).list_runs(config)
+        field = f"config.planner={config.planner!r}"
+        return find_function(config.planner, "list_runs", field)(config)
     return [config[name] for name in config.stages]
 
 
