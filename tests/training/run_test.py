@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from configs import four_stages
 from tests.training import toy_stage
+from tests.training.loop_test import Interruption, interrupt_at
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import metric_writer, run, run_log, runs
 from ttl_jax.weights import saved_runs, trained
@@ -226,6 +227,22 @@ def test_more_steps_of_a_cosine_run_warn_once_of_the_jump_to_the_rates_that_foll
     )
     assert rates[7] > 2 * rates[6]
     np.testing.assert_allclose([*map(float, shown)], [rates[6], rates[7]], rtol=0.01)
+
+
+def test_a_run_ended_by_fewer_steps_names_the_step_of_its_evaluation(
+    photographs, tmp_path, log, verbose, monkeypatch
+):
+    config = toy_stage.get_config(
+        photographs, schedule="constant", num_steps=8, eval_every=3, checkpoint_every=4
+    )
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", 10)  # after step 4 is saved
+        with pytest.raises(Interruption):
+            toy_stage.train(config, tmp_path)
+    config.num_steps = 4
+    evaluation = toy_stage.train(config, tmp_path)
+    mean = evaluation["photographs/mean"]
+    assert f"toy, step 3: photographs/mean {mean:.4g}" in log.text
 
 
 @pytest.mark.parametrize(("warmup_steps", "is_long"), [(6, True), (5, False)])

@@ -98,7 +98,9 @@ class Run:
         if self.training is None:
             logging.info("%s is finished, at step %d", self.directory, self.first_step)
             evaluation = self.saved["evaluation"]
-            self._log_end(evaluation, next_run)
+            # A smaller num_steps than before ends a run between two evaluations.
+            evaluated = self.saved.get("evaluated_step", self.first_step)
+            self._log_end(evaluation, evaluated, next_run)
             return Trained(self.directory, evaluation, self.stage)
         origins.check_usable(self.stage, self.directory.parent)
         loaded = _load_origins(self.stage, self.directory, self.saved)
@@ -117,7 +119,7 @@ class Run:
             if sharding.is_writer():
                 self._warn_of_long_warmup(computation.schedule)
             evaluation = self._fit(computation, state, loaded, self.training)
-            self._log_end(evaluation, next_run)
+            self._log_end(evaluation, self.config.num_steps, next_run)
         return Trained(self.directory, evaluation, self.stage)
 
     def _log_start(self, training: pipeline.TrainingData, state: TrainState) -> None:
@@ -134,12 +136,16 @@ class Run:
         )  # fmt: skip
 
     def _log_end(
-        self, evaluation: Mapping[str, float], next_run: pathlib.Path | None
+        self,
+        evaluation: Mapping[str, float],
+        evaluated: int,
+        next_run: pathlib.Path | None,
     ) -> None:
         """Logs the last evaluation, where the results are, and what to run next."""
         directory = self.directory
         shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
-        logging.info("%s: %s", directory.name, shown or "no evaluation sets")
+        shown = shown or "no evaluation sets"
+        logging.info("%s, step %d: %s", directory.name, evaluated, shown)
         logging.info("The results are in %s", directory)
         if next_run:
             logging.info("Next, this command trains %s", next_run)
