@@ -65,6 +65,13 @@ def test_the_next_command_trains_the_next_stage_or_restores(teachers):
     assert derain_command._make_parser().parse_args(flags).checkpoint == "a/run"
 
 
+def test_the_next_command_names_a_run_whatever_its_characters():
+    config = distill.get_config("tiny")
+    config.run = "my {run}"
+    command = make_stage(config).next_command.format(run="a/run", workdir="a")
+    assert shlex.split(command)[-1] == "--config.student_run=my {run}"
+
+
 def trained_by(command):
     """Name of the run, and its stage, that the flags of a command train."""
     flags = dict(flag.split("=", 1) for flag in shlex.split(command))

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import shlex
 from typing import Any
 
 import jax
@@ -64,7 +65,10 @@ def make_stage(config) -> Stage:
     trainable = tuple(name for name in modules if name not in init_from)
     if config.student_init:
         init_from["encoder"] = init_from[f"{config.student_init}_encoder"]
-    student = f" --config.student_run={config.run}" if config.run else ""
+    student = ""
+    if config.run:  # its braces are no fields of `next_command`
+        quoted = shlex.quote(config.run).replace("{", "{{").replace("}", "}}")
+        student = f" --config.student_run={quoted}"
     return Stage(
         run=run_name("distill", teachers),
         modules=modules,
