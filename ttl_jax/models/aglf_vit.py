@@ -22,6 +22,9 @@ _SIZES = (
 class EncoderConfig:
     """Hyper-parameters of an encoder; checkpoints store them by these names.
 
+    Note: the paper mentions neither a stride nor a final norm. With stem_stride=2, the
+    blocks have a quarter of the pixels. The preset `paper` has neither.
+
     Attributes:
       width: Channels of the features.
       num_blocks: Number of AGLF-ViT blocks.

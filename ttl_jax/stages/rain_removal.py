@@ -30,6 +30,8 @@ def make_stage(config) -> Stage:
     weights: variant V2 of Table 4. With `config.start_from`, both start from weights that
     already remove rain. `config.architecture` names the paper's network, or one to
     compare with; `config.encoder` has the fields of this network.
+    Note: the paper's loss is "similar to" Eq. 2, whose distance the preset `paper` reads
+    as mse; the other presets have charbonnier.
     """
     check_dataset(config, "pairs")
     losses.check_kind(config.image_loss, "config.image_loss")
