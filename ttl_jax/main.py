@@ -89,14 +89,12 @@ def _train(ending: stopping.EndAtOnce) -> int:
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
     """Ends the program with one line for a user's mistake or too little device memory."""
-    import jax
-
     try:
         yield
     except (ValueError, FloatingPointError, OSError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")
-    except jax.errors.JaxRuntimeError as error:
+    except RuntimeError as error:  # JAX's errors are of this type
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         logging.debug("Where it happened:", exc_info=True)

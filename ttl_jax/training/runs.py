@@ -13,8 +13,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from ttl_jax import atomic_files, suggestions, user_paths
 from ttl_jax.stages.stage import find_function
 from ttl_jax.training import run, sharding
@@ -74,10 +72,8 @@ def list_runs(config) -> list[Any]:
 def _check_stages(config) -> None:
     """Raises ValueError unless `stages` names fields with configs, each once."""
     stages = config.stages
-    known = [
-        name for name, field in config.items()
-        if isinstance(field, ConfigDict) and "stage" in field
-    ]  # fmt: skip
+    fields = config.to_dict().items()
+    known = [name for name, of in fields if isinstance(of, dict) and "stage" in of]
     for name in stages:
         if name not in known:
             hint = suggestions.known_and_hint(name, known)
