@@ -33,6 +33,7 @@ from typing import Any
 from configs import common, four_stages, scratch
 
 TEACHERS = ("recog", "recon")
+STAGES = (*four_stages.STAGES, "scratch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def get_config(preset=None):
     config = four_stages.get_config(preset)
     del config.teachers
     config.planner = "configs.ablation"  # the module with list_runs and list_rows
-    config.stages = (*config.stages, "scratch")
+    config.stages = STAGES
     config.rows = ("both", "recog_only", "recon_only", "scratch")
     # The teachers use config.seed. With the same seed, a student would start from the
     # random values that its teachers started from.
@@ -185,6 +186,7 @@ def list_rows(config) -> list[dict[str, Any]]:
 
 
 def _check(config) -> None:
+    common.check_stages(config, STAGES)
     common.check_choices(config, "seeds")
     if not all(isinstance(seed, int) and seed >= 0 for seed in config.seeds):
         raise ValueError(f"config.seeds={config.seeds!r} must be integers >= 0.")

@@ -45,6 +45,7 @@ GENERATORS = {
 }
 _ALL = 0  # number of scenes
 _NETWORKS = {"restormer": restormer, "nafnet": nafnet}  # of others
+STAGES = (*four_stages.STAGES, "inpaint", "scratch", *_NETWORKS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +145,7 @@ def get_config(preset=None):
     config = four_stages.get_config(preset)
     del config.teachers
     config.planner = "configs.claim"
-    config.stages = (*config.stages, "inpaint", "scratch", *_NETWORKS)
+    config.stages = STAGES
     config.variants = ("V1", "V2", "V2-short", "V3")
     config.generators = tuple(GENERATORS)
     config.num_scenes = (10, 50, _ALL)
@@ -314,6 +315,7 @@ def _check_lists(config) -> None:
 
 
 def _check_names(config) -> None:
+    common.check_stages(config, STAGES)
     common.check_choices(config, "variants", VARIANTS)
     common.check_choices(config, "generators", GENERATORS)
     common.check_choices(config, "num_scenes")

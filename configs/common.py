@@ -103,6 +103,15 @@ def check_choices(config, field: str, known: Collection[str] | None = None) -> N
             )
 
 
+def check_stages(config, stages: tuple[str, ...]) -> None:
+    """Raises ValueError if `stages` was changed, for a planner that does not read it."""
+    if config.stages != stages:
+        raise ValueError(
+            f"config.stages={config.stages!r}: this config needs {stages}. Leave the "
+            "field as it is, or train one stage by its own config."
+        )
+
+
 def without_data(run) -> None:
     """Sets the fields of a config that name data to their defaults, adding missing ones."""
     with run.unlocked():

@@ -16,6 +16,8 @@ Time: the sum of the stages'; see their files.
 from configs import common, derain, distill, recog, recon
 from ttl_jax.config_fields import FIELDS
 
+STAGES = ("recog", "recon", "distill", "derain")
+
 
 def get_config(preset=None):
     config = common.get_config(preset)
@@ -23,9 +25,18 @@ def get_config(preset=None):
         if not field.shared and name != "preset":
             del config[name]
     config.teachers = distill.get_config(preset).teachers
-    config.stages = ("recog", "recon", "distill", "derain")
+    config.planner = "configs.four_stages"  # the module with list_runs
+    config.stages = STAGES
     for stage in (recog, recon, distill, derain):
         stage_config = stage.get_config(preset)
         common.follow(stage_config, config, but=("preset",))
         config[stage_config.stage] = stage_config
     return config
+
+
+def list_runs(config) -> list:
+    """Returns the configs of `stages`, without teachers from which no student learns."""
+    unused = set()
+    if "distill" in config.stages:
+        unused = {"recog", "recon"} - set(config.distill.teachers)
+    return [config[name] for name in config.stages if name not in unused]

@@ -18,6 +18,8 @@ Time: as derain, for the updates of both runs.
 
 from configs import common, derain, four_stages, inpaint
 
+STAGES = ("inpaint", "derain")
+
 
 def get_config(preset=None):
     config = four_stages.get_config(preset)
@@ -27,7 +29,7 @@ def get_config(preset=None):
     for name in (*config.stages, *rainy, "teachers"):
         del config[name]
     config.planner = "configs.pipeline"  # the module with list_runs
-    config.stages = ("inpaint", "derain")
+    config.stages = STAGES
     for name, make, own in (
         ("inpaint", inpaint, (*common.DATA_FIELDS, "num_pairs")),
         ("derain", derain, ()),
@@ -45,6 +47,7 @@ def get_config(preset=None):
 
 def list_runs(config) -> list:
     """Returns the configs of both runs; `inpaint` has the photographs of `clean`."""
+    common.check_stages(config, STAGES)
     first = config.inpaint.copy_and_resolve_references()
     common.without_data(first)
     first.update(

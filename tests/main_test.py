@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import common, derain
-from tests import random_networks
+from tests import commands, random_networks
 from tests.commands import ROOT, data_flags, run, train
 from ttl_jax import derain as derain_command
 from ttl_jax import evaluate, models
+from ttl_jax.training import runs
 from ttl_jax.weights import fingerprints, saved_runs, trained
 
 
@@ -184,6 +186,8 @@ MISTAKES = [
         "'distill' holds ['encoder'], but 'decoder' of stage",
     ),
     ("recon", "--config.max_sigma=2.0", "set crop_margin to it"),
+    ("recon", "--config.max_sigma=inf", "max_sigma=inf, which must be finite"),
+    ("recog", "--config.rainy[0]=x", "set as a whole: --config.rainy=\"('a','b')\""),
     ("recon", "--config.min_sigma=4.0", "not above config.max_sigma=3.0"),
     ("four_stages", "--config.pairs=folder:/nowhere", "there is no folder /nowhere"),
     ("four_stages", "--config.derain.image_loss=mes", "choose one of ['charbonnier'"),
@@ -216,6 +220,23 @@ def test_an_invalid_command_gives_one_line_and_writes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_too_little_device_memory_gives_one_line_with_the_remedies(
+    tmp_path, monkeypatch
+):
+    def train(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError(message)
+
+    monkeypatch.setattr(runs, "train", train)
+    arguments = "--config=configs/recog.py:smoke", f"--workdir={tmp_path}"
+    message = "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nallocations"
+    printed = commands.train(*arguments)
+    assert printed.startswith(f"ttl_jax.main: {message.splitlines()[0]} Use a smaller")
+    assert "config.encoder.remat=True" in printed and "\n" not in printed
+    message = "INTERNAL: a fault"
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        commands.train(*arguments)
+
+
 def test_an_invalid_command_prints_only_its_error(tmp_path):
     printed = run(
         "main",
@@ -230,7 +251,7 @@ def test_an_invalid_command_prints_only_its_error(tmp_path):
     assert "Traceback" not in printed
 
 
-def test_teacher_of_another_width_names_both_shapes(chain, photographs):
+def test_teacher_of_another_width_names_both_widths(chain, photographs):
     message = train(
         "--config=configs/distill.py:smoke",
         f"--workdir={chain}",
@@ -238,7 +259,7 @@ def test_teacher_of_another_width_names_both_shapes(chain, photographs):
         "--config.encoder.width=32",
         *data_flags(photographs),
     )
-    assert "(16,) float32, wanted (32,) float32" in message
+    assert "width was 16, is 32" in message
 
 
 def test_help_shows_an_example(capsys):

@@ -48,6 +48,14 @@ NOT_NEGATIVE = Rule(
     lambda value: 0 <= value < math.inf, " must be at least 0, and finite."
 )
 SHARE = Rule(lambda value: 0 <= value <= 1, " is out of range; use 0 to 1.")
+# JAX takes larger seeds modulo 2**32.
+SEED = Rule(lambda value: 0 <= value < 2**31, " is out of range; use 0 to 2147483647.")
+FOLDER = Rule(
+    lambda value: value not in (".", "..") and not set(value) & set("/\0"),
+    " must be the name of one folder in --workdir, without a slash.",
+)
+# Above, the number of bytes would not be finite.
+GIB = Rule(lambda value: 0 <= value <= 2**20, " is out of range; use 0 to 1048576.")
 SOURCES = Rule(
     _is_names,
     " must be names of sources, for example folder:PATH or \"('folder:A','folder:B')\".",
@@ -74,8 +82,9 @@ class Field(NamedTuple):
 FIELDS = {
     "preset": Field("", shared=False),
     "stage": Field("", shared=False),  # file of ttl_jax/stages, or a module of your own
-    "run": Field("", shared=False),  # folder in --workdir; empty: named by the stage
-    "seed": Field(0, NOT_NEGATIVE),
+    # Folder in --workdir; empty: named by the stage.
+    "run": Field("", FOLDER, shared=False),
+    "seed": Field(0, SEED),
     # Data. ttl_jax/data/README.md lists the sources.
     "dataset": Field("", shared=False),  # couples, clean, rainy, pairs or unpaired
     "rainy": Field(("sample/train",), SOURCES),  # real rainy photographs
@@ -105,7 +114,7 @@ FIELDS = {
     "num_threads": Field(4, NOT_NEGATIVE, SAFE),  # decoding threads of each worker
     "num_workers": Field(0, NOT_NEGATIVE, SAFE),  # decoding processes; 0: main process
     "prefetch": Field(16, NOT_NEGATIVE, SAFE),  # batches
-    "cache_gib": Field(2.0, NOT_NEGATIVE, SAFE),  # decoded images, per worker
+    "cache_gib": Field(2.0, GIB, SAFE),  # decoded images, per worker
     "max_replaced": Field(0.01, NOT_NEGATIVE, SAFE),  # share of unreadable images
     # Networks: keyword arguments of ttl_jax.models, filled in from ttl_jax.presets.
     "encoder": Field({}),

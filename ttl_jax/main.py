@@ -88,12 +88,21 @@ def _train(ending: stopping.EndAtOnce) -> int:
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Ends the program with one line for a user's mistake."""
+    """Ends the program with one line for a user's mistake or too little device memory."""
     try:
         yield
     except (ValueError, FloatingPointError, OSError) as error:
         logging.debug("Where it happened:", exc_info=True)
         sys.exit(f"ttl_jax.main: {error}")
+    except RuntimeError as error:  # JAX's errors are of this type
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        logging.debug("Where it happened:", exc_info=True)
+        sys.exit(
+            f"ttl_jax.main: {str(error).splitlines()[0]} Use a smaller config.crop_size or "
+            "config.batch_size, more config.num_micro_batches, or "
+            "config.encoder.remat=True, which may also change when a run resumes."
+        )
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
@@ -106,6 +115,11 @@ def _parse_flags(arguments: list[str]) -> list[str]:
             message = config_files.explain_unknown_field(arguments)
             if message is None:
                 raise
+        except IndexError:
+            flag = next(one for one in arguments if "[" in one).partition("[")[0]
+            message = (
+                f"{flag} is a tuple, which is set as a whole: {flag}=\"('a','b')\""
+            )
     except (ValueError, OSError) as error:
         message = " ".join(str(error).split())  # ml_collections needs several lines
     except flags.Error as error:

@@ -264,6 +264,12 @@ def test_networks_of_a_preset_are_those_of_its_config():
         assert ours == theirs
 
 
+@pytest.mark.parametrize("field", ["alpha_init", "beta_init"])
+def test_an_initial_weight_that_is_not_finite_is_named(field):
+    with pytest.raises(ValueError, match=f"^{field}=nan must be finite"):
+        flat_params.split_factory(make_encoder(**{field: float("nan")}))
+
+
 @pytest.mark.parametrize(
     ("make", "field", "fault"),
     [

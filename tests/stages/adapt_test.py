@@ -1,5 +1,7 @@
 """Adaptation without pairs: finding streaks, laying them, and the loss."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -251,7 +253,11 @@ def test_evaluation_compares_the_weights_with_the_frozen_ones(config, batch, key
         ("streak_gain", (1.5, 0.5), "smallest and the largest"),
         ("streak_gain", (0.0, 1.0), "smallest and the largest"),
         ("streak_gain", (1.0,), "smallest and the largest"),
+        ("streak_gain", ("a", "b"), "smallest and the largest"),
+        ("streak_gain", (1.0, math.inf), "smallest and the largest"),
         ("streak_zoom", 0.5, "streak_zoom=0.5 must be at least 1"),
+        ("streak_zoom", math.inf, "streak_zoom=inf must be at least 1, and finite"),
+        ("streak_zoom", math.nan, "streak_zoom=nan must be at least 1, and finite"),
         ("clean_weight", -1.0, "clean_weight=-1.0 must be zero or more"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import math
 import shlex
 
 import jax
@@ -62,6 +63,13 @@ def test_the_next_command_trains_the_next_stage_or_restores(teachers):
     program, *flags = next_command(after)
     assert program == "derain"
     assert derain_command._make_parser().parse_args(flags).checkpoint == "a/run"
+
+
+def test_the_next_command_names_a_run_whatever_its_characters():
+    config = distill.get_config("tiny")
+    config.run = "my {run}"
+    command = make_stage(config).next_command.format(run="a/run", workdir="a")
+    assert shlex.split(command)[-1] == "--config.student_run=my {run}"
 
 
 def trained_by(command):
@@ -199,6 +207,40 @@ def test_a_stage_file_without_make_stage_is_named():
     config = recog.get_config("smoke")
     config.stage = "ttl_jax.losses"
     with pytest.raises(ValueError, match="losses.py has no function make_stage"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize("stage", ["", "stage", ".x", "a b"])
+def test_a_stage_that_is_no_module_is_named(stage):
+    config = recog.get_config("smoke")
+    config.stage = stage
+    with pytest.raises(ValueError, match=f"config.stage='{stage}' names no module"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize("name", ["recog", "recon", "distill", "derain", "adapt"])
+def test_a_dataset_that_the_stage_does_not_read_is_named(name):
+    config = CONFIGS[name].get_config("smoke")
+    reads = config.dataset
+    config.dataset = "unpaired" if name != "adapt" else "pairs"
+    fault = f"dataset='{config.dataset}': stage '{name}' reads .*{reads}"
+    with pytest.raises(ValueError, match=fault):
+        make_stage(config)
+
+
+def test_recognition_of_more_than_one_class_names_the_other_task():
+    config = recog.get_config("smoke")
+    config.num_classes = 13
+    with pytest.raises(ValueError, match="num_classes=13; this task has 1.*degradat"):
+        make_stage(config)
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, 0.0])
+def test_weights_of_terms_that_cannot_be_summed_are_named(value):
+    config = CONFIGS["distill"].get_config("smoke")
+    config.teachers = ("recog",)
+    config.term_weights.update(direct_recog=value, indirect_recog=0.0)
+    with pytest.raises(ValueError, match=f"config.term_weights: .*: {value}.* must be"):
         make_stage(config)
 
 

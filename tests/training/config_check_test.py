@@ -28,8 +28,14 @@ def config():
         ("min_learning_rate", -1.0, "min_learning_rate=-1.0 must be at least 0"),
         ("crop_size", -5, "crop_size=-5 must be greater"),
         ("compute_dtype", "float16", "choose one of ('float32', 'bfloat16')"),
-        ("cache_gib", -1.0, "cache_gib=-1.0 must be at least 0"),
-        ("cache_gib", math.inf, "cache_gib=inf must be at least 0, and finite"),
+        ("cache_gib", -1.0, "cache_gib=-1.0 is out of range"),
+        ("cache_gib", math.inf, "cache_gib=inf is out of range"),
+        ("cache_gib", 1e300, "cache_gib=1e+300 is out of range; use 0 to 1048576"),
+        ("seed", -1, "seed=-1 is out of range; use 0 to 2147483647"),
+        ("seed", 2**32, "seed=4294967296 is out of range"),  # JAX takes it for 0
+        ("run", "..", "run='..' must be the name of one folder in --workdir"),
+        ("run", "a/b", "run='a/b' must be the name of one folder"),
+        ("run", "a\0b", "must be the name of one folder"),
         ("num_workers", -1, "num_workers=-1 must be at least 0"),
         ("exclude", (5,), "exclude=(5,) must be paths of text files"),
         ("schedule", "step", "choose one of ('plateau', 'cosine', 'constant')"),
@@ -123,6 +129,7 @@ def test_only_safe_fields_may_change_when_a_run_goes_on(config):
     config.num_steps += 1
     config.log_every = 7
     config.cache_gib, config.num_workers, config.max_replaced = 0.5, 2, 0.1
+    config.encoder.remat = True
     config_check.check_unchanged(config, saved, run="runs/derain")
     config.learning_rate = 0.5
     config.encoder.width = 32

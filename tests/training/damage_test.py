@@ -189,6 +189,7 @@ def test_if_all_steps_are_damaged_the_message_says_to_train_again(run):
         {"evaluation": {"pairs/psnr": "high"}},
         {"best": {"step": "last"}},
         {"checksums": []},
+        {"evaluated_step": "last"},
     ],
 )
 def test_malformed_metadata_is_rejected(told, run):

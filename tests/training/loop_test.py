@@ -200,6 +200,18 @@ def test_a_share_of_random_initial_weights_is_refused(photographs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_best_step_without_the_mean_with_the_initial_weights_is_refused(
+    photographs, tmp_path
+):
+    config = toy_stage.get_config(
+        photographs, start_share=0.5, start_from="start", best_metric="photographs/mean"
+    )
+    fault = "best_metric='photographs/mean' .* set best_metric='' or start_share=0.0"
+    with pytest.raises(ValueError, match=fault):
+        toy_stage.train(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_changed_images_and_fields_are_named(tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()

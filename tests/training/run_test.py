@@ -3,14 +3,18 @@
 import json
 import logging as std_logging
 import re
+import shutil
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from absl import logging
+from ml_collections import ConfigDict
 
 from configs import four_stages
 from tests.training import toy_stage
+from tests.training.loop_test import Interruption, interrupt_at
 from ttl_jax.data.loading import pipeline
 from ttl_jax.training import metric_writer, run, run_log, runs
 from ttl_jax.weights import saved_runs, trained
@@ -57,12 +61,82 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
     with pytest.raises(ValueError, match="starts from 'teacher'"):
         run.open_run(config, tmp_path)
     teacher = toy_stage.get_config(photographs, run="teacher")
-    earlier = {tmp_path / "teacher": toy_stage.make_stage(teacher)}
-    later = run.open_run(config, tmp_path, earlier=earlier)
+    earlier = run.open_run(teacher, tmp_path)
+    later = run.open_run(config, tmp_path, earlier=[earlier])
     assert not list(tmp_path.iterdir())
     toy_stage.train(teacher, tmp_path)
     later.train()
     assert saved_runs.saved_steps(tmp_path / "toy")[-1] == 6
+
+
+def train_both(photographs, workdir, *, teacher=2, student=2):
+    """Trains a teacher and then a student from it, each to a number of steps."""
+    config: Any = ConfigDict()
+    config.stages = ("teacher", "student")
+    for name in config.stages:
+        config[name] = toy_stage.get_config(
+            photographs, run=name, schedule="constant", num_steps=2
+        )
+    config.teacher.num_steps, config.student.num_steps = teacher, student
+    config.student.start_from = "teacher"
+    return runs.train(config, workdir)
+
+
+def steps_of(workdir):
+    return {run.name: saved_runs.saved_steps(run)[-1] for run in workdir.iterdir()}
+
+
+def test_a_run_from_which_a_saved_run_started_is_not_trained_further(
+    photographs, tmp_path
+):
+    train_both(photographs, tmp_path)
+    fault = r"student started from .*teacher, .* from step 2 to 4\. .* num_steps=2"
+    for student in (2, 4):
+        with pytest.raises(ValueError, match=fault):
+            train_both(photographs, tmp_path, teacher=4, student=student)
+    assert steps_of(tmp_path) == {"teacher": 2, "student": 2}
+    train_both(photographs, tmp_path, student=4)
+    assert steps_of(tmp_path) == {"teacher": 2, "student": 4}
+
+
+def test_a_command_stopped_between_two_runs_trains_the_second(photographs, tmp_path):
+    teacher = toy_stage.get_config(
+        photographs, run="teacher", schedule="constant", num_steps=2
+    )
+    toy_stage.train(teacher, tmp_path)
+    train_both(photographs, tmp_path)
+    assert steps_of(tmp_path) == {"teacher": 2, "student": 2}
+
+
+def test_a_changed_origin_is_named_before_another_run_is_trained(photographs, tmp_path):
+    train_both(photographs, tmp_path)
+    shutil.rmtree(tmp_path / "teacher")
+    changed = toy_stage.get_config(
+        photographs, run="teacher", schedule="constant", num_steps=2, learning_rate=0.5
+    )
+    toy_stage.train(changed, tmp_path)
+    config: Any = ConfigDict({"stages": ("between", "student")})
+    config.between = toy_stage.get_config(photographs, run="between")
+    config.student = toy_stage.get_config(
+        photographs, run="student", schedule="constant", num_steps=4,
+        start_from="teacher",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="student cannot resume: an earlier run"):
+        runs.train(config, tmp_path)
+    assert steps_of(tmp_path) == {"teacher": 2, "student": 2}
+
+
+def test_a_finished_run_needs_its_origin_no_more(photographs, tmp_path):
+    first = train_both(photographs, tmp_path)[1]
+    shutil.rmtree(tmp_path / "teacher")
+    config = toy_stage.get_config(
+        photographs, run="student", schedule="constant", num_steps=2,
+        start_from="teacher",
+    )  # fmt: skip
+    assert toy_stage.train(config, tmp_path) == first.evaluation
+    config.num_steps = 4
+    with pytest.raises(ValueError, match="starts from 'teacher', but there is no such"):
+        toy_stage.train(config, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +163,14 @@ def test_a_run_opens_before_the_earlier_run_it_starts_from_is_trained(
             {"recog.decoder.pools": (2,)},
             r"decoder of run 'recog' .* than 'recog_decoder' .* was \[2\], is \[4, 2\]",
         ),
+        (
+            {"derain.student_run": "distill/best"},
+            "starts from 'distill/best', which the run 'distill' .* field best_metric",
+        ),
+        (
+            {"derain.student_run": "distill/checkpoints/77"},
+            "'distill/checkpoints/77', which the run 'distill' .* will not have",
+        ),
     ],
 )
 def test_a_network_that_a_later_stage_cannot_use_is_named_before_anything_is_trained(
@@ -99,6 +181,22 @@ def test_a_network_that_a_later_stage_cannot_use_is_named_before_anything_is_tra
     with pytest.raises(ValueError, match=fault):
         runs.train(config, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_run_of_another_network_is_named_before_anything_is_trained(
+    photographs, tmp_path
+):
+    first = {"run": "wide", "hidden": 5, "num_steps": 2}
+    toy_stage.train(toy_stage.get_config(photographs, **first), tmp_path)
+    config: Any = ConfigDict({"stages": ("before", "student")})
+    config.before = toy_stage.get_config(photographs, run="before")
+    config.student = toy_stage.get_config(photographs, run="student", start_from="wide")
+    with pytest.raises(ValueError, match="run 'wide' is a different .* was 5, is 0"):
+        runs.train(config, tmp_path)
+    config.student.update(start_from="wide/best", hidden=5)
+    with pytest.raises(ValueError, match="no best step yet"):
+        runs.train(config, tmp_path)
+    assert steps_of(tmp_path) == {"wide": 2}
 
 
 @pytest.fixture
@@ -129,6 +227,22 @@ def test_more_steps_of_a_cosine_run_warn_once_of_the_jump_to_the_rates_that_foll
     )
     assert rates[7] > 2 * rates[6]
     np.testing.assert_allclose([*map(float, shown)], [rates[6], rates[7]], rtol=0.01)
+
+
+def test_a_run_ended_by_fewer_steps_names_the_step_of_its_evaluation(
+    photographs, tmp_path, log, verbose, monkeypatch
+):
+    config = toy_stage.get_config(
+        photographs, schedule="constant", num_steps=8, eval_every=3, checkpoint_every=4
+    )
+    with monkeypatch.context() as context:
+        interrupt_at(context, "place_batch", 10)  # after step 4 is saved
+        with pytest.raises(Interruption):
+            toy_stage.train(config, tmp_path)
+    config.num_steps = 4
+    evaluation = toy_stage.train(config, tmp_path)
+    mean = evaluation["photographs/mean"]
+    assert f"toy, step 3: photographs/mean {mean:.4g}" in log.text
 
 
 @pytest.mark.parametrize(("warmup_steps", "is_long"), [(6, True), (5, False)])

@@ -197,14 +197,14 @@ def test_only_the_teachers_that_rows_learn_from_are_trained(config):
     assert list(by_name(config)) == ["scratch_seed2"]
 
 
-def test_one_stage_and_a_pipeline_are_listed_as_they_are():
+def test_one_stage_is_listed_as_it_is_and_a_pipeline_without_unused_teachers():
     config = recog.get_config("smoke")
     assert runs.list_runs(config) == [config]
     config = four_stages.get_config("smoke")
     config.teachers = ("recog",)
     listed = runs.list_runs(config)
-    assert [run.stage for run in listed] == ["recog", "recon", "distill", "derain"]
-    assert {run.teachers for run in listed[2:]} == {("recog",)}
+    assert [run.stage for run in listed] == ["recog", "distill", "derain"]
+    assert {run.teachers for run in listed[1:]} == {("recog",)}
 
 
 def test_the_pipeline_smears_its_clean_photographs_and_derains_its_pairs():
@@ -243,6 +243,44 @@ def test_invalid_rows_and_seeds_are_named(config, field, value, fault):
 def test_a_run_name_of_the_users_own_is_rejected(config):
     config.distill.run = "mine"
     with pytest.raises(ValueError, match=r"config.distill.run='mine': .* keep their"):
+        runs.list_runs(config)
+
+
+@pytest.mark.parametrize(
+    ("stages", "fault"),
+    [
+        (("recog", "recno"), "'recno' is no stage; .* did you mean 'recon'"),
+        (("recog", "encoder"), "'encoder' is no stage"),
+        (("recog", "recog"), "must name stages, each once"),
+        ((), "must name stages, each once"),
+    ],
+)
+def test_invalid_stages_are_named(stages, fault):
+    config = four_stages.get_config("smoke")
+    config.stages = stages
+    with pytest.raises(ValueError, match=f"config.stages=.*{fault}"):
+        runs.list_runs(config)
+
+
+@pytest.mark.parametrize("stages", [("derain",), ("inpaint",)])
+def test_stages_that_a_planner_would_ignore_are_refused(stages):
+    config = pipeline_config.get_config("smoke")
+    config.stages = stages
+    with pytest.raises(ValueError, match=r"needs \('inpaint', 'derain'\)"):
+        runs.list_runs(config)
+    paper = pipeline_config.get_config("paper")
+    paper.stages = ("derain",)
+    assert runs.list_runs(paper) == [paper.derain]
+
+
+@pytest.mark.parametrize(
+    ("planner", "fault"),
+    [("nope", "names no module 'nope'"), ("json", "has no function list_runs")],
+)
+def test_an_invalid_planner_is_named(planner, fault):
+    config = pipeline_config.get_config("smoke")
+    config.planner = planner
+    with pytest.raises(ValueError, match=f"config.planner='{planner}'.* {fault}"):
         runs.list_runs(config)
 
 

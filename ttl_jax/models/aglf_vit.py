@@ -22,6 +22,9 @@ _SIZES = (
 class EncoderConfig:
     """Hyper-parameters of an encoder; checkpoints store them by these names.
 
+    Note: the paper mentions neither a stride nor a final norm. With stem_stride=2, the
+    blocks have a quarter of the pixels. The preset `paper` has neither.
+
     Attributes:
       width: Channels of the features.
       num_blocks: Number of AGLF-ViT blocks.
@@ -72,6 +75,9 @@ class EncoderConfig:
 
     def __post_init__(self):
         layers.check_sizes(**{name: getattr(self, name) for name in _SIZES})
+        for name in ("alpha_init", "beta_init"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)} must be finite.")
         cell, radius = self.attention_cell, self.attention_radius
         if cell % self.stem_stride or min(cell, radius) < 0:
             raise ValueError(

@@ -17,6 +17,8 @@ class ImageDecoder(nnx.Module):
     SPP, PixelShuffle from 1/s to full resolution, concatenation with a shallow 3x3 conv of
     the image (the skip), one local block, and a 3x3 conv to RGB. Without the skip, fine
     detail is lost.
+    Note: the paper has SPP and a convolution alone, as here with stem_stride=1,
+    skip_width=0 and residual=False; the other parts are ours.
 
     Takes features [N, ceil(H / s), ceil(W / s), width] and the image [N, H, W, 3] in
     [0, 1]. Returns [N, H, W, 3], not clipped.

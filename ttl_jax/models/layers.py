@@ -228,7 +228,10 @@ class LocalBranch(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """Gated feed-forward (GEGLU, Shazeer 2020), [N, H, W, C] to the same shape."""
+    """Gated feed-forward (GEGLU, Shazeer 2020), [N, H, W, C] to the same shape.
+
+    Note: the paper does not define the feed-forward of its transformer blocks.
+    """
 
     def __init__(self, width: int, *, ratio: int = 2, rngs: nnx.Rngs):
         self.expand = Pointwise(width, 2 * ratio * width, rngs=rngs)

@@ -10,7 +10,13 @@ from jax import lax
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Stage, check_weights, origins_at
+from ttl_jax.stages.stage import (
+    RESTORE,
+    Stage,
+    check_dataset,
+    check_weights,
+    origins_at,
+)
 
 _TRAINED = ("encoder", "decoder")
 _SURE = 0.05  # opacity from which a wide streak counts fully
@@ -28,6 +34,7 @@ def make_stage(config) -> Stage:
     weights do not find at either size (see `find_streaks`). It does learn to remove what
     they mistake for rain, such as a lamp post.
     """
+    check_dataset(config, "unpaired")
     losses.check_kind(config.image_loss, "config.image_loss")
     check_weights(config, "gradient_weight", "clean_weight")
     _check(config)
@@ -213,13 +220,14 @@ def _windowed(extremum, images, size):
 
 def _check(config) -> None:
     gain, zoom = config.streak_gain, config.streak_zoom
-    if len(gain) != 2 or not 0 < gain[0] <= gain[1]:
+    are_two = len(gain) == 2 and all(isinstance(one, int | float) for one in gain)
+    if not are_two or not 0 < gain[0] <= gain[1] < math.inf:
         raise ValueError(
             f"config.streak_gain={gain!r} must be the smallest and the largest factor "
             "of the streaks, for example (0.5, 1.5)."
         )
-    if zoom < 1:
+    if not 1 <= zoom < math.inf:
         raise ValueError(
-            f"config.streak_zoom={zoom} must be at least 1; it is the largest "
+            f"config.streak_zoom={zoom} must be at least 1, and finite; it is the largest "
             "enlargement of streaks."
         )

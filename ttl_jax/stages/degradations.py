@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import classification
 from ttl_jax.stages import image_degradations, networks
-from ttl_jax.stages.stage import Stage, check_shares
+from ttl_jax.stages.stage import Stage, check_dataset, check_shares
 
 _REAL_RAIN, _CLEAR = 0, 1
 Degrade = Callable[[jax.Array, jax.Array, float, float], jax.Array]
@@ -57,6 +57,7 @@ def make_stage(config) -> Stage:
     Batches are those of `recog`. The run takes the place of `recog` in the distillation:
     `distill.teacher_runs={"recog": "degradations"}` and `distill.num_classes=13`.
     """
+    check_dataset(config, "couples")
     if config.num_classes != NUM_CLASSES:
         raise ValueError(
             f"config.num_classes={config.num_classes}; this task has {NUM_CLASSES}."

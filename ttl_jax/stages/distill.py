@@ -1,6 +1,8 @@
 """Stage 3: one student encoder learns the features of both teachers (Eqs. 3-5)."""
 
 import functools
+import math
+import shlex
 from typing import Any
 
 import jax
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Origin, Stage, check_shares
+from ttl_jax.stages.stage import Origin, Stage, check_dataset, check_shares
 from ttl_jax.stages.teachers import (
     check_teachers,
     run_name,
@@ -31,7 +33,9 @@ def make_stage(config) -> Stage:
     """
     teachers = check_teachers(config.teachers)
     losses.check_kind(config.feature_loss, "config.feature_loss")
+    check_dataset(config, "rainy", "clean")
     check_shares(config, "masked_share", "teacher_dropout")
+    _check_term_weights(config, teachers)
     if config.teacher_dropout and len(teachers) == 1:
         raise ValueError(
             f"config.teacher_dropout={config.teacher_dropout} leaves out one of two "
@@ -61,7 +65,10 @@ def make_stage(config) -> Stage:
     trainable = tuple(name for name in modules if name not in init_from)
     if config.student_init:
         init_from["encoder"] = init_from[f"{config.student_init}_encoder"]
-    student = f" --config.student_run={config.run}" if config.run else ""
+    student = ""
+    if config.run:  # its braces are no fields of `next_command`
+        quoted = shlex.quote(config.run).replace("{", "{{").replace("}", "}}")
+        student = f" --config.student_run={quoted}"
     return Stage(
         run=run_name("distill", teachers),
         modules=modules,
@@ -73,6 +80,17 @@ def make_stage(config) -> Stage:
         next_command=f"main --config=derain:{config.preset} --workdir={{workdir}}"
         f"{teachers_flag(teachers)}{student}",
     )
+
+
+def _check_term_weights(config, teachers) -> None:
+    names = [f"{kind}_{name}" for kind in ("direct", "indirect") for name in teachers]
+    weights = {name: config.term_weights[name] for name in names}
+    values = weights.values()
+    if not all(0 <= value < math.inf for value in values) or not any(values):
+        raise ValueError(
+            f"config.term_weights: {weights} must be zero or more, finite, and not all "
+            "zero."
+        )
 
 
 def _make_modules(config, teachers):

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import RESTORE, Origin, Stage, check_weights, origins_at
+from ttl_jax.stages.stage import (
+    RESTORE,
+    Origin,
+    Stage,
+    check_dataset,
+    check_weights,
+    origins_at,
+)
 from ttl_jax.stages.teachers import (
     TEACHERS,
     check_teachers,
@@ -23,7 +30,10 @@ def make_stage(config) -> Stage:
     weights: variant V2 of Table 4. With `config.start_from`, both start from weights that
     already remove rain. `config.architecture` names the paper's network, or one to
     compare with; `config.encoder` has the fields of this network.
+    Note: the paper's loss is "similar to" Eq. 2, whose distance the preset `paper` reads
+    as mse; the other presets have charbonnier.
     """
+    check_dataset(config, "pairs")
     losses.check_kind(config.image_loss, "config.image_loss")
     check_weights(config, "gradient_weight")
     if config.crop_size < image_quality.SSIM_WINDOW:

@@ -3,7 +3,7 @@
 from ttl_jax import losses
 from ttl_jax.metrics import classification
 from ttl_jax.stages import networks
-from ttl_jax.stages.stage import Stage, check_shares
+from ttl_jax.stages.stage import Stage, check_dataset, check_shares
 
 # In a couple, the rainy row is even and the clean row odd.
 _SUMMARIES = {
@@ -22,6 +22,12 @@ def make_stage(config) -> Stage:
     Batches consist of couples of a rainy and a rain-free photograph, in rows 2k and 2k + 1
     of a whole batch, as in evaluation. (Micro-batches separate them.)
     """
+    check_dataset(config, "couples")
+    if config.num_classes != 1:
+        raise ValueError(
+            f"config.num_classes={config.num_classes}; this task has 1. For 13, use "
+            "--config=configs/degradations.py."
+        )
     if config.recognition_loss != "cross_entropy":
         losses.check_kind(config.recognition_loss, "config.recognition_loss")
     check_shares(config, "masked_share")

@@ -1,12 +1,20 @@
 """Stage 2: undo the blur of clean photographs (Eq. 2)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from ttl_jax import losses
 from ttl_jax.metrics import image_quality
 from ttl_jax.stages import image_degradations, networks
-from ttl_jax.stages.stage import Stage, check_shares, check_weights, origins_at
+from ttl_jax.stages.stage import (
+    Stage,
+    check_dataset,
+    check_shares,
+    check_weights,
+    origins_at,
+)
 
 
 def make_stage(config) -> Stage:
@@ -15,13 +23,14 @@ def make_stage(config) -> Stage:
     Both start from random weights, or E_recon from the encoder of `config.encoder_run`.
     Crops come with `config.crop_margin` extra pixels on each side for the blur.
     """
+    check_dataset(config, "clean", "rainy")
     losses.check_kind(config.image_loss, "config.image_loss")
     check_weights(config, "gradient_weight")
     check_shares(config, "masked_share")
-    if not 0 < config.min_sigma <= config.max_sigma:
+    if not 0 < config.min_sigma <= config.max_sigma < math.inf:
         raise ValueError(
             f"config.min_sigma={config.min_sigma} must be greater than zero and not above "
-            f"config.max_sigma={config.max_sigma}."
+            f"config.max_sigma={config.max_sigma}, which must be finite."
         )
     margin = image_degradations.blur_margin(config.max_sigma)
     if config.crop_margin != margin:

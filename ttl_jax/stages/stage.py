@@ -51,6 +51,15 @@ def check_shares(config, *fields: str) -> None:
             )
 
 
+def check_dataset(config, *kinds: str) -> None:
+    """Raises ValueError unless `config.dataset` is of a kind that the stage reads."""
+    if config.dataset not in kinds:
+        raise ValueError(
+            f"config.dataset={config.dataset!r}: stage {config.stage!r} reads "
+            f"{' or '.join(kinds)}."
+        )
+
+
 def check_weights(config, *fields: str) -> None:
     """Raises ValueError if a field of a config is negative or not finite."""
     for field in fields:
@@ -172,19 +181,32 @@ def make_stage(config) -> Stage:
     path = config.stage
     if "." not in path:
         path = f"{__package__}.{_FILES.get(path, path)}"
+    make = find_function(path, "make_stage", f"config.stage={config.stage!r}")
+    return make(config)
+
+
+def find_function(path: str, name: str, field: str) -> Callable[..., Any]:
+    """Returns a function of a module that a config names by its dotted path.
+
+    Args:
+      field: Field and value of the config, for error messages.
+
+    Raises:
+      ValueError: If there is no such module, or it has no such function.
+    """
+    fault = ValueError(
+        f"{field} names no module {path!r}. Give the dotted path of a module; for a stage, "
+        "the name of a file in ttl_jax/stages is enough."
+    )
+    if path == __name__ or not all(map(str.isidentifier, path.split("."))):
+        raise fault
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        # A module that the stage imports may be missing, too.
+        # A module that this one imports may be missing, too.
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise
-        raise ValueError(
-            f"config.stage={config.stage!r} names no module {path!r}. Give the name of "
-            "a file in ttl_jax/stages, or the dotted path of your own module."
-        ) from None
-    if not hasattr(module, "make_stage"):
-        raise ValueError(
-            f"config.stage={config.stage!r}: {module.__file__} has no function "
-            "make_stage(config) -> Stage."
-        )
-    return module.make_stage(config)
+        raise fault from None
+    if not hasattr(module, name):
+        raise ValueError(f"{field}: {module.__file__} has no function {name}(config).")
+    return getattr(module, name)

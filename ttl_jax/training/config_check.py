@@ -33,8 +33,15 @@ def check_start(config, stage: Stage) -> None:
     """Checks that a stage which keeps a share of its initial weights has such weights.
 
     Raises:
-      ValueError: If a module that learns starts from random values.
+      ValueError: If a module that learns starts from random values, or if the best step
+        would be chosen, since only the last step has the mean with the initial weights.
     """
+    if config.start_share and config.best_metric:
+        raise ValueError(
+            f"config.start_share={config.start_share} changes the last step only, so "
+            f"config.best_metric={config.best_metric!r} would compare it with steps "
+            "without the mean; set best_metric='' or start_share=0.0."
+        )
     random = sorted(set(stage.trainable) - set(stage.init_from))
     if config.start_share and random:
         raise ValueError(
@@ -145,7 +152,7 @@ def check_unchanged(config, saved: Mapping[str, Any], *, run: str) -> None:
         was, is_now = old.get(name), new.get(name)
         in_both = name in old and name in new
         has_changed = was != is_now if in_both else was or is_now
-        if has_changed and not _may_change(name.split(".")[0], config):
+        if has_changed and not _may_change(name, config):
             changes.append(f"{name} was {was!r}, is {is_now!r}")
     _refuse(changes, run, "its config")
 
@@ -178,7 +185,9 @@ def check_start_share(config, step: int, saved: Mapping[str, Any], *, run: str) 
 
 
 def _may_change(name: str, config) -> bool:
-    field = config_fields.FIELDS.get(name)
+    if name == "encoder.remat":  # recomputes the same values
+        return True
+    field = config_fields.FIELDS.get(name.split(".")[0])
     resume = field.resume if field else config_fields.FIXED
     if resume == config_fields.EVALUATION:
         return not config.best_metric

@@ -105,6 +105,7 @@ class Trainer:
             run.config, run.stage, computation.networks, run.mesh, run.evaluation
         )
         self._evaluation = run.saved.get("evaluation", {})
+        self._evaluated = run.saved.get("evaluated_step", run.first_step)
         self._best = run.saved.get("best")
         self._skipped = list(run.saved.get("skipped_steps", ()))
 
@@ -172,6 +173,7 @@ class Trainer:
     def _evaluate(self, step: int, state) -> bool:
         """Evaluates a step; returns whether it is the best one so far."""
         self._evaluation, images = self._evaluator(state)
+        self._evaluated = step
         self._writer.write(step, self._evaluation)
         self._writer.write_images(step, images)
         if step == 0:
@@ -203,6 +205,7 @@ class Trainer:
             "origins": {name: module.origin for name, module in self._loaded.items()},
             "ema": state.ema is not None,
             "evaluation": self._evaluation,
+            "evaluated_step": self._evaluated,
             "best": self._best,
             "skipped_steps": self._skipped,
         }

@@ -17,6 +17,9 @@ _SMALLEST_DECREASE = 1e-6
 class Schedule:
     """Schedule of the learning rates of a run.
 
+    Note: the paper halves rates "when the losses do not decrease", without a window, a
+    patience or a floor; those of "plateau" are ours, since the loss of a batch is noisy.
+
     Attributes:
       kind: "plateau" halves each rate if the mean loss over a window has not decreased
         for `patience` windows (section Training details). "cosine" warms up linearly, then

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from ttl_jax.stages.stage import Origin, Stage
-from ttl_jax.weights import fingerprints, flat_params, trained
+from ttl_jax.weights import fingerprints, flat_params, saved_runs, trained
 from ttl_jax.weights.flat_params import Params
 
 # Fields that may change if a module is trained further, since it adapts to other sums.
@@ -33,14 +33,17 @@ class Loaded(NamedTuple):
 def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
     """Loads the modules from which a stage starts, by name, from runs in `workdir`.
 
+    Modules of runs that no longer exist are left out.
+
     Raises:
-      ValueError: If a run is missing or lacks a module.
+      ValueError: If a run is damaged or lacks a module.
     """
-    check_present(stage, workdir, {})
+    names = sorted({source.run for source in stage.init_from.values()})
+    paths = {run: trained.path_of(workdir, run) for run in names}
     runs = {
-        run: trained.load(trained.path_of(workdir, run))
-        for run in sorted({source.run for source in stage.init_from.values()})
-    }
+        run: trained.load(path)
+        for run, path in paths.items() if trained.has_weights(path)
+    }  # fmt: skip
     for run, (_, metadata) in runs.items():
         step, num_steps = metadata["step"], metadata["config"]["num_steps"]
         if step < num_steps:
@@ -48,6 +51,8 @@ def load(stage: Stage, workdir: pathlib.Path) -> dict[str, Loaded]:
             logging.warning(message, step, num_steps, run)
     loaded = {}
     for name, source in stage.init_from.items():
+        if source.run not in runs:
+            continue
         modules, metadata = runs[source.run]
         _check_holds(source, modules, stage, name)
         params = modules[source.module]
@@ -68,27 +73,31 @@ def _check_holds(
         )
 
 
-def check_present(
-    stage: Stage, workdir: pathlib.Path, earlier: Mapping[pathlib.Path, Stage]
+def check_usable(
+    stage: Stage, workdir: pathlib.Path, coming: Collection[Any] = ()
 ) -> None:
-    """Checks that the runs from which a stage starts are in `workdir`, or will be.
+    """Checks by metadata that a stage can start from its runs, as they are or will be.
 
     Args:
-      earlier: Stages that will be trained before this one, by the folders of their runs.
+      coming: Each `run.Run` that will be trained before this one.
 
     Raises:
       ValueError: If runs are missing; the message names them and the commands that train
-        them. Or if an earlier stage trains another network than this one starts from.
+        them. Or if a run has other modules or networks than this stage starts from.
     """
     missing: dict[str, Origin] = {}
     for name, source in stage.init_from.items():
-        path = trained.path_of(workdir, source.run)
-        coming = [of for run, of in earlier.items() if path.is_relative_to(run)]
-        if coming:
-            _check_holds(source, coming[0].trainable, stage, name)
-            _check_network(coming[0].describe_module(source.module), stage, name)
-        elif not trained.has_weights(path):
+        path = workdir / source.run
+        runs = [run for run in coming if path.is_relative_to(run.directory)]
+        if runs:
+            modules = _describe_coming(runs[0], path, source, stage)
+        elif trained.has_weights(path := trained.path_of(workdir, source.run)):
+            modules = trained.read_metadata(path)["modules"]
+        else:
             missing[source.run] = source
+            continue
+        _check_holds(source, modules, stage, name)
+        _check_network(modules[source.module], stage, name)
     if not missing:
         return
     if unknown := [run for run, source in missing.items() if not source.command]:
@@ -104,6 +113,23 @@ def check_present(
         f"Stage {stage.run!r} starts from {', '.join(map(repr, missing))}, missing in "
         f"{workdir}. Train them first, with your flags for data:{commands}"
     )
+
+
+def _describe_coming(
+    run, path: pathlib.Path, source: Origin, stage: Stage
+) -> dict[str, dict[str, Any]]:
+    """Returns the modules that a coming run saves; raises ValueError if not at `path`."""
+    steps, run_name = run.directory / saved_runs.FOLDER, run.directory.name
+    kept = [run.directory, steps, steps / str(run.config.num_steps)]
+    if run.config.best_metric:
+        kept.append(run.directory / saved_runs.BEST)
+    if path not in kept:
+        raise ValueError(
+            f"Stage {stage.run!r} starts from {source.run!r}, which the run {run_name!r} of "
+            f"this command will not have: name {run_name!r} for its last step, or "
+            f"'{run_name}/{saved_runs.BEST}' with its field best_metric."
+        )
+    return {name: run.stage.describe_module(name) for name in run.stage.trainable}
 
 
 def check_fits(loaded: Loaded, stage: Stage, name: str, wanted: Params) -> None:

@@ -6,7 +6,7 @@ import functools
 import os
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -95,18 +95,15 @@ class Run:
             whole run than `config.skip_bad_batches`. The last checkpoint is kept.
           stopping.Stopped: On SIGTERM or Ctrl-C, after the current step is saved.
         """
-        loaded = origins.load(self.stage, self.directory.parent)
-        if self.saved:
-            config_check.check_same_origins(
-                {name: module.origin for name, module in loaded.items()},
-                self.saved["origins"],
-                run=str(self.directory),
-            )
         if self.training is None:
             logging.info("%s is finished, at step %d", self.directory, self.first_step)
             evaluation = self.saved["evaluation"]
-            self._log_end(evaluation, next_run)
+            # A smaller num_steps than before ends a run between two evaluations.
+            evaluated = self.saved.get("evaluated_step", self.first_step)
+            self._log_end(evaluation, evaluated, next_run)
             return Trained(self.directory, evaluation, self.stage)
+        origins.check_usable(self.stage, self.directory.parent)
+        loaded = _load_origins(self.stage, self.directory, self.saved)
         computation, state = loop.make_computation(
             self.config, self.stage, self.mesh, loaded, self.training.epoch_steps
         )
@@ -122,7 +119,7 @@ class Run:
             if sharding.is_writer():
                 self._warn_of_long_warmup(computation.schedule)
             evaluation = self._fit(computation, state, loaded, self.training)
-            self._log_end(evaluation, next_run)
+            self._log_end(evaluation, self.config.num_steps, next_run)
         return Trained(self.directory, evaluation, self.stage)
 
     def _log_start(self, training: pipeline.TrainingData, state: TrainState) -> None:
@@ -139,12 +136,16 @@ class Run:
         )  # fmt: skip
 
     def _log_end(
-        self, evaluation: Mapping[str, float], next_run: pathlib.Path | None
+        self,
+        evaluation: Mapping[str, float],
+        evaluated: int,
+        next_run: pathlib.Path | None,
     ) -> None:
         """Logs the last evaluation, where the results are, and what to run next."""
         directory = self.directory
         shown = "  ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
-        logging.info("%s: %s", directory.name, shown or "no evaluation sets")
+        shown = shown or "no evaluation sets"
+        logging.info("%s, step %d: %s", directory.name, evaluated, shown)
         logging.info("The results are in %s", directory)
         if next_run:
             logging.info("Next, this command trains %s", next_run)
@@ -213,7 +214,7 @@ def open_run(
     config,
     workdir: str | os.PathLike[str],
     *,
-    earlier: Mapping[pathlib.Path, Stage] | None = None,
+    earlier: Sequence[Run] = (),
     fallback: bool = False,
 ) -> Run:
     """Checks a config, makes its stage and opens its images, before anything is written.
@@ -222,8 +223,7 @@ def open_run(
       config: A `ConfigDict` of one stage, from `configs/*.py`.
       workdir: Folder of all runs. The folder of the run in it is `config.run`, or the
         default name of the stage.
-      earlier: Stages that will be trained before this one, by the folders of their runs;
-        it may start from them.
+      earlier: Runs that will be trained before this one, which may start from them.
       fallback: Whether to set a damaged last checkpoint aside and resume from the one
         before it.
 
@@ -235,17 +235,20 @@ def open_run(
     mesh = sharding.make_mesh()
     config_check.check(config)
     config_check.check_batches(config, mesh)
-    earlier, stage = earlier or {}, make_stage(config)
+    stage = make_stage(config)
     config_check.check_start(config, stage)
-    config_check.check_modules(config, stage, earlier.values())
+    config_check.check_modules(config, stage, [other.stage for other in earlier])
     config_check.check_memory(config, mesh)
     directory = user_paths.expand(workdir) / (config.run or stage.run)
     if fallback:
         fall_back(directory)
     first_step, saved = _read_progress(config, directory)
-    origins.check_present(stage, directory.parent, earlier)
+    if saved:
+        _load_origins(stage, directory, saved)
     training, evaluation, lock = None, {}, None
     if first_step < config.num_steps:
+        coming = [other for other in earlier if other.training is not None]
+        origins.check_usable(stage, directory.parent, coming)
         if directory.is_dir():
             lock = _hold_lock(directory, first_step)
         training = _open_training(config, directory, is_new=not saved)
@@ -253,6 +256,20 @@ def open_run(
     return Run(
         config, stage, mesh, directory, first_step, saved, training, evaluation, lock
     )
+
+
+def _load_origins(stage: Stage, directory: pathlib.Path, saved: Mapping[str, Any]):
+    """Loads the modules of earlier runs, which must be as when this run was started.
+
+    A finished run needs none of them: those that were deleted are left out.
+    """
+    loaded = origins.load(stage, directory.parent)
+    if saved:
+        there = {name: module.origin for name, module in loaded.items()}
+        config_check.check_same_origins(
+            {**saved["origins"], **there}, saved["origins"], run=str(directory)
+        )
+    return loaded
 
 
 def fall_back(directory: pathlib.Path) -> None:

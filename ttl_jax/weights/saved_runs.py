@@ -106,7 +106,8 @@ def is_metadata(value) -> bool:
         value, config=dict, modules=dict, origins=dict, ema=bool, evaluation=dict
     ):
         return False
-    value = {"best": None, CHECKSUMS: {}, "skipped_steps": []} | value
+    later = {"best": None, CHECKSUMS: {}, "skipped_steps": [], "evaluated_step": 0}
+    value = later | value
     best, origin = (
         value["best"],
         {"run": str, "module": str, "step": int, "digest": str},
@@ -117,7 +118,7 @@ def is_metadata(value) -> bool:
         and all(_has(one, **origin) for one in value["origins"].values())
         and all(isinstance(v, int | float) for v in value["evaluation"].values())
         and (best is None or _has(best, step=int, value=int | float))
-        and _has(value, checksums=dict, skipped_steps=list)
+        and _has(value, checksums=dict, skipped_steps=list, evaluated_step=int)
         and all(isinstance(step, int) for step in value["skipped_steps"])
     )
 

@@ -74,6 +74,16 @@ def load(path: str | os.PathLike | None) -> tuple[dict[str, Params], dict[str, A
     return modules, metadata
 
 
+def read_metadata(path: str | os.PathLike | None) -> dict[str, Any]:
+    """Returns the metadata of trained weights without their arrays; raises as `load`."""
+    path = shipped.find(path)
+    if not _is_file(path):
+        return saved_runs.read_metadata(*saved_runs.find_step(path))
+    metadata = packed_files.read_metadata(path)
+    _check_metadata(path, metadata)
+    return metadata
+
+
 def rebuild(
     path: str | os.PathLike | None,
     factories: Mapping[str, Collection[str]],
@@ -197,8 +207,7 @@ def find_ancestors(path: str | os.PathLike | None) -> Ancestors:
     while remaining:
         path = remaining.pop()
         if _is_file(path):
-            metadata = packed_files.read_metadata(path)
-            _check_metadata(path, metadata)
+            metadata = read_metadata(path)
             digests.update(metadata[_ANCESTORS]["digests"])
             are_all &= metadata[_ANCESTORS]["are_all"]
             continue
