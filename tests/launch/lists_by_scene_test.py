@@ -375,8 +375,13 @@ def test_a_text_file_in_any_encoding_is_found_before_anything_is_read(
 
 def test_a_path_that_is_no_utf_8_is_that_of_the_earlier_list(collection, tmp_path):
     root = collection.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    output = tmp_path / "lists"
+    written = []
     for _ in range(2):
-        commands.call(lists_by_scene, root, "--output", tmp_path / "lists")
+        commands.call(lists_by_scene, root, "--output", output)
+        written.append({path.name: path.read_bytes() for path in output.iterdir()})
+    assert b"caf\xe9" in written[0]["clean_train.txt"]
+    assert written[1] == written[0]
 
 
 def add_collection(collection, scenes):

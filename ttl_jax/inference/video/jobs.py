@@ -258,6 +258,7 @@ def _restore_frames(
             raise StopError
 
     def read() -> Iterator[tuple[int, reading.Picture]]:
+        """Yields frames with their indices, and notes what is missing in `broken`."""
         before = picture = None
         for index, picture in enumerate(reading.read(source)):
             check()
