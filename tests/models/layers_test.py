@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax import lax
 from jax.test_util import check_grads
 
 from tests import random_networks
@@ -39,70 +38,6 @@ def check_against(make, expected_of, shape, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("shape", "kernel_shape"),
-    [
-        ((2, 5, 7, 3), (3, 5)),
-        ((1, 33, 4, 2), (7, 7)),  # two strips
-        ((1, 33, 4, 2), (3, 5)),
-        ((2, 1, 1, 3), (7, 7)),
-    ],
-)
-def test_depthwise_conv_equals_grouped_lax_conv(shape, kernel_shape):
-    x, weight = noise(*shape), noise(*shape, seed=2)
-    kernel = noise(*kernel_shape, shape[-1])
-
-    def grouped(x, kernel):
-        return lax.conv_general_dilated(
-            x,
-            kernel[:, :, None],
-            (1, 1),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=shape[-1],
-        )
-
-    def weighted(conv):
-        return lambda x, kernel: jnp.sum(conv(x, kernel) * weight)
-
-    ours, theirs = (
-        jax.jit(jax.value_and_grad(weighted(conv), (0, 1)))(x, kernel)
-        for conv in (layers.depthwise_conv, grouped)
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-        ours,
-        theirs,
-    )
-
-
-def test_depthwise_conv_off_the_cpu_equals_the_cpu_form():
-    # Both forms are chosen by platform; here the other platforms' one runs on the CPU.
-    x, grad, kernel = noise(2, 40, 9, 4), noise(2, 40, 9, 4, seed=2), noise(5, 3, 4)
-    for arguments, ours, theirs in (
-        ((x, kernel), layers._grouped_conv, layers._shifted_sum),
-        ((x, kernel, grad), layers._grouped_conv_grads, layers._shifted_sum_grads),
-    ):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
-            *(jax.jit(form)(*arguments) for form in (ours, theirs)),
-        )
-
-
-def test_depthwise_conv_refuses_an_even_kernel():
-    with pytest.raises(ValueError, match="must be odd"):
-        layers.depthwise_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((2, 3, 1)))
-
-
-def test_depthwise_conv_keeps_bfloat16_and_sums_kernel_gradients_in_float32(key):
-    x = jnp.ones((1, 64, 64, 1), jnp.bfloat16)
-    kernel = jnp.ones((1, 1, 1), jnp.bfloat16)
-    out, vjp = jax.vjp(jax.jit(layers.depthwise_conv), x, kernel)
-    assert out.dtype == jnp.bfloat16
-    # A sum of 4096 ones in bfloat16 would stop at 256.
-    assert float(vjp(jnp.ones_like(out))[1].squeeze()) == 64 * 64
-
-
-@pytest.mark.parametrize(
     ("make", "expected_of", "shape"),
     [
         (layers.SpatialAttention, reference.spatial_attention, (2, 9, 5, 6)),
@@ -110,6 +45,11 @@ def test_depthwise_conv_keeps_bfloat16_and_sums_kernel_gradients_in_float32(key)
             partial(layers.LocalBranch, 4, kernel_size=3),
             reference.local_branch,
             (2, 9, 5, 4),
+        ),
+        (
+            partial(layers.LayerNorm, 5),
+            lambda x, p: reference.layer_norm(x, p["scale"], p["bias"]),
+            (2, 3, 7, 5),
         ),
         (partial(layers.FeedForward, 4), reference.feed_forward, (2, 3, 5, 4)),
         (

@@ -135,7 +135,7 @@ class AGLFViTBlock(nnx.Module):
     def __init__(self, config: EncoderConfig, block_index: int, *, rngs: nnx.Rngs):
         width = config.width
         scale_shape = (width,) if config.per_channel_scale else ()
-        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.norm = layers.LayerNorm(width, rngs=rngs)
         # α and β of Fig. 4
         self.alpha = nnx.Param(jnp.full(scale_shape, config.alpha_init, float))
         self.global_branch = make_global_branch(config, block_index, rngs=rngs)
@@ -144,7 +144,7 @@ class AGLFViTBlock(nnx.Module):
         self.local_branch = layers.LocalBranch(
             width, kernel_size=kernel_size, expansion=expansion, rngs=rngs
         )
-        self.feed_forward_norm = nnx.LayerNorm(width, rngs=rngs)
+        self.feed_forward_norm = layers.LayerNorm(width, rngs=rngs)
         self.feed_forward = layers.FeedForward(
             width, ratio=config.feed_forward_ratio, rngs=rngs
         )
@@ -190,7 +190,7 @@ class AGLFEncoder(nnx.Module):
         grids = [block.grid for block in self.blocks]
         self.grid = None if None in grids else math.lcm(*grids) * config.stem_stride  # pyright: ignore[reportArgumentType]
         self.final_norm = (
-            nnx.LayerNorm(config.width, rngs=rngs) if config.final_norm else None
+            layers.LayerNorm(config.width, rngs=rngs) if config.final_norm else None
         )
 
     @classmethod

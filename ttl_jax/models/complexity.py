@@ -43,9 +43,9 @@ def _count_equation(equation) -> int:
         num_outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         return equation.outvars[0].aval.size * (kernel.size // num_outputs)
     if name == "cond":
-        # One branch runs. Both branches of the depthwise convolution have the same
-        # number of multiply-adds, but only those of `_grouped_conv` are counted.
-        return max(_count(branch.jaxpr) for branch in params["branches"])
+        # The last branch of `lax.platform_dependent` is the plain form. Forms for CPUs hide
+        # products in sums of shifts, or sums in products.
+        return _count(params["branches"][-1].jaxpr)
     repeats = params["length"] if name == "scan" else 1
     return repeats * sum(_count(inner) for inner in _inner_jaxprs(params))
 

@@ -72,7 +72,7 @@ class ImageDecoder(nnx.Module):
         )
         # With a residual of zero, the output before the first update is the input.
         init: dict = {"kernel_init": nnx.initializers.zeros} if residual else {}
-        self.to_image = layers.Conv(full_width, 3, rngs=rngs, **init)
+        self.to_image = layers.ConvToFew(full_width, 3, rngs=rngs, **init)
         self.grid = self.spp.grid * stem_stride
 
     @classmethod
@@ -107,7 +107,7 @@ class OutputDecoder(nnx.Module):
 
     def __init__(self, *, width: int, use_bias: bool = True, rngs: nnx.Rngs):
         zeros = nnx.initializers.zeros  # returns the image unchanged before training
-        self.to_image = layers.Conv(
+        self.to_image = layers.ConvToFew(
             width, 3, use_bias=use_bias, kernel_init=zeros, rngs=rngs
         )
 

@@ -11,11 +11,8 @@ import einops
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
-# Rows per strip of the depthwise convolution on CPUs. The loop keeps XLA from fusing the
-# sum of shifts into each consumer, which would compute it again.
-_STRIP_ROWS = 32
+from ttl_jax.models import operations
 
 
 def check_sizes(**sizes: int) -> None:
@@ -29,137 +26,13 @@ def check_sizes(**sizes: int) -> None:
             raise ValueError(f"{name}={size} must be at least 1.")
 
 
-@jax.custom_vjp
-def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution of each channel with its own kernel, zero-padded to equal size.
-
-    On CPUs this is a sum of shifted products, 10 to 40 times as fast as XLA's grouped
-    convolution. On other backends it is `lax.conv_general_dilated`.
-
-    Args:
-      x: Features [N, H, W, C].
-      kernel: Odd-sized kernels [kh, kw, C], applied without flipping.
-
-    Returns:
-      Array [N, H, W, C].
-
-    Raises:
-      ValueError: If a side of the kernel is even.
-    """
-    _check_odd(kernel.shape[:2])
-    return lax.platform_dependent(x, kernel, cpu=_shifted_sum, default=_grouped_conv)
-
-
-def _check_odd(sides):
-    if any(side % 2 == 0 for side in sides):
-        raise ValueError(f"The sides of a depthwise kernel must be odd; got {sides}.")
-
-
-def _depthwise_conv_fwd(x, kernel):
-    return depthwise_conv(x, kernel), (x, kernel)
-
-
-def _depthwise_conv_bwd(residuals, grad):
-    return lax.platform_dependent(
-        *residuals, grad, cpu=_shifted_sum_grads, default=_grouped_conv_grads
-    )
-
-
-depthwise_conv.defvjp(_depthwise_conv_fwd, _depthwise_conv_bwd)
-
-
-def _grouped_conv(x, kernel):
-    return lax.conv_general_dilated(
-        x, kernel[:, :, None, :].astype(x.dtype), (1, 1), "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
-    )  # fmt: skip
-
-
-def _grouped_conv_grads(x, kernel, grad):
-    # For the gradient with respect to a 7x7 kernel, cuDNN runs channel by channel and takes
-    # 6 times as long as these sums.
-    kernel_grad = _tap_sums(_pad_for(kernel, x), kernel, grad)
-    x_grad = _grouped_conv(grad, kernel[::-1, ::-1])
-    return x_grad, kernel_grad.astype(kernel.dtype)
-
-
-def _tap_sums(padded, kernel, grad):
-    """Returns the gradient with respect to the kernel, summed over the rows of `grad`."""
-    _, h, w, _ = grad.shape
-    kh, kw, _ = kernel.shape
-    dtype = jnp.promote_types(grad.dtype, jnp.float32)
-    padded = padded.astype(dtype)
-    sums = [
-        jnp.sum(padded[:, dy : dy + h, dx : dx + w] * grad, axis=(0, 1, 2))
-        for dy in range(kh)
-        for dx in range(kw)
-    ]
-    return jnp.stack(sums).reshape(kernel.shape)
-
-
-def _pad_for(kernel, x, extra_rows=0):
-    top, left = kernel.shape[0] // 2, kernel.shape[1] // 2
-    return jnp.pad(x, ((0, 0), (top, top + extra_rows), (left, left), (0, 0)))
-
-
-def _shifted_sum(x, kernel):
-    n, h, w, c = x.shape
-    kh, kw, _ = kernel.shape
-    rows = min(_STRIP_ROWS, h)
-    num_strips = -(-h // rows)
-    padded = _pad_for(kernel, x, num_strips * rows - h)
-    taps = kernel.astype(x.dtype)[:, :, None, None, None]  # kh kw 1 1 1 c
-
-    def add_strip(i, out):
-        # Slices of a common slice would take twice as long: XLA copies that one first.
-        total = sum(
-            lax.dynamic_slice(padded, (0, i * rows + dy, dx, 0), (n, rows, w, c))
-            * taps[dy, dx]
-            for dy in range(kh)
-            for dx in range(kw)
-        )
-        return lax.dynamic_update_slice_in_dim(out, total, i * rows, axis=1)
-
-    # Every row is overwritten. XLA would allocate zeros for all layers at once, since they
-    # depend on no input: 2.6 KB per pixel in `small` instead of 1.0.
-    out = jnp.pad(x, ((0, 0), (0, num_strips * rows - h), (0, 0), (0, 0)))
-    return lax.fori_loop(0, num_strips, add_strip, out)[:, :h]
-
-
-def _shifted_sum_grads(x, kernel, grad):
-    """Sums over rows, then over images and columns.
-
-    A sum for each column keeps XLA's vectors full; with columns and channels as one axis,
-    they are full for any number of channels.
-    """
-    n, h, w, c = grad.shape
-    kh, kw, _ = kernel.shape
-    padded = _pad_for(kernel, x).reshape(n, h + kh - 1, -1)
-    row_grads = grad.reshape(n, h, w * c)
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-
-    def add_row(y, sums):
-        rows = lax.dynamic_slice_in_dim(padded, y, kh, axis=1).astype(dtype)
-        row_grad = lax.dynamic_slice_in_dim(row_grads, y, 1, axis=1)
-        return [
-            total + rows[:, :, dx * c : (dx + w) * c] * row_grad
-            for dx, total in enumerate(sums)
-        ]
-
-    zeros = [jnp.zeros((n, kh, w * c), dtype)] * kw
-    sums = lax.fori_loop(0, h, add_row, zeros, unroll=4)  # reads the sums less often
-    sums = [total.reshape(n, kh, w, c).sum(axis=(0, 2)) for total in sums]
-    kernel_grad = jnp.stack(sums, axis=1).astype(kernel.dtype)
-    return _shifted_sum(grad, kernel[::-1, ::-1]), kernel_grad
-
-
 class DepthwiseConv(nnx.Module):
     """Depthwise convolution, with a bias by default, [N, H, W, C] to the same shape."""
 
     def __init__(
         self, width: int, *, kernel_size: int, use_bias: bool = True, rngs: nnx.Rngs
     ):
-        _check_odd((kernel_size, kernel_size))
+        operations.check_odd((kernel_size, kernel_size))
         init = nnx.initializers.variance_scaling(
             1.0, "fan_in", "truncated_normal", in_axis=(0, 1), out_axis=(), batch_axis=2
         )
@@ -167,7 +40,7 @@ class DepthwiseConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = depthwise_conv(x, self.kernel[...])
+        y = operations.depthwise_conv(x, self.kernel[...])
         return y if self.bias is None else y + self.bias[None, None, None]
 
 
@@ -182,6 +55,19 @@ class Pointwise(nnx.Linear):
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
+class LayerNorm(nnx.LayerNorm):
+    """Normalizes the channels of each pixel, [N, H, W, C] to the same shape."""
+
+    scale: nnx.Param  # never None: `use_scale` and `use_bias` keep their defaults
+    bias: nnx.Param
+
+    def __init__(self, width: int, *, epsilon: float = 1e-6, rngs: nnx.Rngs):
+        super().__init__(width, epsilon=epsilon, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return operations.layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
+
+
 class Conv(nnx.Conv):
     """Convolution, zero-padded, [N, H, W, width_in] to [N, H, W, width_out] by default."""
 
@@ -189,6 +75,18 @@ class Conv(nnx.Conv):
         self, width_in: int, width_out: int, side: int = 3, *, rngs: nnx.Rngs, **kwargs
     ):
         super().__init__(width_in, width_out, (side, side), rngs=rngs, **kwargs)
+
+
+class ConvToFew(Conv):
+    """Convolution to a few channels, with an odd kernel: as `Conv`, with faster gradients."""
+
+    def __init__(self, width_in: int, width_out: int, side: int = 3, **kwargs):
+        operations.check_odd((side, side))
+        super().__init__(width_in, width_out, side, **kwargs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = operations.conv_to_few(x, self.kernel[...])
+        return y if self.bias is None else y + self.bias[None, None, None]
 
 
 class SpatialAttention(nnx.Module):
@@ -218,7 +116,7 @@ class LocalBranch(nnx.Module):
         self, width: int, *, kernel_size: int = 7, expansion: int = 2, rngs: nnx.Rngs
     ):
         self.depthwise = DepthwiseConv(width, kernel_size=kernel_size, rngs=rngs)
-        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.norm = LayerNorm(width, rngs=rngs)
         self.expand = Pointwise(width, expansion * width, rngs=rngs)
         self.project = Pointwise(expansion * width, width, rngs=rngs)
 

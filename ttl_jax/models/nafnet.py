@@ -48,13 +48,13 @@ class NAFBlock(nnx.Module):
         def pointwise(width_in, width_out):
             return layers.Pointwise(width_in, width_out, rngs=rngs)
 
-        self.norm = nnx.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
+        self.norm = layers.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
         self.expand = pointwise(width, 2 * width)
         self.depthwise = layers.DepthwiseConv(2 * width, kernel_size=3, rngs=rngs)
         self.channel_attention = nnx.Linear(width, width, rngs=rngs)
         self.project = pointwise(width, width)
         self.beta = nnx.Param(jnp.zeros(width))
-        self.feed_forward_norm = nnx.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
+        self.feed_forward_norm = layers.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
         self.feed_forward_expand = pointwise(width, 2 * width)
         self.feed_forward_project = pointwise(width, width)
         self.gamma = nnx.Param(jnp.zeros(width))

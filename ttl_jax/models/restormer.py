@@ -65,11 +65,11 @@ class RestormerBlock(nnx.Module):
     def __init__(self, width: int, num_heads: int, expansion: float, *, rngs: nnx.Rngs):
         if width % num_heads:
             raise ValueError(f"{num_heads} heads do not divide the width {width}.")
-        self.norm = nnx.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
+        self.norm = layers.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
         self.attention = attention.ChannelAttention(
             width, head_width=width // num_heads, use_bias=False, rngs=rngs
         )
-        self.feed_forward_norm = nnx.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
+        self.feed_forward_norm = layers.LayerNorm(width, epsilon=_EPSILON, rngs=rngs)
         self.feed_forward = GatedDepthwiseFeedForward(
             width, expansion=expansion, rngs=rngs
         )
