@@ -63,6 +63,17 @@ def test_layer_matches_numpy(make, expected_of, shape):
     check_against(make, expected_of, shape)
 
 
+def test_conv_to_few_matches_numpy_and_keeps_the_better_type():
+    make = partial(layers.ConvToFew, 4, 3)
+
+    def expected(x, params):
+        return reference.conv(x, params["kernel"], params["bias"])
+
+    check_against(make, expected, (2, 5, 3, 4))
+    module, _ = random_networks.make(make)
+    assert module(jnp.ones((1, 4, 4, 4), jnp.bfloat16)).dtype == jnp.float32
+
+
 @pytest.mark.parametrize("size", [(6, 9), (1, 3), (8, 8)])
 def test_spp_matches_numpy_also_smaller_than_its_pools(size):
     make = partial(layers.SpatialPyramidPooling, 3, pools=(8, 4, 2))

@@ -85,7 +85,8 @@ class ConvToFew(Conv):
         super().__init__(width_in, width_out, side, **kwargs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = operations.conv_to_few(x, self.kernel[...])
+        x, kernel = self.promote_dtype((x, self.kernel[...]), dtype=self.dtype)
+        y = operations.conv_to_few(x, kernel)
         return y if self.bias is None else y + self.bias[None, None, None]
 
 
