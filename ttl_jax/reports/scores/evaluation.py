@@ -121,15 +121,12 @@ def score(
     """
     if output is not None:
         atomic_files.check_folder(output)
-    _check_inputs(data, rainy, [methods, baselines, ablation, masks, flicker])
-    if data and (results or rainy is not None or target is not None):
-        raise ValueError(
-            "data has its own sides; leave out rainy, target and results, or data."
-        )
-    if num_sheets and output is None:
+    elif num_sheets:
         raise ValueError(
             f"num_sheets={num_sheets} needs output, a folder to draw them in."
         )
+    folders = [rainy, target, *(folder for _, folder in results)]
+    _check_inputs(data, folders, [methods, baselines, ablation, masks, flicker])
     rows = ablations.read_finished(ablation) if ablation else []
     runs = [(row.method(s), path) for row in rows for s, path in row.runs.items()]
     networks = _open_networks([*_as_pairs(methods), *runs])
@@ -140,27 +137,21 @@ def score(
     unreferenced = scores_lib.Unreferenced(
         niqe, recognizer, dict(restorers) if agreement else {}
     )
-    names, folders = [name for name, _ in results], [folder for _, folder in results]
-    with video_frames.extracted([rainy, target, *folders]) as (first, clean, *others):
-        found = list(zip(names, others))
+    with video_frames.extracted(folders) as (first, clean, *others):
+        found = [(name, folder) for (name, _), folder in zip(results, others)]
         subjects, from_folders, notes = _open_images(data, first, clean, found)
-        if flicker or any(map(video_frames.is_video, [rainy, target, *folders])):
+        if flicker or any(map(video_frames.is_video, folders)):
             subjects = {name: _join(of, name) for name, of in subjects.items()}
         subjects = {name: _attach(of, masks, scenes) for name, of in subjects.items()}
-        if flicker:
-            _check_frames(subjects)
-        elif not (recog or agreement):
-            _check_measurable(subjects, niqe)
+        _check_subjects(subjects, flicker, niqe, bool(recog or agreement))
         every = from_folders | dict(restorers)
-        sets = {name: Examples(of, every) for name, of in subjects.items()}
-        sheet_folder = None if output is None else pathlib.Path(output, "sheets")
         per_image = scores_lib.score_sets(
-            sets,
+            {name: Examples(of, every) for name, of in subjects.items()},
             list(dict.fromkeys(protocols)),
             unreferenced,
             with_flicker=flicker,
             num_sheets=num_sheets,
-            sheet_folder=sheet_folder,
+            sheet_folder=None if output is None else pathlib.Path(output, "sheets"),
         )
     notes += _describe_recognizer(recognizer, networks, results)
     notes += _name_still(per_image) if flicker else []
@@ -170,9 +161,22 @@ def score(
     return report
 
 
-def _check_inputs(data, rainy: Path | None, users: Sequence[Any]) -> None:
-    """Raises ValueError if rainy images are missing and one of `users` needs them."""
-    if not data and rainy is None and any(users):
+def _check_inputs(data, folders: Sequence[Path | None], users: Sequence[Any]) -> None:
+    """Checks that there are either sources or folders, and what `users` need.
+
+    Args:
+      data: Sources.
+      folders: Rainy images, clean images, and results.
+      users: Arguments that need rainy images.
+
+    Raises:
+      ValueError: If there are both, or rainy images are missing and a user is given.
+    """
+    if data and any(folder is not None for folder in folders):
+        raise ValueError(
+            "data has its own sides; leave out rainy, target and results, or data."
+        )
+    if not data and folders[0] is None and any(users):
         raise ValueError(
             "Without the rainy images (--input), --results are compared with --target; "
             "checkpoints, baselines, ablations, masks and flicker need them."
@@ -243,6 +247,20 @@ def _attach(
     if masks:
         subjects = examples.attach_masks(subjects, masks)
     return examples.attach_scenes(subjects, scenes) if scenes else subjects
+
+
+def _check_subjects(
+    sets: Mapping[str, Sequence[Subject]], flicker: bool, niqe: bool, others: bool
+) -> None:
+    """Raises ValueError if a selected score fits no image of a set.
+
+    Args:
+      others: Whether a score is selected that fits all images.
+    """
+    if flicker:
+        _check_frames(sets)
+    elif not others:
+        _check_measurable(sets, niqe)
 
 
 def _check_measurable(sets: Mapping[str, Sequence[Subject]], niqe: bool) -> None:
