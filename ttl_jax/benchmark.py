@@ -14,7 +14,7 @@ Time of an update and of restoring an image, presets side by side:
 
 Time of local sums beside sums over the whole image (cell 0):
 
-  python -m ttl_jax.benchmark sums --sums 0,0 64,1 64,2
+  python -m ttl_jax.benchmark sums
 
 Seams, time and memory for windows of several sizes and overlaps:
 
@@ -138,8 +138,9 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
         metavar="CELL,RADIUS",
         help="kinds of sums; ratios are relative to the first (default: 0,0 64,2)",
     )
-    _add_count(parser, "--side", 768, "PIXELS", "side of the window to restore")
-    _add_batch(parser, "crops of a batch")
+    _add_count(parser, "--side", 960, "PIXELS", "side of the window to restore")
+    # Smaller crops fit into one box, where both kinds of sums are the same program.
+    _add_batch(parser, "crops of a batch", crop_size=448, batch_size=1)
 
 
 def _add_windows(parser: argparse.ArgumentParser) -> None:
@@ -228,9 +229,9 @@ def _add_presets(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser, "--presets", list(presets.PRESETS), compared)
 
 
-def _add_batch(parser: argparse.ArgumentParser, text: str) -> None:
-    _add_count(parser, "--crop_size", 64, "PIXELS", "side of the crops")
-    _add_count(parser, "--batch_size", 8, "N", text)
+def _add_batch(parser, text: str, *, crop_size: int = 64, batch_size: int = 8) -> None:
+    _add_count(parser, "--crop_size", crop_size, "PIXELS", "side of the crops")
+    _add_count(parser, "--batch_size", batch_size, "N", text)
 
 
 if __name__ == "__main__":

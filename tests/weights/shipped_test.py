@@ -30,10 +30,15 @@ def restorer():
 
 
 @pytest.fixture(scope="module")
-def restore():
+def onnx():
     """By onnxruntime, since JAX would compile a large network."""
     pytest.importorskip("onnxruntime")
-    return ttl_jax.lite.load().restore
+    return ttl_jax.lite.load()
+
+
+@pytest.fixture(scope="module")
+def restore(onnx):
+    return onnx.restore
 
 
 def middle(image):
@@ -52,13 +57,19 @@ def test_they_are_loaded_by_name(name, restorer):
     assert (loaded.name, loaded.step) == (restorer.name, restorer.step)
 
 
-def test_the_onnx_file_has_the_same_weights_and_windows(restorer):
-    pytest.importorskip("onnxruntime")
-    onnx = ttl_jax.lite.load()
+def test_the_onnx_file_has_the_same_weights_and_windows(restorer, onnx):
     assert onnx.metadata["digest"] == restorer.digest
     size = (3000, 4000)  # several windows along each side
     assert list(onnx.plan(*size)) == list(restorer.plan(*size))
     assert export._make_parser().get_default("window") == windows.SIDE
+
+
+def test_version_0_1_sums_over_the_whole_image_with_the_same_arrays(restorer):
+    old = ttl_jax.load("shipped@0.1")
+    assert old.digest == restorer.digest
+    (window,) = old.plan(1000, 1500)
+    assert (window.height, window.width) == (1000, 1500)
+    assert len(list(restorer.plan(1000, 1500))) == 4
 
 
 def test_they_are_small():
@@ -88,19 +99,17 @@ def two_windows():
     return live_rain.Additive().render(clean, clean, 1100, np.random.default_rng(5))
 
 
-@pytest.mark.slow
-def test_crops_of_a_large_scene_agree_with_the_whole(restorer, two_windows):
-    whole = restorer.restore(two_windows)
-    found = agreement.measure(two_windows, whole, restorer.restore)
+def test_crops_of_a_large_scene_agree_with_the_whole(restore, two_windows):
+    found = agreement.measure(two_windows, restore(two_windows), restore)
     assert found.disagreement <= 0.15
     assert found.change_ratio >= 0.9
 
 
-@pytest.mark.slow
-def test_windows_of_a_large_scene_meet_without_visible_steps(restorer, two_windows):
-    windows = restorer.restore_windows(two_windows)
+def test_windows_of_a_large_scene_meet_without_visible_steps(onnx, two_windows):
+    windows = onnx.restore_windows(two_windows)
     seams = agreement.measure_seams(windows, two_windows.shape[:2])
-    assert seams.mean <= 1  # level of 255
+    # Levels of 255. The goals are 0.5 and 2, which these weights miss (MODEL_CARD.md).
+    assert seams.mean <= 1
     assert seams.high <= 3
 
 
