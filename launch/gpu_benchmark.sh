@@ -40,6 +40,14 @@ if ! command -v "$python" >/dev/null; then
   exit 1
 fi
 
+# A package that is missing is reported before the time is spent.
+modules="configs.scratch, ttl_jax.benchmarks.input, ttl_jax.benchmarks.restore"
+if ! fault=$("$python" -c "import $modules" 2>&1); then
+  echo "gpu_benchmark: $python cannot run the benchmarks: ${fault##*$'\n'}" >&2
+  echo "Install what is missing: ttl_jax/benchmarks/NOTES.md, section Measuring a GPU." >&2
+  exit 1
+fi
+
 # measure NAME LIMIT ARGUMENTS...: runs one benchmark and appends its results.
 measure() {
   local name=$1 limit=$2 start=$SECONDS status=0

@@ -16,6 +16,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 FAKE_BENCHMARK = """#!{python}
 import json, os, pathlib, sys, time
 
+if sys.argv[1] == "-c":
+    sys.exit()  # all packages are there
 if sys.argv[1] == "-":
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 kind, flags = sys.argv[3], sys.argv[4:]
@@ -102,7 +104,8 @@ def test_a_missing_interpreter_and_failures_alone_end_with_status_1(tmp_path):
     assert not statuses
     broken = tmp_path / "python"
     broken.write_text(
-        f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\nexit 3\n'
+        f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\n'
+        '[ "$1" = -c ] && exit\nexit 3\n'
     )
     broken.chmod(0o755)
     result, _, statuses = run_gpu_benchmark(99, tmp_path / "b", python=broken)
@@ -129,3 +132,13 @@ def test_gpu_benchmark_runs_on_a_cpu_with_tiny_sizes(tmp_path):
         ("step-smoke", "updates", "share_of_floor"), ("input-float32", "steps", "ratio"),
         ("restore", "batches", "megapixels_per_s"), ("profile", "profile", "share"),
     } <= tables  # fmt: skip
+
+
+def test_a_missing_package_is_reported_before_anything_is_measured(tmp_path):
+    (tmp_path / "grain.py").write_text("raise ModuleNotFoundError('no grain')")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    result, lines, _ = run_gpu_benchmark(30, tmp_path / "gpu", python=python)
+    assert result.returncode == 1 and not lines
+    assert "cannot run the benchmarks: ModuleNotFoundError: no grain" in result.stderr
