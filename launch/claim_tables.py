@@ -14,7 +14,7 @@ REFERENCE = "V2"
 Frame = Any  # a pd.DataFrame or pd.Series; its columns have no types
 _NUMBERS = {
     "rain_score": "+.3f", "niqe": ".2f", "change_inside": ".2f", "change_outside": ".2f",
-    "seconds_per_update": ".2f",
+    "seconds_per_update": ".2f", "peak_memory_mib": ".0f",
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def format_tables(scores: Frame, real: Frame, runs: Frame) -> str:
         "Intervals are over scenes, as in `ttl_jax.metrics.intervals`, and too narrow. With "
         "the scenes of configs/claim.csv, intervals of 95 % contained the mean of simulated "
         "scores in 87 to 89 % (unseen) and 88 % (real) of the trials.\n\n"
-        "Seconds per update depend on what else the machine did; `python -m "
+        "Seconds per update depend on what else the machine did, and memory is the peak of "
+        "a process, which trains all networks of one command; `python -m "
         "ttl_jax.benchmark peers` compares networks."
     )
     notes = [f"- `{name}`: {_describe(name)}." for name in _ordered(trained)]
@@ -155,7 +156,7 @@ def _means_table(rows: Frame) -> Iterator[str]:
         cells = [_spread(by_seed[name], _NUMBERS[name]) for name in names]
         lines.append([f"`{variant}`", *cells])
     if lines:
-        heads = [name.replace("_", " ") for name in names]
+        heads = [name.replace("_mib", ", MiB").replace("_", " ") for name in names]
         yield markdown.table(pd.DataFrame(lines, columns=["", *heads]))
 
 
