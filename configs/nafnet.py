@@ -5,6 +5,8 @@
 
 A network to compare with, like `restormer`. The presets have about as many
 multiply-adds as ours; `paper` is the published size with width 32.
+Note: the learning rate is that of `scratch`, 1e-3, which Chen et al. use too; it was not
+tuned for these presets.
 
 Paper: not among its methods.
 Expect: configs/README.md, "Networks to compare with".

@@ -6,6 +6,7 @@
 A network for comparison in Table 1, with the same loss, batches and number of updates as
 `scratch`. The presets have about as many multiply-adds as ours; `paper` is the
 published size. configs/README.md, "Networks to compare with", lists the sizes.
+Note: the learning rate is that of Zamir et al.; it was not tuned for these presets.
 
 Paper: Table 1 names Restormer among the methods compared with.
 Expect: configs/README.md, "Networks to compare with".
