@@ -291,7 +291,7 @@ def test_damaged_archives_are_refused(tmp_path):
     with zipfile.ZipFile(path) as archive:
         program = archive.read("archive/data.pkl")
     torch_archive.write(path, program, [np.ones(3, np.float32)])
-    with pytest.raises(ValueError, match="storage 0 has 12 bytes, expected 36"):
+    with pytest.raises(ValueError, match="storage '0' has 12 bytes, expected 36"):
         torch_files.read(path)
     torch_archive.write(path, program, [])
     with pytest.raises(ValueError, match="cannot be read"):

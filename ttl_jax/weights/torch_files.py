@@ -131,7 +131,7 @@ def _find_program(names: Sequence[str]) -> str:
     if not programs:
         raise ValueError("it has no data.pkl, as torch.save writes")
     if len(programs) > 1:
-        some = suggestions.name_some(programs, most=3)
+        some = suggestions.name_some([repr(name) for name in programs], most=3)
         raise ValueError(f"it has {len(programs)} files data.pkl, expected one: {some}")
     return programs[0]
 
@@ -158,7 +158,10 @@ def _select_tensors(content: Any) -> dict[str, _Tensor]:
     for name in tensors:
         # Otherwise 1 and "1" would be the same name.
         if not isinstance(name, str):
-            raise ValueError(f"a tensor is named {name}, expected text")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004
+                f"a tensor is named {name}, expected text. Rename it in PyTorch, and "
+                "save it again"
+            )
         if len(name) > _MAX_NAME:
             raise ValueError(
                 f"the name of a tensor has {len(name):,} characters, expected at most "
@@ -191,7 +194,7 @@ def _read_storage(
     size = storage.count * np.dtype(storage.dtype).itemsize
     if len(content) != size:
         raise ValueError(
-            f"storage {storage.key} has {len(content):,} bytes, expected {size:,}. The "
+            f"storage {storage.key!r} has {len(content):,} bytes, expected {size:,}. The "
             "file is damaged: download or save it again"
         )
     return np.frombuffer(content, storage.dtype)
@@ -203,8 +206,9 @@ def _copy(raw: np.ndarray, name: str, tensor: _Tensor) -> np.ndarray:
     end = tensor.offset + math.prod(tensor.shape)
     if end > len(raw):
         raise ValueError(
-            f"tensor {name!r} ends at element {end:,} of storage {tensor.storage.key}, "
-            f"which has {len(raw):,}"
+            f"tensor {name!r} ends at element {end:,} of storage "
+            f"{tensor.storage.key!r}, which has {len(raw):,}. The file is "
+            "damaged: download or save it again"
         )
     in_memory = raw[tensor.offset : end].reshape([tensor.shape[axis] for axis in axes])
     array = in_memory.transpose([axes.index(axis) for axis in range(len(axes))])
@@ -345,10 +349,10 @@ def _update(items: Any, values: Sequence[Any]) -> None:
 def _as_storage(identity: Any) -> _Storage:
     match identity:
         case ("storage", _Global(name), str(key), str(), int(count)):
-            known = [kind.removeprefix("torch ") for kind in _DTYPES]
             if name not in _DTYPES:
+                known = [kind.removeprefix("torch ") for kind in _DTYPES]
                 raise ValueError(
-                    f"it has a {name.removeprefix('torch ')}, expected "
+                    f"it has a storage {name.removeprefix('torch ')!r}, expected "
                     f"{', '.join(known)}. Convert its tensors in PyTorch, by float() "
                     "for example, and save it again"
                 )
