@@ -268,7 +268,7 @@ def test_a_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path):
         (b"\x80\x02}q\x00", "cannot be read"),
         (b"\x80\x02K\x05.", "it holds a int, not a dictionary"),
         (pickle.dumps({"a": 1}, protocol=2), "it holds no tensors by name"),
-        (b"\x80\x02K\x01K\x01K\x01s.", "cannot be read: AttributeError"),
+        (b"\x80\x02K\x01K\x01K\x01s.", "its pickle adds items to a int"),
         (b"\x80\x02})" + 10**6 * b"\x85" + b"K\x01s.", "keys of a dictionary must be"),
         (b"\x80\x02)" + 10**6 * b"\x85" + b"Q.", "unknown kind of storage"),
         (b"\x80\x02" + 10**6 * b")" + b"R.", "calls 'tuple'"),
@@ -291,7 +291,7 @@ def test_damaged_archives_are_refused(tmp_path):
     with zipfile.ZipFile(path) as archive:
         program = archive.read("archive/data.pkl")
     torch_archive.write(path, program, [np.ones(3, np.float32)])
-    with pytest.raises(ValueError, match="storage 0 is smaller than its tensor"):
+    with pytest.raises(ValueError, match="storage '0' has 12 bytes, expected 36"):
         torch_files.read(path)
     torch_archive.write(path, program, [])
     with pytest.raises(ValueError, match="cannot be read"):
@@ -385,3 +385,106 @@ def test_incomplete_checkpoints_are_refused_and_not_packed(
     with pytest.raises(SystemExit):
         pack.main([str(path), "--output", str(output)])
     assert not output.exists()
+
+
+FORM = "is of another form than"
+
+
+@pytest.mark.parametrize(
+    ("name", "added", "message"),
+    [
+        # They would replace latent.0, down1_2, encoders.0.0 and encoders.0.0.
+        ("restormer", "encoder_level4.0.norm1.body.weight", "unknown array 'encoder_l"),
+        ("restormer", "down1_7.body.0.weight", "unknown array 'down1_7.body.0.weight'"),
+        ("nafnet", "encoders.0.00.beta", "unknown array 'encoders.0.00.beta'"),
+        ("nafnet", "encoders.0.\u0660.beta", "unknown array 'encoders.0.\u0660.beta'"),
+        # Numbers alone within a block, and too large to be that of a block.
+        ("nafnet", "encoders.0.0.7.weight", "unknown array 'encoders.0.0.7.weight'"),
+        ("nafnet", "encoders.0.12345.beta", "unknown array 'encoders.0.12345.beta'"),
+        (
+            "nafnet",
+            "module.intro.weight",
+            "x.pth holds both 'intro.weight' and 'module.intro.weight', expected one",
+        ),
+    ],
+)
+def test_names_that_would_replace_others_are_refused(name, added, message, tmp_path):
+    arrays = random_arrays(PEERS[name][0]())
+    arrays[added] = np.ones((1, 4, 1, 1), np.float32)
+    torch_archive.save(tmp_path / "x.pth", arrays)
+    with pytest.raises(ValueError, match=message):
+        published.read(tmp_path / "x.pth")
+
+
+def test_patterns_that_give_two_arrays_one_name_are_refused():
+    arrays = {f"{name}.bias": np.ones(3, np.float32) for name in ("one", "two")}
+    patterns = {"one|two": lambda: "encoder/stem"}
+    with pytest.raises(ValueError, match="'two.bias' is stem.bias, as another array"):
+        published._rename(arrays, patterns, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "shape", "message"),
+    [
+        (
+            "restormer",
+            "encoder_level1.0.attn.temperature",
+            (),
+            r"\(\), expected \(any, 1, 1\)",
+        ),
+        ("restormer", "patch_embed.proj.weight", (4,), r"\(any, any, any, any\)"),
+        ("restormer", "latent.0.norm1.body.weight", (32, 1), r"\(32, 1\), .* \(any\)"),
+        ("nafnet", "intro.bias", (4, 1), r"\(4, 1\), expected \(any\)"),
+        (
+            "nafnet",
+            "encoders.0.0.beta",
+            (2, 2),
+            r"\(2, 2\), expected \(1, any, 1",
+        ),
+        ("nafnet", "encoders.0.0.gamma", (4, 1, 1, 1), r"\(4, 1, 1, 1\), expected \(1"),
+        (
+            "nafnet",
+            "encoders.0.0.conv2.weight",
+            (8, 2, 3, 3),
+            r"expected \(any, 1, any",
+        ),
+    ],
+)
+def test_arrays_of_other_shapes_are_refused(name, array, shape, message, tmp_path):
+    arrays = random_arrays(PEERS[name][0]() | {array: shape})
+    arrays[array] = np.asarray(arrays[array])
+    torch_archive.save(tmp_path / "x.pth", arrays)
+    with pytest.raises(
+        ValueError, match=f"{FORM} .*: '{array}' has the shape .*{message}"
+    ):
+        published.read(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused(value, tmp_path):
+    arrays = random_arrays(nafnet_shapes())
+    beta = arrays["encoders.0.0.beta"].astype(np.float64)
+    beta[0, 1] = value
+    torch_archive.save(tmp_path / "x.pth", arrays | {"encoders.0.0.beta": beta})
+    with pytest.raises(
+        ValueError, match="numbers in 'encoders.0.0.beta' that are not finite in float3"
+    ):
+        published.read(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([f"middle_blks.{i}.beta" for i in range(129)], "middle has 129 parts, .* 128"),
+        ([f"decoders.1.{i}.beta" for i in range(129)], r"up_blocks.1 has 129 parts"),
+        ([f"encoders.{i}.0.beta" for i in range(9)], "down_blocks has 9 parts, .* 8"),
+    ],
+)
+def test_more_blocks_than_any_network_has_are_refused_before_it_is_traced(
+    names, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(published, "_check_complete", None)
+    shapes = nafnet_shapes() | dict.fromkeys(names, (1, 1, 1, 1))
+    torch_archive.save(tmp_path / "x.pth", random_arrays(shapes))
+    with pytest.raises(ValueError, match=f"{FORM} NAFNet: {message}"):
+        published.read(tmp_path / "x.pth")

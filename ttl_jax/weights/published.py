@@ -44,29 +44,44 @@ _NAF_BLOCK = {
     "gamma": "gamma",
 }
 # Patterns of whole names, and our names from their numbers. In a block, the group "block"
-# is the part within it.
-_BLOCK = r"\.(?P<block>.+)"
+# is the part within it. No two names may become the same: numbers have no zeros in front,
+# and levels are those of the authors' network.
+_BLOCK = r"\.(?P<block>[a-z].*)"
+_N = "(0|[1-9][0-9]{0,3})"
 _RESTORMER = {
     r"patch_embed\.proj": lambda: "encoder/stem",
-    r"encoder_level(\d)\.(\d+)" + _BLOCK: lambda n, i: (
+    rf"encoder_level([1-3])\.{_N}{_BLOCK}": lambda n, i: (
         f"encoder/down_blocks.{n - 1}.{i}"
     ),
-    r"latent\.(\d+)" + _BLOCK: lambda i: f"encoder/down_blocks.3.{i}",
-    r"decoder_level(\d)\.(\d+)" + _BLOCK: lambda n, i: f"encoder/up_blocks.{3 - n}.{i}",
-    r"refinement\.(\d+)" + _BLOCK: lambda i: f"encoder/refinement.{i}",
-    r"down(\d)_\d\.body\.0": lambda n: f"encoder/downs.{n - 1}",
-    r"up(\d)_\d\.body\.0": lambda n: f"encoder/ups.{4 - n}",
-    r"reduce_chan_level(\d)": lambda n: f"encoder/merges.{3 - n}",
+    rf"latent\.{_N}{_BLOCK}": lambda i: f"encoder/down_blocks.3.{i}",
+    rf"decoder_level([1-3])\.{_N}{_BLOCK}": lambda n, i: (
+        f"encoder/up_blocks.{3 - n}.{i}"
+    ),
+    rf"refinement\.{_N}{_BLOCK}": lambda i: f"encoder/refinement.{i}",
+    r"down(?=1_2|2_3|3_4)([1-3])_[2-4]\.body\.0": lambda n: f"encoder/downs.{n - 1}",
+    r"up(?=4_3|3_2|2_1)([2-4])_[1-3]\.body\.0": lambda n: f"encoder/ups.{4 - n}",
+    r"reduce_chan_level([23])": lambda n: f"encoder/merges.{3 - n}",
     r"output": lambda: "decoder/to_image",
 }
 _NAFNET = {
     r"intro": lambda: "encoder/stem",
-    r"encoders\.(\d+)\.(\d+)" + _BLOCK: lambda n, i: f"encoder/down_blocks.{n}.{i}",
-    r"middle_blks\.(\d+)" + _BLOCK: lambda i: f"encoder/middle.{i}",
-    r"decoders\.(\d+)\.(\d+)" + _BLOCK: lambda n, i: f"encoder/up_blocks.{n}.{i}",
-    r"downs\.(\d+)": lambda n: f"encoder/downs.{n}",
-    r"ups\.(\d+)\.0": lambda n: f"encoder/ups.{n}",
+    rf"encoders\.{_N}\.{_N}{_BLOCK}": lambda n, i: f"encoder/down_blocks.{n}.{i}",
+    rf"middle_blks\.{_N}{_BLOCK}": lambda i: f"encoder/middle.{i}",
+    rf"decoders\.{_N}\.{_N}{_BLOCK}": lambda n, i: f"encoder/up_blocks.{n}.{i}",
+    rf"downs\.{_N}": lambda n: f"encoder/downs.{n}",
+    rf"ups\.{_N}\.0": lambda n: f"encoder/ups.{n}",
     r"ending": lambda: "decoder/to_image",
+}
+# Tracing a network takes time and memory with its blocks, and forged names cost nothing.
+# NAFNet has at most 28 blocks in a group, and 4 scales; Restormer 8, and 4.
+_MAX_BLOCKS = 128
+_MAX_SCALES = 8
+# Shapes in PyTorch by our names' last part; None is any size.
+_SHAPES = {
+    "temperature": (None, 1, 1),
+    "beta": (1, None, 1, 1),
+    "gamma": (1, None, 1, 1),
+    "depthwise": (None, 1, None, None),
 }
 _Patterns = Mapping[str, Callable[..., str]]
 
@@ -82,10 +97,10 @@ def read(path: pathlib.Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]
     Raises:
       ValueError: If the file cannot be read, or its arrays are not those of the network.
     """
-    arrays = torch_files.read(path)
-    arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
+    arrays = _strip(path, torch_files.read(path))
     for network, (first, patterns, block, describe) in _NETWORKS.items():
         if first in arrays:
+            _check_finite(path, arrays)
             try:
                 modules = _rename(arrays, patterns, block)
                 described = describe(modules["encoder"])
@@ -100,6 +115,27 @@ def read(path: pathlib.Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]
         f"{path} holds neither Restormer nor NAFNet: it lacks patch_embed.proj.weight "
         f"and intro.weight, and begins with {sorted(arrays)[:3]}."
     )
+
+
+def _strip(path: pathlib.Path, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Returns arrays without the prefix that PyTorch's parallel modules add to names."""
+    stripped = {name.removeprefix("module."): array for name, array in arrays.items()}
+    if len(stripped) < len(arrays):
+        twice = next(name for name in stripped if f"module.{name}" in arrays)
+        raise ValueError(
+            f"{path} holds both {twice!r} and 'module.{twice}', expected one of them. "
+            "Remove the other in PyTorch, and save it again."
+        )
+    return stripped
+
+
+def _check_finite(path: pathlib.Path, arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{path} holds numbers in {name!r} that are not finite in float32. Its "
+                "training has diverged, or the file is damaged: use another checkpoint."
+            )
 
 
 def _check_complete(
@@ -121,7 +157,10 @@ def _rename(
     for name, array in arrays.items():
         place, leaf = _translate(name, patterns, block)
         module, _, place = place.partition("/")
+        _check_shape(name, place, leaf, array)
         parameter, value = _convert(place, leaf, array)
+        if parameter in modules[module]:
+            raise ValueError(f"{name!r} is {parameter}, as another array is, too")
         modules[module][parameter] = value
     return modules
 
@@ -144,6 +183,21 @@ def _translate(name: str, patterns: _Patterns, block: Mapping[str, str]) -> tupl
     raise ValueError(f"unknown array {name!r}")
 
 
+def _check_shape(name: str, place: str, leaf: str, array: np.ndarray) -> None:
+    """Raises ValueError if an array is not of the form that `_convert` expects."""
+    last = place.rpartition(".")[2]
+    if leaf == "bias" or last.endswith("norm"):
+        wanted = (None,)
+    else:
+        wanted = _SHAPES.get(last, (None,) * 4)
+    if len(wanted) != array.ndim or any(
+        size not in (None, found)
+        for size, found in zip(wanted, array.shape, strict=True)
+    ):
+        form = ", ".join("any" if size is None else str(size) for size in wanted)
+        raise ValueError(f"{name!r} has the shape {array.shape}, expected ({form})")
+
+
 def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]:
     """Returns an array with our name and our layout."""
     last = place.rpartition(".")[2]
@@ -161,13 +215,19 @@ def _convert(place: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]
     return f"{place}.kernel", np.ascontiguousarray(kernel)
 
 
-def _count(params: Mapping[str, Any], group: str) -> int:
-    """Returns the number of different indices that follow a group in names."""
+def _count(params: Mapping[str, Any], group: str, most: int = _MAX_BLOCKS) -> int:
+    """Returns the number of different indices that follow a group in names.
+
+    Raises:
+      ValueError: If there are too many.
+    """
     numbers = {
         int(name.removeprefix(f"{group}.").split(".")[0])
         for name in params
         if name.startswith(f"{group}.")
     }
+    if len(numbers) > most:
+        raise ValueError(f"{group} has {len(numbers):,} parts, expected at most {most}")
     return len(numbers)
 
 
@@ -195,7 +255,8 @@ def _describe_nafnet(params: Mapping[str, Any]) -> dict[str, Any]:
     width = params["stem.kernel"].shape[-1]
 
     def counts(group):
-        return [_count(params, f"{group}.{i}") for i in range(_count(params, group))]
+        scales = range(_count(params, group, _MAX_SCALES))
+        return [_count(params, f"{group}.{i}") for i in scales]
 
     encoder = {
         "factory": "make_nafnet",

@@ -7,15 +7,17 @@ dictionaries of tensors. The pickle may call only the functions that build these
 Anything else is an error.
 """
 
+import itertools
 import math
 import pathlib
 import pickletools
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ttl_jax import suggestions
 from ttl_jax.weights import saved_runs
 
 _DTYPES = {
@@ -33,6 +35,11 @@ _DICT = "collections OrderedDict"
 _MAX_BYTES = 2**31  # of all arrays together
 _MAX_EXPANSION = 10  # of a compressed archive; torch.save does not compress
 _MAX_OPERATIONS = 2_000_000
+_MAX_KEY = 2**31  # of integers in dictionaries; larger ones can be made to collide
+_MAX_NUMBER = 2**40  # of shapes, strides and storages
+_MAX_AXES = 8
+_MAX_NAME = 200  # characters of a tensor's name
+_MAX_REASON = 1000  # characters of an error message, which may quote a forged file
 
 
 class _Global(NamedTuple):
@@ -42,10 +49,11 @@ class _Global(NamedTuple):
 
 
 class _Storage(NamedTuple):
-    """Storage: the type of its elements, and its key in the archive."""
+    """Storage: the type and number of its elements, and its key in the archive."""
 
     dtype: str
     key: str
+    count: int
 
 
 class _Tensor(NamedTuple):
@@ -72,6 +80,8 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             return _read_arrays(archive, _MAX_EXPANSION * path.stat().st_size)
     except Exception as error:  # A forged archive raises nearly anything.
         reason = saved_runs.reason_of(error)
+        if len(reason) > _MAX_REASON:
+            reason = f"{reason[:_MAX_REASON]} ..."
         raise ValueError(f"{path} cannot be read: {reason}.") from error
 
 
@@ -94,18 +104,36 @@ def _read_arrays(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, np.ndarr
     claimed = sum(info.file_size for info in archive.infolist())
     if claimed > max_bytes:
         raise ValueError(f"it claims {claimed:,} bytes, more than {max_bytes:,}")
-    names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-    if len(names) != 1:
-        raise ValueError("it has no data.pkl")
-    folder = names[0].removesuffix("data.pkl")
+    program = _find_program(archive.namelist())
+    folder = program.removesuffix("data.pkl")
     order = f"{folder}byteorder"
     if order in archive.namelist() and _read_file(archive, order) != b"little":
         raise ValueError("its numbers are big-endian")
-    tensors = _select_tensors(_run(_read_file(archive, names[0])))
+    tensors = _select_tensors(_run(_read_file(archive, program)))
+    # Tensors may share a storage, so that together they are larger than the archive.
     total = sum(math.prod(tensor.shape) for tensor in tensors.values())
-    if 8 * total > _MAX_BYTES:
-        raise ValueError(f"it holds {total:,} numbers, more than expected")
-    return {name: _load(archive, folder, tensor) for name, tensor in tensors.items()}
+    most = min(_MAX_BYTES, max_bytes) // 8
+    if total > most:
+        raise ValueError(f"its tensors have {total:,} numbers, more than {most:,}")
+    return _load(archive, folder, tensors)
+
+
+def _find_program(names: Sequence[str]) -> str:
+    """Returns the name of the pickle in an archive, whose names must all differ."""
+    if len(set(names)) < len(names):
+        twice = next(
+            name for name, other in itertools.pairwise(sorted(names)) if name == other
+        )
+        raise ValueError(
+            f"it holds two files named {twice!r}. Save it again in PyTorch"
+        )
+    programs = [name for name in names if name.endswith("/data.pkl")]
+    if not programs:
+        raise ValueError("it has no data.pkl, as torch.save writes")
+    if len(programs) > 1:
+        some = suggestions.name_some([repr(name) for name in programs], most=3)
+        raise ValueError(f"it has {len(programs)} files data.pkl, expected one: {some}")
+    return programs[0]
 
 
 def _read_file(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -123,31 +151,94 @@ def _select_tensors(content: Any) -> dict[str, _Tensor]:
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    tensors = {
-        str(name): value
-        for name, value in content.items()
-        if isinstance(value, _Tensor)
-    }
+    tensors = {n: value for n, value in content.items() if isinstance(value, _Tensor)}
     if not tensors:
-        raise ValueError(
-            f"it holds no tensors by name, but {sorted(map(str, content))}"
-        )
+        some = suggestions.name_some(sorted(map(repr, content)))
+        raise ValueError(f"it holds no tensors by name, but {some or 'nothing'}")
+    for name in tensors:
+        # Otherwise 1 and "1" would be the same name.
+        if not isinstance(name, str):
+            raise ValueError(  # noqa: TRY004
+                f"a tensor is named {name}, expected text. Rename it in PyTorch, and "
+                "save it again"
+            )
+        if len(name) > _MAX_NAME:
+            raise ValueError(
+                f"the name of a tensor has {len(name):,} characters, expected at most "
+                f"{_MAX_NAME}"
+            )
     return tensors
 
 
-def _load(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
-    storage = tensor.storage
-    raw = np.frombuffer(
-        _read_file(archive, f"{folder}data/{storage.key}"), storage.dtype
-    )
-    reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-    if math.prod(tensor.shape) == 0 or tensor.offset + reach >= len(raw):
-        raise ValueError(f"storage {storage.key} is smaller than its tensor")
-    strides = [stride * raw.itemsize for stride in tensor.strides]
-    view = np.lib.stride_tricks.as_strided(
-        raw[tensor.offset :], tensor.shape, strides, writeable=False
-    )
-    return view.astype(np.float32) if raw.dtype.kind == "f" else view.copy()
+def _load(
+    archive: zipfile.ZipFile, folder: str, tensors: Mapping[str, _Tensor]
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of tensors, in the same order.
+
+    Each storage is read once, however many tensors share it, and one is held at a time.
+    """
+    sharers: dict[_Storage, list[str]] = {}
+    for name, tensor in tensors.items():
+        sharers.setdefault(tensor.storage, []).append(name)
+    arrays = {}
+    for storage, names in sharers.items():
+        raw = _read_storage(archive, folder, storage)
+        arrays.update((name, _copy(raw, name, tensors[name])) for name in names)
+    return {name: arrays[name] for name in tensors}
+
+
+def _read_storage(
+    archive: zipfile.ZipFile, folder: str, storage: _Storage
+) -> np.ndarray:
+    content = _read_file(archive, f"{folder}data/{storage.key}")
+    size = storage.count * np.dtype(storage.dtype).itemsize
+    if len(content) != size:
+        raise ValueError(
+            f"storage {storage.key!r} has {len(content):,} bytes, expected {size:,}. The "
+            "file is damaged: download or save it again"
+        )
+    return np.frombuffer(content, storage.dtype)
+
+
+def _copy(raw: np.ndarray, name: str, tensor: _Tensor) -> np.ndarray:
+    """Returns the elements of a tensor from those of its storage."""
+    axes = _order_axes(name, tensor)
+    end = tensor.offset + math.prod(tensor.shape)
+    if end > len(raw):
+        raise ValueError(
+            f"tensor {name!r} ends at element {end:,} of storage "
+            f"{tensor.storage.key!r}, which has {len(raw):,}. The file is "
+            "damaged: download or save it again"
+        )
+    in_memory = raw[tensor.offset : end].reshape([tensor.shape[axis] for axis in axes])
+    array = in_memory.transpose([axes.index(axis) for axis in range(len(axes))])
+    if raw.dtype.kind != "f":
+        return array.copy()
+    # Doubles beyond float32 become infinite; who needs finite numbers checks that.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float32)
+
+
+def _order_axes(name: str, tensor: _Tensor) -> list[int]:
+    """Returns the axes of a tensor in the order of memory, the outermost first.
+
+    Its elements must fill their part of the storage, each once. Otherwise a few numbers
+    could stand for gigabytes.
+    """
+    shape, strides = tensor.shape, tensor.strides
+    axes = sorted(range(len(shape)), key=strides.__getitem__)
+    size = 1
+    for axis in axes:
+        if shape[axis] == 0:
+            raise ValueError(f"tensor {name!r} of shape {shape} is empty")
+        if shape[axis] > 1 and strides[axis] != size:
+            raise ValueError(
+                f"tensor {name!r} of shape {shape} has strides {strides}, expected those "
+                "of a contiguous tensor or of its transposes. Call contiguous() on it "
+                "in PyTorch, and save it again"
+            )
+        size *= shape[axis]
+    return axes[::-1]
 
 
 def _run(program: bytes) -> Any:
@@ -230,18 +321,43 @@ class _Machine:
             values = self.stack[-count:]
             del self.stack[-count:]
         if name.startswith("SET"):
-            # Hashing nested tuples could take forever, or exhaust the stack.
-            if not all(isinstance(key, str | int) for key in values[::2]):
-                raise ValueError("the keys of a dictionary must be text or integers")
-            self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
+            _update(self.stack[-1], values)
         else:
             self.stack[-1].extend(values)
 
 
+def _update(items: Any, values: Sequence[Any]) -> None:
+    """Adds keys and values, which alternate, to a dictionary."""
+    if not isinstance(items, dict):
+        kind = type(items).__name__
+        raise ValueError(f"its pickle adds items to a {kind}")  # noqa: TRY004
+    for key, value in zip(values[::2], values[1::2], strict=True):
+        # Hashing nested tuples could take forever, or exhaust the stack. Integers that
+        # are multiples of 2**61 - 1 have one hash, so that adding many is quadratic.
+        if not isinstance(key, str | int):
+            raise ValueError("the keys of a dictionary must be text or integers")  # noqa: TRY004
+        if isinstance(key, int) and not 0 <= key < _MAX_KEY:
+            raise ValueError(
+                f"a dictionary has the key {key}, expected integers from 0 to "
+                f"{_MAX_KEY - 1:,}"
+            )
+        if key in items:
+            raise ValueError(f"a dictionary has the key {key!r} twice")
+        items[key] = value
+
+
 def _as_storage(identity: Any) -> _Storage:
     match identity:
-        case ("storage", _Global(name), str(key), str(), int()) if name in _DTYPES:
-            return _Storage(_DTYPES[name], key)
+        case ("storage", _Global(name), str(key), str(), int(count)):
+            if name not in _DTYPES:
+                known = [kind.removeprefix("torch ") for kind in _DTYPES]
+                raise ValueError(
+                    f"it has a storage {name.removeprefix('torch ')!r}, expected "
+                    f"{', '.join(known)}. Convert its tensors in PyTorch, by float() "
+                    "for example, and save it again"
+                )
+            _check_numbers([count], "number of elements of a storage")
+            return _Storage(_DTYPES[name], key, count)
     raise ValueError("its pickle refers to an unknown kind of storage")
 
 
@@ -262,7 +378,24 @@ def _call(function: Any, arguments: Sequence[Any]) -> Any:
 
 
 def _check_tensor(tensor: _Tensor) -> _Tensor:
+    # First the lengths: the product of 60,000 large integers takes minutes.
+    axes = len(tensor.shape)
+    if axes != len(tensor.strides) or axes > _MAX_AXES:
+        raise ValueError(
+            f"a tensor has {axes:,} sides and {len(tensor.strides):,} strides, expected "
+            f"as many of both, at most {_MAX_AXES}"
+        )
     numbers = (tensor.offset, *tensor.shape, *tensor.strides)
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError("the shape and strides of a tensor must be integers >= 0")
+    _check_numbers(numbers, "offset, shape and strides of a tensor")
     return tensor
+
+
+def _check_numbers(numbers: Iterable[Any], what: str) -> None:
+    for number in numbers:
+        if type(number) is not int:  # True is an int, too
+            kind = type(number).__name__
+            raise ValueError(f"the {what} must be integers, not a {kind}")
+        if not 0 <= number < _MAX_NUMBER:
+            raise ValueError(
+                f"the {what} must be from 0 to {_MAX_NUMBER - 1:,}, not {number}"
+            )
