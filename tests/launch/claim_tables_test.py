@@ -56,6 +56,23 @@ def test_psnr_is_the_mean_over_scenes_and_its_spread_over_seeds():
     assert cells[3:] == ["24.50 ± 0.10", "23.50 ± 0.10", "24.00 ± 0.10"]
 
 
+def test_time_and_memory_of_runs_are_means_over_seeds():
+    scores = make_scores({("unseen", "a"): 1.0})
+    run = {"variant": "V2", "generator": "additive", "num_scenes": 10}
+    run |= {"updates": 2500, "commit": "c"}
+    runs = pd.DataFrame(
+        [
+            {**run, "seed": 1, "seconds_per_update": 0.5, "peak_memory_mib": 2000.0},
+            {**run, "seed": 2, "seconds_per_update": 0.9, "peak_memory_mib": 2400.0},
+        ]
+    )
+    text = claim_tables.format_tables(scores, empty("claim_real.csv"), runs)
+    table = text[text.index("seconds per update") :]
+    assert text.count("peak memory, MiB") == 1
+    # Deviations of samples: 0.4 and 400 over the root of 2.
+    assert tables.row(table, "`V2`") == ["`V2`", "0.70 ± 0.28", "2200 ± 283"]
+
+
 def test_only_seeds_of_both_variants_are_paired():
     scores = make_scores({("unseen", "a"): 1.0})
     scores = scores[(scores["variant"] == "V1") | (scores["seed"] == 3)]
