@@ -37,7 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the file that the flags describe; returns the exit status."""
     parser = _make_parser()
     args = parser.parse_args(arguments)
-    command_line.start()
     command_line.require_extra(parser, "export", ("onnx", "onnxruntime", "flatbuffers"))
     if (args.output is None) == (args.page is None):
         parser.error("name a file by --output FILE, or a folder by --page DIR")
@@ -120,4 +119,5 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    command_line.start()
     sys.exit(main())
