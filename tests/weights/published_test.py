@@ -419,7 +419,7 @@ def test_names_that_would_replace_others_are_refused(name, added, message, tmp_p
 def test_patterns_that_give_two_arrays_one_name_are_refused():
     arrays = {f"{name}.bias": np.ones(3, np.float32) for name in ("one", "two")}
     patterns = {"one|two": lambda: "encoder/stem"}
-    with pytest.raises(ValueError, match="'two.bias' is stem.bias, as another array"):
+    with pytest.raises(ValueError, match="'two.bias' and another array both stand for"):
         published._rename(arrays, patterns, {})
 
 

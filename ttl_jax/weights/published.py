@@ -160,7 +160,7 @@ def _rename(
         _check_shape(name, place, leaf, array)
         parameter, value = _convert(place, leaf, array)
         if parameter in modules[module]:
-            raise ValueError(f"{name!r} is {parameter}, as another array is, too")
+            raise ValueError(f"{name!r} and another array both stand for {parameter}")
         modules[module][parameter] = value
     return modules
 
